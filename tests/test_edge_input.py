@@ -109,7 +109,7 @@ def test_equal_rows_are_reconstructed():
 
 @EVERY
 def test_equal_rows_then_others(quick, options):
-    """A stream whose first batch has no variance can still learn from later batches, in its own scale."""
+    """After a first batch without variance, a stream can still learn, in its own scale."""
     with pytest.warns(ConvergenceWarning, match="All samples of the first batch are the same"):
         estimator = quick(**options).partial_fit(np.full((50, 6), 3.0))
     for _ in range(3):
@@ -266,7 +266,7 @@ def test_codes_out_of_range_are_refused_however_near_samples_are():
 
 
 def test_dimensions_of_samples_far_from_the_training_samples():
-    """The result is a dimension, or an error if squares overflow, and does not depend on the scale."""
+    """The result is a dimension, or an error if squares overflow, and is the same at any scale."""
     fitted = IntrinsicDimensionEstimator(random_state=0).fit(X)
     huge = IntrinsicDimensionEstimator(random_state=0).fit(1e140 * X)
     assert_allclose(huge.dimension_pw_, fitted.dimension_pw_)

@@ -1,4 +1,4 @@
-"""Each kind of extension, defined outside the package as one class, and used like a built-in one."""
+"""Each kind of extension, defined outside the package as one class, and used like ours."""
 
 import copy
 import math

@@ -236,7 +236,7 @@ class Unable(nn.Module):
     ids=["vaeense", "sae"],
 )
 def test_a_traceback_is_short(estimator, method):
-    """A traceback has at most seven frames of the package between `fit` and the method of the model."""
+    """A traceback has at most seven frames of the package from `fit` to the method of the model."""
     with pytest.raises(LookupError, match="raised by the network") as raised:
         getattr(clone(estimator), method)(X)
     frames = [f for f in traceback.extract_tb(raised.tb) if f.filename.startswith(PACKAGE)]

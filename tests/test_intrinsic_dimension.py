@@ -30,14 +30,14 @@ from skvaeense.training._exploration import explore
 X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:1300], X_ALL[1300:], TRUE[1300:]
 
-# Trains in a second, well.
+# An autoencoder that trains well in a second.
 QUICK = VAEenseTransformer(network=Linear((64,)), n_init=1, random_state=0)
-# Trains in a moment, where it need not know anything.
+# An autoencoder that trains in a moment, for tests in which it need not learn anything.
 HASTY = VAEenseTransformer(network=Linear((8,)), n_init=1, max_iter=5, random_state=0)
 
 
 class Support(BaseEstimator):
-    """Call a feature active where it is over a level: an autoencoder as far as this one asks."""
+    """A minimal autoencoder for the estimator: features above a level are active."""
 
     def __init__(self, level=0.0):
         self.level = level
@@ -61,7 +61,7 @@ class Dense(PCA):
 
 
 class Shaken(Dense):
-    """Principal components, decoded badly."""
+    """Principal components with a bad decoder."""
 
     def inverse_transform(self, X):
         points = super().inverse_transform(X)
@@ -74,7 +74,7 @@ COUNTS = [1, 2, 2, 3, 0]
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Return a fit that is good enough to be asked for dimensions."""
+    """Return a fit that is good enough to estimate dimensions."""
     return IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X)
 
 
@@ -85,7 +85,7 @@ def fit_frozen(method, fitted, X=X, **params):
 
 
 def errors_of_methods(fitted, X, X_new, true):
-    """Return the mean absolute errors of all methods with one autoencoder, that of `fitted`."""
+    """Return the mean absolute errors of all methods with the autoencoder of `fitted`."""
     others = {method: fit_frozen(method, fitted, X) for method in ("count", "neighbors")}
     return {name: -fit.score(X_new, true) for name, fit in {"auto": fitted, **others}.items()}
 
@@ -137,7 +137,7 @@ def test_the_method_is_chosen_by_fit(fitted):
 
 
 def test_the_estimator_says_how_many_neighbours(fitted):
-    """If it does; else the method."""
+    """The number of the estimator is used if it is set, and otherwise the number of the method."""
     thirty, said, both, other = (
         fit_frozen(method, fitted, X[:300], n_neighbors=n_neighbors).predict(X_NEW)
         for method, n_neighbors in (
@@ -160,19 +160,20 @@ def test_neighbors_are_between_whole_numbers(fitted):
 
 
 def test_pools_grow_where_noise_is_larger_than_they_are():
-    """A line with so many samples that the nearest of them differ by noise alone."""
+    """The line has so many samples that nearest neighbours differ only by noise."""
     rng = np.random.default_rng(0)
     line = np.outer(rng.uniform(size=5500), np.ones(10) / np.sqrt(10))
     noisy = line + 0.06 * line.std() * rng.standard_normal(line.shape)
     model = IntrinsicDimensionEstimator(Dense(1), random_state=0).fit(noisy[:5000])
     assert (model.predict(noisy[5000:]) == 1).mean() > 0.99
-    # Pools of a given size do not grow, but noise among these neighbours is not read as dimension.
+    # Pools of a given size do not grow, but noise among their neighbours does not count as
+    # dimension.
     small = IntrinsicDimensionEstimator(Dense(1), n_neighbors=400, random_state=0)
     assert (small.fit(noisy[:5000]).predict(noisy[5000:]) == 1).mean() > 0.99
 
 
 def test_noise_is_no_dimension_where_the_autoencoder_explains_nothing():
-    """A circle and a sphere in noise that hides which samples are neighbours."""
+    """A circle and a sphere have noise that hides which samples are neighbours."""
     rng = np.random.default_rng(0)
     parts = [rng.standard_normal((1200, d + 1)) for d in (1, 2)]
     X = np.zeros((2400, 60))
@@ -184,7 +185,7 @@ def test_noise_is_no_dimension_where_the_autoencoder_explains_nothing():
     X += 0.03 * rng.standard_normal(X.shape)
     order = rng.permutation(len(X))
     X, true = X[order], true[order]
-    # What it decodes is farther off than any neighbour.
+    # The decoded samples are farther away than any neighbour.
     model = IntrinsicDimensionEstimator(Shaken(60, random_state=0), random_state=0).fit(X[:2000])
     assert np.abs(model.predict(X[2000:]) - true[2000:]).mean() < 0.5
 
@@ -208,18 +209,18 @@ def test_sphere():
 
 
 def test_many_subspaces_are_counted():
-    """Neighbours lie on other subspaces, and tell little."""
+    """Most neighbours lie on other subspaces, and their distances say little."""
     X, _, true = make_sparse_dictionary(4500, n_atoms=12, n_active=3, n_features=16, random_state=0)
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:4000])
     errors = errors_of_methods(model, X[:4000], X[4000:], true[4000:])
-    # Small coefficients are lost in the encoder's error, and found by least squares.
+    # The encoder misses small coefficients, and least squares finds them.
     assert errors["auto"] < 0.5 * errors["count"] < 0.05
     assert errors["neighbors"] > errors["auto"] + 0.02
 
 
 @pytest.mark.slow
 def test_gates_are_asked_where_answers_are_unsure(monkeypatch):
-    """Of 24 atoms in 16 features two are active: principal components and distances see more."""
+    """2 of 24 atoms in 16 features are active: principal components and distances find more."""
     X, _, true = make_sparse_dictionary(
         800, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
     )
@@ -233,13 +234,13 @@ def test_gates_are_asked_where_answers_are_unsure(monkeypatch):
     )
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
     assert model.autoencoder_.explanation_ == "gates"
-    # The second fit knows what the first has found.
+    # The second fit reuses the exploration of the first fit.
     assert explored == [500]
     assert -model.score(X[500:], true[500:]) < 0.1
 
 
 class Pieces(BaseEstimator):
-    """Codes of a sample's own piece of a curved surface, each with latents of its own."""
+    """Codes of a sample's piece of a curved surface. Each piece has separate latents."""
 
     def fit(self, X, y=None):
         self.pieces_ = KMeans(60, n_init=1, random_state=0).fit(X)
@@ -257,7 +258,7 @@ class Pieces(BaseEstimator):
 
 
 def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
-    """Neighbours are of other pieces, but distances show far fewer dimensions than a piece has."""
+    """Neighbours lie in other pieces, but distances show far fewer dimensions than latents."""
     z = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
     X = np.c_[z, z**2, np.sin(3 * z), np.cos(2 * z)]
     model = IntrinsicDimensionEstimator(Pieces(), random_state=0).fit(X[:1700])
@@ -266,7 +267,7 @@ def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
 
 
 def test_an_autoencoder_that_finds_no_pattern_is_helped():
-    """Principal components are dense codes: every sample needs all of them."""
+    """Codes of principal components are dense: every sample needs all of them."""
     X, _, true = make_sparse_dictionary(3000, n_atoms=8, n_active=2, n_features=12, random_state=0)
     model = IntrinsicDimensionEstimator(Dense(8), random_state=0).fit(X[:2500])
     assert model.autoencoder_.active_dimensions(X).all()
@@ -274,7 +275,7 @@ def test_an_autoencoder_that_finds_no_pattern_is_helped():
 
 
 def test_outliers_do_not_hide_the_rest():
-    """An autoencoder that explains little of typical samples is not asked."""
+    """An autoencoder that explains little of typical samples is not used."""
     random_state = np.random.default_rng(0)
     X = np.zeros((1000, 8))
     X[:, :5] = random_state.standard_normal((1000, 5))
@@ -322,7 +323,7 @@ def test_reasons_add_up_to_the_standard_error(fitted):
     assert all(values.shape == (200,) and (values >= 0).all() for values in reasons.values())
     std = np.sqrt(np.square(list(reasons.values())).sum(axis=0))
     np.testing.assert_allclose(std, fitted.predict(X_NEW, return_std=True)[1])
-    # A normal error of standard deviation std is under a half with this probability.
+    # A normal error of standard deviation std is below a half with this probability.
     np.testing.assert_allclose(reliability, 2 * stats.norm.cdf(0.5 / std) - 1, atol=1e-12)
     assert (reliability > 0.5).mean() > 0.9
 
@@ -338,7 +339,7 @@ def test_samples_far_from_the_training_data_are_not_reliable(fitted):
 
 
 def test_noise_that_cannot_be_told_makes_dimensions_less_reliable():
-    """In six features it cannot; in twelve it can, and scales that are noise are left out."""
+    """Noise cannot be measured in six features. It can in twelve, and noisy scales are left out."""
     rng, means = np.random.default_rng(0), []
     for n_features, noise in ((6, 0.0), (6, 0.03), (12, 0.01)):
         frame = np.linalg.qr(rng.standard_normal((n_features, 2)))[0]
@@ -367,7 +368,7 @@ def test_few_samples_are_counted():
 
 
 class Wide(Support):
-    """Call twelve latents active, whatever the sample."""
+    """Twelve latents are active for every sample."""
 
     def active_dimensions(self, X):
         return np.ones((len(X), 12), dtype=bool)
@@ -462,7 +463,7 @@ def test_grid_search_with_and_without_dimensions():
     grid = {"autoencoder__level": [0.0, 0.25, 2.0]}
     X, y = np.tile(SPARSE, (4, 1)), np.tile(COUNTS, 4)
     X = X + 0.1
-    # All features of X are over 0; the counts are right from 0.1 to 1.1.
+    # All features of X are above 0; the counts are right at levels from 0.1 to 1.1.
     with_y = GridSearchCV(IntrinsicDimensionEstimator(Support()), grid, cv=2).fit(X, y)
     assert with_y.best_params_ == {"autoencoder__level": 0.25}
     assert with_y.best_score_ == 0
@@ -471,7 +472,7 @@ def test_grid_search_with_and_without_dimensions():
 
 
 def test_grid_search_over_the_number_of_components():
-    """One latent cannot hold three dimensions."""
+    """One latent cannot represent three dimensions."""
     autoencoder = VAEenseTransformer(
         network=Linear((32,)),
         n_init=1,
@@ -496,7 +497,7 @@ def test_dimension_over_scales(fitted):
     assert n_neighbors.tolist() == [4, 16, 64]
     assert dimensions.shape == (len(X_NEW), 3)
     by_neighbors = fit_frozen("neighbors", fitted)
-    # The first scale is that of the estimate by distances.
+    # The first scale has the estimate by distances.
     known = np.isfinite(dimensions[:, 0])
     assert known.mean() > 0.9
     assert_array_equal(dimensions[known, 0], by_neighbors.predict(X_NEW)[known])
@@ -509,7 +510,7 @@ def test_noise_falls_with_the_scale():
     random_state = np.random.default_rng(0)
     line = np.linspace(0, 1, 800)[:, None] * np.ones(4)
     noisy = line + 0.002 * random_state.standard_normal(line.shape)
-    # An autoencoder that takes no noise away.
+    # This autoencoder removes no noise.
     estimator = IntrinsicDimensionEstimator(Dense(4), random_state=0).fit(noisy)
     medians = np.nanmedian(estimator.dimension_scale(noisy)[1], axis=0)
     assert medians[0] > 1.5 > 1.2 > medians[-1]
@@ -538,7 +539,7 @@ def test_a_failed_fit_leaves_no_half_fitted_estimator():
 
 
 def test_a_sample_is_on_its_own_manifold_whatever_flats_say():
-    """Flats nearby exclude all neighbours of some sample, by codes that explain little."""
+    """By codes that explain little, nearby flats exclude all neighbours of some sample."""
     rows = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)[0][:300]
     estimator = IntrinsicDimensionEstimator(HASTY, random_state=0)
     fit_unwarned(estimator, rows)
@@ -546,7 +547,7 @@ def test_a_sample_is_on_its_own_manifold_whatever_flats_say():
 
 
 def test_progress_of_the_autoencoder_is_seen(capsys):
-    """Callbacks go on to the autoencoder, and are gone from it afterwards."""
+    """Callbacks are passed to the autoencoder, and removed from it afterwards."""
     estimator = IntrinsicDimensionEstimator(HASTY, random_state=0).set_callbacks(ProgressBar())
     fit_unwarned(estimator, X[:200])
     assert "fit VAEenseTransformer | VAEenseTransformer" in capsys.readouterr().out
@@ -555,7 +556,7 @@ def test_progress_of_the_autoencoder_is_seen(capsys):
 
 
 def test_what_decoding_takes_off_makes_dimensions_less_reliable():
-    """It may be noise, or a thin direction."""
+    """The removed part may be noise, or a thin direction."""
     rng = np.random.default_rng(0)
     frame = np.linalg.qr(rng.standard_normal((8, 3)))[0]
     box = rng.uniform(-1, 1, (800, 3)) * (1, 1, 0.06) @ frame.T
@@ -569,7 +570,7 @@ def test_what_decoding_takes_off_makes_dimensions_less_reliable():
 
 
 def test_noise_that_decoding_takes_off_does_not_make_them_less_reliable():
-    """It changes what distances say, so that what is left may be noise, too."""
+    """The removed noise changes what distances show, so the residual may contain noise, too."""
     rng = np.random.default_rng(0)
     frame = np.linalg.qr(rng.standard_normal((20, 2)))[0]
     X = rng.uniform(-1, 1, (800, 2)) @ frame.T + 0.03 * rng.standard_normal((800, 20))

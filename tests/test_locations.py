@@ -1,4 +1,4 @@
-"""Samples that lie apart, and a few that are far from all others."""
+"""Samples that lie apart, and few samples that are far from all others."""
 
 import pickle
 import warnings
@@ -127,7 +127,7 @@ def test_bounds_include_the_share_of_the_location(fitted):
 
 def test_drawn_samples_lie_where_training_samples_do(fitted):
     samples = fitted.sample(4000, random_state=0)
-    # A few are from the broad distribution that stands for what is unlike all others.
+    # A few samples are from the broad distribution, which is for samples unlike all others.
     broad = fitted.score_samples(samples) < fitted.score_samples(X_NEW).min() - 20
     assert broad.mean() < 0.005
     samples = samples[~broad]
@@ -280,7 +280,7 @@ def test_exported_model_finds_the_location(fitted, tmp_path, dtype, atol):
 def test_curve_keeps_the_locations(fitted):
     n_active, error, own = reconstruction_sparsity_curve(fitted, X_NEW)
     assert n_active[-1] <= fitted.module_.n_components
-    # With no latent kept, samples are at their locations, and with all nothing is left.
+    # Without latents, reconstructions are the locations. With all latents there is no error.
     assert 0.7 * fitted.scale_**2 < error[0] * X_NEW.var(axis=0).mean() < 1.3 * fitted.scale_**2
     assert error[-1] < 1e-3
     assert own[0] == pytest.approx(counts(fitted, X_NEW).mean())

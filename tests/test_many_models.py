@@ -1,4 +1,4 @@
-"""Searches over many models, on workers of dask and ray, some of which die."""
+"""Searches over many models, on workers of dask and ray, some of which are killed."""
 
 import os
 import pickle
@@ -23,14 +23,14 @@ from skvaeense.penalties import TopK
 
 X, *_ = make_sparse_dictionary(300, n_atoms=10, n_active=2, n_features=8, random_state=0)
 SAE = SparseAutoencoder(penalty=TopK(2), max_iter=3, random_state=0)
-# 12 candidates, and two folds of each.
+# 12 candidates, with two folds each.
 SEARCH = GridSearchCV(SAE, {"penalty__k": [1, 2, 3, 4], "n_components": [4, 8, 12]}, cv=2)
-# So that ray starts a worker again that died, and sends it its task again.
+# With these options ray restarts a worker that died, and repeats its task.
 RESTARTED = {"max_restarts": -1, "max_task_retries": 3}
 
 
 class KeepingClient(Client):
-    """A client whose scheduler keeps what joblib sends to workers, as in cluster.rst."""
+    """A client whose scheduler keeps objects that joblib sends to workers, as in cluster.rst."""
 
     async def scatter(self, data, **options):
         return self.submit(copy, data, pure=False)
@@ -43,7 +43,7 @@ def alone():
 
 @pytest.fixture(scope="module")
 def dask_cluster():
-    # Port 0 is any free port: other clusters on the machine may have the usual one.
+    # Port 0 means any free port, since other clusters on the machine may use the default port.
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster
 
@@ -54,7 +54,7 @@ def _ray():
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
-    # Else its workers wait for everything else on the machine.
+    # Otherwise the workers have low priority on the machine.
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_worker_niceness", "0")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -64,9 +64,9 @@ def _ray():
 
 
 def mortal_search(folder):
-    """Return the search; its fits, after the first, wait until there is `folder / "killed"`."""
+    """Return a search. Except for the first fits, its fits wait for `folder / "killed"`."""
 
-    # Inside a function, so that workers are sent the class and need not find this file.
+    # The class is local, so that workers receive it and need not import this file.
     class Mortal(SparseAutoencoder):
         def fit(self, X, y=None):
             while self.n_components > 4 and not (folder / "killed").exists():
@@ -78,7 +78,7 @@ def mortal_search(folder):
 
 
 def kill_at_work(folder, pids=()):
-    """Kill the processes, and those that fit, as soon as one fits, in a thread; return it."""
+    """Kill the processes `pids`, and all that fit, once one fits, in a thread; return the thread."""
 
     def kill():
         while not (fitting := {int(path.stem) for path in folder.glob("*.fits")}):
@@ -162,7 +162,7 @@ def test_a_fitted_estimator_is_sent_as_little_more_than_its_weights(estimator):
 def test_what_was_fitted_on_a_device_is_unpickled_without_it(device, monkeypatch):
     fitted = fit_unwarned(clone(SAE).set_params(device=device), X)
     data = pickle.dumps(fitted)
-    # Tensors would come back on their device; arrays have none.
+    # Pickled tensors would be loaded onto their device. Arrays have none.
     assert b"_rebuild_tensor" not in data
     assert b"torch.storage" not in data
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

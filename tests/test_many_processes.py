@@ -1,4 +1,4 @@
-"""Processes that train one model together, on one host and on two."""
+"""Training of one model by several processes, on one host and on two."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from processes_script import X
 from skvaeense.utils import _processes
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes, find_processes
 
-# Each of these starts processes, which import torch.
+# Each of these tests starts processes that import torch.
 slow = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("processes_script.py")
-# Names of their own, since other runs of these tests may go on beside this one.
+# Host names are unique, since several runs of these tests may run at once.
 HOSTS = {f"skvaeense-{os.getpid()}-{i}": f"10.213.7.{i + 1}" for i in range(2)}
-# What does not depend on the noise that each process draws for itself.
+# Fits that do not depend on the noise that each process draws.
 WITHOUT_NOISE = ["l1", "topk", "target"]
 
 
@@ -74,7 +74,7 @@ def alone(folder, _one_host):
 
 @pytest.fixture(scope="module")
 def _two_hosts():
-    """Two network namespaces with a cable between them."""
+    """Create two network namespaces with a cable between them."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs the right to make network namespaces")
 
@@ -160,7 +160,7 @@ def test_the_first_reports_and_all_stop(together):
 @slow
 def test_the_first_keeps_and_all_read(together):
     for report in together:
-        # One file for each epoch, and one for the end.
+        # One file for each epoch, and one for the end of the fit.
         assert report["kept"]["files"] <= 4
         assert report["read"] == together[0]["read"]
         assert report["read"] == {"files": 4, "codes": together[0]["kept"]["codes"]}
@@ -199,7 +199,7 @@ def test_one_process_is_alone(monkeypatch):
     "change", [{"WORLD_SIZE": "1"}, {"RANK": None}, {"parent": True}, {"fork": True}]
 )
 def test_who_is_not_started_by_torchrun_is_alone(monkeypatch, change):
-    """Neither are the workers of joblib, which inherit the environment."""
+    """Workers of joblib, which inherit the environment, are alone too."""
     launched = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
     for name, value in launched.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Samples with missing values: what is learned from them, and what is said of them."""
+"""Fits to samples with missing values, and outputs for such samples."""
 
 import numpy as np
 import pandas as pd
@@ -33,24 +33,24 @@ NAMES = list("abcdefgh")
 
 @pytest.fixture(scope="module")
 def complete():
-    """Return a default fit to samples without holes."""
+    """Return a default fit to complete samples."""
     return VAEenseTransformer(random_state=0).fit(X[TRAIN])
 
 
 @pytest.fixture(scope="module")
 def holed():
-    """Return a default fit to the same samples with holes."""
+    """Return a default fit to the same samples with missing values."""
     return VAEenseTransformer(random_state=0).fit(HOLED[TRAIN])
 
 
 @pytest.fixture(scope="module")
 def quick():
-    """Return a short fit to few samples with holes."""
+    """Return a short fit to few samples with missing values."""
     return fit_vaeense(FEW)
 
 
 def counts(fitted, samples):
-    """Return the mean number of active latents for either dimension."""
+    """Return the mean numbers of active latents for each of the two dimensions."""
     active = fitted.active_dimensions(samples).sum(axis=1)
     return [active[DIMENSION[NEW] == r].mean() for r in (1, 3)]
 
@@ -82,7 +82,7 @@ def test_scores_are_those_of_what_is_known(holed):
     whole = holed.score_samples(X[NEW])
     assert_allclose(scores[is_whole], whole[is_whole], rtol=1e-10)
     assert_allclose(holed.score_samples(np.full((1, 8), np.nan)), 0, atol=1e-8)
-    # The density of one feature is that of the samples, however narrow the parts are.
+    # The density of one feature integrates to 1, even if the parts are narrow.
     one = np.full((2001, 8), np.nan)
     one[:, 0] = np.linspace(-10, 10, 2001)
     assert np.trapezoid(np.exp(holed.score_samples(one)), one[:, 0]) == pytest.approx(1, abs=0.01)
@@ -152,7 +152,7 @@ def test_draws_vary_about_the_mean(holed):
 
 
 def test_draws_have_the_spread_of_the_truth(holed):
-    """The true value ranks among the draws as one of them."""
+    """The rank of the true value among the draws is uniform."""
     draws = holed.impute(HOLED[NEW], n_draws=19, random_state=0)
     ranks = np.sum([draw < X[NEW] for draw in draws], axis=0)[MISSING[NEW]]
     assert_allclose(np.bincount(ranks // 5, minlength=4) / len(ranks), 0.25, atol=0.06)

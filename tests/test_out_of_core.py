@@ -1,4 +1,4 @@
-"""Samples and codes that are not in memory, from fit to transform."""
+"""Samples and codes that are not in memory, in fit and transform."""
 
 import h5py
 import numpy as np
@@ -29,7 +29,7 @@ EACH = pytest.mark.parametrize("name", ESTIMATORS)
 
 @pytest.fixture
 def _elsewhere(monkeypatch):
-    """Take everything as large, and read 300 rows at once."""
+    """Treat all samples as large, and read 300 rows at a time."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 300 * 8)
 

@@ -1,4 +1,4 @@
-"""Fits and questions that go wrong: each is told, and how to mend it."""
+"""Fits and calls that fail: each raises a message that names a cure."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ DIVERGED = "Lower learning_rate_init"
 RANGE = "Multiply X by a constant first"
 UNLEARNED = "has not learned. Raise max_iter or learning_rate_init"
 
-# What is done, and what is said of it.
+# name: (function that fails, pattern of its message)
 FAILURES = {
     # Learning rates.
     "vae_diverges": (lambda: random_vae(learning_rate_init=1e30).fit(X), DIVERGED),
@@ -100,7 +100,7 @@ FAILURES = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_planted_failure_is_told(name):
     act, message = FAILURES[name]
-    # Warnings are errors here, too.
+    # Warnings are errors in these tests.
     with pytest.raises((ConvergenceWarning, UserWarning, ValueError, ArithmeticError)) as told:
         act()
     assert message in str(told.value)

@@ -1,4 +1,4 @@
-"""The tables in README.md are those of the committed results."""
+"""The tables in README.md agree with the committed results."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Samples that count more or less often than once."""
+"""Samples with weights."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ def test_a_whole_weight_is_as_good_as_copies(estimator, recwarn):
     expected = dict(answers(weighted))
     for name, answer in answers(estimator.fit(COPIES)):
         assert_allclose(answer, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
-    recwarn.clear()  # Short trainings end in warnings.
+    recwarn.clear()  # Short trainings warn of convergence.
 
 
 def test_a_score_is_a_weighted_mean():
@@ -90,7 +90,7 @@ def test_fractions_move_the_density():
 
 
 def test_samples_of_weight_0_are_not_trained_on():
-    """Neither of an array nor of a stream."""
+    """This holds for arrays and for streams."""
     rng = np.random.default_rng(0)
     others = X @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
     both = np.concatenate([X, 5 * others])
@@ -138,7 +138,7 @@ def test_far_samples_are_named_as_they_were_given():
 
 
 class Recorder(BaseEstimator):
-    """An autoencoder that keeps the weights it was given."""
+    """An autoencoder that records the weights it gets."""
 
     def fit(self, X, y=None, sample_weight=None):
         self.weights_ = sample_weight
@@ -149,7 +149,7 @@ class Recorder(BaseEstimator):
 
 
 class Weightless(Recorder):
-    """One that takes none."""
+    """An autoencoder that takes no weights."""
 
     def fit(self, X, y=None):
         return self

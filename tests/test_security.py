@@ -1,4 +1,4 @@
-"""What is read from files is never run: no module of the package has the means to do it."""
+"""The content of files is never run: no module of the package uses a function that could run it."""
 
 import ast
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import skvaeense
 
 PACKAGE = Path(skvaeense.__file__).parent
-# Formats whose readers run what is in them.
+# Formats whose readers can run code.
 CODE_IN_FILES = {"_pickle", "cloudpickle", "dill", "marshal", "pickle", "shelve"}
-# Functions that run text, or that read such formats.
+# Functions that run text as code, or that read such formats.
 RUNS = {
     "__import__",
     "compile",
@@ -26,7 +26,7 @@ RUNS = {
 
 
 def _imported(tree):
-    """Return the names that a module's imports bind, as dotted names by the name."""
+    """Return a dict from each name that a module's imports bind to its dotted name."""
     bound = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def _modules(tree):
 
 
 def _dotted(node, imported):
-    """Return the dotted name of a function, as it is outside of the module, or an empty string."""
+    """Return the dotted name of a function outside of its module, or an empty string."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -61,15 +61,15 @@ def _dotted(node, imported):
 
 
 def findings(source):
-    """Return what in a module could run code from a file, as texts with their lines."""
+    """Return the places in a source that could run code from a file, as texts with line numbers."""
     tree = ast.parse(source)
     imported = _imported(tree)
     found = {f"{n} {name}" for n, name in _modules(tree) if name.split(".")[0] in CODE_IN_FILES}
-    # Names count wherever they stand: a function can be called under another name.
+    # A name counts anywhere, since a function can be called under another name.
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute) and _dotted(node, imported) in RUNS:
             found.add(f"{node.lineno} {_dotted(node, imported)}")
-        # False is the default. Whatever else it is, only the run would tell.
+        # False is the default. Any other value may be True when the code runs.
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             harmless = isinstance(node.value, ast.Constant) and node.value.value is False
             found |= set() if harmless else {f"{node.value.lineno} allow_pickle"}

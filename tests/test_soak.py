@@ -1,4 +1,4 @@
-"""Many fits in one process, in small: `python -m benchmarks soak` goes on for longer."""
+"""A short version of `python -m benchmarks soak`: many fits in one process."""
 
 import gc
 import sys
@@ -15,11 +15,11 @@ from skvaeense.datasets import make_linear_subspaces
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_fits_and_files_leave_nothing_open():
     X = make_linear_subspaces(40, n_features=6, random_state=0)[0]
-    # In a process of its own, where no file of another test is still open.
+    # A separate process has no open files of other tests.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        # Each estimator has had its turn, and whatever is loaded late, after six of them.
+        # After six cycles each estimator has run once, and lazy modules are loaded.
         pool.submit(soak, 6, X, 6).result()
-        # What is there by now stays, and need not be looked through for garbage after each.
+        # Objects that exist by now stay, so later garbage collections skip them.
         pool.submit(gc.freeze).result()
         uses = pool.submit(soak, 6, X).result()
     assert {use.files for use in uses} == {uses[0].files}

@@ -1,6 +1,6 @@
-"""What a SparseAutoencoder answers: codes, dictionary, scores, sparsity, warnings.
+"""Outputs of a SparseAutoencoder: codes, dictionary, scores, sparsity, warnings.
 
-What it has in common with VAEenseTransformer is in test_coding.
+Tests that it shares with VAEenseTransformer are in test_coding.
 """
 
 import re
@@ -20,7 +20,7 @@ from skvaeense.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, Penalt
 X, X_NEW = ATOMS.few, ATOMS.new
 WITH_ALPHA = ["gated", "jump_relu", "l1", "log"]
 FIXED_COUNT = ["batch_topk", "matryoshka", "topk"]
-# Each penalty once, with codes of one sign or of both.
+# Each penalty once, with codes of one sign or of both signs.
 POSITIVE, SIGNED = ("batch_topk", "gated", "jump_relu", "l1"), ("log", "matryoshka", "topk")
 KINDS = {f"{name}-positive": (name, True) for name in POSITIVE}
 KINDS |= {f"{name}-signed": (name, False) for name in SIGNED}
@@ -28,7 +28,7 @@ KINDS |= {f"{name}-signed": (name, False) for name in SIGNED}
 
 @pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def fitted(request):
-    """Return a small fit of every kind, to be read only."""
+    """Return a small fit of every kind, which tests must not change."""
     name, positive = request.param
     return fit_sae(PENALTIES[name], positive_code=positive)
 
@@ -59,7 +59,7 @@ def test_topk_of_both_signs_gives_k():
 
 
 def test_topk_gives_fewer_where_fewer_are_positive():
-    """As many as there are latents would be the answer if negative entries passed."""
+    """If negative entries counted, all latents would be active."""
     counts = fit_sae(TopK(12)).active_dimensions(X_NEW).sum(axis=1)
     assert 0 < counts.min() < counts.max() <= 12
 
@@ -107,7 +107,7 @@ def test_components_have_the_norm_of_the_scale_and_few_are_dead(fitted):
 def test_decay_of_the_weights_leaves_norms_free():
     free, little, much = (fit_sae(decoder_penalty=decay) for decay in (0, 1e-3, 0.1))
     assert np.ptp(column_norms(free)) > 0.05
-    # Codes are penalized too, so a free decoder grows to make them small.
+    # Codes are penalised too, so the columns of a free decoder grow to make codes small.
     assert column_norms(free).mean() > column_norms(little).mean() > column_norms(much).mean()
 
 
@@ -143,7 +143,7 @@ def test_score_is_r2_and_score_samples_average_to_it(fitted):
     residual = X_NEW - reconstruction
     explained = 1 - np.square(residual / fitted.scale_).mean(axis=1)
     assert_allclose(fitted.score_samples(X_NEW), explained, rtol=1e-9, atol=1e-12)
-    # So they do on training samples, whose variance is the scale.
+    # The scores of training samples average to the score, since their variance is the scale.
     scores = fitted.score_samples(X)
     assert scores.shape == (300,)
     assert scores.mean() == pytest.approx(fitted.score(X), abs=1e-9)
@@ -160,7 +160,7 @@ def test_score_whatever_transform_returns():
 
 @pytest.fixture(scope="module")
 def planted():
-    """Return training samples, held-out ones, and the 30 atoms they are made of."""
+    """Return training samples, held-out samples, and the 30 atoms that they are made of."""
     samples, _, _, atoms = make_sparse_dictionary(
         2500,
         n_atoms=30,
@@ -175,7 +175,7 @@ def planted():
 
 @pytest.fixture(scope="module", params=WITH_ALPHA)
 def aimed(request, planted):
-    """Return a fit with a target of 5; a warning that it was missed would be an error."""
+    """Return a fit with a target of 5. A warning that the target was missed would be an error."""
     estimator = SparseAutoencoder(
         40, penalty=request.param, target_l0=5, max_iter=120, random_state=0
     )
@@ -244,7 +244,7 @@ def test_a_higher_alpha_makes_sparser_codes(penalty, positive):
 
 
 def test_warns_that_no_latent_is_active():
-    """A threshold that no sample reaches is sure to silence all, as a high alpha is not."""
+    """No sample reaches this threshold, so no latent is active. A high alpha cannot ensure this."""
     estimator = quick_sae(JumpReLU(threshold=1e3), max_iter=2)
     with pytest.warns(ConvergenceWarning, match=r"No latent is active.*Lower the penalty's alpha"):
         estimator.fit(X)
@@ -274,7 +274,7 @@ def test_warns_that_the_target_was_missed():
 
 
 def test_warns_of_dead_latents():
-    """One active latent for each of 300 samples leaves most of 300 latents without a use."""
+    """With one active latent for each of 300 samples, most of the 300 latents are unused."""
     estimator = quick_sae(TopK(1), n_components=300, max_iter=60)
     with pytest.warns(ConvergenceWarning, match=r"% of the latents are dead"):
         estimator.fit(X)
@@ -282,7 +282,7 @@ def test_warns_of_dead_latents():
 
 
 def test_dead_fraction_is_that_of_latents_without_use():
-    """With fewer samples seen than it counts back, it is over all of them."""
+    """If fewer samples were seen than the window holds, the fraction is over all of them."""
     estimator = fit_sae(TopK(1), n_components=300, max_iter=60)
     unused = ~estimator.active_dimensions(X).any(axis=0)
     assert estimator.dead_fraction_ == pytest.approx(unused.mean(), abs=0.1)

@@ -1,4 +1,4 @@
-"""How a SparseAutoencoder is fitted, besides what test_fitting has."""
+"""Fits of a SparseAutoencoder, in addition to test_fitting."""
 
 import copy
 
@@ -20,7 +20,7 @@ FEW = pytest.mark.parametrize("penalty", ["gated", "jump_relu", BatchTopK(3)], i
 
 
 def test_a_generator_is_used_up():
-    """The second fit takes other numbers from it than the first."""
+    """The second fit draws other numbers from the generator than the first."""
     generator = np.random.RandomState(0)
     one, two = fit_sae(random_state=generator), fit_sae(random_state=generator)
     again = fit_sae(random_state=np.random.RandomState(0))
@@ -36,7 +36,7 @@ def test_warm_start_goes_on_from_the_loss_it_had(penalty):
     estimator = fit_sae(penalty, warm_start=True, max_iter=40)
     first, mean, scale = estimator.loss_curve_, estimator.mean_.copy(), estimator.scale_
     fit_unwarned(estimator, X)
-    # A coefficient that rises from 0 once more may make the loss smaller at first, never larger.
+    # A coefficient that rises from 0 again could at first make the loss smaller, but never larger.
     assert estimator.loss_curve_[0] < min(1.3 * first[-1], 0.6 * first[0])
     assert estimator.score(X_NEW) > 0.5
     assert_array_equal(estimator.mean_, mean)
@@ -53,7 +53,7 @@ def test_warm_start_keeps_an_adapted_alpha():
 
 
 def test_warm_start_takes_another_alpha():
-    """Nothing is adapted here, so alpha is the one that is set now."""
+    """alpha is not adapted here, so it has the new value."""
     estimator = fit_sae(L1(0.1), warm_start=True)
     assert fit_unwarned(estimator.set_params(penalty__alpha=0.5), X).alpha_ == 0.5
 
@@ -65,7 +65,7 @@ def test_warm_start_takes_another_k():
 
 
 def test_warm_start_learns_the_threshold_of_another_k():
-    """BatchTopK must be in training again, where it ranks the batch."""
+    """The warm start trains BatchTopK again, which ranks batches in training."""
     estimator = fit_sae(BatchTopK(2), warm_start=True, max_iter=40)
     assert l0(estimator.transform(X_NEW)) == pytest.approx(2, rel=0.25)
     fit_unwarned(estimator.set_params(penalty__k=5), X)
@@ -110,7 +110,7 @@ def test_partial_fit_after_fit_goes_on(penalty):
     estimator.partial_fit(X)
     assert not np.array_equal(estimator.transform(X_NEW), before.transform(X_NEW))
     assert estimator.scale_ == before.scale_
-    # One more epoch at a small learning rate does not throw the fit away.
+    # One more epoch at a small learning rate does not undo the fit.
     assert estimator.score(X_NEW) > before.score(X_NEW) - 0.05
     assert_allclose(np.linalg.norm(estimator.components_, axis=1), estimator.scale_, rtol=1e-5)
 
@@ -123,7 +123,7 @@ def test_partial_fit_after_fit_keeps_an_adapted_alpha():
 
 
 def test_partial_fit_after_fit_stays_at_a_small_learning_rate():
-    """The schedule is over: it does not rise to the peak once more."""
+    """The schedule is over, so the learning rate does not rise to its peak again."""
     estimator = fit_sae(max_iter=40, batch_size=32)
     moves = []
     for _ in range(40):
@@ -164,7 +164,7 @@ def test_a_refused_fit_leaves_an_earlier_one():
 
 
 def test_loss_is_the_error_and_the_penalized_code():
-    """In fractions of the variance, so that every part of it is public."""
+    """The loss is a fraction of the variance, and its terms follow from public attributes."""
     fitted = fit_sae(L1(0.2), max_iter=100, tol=0)
     cost = fitted.transform(X).sum(axis=1).mean() / np.sqrt(8)
     error = 1 - fitted.score_samples(X).mean()
@@ -175,7 +175,7 @@ def test_loss_is_the_error_and_the_penalized_code():
 def test_a_plateau_ends_the_training_early():
     fitted = fit_sae(max_iter=100, tol=1e-2, n_iter_no_change=3)
     assert 33 <= fitted.n_iter_ < 90
-    # The learning rate still falls to nothing, so the last epochs hardly differ.
+    # The learning rate still falls to 0, so the last epochs hardly differ.
     assert np.ptp(fitted.loss_curve_[-3:]) < 0.05 * fitted.loss_curve_[-1]
 
 
@@ -193,13 +193,13 @@ def test_a_larger_tol_or_less_patience_stops_earlier():
 
 @pytest.mark.parametrize("penalty", [TopK, BatchTopK])
 def test_annealed_epochs_are_not_compared_with_later_ones(penalty):
-    """They have longer codes, and would look better, or like a plateau."""
+    """Annealed codes are longer, so their losses would look better, or like a plateau."""
     params = {"max_iter": 40, "n_iter_no_change": 1, "tol": 1.0}
     estimator = fit_sae(penalty(3, anneal=0.5), **params)
-    # 20 epochs that anneal, one look and one without a gain, and the last 13.
+    # 20 epochs of annealing, one epoch to compare with, one without a gain, and the last 13.
     assert estimator.n_iter_ == 20 + 2 + 13
     assert l0(estimator.transform(X_NEW)) < 4
-    # One that goes on has k, and is watched, from the first step.
+    # A continued fit has codes of length k, and checks for plateaus, from the first step.
     fit_unwarned(estimator.set_params(warm_start=True), X)
     assert estimator.n_iter_ == 2 + 13
 
@@ -212,7 +212,7 @@ def test_few_epochs_are_annealed_too(max_iter):
 
 
 def test_default_number_of_components():
-    """Twice the principal components that hold 99 % of the variance, here all eight."""
+    """Twice the number of principal components with 99 % of the variance, which is all 8 here."""
     assert fit_sae(n_components=None).n_components_ == 16
 
 

@@ -1,4 +1,4 @@
-"""Sparse samples: few are as dense ones, and many are never dense as a whole."""
+"""Sparse samples: few are handled like dense samples, and many are never dense all at once."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Estimators whose gates have a prior."""
+"""Estimators with a prior on their gates."""
 
 import pickle
 from functools import cache
@@ -23,7 +23,7 @@ X, X_NEW = ATOMS.train[:1000], ATOMS.new[:300]
 
 def make(**params):
     settings = {"n_components": 12, "max_iter": 25, "random_state": 0}
-    # Densities are fitted in a fraction of the time.
+    # Fitting a density of two components takes a fraction of the time.
     settings["prior"] = SpikeSlab(n_components=2)
     return VAEenseTransformer(**(settings | params))
 
@@ -53,7 +53,7 @@ def to_targets():
 
 @cache
 def of_share(share):
-    """Return a fit to a share of the variance, to be read only."""
+    """Return a fit to a share of the variance, which tests must not change."""
     return fit(target_explained_variance=share)
 
 
@@ -66,7 +66,7 @@ def unexplained(model, samples=X_NEW):
 
 @pytest.mark.slow
 def test_more_features_than_dimensions_and_nobody_says_how_many_are_active():
-    """Gates are closer to the truth than the rival that is told the number."""
+    """Gates reconstruct better than a rival that knows the number of active features."""
     found, *_ = make_sparse_dictionary(
         1500, n_atoms=24, n_active=(1, 5), n_features=12, signed=False, noise=0.05, random_state=3
     )
@@ -112,7 +112,7 @@ def test_noise_is_not_0_where_there_is_none():
     for max_iter in (20, 60):
         model = fit(SUBSPACES.train, n_components=6, max_iter=max_iter, n_iter_no_change=1000)
         noise.append(float(model.module_.noise_variance))
-    # What is left is not the same in all directions.
+    # The residual does not have the same variance in all directions.
     assert min(noise) > 1e-4
 
 
@@ -148,17 +148,17 @@ def test_why_codes_are_as_short_as_they_are():
 
 RNG = np.random.default_rng(0)
 UNCERTAIN = {
-    # Variances that fall without a gap, to the last.
+    # Variances that fall without a gap.
     "falling": RNG.standard_normal((1000, 12)) * np.geomspace(2, 0.03, 12),
-    # One direction stands out, of a third of the variance.
+    # One direction stands out, with a third of the variance.
     "little": RNG.standard_normal((200, 10)) + 1.7 * RNG.standard_normal((200, 1)) * np.eye(10)[0],
-    # Two normal distributions that are not flat.
+    # Two normal distributions that extend in all directions.
     "full": np.concatenate(
         [RNG.standard_normal((400, 6)) @ RNG.standard_normal((6, 6)) + 3 * i for i in range(2)]
     ),
-    # Gates that never close are one normal distribution, which is not surpassed but by chance.
+    # With all gates open the model is one normal distribution, which others exceed only by chance.
     "walks": RNG.standard_normal((1500, 12)).cumsum(axis=1),
-    # Scales of columns fall below what single precision sees of the first.
+    # Columns whose scales are too small for single precision beside the first column.
     "scales": RNG.standard_normal((1000, 8)) * 10.0 ** np.arange(-4, 4),
 }
 
@@ -175,7 +175,8 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
 def test_gates_that_fall_behind_stop_before_the_learning_rate_falls():
     inits = np.int64(default(load_iris().data).history_["init"])
     n_kept, n_stopped = np.bincount(inits)
-    # 1,000 steps of gates with learned noise, and 600 of those that keep a share of the variance.
+    # 1,000 steps of gates with learned noise, and 600 steps of gates that keep a share of the
+    # variance.
     assert n_stopped < 1000 / 600 * n_kept * 0.75
 
 
@@ -253,7 +254,7 @@ def test_several_shares_of_the_variance():
         cut = changed(model, transform_explained_variance=share)
         assert unexplained(cut, X) == pytest.approx(1 - share, rel=0.15)
         lengths.append(l0(cut.transform(X_NEW)))
-        # Nearly as short as where nothing else is asked for.
+        # The codes are nearly as short as those of a fit to this share alone.
         assert lengths[-1] < 1.5 * l0(of_share(share).transform(X_NEW))
     assert lengths == sorted(lengths)
 
@@ -317,7 +318,7 @@ def test_settings_that_cannot_be(subtests):
 
 
 class OnlyTheBound(Loss):
-    """A loss that says nothing of the gates of a batch."""
+    """A loss whose terms do not include the gates of a batch."""
 
     def terms(self, model, x, *, generator):
         error, kl = (term.mean() for term in model.elbo(x))
@@ -458,7 +459,7 @@ def test_fits_do_not_vary():
 
 
 def test_as_many_latents_as_a_share_needs_are_never_too_many():
-    """Of 60 rows a tenth is 6, and a ball in 20 dimensions has no 6 that keep four fifths."""
+    """A tenth of 60 rows is 6, but 6 latents cannot keep four fifths of a ball in 20 dimensions."""
     X = np.random.default_rng(0).standard_normal((60, 20))
     vaeense = VAEenseTransformer(target_explained_variance=0.8, max_iter=2, random_state=0)
     few = fit_unwarned(VAEenseTransformer(prior="spike_slab", max_iter=2, random_state=0), X)

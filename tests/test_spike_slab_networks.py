@@ -1,4 +1,4 @@
-"""Gates with a prior, whose encoder and decoder are any network."""
+"""Gates with a prior, with different networks as encoder and decoder."""
 
 import pickle
 
@@ -21,7 +21,7 @@ N_FEATURES = X.shape[1]
 
 
 class TanhModule(torch.nn.Module):
-    """Two heads and a decoder with a layer of its own each."""
+    """Two heads and a decoder, each with its own layer."""
 
     def __init__(self, n_features, n_components, n_heads):
         super().__init__()
@@ -41,7 +41,7 @@ class TanhModule(torch.nn.Module):
 
 
 class Tanh(Network):
-    """What a user may write."""
+    """A network that a user may write."""
 
     def build(self, n_features, n_components, *, n_heads, generator):
         return TanhModule(n_features, n_components, n_heads)
@@ -58,7 +58,7 @@ EACH = pytest.mark.parametrize("name", list(NETWORKS))
 
 def make(name="mlp", **params):
     settings = {"n_components": 12, "max_iter": 25, "random_state": 0, "batch_size": 100}
-    # Densities are fitted in a fraction of the time.
+    # Fitting a density of two components takes a fraction of the time.
     settings |= {"prior": SpikeSlab(n_components=2), "network": NETWORKS[name]}
     return VAEenseTransformer(**(settings | params))
 
@@ -85,7 +85,7 @@ def unexplained(model, samples=X_NEW):
 
 
 class Disguised(MLP):
-    """A linear decoder that does not say so."""
+    """A network with a linear decoder that is not recognised as linear."""
 
     def build(self, *args, **params):
         module = super().build(*args, **params)
@@ -106,7 +106,7 @@ def draw(*shape, seed=0):
 
 @pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
 def test_posterior_is_that_of_what_the_encoder_sees(positive):
-    """Of each latent it sees a value u, behind noise whose variance it says."""
+    """For each latent the encoder outputs a noisy value u, and the variance of its noise."""
     model, x = make_model(MLP((8,)), positive=positive), draw(20, 5)
     model.prices[0] = 0.7
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_posterior_is_that_of_what_the_encoder_sees(positive):
 
 
 def test_one_draw_is_right_on_average():
-    """A linear decoder has the exact expectation, and draws in place of it the same mean."""
+    """A linear decoder uses the exact expectation. Draws have the same mean."""
     exact, drawn = (make_model(kind((), encoder_layer_sizes=(8,))) for kind in (MLP, Disguised))
     assert exact.linear_decoder is not None
     assert drawn.linear_decoder is None

@@ -1,4 +1,4 @@
-"""Tensors of torch: what is given as one comes back as one, without a way through numpy."""
+"""Tensors of torch: the output has the type of the input, without conversions to numpy."""
 
 import warnings
 
@@ -80,7 +80,7 @@ def test_other_precisions_and_graphs(fitted):
 def test_codes_do_not_go_through_numpy(make, monkeypatch):
     model = fit_unwarned(make(**QUICK), X)
     if isinstance(model, VAEenseTransformer):
-        # Threshold rules are numpy's, and so is the place of samples that lie apart.
+        # Threshold rules and locations use numpy.
         model = changed(model, hard=False)
     codes = model.transform(X_NEW)
     seen = []
@@ -93,7 +93,7 @@ def test_codes_do_not_go_through_numpy(make, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "numpy", watched)
     assert torch.equal(model.transform(X_NEW), codes)
     model.inverse_transform(codes)
-    # The first row alone, by which scikit-learn checks the number of features.
+    # Only the first row is converted, with which scikit-learn checks the number of features.
     assert max(seen, default=0) <= 1
 
 

@@ -1,4 +1,4 @@
-"""Both autoencoders in scikit-learn's tools: pandas, clones, pickles, searches, pipelines."""
+"""Both autoencoders with scikit-learn's tools: pandas, clones, pickles, searches, pipelines."""
 
 import copy
 import pickle
@@ -43,7 +43,7 @@ EVERY = pytest.mark.parametrize(
         ),
     ],
 )
-# Training for few epochs is no good fit, and what is asked here is something else.
+# Fits of few epochs warn about convergence, which does not matter here.
 UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -76,7 +76,7 @@ def test_pandas_in_and_out(estimator):
     assert_array_equal(codes.index, frame.index)
     without = fit_unwarned(clone(estimator), X)
     assert not hasattr(without, "feature_names_in_")
-    # A frame has its columns together in memory, and sums are rounded otherwise.
+    # The columns of a frame are contiguous in memory, so sums are rounded differently.
     assert_allclose(codes, without.transform(X), rtol=1e-9, atol=1e-12)
     assert fitted.score(frame) == pytest.approx(without.score(X))
     with pytest.raises(ValueError, match="feature names should match"):
@@ -85,7 +85,7 @@ def test_pandas_in_and_out(estimator):
 
 @EVERY
 def test_fitting_leaves_parameters_alone(estimator):
-    """Those of parts too: an adapted coefficient must not end up in the penalty."""
+    """Parameters of parts stay, too: an adapted coefficient must not be written to the penalty."""
     estimator = clone(estimator)
     before, parts = estimator.get_params(deep=False), repr(estimator)
     values = copy.deepcopy(estimator).get_params()
@@ -164,7 +164,7 @@ def test_pickle_keeps_the_state_of_partial_fit(estimator):
 
 @UNWARNED
 def test_grid_search_by_the_score_of_a_vaeense():
-    """Four latents hold the data, one does not."""
+    """Four latents can represent the data, and one cannot."""
     grid = {"n_components": [1, 4]}
     search = GridSearchCV(quick_vaeense(max_iter=60), grid, cv=2).fit(SUBSPACES.few)
     assert search.best_params_ == {"n_components": 4}
@@ -172,7 +172,7 @@ def test_grid_search_by_the_score_of_a_vaeense():
 
 @UNWARNED
 def test_grid_search_over_alpha():
-    """By its own score the lowest is best: sparsity is no part of the score."""
+    """The lowest alpha has the best score, since the score does not measure sparsity."""
     search = GridSearchCV(quick_sae(L1()), {"penalty__alpha": [1.0, 0.3, 0.01]}, cv=2).fit(X)
     assert search.best_params_ == {"penalty__alpha": 0.01}
     assert search.best_estimator_.alpha_ == 0.01

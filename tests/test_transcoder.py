@@ -1,4 +1,4 @@
-"""SparseAutoencoder.fit(X, Y): codes of samples, decoded to a target."""
+"""SparseAutoencoder.fit(X, Y): codes of samples that are decoded to a target."""
 
 import re
 
@@ -44,7 +44,7 @@ def fit(penalty="l1", samples=X, target=Y, **params):
 
 @pytest.fixture(scope="module", params=each_once([*PENALTIES], [False, True]), ids=str)
 def fitted(request):
-    """Return a small fit of every penalty, with the skip connection or without, to be read only."""
+    """Return a small fit of every penalty, with or without skip connection; tests only read it."""
     penalty, skips = request.param
     return fit(PENALTIES[penalty], skip_connection=skips)
 
@@ -55,7 +55,7 @@ def test_the_target_is_predicted(fitted):
     assert score > 0.3
     expected = r2_score(Y_NEW, fitted.predict(X_NEW), multioutput="variance_weighted")
     assert score == pytest.approx(expected, abs=1e-5)
-    # The scores of training samples have the score as their mean.
+    # The score is the mean of the scores of training samples.
     assert fitted.score_samples(X, Y).mean() == pytest.approx(fitted.score(X, Y), abs=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_networks_that_code_by_what_they_decode(network):
 
 
 def test_an_autoencoder_is_a_transcoder_to_itself():
-    """There is one path: only what the weights start from differs."""
+    """Both use the same code path; only the initial weights differ."""
     assert fit(TopK(3), target=X).score(X_NEW, X_NEW) > 0.7
 
 
@@ -282,13 +282,13 @@ def test_a_checkpoint_tells_targets_apart(tmp_path):
 
 @pytest.fixture
 def _elsewhere(monkeypatch):
-    """Read samples in blocks of some rows, as if they were many."""
+    """Treat all samples as large, and read few rows at a time."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
 
 
 class Batches:
-    """A stream that can be gone through again."""
+    """A stream that can be read several times."""
 
     def __init__(self, values, n_rows=64):
         self.values, self.n_rows = values, n_rows
@@ -341,7 +341,7 @@ def test_the_model_splits_rows():
     rows = torch.arange(10.0).reshape(2, 5)
     x, target = model.split(rows)
     assert_array_equal(x, rows[:, :3])
-    assert_array_equal(target.detach(), rows[:, 3:])  # The skip connection starts at nothing.
+    assert_array_equal(target.detach(), rows[:, 3:])  # The skip connection starts at 0.
     torch.nn.init.ones_(model.skip.weight)
     left = model.split(rows)[1] - model.decode(model.code(x))
     assert_allclose((rows[:, 3:] - model.predict(x)).detach(), left.detach(), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Codes that are cut to fewer active latents than their model was trained for."""
+"""Codes that are cut to fewer active latents than the model was trained for."""
 
 import numpy as np
 import pytest
@@ -52,8 +52,8 @@ def test_codes_have_any_length_up_to_the_trained_one(fits, name):
         shorter = changed(fitted, transform_l0=k)
         codes = shorter.transform(X_NEW)
         expected = round(k) if name == "topk" else k
-        # Sparse autoencoders set their thresholds on 50 samples here, and prices of gates are
-        # interpolated between halvings of the length.
+        # Sparse autoencoders set their thresholds on 50 samples here, and the prices of gates are
+        # interpolated between lengths that differ by a factor of two.
         assert l0(codes) == pytest.approx(expected, rel=0.15 if name == "vaeense" else 0.25)
         assert_array_equal(shorter.active_dimensions(X_NEW), codes != 0)
         errors.append(unexplained(shorter))
@@ -103,7 +103,7 @@ def test_scores_are_those_of_the_shorter_codes(fits):
     assert cut.score_samples(X_NEW).mean() < fits["unrolled"].score_samples(X_NEW).mean()
     whole = fits["vaeense"]
     cut = changed(whole, transform_l0=2)
-    # Which one is higher is not known: another price is another prior.
+    # Either score can be higher, since another price is another prior.
     assert np.abs(cut.elbo_samples(X_NEW) - whole.elbo_samples(X_NEW)).mean() > 0.01
     probability = cut.posterior(X_NEW)[0]
     assert_array_equal(probability > 0.5, cut.active_dimensions(X_NEW))
@@ -204,7 +204,7 @@ def test_sweeps_go_on_with_the_k_of_the_penalty(fits, method):
     assert [threshold.k for threshold in network.thresholds] == [2, 2, 2]
     assert network.decoder.weight.detach().numpy() == pytest.approx(before, abs=0.2)
     assert l0(going_on.transform(X_NEW)) == pytest.approx(2, rel=0.25)
-    # One that was given is no k of the penalty.
+    # A given n_active is not replaced by the k of the penalty.
     given = changed(going_on, network=Unrolled(n_active=3), warm_start=False, max_iter=20)
     fitted = fit_unwarned(given, X).set_params(warm_start=True, penalty=BatchTopK([4, 2]))
     fit_unwarned(fitted, X, method)

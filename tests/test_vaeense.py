@@ -1,4 +1,4 @@
-"""What a VAEenseTransformer learns and answers, besides what test_coding and test_fitting have."""
+"""Outputs of a VAEenseTransformer, in addition to test_coding and test_fitting."""
 
 import math
 
@@ -39,7 +39,7 @@ def ungated_fit(ppca_split):
 
 @pytest.fixture(scope="module", params=["linear", "mlp"])
 def fitted(request):
-    """Return a small gated fit, to be read only."""
+    """Return a small gated fit, which tests must not change."""
     network = Linear((16,)) if request.param == "linear" else MLP_SMALL
     return fit_vaeense(network=network, max_iter=50)
 
@@ -85,7 +85,7 @@ def test_ungated_has_one_pattern(ppca_split, ungated_fit):
 
 
 def error_and_divergence(fitted, X):
-    """Return the parts of the bound of each sample, as what is public gives them."""
+    """Return the two terms of the bound of each sample, computed from public outputs."""
     mean, std = fitted.posterior(X)
     residual = X - fitted.inverse_transform((1 - std) * mean)
     spread = np.square((1 - std) * std) @ np.square(fitted.components_).sum(axis=1)
@@ -95,7 +95,7 @@ def error_and_divergence(fitted, X):
 
 @pytest.mark.slow
 def test_learned_noise_variance_is_the_held_out_error():
-    """Of other rows from the same population, with so much noise that no single row decides."""
+    """The error is that of other rows of the same population. With much noise, no row dominates."""
     rows, *_ = make_linear_subspaces(3000, dims=(1, 2), n_features=8, noise=0.2, random_state=0)
     fitted = VAEenseTransformer(random_state=0).fit(rows[:2000])
     error, _ = error_and_divergence(fitted, rows[2000:])
@@ -104,7 +104,7 @@ def test_learned_noise_variance_is_the_held_out_error():
 
 @pytest.mark.slow
 def test_learned_noise_variance_is_that_of_the_samples():
-    """In directions that latents explain, their posterior variance stands for it."""
+    """Along directions of latents, their posterior variance takes the place of the noise."""
     noisy, clean = (
         make_linear_subspaces(2000, dims=(4, 4), n_features=12, noise=noise, random_state=0)[0]
         for noise in (0.01, 0)
@@ -140,7 +140,7 @@ def test_code_follows_from_the_posterior(fitted):
 
 
 def test_latents_that_no_training_sample_uses_stay_closed():
-    """Codes are exactly 0 there, so that none explodes once it is divided by its deviation."""
+    """Their codes are exactly 0, and do not explode when they are divided by a small deviation."""
     rng = np.random.default_rng(5)
     X = np.eye(6)[rng.choice(6, 60, p=[0.5, 0.2, 0.2, 0.06, 0.03, 0.01])]
     fitted = VAEenseTransformer(8, hard=False, random_state=0).fit(X[:30])
@@ -189,7 +189,7 @@ def test_hard_code_is_the_code_of_the_active_latents(fitted, subtests):
 
 @BOTH
 def test_hard_code_of_an_mlp_raises_no_warning(network):
-    """The scales of a nonlinear decoder come from its Jacobian; not every way to it is silent."""
+    """The scales come from the Jacobian of the decoder, and some ways to compute it warn."""
     fitted = fit_vaeense(network=network, hard=True, threshold="contribution")
     assert fitted.transform(X_NEW).shape == (len(X_NEW), 4)
 
@@ -217,7 +217,7 @@ def test_positive_codes(network):
 
 
 def test_samples_are_drawn_from_positive_codes():
-    """Without noise and offset they are in the cone of the components."""
+    """Without noise and offset, samples lie in the cone of the components."""
     fitted = fit_vaeense(positive_code=True, n_components=2, max_iter=60, prior="standard_normal")
     samples = fitted.sample(2000, random_state=0) - fitted.inverse_transform(np.zeros((1, 2)))
     codes = samples @ np.linalg.pinv(fitted.components_)
@@ -230,7 +230,7 @@ def test_samples_are_drawn_from_positive_codes():
 
 @pytest.mark.slow
 def test_samples_are_codes_and_noise(default_fit):
-    """What they have beside the components is noise, of about the variance of new samples there."""
+    """Orthogonal to the components, samples have noise with about the variance of new samples."""
     samples = default_fit.sample(4000, random_state=0)
     assert samples.shape == (4000, 8)
     offset = default_fit.inverse_transform(np.zeros((1, default_fit.n_components_)))
@@ -277,7 +277,7 @@ def test_a_fixed_noise_variance_needs_a_number():
 
 
 def test_warm_start_moves_to_other_samples():
-    """In their old units; what their move had cost is regained but for a hundredth."""
+    """The units stay the same, and all but a hundredth of the loss from the move is regained."""
     estimator = fit_vaeense(warm_start=True, max_iter=60)
     mean, scale = estimator.mean_, estimator.scale_
     # Samples of twice the size have a density that is lower by log(2) in each feature.
@@ -314,7 +314,7 @@ def test_history_tells_which_init_was_kept(n_init):
 
 
 def test_an_init_that_learns_is_kept_before_one_that_cannot():
-    """The second init has a learning rate that is higher by half: what is kept depends on it."""
+    """The second init has a learning rate that is higher by half, which decides the choice."""
     slow, fast = (fit_vaeense(n_init=2, learning_rate_init=rate) for rate in (1e-5, 0.02))
     losses = [
         [fit.history_["loss"][fit.history_["init"] == init][-1] for init in (0, 1)]
@@ -353,5 +353,5 @@ def test_without_a_target_principal_components_stay_where_nothing_explains():
 
 
 def test_default_number_of_components():
-    """Twice the principal components that hold 99 % of the variance, here three."""
+    """Twice the number of principal components with 99 % of the variance, which is 3 here."""
     assert fit_vaeense(n_components=None).n_components_ == 6

@@ -1,6 +1,6 @@
-"""The same results with every version of torch, NumPy and scikit-learn, up to rounding.
+"""Results agree between all versions of torch, NumPy and scikit-learn, up to rounding.
 
-Where training is changed on purpose, `python tests/test_versions.py` writes the numbers anew.
+After an intended change of training, `python tests/test_versions.py` writes new numbers.
 """
 
 import json
@@ -16,7 +16,7 @@ from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK
 
 REFERENCE = Path(__file__).parent / "data" / "reference.json"
-# Double precision, so that sums in another order differ by little after some epochs too.
+# In double precision, other orders of sums change little, also after several epochs.
 PRECISE = {"dtype": "float64", "random_state": 0, "max_iter": 12}
 VAE = VAEenseTransformer(4, network=Linear((16,)), n_init=2, **PRECISE)
 ESTIMATORS = {
@@ -31,7 +31,7 @@ ESTIMATORS = {
 
 
 def numbers(name):
-    """Return a few numbers that depend on all of an estimator's training and of its answers."""
+    """Return a few numbers that depend on the whole training of an estimator and on its outputs."""
     rng = np.random.default_rng(0)
     X = np.kron(np.eye(2), rng.normal(size=(100, 2))) @ rng.normal(size=(4, 6))
     X = X + 0.05 * rng.normal(size=X.shape)

@@ -1,4 +1,4 @@
-"""What a type checker knows of the package in the hands of a user; `make lint` runs mypy on it."""
+"""User code that tests the types of the package; `make lint` runs mypy on it."""
 
 from pathlib import Path
 from typing import Any, assert_type
@@ -126,7 +126,7 @@ def resolve_names() -> None:
 
 
 class Doubled(Loss):
-    """A loss of one's own."""
+    """A custom loss."""
 
     def terms(self, model: VAE, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         error, kl = model.elbo(x, generator=generator)
@@ -134,14 +134,14 @@ class Doubled(Loss):
 
 
 class Falling(Schedule):
-    """A schedule of one's own."""
+    """A custom schedule."""
 
     def factor(self, fraction_done: float) -> float:
         return 1 - fraction_done
 
 
 class Widest(AutoencoderMethod):
-    """A method of one's own."""
+    """A custom method."""
 
     def estimate(self, autoencoder: Any, X: Floats) -> tuple[Doubles, Doubles]:
         count, std = Count().estimate(autoencoder, X)
@@ -149,14 +149,14 @@ class Widest(AutoencoderMethod):
 
 
 class HalfVariance(ThresholdRule):
-    """A rule of one's own."""
+    """A custom rule."""
 
     def active(self, latents: Latents) -> Mask:
         return np.asarray(latents.log_variance < np.log(0.5)) & FixedVariance().active(latents)
 
 
 class SquareRoot(Penalty):
-    """A penalty of one's own."""
+    """A custom penalty."""
 
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
