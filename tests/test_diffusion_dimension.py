@@ -129,7 +129,7 @@ def test_units_do_not_matter():
 
 
 def test_noise_level_is_a_fraction_of_the_spread():
-    """The spread is that along directions in which the data vary; constant features do not count."""
+    """The spread is that of directions in which the data vary; constant features do not count."""
     X = 5 * np.random.default_rng(0).standard_normal((4000, 3))
     fitted = fit_quick(X=X, max_iter=1, noise_level=0.2)
     padded = fit_quick(X=np.hstack([X, np.zeros((4000, 5))]), max_iter=1, noise_level=0.2)

@@ -54,7 +54,7 @@ print(json.dumps({{"lazy": lazy, "slow": slow}}))
 
 @pytest.fixture(scope="module")
 def loaded():
-    """Return the lazy and slow imports, all recorded in one process, since starting it takes long."""
+    """Return the lazy and slow imports, recorded in one process, since starting it takes long."""
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stderr

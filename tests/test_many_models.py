@@ -78,7 +78,7 @@ def mortal_search(folder):
 
 
 def kill_at_work(folder, pids=()):
-    """Kill the processes `pids`, and all that fit, once one fits, in a thread; return the thread."""
+    """Kill `pids`, and all processes that fit, as soon as one fits; return the killing thread."""
 
     def kill():
         while not (fitting := {int(path.stem) for path in folder.glob("*.fits")}):

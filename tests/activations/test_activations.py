@@ -1,4 +1,4 @@
-"""Activations of a running model, here of a small transformer of our own."""
+"""Activations of a running model, here of a small transformer."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ N_TOKENS, WIDTH, LENGTH = 30, 12, 9
 
 
 class Block(nn.Module):
-    """Attention to what came before, and an MLP; like others, it returns a tuple."""
+    """Attention to earlier tokens, and an MLP; like other blocks, it returns a tuple."""
 
     def __init__(self):
         super().__init__()
@@ -106,7 +106,7 @@ def test_the_buffer_mixes_texts_and_stays_small(model, texts):
     assert sum(sizes) == 80 * (LENGTH - 1)
     assert max(sizes[:-1]) == 100
     assert sizes[-1] < 200
-    assert min(spans) > 10  # Of 25 texts in a buffer.
+    assert min(spans) > 10  # Of 25 texts in a buffer, rows come from many.
 
 
 def test_the_rest_of_the_model_need_not_run(model, texts):
@@ -137,7 +137,7 @@ def test_positions_and_padding_are_left_out(model, texts):
     rows = gathered(Activations(model, "embedding", batches, skip=(0, -1)))
     assert len(rows) == 40 * 4 + 40 * (LENGTH - 2)
     assert len(gathered(Activations(model, "embedding", batches, mask=None))) == 80 * (LENGTH - 1)
-    # A position that short texts do not have is no error.
+    # Positions that short texts do not have are ignored.
     assert len(gathered(Activations(model, "embedding", [texts], skip=(LENGTH,)))) == 80 * LENGTH
 
 
@@ -189,7 +189,7 @@ def test_a_transcoder_takes_one_run_for_both_sides(model, texts):
         model.n_runs = 0
         sae = fit_unwarned(quick_sae(TopK(4), max_iter=max_iter), x, y=y)
         n_runs.append(model.n_runs)
-    assert n_runs[1] - n_runs[0] == 4 * 2  # Epochs times batches.
+    assert n_runs[1] - n_runs[0] == 4 * 2  # The number of epochs times batches.
     assert_allclose(sae.target_mean_, gathered(y).mean(axis=0), atol=1e-5)
     rows = gathered(both)
     same = fit_unwarned(quick_sae(TopK(4), max_iter=40), rows[:, :WIDTH], y=rows[:, WIDTH:])
@@ -311,7 +311,7 @@ def test_bad_replacements(name, by, error, model):
 
 
 def test_what_is_recovered(model, texts):
-    """By hand: the losses of three runs."""
+    """The measure is computed by hand from the losses of three runs."""
 
     def loss(given):
         return nn.functional.cross_entropy(

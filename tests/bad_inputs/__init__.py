@@ -1,6 +1,6 @@
-"""What estimators refuse, and what they say: the tests run each row, and the user guide shows it.
+"""Inputs that estimators refuse, and their errors. Tests run each row, and the user guide shows it.
 
-In a message, ``…`` stands for what differs from case to case.
+In a message, ``…`` stands for the part that differs from case to case.
 """
 
 from bad_inputs.answers import CODES, FITTED

@@ -1,4 +1,4 @@
-"""What fitted estimators do not answer, code or decode."""
+"""Inputs that fitted estimators refuse to transform, score or decode."""
 
 import numpy as np
 from scipy import sparse

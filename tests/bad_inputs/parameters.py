@@ -1,4 +1,4 @@
-"""Parameters that are out of their range, or contradict each other."""
+"""Parameters that are out of their range, or that contradict each other."""
 
 import numpy as np
 import torch
@@ -53,19 +53,19 @@ class OnlyCounts(BaseEstimator):
 
 
 def part_kind(estimators, room, kind, **params):
-    """Return the row of what is no part of an estimator, of a kind that stands in a room."""
+    """Return the row of an invalid part of an estimator, whose valid kind is in a subpackage."""
     must = f"a str among {{…}} or an instance of 'skvaeense.{room}._base.{kind}'"
     return parameter(estimators, must, **params)
 
 
 def autoencoder_kind(autoencoder):
-    """Return the row of what is no autoencoder."""
+    """Return the row of an invalid autoencoder."""
     must = "an object implementing … or None"
     return parameter(INTRINSIC, must, autoencoder=autoencoder)
 
 
 def method_kind(estimators, base, method):
-    """Return the row of what is no method, or one that asks something else."""
+    """Return the row of an invalid method, or of a method for the other estimator."""
     must = f"a str among {{…}} or an instance of 'skvaeense.dimension.{base}'"
     return parameter(estimators, must, method=method)
 
@@ -127,7 +127,7 @@ PARAMETERS = [
 
 
 def of_part(estimators, part, name, must, **params):
-    """Return the row of a parameter of a penalty or an estimator that is itself a parameter."""
+    """Return the row of a parameter of a part, which is a penalty or an estimator."""
     message = f"The {name!r} parameter of {part} must be {must}. Got … instead."
     return together(estimators, message, InvalidParameterError, **params)
 

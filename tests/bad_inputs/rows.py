@@ -1,4 +1,4 @@
-"""A row of the table of bad input, and what rows share: samples, files, messages."""
+"""A row of the table of bad input, and shared parts of rows: samples, files, messages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,10 @@ INTRINSIC, DIFFUSION = (IntrinsicDimensionEstimator,), (DiffusionDimensionEstima
 AUTOENCODERS, DIMENSION = VAEENSE + SPARSE, INTRINSIC + DIFFUSION
 EVERY = AUTOENCODERS + DIMENSION
 TRAINED = AUTOENCODERS + DIFFUSION
-# Those that take no missing values.
+# Estimators that take no missing values.
 COMPLETE = SPARSE + DIFFUSION
 
-# Methods, of which an estimator may have only some.
+# Groups of methods. An estimator may have only some of a group.
 FIT = ("fit", "partial_fit")
 ASK = (
     "transform",
@@ -47,8 +47,9 @@ NAMED = pd.DataFrame(X, columns=list("abcd"))
 class BadInput(NamedTuple):
     """A row of the table.
 
-    `given` is in words what is given to the `methods` of the `estimators`; `call` gives it to one
-    of them. `params` are set before; `before` is what the estimator was fitted to, if anything.
+    `given` describes the input in words. `call` passes the input to one of the `methods` of the
+    `estimators`. `params` are set before. `before` is the data that the estimator was fitted to, or
+    None.
     """
 
     given: str
@@ -62,24 +63,24 @@ class BadInput(NamedTuple):
 
 
 def to_fit(given, call, error, message, estimators=EVERY, methods=FIT):
-    """Return a row of samples to fit."""
+    """Return a row for samples passed to fit."""
     return BadInput(given, estimators, methods, call, error, message)
 
 
 def after_fit(given, call, error, message, estimators=EVERY, methods=ASK, before=X, **params):
-    """Return a row of what is given to a fitted estimator."""
+    """Return a row for an input of a fitted estimator."""
     return BadInput(given, estimators, methods, call, error, message, params, before)
 
 
 def parameter(estimators, must, **params):
-    """Return the row of one parameter that scikit-learn's validation refuses."""
+    """Return a row for one parameter that scikit-learn's validation refuses."""
     ((name, value),) = params.items()
     message = f"The {name!r} parameter of … must be {must}. Got {value!r} instead."
     return together(estimators, message, InvalidParameterError, **params)
 
 
 def together(estimators, message, error=ValueError, **params):
-    """Return the row of parameters that `fit` refuses."""
+    """Return a row for parameters that `fit` refuses."""
     given = ", ".join(f"{name}={value!r}" for name, value in params.items())
     return BadInput(given, estimators, FIT, lambda fit: fit(X), error, message, params)
 
@@ -107,7 +108,7 @@ def folder(name):
 
 
 class Stream:
-    """Batches that can be gone through again."""
+    """Batches that can be read several times."""
 
     def __init__(self, *batches):
         self.batches = batches

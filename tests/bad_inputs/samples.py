@@ -1,4 +1,4 @@
-"""Samples that cannot be fitted, and methods that are called before."""
+"""Samples that cannot be fitted, and methods that are called before fit."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Which results are older than what they measure, told by a repository of a few files."""
+"""Results that are older than the code that they measure, in a repository of a few files."""
 
 import subprocess
 

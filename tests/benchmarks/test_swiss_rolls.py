@@ -37,7 +37,8 @@ def test_more_features_hold_the_same_roll_in_a_subspace():
     X, _, _ = make_swiss_rolls(40_000, n_features=12, random_state=0)
     roll, _, _ = make_swiss_rolls(40_000, random_state=1)
     assert np.linalg.matrix_rank(X) == 3
-    # An isometry keeps the principal variances, and the lengths: the roll has no offset.
+    # An isometry keeps the principal variances. It also keeps lengths, since the roll has no
+    # offset.
     np.testing.assert_allclose(
         np.linalg.eigvalsh(np.cov(X.T))[-3:], np.linalg.eigvalsh(np.cov(roll.T)), rtol=0.03
     )
@@ -64,7 +65,7 @@ def test_offset_scale_is_the_standard_deviation_of_a_coordinate():
         8_000, n_rolls=200, n_features=30, offset_scale=500.0, random_state=0
     )
     centres = [X[manifold == label].mean(axis=0) for label in range(200)]
-    # A roll itself adds at most its radius of 15 or its height of 21 to a coordinate.
+    # A roll adds at most its radius of 15 or its height of 21 to a coordinate of its centre.
     assert np.std(centres) == pytest.approx(500, rel=0.03)
 
 

@@ -13,7 +13,7 @@ from benchmarks.generators.transformed_images import (
 
 
 def view(free, images="digits", side=16):
-    """Return a view of the middle of the first source."""
+    """Return a view of the centre of the first source."""
     source = _sources(images)[0]
     center = (np.array(source.shape) - 1) / 2
     return _View(source, center, transformed_images.WIDTHS[images], side, np.array(free))
@@ -26,7 +26,7 @@ def moved(free, parameter=1.0, **options):
 
 def test_shifts():
     for free, axis in ((0, 0), (1, 1)):
-        # By three pixels.
+        # The shift is three pixels.
         before, after = moved(free, 3 / 16 / RANGES[free], images="photographs")
         shifted = np.roll(before, -3, axis=axis)
         inside = (slice(0, 12), slice(None)) if axis == 0 else (slice(None), slice(0, 12))
@@ -40,7 +40,7 @@ def test_a_quarter_turn():
 
 def test_size_shear_brightness_and_contrast():
     before, half = moved(3, np.log(2) / RANGES[3])
-    # An image of half the size has its middle within a quarter of the pixels, and zeros around.
+    # An image of half the size lies within the central quarter of the pixels, with zeros around it.
     assert np.abs(half[:, :2]).max() < 0.01 < 0.3 < before.max()
     before, sheared = moved(4)
     np.testing.assert_allclose(sheared[7:9, 4:12], before[7:9, 4:12], atol=0.1)
@@ -62,18 +62,18 @@ def test_tangent_directions_are_all_there(subtests):
                 assert tangents[i].shape == (dim,)
                 assert (np.diff(tangents[i]) <= 0).all()
                 assert tangents[i][-1] >= 0.04
-                # All of the images vary by as much, at least, in as many directions.
+                # The samples of each image vary by a similar amount in as many directions.
                 variances = np.linalg.eigvalsh(np.cov(X[manifold == i].T))[::-1]
                 assert variances[dim - 1] > 0.5 * tangents[i][-1]
             assert 0.05 < X.std(axis=0).mean() < 0.4
 
 
 def test_tangents_of_brightness_are_known():
-    """Brightness changes every pixel by as much."""
+    """Brightness changes every pixel by the same amount."""
     bright = view([5])
     expected = 16**2 * RANGES[5] ** 2 / 3
     np.testing.assert_allclose(bright.measured(np.zeros((1, 1))), [expected], rtol=1e-6)
-    # A turn of nothing but black does nothing.
+    # Turning a black image does nothing.
     black = _View(np.zeros((20, 20)), np.array([9.5, 9.5]), 10.0, 16, np.array([2, 5]))
     assert black.measured(np.zeros((1, 2)))[-1] == 0
 

@@ -1,7 +1,7 @@
-"""Write a file of each estimator, and what its methods give: later versions must load them.
+"""Write a file for each estimator, with the outputs of its methods. Later versions must load them.
 
-Run it from the root of the repository, once for each release: `python tests/data/make_files.py`.
-What a release has written is never written again.
+Run this script from the root of the repository, once for each release: `python
+tests/data/make_files.py`. Existing files of a release are never overwritten.
 """
 
 import sys
@@ -27,11 +27,11 @@ from skvaeense.penalties import BatchTopK
 
 
 def main():
-    """Write the files."""
+    """Write the files of this version."""
     rng = np.random.default_rng(0)
     X = np.kron(np.eye(2), rng.normal(size=(100, 2))) @ rng.normal(size=(4, 6))
     X = rng.permutation(X + 0.01 * rng.normal(size=X.shape))
-    # On a line and a plane that lie apart.
+    # Samples on a line and on a plane that lie apart.
     flats = rng.permutation(np.r_[X[:, :1] @ X[:1], X[:, :2] @ X[1:3] + 9 * np.eye(6)[0]])
     flats = flats + 0.01 * rng.normal(size=flats.shape)
     vae = VAEenseTransformer(5, network=Linear((12,)), n_init=1, max_iter=60, random_state=0)

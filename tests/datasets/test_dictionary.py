@@ -9,7 +9,7 @@ DICTIONARY = {"n_atoms": 7, "n_active": (1, 3), "n_features": 12, "random_state"
 
 
 def _draw(n_samples, **arguments):
-    """Return what the generator draws, with the codes of the samples."""
+    """Return the samples of the generator, with their codes."""
     drawn = make_sparse_dictionary(n_samples, return_atoms=True, **(DICTIONARY | arguments))
     X, _, _, atoms = drawn
     codes = np.linalg.lstsq(atoms.T, X.T, rcond=None)[0].T
@@ -22,7 +22,7 @@ def test_samples_are_sparse_combinations_of_unit_atoms():
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1)
     np.testing.assert_allclose(codes @ atoms, X, atol=1e-10)
     np.testing.assert_array_equal(np.count_nonzero(codes, axis=1), dimension)
-    # All atoms are used.
+    # Every atom is active in some sample.
     assert codes.any(axis=0).all()
 
 

@@ -1,4 +1,4 @@
-"""The contract that every generator keeps."""
+"""Rules that every generator follows."""
 
 import inspect
 
@@ -15,7 +15,7 @@ from skvaeense.datasets import (
     make_spheres,
 )
 
-# Generator, arguments, and the dimension of each manifold.
+# (generator, arguments, dimension of each manifold)
 CASES = [
     (make_affine_subspaces, {"dims": (1, 3, 2), "n_features": 9}, (1, 3, 2)),
     (make_linear_subspaces, {"dims": (2, 4), "n_features": 9}, (2, 4)),
@@ -145,7 +145,7 @@ def test_noise_is_a_fraction_of_the_root_mean_square(subtests):
             clean, *labels = make(20_000, **arguments, random_state=0)
             noisy, *same_labels = make(20_000, **arguments, noise=0.3, random_state=0)
             rms = np.sqrt(np.mean((clean - clean.mean(axis=0)) ** 2))
-            # One seed gives the same samples at every noise level, so the difference is the noise.
+            # One seed draws the same samples at every noise level, so the difference is the noise.
             noise = (noisy - clean) / rms
             np.testing.assert_allclose(noise.std(axis=0), 0.3, rtol=0.03)
             np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.01)

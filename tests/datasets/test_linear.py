@@ -57,7 +57,7 @@ def test_shared_directions_are_the_same_in_all_subspaces():
     dims = (3, 4, 5)
     X, manifold, _ = make_linear_subspaces(600, dims=dims, shared=2, random_state=0)
     projectors = sum(basis.T @ basis for basis in _bases(X, manifold, dims)) / len(dims)
-    # A direction has eigenvalue 1 of the mean projector if and only if it lies in all of them.
+    # A direction has eigenvalue 1 of the mean projector if and only if it lies in all subspaces.
     eigenvalues = np.linalg.eigvalsh(projectors)[::-1]
     np.testing.assert_allclose(eigenvalues[:2], 1)
     assert eigenvalues[2] < 0.99
@@ -108,7 +108,8 @@ def test_offset_scale_is_the_standard_deviation_of_a_coordinate():
     X, manifold, _ = make_affine_subspaces(
         100, dims=(1,) * 50, n_features=2_000, offset_scale=3.0, random_state=0
     )
-    # A subspace's samples differ along one direction; two of them give the offset's rest.
+    # Samples of a subspace differ along one direction, so two samples determine the rest of the
+    # offset.
     norms = []
     for label in range(50):
         first, second = X[manifold == label][:2]

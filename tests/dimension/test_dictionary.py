@@ -20,7 +20,7 @@ def make_problem(noise=0.0, n_samples=3000, n_active=3):
 
 
 def roughly(codes, seed=0):
-    """Return what an encoder would say: small coefficients are missed, some are made up."""
+    """Return the supports of a rough encoder, which misses small coefficients and invents some."""
     random_state = np.random.default_rng(seed)
     return (np.abs(codes) > 0.3) | (random_state.random(codes.shape) < 0.03)
 
@@ -48,7 +48,7 @@ def test_noise_variance_and_counts_with_noise():
 
 
 def test_standard_errors_are_those_of_counts():
-    """Sizes differ, so that a coefficient lost in the noise cannot be told from one that is 0."""
+    """Sizes differ, so a coefficient lost in the noise looks like a coefficient that is 0."""
     X, codes, atoms = make_problem(n_samples=6000, n_active=(1, 2, 3, 4, 5, 6))
     X += 0.1 * X.std() * np.random.default_rng(1).standard_normal(X.shape)
     true = (np.abs(codes) > 1e-9).sum(axis=1)
@@ -76,7 +76,7 @@ def test_few_samples_off_all_atoms_do_not_hide_the_noise():
     noise_variance = np.square(X - clean).mean()
     X[:30] += 0.5 * np.random.default_rng(2).standard_normal((30, 20))
     dictionary = Dictionary(atoms, np.zeros(20)).fit(X, roughly(codes))
-    # The mean over all samples is more than seven times as much.
+    # The mean over all samples is more than seven times as large.
     assert dictionary.noise_variance == pytest.approx(noise_variance, rel=0.5)
 
 
@@ -128,7 +128,7 @@ def test_latents_that_are_never_active_stay():
 
 
 def test_atoms_of_a_subspace_are_left_together():
-    """They always go together, and no direction of the subspace stands out."""
+    """These atoms are always active together, and no direction of the subspace stands out."""
     random_state = np.random.default_rng(0)
     codes = np.zeros((2000, 4))
     codes[:1000, :2] = random_state.standard_normal((1000, 2)) @ [[10.0, 3.0], [0.0, 0.5]]
@@ -143,7 +143,7 @@ def test_atoms_of_a_subspace_are_left_together():
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_independent_directions_undo_a_turn(noise):
-    """Every sample needs all of the turned atoms, and few of the true ones."""
+    """Every sample needs all of the turned atoms, and only few of the true atoms."""
     X, _, atoms = make_problem(noise=noise)
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
     turned, offset = turn @ atoms, np.full(20, 0.5)
@@ -154,7 +154,7 @@ def test_independent_directions_undo_a_turn(noise):
     counts = dictionary.count(X + offset, dictionary.support(X + offset))[0]
     assert dimension_error(np.full(3000, 3), counts) < 0.02
     described, points = dictionary.describe(X + offset, np.zeros((3000, 12), dtype=bool))
-    # Without what is known of sizes, small coefficients are lost in the noise.
+    # If the distribution of sizes is unknown, small coefficients are lost in the noise.
     assert dimension_error(counts, described.sum(axis=1)) < (0.02 if noise == 0 else 0.25)
     assert np.square(points - X - offset).mean() < 1e-6 + 1.1 * np.square(noise * X.std())
 
@@ -179,7 +179,7 @@ def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
     near = refine(X, support, codes * support, shaken(atoms), offset, error=0.1)
     assert not near.turned
     assert dimension_error(np.full(3000, 3), near.count(X, support)[0]) < 0.01
-    # It is much more precise than the codes, and its supports are.
+    # The dictionary is much more precise than the codes, and so are its supports.
     assert near.speaks
     assert dimension_error(np.full(3000, 3), near.describe(X, support)[0].sum(axis=1)) < 0.01
     # Every sample needs all of the turned atoms.
@@ -191,13 +191,13 @@ def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
 
 
 def test_no_dictionary_counts_far_more_atoms_than_there_may_be():
-    """Neither the turned one, which needs three atoms, nor that of all twelve."""
+    """This holds for the turned dictionary, which needs three atoms, and for that of all twelve."""
     X, codes, atoms = make_problem()
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
     dense = X, np.ones(codes.shape, dtype=bool), codes @ turn.T, turn @ atoms, np.zeros(20), 1e-6
     assert refine(*dense, most=2.0) is None
     assert refine(*dense, most=4.0).turned
-    # A limit that is not known is none.
+    # An unknown limit is no limit.
     assert refine(*dense, most=np.nan).turned
 
 
@@ -211,7 +211,7 @@ def test_a_dictionary_that_is_hardly_better_does_not_speak_for_the_codes():
 def test_a_dictionary_that_is_better_for_a_few_samples_does_not_speak_for_the_codes():
     X, codes, atoms = make_problem()
     support = np.abs(codes) > 1e-6
-    # These samples have other atoms too, which the encoder has not seen.
+    # These samples also have other atoms, which the encoder has missed.
     missed = support.copy()
     missed[:60] = False
     codes = codes * missed
@@ -228,19 +228,19 @@ def test_a_sample_off_all_atoms_does_not_need_all_of_them():
     off = X[:50] + 0.1 * np.random.default_rng(5).standard_normal((50, 20))
     counts, std = dictionary.count(off, support[:50])
     assert counts.mean() < 6
-    # And it is known that they are unsure.
+    # The standard errors show that these counts are unsure.
     assert std.mean() > 100 * dictionary.count(X, support)[1].mean()
 
 
 def test_refining_gives_up_where_codes_fit_better():
-    """Least squares on the given supports explain less than codes that need no support."""
+    """Least squares on the given supports explain less than codes without supports."""
     X = np.random.default_rng(0).standard_normal((500, 4))
     nothing = np.zeros((500, 1), dtype=bool)
     assert refine(X, nothing, np.zeros((500, 1)), np.eye(1, 4), np.zeros(4), error=0.5) is None
 
 
 def test_dependent_atoms_of_one_support_are_counted_once():
-    """Four directions of a subspace, by six atoms; a seventh goes its own way."""
+    """Six atoms span a subspace of four dimensions; a seventh atom is independent of them."""
     rng = np.random.default_rng(0)
     atoms = np.vstack([rng.standard_normal((6, 4)) @ rng.standard_normal((4, 15)), np.ones(15)])
     X = rng.standard_normal((400, 6)) @ atoms[:6]
@@ -257,7 +257,7 @@ def test_dependent_atoms_of_one_support_are_counted_once():
 
 
 def test_samples_with_some_atoms_of_a_curved_set_have_no_more_dimensions():
-    """Circles in three planes, of which noise hides an atom here and there."""
+    """The samples lie on circles in three planes. Noise hides some of their atoms."""
     rng = np.random.default_rng(0)
     angles = rng.uniform(0, 2 * np.pi, (1200, 3))
     X = np.hstack([np.cos(angles), np.sin(angles), np.zeros((1200, 4))])
@@ -271,7 +271,7 @@ def test_samples_with_some_atoms_of_a_curved_set_have_no_more_dimensions():
 
 
 def test_independent_directions_of_positive_codes_begin_where_most_samples_are():
-    """Atoms that are active independently, in codes of which each is a mixture of all."""
+    """The atoms are active independently, and each code is a mixture of all of them."""
     rng = np.random.default_rng(0)
     active = rng.random((3000, 8)) < 0.25
     atoms = np.linalg.qr(rng.standard_normal((12, 8)))[0].T

@@ -5,13 +5,13 @@ from skvaeense.dimension._flats import Flat, Flats
 
 
 def pool(points, centre):
-    """Return points by their distance to one of them."""
+    """Return points in the order of their distance to one of them."""
     return points[np.argsort(np.linalg.norm(points - centre, axis=1))]
 
 
 @pytest.fixture(scope="module")
 def plane_and_line():
-    """A pool of a plane in R^6, and points of a line through it, all at unit distances at most."""
+    """Return samples of a plane in R^6, and points of a line through it, at most a unit away."""
     rng = np.random.default_rng(0)
     plane = np.pad(rng.uniform(-1, 1, (300, 2)), [(0, 0), (0, 4)])
     line = np.pad(rng.uniform(-1, 1, (100, 1)), [(0, 0), (3, 2)])
@@ -48,7 +48,7 @@ def test_where_noise_turns_the_flat_all_belong(plane_and_line):
 
 
 def test_members_next_to_the_centre_are_held():
-    """An arc passes by the mean of its samples."""
+    """An arc does not pass through the mean of its samples."""
     angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 800)
     arc = np.column_stack([np.cos(angles), np.sin(angles)])
     flats = [Flat(pool(arc, point)) for point in arc]
@@ -57,7 +57,7 @@ def test_members_next_to_the_centre_are_held():
 
 
 def test_no_flat_holds_what_is_farther_than_its_members():
-    """The tangents of a circle go far out, and pass by samples of other manifolds."""
+    """The tangents of a circle extend far beyond it, and pass near samples of other manifolds."""
     circle = np.column_stack([f(np.linspace(0, 2 * np.pi, 800)) for f in (np.cos, np.sin)])
     flats = Flats([Flat(pool(circle, circle[0])[:100])], np.array([[0]]))
     along = np.array([[1, 0.2], [1, 5]])
@@ -85,7 +85,7 @@ def test_flats_hold_and_bar_samples(plane_and_line):
     assert (held[:5] == [False, True, False]).all()
     assert (held[5:10] == [False, False, True]).all()
     assert flats.hold(points[:0], np.zeros((0, 3), dtype=int)).shape == (0, 3)
-    # Flats that do not fit bar nothing.
+    # Flats that do not fit exclude no sample.
     barred = flats.bar(points, np.tile([0, 1, 2], (20, 1)))
     assert (barred[:5] == [False, False, True]).all()
     assert (barred[5:10] == [False, True, False]).all()

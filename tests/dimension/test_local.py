@@ -40,7 +40,7 @@ def test_noise_is_seen_through_at_larger_scales():
     answers = LocalGeometry(X[:1600], active[:1600], n_neighbors=120).at(X[1600:], active[1600:])
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
-    # And the error says so.
+    # The standard error shows this.
     assert answers.fall.mean() > 0.5
 
 
@@ -48,7 +48,7 @@ def test_distances_that_are_noise_are_not_believed():
     X = gaussian(1800, 2, 30)
     X += 0.026 * np.random.default_rng(1).standard_normal(X.shape)
     active = np.ones((1800, 1), dtype=bool)
-    # Where there are active latents noise may have been taken off: it is not told from the pools.
+    # With active latents, noise may have been removed before, so pools cannot measure it.
     blind, warned, told = (
         LocalGeometry(X[:1600], own, n_neighbors=120, noise_variance=noise).at(
             X[1600:], None if own is None else active[1600:]
@@ -59,14 +59,14 @@ def test_distances_that_are_noise_are_not_believed():
     for answers in (warned, told):
         assert (answers.dimension == 2).mean() > 0.98
         assert answers.ratio.max() <= 2
-        # Nor do they make it unsure.
+        # Such distances also do not make the dimension unsure.
         assert answers.fall.max() == 0
         assert (answers.least <= answers.dimension).all()
     assert blind.fall.min() > 1
 
 
 def test_no_rank_above_distances_that_noise_makes_too_large():
-    """Half a circle extends in two directions, and all neighbours are nearer than noise is."""
+    """Half a circle extends in two directions, and neighbours are closer than the noise level."""
     X = np.pad(sphere(300, 1, 2), [(0, 0), (0, 8)])
     geometry = LocalGeometry(X, None, n_neighbors=150, noise_variance=1e-3)
     assert not geometry._clear.any()
@@ -75,7 +75,7 @@ def test_no_rank_above_distances_that_noise_makes_too_large():
 
 
 def test_few_neighbours_that_are_alike_say_so_at_the_smallest_scale():
-    """A plane of 30 samples, all through a cube."""
+    """A plane of 30 samples crosses a cube."""
     cube, plane = gaussian(800, 3, 6, seed=0), gaussian(30, 2, 6, seed=1)
     X = np.vstack([cube, plane])[np.random.default_rng(0).permutation(830)]
     on_plane = np.abs(X @ np.linalg.svd(cube)[2][3:].T).max(axis=1) > 1e-6
@@ -91,7 +91,7 @@ def test_nothing_stands_above_the_noise():
     assert geometry.hidden > 0.9
     around = geometry.at(X, None)
     assert around.hidden.mean() > 0.9
-    # The answer is the one without noise, and does not pretend to be sure.
+    # The dimension is the same as without noise, and its error shows that it is unsure.
     blind = LocalGeometry(X, None, n_neighbors=100)
     np.testing.assert_allclose(around.dimension, blind.at(X, None).dimension, atol=1)
     assert np.median(neighbor_errors(around, around.dimension)["noise"]) > 5
@@ -99,7 +99,7 @@ def test_nothing_stands_above_the_noise():
 
 
 def test_only_samples_with_similar_active_latents_are_asked():
-    """A plane, and a line that crosses it."""
+    """The samples are a plane, and a line that crosses it."""
     plane, line = gaussian(800, 2, 6, seed=0), gaussian(800, 1, 6, seed=1)
     order = np.random.default_rng(0).permutation(1600)
     X = np.vstack([plane, line])[order]
@@ -109,7 +109,7 @@ def test_only_samples_with_similar_active_latents_are_asked():
     assert (near.dimension == np.where(on_plane, 2, 1)).mean() > 0.99
     assert near.alike.mean() < 0.9
     blind = LocalGeometry(X, None, n_neighbors=200).at(X, None)
-    # Without them flats tell who is.
+    # Without latents, flats separate the plane from the line.
     assert (blind.dimension == np.where(on_plane, 2, 1)).mean() > 0.98
 
 
@@ -122,9 +122,9 @@ def test_subspaces_that_cross_are_told_apart_without_latents():
 
 @pytest.mark.parametrize(("dimension", "away"), [(2, 4), (3, 4), (6, 4), (7, 3)])
 def test_a_solid_part_beside_a_thinner_one(dimension, away):
-    """No flat in the space fits it, and flats of the other part may pass through it.
+    """No flat in the space fits the solid part, and flats of the other part may pass through it.
 
-    In many dimensions the nearest neighbours are not near, and some are of the other part.
+    In many dimensions the nearest neighbours are far, and some belong to the other part.
     """
     rng = np.random.default_rng(0)
     solid = rng.uniform(-1, 1, (1200, dimension))
@@ -141,7 +141,7 @@ def test_flats_that_hold_a_sample_bound_its_dimension():
     order = np.random.default_rng(0).permutation(1500)
     X, on_flat = X[order], order < 900
     geometry = LocalGeometry(X[:1300], None, n_neighbors=200)
-    # As distances to samples of many others would do.
+    # Make distances too small, as distances to samples of many other manifolds would be.
     geometry._inverses /= 2
     geometry._clear_ranks[:] = 0
     answers = geometry.at(X[1300:], None)
@@ -149,14 +149,14 @@ def test_flats_that_hold_a_sample_bound_its_dimension():
     assert (answers.dimension == 3)[on_flat[1300:]].mean() > 0.95
     assert answers.held[on_flat[1300:]].mean() > 0.95
     assert (answers.dimension > 4)[~on_flat[1300:]].mean() > 0.95
-    # Points that do not stand for samples say nothing of them.
+    # Flats do not hold points that are far from the samples that they stand for.
     off = geometry.at(X[1300:], None, np.ones(200))
     assert not off.held.any()
     assert (off.dimension > 3)[on_flat[1300:]].all()
 
 
 def test_curvature_that_fills_the_pool():
-    """The rank of the whole pool is that of the space around the sphere."""
+    """The rank of the whole pool is the dimension of the space around the sphere."""
     X = sphere(700, 4, 12)
     answers = LocalGeometry(X[:600], None, n_neighbors=400).at(X[600:], None)
     assert (answers.dimension == 4).mean() > 0.9
@@ -179,7 +179,7 @@ def test_coinciding_samples_are_no_neighbours():
 
 
 def test_rank_of_few_points():
-    """Equal variances are not equal in few samples, and are counted all the same."""
+    """Sample variances of equal directions differ if samples are few, but all directions count."""
     random_state = np.random.default_rng(0)
     assert [_rank(random_state.standard_normal((60, 20)))[0] for _ in range(5)] == [20] * 5
     flat = np.column_stack([random_state.standard_normal((400, 3)), np.zeros((400, 2))])
@@ -187,7 +187,7 @@ def test_rank_of_few_points():
     assert _rank(flat) == (3, np.inf)
     assert _rank(np.ones((10, 4)))[0] == 0
     assert _rank(random_state.standard_normal((5, 30)))[0] <= 4
-    # The fourth direction is flat, but above the noise; no more are.
+    # The fourth direction is flat, but above the noise, and no other direction is.
     assert _rank(flat, noise_variance=0.01, n_noisy=5) == (3, 4)
 
 
@@ -204,7 +204,7 @@ def test_small_pools_answer_at_small_scales():
 
 
 def test_a_spiral_is_no_disc_however_clear(monkeypatch):
-    """Distances say more at larger scales, where other turns come into view."""
+    """At larger scales distances give more dimensions, since other turns come into view."""
     monkeypatch.setattr(_local, "clear_rank", lambda *_: 2.0)
     turn = 20 * np.pi * np.sqrt(np.random.default_rng(0).random(2500))
     X = np.pad(np.column_stack([turn * np.cos(turn), turn * np.sin(turn)]), [(0, 0), (0, 8)])
@@ -212,9 +212,9 @@ def test_a_spiral_is_no_disc_however_clear(monkeypatch):
 
 
 def test_thin_directions_count_where_noise_would_be_seen():
-    """Twenty directions, each thinner than the last: distances say less at larger scales.
+    """Each of twenty directions is thinner than the last, so dimensions fall at larger scales.
 
-    If something is known to have been taken off, they may be noise that is left.
+    If noise may have been removed before, thin directions may be residual noise.
     """
     X = np.random.default_rng(0).uniform(-1, 1, (3000, 20)) * np.geomspace(1, 0.01, 20)
     some, fewer = (

@@ -1,4 +1,4 @@
-"""A method of one's own is one class, which estimators take, search over, save and load."""
+"""A custom method is one class, which estimators use, search over, save and load."""
 
 import copy
 import warnings
@@ -21,7 +21,7 @@ X, _, TRUE = make_linear_subspaces(300, dims=(1, 3), n_features=6, random_state=
 
 
 class Smoothed(AutoencoderMethod):
-    """Average the number of active latents over the nearest training samples."""
+    """The mean number of active latents over the nearest training samples."""
 
     def __init__(self, n_nearest=1):
         self.n_nearest = n_nearest
@@ -37,7 +37,7 @@ class Smoothed(AutoencoderMethod):
 
 
 class Unexplained(ScoreMethod):
-    """Take off the squared noise that is predicted a step away from the sample."""
+    """The number of features minus the squared noise predicted a step away from the sample."""
 
     def __init__(self, weight=1.0):
         self.weight = weight
@@ -47,7 +47,7 @@ class Unexplained(ScoreMethod):
 
 
 def own(kind):
-    """Return an estimator with a method of one's own, and the name of a parameter of it."""
+    """Return an estimator with a custom method, and the name of a parameter of the method."""
     if kind == "autoencoder":
         vaeense = quick_vaeense(learning_rate_init=0.05)
         return IntrinsicDimensionEstimator(vaeense, method=Smoothed()), "n_nearest"
@@ -74,7 +74,7 @@ def test_it_is_asked(kind):
         predicted = module.noise(z, z.new_full((1, 1), level)).detach().numpy()
         expected = np.clip(6 - np.square(predicted).sum(axis=1), 0, 6)
     np.testing.assert_allclose(estimator.dimension_pw_, expected, rtol=1e-9)
-    # Nothing is learned by what the user holds.
+    # The method object of the user is not fitted.
     assert vars(estimator.method) == vars(clone(estimator.method))
 
 
@@ -91,7 +91,7 @@ def test_its_parameters_are_reached(kind):
 def test_they_are_searched_over(kind):
     estimator, name = own(kind)
     worse = {"autoencoder": 100, "score": 0.0}[kind]
-    # If they were as good, the first would be the best.
+    # If both values were equally good, the first would be chosen.
     search = GridSearchCV(estimator, {f"method__{name}": [worse, 1]}, cv=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

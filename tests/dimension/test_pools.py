@@ -9,7 +9,7 @@ COUNTS = np.array([5.0, 5.0, 4.0, 5.0])
 
 @pytest.fixture
 def around():
-    """Return what neighbours say: 4 everywhere, of few that are like it; nothing of the last."""
+    """Return neighbours' estimates: 4 for three samples, from few similar ones; then none."""
     values = dict.fromkeys(LocalDimension._fields, np.zeros(4))
     return LocalDimension(
         **values
@@ -22,7 +22,7 @@ def around():
 
 
 def test_counts_that_neighbours_deny_are_less_sure(around):
-    """The more of the nearest are like the sample, the more their word counts."""
+    """The more of the neighbours are similar to the sample, the more their estimate counts."""
     answer, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)
     np.testing.assert_array_equal(answer, COUNTS)
     np.testing.assert_allclose(reasons["disagreement"], [0.4, 0.1, 0.0, 0.0])

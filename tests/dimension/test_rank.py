@@ -50,7 +50,7 @@ def test_what_noise_or_few_points_hide_is_not_clear():
     noisy = plane + 0.05 * rng.standard_normal(plane.shape)
     assert clear_rank(nearest_first(noisy), 10) == 0
     assert clear_rank(nearest_first(plane)[:9], 10) == 0
-    # All of the space has no other directions to tell.
+    # A full rank leaves no other directions to compare with.
     assert clear_rank(nearest_first(rng.uniform(-1, 1, (240, 3))), 3) == 0
     assert clear_rank(np.ones((100, 3)), 3) == 0
 
@@ -64,7 +64,7 @@ def test_the_nearest_members_must_say_the_same():
 
 
 def test_clear_ranks_need_no_singular_values(monkeypatch):
-    """They do not converge for all samples; those of some layers of networks are such."""
+    """Singular values do not converge for all samples, such as those of some network layers."""
 
     def fail(*_, **__):
         raise np.linalg.LinAlgError("SVD did not converge")

@@ -39,7 +39,7 @@ def test_no_estimate_where_samples_coincide():
 
 
 def test_calibration_corrects_cubes(subtests):
-    """Of so many dimensions that few samples fall far short; cubes are not balls."""
+    """In many dimensions raw estimates for few samples are far too low. Cubes differ from balls."""
     for dimension in (5, 12, 20, 40):
         with subtests.test(dimension=dimension):
             inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
@@ -60,7 +60,7 @@ def test_calibration_rises_and_measures_only_what_it_needs():
     assert len(calibration.estimates[0]) > n_measured
     assert high[0] == pytest.approx(low[1])
     assert (np.diff(high) > 0).all()
-    # No ball has more than twice as many dimensions as the space.
+    # No calibration ball has more than twice as many dimensions as the space.
     assert len(calibration.estimates[0]) == 8
 
 
@@ -89,7 +89,7 @@ def test_codes_that_do_not_vary_tell_nothing():
 
 
 def test_dimension_of_few_codes_on_a_torus_is_unsure():
-    """It has no boundary, and its samples are so far apart that it looks like a solid."""
+    """A torus has no boundary, but its few samples are so far apart that it looks like a solid."""
     angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (650, 4))
     dimension, std = curved_dimension(np.hstack([np.cos(angles), np.sin(angles)]), 8)
     assert dimension > 4
@@ -104,6 +104,6 @@ def test_shuffled_coordinates_fill_too_much_where_one_follows_from_others():
     sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
     assert not fills_too_much(sphere, 3)
     assert fills_too_much(sphere, 4)
-    # Too few points, or copies of one, do not tell.
+    # Too few points, or copies of one point, do not show it.
     assert not fills_too_much(sphere[:10], 4)
     assert not fills_too_much(np.ones((100, 3)), 3)

@@ -1,4 +1,4 @@
-"""The methods that ask a score, with scores that are known exactly."""
+"""Methods that use a score, tested with scores that are known exactly."""
 
 import math
 
@@ -19,7 +19,7 @@ def make_generator(seed=0):
 
 
 class Mixture:
-    """Equal parts of centred Gaussians on random subspaces, with their score under noise."""
+    """An equal mixture of centred Gaussians on random subspaces, with their scores under noise."""
 
     def __init__(self, dims, n_features=N_FEATURES, seed=0):
         rng = np.random.default_rng(seed)
@@ -28,18 +28,18 @@ class Mixture:
         self.n_features, self.rng = n_features, rng
 
     def sample(self, i, n_samples):
-        """Return samples of one part."""
+        """Return samples of one component."""
         basis = self.bases[i]
         return self.rng.standard_normal((n_samples, len(basis))) @ basis
 
     def log_density(self, x, level):
-        """Return the log-density of noisy samples by scipy."""
+        """Return the log-density of noisy samples, computed with scipy."""
         noise = level**2 * np.eye(self.n_features)
         parts = [multivariate_normal(cov=c + noise).logpdf(x) for c in self.covariances]
         return np.logaddexp.reduce(parts, axis=0)
 
     def noise(self, level):
-        """Return the function that predicts noise at a level."""
+        """Return the function that predicts the noise at a level."""
         eye = torch.eye(self.n_features, dtype=torch.float64)
         noisy = [torch.tensor(c) + level**2 * eye for c in self.covariances]
         precisions = [torch.linalg.inv(c) for c in noisy]
@@ -67,7 +67,7 @@ def ask_mixture(method, mixture, x, level):
 
 
 def test_flipd_is_the_slope_of_the_log_density(subtests):
-    """At any level and any point: this is an identity, the heat equation."""
+    """This is an identity at any level and any point, the heat equation."""
     for dims in ((3,), (1, 3), (2, 4, 5)):
         for level in (0.01, 0.3, 2.0):
             with subtests.test(level=level, dims=dims):
@@ -96,7 +96,7 @@ def test_dimension_of_a_subspace(method):
 
 @BOTH
 def test_dimension_of_a_union(method):
-    """Samples away from the origin, where the subspaces meet, know which one they lie on."""
+    """Away from the origin, where the subspaces meet, samples show which one they lie on."""
     mixture = Mixture((1, 3, 5))
     for i, dim in enumerate((1, 3, 5)):
         x = mixture.sample(i, 40)
@@ -107,7 +107,7 @@ def test_dimension_of_a_union(method):
 
 @pytest.mark.parametrize("level", [0.2, 0.5])
 def test_flipd_of_a_gaussian_follows_its_formula(level):
-    """Each direction of variance 1 counts 1 / (1 + t^2), plus what the sample's place adds."""
+    """Each direction of variance 1 adds 1 / (1 + t^2), and the sample's place adds the rest."""
     mixture = Mixture((3,))
     x = mixture.sample(0, 10)
     shrunk = 1 / (1 + level**2)
@@ -134,7 +134,7 @@ def test_one_point_has_dimension_zero(method, level):
     ids=["largest gap", "what all scores share", "huge", "tangent", "not finite"],
 )
 def test_normal_bundle_counts_small_singular_values(singular_values, shared, expected):
-    """They are those of the noise's Jacobian; what is above 1 counts as 1."""
+    """These are the singular values of the noise's Jacobian. Values above 1 count as 1."""
     jacobian = torch.diag(torch.tensor(singular_values))
     x = torch.zeros(2, len(singular_values))
     found = ask(NormalBundle(), lambda z: z @ jacobian + shared, x, 1.0)
@@ -146,7 +146,7 @@ def test_directions_stand_for_noise():
     assert_allclose(directions.mean(dim=0), np.zeros(6), atol=1e-12)
     assert_allclose(np.cov(directions.T, ddof=0), np.eye(6), atol=1e-12)
     assert_allclose(directions.norm(dim=1), math.sqrt(6))
-    # Turned at random: no direction is a feature.
+    # Directions are rotated at random, so none is a feature.
     assert (directions.abs().amax(dim=1) < 0.99 * math.sqrt(6)).all()
     assert not torch.equal(directions, NormalBundle().vectors(6, make_generator(1)))
 
@@ -163,10 +163,10 @@ def test_fewer_probes_give_the_trace_on_average(n_features, n_probes, expected):
     many = [FLIPD(n_probes).vectors(n_features, make_generator(seed)) for seed in range(200)]
     assert many[0].shape == (expected, n_features)
     assert not torch.equal(many[0], many[1])
-    # The diagonal counts in full, the rest by chance.
+    # The diagonal counts fully, and other entries by chance.
     diagonal = torch.arange(n_features, dtype=torch.float64)
     assert_allclose((many[0].square() @ diagonal).sum(), diagonal.sum())
-    # The trace of a matrix of ones, which is n_features.
+    # The trace of a matrix of ones is n_features.
     estimates = np.array([float(probes.sum(dim=1).square().sum()) for probes in many])
     spread = math.sqrt(2 / expected) * n_features
     assert estimates.mean() == pytest.approx(n_features, abs=4 * spread / math.sqrt(200))

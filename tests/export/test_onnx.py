@@ -1,4 +1,4 @@
-"""The ONNX file, run by onnxruntime, gives what transform gives."""
+"""onnxruntime computes the same codes from the ONNX file as transform."""
 
 import copy
 import os
@@ -25,7 +25,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 
 def samples(seed=0, n_samples=80):
-    """Return samples that are far from 0, and of another size than 1."""
+    """Return samples that are far from 0, and whose scale is not 1."""
     map_ = np.random.default_rng(0).normal(size=(3, 6))
     return 30.0 * np.random.default_rng(seed).normal(size=(n_samples, 3)) @ map_ + 100.0
 
@@ -36,7 +36,7 @@ quick_vae = partial(
 
 
 def session_of(model):
-    """Return a session on one thread, whose idle threads do not wait."""
+    """Return a session on one thread, without busy waiting of idle threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -70,7 +70,7 @@ ESTIMATORS = {
 
 
 class AllTransforms(nn.Module):
-    """The transforms of many estimators: an export takes a second, for however many."""
+    """The transforms of many estimators in one module, since each export takes a second."""
 
     def __init__(self, estimators, dtype):
         super().__init__()
@@ -82,7 +82,7 @@ class AllTransforms(nn.Module):
 
 @pytest.fixture(scope="module")
 def estimators():
-    """Return one fitted estimator of each kind, by name."""
+    """Return a dict of one fitted estimator of each kind."""
     return {name: fit_unwarned(clone(e), samples()) for name, e in ESTIMATORS.items()}
 
 
@@ -107,7 +107,7 @@ def test_gates_that_are_searched_for_cannot_be_exported(tmp_path):
 
 
 def test_hard_codes_have_zeros(estimators):
-    """Else the test above would say nothing of the rules."""
+    """Otherwise the test above would not test the rules."""
     for name in ("fixed_variance", "contribution", "otsu"):
         codes = transform_of(estimators[name], samples(1))
         assert (codes == 0).any()
@@ -134,7 +134,7 @@ def test_file(name, options, dtype, estimators, tmp_path):
 
 
 def test_convolutions(tmp_path):
-    """onnxruntime has them in float32 only."""
+    """onnxruntime has convolutions only in float32."""
     network = Conv((3, 2), (4, 3), hidden_layer_sizes=(5,), decoder="conv")
     vae = fit_unwarned(quick_vae(network=network, max_iter=5), samples())
     to_onnx(vae, tmp_path / "conv.onnx")
@@ -147,7 +147,7 @@ def test_convolutions(tmp_path):
 
 
 class OwnRule(ThresholdRule):
-    """A user's own rule."""
+    """A custom rule."""
 
     def active(self, latents):
         return latents.code > 0

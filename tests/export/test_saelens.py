@@ -1,4 +1,4 @@
-"""The files of SAELens, by code that knows its format and nothing of ours."""
+"""Files for SAELens, read by code that knows only the format and does not use this package."""
 
 import json
 import os
@@ -28,13 +28,13 @@ ARCHITECTURES = {
 
 
 def samples(seed=0, n_samples=80):
-    """Return samples that are far from 0, and of another size than 1."""
+    """Return samples that are far from 0, and whose scale is not 1."""
     map_ = np.random.default_rng(0).normal(size=(3, 6))
     return 30.0 * np.random.default_rng(seed).normal(size=(n_samples, 3)) @ map_ + 100.0
 
 
 def read(folder):
-    """Return the settings and the weights, for computations in float64."""
+    """Return the settings and the weights of a file, as float64."""
     config = json.loads((folder / "cfg.json").read_text())
     weights = load_file(folder / "sae_weights.safetensors")
     return config, {name: value.double() for name, value in weights.items()}
@@ -71,12 +71,12 @@ def test_codes_and_reconstructions(penalty, how, tmp_path):
     assert (config["d_in"], config["d_sae"]) == (6, 12)
     assert config["dtype"] == dtype
     assert weights["W_enc"].shape == (6, 12)
-    # The threshold of BatchTopK was set on some of the first.
+    # The threshold of BatchTopK was set on some of the first samples.
     X = np.concatenate([samples(), samples(1)])
     codes = encode(config, weights, torch.tensor(X)).numpy()
     expected = sae.transform(X)
     assert (expected != 0).any()
-    # Samples are about 100, in single precision.
+    # Samples are about 100, so single precision has a small absolute error.
     tolerance = 1e-4 if dtype == "float32" else 1e-9
     np.testing.assert_allclose(codes, expected, atol=tolerance)
     reconstruction = torch.tensor(expected) @ weights["W_dec"] + weights["b_dec"]
@@ -112,7 +112,7 @@ def test_saelens_reads_it(penalty, tmp_path):
 
 
 def test_codes_at_the_threshold_pass(tmp_path):
-    """BatchTopK keeps what is at its threshold; JumpReLU drops it."""
+    """BatchTopK keeps entries at its threshold, and JumpReLU drops them."""
     X = samples()
     sae = fit_unwarned(quick_sae(PENALTIES["batch_topk"], dtype="float64"), X)
     to_saelens(sae, tmp_path / "sae")
@@ -181,7 +181,7 @@ NORMALISED = "expected_average_only_in"
 
 
 def write(folder, architecture, dtype=torch.float64, **settings):
-    """Write an autoencoder of random weights, as SAELens would."""
+    """Write an autoencoder with random weights like SAELens does."""
 
     def draw(*shape):
         return torch.randn(*shape, generator=GENERATOR, dtype=dtype)

@@ -1,5 +1,4 @@
-"""Faults that are injected into trainings, each in a few lines: the tests run them, and the guide
-lists them.
+"""Faults that are injected into trainings. Tests run them, and the guide lists them.
 
 A fault is a function of a monkeypatch that makes something fail.
 """
@@ -16,9 +15,9 @@ from skvaeense.training._trainer import Trainer
 
 
 class Fault(NamedTuple):
-    """What goes wrong, the error that `fit` raises, and what its message says.
+    """A fault: its description, the error that `fit` raises, and the message of the error.
 
-    A fit with several inits survives a fault of one init: it raises nothing then.
+    A fit with several inits survives a fault of one init, and raises no error.
     """
 
     what: str
@@ -28,14 +27,14 @@ class Fault(NamedTuple):
     inject: Callable
 
 
-# The step in which something happens, of those of one trainer.
+# Index of the faulty step among the steps of a trainer.
 STEP = 7
 
 
 def _in_a_step(monkeypatch, change, first_only=False):
-    """Call `change(trainer, terms)` in a step of each trainer, or of the first one's model alone.
+    """Call `change(trainer, terms)` in a step of each trainer, or only for the first model.
 
-    Terms and gradients have just been computed, and weights have not been moved yet.
+    At this point terms and gradients are computed, and weights are not yet updated.
     """
     make, models = Trainer.__init__, []
 

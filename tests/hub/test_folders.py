@@ -1,4 +1,4 @@
-"""Folders of estimators, and the Hub by a stand-in for its client."""
+"""Folders of estimators, and the Hub with a fake client."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def fitted(request):
 
 
 def test_a_folder_and_weights_for_saelens_give_the_estimator_back(fitted, tmp_path):
-    """Weights do whatever type they are made of on the way."""
+    """The estimator is restored for any type of its weights."""
     import torch
 
     expected = fitted.transform(X_NEW)
@@ -152,7 +152,7 @@ def test_the_card_of_a_transcoder():
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """Return a client that keeps repositories in a folder."""
+    """Return a fake client that keeps repositories in a folder."""
     module = types.ModuleType("huggingface_hub")
     module.root, module.calls = tmp_path / "hub", []
 
@@ -182,7 +182,7 @@ def test_an_upload_and_the_way_back(hub):
     again = from_pretrained("me/model", revision="v1", device="cpu")
     assert hub.calls[-1] == ("me/model", "estimator.safetensors", "v1")
     assert_array_equal(again.transform(X_NEW), sae.transform(X_NEW))
-    push_to_hub(sae, "me/model")  # Once more, to the same place.
+    push_to_hub(sae, "me/model")  # Push again to the same repository.
 
 
 def test_without_the_client(monkeypatch):

@@ -1,4 +1,4 @@
-"""What SAELens itself reads of us; it has an environment of its own (`nox -s saelens`)."""
+"""Estimators read by SAELens itself, in a separate environment (`nox -s saelens`)."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def fitted(request):
 
 def test_saelens_gives_the_same(fitted, tmp_path):
     register_saelens()
-    register_saelens()  # No error.
+    register_saelens()  # A second registration is no error.
     save_pretrained(fitted, tmp_path / "model")
     sae = sae_lens.SAE.load_from_disk(tmp_path / "model")
     x = torch.from_numpy(X_NEW)
@@ -57,14 +57,14 @@ def test_saelens_gives_the_same(fitted, tmp_path):
     assert_allclose(sae.encode(x).detach() / size, codes / size, atol=1e-6)
     decoded = fitted.inverse_transform(codes)
     size = np.abs(decoded).max()
-    # Its own skip connection subtracts no mean, which is part of its bias instead.
+    # SAELens's skip connection subtracts no mean. The mean is part of its bias.
     if "skip" not in sae.cfg.architecture():
         assert_allclose(
             sae.decode(torch.from_numpy(codes)).detach() / size, decoded / size, atol=1e-6
         )
     explained = fitted.predict(X_NEW) if hasattr(fitted, "target_mean_") else decoded
     assert_allclose(sae(x).detach() / size, explained / size, atol=3e-6)
-    # Texts and positions.
+    # The input has a dimension for texts and one for positions.
     assert sae.encode(x[:6].reshape(2, 3, 8)).shape == (2, 3, fitted.n_components_)
 
 

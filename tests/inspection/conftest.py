@@ -1,4 +1,4 @@
-"""Samples and small fitted estimators that the tests of this folder share."""
+"""Samples and small fitted estimators for the tests of this folder."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,14 +19,14 @@ def _close_figures():
 
 @pytest.fixture(scope="session")
 def subspaces():
-    """Return samples of two subspaces, and the subspace of each."""
+    """Return samples of two subspaces, and the subspace of each sample."""
     X, label, _ = make_linear_subspaces(300, dims=(1, 2), n_features=6, random_state=0)
     return X, np.array(["line", "plane"])[label]
 
 
 @pytest.fixture(scope="session")
 def vaeense(subspaces):
-    """Return a VAEenseTransformer of two initializations that has begun to learn."""
+    """Return a VAEenseTransformer with two inits, after a short training."""
     estimator = VAEenseTransformer(5, n_init=2, max_iter=25, random_state=0)
     return fit_unwarned(estimator, subspaces[0])
 
@@ -39,13 +39,13 @@ def nonlinear(subspaces):
 
 @pytest.fixture(scope="session")
 def sae(subspaces):
-    """Return a SparseAutoencoder that has begun to learn."""
+    """Return a SparseAutoencoder after a short training."""
     return fit_unwarned(quick_sae(n_components=8, max_iter=30), subspaces[0])
 
 
 @pytest.fixture(scope="session")
 def dimension_estimator(subspaces):
-    """Return an IntrinsicDimensionEstimator with a small autoencoder of its own."""
+    """Return an IntrinsicDimensionEstimator with a small autoencoder."""
     estimator = IntrinsicDimensionEstimator(quick_vaeense(max_iter=5), random_state=0)
     return fit_unwarned(estimator, subspaces[0])
 

@@ -11,7 +11,7 @@ def test_whole_numbers_have_a_bar_each():
     heights = np.array([bar.get_height() for bar in first])
     assert_allclose(heights / heights.sum(), [0.75, 0, 0, 0.25])
     assert_allclose([bar.get_x() + bar.get_width() / 2 for bar in first], [1, 2, 3, 4])
-    # All rows have one scale: the second class is as a whole in one bar.
+    # All rows have one scale, and the second class lies entirely in one bar.
     assert second[1].get_height() == pytest.approx(heights.sum())
     assert max(bar.get_height() for bar in second) < 1
     assert [bar.get_y() for bar in (first[0], second[0])] == [1, 0]
@@ -33,7 +33,7 @@ def test_every_sample_is_in_a_bar(subtests):
             filled = heights > 0
             assert_allclose(heights[filled] / heights.sum(), counts / len(dimensions))
             middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in bars])
-            # A bar is a little narrower than the interval that it stands for.
+            # A bar is slightly narrower than its interval.
             assert (np.abs(middles[filled] - values) <= 0.56 * bars[0].get_width()).all()
 
 

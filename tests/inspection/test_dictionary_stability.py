@@ -1,4 +1,4 @@
-"""Dictionaries of several fits beside each other, and beside random ones."""
+"""Comparisons of dictionaries of several fits with each other, and with random dictionaries."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_fitted_estimators():
 
 
 def planted(seed, noise=0.05):
-    """Return a dictionary that has found ten of twenty features, and ten directions of its own."""
+    """Return a dictionary with ten of twenty features, and ten random directions."""
     features = np.random.default_rng(7).standard_normal((20, 16))
     rng = np.random.default_rng(seed)
     found = features[:10] + noise * rng.standard_normal((10, 16))
@@ -98,7 +98,7 @@ def test_probabilities_rise_with_the_similarity_and_fall_with_chance():
     ]
     assert means[0] == pytest.approx(1)
     assert np.all(np.diff(means) < 0)
-    # In two dimensions, anything is found again.
+    # In two dimensions, any atom has a similar atom by chance.
     crowded = dictionary_stability([RNG.standard_normal((200, 2)) for _ in range(2)])
     assert np.mean(crowded.atom_probability[0]) < 0.6
     assert np.min(crowded.atom_similarity[0]) > 0.99
@@ -107,7 +107,7 @@ def test_probabilities_rise_with_the_similarity_and_fall_with_chance():
 def test_the_odds_are_those_that_are_promised():
     result = dictionary_stability([ATOMS, OTHERS], n_random=50)
     s, p = result.atom_similarity[0], result.atom_probability[0]
-    # What random atoms give differs a little from atom to atom.
+    # The similarity to random atoms differs slightly between atoms.
     r = result.random_similarity[0]
     odds = 0.4 * np.maximum(s - r, 0) / (1 - s)
     assert_allclose(p, odds / (1 + odds), atol=0.15)

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 
 from skvaeense.inspection import DimensionReliabilityDisplay
 
-# The third is not known.
+# The third reliability is unknown.
 RELIABILITY = [0.5, 1.0, np.nan, 0.8]
 REASONS = {"noise": [1.0, 0.0, 1.0, 0.0], "far": [1.0, 0.0, 1.0, 2.0]}
 
@@ -13,7 +13,8 @@ def test_curves_are_means_over_the_most_reliable():
     wrong = [True, False, True, False]
     display = DimensionReliabilityDisplay.from_reliability(RELIABILITY, REASONS, wrong)
     assert_allclose(display.shares, [1 / 3, 2 / 3, 1])
-    # Half of the doubt about the first sample is noise, and all of that about the last is not.
+    # Half of the doubt about the first sample is noise. The doubt about the last sample is not
+    # noise.
     assert_allclose(display.expected["noise"], [0, 0, 0.25 / 3])
     assert_allclose(display.expected["far"], [0, 0.2 / 2, (0.2 + 0.25) / 3])
     assert_allclose(display.observed, [0, 0, 1 / 3])

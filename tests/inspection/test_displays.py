@@ -1,4 +1,4 @@
-"""What all displays have in common."""
+"""Behaviour that all displays share."""
 
 import inspect
 import re
@@ -35,7 +35,7 @@ HISTORY = {
 
 
 class NormDisplay(Display):
-    """Draw the norms of decoder columns, as a user's own display could.
+    """Draw the norms of decoder columns, like a display of a user.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How displays and functions read estimators."""
+"""Access of displays and functions to estimators."""
 
 import copy
 
@@ -91,7 +91,7 @@ def test_sparse_codes_of_an_estimator_are_as_dense_ones(subspaces, sae):
 
 
 class Sinh(BaseEstimator):
-    """A nonlinear decoder without `components_`, of known slope at the code 0."""
+    """A nonlinear decoder without `components_`, with known slopes at the code 0."""
 
     slopes = np.array([1.0, 10.0, 0.5])
 

@@ -1,4 +1,4 @@
-"""Absorption that was planted."""
+"""Planted feature absorption."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ N, D, SPECIAL = 4000, 30, 12
 
 
 def planted(share, seed=0, part=1.0):
-    """Return codes, atoms, samples and labels; in a share of the label a special latent is active.
+    """Return codes, atoms, samples and labels, with a special latent in a share of the label.
 
     Samples have directions for the label, for the special features and for others. The latents of
-    the special features bring a part of the label, whose own latent brings the rest of it.
+    the special features contain a part of the label, and the label's own latent has the rest.
     """
     rng = np.random.default_rng(seed)
     label = rng.uniform(size=N) < 0.3

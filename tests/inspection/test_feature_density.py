@@ -1,4 +1,4 @@
-"""The histogram of how often latents are active."""
+"""The histogram of the shares of samples in which latents are active."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_nothing_active():
 def test_dense_fraction():
     assert dense_fraction(CODES) == pytest.approx(0.4)
     assert dense_fraction(CODES, threshold=0.9) == pytest.approx(0.2)
-    # A share that is just met is not exceeded.
+    # A share equal to the threshold does not exceed it.
     assert dense_fraction([[1.0], [0.0]], threshold=0.5) == 0
     weights = np.where(CODES[:, 3] > 0, 0, 1)
     assert dense_fraction(CODES, sample_weight=weights) == pytest.approx(0.2)

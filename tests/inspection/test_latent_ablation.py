@@ -21,7 +21,7 @@ X = np.array([[3.0, 0.0, 1.0], [0.0, 0.0, 2.0], [-4.0, 0.0, 0.0], [1.0, 0.0, 0.0
 
 
 class Identity(BaseEstimator):
-    """Codes are the samples; notes which codes are decoded."""
+    """Codes are the samples. Decoded codes are recorded."""
 
     def __init__(self, convert=np.asarray):
         self.convert = convert
@@ -124,7 +124,8 @@ def test_downstream_classifier(subspaces, sae):
     assert_allclose(by_mean.ablated, expected)
     assert by_sample.baseline == pytest.approx(loss(sae.inverse_transform(sae.transform(X))))
     assert np.isnan(by_mean.change_where_active).all()
-    # A sample in which a latent is 0 does not change, so the changes of the others add up to all.
+    # A sample in which a latent is 0 does not change. So the changes of the other samples are the
+    # sum.
     used = by_sample.use > 0
     assert_allclose((by_sample.change_where_active * by_sample.use)[used], by_sample.change[used])
 

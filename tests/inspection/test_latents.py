@@ -14,7 +14,7 @@ COMPONENTS = np.arange(-12.0, 12.0).reshape(4, 6)
 def test_images_stand_side_by_side():
     display = LatentDisplay.from_components(COMPONENTS, image_shape=(2, 3))
     mosaic = display.image_.get_array().filled(np.nan)
-    # One row of gap on top of each image, and one column at its right.
+    # Each image has one row of gap above it, and one column of gap at its right.
     for i, (top, left) in enumerate([(1, 0), (1, 4), (4, 0), (4, 4)]):
         assert_array_equal(mosaic[top : top + 2, left : left + 3], COMPONENTS[i].reshape(2, 3))
     assert np.isfinite(mosaic).sum() == COMPONENTS.size

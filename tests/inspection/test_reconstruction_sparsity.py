@@ -14,7 +14,7 @@ from skvaeense.thresholds import Contribution
 
 
 class Axes(BaseEstimator):
-    """A dictionary whose atoms are the axes, each of its own length; codes are divided by it."""
+    """A dictionary whose atoms lie on the axes, with different lengths that divide the codes."""
 
     lengths = np.array([1.0, 10.0, 0.5])
 
@@ -33,13 +33,14 @@ X = np.array([[3.0, 0.0, 1.0], [0.0, -2.0, 0.0], [-4.0, 0.0, 0.0], [0.0, 0.0, 0.
 
 
 def test_largest_contributions_of_all_samples_are_kept():
-    # Contributions are 4, 3, 2, 1 in units of X, though the largest code is that of 3.
+    # Contributions are 4, 3, 2, 1 in units of X, although the sample with 3 has not the largest
+    # code.
     n_active, error, own = reconstruction_sparsity_curve(
         Axes().fit(X), X, metric="squared_error", n_levels=100
     )
     assert_array_equal(n_active, np.arange(5) / 4)
     assert_allclose(error, np.array([30, 14, 5, 1, 0]) / 4)
-    # Exact zeros are not active.
+    # Entries that are exactly 0 are not active.
     assert own == (1.0, 0.0)
 
 
@@ -77,7 +78,7 @@ def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, s
 
 
 def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
-    """With a level between the last entry that the curve keeps and the next one."""
+    """The level lies between the last entry that the curve keeps and the next entry."""
     X, _ = subspaces
     n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=10)
     codes = vaeense.transform(X)
@@ -127,7 +128,7 @@ def test_estimators_are_drawn_in_one_picture(subspaces, vaeense, sae):
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == display.names
     assert len({line.get_color() for line in display.lines_}) == 3
-    # PCA with all components leaves nothing but rounding, which is below the picture.
+    # PCA with all components leaves only rounding errors, which lie below the picture.
     assert display.error[2][-1] < 1e-20 < 1e-8 < display.ax_.get_ylim()[0]
 
 

@@ -32,12 +32,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection import ScoreComparisonDisplay, compare_scores
 
-# Samples as they are.
+# Options that leave samples unchanged.
 EXACT = {"dequantize": None, "noise_floor": 0.0}
 
 
 class Normal(BaseEstimator):
-    """A normal density that does not learn."""
+    """A fixed normal density."""
 
     def __init__(self, loc=0.0, scale=1.0):
         self.loc = loc
@@ -51,7 +51,7 @@ class Normal(BaseEstimator):
 
 
 class TotalNormal(Normal):
-    """The same, but with the sum over samples as the only score."""
+    """A normal density whose only score is the sum over samples."""
 
     score_samples = property()
 
@@ -60,7 +60,7 @@ class TotalNormal(Normal):
 
 
 class Column(Normal):
-    """Give a column as scores, by which the samples that estimators see are known."""
+    """A column as scores, which shows the samples that estimators get."""
 
     def score_samples(self, X):
         return X[:, self.loc]
@@ -86,7 +86,7 @@ def normal():
 
 
 def seen(X, **params):
-    """Return the samples that estimators see."""
+    """Return the samples that estimators get."""
     columns = {f"{j}": Column(j) for j in range(np.shape(X)[1])}
     return compare_scores(columns, X, **params).sample_scores.T
 
@@ -144,7 +144,7 @@ def test_covariances_are_scored_by_rows(correlated):
 
 
 def test_affine_steps_do_not_change_a_full_normal_density(correlated, subtests):
-    """Since that is equivariant: what differs is the log-determinant."""
+    """A full normal density is equivariant, so scores differ only by the log-determinant."""
     for step in (
         StandardScaler(with_std=False),
         MinMaxScaler((-1, 3)),
@@ -184,7 +184,7 @@ def test_density_behind_a_power_integrates_to_one(subtests):
             X = np.concatenate([train, grid])[:, np.newaxis]
             split = np.arange(300), np.arange(300, len(X))
             step = PowerTransformer(method, standardize=standardize)
-            # Narrow, as a power may have a bounded range.
+            # The density is narrow, since a power may have a bounded range.
             pipeline = make_pipeline(step, KernelDensity(bandwidth=0.05))
             result = compare_scores([pipeline], X, cv=[split], **EXACT)
             density = np.exp(result.sample_scores[0, 300:])
@@ -193,7 +193,7 @@ def test_density_behind_a_power_integrates_to_one(subtests):
 
 
 def test_power_of_several_columns(correlated):
-    """Whose columns are independent, so that the density is a product."""
+    """The columns of the power are independent, so the density is a product."""
     step = make_pipeline(PowerTransformer(), GaussianMixture(covariance_type="diag", reg_covar=0))
     columns = [
         compare_scores([step], correlated[:, [j]], cv=KFold(3), **EXACT).sample_scores
@@ -289,7 +289,7 @@ def test_whole_numbers_are_dequantized():
     result = compare_scores([Normal()], pd.DataFrame(X, columns=["a", "b", "c"]))
     assert result.dequantized == ["a", "c"]
     assert result.discrete == []
-    # A density on (7, 8) cannot be above that of the uniform one.
+    # A density on (7, 8) has at most the score of the uniform density.
     assert compare_scores([GaussianMixture()], X[:, [2]], random_state=0).mean[0] < 0
 
 
@@ -400,7 +400,7 @@ def test_steps_without_a_log_determinant_are_named(correlated, subtests):
 
 
 class Spike(Normal):
-    """A density that is infinite."""
+    """A density with infinite values."""
 
     def score_samples(self, X):
         return np.full(len(X), np.inf)

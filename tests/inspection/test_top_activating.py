@@ -13,7 +13,7 @@ CODES = np.array([[0.0, 2.0, -1.0], [0.0, -3.0, 1.0], [0.5, 2.0, 0.0], [0.0, 0.0
 
 
 class Counter(BaseEstimator):
-    """Codes are the samples; notes how many are coded at a time."""
+    """Codes are the samples. The numbers of samples that are coded at once are recorded."""
 
     def fit(self, X, y=None):
         self.n_rows_ = []
@@ -25,7 +25,7 @@ class Counter(BaseEstimator):
 
 
 def rounded(X):
-    """Codes of few values, so that many are equal or 0."""
+    """Return codes with few different values, so that many are equal or 0."""
     return np.round(X)
 
 

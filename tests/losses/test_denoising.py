@@ -33,7 +33,7 @@ def loss_of(model, x, levels=(0.1, 1.0), seed=1):
 
 
 def test_least_loss_of_a_gaussian(subtests):
-    """What is left of the noise is its share along the data; without data it is all known."""
+    """The residual noise is its share along the data. Without data, the noise is known."""
     for variances in ((1.0, 1.0, 1.0), (4.0, 1.0, 0.0)):
         for level in (0.1, 1.0):
             with subtests.test(level=level, variances=variances):
@@ -56,7 +56,7 @@ def test_levels_are_even_on_a_logarithmic_scale():
     assert level.shape == (4000, 1)
     position = (torch.log10(level) + 2) / 2
     assert_allclose(np.histogram(position, 4, (0, 1))[0], 1000, atol=150)
-    # The noise in the samples has the level that the model is told.
+    # The noise in the samples has the level that the model gets.
     assert float((z / level).std()) == pytest.approx(1, abs=0.03)
 
 

@@ -63,7 +63,7 @@ def test_the_history_has_the_negative_bound_in_nats_and_units_of_x():
     assert noted["kl"] == means["kl"]
     assert noted["error"] == pytest.approx(100 * means["error"])
     assert noted["noise_variance"] == pytest.approx(30)
-    # A residual whose squares sum to the error has this density.
+    # The density of a residual whose squares sum to the error.
     residual = np.full(5, math.sqrt(noted["error"] / 5))
     density = norm.logpdf(residual, scale=math.sqrt(30)).sum()
     assert noted["loss"] == pytest.approx(noted["kl"] - density)
@@ -73,7 +73,7 @@ def test_the_history_has_the_negative_bound_in_nats_and_units_of_x():
 
 
 class ByAutograd(ELBO):
-    """The same loss; only of the class itself the gradient was derived by hand."""
+    """The same loss in a subclass, so that autograd computes the gradient."""
 
 
 def terms_and_gradients(loss, model, x):
@@ -119,7 +119,7 @@ def test_gradients_of_gates_with_a_prior(subtests):
 
 
 def test_other_models_are_left_to_autograd():
-    """Also those of a prior of one's own, whose divergence may be another."""
+    """This includes models with a custom prior, whose divergence may differ."""
 
     class OwnGates(SpikeSlab):
         pass

@@ -24,7 +24,7 @@ def terms_of(model, x, **params):
 
 
 def test_l1_by_hand():
-    """All of it in numpy: encoder, code, penalty and reconstruction."""
+    """Encoder, code, penalty and reconstruction are computed in numpy."""
     model, x = make_coder(L1(0.3)), draw(N_SAMPLES, N_FEATURES)
     A, a, W, b = (p.detach().numpy() for p in model.network.parameters())
     code = np.maximum((x.numpy() - b) @ A.T + a, 0)
@@ -69,7 +69,7 @@ def test_decay_adds_the_squared_weights_of_the_decoder(subtests):
 
 
 def test_gate_does_not_pull_at_the_decoder():
-    """The decoder's gradient is that of the reconstruction error alone."""
+    """The gradient of the decoder comes only from the reconstruction error."""
     model, x = make_coder(Gated(0.3), SingleLayer(subtract_bias=False)), draw(N_SAMPLES, N_FEATURES)
     weight, terms = model.linear_decoder.weight, terms_of(model, x)
     pulls = [torch.autograd.grad(terms[t], weight, retain_graph=True)[0] for t in ("loss", "error")]
@@ -80,13 +80,13 @@ def test_gate_does_not_pull_at_the_decoder():
 
 
 def whole(penalty):
-    """Return a penalty of the same codes, that does not tell how few entries they have."""
+    """Return a penalty with the same codes, which does not declare their number of entries."""
     kind = type(penalty)
     return type(kind.__name__, (kind,), {"n_kept": lambda *_: None})(penalty.k)
 
 
 def loss_and_gradients(penalty, network, positive, dead, n_components=512):
-    """Return terms and gradients, and how often a whole code was made."""
+    """Return terms and gradients, and the number of whole codes that were computed."""
     model = make_coder(penalty, network, n_components=n_components, positive=positive)
     model.dead_latents = dead
     calls = []
@@ -99,7 +99,7 @@ def loss_and_gradients(penalty, network, positive, dead, n_components=512):
 
 @SIGNS
 def test_entries_by_themselves_are_the_whole_code(positive, subtests):
-    """Codes with few entries are decoded entry by entry, to the same loss and gradients."""
+    """Codes with few entries are decoded entry by entry, with the same loss and gradients."""
     for dead in (None, torch.tensor([2, 6, 300])):
         for penalty, network in each_once(
             [TopK(3), BatchTopK(3), BatchTopK([2, 6]), Matryoshka(3)],
@@ -133,7 +133,7 @@ def test_where_whole_codes_are_decoded(subtests):
 
 
 def auxiliary_by_hand(weight, h, residual, dead, positive):
-    """Return the share of the residual that the largest dead latents leave."""
+    """Return the share of the residual that the largest dead latents leave unexplained."""
     left = residual.copy()
     for i, row in enumerate(h):
         size = row[dead] if positive else np.abs(row[dead])
@@ -145,7 +145,7 @@ def auxiliary_by_hand(weight, h, residual, dead, positive):
 
 @SIGNS
 def test_dead_latents_learn_what_the_others_leave(positive, subtests):
-    """With half as many of them for each sample as there are features."""
+    """For each sample at most half as many dead latents are used as there are features."""
     for penalty, dead in (
         (TopK(3), [4]),
         (BatchTopK(3), [2, 6]),
@@ -205,7 +205,7 @@ def test_auxiliary_loss_trains_dead_latents_only(positive, subtests):
             layer = model.network.output_layer(x)
             h = layer.inputs @ layer.weight[dead].T + layer.bias[dead]
             auxiliary_loss(model, h, residual).backward()
-            # What the others leave is a target, and its reconstruction has no offset.
+            # The residual of the living latents is a fixed target, and has no offset.
             assert residual.grad is None
             bias = model.linear_decoder.bias.grad
             assert bias is None or isinstance(network, SingleLayer)
@@ -215,7 +215,7 @@ def test_auxiliary_loss_trains_dead_latents_only(positive, subtests):
 
 
 def test_auxiliary_loss_of_a_decoder_with_hidden_layers():
-    """What dead latents add is a difference from the reconstruction of no code at all."""
+    """The contribution of dead latents is the difference from the reconstruction of the code 0."""
     model = make_coder(TopK(3), MLP((7,), encoder_layer_sizes=(7,)), positive=False)
     model.dead_latents = torch.tensor([3, 5])
     h, residual = draw(N_SAMPLES, 2), draw(N_SAMPLES, N_FEATURES, seed=1)

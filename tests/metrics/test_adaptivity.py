@@ -8,7 +8,7 @@ from skvaeense.metrics import pattern_adaptivity
 
 
 def _brute_force(mask):
-    """Return the mean Jaccard distance over all pairs, from Python sets."""
+    """Return the mean Jaccard distance over all pairs, computed with Python sets."""
     supports = [set(np.flatnonzero(row)) for row in mask]
     distances = [
         1 - len(a & b) / len(a | b) if a | b else 0.0 for a, b in combinations(supports, 2)
@@ -34,7 +34,7 @@ def test_two_disjoint_groups(subtests):
             mask = np.zeros((2 * n_per_group, 6), dtype=bool)
             mask[:n_per_group, :3] = True
             mask[n_per_group:, 3:] = True
-            # The chance that two different samples are of different groups.
+            # The probability that two different samples are in different groups.
             expected = n_per_group / (2 * n_per_group - 1)
             assert pattern_adaptivity(mask) == pytest.approx(expected)
 
@@ -62,7 +62,7 @@ def test_equals_brute_force(subtests):
 
 
 def _by_products(mask):
-    """Return the mean Jaccard distance over all pairs, from products of whole masks."""
+    """Return the mean Jaccard distance over all pairs, computed by products of whole masks."""
     shared = mask.astype(float) @ mask.T
     sizes = mask.sum(axis=1)
     union = sizes[:, np.newaxis] + sizes - shared
@@ -72,7 +72,7 @@ def _by_products(mask):
 
 
 def test_masks_of_several_blocks_are_exact(subtests):
-    """Neither the patterns nor their distances fit in one block of memory."""
+    """Neither the patterns nor their distances fit into one block of memory."""
     for n_components in (20, 3_000):
         with subtests.test(n_components=n_components):
             mask = _random_mask(1_500, n_components, density=0.5)
@@ -100,19 +100,19 @@ def test_random_pairs_are_unbiased_and_reproducible():
 
 
 def test_random_pairs_never_pair_a_sample_with_itself():
-    # With disjoint samples every pair of different ones is at distance 1.
+    # With disjoint samples, all pairs of different samples have the distance 1.
     assert pattern_adaptivity(np.eye(5), max_pairs=9, random_state=0) == 1.0
 
 
 def test_random_pairs_meet_every_pair_alike():
-    # Neighbours in the order of samples differ little, and others in everything.
+    # Adjacent samples differ little, and other pairs differ completely.
     mask = [[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 1, 0]]
     values = [pattern_adaptivity(mask, max_pairs=5, random_state=seed) for seed in range(2_000)]
     assert np.mean(values) == pytest.approx(_brute_force(mask), abs=4 * 0.5 / np.sqrt(5 * 2_000))
 
 
 def test_each_random_pair_is_drawn_anew():
-    """Half of the samples share most of their latents, and the others none."""
+    """Half of the samples share most of their latents, and the other half shares none."""
     mask = np.zeros((200, 205), dtype=bool)
     mask[:100, 200:] = True
     mask[np.arange(200), np.arange(200)] = True

@@ -89,7 +89,7 @@ def test_recovered_dictionary_with_spare_atoms(dictionaries, subtests):
 
 
 def test_value_stays_within_its_range():
-    # Without a limit, rounding takes some of these beyond 1.
+    # Without clipping, rounding takes some of these values above 1.
     for seed in range(20):
         atoms = np.random.default_rng(seed).normal(size=(1, 7))
         assert 1.0 - 1e-15 <= mean_max_cosine_similarity(atoms, 3 * atoms) <= 1.0
@@ -102,7 +102,7 @@ def test_learned_atoms_of_zero_are_like_none(dictionaries):
     value = mean_max_cosine_similarity(true, learned)
     assert mean_max_cosine_similarity(true, with_zeros) == pytest.approx(value)
     assert mean_max_cosine_similarity(true, zeros) == 0.0
-    # Similarity 0 beats a negative one.
+    # A similarity of 0 is larger than a negative one.
     opposite = [[-1.0, 0.0], [0.0, 0.0]]
     assert mean_max_cosine_similarity([[1.0, 0.0]], opposite, signed=True) == 0.0
 

@@ -18,7 +18,7 @@ def halves(codes, y):
 
 
 def with_noise(*columns):
-    """Return codes with columns among thirty latents that say nothing."""
+    """Return codes with these columns among thirty uninformative latents."""
     noise = np.where(RNG.uniform(size=(N, 30)) < 0.2, RNG.exponential(size=(N, 30)), 0)
     return np.column_stack([noise, *columns])
 
@@ -54,7 +54,7 @@ def test_noise_tells_nothing():
 
 
 def test_classes_weigh_equally():
-    """A probe of a rare label that always says no is right nearly always, and worth nothing."""
+    """A probe of a rare label that always answers no is nearly always right, but useless."""
     y = RNG.uniform(size=N) < 0.05
     flips = RNG.uniform(size=N) < 0.1
     codes = with_noise((y ^ flips).astype(float))
@@ -68,7 +68,7 @@ def test_classes_weigh_equally():
 def test_several_classes_are_told_from_the_others():
     y = RNG.integers(3, size=N)
     codes = with_noise(y == 0, y == 1)
-    # The third class is where both are silent, which one latent tells in part.
+    # Both latents are inactive for the third class, which one latent can detect only in part.
     one, two = sparse_probing(*halves(codes, y), k=(1, 2))
     assert 0.85 < one < 1
     assert two == 1

@@ -1,4 +1,4 @@
-"""What a weight means is the same in every metric that takes weights."""
+"""The meaning of a weight is the same in all metrics with weights."""
 
 import inspect
 
@@ -15,14 +15,14 @@ WEIGHTED = [
     for metric in (getattr(metrics, name) for name in metrics.__all__)
     if "sample_weight" in inspect.signature(metric).parameters
 ]
-# Each pair of copies of a sample counts there, so that weights are numbers of copies.
+# In pattern_adaptivity pairs of copies of a sample count too, so weights are numbers of copies.
 SCALE_FREE = [metric for metric in WEIGHTED if metric is not metrics.pattern_adaptivity]
 N = 30
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=N)
 
 
 def _arguments(metric):
-    """Return random arrays to call the metric with; the last latent is active in one sample."""
+    """Return random arguments for a metric. The last latent is active in one sample."""
     rng = np.random.default_rng(0)
     name = next(iter(inspect.signature(metric).parameters))
     if name == "codes":
@@ -55,12 +55,12 @@ def test_weights_are_numbers_of_copies(subtests):
             repeated = metric(*(np.repeat(array, WEIGHTS, axis=0) for array in arrays))
             assert type(value) is type(repeated)
             np.testing.assert_allclose(value, repeated, rtol=1e-12)
-            # Or else weights might be ignored.
+            # This ensures that weights are not ignored.
             assert not np.allclose(value, metric(*arrays), rtol=1e-6)
 
 
 def test_samples_of_weight_0_are_left_out(subtests):
-    """Even where their values allow no ratio or percentage."""
+    """This holds even if their values allow no ratio or percentile."""
     for metric in WEIGHTED:
         with subtests.test(metric=metric):
             arrays = _arguments(metric)

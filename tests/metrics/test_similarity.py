@@ -52,7 +52,7 @@ def test_scaled_copies_of_the_data(pair, subtests):
 
 
 def test_cosine_similarity_stays_within_its_range():
-    # Without a limit, rounding takes some of these beyond 1.
+    # Without clipping, rounding takes some of these values above 1.
     for seed in range(20):
         X = np.random.default_rng(seed).normal(size=(1, 7))
         assert 1.0 - 1e-15 <= cosine_similarity(X, 3 * X) <= 1.0
@@ -107,7 +107,7 @@ def test_reconstructions_of_zero():
 
 
 def test_shrinkage_allows_samples_of_zero():
-    # The second reconstruction adds 1 to the 4 that the first has in both sums.
+    # The first sample adds 4 to both sums. The second adds 1 to the squares of reconstructions.
     X, X_reconstructed = [[2.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]]
     assert shrinkage(X, X_reconstructed) == pytest.approx(-0.25)
 
@@ -126,14 +126,14 @@ def test_invariances(pair, rotation, subtests):
 
 
 def test_weights_of_samples(pair):
-    """Ratios and cosines ignore how long a sample is; a squared error does not."""
+    """Ratios and cosines do not depend on the length of a sample, and a squared error does."""
     X, X_reconstructed = pair
     factors = np.linspace(0.1, 10, len(X))[:, np.newaxis]
     longer = factors * X, factors * X_reconstructed
     assert cosine_similarity(*longer) == pytest.approx(cosine_similarity(*pair))
     assert l2_ratio(*longer) == pytest.approx(l2_ratio(*pair))
     assert shrinkage(*longer) != pytest.approx(shrinkage(*pair))
-    # The cosine ignores the length of reconstructions by themselves too.
+    # The cosine also does not depend on the length of reconstructions alone.
     assert cosine_similarity(X, factors * X_reconstructed) == pytest.approx(
         cosine_similarity(*pair)
     )
