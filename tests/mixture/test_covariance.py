@@ -1,4 +1,4 @@
-"""Directions that stand out of noise, and covariances of few rows."""
+"""Directions above the noise, and covariances estimated from few rows."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from skvaeense.mixture._covariance import Family, Moments, gaussians, spikes, un
 
 
 def eigenvalues(x):
-    """Return the falling eigenvalues of the covariance of rows."""
+    """Return the eigenvalues of the covariance of rows, in descending order."""
     return np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
 
 
 def count(every, n_rows):
-    """Return how many directions stand out of the noise, for some samples, and the noise."""
+    """Return the number of directions above the noise, and the noise, for each set of rows."""
     values = np.maximum([eigenvalues(x) for x in every], 0)
     n = np.full(len(values), float(n_rows))
     return spikes(values, np.zeros(len(values)), values.shape[1], n, 1e-12)
@@ -24,7 +24,7 @@ def test_noise_has_no_directions(subtests):
         with subtests.test(n_rows=n_rows, n_features=n_features):
             x = np.random.default_rng(0).standard_normal((300, n_rows, n_features))
             ranks, noises = count(2 * x, n_rows)
-            # One in 1,000 samples may have one.
+            # About one in 1,000 sets may have one by chance.
             assert (ranks > 0).sum() <= 3
             assert_allclose(noises.mean(), 4, rtol=0.02)
 
@@ -54,7 +54,7 @@ def test_variance_off_the_directions_is_noise():
     ranks, noises = spikes(values, np.array([16.0]), 20, n, 1e-12)
     assert ranks == 2
     assert_allclose(noises, 18 / 18 * 400 / 397)
-    # As much variance in few directions less hides the second one.
+    # If as much variance lies in fewer directions, it hides the second one.
     ranks, _ = spikes(values, np.array([160.0]), 20, n, 1e-12)
     assert ranks == 1
 
@@ -95,7 +95,7 @@ def test_variances_in_noise_are_its_own():
 
 
 def moments(n_rows=1e9, n_components=3, n_features=5, seed=0):
-    """Return moments of some components, by default so many rows that nothing is unsure."""
+    """Return moments of components, by default of so many rows that they are certain."""
     rng = np.random.default_rng(seed)
     roots = rng.standard_normal((n_components, n_features, n_features))
     return Moments(
@@ -107,7 +107,7 @@ def moments(n_rows=1e9, n_components=3, n_features=5, seed=0):
 
 
 def fitted(found, family, n_features=5, common=None, floor=1e-12):
-    """Return the covariances of the normal distributions of a family."""
+    """Return the covariances of the normal distributions of a family, and check their means."""
     common = found.covariances.mean(axis=0) if common is None else common
     means, directions, variances, noises = gaussians(found, n_features, family, common, floor)
     assert_allclose(means, found.means)
@@ -165,7 +165,7 @@ def test_shrunk_covariances_are_means_with_the_prior():
 def test_variances_of_all_components_are_pooled():
     found = moments()
     common = np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
-    # Almost nothing is left but the prior.
+    # Almost only the prior is left.
     family = Family(False, 1e15, pooled=1e9)
     own = np.diagonal(found.covariances, axis1=1, axis2=2)
     covariances = fitted(found, family, common=common)

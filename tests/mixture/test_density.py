@@ -1,4 +1,4 @@
-"""The density of a mixture of normal distributions, against direct evaluations."""
+"""The density of a mixture of normal distributions, compared with direct evaluations."""
 
 import copy
 import pickle
@@ -57,12 +57,12 @@ DENSITIES = {
 
 @pytest.fixture(params=["few directions", "no directions", "all directions", "all"])
 def density(request):
-    """Return one of some densities, of which the last has all that the others have not."""
+    """Return one of several densities. The last one combines the features of the others."""
     return DENSITIES[request.param]
 
 
 def normals(density, share=1.0):
-    """Return weights, means and covariances of the components, and then of the background."""
+    """Return weights, means and covariances of the components, followed by the background."""
     scale = np.ones(N_FEATURES) if density.scale is None else density.scale
     found = []
     for c, weight in enumerate(density.weights):
@@ -77,7 +77,7 @@ def normals(density, share=1.0):
 
 
 def direct(density, x):
-    """Return the log-density with each normal distribution, of what is known."""
+    """Return the log-density of the known features with each normal distribution."""
     joint = np.zeros((len(x), len(normals(density))))
     for c, (weight, mean, covariance) in enumerate(normals(density)):
         for i, row in enumerate(x):
@@ -90,7 +90,7 @@ def direct(density, x):
 
 
 def samples(density, n_samples=12, seed=0):
-    """Return samples, and the same with holes: some, all but one, and all."""
+    """Return samples, and the same samples with missing features: some, all but one, or all."""
     x = density.sample(n_samples, np.random.RandomState(seed))[0]
     holed = np.where(np.random.default_rng(seed).uniform(size=x.shape) < 0.4, np.nan, x)
     holed[0] = np.nan
@@ -133,7 +133,7 @@ def test_noise_may_be_lost_in_rounding():
 
 @pytest.mark.parametrize("n_missing", [1, 3])
 def test_means_are_precise_where_there_is_hardly_any_noise(n_missing):
-    """They are those of least squares, also with more directions than features are known."""
+    """Means agree with least squares, also if there are more directions than known features."""
     noise, variances = 1e-22, np.array([18.0, 4.0, 1.0, 0.1, 1e-2, 1e-3])
     rng = np.random.default_rng(0)
     density = replace(
@@ -156,7 +156,7 @@ def test_means_are_precise_where_there_is_hardly_any_noise(n_missing):
 
 def test_many_rows_are_computed_as_one_by_one(density, monkeypatch):
     x = samples(density)[0]
-    # Nothing that is known has probability one.
+    # A row without known features has probability one.
     assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
     expected = density.log_prob(x)
     monkeypatch.setattr("skvaeense.utils._blocks.BLOCK_ENTRIES", 1)
@@ -206,7 +206,7 @@ def test_imputed_draws_have_the_distribution_of_what_is_missing(density):
     row = np.repeat(x[:1], 2000, axis=0)
     drawn = density.impute(row, np.random.RandomState(0))
     assert_array_equal(drawn[:, 0], row[:, 0])
-    # Values of the distribution function at draws from it are uniform.
+    # The distribution function at draws from the same distribution is uniform.
     shares = softmax(direct(density, x[:1]), axis=1)[0]
     for j in (1, 3):
         below = np.zeros(len(drawn))
@@ -238,7 +238,7 @@ def test_draws_have_the_moments_of_their_components(density):
     every = normals(density)
     for c, (weight, mean, covariance) in enumerate(every[: len(density)]):
         own = x[labels == c]
-        # Of the background nothing is drawn.
+        # Samples are not drawn from the background.
         share = 1 - (density.background_weight if density.background is not None else 0.0)
         assert len(own) / len(x) == pytest.approx(weight / share, abs=0.01)
         assert_allclose(own.mean(axis=0) / scale, mean / scale, atol=0.1)

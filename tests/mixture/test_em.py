@@ -1,4 +1,4 @@
-"""Expectation maximisation, against scikit-learn's and against direct optimisation."""
+"""Expectation maximisation, compared with scikit-learn and with direct optimisation."""
 
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from sklearn.mixture import GaussianMixture
 from skvaeense.mixture._covariance import Family
 from skvaeense.mixture._em import Rows, background, em, maximise
 
-# All directions, and next to no regularisation.
+# A family with all directions, and almost without regularisation.
 WHOLE = Family(cut=False, floor=1e-12)
 
 
 def clusters(n_rows=300, n_features=3, seed=0):
-    """Return rows of two overlapping clusters, and their shares where EM starts."""
+    """Return rows of two overlapping clusters, and initial responsibilities."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(2, size=n_rows)
     x = rng.standard_normal((n_rows, n_features)) * np.where(labels, 1, 0.5)[:, None]
@@ -28,7 +28,7 @@ def clusters(n_rows=300, n_features=3, seed=0):
 
 @pytest.fixture
 def likeliest(monkeypatch):
-    """Correct nothing for few rows, so that maxima are those of the likelihood."""
+    """Remove the corrections for few rows, so that maxima are those of the likelihood."""
     moments = Rows.moments
 
     def of_many(self, shares, density=None):
@@ -48,7 +48,7 @@ def covariances(density):
 
 
 def holed(x, share=0.3, seed=0):
-    """Return rows with holes, none of them all holes."""
+    """Return rows with missing entries, but no row without any entry."""
     mask = np.random.default_rng(seed).uniform(size=x.shape) < share
     mask[mask.all(axis=1), 0] = False
     return np.where(mask, np.nan, x)
@@ -173,7 +173,7 @@ def test_maxima_are_those_of_scikit_learn():
 
 
 def log_likelihood(parameters, x):
-    """Return the log-likelihood of rows with holes under one normal distribution."""
+    """Return the log-likelihood of rows with missing entries under one normal distribution."""
     p = x.shape[1]
     mean, root = parameters[:p], np.zeros((p, p))
     root[np.tril_indices(p)] = parameters[p:]

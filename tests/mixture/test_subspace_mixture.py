@@ -1,4 +1,4 @@
-"""SubspaceMixture: what it finds, in what data, and what it says of missing values."""
+"""SubspaceMixture: components that it finds, kinds of data, and missing values."""
 
 import pickle
 
@@ -16,7 +16,7 @@ from skvaeense.mixture import SubspaceMixture
 
 
 def fit(X, seed=0, sample_weight=None, **parameters):
-    """Return a mixture of these rows whose density is sound."""
+    """Return a mixture fitted to these rows, after a check of its density."""
     mixture = SubspaceMixture(random_state=seed, **parameters)
     mixture.fit(X, sample_weight=sample_weight)
     mixture.density_.check(np.shape(X)[1])
@@ -25,7 +25,7 @@ def fit(X, seed=0, sample_weight=None, **parameters):
 
 
 def subspaces(n_samples=600, dims=(1, 3), n_features=8, noise=0.05, seed=0):
-    """Return samples of a union of subspaces, and the one that each is of."""
+    """Return samples of a union of subspaces, and the subspace of each sample."""
     X, y, _ = make_linear_subspaces(
         n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
     )
@@ -33,7 +33,7 @@ def subspaces(n_samples=600, dims=(1, 3), n_features=8, noise=0.05, seed=0):
 
 
 def flats(n_each, dims, n_features, noise=0.05, seed=0):
-    """Return samples of affine parts that lie apart, and the one that each is of."""
+    """Return samples of affine parts that lie apart, and the part of each sample."""
     rng, parts = np.random.default_rng(seed), []
     for dim in dims:
         basis = np.linalg.qr(rng.standard_normal((n_features, dim)))[0]
@@ -47,12 +47,12 @@ UNION = subspaces()[0]
 
 @pytest.fixture(scope="module")
 def mixture():
-    """Return a mixture of a line and of a solid."""
+    """Return a mixture of a line and a three-dimensional subspace."""
     return fit(UNION)
 
 
 def holed(X, share=0.3, seed=0):
-    """Return the same with missing values."""
+    """Return the same rows with missing values."""
     return np.where(np.random.default_rng(seed).uniform(size=X.shape) < share, np.nan, X)
 
 
@@ -159,7 +159,7 @@ def test_fits_are_repeated_exactly(mixture):
 
 
 def assert_same(first, second, X):
-    """Check that two mixtures are the same."""
+    """Check that two mixtures are equal."""
     assert_array_equal(first.ranks_, second.ranks_)
     for name in ("weights_", "means_", "noise_variances_"):
         assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-7, atol=1e-12)
@@ -257,7 +257,7 @@ def test_a_constant_column_changes_nothing():
     assert mixture.n_components_ == 1
     nothing_known = np.c_[PLAIN, np.full(300, np.nan)]
     assert mixture.score(nothing_known) == pytest.approx(fit(PLAIN).score(PLAIN), abs=0.05)
-    # Nor is a new value of it all but impossible.
+    # A new value in this column is not extremely improbable, either.
     assert mixture.score(np.c_[PLAIN, np.full(300, 8.0)]) > -100
 
 
@@ -291,7 +291,7 @@ def test_p_values_of_new_samples_are_uniform():
     X, _ = subspaces(5000)
     mixture = fit(X[:3000])
     found = kstest(mixture.outlier_p_values(X[3000:]), "uniform").statistic
-    # As many rows were held out to compare with.
+    # The p-values compare with this number of held-out rows.
     n_held_out = len(mixture.density_.held_out)
     assert found < 1.7 * np.sqrt(1 / 2000 + 1 / n_held_out)
     assert (mixture.outlier_p_values(X[3000:] + 10) < 0.01).all()
@@ -462,7 +462,7 @@ def test_mixtures_are_pickled_and_cloned(mixture):
 
 
 def test_rows_that_stand_many_times_among_many():
-    """Components grow from some of the rows, of which a few may have most of the weight."""
+    """Components grow from a subset of rows, in which few rows may have most of the weight."""
     X = np.random.default_rng(0).standard_normal((3000, 4)) * [1.0, 1.0, 0.1, 0.1]
     heavy = np.repeat(X[:20], 200, axis=0)
     mixture = SubspaceMixture(random_state=0).fit(np.r_[X, heavy])
@@ -473,7 +473,7 @@ def test_rows_that_stand_many_times_among_many():
     ("n", "d", "rank", "noise"), [(40, 500, 5, 0.1), (40, 500, 5, 0.5), (100, 1500, 3, 0.1)]
 )
 def test_fewer_rows_than_features(n, d, rank, noise):
-    """Directions found in few rows take some of their noise, and none of that of new rows."""
+    """Directions found in few rows contain some of their noise, but none of that of new rows."""
     rng = np.random.default_rng(0)
     loadings = rng.standard_normal((rank, d))
     X = rng.standard_normal((n + 200, rank)) @ loadings
@@ -481,7 +481,7 @@ def test_fewer_rows_than_features(n, d, rank, noise):
     train, test = X[:n], X[n:]
     mixture = SubspaceMixture(random_state=0).fit(train)
     assert mixture.ranks_.tolist() == [rank]
-    # As the principal components of the true number, and the noise that they leave.
+    # The expected score is that of the true number of principal components and residual noise.
     centred = train - train.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     variances = sizes[:rank] ** 2 / n

@@ -1,4 +1,4 @@
-"""Bounds of the log-density of decoded codes, against exact values and numerical integrals."""
+"""Bounds of the log-density of decoded codes, compared with exact values and integrals."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NOISE = np.array([0.05, 0.2])
 
 
 def make_model(network, n_features, n_components, seed=0, bend=1.5):
-    """Return a model in double precision whose decoder bends more than a new one does."""
+    """Return a model in double precision with a decoder that is more curved than a new one."""
     generator = torch.Generator().manual_seed(seed)
     model = VAE(network, n_features, n_components, generator=generator).double()
     with torch.no_grad():
@@ -26,7 +26,7 @@ def make_model(network, n_features, n_components, seed=0, bend=1.5):
 
 
 def make_codes(n_latents, max_rank, seed=0):
-    """Return two components, of which the second has a direction less."""
+    """Return two components. The second has fewer directions."""
     rng = np.random.default_rng(seed)
     factors = 0.7 * rng.standard_normal((2, n_latents, max_rank))
     factors[1, :, 1:] = 0
@@ -35,7 +35,7 @@ def make_codes(n_latents, max_rank, seed=0):
 
 
 def integrated(density, x, n_points):
-    """Return log-densities by sums over a grid of w in at most two dimensions."""
+    """Return log-densities from sums over a grid of w, which has at most two dimensions."""
     codes = density.codes
     w1 = np.linspace(-7, 7, n_points)
     terms = []
@@ -82,10 +82,10 @@ def test_it_is_a_bound_that_draws_make_tight(subtests):
                 x, _ = DecodedDensity(model, codes, 1).sample(60, np.random.RandomState(seed))
                 exact = integrated(DecodedDensity(model, codes, 1), x, 2001 if rank == 1 else 201)
                 gaps = [exact - DecodedDensity(model, codes, n).log_prob(x) for n in (2, 16, 1000)]
-                # Not above but for the chance of draws, and the closer the more there are.
+                # The bound exceeds the density only by chance, and is tighter with more draws.
                 for gap in gaps:
                     assert gap.mean() > -0.02
-                # Of few samples the mode is missed.
+                # The bound of few draws misses the mode of some samples.
                 errors = [np.median(np.abs(gap)) for gap in gaps]
                 assert errors[2] < errors[1] < errors[0]
                 assert errors[2] < 0.02

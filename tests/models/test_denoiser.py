@@ -18,7 +18,7 @@ def test_one_prediction_for_each_entry(subtests):
                 model, z = make_denoiser(sizes, n_features), draw(5, n_features)
                 noise = model.noise(z, torch.full((1, 1), 0.2, dtype=torch.float64))
                 assert noise.shape == z.shape
-                # One level for all samples, or one for each.
+                # The level can be one number for all samples, or one for each sample.
                 each = model.noise(z, torch.full((5, 1), 0.2, dtype=torch.float64))
                 torch.testing.assert_close(each, noise)
                 torch.testing.assert_close(
@@ -40,7 +40,7 @@ def test_sees_the_level():
     model, z = make_denoiser(), draw(5, 3)
 
     def rest(level):
-        """Return what is left without the part for Gaussians and without the input's scale."""
+        """Return the output minus the term for Gaussian samples, without the scale of the input."""
         c = 1 / (1 + level**2)
         noise = model.noise(z / c**0.5, z.new_full((1, 1), level))
         return (level * c**0.5 * z - noise) / c**0.5

@@ -1,4 +1,4 @@
-"""The search for open gates, beside all patterns that there are."""
+"""The search for open gates, compared with all patterns of gates."""
 
 import itertools
 
@@ -19,7 +19,7 @@ PATTERNS = np.array(list(itertools.product([False, True], repeat=K)))
 
 
 def problem(seed=0, n=40, price=0.0, noise=0.1):
-    """Return samples of a dictionary, its decoder and prior, and random patterns to begin with."""
+    """Return samples of a dictionary, its decoder, a prior, and random initial patterns."""
     rng = np.random.default_rng(seed)
     decoder = nn.Linear(K, D).double()
     with torch.no_grad():
@@ -39,7 +39,7 @@ def problem(seed=0, n=40, price=0.0, noise=0.1):
 
 
 def joint(x, decoder, prior):
-    """Return the logarithm of p(x, S) for each sample and each of all patterns S."""
+    """Return the logarithm of p(x, S) for each sample and all patterns S."""
     A, b = decoder.weight.detach().numpy(), decoder.bias.detach().numpy()
     odds, noise = prior.log_odds.numpy(), float(prior.noise_variance)
     m, t = prior.mean.numpy(), prior.variance.numpy()
@@ -52,7 +52,7 @@ def joint(x, decoder, prior):
 
 
 def positions(is_open):
-    """Return the positions of patterns among all."""
+    """Return the indices of patterns among all patterns."""
     return is_open.numpy() @ (1 << np.arange(K)[::-1])
 
 
@@ -82,7 +82,7 @@ def test_bound_of_the_density():
     expected = logsumexp(np.where(near, log_joint, -np.inf), axis=1)
     np.testing.assert_allclose(found.log_prob, expected, atol=1e-6)
     assert (found.log_prob.numpy() <= density + 1e-9).all()
-    # Little is missing, as most samples have one pattern that they are clearly of.
+    # The difference is small, since one pattern is clearly the best for most samples.
     assert np.mean(density - found.log_prob.numpy()) < 0.5
 
 
@@ -118,7 +118,7 @@ def test_it_does_not_depend_on_the_samples_beside():
 
 
 def test_more_latents_than_gates_of_a_gram_matrix():
-    """With many more columns than directions their products are not kept."""
+    """With many more columns than directions, the products of all columns are not stored."""
     rng = np.random.default_rng(4)
     few = problem(seed=4)
     decoder = nn.Linear(3 * D, D).double()

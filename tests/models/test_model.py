@@ -1,4 +1,4 @@
-"""What holds for every model: how it is made again, copied, moved and converted."""
+"""Rules for every model: it can be made again, copied, moved and converted."""
 
 import copy
 import io
@@ -57,7 +57,7 @@ def test_made_again_from_configuration_and_state(make):
     other = type(model).from_state(model.config, model.state_dict())
     assert_same(other, model.eval())
     assert other.config == model.config
-    # It holds specifications, numbers and strings.
+    # The configuration contains only specifications, numbers and strings.
     for value in model.config.values():
         json.dumps(value.get_params() if isinstance(value, BaseEstimator) else value)
     assert not other.training
@@ -90,7 +90,7 @@ def test_copies_are_the_same_and_their_own(make, subtests):
 
 
 def test_pickles_have_arrays_in_place_of_tensors(make):
-    """Some readers of pickled objects make objects without calling their classes."""
+    """Some readers of pickles create objects without calling their classes."""
     read = []
 
     class Unpickler(pickle.Unpickler):

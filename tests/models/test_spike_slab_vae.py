@@ -1,4 +1,4 @@
-"""The model of gates with a prior, against sums over all patterns of gates."""
+"""The model of gates with a prior, compared with sums over all patterns of gates."""
 
 import copy
 import itertools
@@ -23,7 +23,7 @@ SIGNS = pytest.mark.parametrize("positive", [False, True], ids=["signed", "posit
 
 
 def make_model(n_looks=4, n_features=N_FEATURES, n_components=N_COMPONENTS, **params):
-    """Return a model in double precision whose weights and prior are all random."""
+    """Return a model in double precision with random weights and a random prior."""
     network = MeanField(n_looks, positive=params.get("positive", False))
     model = SpikeSlabVAE(network, n_features, n_components, generator=generator(), **params)
     model = model.double()
@@ -39,7 +39,7 @@ def make_model(n_looks=4, n_features=N_FEATURES, n_components=N_COMPONENTS, **pa
 
 
 def probability_of(logit):
-    """Return the probabilities of all patterns, one row for each sample."""
+    """Return the probabilities of all patterns of gates, one row for each sample."""
     gates = Bernoulli(logits=logit[:, None, :])
     return gates.log_prob(PATTERNS).sum(dim=2).exp()
 
@@ -63,7 +63,7 @@ def test_bound_is_the_sum_over_all_patterns_of_gates(positive):
         error, kl = model.elbo(x)
         weight, mean, v = model.network.decoder.weight, posterior.mean, posterior.variance
         q = probability_of(posterior.gate_logit)
-        # Given a pattern the code is normal, with the variance v of each open latent.
+        # Given a pattern, the code is normal, with the variance v of each open latent.
         codes = PATTERNS * mean[:, None, :]
         errors = (x[:, None] - model.decode(codes)).square().sum(dim=2)
         errors += PATTERNS @ (v * weight.square().sum(dim=0))
@@ -77,7 +77,7 @@ def test_bound_is_the_sum_over_all_patterns_of_gates(positive):
 
 
 def log_likelihood(model, x):
-    """Return the log-density of samples, summed over all patterns."""
+    """Return the log-density of samples as a sum over all patterns."""
     weight, bias = model.network.decoder.weight, model.network.decoder.bias
     p = probability_of(torch.logit(model.gate_probability)[None])[0]
     terms = []
@@ -93,7 +93,7 @@ def log_likelihood(model, x):
 
 
 def bound(model, x):
-    """Return the bound in nats."""
+    """Return the evidence lower bound in nats."""
     error, kl = model.elbo(x)
     g = model.noise_variance
     return -0.5 * (error / g + x.shape[1] * torch.log(2 * math.pi * g)) - kl
@@ -106,7 +106,7 @@ def test_bound_is_below_the_density():
 
 
 def test_bound_is_the_density_where_columns_do_not_overlap():
-    """Then latents are independent, given the sample, and one look with a whole step is exact."""
+    """Without overlap latents are independent given the sample, and one whole step is exact."""
     model, x = make_model(n_looks=1), 2 * draw(50, N_FEATURES)
     with torch.no_grad():
         model.network.decoder.weight.copy_(torch.linalg.qr(draw(N_FEATURES, N_COMPONENTS))[0])
@@ -119,7 +119,7 @@ def test_bound_is_the_density_where_columns_do_not_overlap():
 
 
 def looks_by_hand(model, x):
-    """Return logits and means by the formulas of the docstring, for autograd."""
+    """Return logits and means by the formulas of the docstring, with operations of autograd."""
     network, t, m = model.network, model.slab_variance, model.slab_mean
     A, b, g = network.decoder.weight, network.decoder.bias, model.noise_variance
     e = torch.zeros(len(x), A.shape[1]).double()
@@ -168,7 +168,7 @@ def test_training_needs_no_draws():
 
 @pytest.mark.parametrize("n_components", [4, 13])
 def test_codes_are_the_best_ones_of_their_open_gates(n_components):
-    """As many steps as there are latents solve the equations."""
+    """As many steps as latents solve the equations exactly."""
     model, x = make_model(16, n_components=n_components), draw(30, N_FEATURES)
     with torch.no_grad():
         posterior = model.posterior(x)
@@ -176,7 +176,7 @@ def test_codes_are_the_best_ones_of_their_open_gates(n_components):
         weight, bias = model.network.decoder.weight, model.network.decoder.bias
         for code, is_open, sample in zip(codes, posterior.is_open, x, strict=True):
             left = sample - bias - weight @ code
-            # What is left has no part along the columns that are open.
+            # The residual has no component along open columns.
             torch.testing.assert_close(
                 weight[:, is_open].T @ left,
                 torch.zeros(int(is_open.sum())).double(),

@@ -12,7 +12,7 @@ from skvaeense.utils._seeding import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 4, 5, 3
 GATED = pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
-# Each network, with gates or without.
+# Each network, with and without gates.
 MODELS = pytest.mark.parametrize(
     ("network", "gated"),
     [
@@ -78,7 +78,7 @@ def test_divergence_is_the_one_of_torch(network, gated, x):
 @MODELS
 @torch.no_grad()
 def test_error_is_the_mean_of_draws(network, gated, x):
-    """Exactly so for a linear decoder; otherwise opposite pairs of draws leave little noise."""
+    """The error is exact for linear decoders. For others, opposite draws leave little noise."""
     model = make_vae(network, gated=gated)
     posterior, error = model.posterior(x), model.elbo(x).error
     draws = draw(50_000, 1, N_COMPONENTS, seed=3)
@@ -87,7 +87,7 @@ def test_error_is_the_mean_of_draws(network, gated, x):
     if model.linear_decoder is None:
         standard_error += errors.std(dim=0) / 5 / 4
     assert ((errors.mean(dim=0) - error).abs() < 5 * standard_error).all()
-    # What the noise adds is large enough to be seen at this precision.
+    # The contribution of the noise is large enough to be measured at this precision.
     spread = error - (x - model.decode(model.code(posterior))).square().sum(dim=1)
     assert model.linear_decoder is None or (spread > 10 * standard_error).all()
 
@@ -109,12 +109,12 @@ def test_terms_of_a_sample_depend_on_it_alone(network, gated, x):
 
 
 def test_fixed_draws_come_in_opposite_pairs(x):
-    """What is odd in the noise has no part in the error: samples left and right are the same."""
+    """Odd terms in the noise cancel, so a sample and its negative have the same error."""
     model = make_vae(MLP((4,)), gated=False)
     with torch.no_grad():
         for parameter in model.network.heads.parameters():
             parameter.zero_()
-        # A decoder that is odd, and is not taken for a linear one.
+        # The decoder is an odd function, but is not recognised as linear.
         model.network.decoder = torch.nn.Sequential(
             torch.nn.Linear(N_COMPONENTS, N_FEATURES, bias=False).double(), torch.nn.Tanh()
         )
@@ -122,7 +122,7 @@ def test_fixed_draws_come_in_opposite_pairs(x):
 
 
 class Shifted(StandardNormal):
-    """Half a nat for each sample."""
+    """A prior whose divergence is larger by half a nat for each sample."""
 
     def kl(self, posterior):
         return super().kl(posterior) + 0.5

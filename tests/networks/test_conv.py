@@ -32,7 +32,7 @@ def draw_images(*shape):
 
 
 def as_model(network):
-    """Return a model in double precision."""
+    """Return a module in double precision."""
     n_features = math.prod(network.image_shape)
     return VAE(network, n_features, 3, generator=generator()).double()
 
@@ -42,7 +42,7 @@ def convolutions(module):
 
 
 def squares(n_samples=400, side=12, seed=0):
-    """Return images of a bright square of 4 by 4 pixels, anywhere, of two brightnesses."""
+    """Return images of a square of 4 by 4 pixels, anywhere, with one of two brightnesses."""
     rng = np.random.default_rng(seed)
     images = np.zeros((n_samples, side, side))
     for image, (top, left) in zip(images, rng.integers(0, side - 3, (n_samples, 2)), strict=True):
@@ -86,7 +86,7 @@ def test_kernel_sizes(decoder, subtests):
 
 
 def test_default_channels(subtests):
-    """Convolutions go on until no side is longer than 8."""
+    """By default, convolutions are added until no side is longer than 8."""
     for shape, channels in (
         ((8, 8), [8]),
         ((16, 9), [8]),
@@ -111,7 +111,7 @@ def test_hidden_layers(sizes, n_inputs):
 
 
 def test_pixels_go_where_they_belong():
-    """Rows are images with channels last in C order, and torch has channels first."""
+    """Rows are images in C order with channels last, while torch has channels first."""
     x = torch.arange(2 * 3 * 5 * 4.0).reshape(2, 60)
     images = ToImage((3, 5, 4))(x)
     assert images.shape == (2, 4, 3, 5)
@@ -119,7 +119,7 @@ def test_pixels_go_where_they_belong():
         assert torch.equal(images[:, channel, i, j], x[:, (i * 5 + j) * 4 + channel])
     assert torch.equal(ToRow()(images), x)
     assert torch.equal(ToImage((3, 5, 4))(x[1]), images[1])
-    # Nothing is copied.
+    # The images are a view of the rows, without a copy.
     assert images.data_ptr() == x.data_ptr()
     assert images.is_contiguous(memory_format=torch.channels_last)
 
@@ -130,7 +130,7 @@ def test_a_window_sees_its_neighbourhood_in_all_channels():
     first = module.encoder[:2]
     x, y = torch.zeros(1, 6, 9, 2), torch.zeros(1, 6, 9, 2)
     for channel in range(2):
-        # The windows of 3 by 3 whose middles are (2, 4) and (2, 6) share the column 5.
+        # The windows of 3 by 3 pixels with the centres (2, 4) and (2, 6) share the column 5.
         y[:] = 0
         y[0, 2, 5, channel] = 1
         moved = (first(y.reshape(1, -1)) - first(x.reshape(1, -1))).abs().sum(dim=(0, 1)) > 0
@@ -148,14 +148,14 @@ def test_enlarged_pixels_are_squares():
 
 @torch.no_grad()
 def test_convolutional_decoder_is_local():
-    """A pixel of the hidden layer moves the pixels around it, in the place of its own."""
+    """A pixel of the hidden layer changes only output pixels around its own place."""
     module = build(Conv((12, 20), (2, 3), decoder="conv"))
     to_pixels = module.decoder[2:]
     hidden = torch.zeros(2, 3, 5, 3)
     hidden[1, 1, 3] = 1
     without, with_it = to_pixels(hidden.reshape(2, -1)).reshape(2, 12, 20)
     rows, columns = ((with_it - without) != 0).nonzero(as_tuple=True)
-    # Three by three pixels of the hidden layer, each a square of 4 by 4; it ends at row 12.
+    # It changes three by three hidden pixels, each a square of 4 by 4; the image ends at row 12.
     assert rows.unique().tolist() == list(range(12))
     assert columns.unique().tolist() == list(range(8, 20))
 
@@ -168,11 +168,11 @@ def test_features_move_with_the_image(decoder):
     images = torch.zeros(2, 20, 24, 2)
     patch = draw_images(4, 5, 2)
     images[0, 8:12, 8:13] = patch
-    # Two convolutions of stride 2: one pixel of what they leave is four of the image.
+    # After two convolutions of stride 2, one pixel stands for four pixels of the image.
     images[1, 12:16, 4:9] = patch
     first, second = layers(images.reshape(2, -1))
     assert first.shape == (4, 5, 6)
-    # What a window sees beyond the border is not what it sees far from it.
+    # Windows at the border see padding, and differ from windows inside.
     moved = first.roll((1, -1), dims=(1, 2))[:, 2:-1, 1:-2]
     torch.testing.assert_close(second[:, 2:-1, 1:-2], moved)
     assert first.std(dim=(1, 2)).min() > 1e-3
@@ -254,7 +254,7 @@ def test_code_scale_is_the_norm_of_the_change_of_the_image():
 
 @torch.no_grad()
 def test_skip_is_added_to_each_head_or_to_the_first(subtests):
-    """Without the last layer the shortcuts are all that is left: linear, and 0 at the mean."""
+    """Without the last layer only the shortcuts remain, which are linear, and 0 at the mean."""
     for skip, n_shortcuts in ((True, 2), ("first", 1), (False, 0)):
         with subtests.test(skip=skip, n_shortcuts=n_shortcuts):
             module, x = build(Conv((5, 7), skip=skip)), draw_images(4, 35)
@@ -349,7 +349,7 @@ def test_a_seed_fixes_the_model(decoder, dtype):
 def test_grid_search_over_the_network():
     vae = quick_vae(network=Conv((12, 12), (4,), hidden_layer_sizes=(8,)))
     grid = {"network__channels": [(2,), (3, 2)], "network__decoder": ["linear", "conv"]}
-    # Pixels that are exactly 0 in most images have no log-density to compare by.
+    # Pixels that are exactly 0 in most images have no log-density to compare.
     X = squares(60) + 0.1 * np.random.default_rng(1).standard_normal((60, 144))
     search = fit_unwarned(GridSearchCV(vae, grid, cv=2, error_score="raise"), X)
     assert len(search.cv_results_["params"]) == 4

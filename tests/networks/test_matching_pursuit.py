@@ -1,4 +1,4 @@
-"""Matching pursuit, against its definition in numpy, and rows that stay aligned with columns."""
+"""Matching pursuit, compared with its definition in numpy, with rows aligned to columns."""
 
 import numpy as np
 import pytest

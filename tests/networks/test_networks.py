@@ -88,7 +88,7 @@ def test_encoder_of_linear_is_not_linear():
 
 
 def test_skip_is_added_to_each_head_or_to_the_first(subtests):
-    """With dead hidden units the shortcuts are all that is left: linear, and 0 at the mean."""
+    """With dead hidden units only the shortcuts remain, which are linear, and 0 at the mean."""
     for network, skip, n_shortcuts in ((Linear, True, 2), (MLP, "first", 1), (MLP, False, 0)):
         with subtests.test(network=network):
             module, x = build(network((7,), skip=skip)), draw(4, 5)
@@ -110,7 +110,7 @@ SINGLE_LAYERS = [
 
 
 def test_single_layer_is_linear_both_ways(subtests):
-    """``A (x - b) + a`` and ``W z + b``."""
+    """The encoder is ``A (x - b) + a``, and the decoder ``W z + b``."""
     for network in SINGLE_LAYERS:
         with subtests.test(network=network):
             module, x, code = build(network, n_heads=1), draw(4, 5), draw(4, 3)
@@ -146,14 +146,14 @@ def test_single_layer_may_start_tied(subtests):
             tied = norm * decoder.weight.T
             assert torch.allclose(first, tied) == network.tied_init
             assert not torch.allclose(other, tied)
-            # They are trained apart.
+            # The two weights are separate after the init.
             with torch.no_grad():
                 decoder.weight += 1
             assert not torch.allclose(first, norm * decoder.weight.T)
 
 
 def widths(module):
-    """Return the widths of the hidden layers of encoder and decoder; shortcuts are no part."""
+    """Return the widths of the hidden layers of encoder and decoder, without shortcuts."""
     encoder = [layer.out_features for layer in module.layers]
     encoder[0] -= module.n_shortcuts * 3
     layers = module.decoder if isinstance(module.decoder, nn.Sequential) else []
@@ -192,13 +192,13 @@ def test_layer_sizes_of_a_wrong_kind(subtests):
 
 
 def test_layer_sizes_from_numpy():
-    """A grid made by numpy holds its integers."""
+    """A parameter grid made with numpy contains numpy integers."""
     assert widths(build(Linear(tuple(np.array([9, 8]))))) == ([9, 8], [])
     assert widths(build(Linear(np.int64(9)))) == ([9], [])
 
 
 def test_code_scale_is_the_norm_of_the_jacobian(subtests):
-    """Against central differences at the code 0."""
+    """The norms are compared with central differences at the code 0."""
     for network in NETWORKS:
         with subtests.test(network=network):
             model, step = VAE(network, 5, 3, generator=generator()).double(), 1e-5

@@ -1,4 +1,4 @@
-"""The encoder that tells which subspace of a union a sample is in."""
+"""The encoder that infers the subspace of a sample in a union."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def with_random_weights(module):
 
 
 def test_responsibilities_are_those_of_normal_distributions():
-    """With precision matrices exp(l) - F'F, whatever the weights are."""
+    """The precision matrices are exp(l) - F'F, for any weights."""
     module, x = with_random_weights(build()), draw(7, 5)
     with torch.no_grad():
         module.factors.weight.mul_(0.2)
@@ -47,7 +47,7 @@ def test_responsibilities_are_those_of_normal_distributions():
 
 
 def test_latents_of_a_subspace_close_together():
-    """A subspace is as open as all of its components are responsible; spare latents are closed."""
+    """The latents of a subspace open with its total responsibility; spare latents are closed."""
     module, x = with_random_weights(build()), 0.3 * draw(7, 5)
     mean, gate_logit = module.encode(x)
     r = module.log_responsibilities(x).exp()
@@ -60,7 +60,7 @@ def test_latents_of_a_subspace_close_together():
 
 
 def test_random_weights_leave_latents_open():
-    """Of subspaces that a sample is in: no latent starts without a gradient."""
+    """The latents of the subspaces of a sample are open, so all latents have gradients."""
     module, x = build(), draw(200, 5)
     torch.testing.assert_close(module.open_logit, torch.zeros(4).double())
     mean, gate_logit = module.encode(x)
@@ -70,7 +70,7 @@ def test_random_weights_leave_latents_open():
 
 
 def test_pieces_and_directions_have_defaults():
-    """A component for each subspace, with as many directions as it has latents."""
+    """The defaults are a component for each subspace, with as many directions as latents."""
     plain = build(Subspaces((2, 0, 1)))
     named = build(Subspaces((2, 0, 1), subspaces=(0, 1, 2), n_directions=(2, 0, 1)))
     assert plain.n_latents == 3
@@ -82,7 +82,7 @@ def test_pieces_and_directions_have_defaults():
 
 
 def test_points_alone():
-    """Subspaces without directions, of which none has a latent."""
+    """The subspaces have no directions and no latents."""
     module = build(Subspaces((0, 0)), n_components=1)
     mean, _ = module.encode(draw(3, 5))
     assert (mean == 0).all()
@@ -130,7 +130,7 @@ def test_model_is_made_again_from_its_state(subtests):
 
 
 def test_state_of_other_subspaces_does_not_fit():
-    """And nothing is allocated for what is not there."""
+    """The error comes before anything is allocated for missing subspaces."""
     model = VAE(PIECES, 5, 4, generator=generator())
     for network in (
         Subspaces((1, 2)),

@@ -1,4 +1,4 @@
-"""The unrolled encoder, against its definition in numpy."""
+"""The unrolled encoder, compared with its definition in numpy."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ N_FEATURES, N_COMPONENTS = 6, 4
 
 
 def build(network=None, n_components=N_COMPONENTS, *, seed=0):
-    """Return a module in double precision whose weights are all random."""
+    """Return a module in double precision with random weights."""
     network = Unrolled(n_active=2) if network is None else network
     module = network.build(N_FEATURES, n_components, n_heads=1, generator=generator(seed))
     module = module.double()
@@ -25,7 +25,7 @@ def build(network=None, n_components=N_COMPONENTS, *, seed=0):
 
 
 def by_hand(module, x, k, positive=False):
-    """Return the codes of a batch in training, where k n entries are kept in each sweep."""
+    """Return the codes of a batch in training, in which each sweep keeps k n entries."""
     W, b = module.decoder.weight.detach().numpy(), module.decoder.bias.detach().numpy()
     norm = np.linalg.norm(W, axis=0)
     A = W / norm
@@ -64,7 +64,7 @@ def test_there_is_no_posterior():
 
 @pytest.mark.parametrize("n_components", [3, 9])
 def test_columns_start_at_principal_directions(n_components):
-    """Further ones are other directions in the space that the samples lie in."""
+    """Further columns are other directions in the linear space of the samples."""
     map_ = draw(5, N_FEATURES, seed=1)
     x = draw(50, 5) * torch.tensor([5.0, 4, 3, 2, 1]).double() @ map_ + 3
     module = build(n_components=n_components)
@@ -86,7 +86,7 @@ def test_samples_that_are_all_the_same_leave_columns_of_norm_1():
 
 
 def test_dense_code_of_orthogonal_columns_is_exact_after_any_number_of_sweeps():
-    """With a step of 1 a sweep solves the problem whose columns do not overlap."""
+    """If columns are orthogonal, a sweep with a step of 1 solves the problem exactly."""
     module, x = Unrolled(2, n_active=4).build(6, 4, n_heads=1, generator=generator()), draw(7, 6)
     module = module.double()
     module.initialize(x)
@@ -98,7 +98,7 @@ def test_dense_code_of_orthogonal_columns_is_exact_after_any_number_of_sweeps():
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_first_sweeps_lower_the_error_however_many_columns_overlap(positive):
-    """Steps that suit orthogonal columns would raise it by orders of magnitude."""
+    """Steps that are right for orthogonal columns would raise the error by orders of magnitude."""
     x = draw(200, 10) @ draw(10, 20, seed=1)
     errors = []
     for n_sweeps in range(4):
@@ -125,7 +125,7 @@ def test_first_steps_of_orthogonal_columns_are_known():
 
 
 def n_kept(module, x):
-    """Return how many entries the first sweep keeps, seen by what moves with its step."""
+    """Return the mean number of entries per sample that each sweep keeps."""
     seen = []
     for threshold in module.thresholds:
         mask = threshold.mask
@@ -199,7 +199,7 @@ def test_refined_codes_are_least_squares_on_the_latents_that_are_active(n_compon
     for sample, first, own in zip(x.numpy() - b, code.numpy(), refined, strict=True):
         active = first != 0
         assert (own[~active] == 0).all()
-        if active.sum() <= 4:  # As many steps as unknowns are enough.
+        if active.sum() <= 4:  # This many steps are enough for the number of unknowns.
             expected = np.linalg.lstsq(W[:, active], sample)[0]
             np.testing.assert_allclose(own[active], expected, rtol=1e-6, atol=1e-9)
 

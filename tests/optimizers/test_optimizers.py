@@ -8,7 +8,7 @@ GRADIENTS = np.array([1.0, -3.0, 0.5, 0.5])
 
 
 def steps_of(optimizer, learning_rate=0.1):
-    """Return where a weight that begins at 2 is after each gradient."""
+    """Return the values of a weight that starts at 2, after each gradient."""
     weight = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
     built, path = optimizer.build([weight]), []
     for gradient in GRADIENTS:

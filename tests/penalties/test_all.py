@@ -1,4 +1,4 @@
-"""What holds for every penalty, their aliases and their parameters."""
+"""Rules for every penalty, with their aliases and parameters."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ PENALTIES = [
     Matryoshka(2),
     TopK(2),
 ]
-# A gate opens on one side, so it has no codes of both signs.
+# A gate opens in one direction only, so it has no codes of both signs.
 SIGNED = [penalty for penalty in PENALTIES if not isinstance(penalty, Gated)]
 
 
@@ -76,7 +76,7 @@ def test_codes_scale_with_the_unit_and_costs_do_not_change(subtests):
         with subtests.test(penalty=penalty):
             h = draw(20, N_COMPONENTS)
             one, other = coded(penalty, h, unit=2.0), coded(penalty, 30 * h, unit=60.0)
-            # Thresholds start in single precision.
+            # Thresholds are initialised in single precision.
             torch.testing.assert_close(other.code, 30 * one.code, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(penalty.cost(other), penalty.cost(one), rtol=1e-5, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""BatchTopK: the largest of a batch in training, a threshold afterwards."""
+"""BatchTopK: the largest entries of a batch in training, and a threshold afterwards."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from skvaeense.penalties import BatchTopK, Matryoshka
 from skvaeense.utils._batch_threshold import THRESHOLD_MEMORY
 
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
-# Matryoshka codes in the same way.
+# Matryoshka has the same codes.
 PENALTIES = pytest.mark.parametrize("penalty", [BatchTopK, Matryoshka])
 
 
@@ -18,7 +18,7 @@ def build(k, n_components=8, positive=True, penalty=BatchTopK):
 
 
 def with_threshold(threshold, n_components=8, positive=True):
-    """Return the activation as after a training that kept entries from the threshold on."""
+    """Return the activation after a training, with this threshold."""
     activation = build(1, n_components, positive)
     activation.threshold.fill_(threshold)
     return activation.eval()
@@ -35,7 +35,7 @@ def test_k_times_n_are_kept_in_training(penalty, positive, subtests):
             code = build(k, positive=positive, penalty=penalty)(draw(20, 8).abs() + 0.1)
             n_active = (code != 0).sum(dim=1)
             assert n_active.sum() == 20 * k
-            # Samples share: this is not TopK.
+            # Samples have different numbers of entries, unlike with TopK.
             assert k == 8 or n_active.min() < k < n_active.max()
 
 
@@ -73,7 +73,7 @@ def test_gradient_flows_through_kept_entries_only(positive):
 
 @PENALTIES
 def test_threshold_is_a_running_mean_of_the_least_kept(penalty):
-    """With k = 1 and two samples: the second largest of each batch."""
+    """With k = 1 and two samples, the least kept entry is the second largest of each batch."""
     activation = build(1, 3, penalty=penalty)
     activation(torch.tensor([[9.0, 5, 1], [2, 3, 4]], dtype=torch.float64))
     assert float(activation.threshold) == 5
@@ -111,7 +111,7 @@ def test_threshold_is_not_trained_and_not_moved_outside_training():
 
 
 def test_a_threshold_of_zero_is_an_observation():
-    """A batch with nothing positive gives 0; the next batch moves it by its weight only."""
+    """A batch without positive entries counts in the mean with the threshold 0."""
     activation = build(1, 2)
     activation(-torch.ones(3, 2, dtype=torch.float64))
     assert float(activation.threshold) == 0
@@ -144,7 +144,7 @@ def test_samples_are_coded_by_themselves_outside_training(positive):
     alone = torch.cat([activation(row) for row in h.split(1)])
     assert 0 < torch.count_nonzero(alone) < alone.numel()
     assert torch.equal(activation(h), alone)
-    # In training others count.
+    # In training the batch decides, and not the threshold.
     activation.train()
     alone = torch.cat([activation(row) for row in h.split(1)])
     assert not torch.equal(activation(h), alone)

@@ -1,4 +1,4 @@
-"""Gated: a gate that is penalized, and magnitudes that are not."""
+"""Gated: a gate with a penalty, and magnitudes without a penalty."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ BIAS = np.array([0.2, -0.3, -5.0, 0.0])
 
 
 def build():
-    """Return the activation with a gain and a bias for each latent."""
+    """Return the activation with a different gain and bias for each latent."""
     activation = Gated().build(N_COMPONENTS, unit=1.0, positive=True).double()
     with torch.no_grad():
         activation.log_gain.copy_(torch.tensor(GAIN))
@@ -38,7 +38,7 @@ def test_code_follows_its_formula():
     code = build()(h).detach()
     expected = np.maximum(np.exp(GAIN) * h.numpy() + BIAS, 0) * (h.numpy() > 0)
     np.testing.assert_allclose(code, expected)
-    # A closed gate, and an open one whose magnitude is not positive.
+    # Codes are 0 for closed gates, and for open gates with a magnitude that is not positive.
     assert (code[:, 0][h[:, 0] < 0] == 0).all()
     assert (h[:, 2] > 0).any()
     assert (code[:, 2] == 0).all()
@@ -51,7 +51,7 @@ def test_code_starts_as_relu():
 
 
 def test_cost_is_that_of_the_gate():
-    """Not of the magnitudes: they are not shrunk."""
+    """Magnitudes have no cost, and so are not shrunk."""
     h = torch.tensor([[3.0, -4.0, 1.0, 0.0]], dtype=torch.float64).requires_grad_()
     activation = build()
     cost = Gated().cost(coding_of(activation, h, 2.0))
@@ -81,7 +81,7 @@ def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(subtests):
             layer = module.output_layer(x)
             assert layer.weight.grad.abs().max() > 1e-3
             assert layer.bias.grad.abs().max() > 1e-3
-            # The decoder can still be trained by the reconstruction.
+            # The reconstruction error can still train the decoder.
             assert all(p.requires_grad for p in module.decoder.parameters())
 
 

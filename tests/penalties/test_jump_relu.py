@@ -1,4 +1,4 @@
-"""JumpReLU: a learned threshold whose derivative is a straight-through estimate."""
+"""JumpReLU: a learned threshold with a straight-through estimate of its derivative."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def build(thresholds=THRESHOLDS, positive=True, bandwidth=BANDWIDTH):
 
 
 def threshold_slope(activation):
-    """Return the gradient in the thresholds, from that in their logarithms."""
+    """Return the gradient of the thresholds, from the gradient of their logarithms."""
     return (activation.log_threshold.grad / activation.threshold.detach()).numpy()
 
 
@@ -53,7 +53,7 @@ def test_each_latent_has_its_threshold():
 
 @SIGNS
 def test_code_is_the_proximal_operator_of_the_count(positive, subtests):
-    """With the threshold sqrt(2 a); the minimum is searched on a grid that holds 0 and each h."""
+    """The threshold is sqrt(2 a). The minimum is searched on a grid that contains 0 and each h."""
     for alpha in (0.02, 0.3, 1.0):
         with subtests.test(alpha=alpha):
             heights = np.linspace(-2.05, 2.05, 42)
@@ -69,7 +69,7 @@ def test_code_is_the_proximal_operator_of_the_count(positive, subtests):
 def test_first_thresholds_and_the_box_are_in_units_of_the_samples():
     activation = JumpReLU(threshold=0.2, bandwidth=0.5).build(3, unit=10.0, positive=True)
     assert activation.threshold.tolist() == pytest.approx([2.0] * 3)
-    # Within 2.5 of the threshold pre-activations move it, and further off they do not.
+    # Pre-activations within 2.5 of the threshold change it, and others do not.
     for distance, moves in [(2.4, True), (2.6, False), (-2.4, True), (-2.6, False)]:
         activation.zero_grad()
         activation.is_over(torch.full((1, 3), 2.0 + distance)).sum().backward()
@@ -81,7 +81,7 @@ def test_first_thresholds_and_the_box_are_in_units_of_the_samples():
 
 @SIGNS
 def test_slope_of_the_code_in_the_threshold(positive):
-    """-(h / eps) K((|h| - t) / eps): the paper has t for h, which is the same but for the box."""
+    """-(h / eps) K((|h| - t) / eps). The paper has t for h, which is equal up to the bandwidth."""
     activation, h, weight = build(positive=positive), draw(200, 3), draw(200, 3, seed=1)
     (activation(h) * weight).sum().backward()
     h, w = h.numpy(), weight.numpy()
@@ -97,7 +97,7 @@ def test_slope_of_the_code_in_the_threshold(positive):
 
 @SIGNS
 def test_slope_of_the_count_in_the_threshold(positive):
-    """-(1 / eps) K((|h| - t) / eps), and none in the pre-activation."""
+    """-(1 / eps) K((|h| - t) / eps), and no slope in the pre-activation."""
     penalty, activation = JumpReLU(loss="l0"), build(positive=positive)
     h, weight = draw(200, 3).requires_grad_(), draw(200, seed=1)
     (penalty.cost(coding_of(activation, h, 1.0)) * weight).sum().backward()
@@ -146,11 +146,11 @@ def test_tanh(positive):
     cost = penalty.cost(coding)
     z = coding.code.detach().numpy()
     np.testing.assert_allclose(cost.detach(), np.tanh(np.abs(z) / 0.8).sum(axis=1))
-    # It reaches the encoder.
+    # The gradient of the cost reaches the encoder.
     cost.sum().backward()
     slope = np.sign(z) / np.cosh(z / 0.8) ** 2 / 0.8
     np.testing.assert_allclose(h.grad, slope)
-    # And the thresholds, through the code.
+    # The gradient also reaches the thresholds, through the code.
     near = box((np.abs(h.detach().numpy()) - THRESHOLDS) / BANDWIDTH)
     expected = -(slope * h.detach().numpy() / BANDWIDTH * near).sum(axis=0)
     np.testing.assert_allclose(threshold_slope(activation), expected)

@@ -1,4 +1,4 @@
-"""Matryoshka: nested prefixes that reconstruct by themselves."""
+"""Matryoshka: nested prefixes that reconstruct samples on their own."""
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def test_sizes_rise_and_are_proper(n_components, n_prefixes):
     sizes = Matryoshka(n_prefixes=n_prefixes).prefixes(n_components)
     assert sizes == sorted(set(sizes))
     assert all(1 <= size < n_components for size in sizes)
-    # As many as asked for where there are latents enough, none of them lost.
+    # If there are enough latents, there are as many sizes as requested.
     n_halvings = int(np.log2(n_components))
     assert len(sizes) == min(n_prefixes - 1, n_halvings)
 

@@ -1,4 +1,4 @@
-"""A penalty of one's own needs as little as `build`, and one with alpha needs `cost`."""
+"""A custom penalty needs only `build`, or `cost` as well if it has an alpha."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ THRESHOLD = 0.05
 
 
 class Elastic(Penalty):
-    """An elastic net on codes over a fixed threshold."""
+    """An elastic net on codes above a fixed threshold."""
 
     def __init__(self, alpha=0.1, mix=0.5):
         self.alpha = alpha
@@ -29,7 +29,7 @@ class Elastic(Penalty):
 
 
 class OnlyFirst(Penalty):
-    """A constraint without alpha: the first latents only."""
+    """A constraint without alpha: only the first latents can be active."""
 
     def __init__(self, n_first=4):
         self.n_first = n_first
@@ -53,7 +53,7 @@ def elastic_cost(codes, mix):
 
 
 def test_a_penalty_of_ones_own_is_minimised():
-    """Both parts of the loss are public, and alpha weighs them."""
+    """Both terms of the loss are public, and alpha weights them."""
     fits = [fit_sae(Elastic(alpha, mix=0.2), max_iter=100, tol=0) for alpha in (0.01, 0.3)]
     costs = [elastic_cost(fitted.transform(X), 0.2) for fitted in fits]
     assert costs[1] < 0.8 * costs[0]

@@ -1,4 +1,4 @@
-"""L1 and Log, and the proximal operators that make their codes."""
+"""L1 and Log, and the proximal operators that compute their codes."""
 
 import math
 
@@ -11,18 +11,18 @@ from skvaeense.penalties import L1, Coding, Log
 from skvaeense.penalties._shrinkage import START_THRESHOLD
 
 PENALTIES = pytest.mark.parametrize("penalty", [L1(0.3), Log(0.3, eps=0.2)], ids=str)
-# Step of the grids on which minima are searched by brute force.
+# Step of the grids for the brute-force search of minima.
 STEP = 1e-3
 HEIGHTS = np.array([-2.5, -1.0, -0.3, -0.2, 0.0, 0.15, 0.4, 1.2, 3.0])
 
 
 def make_coding(code, unit=1.0):
-    """Return a coding whose codes are all that counts."""
+    """Return a coding of which only the code matters."""
     return Coding(torch.nn.Identity(), torch.full_like(code, torch.nan), code, unit)
 
 
 def soft_threshold(thresholds):
-    """Return the activation of signed codes with these thresholds."""
+    """Return the activation of signed codes with the given thresholds."""
     activation = L1().build(len(thresholds), unit=1.0, positive=False).double()
     with torch.no_grad():
         activation.log_threshold.copy_(torch.tensor(thresholds, dtype=torch.float64).log())
@@ -44,7 +44,7 @@ def test_l1_by_hand():
 
 
 def test_log_by_hand():
-    """log(1 + 3 / (0.5 * 2)) and log(1 + 1 / 1); a code of 0 costs nothing."""
+    """The terms are log(1 + 3 / (0.5 * 2)) and log(1 + 1 / 1); a code of 0 costs nothing."""
     code = torch.tensor([[3.0, -1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     cost = Log(9.0, eps=0.5).cost(make_coding(code, unit=2.0))
     assert cost.tolist() == pytest.approx([math.log(4) + math.log(2), 0.0])
@@ -68,7 +68,7 @@ def test_slope_of_the_cost(subtests):
 
 
 def test_log_with_a_large_eps_is_l1(subtests):
-    """Up to the factor eps, as log(1 + x) is x for small x."""
+    """They agree up to the factor eps, since log(1 + x) is about x for small x."""
     for code in (draw(5, 4), 1e-6 * draw(5, 4)):
         with subtests.test(code=code):
             log = 1e6 * Log(eps=1e6).cost(make_coding(code, 2.0))
@@ -82,7 +82,7 @@ def test_log_of_small_codes_is_l1_over_eps():
 
 
 def test_log_prefers_one_large_code_to_two_small_ones():
-    """At the same L1."""
+    """Both codes have the same L1 norm."""
     code = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
     one, two = Log(eps=0.1).cost(make_coding(code)).tolist()
     assert one < 0.7 * two
@@ -110,7 +110,7 @@ def test_soft_threshold_is_the_proximal_operator(subtests):
 
 @PENALTIES
 def test_relu_is_the_proximal_operator_without_negative_codes(penalty, subtests):
-    """The encoder's bias takes alpha from the pre-activation."""
+    """The bias of the encoder subtracts alpha from the pre-activation."""
     for alpha in (0.01, 0.35, 2.0):
         with subtests.test(alpha=alpha):
             relu = penalty.build(len(HEIGHTS), unit=1.0, positive=True)
@@ -133,7 +133,7 @@ def test_signed_codes_have_exact_zeros_and_both_signs():
 
 
 def test_slopes_of_the_soft_threshold():
-    """1 in the pre-activation and -sign(h) in the threshold where it is passed, else 0."""
+    """Above the threshold 1 in the pre-activation and -sign(h) in the threshold, otherwise 0."""
     activation, h, weight = soft_threshold([0.1, 1.0, 5.0]), draw(7, 3), draw(7, 3, seed=1)
     h.requires_grad_()
     (activation(h) * weight).sum().backward()
@@ -141,7 +141,7 @@ def test_slopes_of_the_soft_threshold():
     passed = np.abs(h.detach().numpy()) > threshold
     np.testing.assert_allclose(h.grad, w * passed)
     slope = -(w * passed * np.sign(h.detach().numpy())).sum(axis=0)
-    # The parameter is the threshold's logarithm.
+    # The parameter is the logarithm of the threshold.
     np.testing.assert_allclose(activation.log_threshold.grad, threshold * slope)
 
 

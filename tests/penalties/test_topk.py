@@ -1,4 +1,4 @@
-"""TopK: the k largest of each sample."""
+"""TopK: the k largest entries of each sample."""
 
 from itertools import combinations
 
@@ -17,7 +17,7 @@ def keep(k, h, positive=True):
 
 
 def best_projection(row, k, positive):
-    """Return the nearest vector with at most k entries, found among all supports."""
+    """Return the nearest vector with at most k entries, by a search over all supports."""
     best, least = None, np.inf
     for support in combinations(range(len(row)), k):
         code = np.zeros(len(row))

@@ -1,4 +1,4 @@
-"""Fits that are broken off and go on."""
+"""Fits that are interrupted and continued."""
 
 import os
 import shutil
@@ -87,7 +87,7 @@ def assert_goes_on_from_each(estimator, data, tmp_path):
         shutil.copy(files[i], folder)
         gone_on, new = fit_into(folder, estimator, data, n_kept=1000)
         assert_same_model(gone_on, expected)
-        # The last one is of the end, and there is nothing to do.
+        # The last file is the state at the end, and leaves nothing to do.
         assert len(new.files()) == (len(files) - i if i < len(files) - 1 else 1)
 
 
@@ -114,7 +114,7 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monk
 
 
 def test_dead_latents_are_known_when_a_fit_goes_on(tmp_path, monkeypatch):
-    """The auxiliary loss of the very next step is about them."""
+    """The auxiliary loss of the next step uses them."""
     monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 300)
     monkeypatch.setattr(_sparse_hooks, "LOOK_EVERY", 1)
     monkeypatch.setattr(_trainer, "STRIDE", 3)
@@ -153,7 +153,7 @@ save(vaeense.fit(np.load(folder / "X.npy")), folder / f"{name}.safetensors")
 
 
 def start(folder, name):
-    """Start the script, in a copy of a process that has loaded what takes longest to load."""
+    """Start the script in a fork of a process that has imported the slow modules."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["skvaeense"])
     process = context.Process(target=exec, args=(SCRIPT, {"folder": folder, "name": name}))
@@ -188,7 +188,7 @@ def test_a_killed_process_loses_nothing(tmp_path):
 
 
 def test_a_state_goes_to_another_device():
-    """A training that was kept on a GPU goes on without one, and the other way round."""
+    """A training that was saved on a GPU continues without a GPU, and vice versa."""
     state = {"a": [torch.ones(2), (None, torch.zeros((), dtype=torch.float64))], "b": 1.5}
     moved = _trainer.on_device(state, torch.device("meta"))
     assert moved["a"][0].is_meta
@@ -250,7 +250,7 @@ def test_other_fits_do_not_read_them(tmp_path):
 
 @pytest.mark.parametrize("lies", ["in memory", "in files"])
 def test_fits_of_the_same_moments_do_not_read_them(lies, tmp_path, monkeypatch):
-    """Whole numbers in another order have the same mean and scale, to the bit."""
+    """Integers in another order have the same mean and scale, bit for bit."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     rng = np.random.default_rng(0)
     column = np.repeat([-2.0, -1.0, 1.0, 2.0], 16)

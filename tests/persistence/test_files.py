@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whatever fails."""
+"""After any failure a file is either the old one or the new one."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from skvaeense import SparseAutoencoder, load, save
 
 @pytest.fixture
 def path(tmp_path):
-    """Return a file in a folder of its own."""
+    """Return a file in a separate folder."""
     path = tmp_path / "sae.safetensors"
     save(SparseAutoencoder(3), path)
     return path
@@ -49,7 +49,7 @@ def test_failure_leaves_the_old_file(step, error, path, monkeypatch):
 
 
 def _open_that_fails(error):
-    """Return an open whose files take the first bytes, and then fail."""
+    """Return a replacement of `open` whose files accept the first bytes, and then fail."""
     real_open = open
 
     def opened(name, mode="r"):

@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign or made to harm: nothing in them runs, nothing large appears."""
+"""Damaged, foreign or malicious files: nothing in them runs, and nothing large is allocated."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from skvaeense.persistence._coder import builtin_classes
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """Return a sound file of a sparse autoencoder in training."""
+    """Return a valid file of a sparse autoencoder in training."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     path = tmp_path_factory.mktemp("sound") / "sae.safetensors"
     save(fit_unwarned(quick_sae(random_state=np.random.RandomState(0)), X, "partial_fit"), path)
@@ -35,7 +35,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dimension_path(tmp_path_factory):
-    """Return a sound file of an estimator with neighbour searches."""
+    """Return a valid file of an estimator with neighbour searches."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
     path = tmp_path_factory.mktemp("sound") / "dimension.safetensors"
@@ -45,7 +45,7 @@ def dimension_path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def conv_path(tmp_path_factory):
-    """Return a sound file of a model with convolutions both ways."""
+    """Return a valid file of a model with convolutions in encoder and decoder."""
     X = np.random.default_rng(0).normal(size=(40, 6))
     network = Conv((2, 3), (4,), decoder="conv")
     path = tmp_path_factory.mktemp("sound") / "conv.safetensors"
@@ -60,7 +60,7 @@ def contents(path):
 
 
 def forged(path, tmp_path, change):
-    """Return a file in which something is changed, and the checksum is right all the same."""
+    """Return a changed file with a correct checksum."""
     text, arrays = contents(path)
     node = json.loads(text)["estimator"]
     change(node, arrays)
@@ -70,7 +70,7 @@ def forged(path, tmp_path, change):
 
 
 def refusal(path, **options):
-    """Return what load says of a file, and see that it allocates nothing beyond the file's size."""
+    """Return the error of load, and check that its memory is limited by the size of the file."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="cannot be loaded") as caught:
@@ -93,7 +93,7 @@ def with_header(header, body=b""):
 
 
 class Payload:
-    """Makes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, target):
         self.target = target
@@ -109,7 +109,7 @@ def test_pickles_do_not_run(dump, tmp_path):
         dump(Payload(target), file)
     assert "no safetensors file" in refusal(path)
     assert not target.exists()
-    # The payload is sound: it would have worked.
+    # The payload works when it is unpickled.
     with open(path, "rb") as file:
         pickle.load(file) if dump is not torch.save else target.mkdir()
     assert target.exists()
@@ -203,7 +203,7 @@ def test_damaged_weight(path, tmp_path):
 
 
 def set_in(*steps, value):
-    """Return a change that sets one place of the description."""
+    """Return a change that sets one entry of the description."""
 
     def change(node, arrays):
         for step in steps[:-1]:
@@ -214,7 +214,7 @@ def set_in(*steps, value):
 
 
 def delete(*steps):
-    """Return a change that deletes one place of the description."""
+    """Return a change that deletes one entry of the description."""
 
     def change(node, arrays):
         for step in steps[:-1]:
@@ -255,7 +255,7 @@ def nested(node, arrays):
 
 
 def spec(name, **parameters):
-    """Return the node of a specification."""
+    """Return the description of a specification."""
     parts = {"parameters": parameters, "attributes": {}}
     return {"type": "estimator", "class": f"skvaeense.{name}"} | parts
 
@@ -327,7 +327,7 @@ FORGED = {
         "cannot be loaded",
     ),
     "nested deeply": (nested, "nested too deeply"),
-    # Of the model.
+    # Changes of the model.
     "model with too many components": (set_in(*CONFIG, "n_components", value=10**12), "size"),
     "model with components beyond numbers": (
         set_in(*CONFIG, "n_components", value=10**30),
@@ -373,7 +373,7 @@ FORGED = {
         set_array(WEIGHT, lambda weight: weight.astype(np.float64)),
         "not of one precision",
     ),
-    # numpy would read memory that is not its own.
+    # numpy would read memory outside of its array.
     "position in a random state": (set_in(*RANDOM_STATE, 2, value=10**6), "RandomState"),
     "words of a random state": (
         set_array("random_state.1", lambda words: words[:5]),
@@ -391,7 +391,7 @@ def test_forged(path, tmp_path, subtests):
 
 
 def place_of(pattern, path):
-    """Return where an object of a class is first in the description of a file."""
+    """Return the place of the first object of a class in the description of a file."""
 
     def search(node):
         if not isinstance(node, dict):
@@ -430,7 +430,7 @@ COUNTS = {
 
 
 def test_counts_are_those_of_the_tensors(path, tmp_path, subtests):
-    """Nothing is built that the file has nothing for: time and memory go with its size."""
+    """No module is built that does not fit the file, so time and memory are limited by its size."""
     for case, network in COUNTS.items():
         with subtests.test(case):
             start = time.process_time()
@@ -439,7 +439,7 @@ def test_counts_are_those_of_the_tensors(path, tmp_path, subtests):
 
 
 def test_text_of_many_small_parts(path, tmp_path):
-    """What JSON makes of a text is larger than the text, and there once."""
+    """The decoded JSON is larger than the text, and there is only one copy of it."""
     for part in ([], {"a": 0}, [{}]):
         many = forged(path, tmp_path, set_in(ATTRIBUTES, "alpha_", value=[part] * 30_000))
         tracemalloc.start()
@@ -453,7 +453,7 @@ def test_text_of_many_small_parts(path, tmp_path):
 
 
 def test_counts_that_no_tensor_has_are_bounded():
-    """What loops over them ends: those above the number of latents say nothing more."""
+    """Loops over these counts end: counts above the number of latents change nothing."""
     assert Matryoshka(2, n_prefixes=10**12).prefixes(8) == [1, 2, 4]
     pursuit = MatchingPursuit(n_active=1e12).build(4, 3, n_heads=1, generator=torch.Generator())
     assert pursuit.n_steps == 3
@@ -510,7 +510,7 @@ FORGED_STATES = {
 
 
 def test_forged_state_of_training(path, tmp_path, subtests):
-    """What only training reads is checked there, and fails without harm to the estimator."""
+    """Entries that only training reads are checked in training, and the estimator is unharmed."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     expected = load(path).transform(X)
     for case, change in FORGED_STATES.items():
@@ -522,7 +522,7 @@ def test_forged_state_of_training(path, tmp_path, subtests):
 
 
 def test_state_of_a_generator_of_another_device(path, tmp_path):
-    """It means nothing here, so a generator is seeded from it."""
+    """Such a state cannot be used here, so it becomes the seed of a generator."""
     gpu = forged(path, tmp_path, set_array("_partial_state_.generator", lambda state: state[:16]))
     first, second = load(gpu), load(gpu)
     X = np.random.default_rng(0).normal(size=(40, 5))
@@ -533,13 +533,13 @@ def test_state_of_a_generator_of_another_device(path, tmp_path):
 
 
 def test_unchanged_forgery_is_sound(path, dimension_path, conv_path, tmp_path):
-    """What the other tests refuse is refused for what was changed."""
+    """This shows that the other tests fail because of their changes."""
     for sound in (path, dimension_path, conv_path):
         load(forged(sound, tmp_path, lambda node, arrays: None))
 
 
 def test_missing_parameter_has_its_default(path, tmp_path):
-    """Files of an older version lack the parameters that came later."""
+    """Files of older versions lack later parameters."""
     loaded = load(forged(path, tmp_path, delete("parameters", "tol")))
     assert loaded.tol == quick_sae().tol
 
@@ -566,7 +566,7 @@ def test_a_trusted_network_allocates_nothing_that_does_not_fit(path, tmp_path):
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "Missing key" in refusal(forged(path, tmp_path, change), trusted=[Wide])
-    # In kilobytes; the table would take 400 MB.
+    # The unit is kilobytes. The table would take 400 MB.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 

@@ -1,4 +1,4 @@
-"""Files that earlier versions have written can be loaded, and mean what they meant."""
+"""Files of earlier versions can be loaded, and give the same outputs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_old_file(path):
         found = outputs(estimator, expected["X"])
         assert found.keys() == set(expected.files) - {"X"}
         for name, value in found.items():
-            # Sums are made in another order on another machine.
+            # On another machine the order of sums differs.
             np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-8, err_msg=name)
     if hasattr(estimator, "partial_fit"):
         estimator.partial_fit(np.random.default_rng(0).normal(size=(40, estimator.n_features_in_)))

@@ -1,4 +1,4 @@
-"""What is loaded answers as what was saved, to the bit."""
+"""Loaded estimators have the same outputs as saved ones, bit for bit."""
 
 import copy
 import io
@@ -53,14 +53,14 @@ NETWORKS = {
 
 
 def samples(dtype=np.float64, n_samples=70):
-    """Return samples on a plane, and a little off it."""
+    """Return samples near a plane."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n_samples, 2)) @ rng.normal(size=(2, 6))
     return (X + 0.1 * rng.normal(size=X.shape) + 3.0).astype(dtype)
 
 
 def class_name(value):
-    """Return what a test of this estimator is called."""
+    """Return the name of the test for an estimator."""
     return type(value).__name__
 
 
@@ -72,7 +72,7 @@ def quick_vae(**params):
 
 
 def assert_same(loaded, estimator, X=None):
-    """Compare parameters, the names of attributes, and all outputs to the bit."""
+    """Compare parameters, the names of attributes, and all outputs bit for bit."""
     assert repr(loaded) == repr(estimator)
     assert type(loaded) is type(estimator)
     assert list(vars(loaded)) == list(vars(estimator))
@@ -87,7 +87,7 @@ def assert_same(loaded, estimator, X=None):
 
 
 def parts_of(value):
-    """Yield a value and what its attributes hold, and theirs."""
+    """Yield a value, the values of its attributes, and so on recursively."""
     yield value
     if type(value).__module__.startswith("skvaeense."):
         for part in vars(value).values():
@@ -101,7 +101,7 @@ def through_a_file(estimator, tmp_path, **options):
 
 
 def explored_vae(kind, dtype):
-    """Return a quick fit that begins with what was found in samples, and new samples of these."""
+    """Return a quick fit that starts from an exploration of the samples, and new samples."""
     X = SUBSPACES.train
     if kind == "affine":
         X = make_affine_subspaces(600, dims=(1, 3), n_features=8, offset_scale=2.0, random_state=0)[
@@ -121,7 +121,7 @@ def explored_vae(kind, dtype):
     each_once([*PENALTIES], ["linear", "mlp", "single_layer", "unrolled"]),
 )
 def test_sparse_autoencoder(penalty, network, tmp_path):
-    # A gate opens on one side, so it has no codes of both signs.
+    # A gate opens in one direction only, so it has no codes of both signs.
     positive = penalty in ("gated", "l1", "batch_topk")
     network = NETWORKS.get(network, network)
     sae = quick_sae(PENALTIES[penalty], network=network, positive_code=positive)
@@ -193,7 +193,7 @@ def test_intrinsic_dimension_with_a_dictionary(tmp_path):
 
 
 def test_intrinsic_dimension_of_an_intrinsic_dimension_estimator(tmp_path):
-    """An autoencoder may be any estimator, so one inside another's part is found too."""
+    """An autoencoder may be any estimator, so nested estimators are saved too."""
     inner = IntrinsicDimensionEstimator(quick_vae(), method="count")
     outer = IntrinsicDimensionEstimator(_Wrapped(inner), method="count")
     outer = fit_unwarned(outer, samples())
@@ -203,7 +203,7 @@ def test_intrinsic_dimension_of_an_intrinsic_dimension_estimator(tmp_path):
 
 
 class _Wrapped(BaseEstimator):
-    """An autoencoder of a user's own around an estimator of the package."""
+    """A custom autoencoder that wraps an estimator of the package."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -266,7 +266,7 @@ def test_feature_names_and_output_of_pandas(tmp_path):
 
 
 def test_arrays(tmp_path):
-    """Their order in memory is kept too: sums are made in that order."""
+    """Their order in memory is restored too, since sums depend on it."""
     sae, square = quick_sae(), np.arange(6).reshape(2, 3)
     arrays = [np.zeros((0, 3)), np.array(2.5), square, square.T, square > 2, square.astype("u1")]
     sae.note = arrays
@@ -296,7 +296,7 @@ def test_callbacks_are_left_out(tmp_path):
 
 def test_random_state_goes_on_where_it_was(tmp_path):
     random_state = np.random.RandomState(3)
-    random_state.standard_normal(5)  # Leaves half of a pair behind.
+    random_state.standard_normal(5)  # This leaves a stored second number of a pair.
     vae = quick_vae(random_state=random_state)
     loaded = through_a_file(vae, tmp_path)
     assert loaded.random_state is not random_state
@@ -313,7 +313,7 @@ def test_another_device(tmp_path):
 
 
 def test_device_that_is_not_there(tmp_path):
-    """A file from a machine with a GPU is of use elsewhere."""
+    """A file from a machine with a GPU can be used elsewhere."""
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     sae = fit_unwarned(quick_sae(max_iter=1), samples(), method="partial_fit")
@@ -344,7 +344,7 @@ def test_device_that_is_not_there(tmp_path):
     ids=class_name,
 )
 def test_partial_fit_goes_on(estimator, tmp_path):
-    """The optimizer, the schedules, dead latents and the generator are as they were."""
+    """The optimizer, the schedules, dead latents and the generator continue unchanged."""
     X = samples()
     estimator = copy.deepcopy(estimator)
     for _ in range(3):
@@ -377,7 +377,7 @@ def test_what_was_loaded_can_be_saved(tmp_path):
 
 
 class OwnActivation(torch.nn.Module):
-    """A ReLU with a fixed shift, and one that is learned."""
+    """A ReLU with a fixed shift and a learned shift."""
 
     def __init__(self, n_components, shift):
         super().__init__()
@@ -390,7 +390,7 @@ class OwnActivation(torch.nn.Module):
 
 
 class OwnPenalty(Penalty):
-    """A shift as a penalty."""
+    """A penalty with a shift."""
 
     def __init__(self, shift=0.1):
         self.shift = shift
@@ -400,7 +400,7 @@ class OwnPenalty(Penalty):
 
 
 class OwnModule(torch.nn.Module):
-    """Layers that the package does not use, a buffer that is in no state, and a plain tensor."""
+    """Layers that the package does not use, a buffer outside of the state, and a plain tensor."""
 
     def __init__(self, n_features, n_components, n_heads, width):
         super().__init__()
@@ -437,7 +437,7 @@ class OwnNetwork(Network):
 
 
 class WidePrior(StandardNormal):
-    """A normal distribution whose width was learned."""
+    """A normal prior with a learned width."""
 
     def __init__(self, width=1.0):
         self.width = width
@@ -448,7 +448,7 @@ class WidePrior(StandardNormal):
 
 
 class OwnLoss(ELBO):
-    """A bound in which the divergence weighs more."""
+    """A bound with a larger weight on the divergence."""
 
     def __init__(self, beta=1.0, weight=2.0):
         super().__init__(beta)
@@ -501,7 +501,7 @@ def test_dict_with_methods(tmp_path):
     ids=["network", "network of a sparse autoencoder", "prior", "loss"],
 )
 def test_own_parts(estimator, tmp_path):
-    """The modules that they build need not be trusted."""
+    """The modules that these parts build need not be trusted."""
     fitted = fit_unwarned(estimator, samples())
     before = torch.get_rng_state()
     loaded = through_a_file(fitted, tmp_path, trusted=[OwnNetwork, WidePrior, OwnLoss])
@@ -512,7 +512,7 @@ def test_own_parts(estimator, tmp_path):
 
 
 class Widest(AutoencoderMethod):
-    """The largest number of active latents, for all samples."""
+    """The largest number of active latents, as the dimension of all samples."""
 
     def fit(self, autoencoder, X, random_state=None):
         self.widest_ = autoencoder.active_dimensions(X).sum(axis=1).max()
@@ -645,7 +645,7 @@ def test_skops_with_a_short_list(estimator):
 
 @pytest.mark.parametrize("explored", [False, True])
 def test_skops_list_of_the_guide(explored):
-    """The list that docs/user_guide/saving.rst gives is enough."""
+    """The list in docs/user_guide/saving.rst is sufficient."""
     vae = fit_unwarned(quick_vae(), samples())
     if explored:
         vae, _ = explored_vae("linear", "float32")

@@ -1,4 +1,4 @@
-"""Mixtures of codes, which a nonlinear decoder sees."""
+"""Mixtures of codes, for nonlinear decoders."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def test_it_undoes_the_scale_and_leaves_out_the_noise():
     covariance = codes.factors[0] @ codes.factors[0].T
     assert_allclose(covariance, np.diag([4.5 / 4, 0.0]))
     assert_allclose(codes.noise_variances, 0.5)
-    # Whatever the units in which it was fitted.
+    # The result does not depend on the units of the fit.
     unit = np.array([2.0, 4.0])
     other = replace(
         density,

@@ -1,4 +1,4 @@
-"""The mixture that a prior fits to samples and a decoder."""
+"""The mixture that a prior fits to samples, given a decoder."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def coded(code, weight, noise=0.1, *, used=None, seed=0):
 
 
 def union(n_samples, noise=0.01, seed=0):
-    """Return samples of a line and of a plane, with a latent for each direction."""
+    """Return samples of a line and a plane, with a latent for each direction."""
     rng = np.random.default_rng(seed)
     code = 2 * rng.standard_normal((n_samples, 3))
     code[: n_samples // 2, 1:] = code[n_samples // 2 :, 0] = 0
@@ -53,7 +53,7 @@ def union(n_samples, noise=0.01, seed=0):
 
 
 def test_many_features_may_have_any_mean():
-    """Directions that nothing varies in have one, too."""
+    """Directions without variance can have a mean, too."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 150))
     x += 0.01 * rng.standard_normal(x.shape)
@@ -112,7 +112,7 @@ def test_rows_that_are_all_the_same_give_a_finite_density(n_components):
 
 
 def closed(samples):
-    """Return the same with all latents closed."""
+    """Return the same samples with all latents closed."""
     return samples._replace(used=np.zeros_like(samples.used))
 
 
@@ -132,7 +132,7 @@ def test_what_the_decoder_misses_is_one_normal_distribution():
     normal = multivariate_normal(train.x.mean(axis=0), np.cov(train.x.T)).logpdf(test.x).mean()
     spanned = Mixture().density(union(2000)).log_prob(test.x).mean()
     assert normal - 0.1 < density.log_prob(test.x).mean() < spanned - 0.5
-    # What was found before training is whole, whatever the decoder.
+    # A mixture that was found before training is used as it is, with any decoder.
     prior = Mixture()
     prior.mixture_ = density
     assert prior.density(union(2000)) is density

@@ -1,4 +1,4 @@
-"""How the properties are tried: the same examples in every run, and no clock."""
+"""Settings of property tests: the same examples in every run, and no time limit."""
 
 from hypothesis import HealthCheck, settings
 

@@ -1,4 +1,4 @@
-"""What the methods of an autoencoder say fits together."""
+"""Outputs of the methods of an autoencoder are consistent."""
 
 import warnings
 
@@ -59,7 +59,7 @@ def test_explained_variance_is_that_of_the_reconstruction(name, X):
 
 @given(X=X_DOUBLE, gated=st.booleans(), positive=st.booleans())
 def test_the_bound_follows_from_the_posterior(X, gated, positive):
-    """For a linear decoder: the expected error and the divergence from the prior in closed form."""
+    """For a linear decoder, the expected error and the divergence have closed forms."""
     fitted = fit_unwarned(vaeense(gated=gated, positive_code=positive, hard=False), X)
     mean, std = fitted.posterior(X)
     gate = 1 - std if gated else 1
@@ -73,7 +73,7 @@ def test_the_bound_follows_from_the_posterior(X, gated, positive):
     bound = -0.5 * (error / noise + d * np.log(2 * np.pi * noise)) - divergence
     assert_allclose(fitted.elbo_samples(X), bound, rtol=1e-5, atol=1e-5)
     with warnings.catch_warnings():
-        # So few samples may have no log-density to compare by.
+        # With so few samples there may be no log-density to compare.
         warnings.filterwarnings("ignore", "One value fills|The density was learned")
         assert fitted.score(X) == pytest.approx(fitted.score_samples(X).mean())
 

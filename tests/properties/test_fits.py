@@ -1,4 +1,4 @@
-"""Whatever finite samples an estimator is given, what it answers is finite."""
+"""For any finite samples, the outputs of an estimator are finite."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ X_ANY = samples()
 
 
 def assert_answers_are_finite(fitted, X):
-    """Check what all methods give; the score of samples without variance has no value."""
+    """Check the outputs of all methods. The score of samples without variance is undefined."""
     try:
         answers = outputs(fitted, X)
     except ValueError as error:
@@ -81,7 +81,7 @@ def test_dimensions_are_finite(name, X):
 
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY, seed=st.integers(0, 99))
 def test_the_same_seed_gives_the_same_answers(name, X, seed):
-    """Twice in a row, and whatever the order of X in memory."""
+    """A second fit, and any order of X in memory, give the same outputs."""
     estimator = clone(AUTOENCODERS[name]).set_params(random_state=seed)
     one = fit_unwarned(clone(estimator), X).transform(X)
     other = fit_unwarned(estimator, np.ascontiguousarray(X)).transform(np.ascontiguousarray(X))
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_answers(name, X, seed):
     dtype=st.sampled_from([np.float32, np.float64]),
 )
 def test_samples_far_from_all_others(name, X, far, dtype):
-    """They have a finite answer, or it is said that they are too far."""
+    """The outputs are finite, or an error says that the samples are too far."""
     fitted = fit_unwarned(clone(ESTIMATORS[name]), X)
     with np.errstate(over="ignore"):
         distant = np.nan_to_num((far * np.float64([[1, 2], [-3, 1]])).astype(dtype))

@@ -1,7 +1,7 @@
-"""Files whose tree and arrays were changed at random: refused, or read; and never a crash.
+"""Files with random changes of their tree and arrays: they are refused or read, without a crash.
 
-Their checksums are right, so that all that stands behind these is reached. They are read and used
-in a process of its own, with little memory.
+Their checksums are correct, so that the code behind this check is reached. They are read and used
+in a separate process with limited memory.
 """
 
 import copy
@@ -21,9 +21,9 @@ from skvaeense.penalties import BatchTopK
 from skvaeense.persistence import _files
 
 N_FILES = 60
-# What a file of some kilobytes may take to be read.
+# Limits of reading a file of some kilobytes.
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 200.0
-# What is put in the place of a part; these are also sizes of what would be allocated or counted.
+# Replacements of entries. Some are also sizes of allocations or counts of loops.
 JUNK = (None, True, -1, 0, 3, 10**7, 10**12, 10**30, 0.5, 1e300, "x", "os.system", [], {})
 JUNK += ([8] * 20_000, [[]] * 5, {"type": "float", "value": "nan"}, {"type": "tuple", "items": []})
 ARRAYS = (
@@ -75,7 +75,7 @@ for path in sys.argv[2:]:
 
 
 def sound_files(folder):
-    """Write files of estimators of several kinds, some of them in training."""
+    """Write valid files of several kinds of estimators, some of them in training."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
     gates = VAEenseTransformer(3, prior="spike_slab", max_iter=2, random_state=0)
@@ -90,14 +90,14 @@ def sound_files(folder):
 
 
 def places(node):
-    """Yield each list or dict of a tree, with each of its keys."""
+    """Yield each list or dict of a tree, with each of its keys or indices."""
     if isinstance(node, dict | list):
         for key in list(node) if isinstance(node, dict) else range(len(node)):
             yield node, key
             yield from places(node[key])
 
 
-# Unlike integers these are all as likely.
+# Unlike those of st.integers, these values are equally likely.
 PLACES = st.sampled_from(range(10_000))
 CHANGES = st.one_of(
     st.tuples(st.just("replace"), PLACES, st.sampled_from(JUNK)),
@@ -143,7 +143,7 @@ def test_forged_files_are_refused_or_read(tmp_path_factory):
         forged[target] = path.name, changes
 
     forge()
-    # All in one: what takes longest is to begin.
+    # All files are read in one process, since starting it takes longest.
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(sound[-2]), *forged],
         capture_output=True,
@@ -161,5 +161,5 @@ def test_forged_files_are_refused_or_read(tmp_path_factory):
         is_small = float(seconds) < MOST_SECONDS and float(megabytes) < MOST_MEGABYTES
         assert is_told, (forged[path], words)
         assert is_small, (forged[path], seconds, megabytes)
-    # Both happen, or nothing was tried.
+    # Some files are read and some are refused. Otherwise the changes would test nothing.
     assert 0.1 < n_read / len(forged) < 0.9

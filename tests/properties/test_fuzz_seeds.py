@@ -1,7 +1,7 @@
-"""What `python -m benchmarks fuzz` has found: each case once crashed, hung or answered wrongly.
+"""Findings of `python -m benchmarks fuzz`: each case once crashed, hung or answered wrongly.
 
-What a seed draws may change with the tables and parameters there are. Then a case is another one,
-which is to be answered too; what was mended has tests of its own.
+When tables or parameters change, a seed may draw another case, which must be answered too. Each
+fixed bug also has a test of its own.
 """
 
 import sys

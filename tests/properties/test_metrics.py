@@ -1,4 +1,4 @@
-"""Bounds of the metrics, and what leaves them unchanged."""
+"""Bounds and invariances of the metrics."""
 
 import numpy as np
 import pytest
@@ -24,18 +24,18 @@ OF_LENGTHS = [metrics.l2_ratio, metrics.cosine_similarity, metrics.shrinkage]
 
 @st.composite
 def pairs(draw):
-    """Return samples and what stands for their reconstruction."""
+    """Return samples and random reconstructions."""
     X, rng = draw(DOUBLES), np.random.default_rng(draw(SEEDS))
     size = np.abs(X).max()
     return X, X * draw(st.sampled_from([0, 0.5, 1])) + size * rng.standard_normal(X.shape)
 
 
-# Why there may be no value.
+# Reasons for which a metric may have no value.
 REASONS = ("X is constant over its", "X has norm 0 in", "The mean inner product of X and")
 
 
 def value_of(metric, X, restored):
-    """Return a finite value, or None if the metric says why there is none."""
+    """Return a finite value, or None if the metric raises an error with a valid reason."""
     try:
         value = metric(X, restored)
     except ValueError as error:
@@ -50,14 +50,14 @@ def value_of(metric, X, restored):
 @pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
 @given(pair=pairs(), seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))
 def test_rows_features_and_rotations(metric, pair, seed, layout):
-    """Neither the order of rows nor the axes matter, nor the layout in memory."""
+    """The order of rows, the axes and the layout in memory do not matter."""
     X, restored = pair
     value = value_of(metric, X, restored)
     assume(value is not None)
     rows = np.random.default_rng(seed).permutation(len(X))
     moved = (LAYOUTS[layout](values[rows]) for values in pair)
     assert value_of(metric, *moved) == pytest.approx(value, rel=1e-9)
-    # Rounding gives constant columns a variance, so there must be more than that.
+    # Rounding gives constant columns some variance, so more variance than that is required.
     assume(np.linalg.norm(X - X.mean(axis=0)) > 1e-6 * np.abs(X).max())
     turn = rotation(X.shape[1], seed)
     assert value_of(metric, X @ turn, restored @ turn) == pytest.approx(value, rel=1e-5)
@@ -101,7 +101,7 @@ def test_bounds_of_reconstructions(pair):
 
 @given(codes=CODES, seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))
 def test_sparsity(codes, seed, layout):
-    """Counts agree with each other, dense or sparse, in any order."""
+    """Counts of dense and sparse codes agree, in any order."""
     n, k = codes.shape
     density = metrics.feature_density(codes)
     assert metrics.l0(codes) == pytest.approx(density.sum())
@@ -144,7 +144,7 @@ def test_dimensions(true, predicted, factor):
 
 @given(atoms=DOUBLES, learned=DOUBLES, seed=SEEDS, signed=st.booleans())
 def test_dictionaries(atoms, learned, seed, signed):
-    """Order, norms and, unless signed, signs of atoms do not matter; nor do the axes."""
+    """The order, norms and (unless signed) signs of atoms do not matter, nor do the axes."""
     d = min(atoms.shape[1], learned.shape[1])
     atoms, learned = atoms[:, :d], learned[:, :d]
     atoms = atoms[np.linalg.norm(atoms, axis=1) > 0]

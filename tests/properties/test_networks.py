@@ -1,4 +1,4 @@
-"""Modules of any shape: what goes in and comes out, and that seeds say all."""
+"""Modules of any shape: shapes of inputs and outputs, and dependence on the seed only."""
 
 import torch
 from helpers import draw, generator
@@ -24,7 +24,7 @@ def build(network, n_features, n_components, n_heads, seed):
 
 
 def assert_sound(network, n_features, n_components, n_heads, seed):
-    """Check shapes, finite values, and that rows go through by themselves."""
+    """Check shapes, finite values, and the independence of rows."""
     state = torch.get_rng_state()
     module = build(network, n_features, n_components, n_heads, seed).double()
     again = build(network, n_features, n_components, n_heads, seed).double()

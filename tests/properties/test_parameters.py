@@ -1,4 +1,4 @@
-"""Every parameter of every public class, by type and boundary: refused by its name, or taken."""
+"""Parameters of every public class, by type and range: refused with their name, or accepted."""
 
 import inspect
 import math
@@ -35,7 +35,7 @@ ESTIMATORS = (
 
 
 def parts():
-    """Return an object of each public class that has parameters, and is no estimator of these."""
+    """Yield an object of each public part of estimators with parameters."""
     for room in ROOMS:
         for name in room.__all__:
             cls = getattr(room, name)
@@ -52,7 +52,7 @@ def parts():
 
 
 def use(part):
-    """Let a part be used as an estimator uses it, as far as that takes no fit."""
+    """Use a part like an estimator does, as far as possible without a fit."""
     if hasattr(part, "fit") and not isinstance(part, dimension.AutoencoderMethod):
         part.fit(X)
         return
@@ -69,7 +69,7 @@ def use(part):
 
 
 def wrong_values(estimator, name):
-    """Return what a parameter can never be: other types, and what is just outside of its range."""
+    """Return invalid values of a parameter: other types, and values just outside of its range."""
     values = [object(), "no such word", b"auto", 1j, [object()], np.ones((2, 2))]
     constraints = estimator._parameter_constraints.get(name, ())
     values += [] if "boolean" in constraints else [True, np.True_]
@@ -83,7 +83,7 @@ def wrong_values(estimator, name):
 
 
 def refuses(estimator, name, value):
-    """Return whether a parameter is refused by its name."""
+    """Return whether a parameter is refused with an error that names it."""
     try:
         use(clone(estimator).set_params(**{name: value}))
     except (ValueError, TypeError) as error:
@@ -92,7 +92,7 @@ def refuses(estimator, name, value):
 
 
 def test_what_a_parameter_can_never_be(subtests):
-    """It is refused by its name, before anything of the wrong type is computed with."""
+    """The error names the parameter, and comes before any computation with the wrong type."""
     for estimator in (*ESTIMATORS, *parts()):
         with subtests.test(estimator=estimator):
             taken = [

@@ -17,7 +17,7 @@ POSITIVE = st.booleans()
 
 @st.composite
 def preactivations(draw):
-    """Return what an encoder may give: few or many, ties and zeros, any layout."""
+    """Return pre-activations: few or many, with ties and zeros, in any layout."""
     shape = draw(st.integers(1, 12)), draw(st.integers(1, 8))
     generator = torch.Generator().manual_seed(draw(SEEDS))
     h = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_codes_and_costs_are_finite(penalty, h, unit, positive):
 @given(penalty=PENALTIES, h=preactivations(), unit=UNITS, positive=POSITIVE)
 def test_codes_scale_with_the_unit_and_costs_do_not(penalty, h, unit, positive):
     one, other = coded(penalty, h, 1.0, positive), coded(penalty, h, unit, positive)
-    # Thresholds are kept in single precision.
+    # Thresholds are stored in single precision.
     torch.testing.assert_close(other.code / unit, one.code, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(penalty.cost(other), penalty.cost(one), rtol=1e-5, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""A sample is answered by itself: neither its place nor its company matters."""
+"""The output of a sample depends neither on its place nor on other samples."""
 
 import numpy as np
 from helpers import fit_unwarned
@@ -9,14 +9,14 @@ from scipy import sparse
 from sklearn.base import clone
 from strategies import AUTOENCODERS, DIMENSION, SEEDS, samples
 
-# In double precision products of other shapes round alike but for the last digits.
+# In double precision, products of other shapes differ only in the last digits.
 X_DOUBLE = samples(dtypes=("float64",), exponents=(-3, 3))
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 NAMES = st.sampled_from(sorted(AUTOENCODERS))
 
 
 def joined(parts):
-    """Return arrays or sparse arrays on top of each other, dense."""
+    """Return dense or sparse arrays stacked by rows, as a dense array."""
     return np.concatenate([p.toarray() if sparse.issparse(p) else p for p in parts])
 
 

@@ -1,4 +1,4 @@
-"""Tables as they come go through all methods, before a scaler and behind one."""
+"""All methods work for tables like those of users, with and without scaling."""
 
 import warnings
 
@@ -11,12 +11,12 @@ from strategies import TABLES, sparse_autoencoder, tables, vaeense
 
 from skvaeense import VAEenseTransformer
 
-# Codes of held-out rows may be this many times as far out as these are.
+# Held-out rows may be this many times farther out in codes than in the table.
 FURTHER = 1000
 
 
 def farthest(X, X_new):
-    """Return how far out held-out rows are, in standard deviations of the training rows."""
+    """Return the largest distance of held-out rows, in standard deviations of training rows."""
     return np.abs(StandardScaler().fit(X).transform(X_new)).max()
 
 
@@ -25,7 +25,7 @@ def assert_usable(estimator, X, X_new, is_scaled):
         scaler = StandardScaler().fit(X)
         X, X_new = scaler.transform(X), scaler.transform(X_new)
     with warnings.catch_warnings():
-        # Far rows are left out, and scores of repeated values say little.
+        # Warnings about far rows and about scores of repeated values do not matter here.
         warnings.simplefilter("ignore", UserWarning)
         fitted = fit_unwarned(estimator, X)
         score = fitted.score(X) if np.ptp(X, axis=0).any() else 0.0
@@ -38,7 +38,7 @@ def assert_usable(estimator, X, X_new, is_scaled):
 
 
 def halves(kind, seed):
-    """Return thirty training rows of a table, and thirty others."""
+    """Return thirty training rows of a table, and thirty other rows."""
     X = TABLES[kind](np.random.default_rng(seed), 60, 6)
     return X[:30], X[30:]
 

@@ -1,4 +1,4 @@
-"""What holds for every rule on every possible posterior."""
+"""Rules for every threshold rule, on any posterior."""
 
 import numpy as np
 from hypothesis import given
@@ -16,7 +16,7 @@ DTYPES = st.sampled_from([np.float32, np.float64])
 
 @st.composite
 def latents(draw):
-    """Return what an encoder may give: variances from nearly 0 to 1, codes of any size."""
+    """Return a random posterior: variances from nearly 0 to 1, and codes of any size."""
     shape, dtype = draw(SHAPES), draw(DTYPES)
     layout = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))]
     rng = np.random.default_rng(draw(SEEDS))
@@ -45,7 +45,7 @@ def test_rows_and_latents_come_in_any_order(found, name, seed):
     assert active.shape == found.code.shape
     rng = np.random.default_rng(seed)
     columns = rng.permutation(active.shape[1])
-    if name != "otsu":  # Sums over a row round as its order has it.
+    if name != "otsu":  # Otsu's sums over a row are rounded differently in another order.
         assert_array_equal(
             ThresholdRule.aliases[name]().active(of_columns(found, columns)), active[:, columns]
         )

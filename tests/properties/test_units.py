@@ -1,4 +1,4 @@
-"""Nothing depends on the units of X, nor on where its origin is."""
+"""Results depend neither on the units of X nor on its origin."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ from strategies import AUTOENCODERS, DIMENSION, SEEDS, SPARSE, VAEENSE, rotation
 
 from skvaeense import IntrinsicDimensionEstimator
 
-# Factors that change no digit.
+# Powers of two, which change no digit.
 FACTORS = st.integers(-100, 100).map(lambda exponent: 2.0**exponent)
 VARIED = ("normal", "heavy tails", "copies", "constant columns", "dependent columns")
 
 
 def varied(offsets):
-    """Return samples of which not all are the same: those have no scale."""
+    """Return samples that are not all equal, since equal samples have no scale."""
     drawn = samples(kinds=VARIED, dtypes=("float64",), exponents=(0, 0), offsets=offsets)
     return drawn.filter(lambda X: np.ptp(X, axis=0).any())
 
@@ -26,12 +26,12 @@ X_DOUBLE, X_CENTRAL = varied((0, 1, -1000)), varied((0,))
 
 
 def fitted_pair(estimator, X, moved):
-    """Return the estimator fitted to X, and fitted to the same samples elsewhere."""
+    """Return the estimator fitted to X, and fitted to the moved samples."""
     return fit_unwarned(clone(estimator), X), fit_unwarned(clone(estimator), moved)
 
 
 def assert_alike(one, other, **tolerance):
-    """Compare codes, sparse ones too."""
+    """Compare codes, dense or sparse."""
     one, other = (v.toarray() if hasattr(v, "toarray") else v for v in (one, other))
     assert_allclose(other, one, **tolerance)
 
@@ -39,7 +39,7 @@ def assert_alike(one, other, **tolerance):
 @settings(max_examples=20)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_DOUBLE, factor=FACTORS)
 def test_autoencoders_know_no_units(name, X, factor):
-    """Codes and masks are the same to the bit."""
+    """Codes and masks are equal bit for bit."""
     one, other = fitted_pair(AUTOENCODERS[name], X, factor * X)
     assert_alike(one.transform(X), other.transform(factor * X), rtol=0)
     assert_array_equal(one.active_dimensions(X), other.active_dimensions(factor * X))
@@ -79,7 +79,7 @@ def test_dimensions_have_no_unit(name, X, factor):
     shift=st.floats(-1e3, 1e3),
 )
 def test_the_origin_does_not_matter(name, X, factor, shift):
-    """Up to rounding, which two epochs enlarge only a little."""
+    """They agree up to rounding errors, which two epochs enlarge only a little."""
     moved = factor * X + factor * shift
     one, other = fitted_pair(AUTOENCODERS[name], X, moved)
     assert_allclose(other.mean_, factor * (one.mean_ + shift), rtol=1e-9, atol=1e-9 * factor)
@@ -91,7 +91,7 @@ def test_the_origin_does_not_matter(name, X, factor, shift):
 
 
 def log_factor(fitted, X, factor):
-    """Return what is added to a log-density by the factor, 0 for other scores."""
+    """Return the change of a log-density by the factor, or 0 for other scores."""
     return X.shape[1] * np.log(factor) if hasattr(fitted, "noise_variance_") else 0.0
 
 
@@ -106,7 +106,7 @@ def test_centre_and_scale_turn_with_the_samples(name, X, seed):
 
 
 class Identity(BaseEstimator):
-    """Leave samples as they are, with all features active: distances then speak alone."""
+    """Leave samples unchanged, with all features active, so that distances decide."""
 
     def fit(self, X, y=None):
         return self

@@ -23,7 +23,7 @@ def test_cosine_rises_stays_and_falls(subtests):
                     == schedule.factor((warmup + hold) / 2)
                     == pytest.approx(1)
                 )
-                # The cosine's shares of the way at quarters of what is left.
+                # Values of the cosine at quarters of the remaining way.
                 for left, share in [
                     (0.25, 0.5 + 0.5**1.5),
                     (0.5, 0.5),

@@ -7,7 +7,7 @@ from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, Thr
 
 
 class HalfVariance(ThresholdRule):
-    """A rule of one's own."""
+    """A custom rule."""
 
     def active(self, latents):
         return latents.log_variance < np.log(0.5)
@@ -54,12 +54,12 @@ def test_otsu_is_the_best_of_all_cuts(subtests):
                 best = min(within_group_variance(row, m) for m in range(1, n_components))
                 assert 0 < mask.sum() < n_components
                 assert within_group_variance(row, mask.sum()) == pytest.approx(best)
-                # The lower group is the active one.
+                # The group with the lower variances is active.
                 assert row[mask].max() < row[~mask].min()
 
 
 def test_otsu_finds_two_groups_where_there_is_one():
-    """This is what makes it wrong there, as its docstring says."""
+    """For one group this is wrong, as the docstring says."""
     assert Otsu().active(make_latents([0.01, 0.02, 0.015])).sum() in (1, 2)
     assert Otsu().active(make_latents([0.97, 0.99, 0.98])).sum() in (1, 2)
 
@@ -112,7 +112,7 @@ def test_fixed_variance_is_a_comparison():
 
 
 def test_fixed_variance_at_its_level_is_not_active():
-    """An encoder that says 0 of a latent gives it this variance."""
+    """If the output of an encoder is 0, the variance of the latent is 0.5."""
     assert not FixedVariance(0.5).active(make_latents([0.5])).any()
 
 
@@ -134,7 +134,7 @@ def test_fixed_variance_level_is_a_variance(subtests):
 
 
 def test_contribution_compares_with_the_noise():
-    """Code times column norm, against two standard deviations of 0.5."""
+    """The code times the norm of its column is compared with two standard deviations of 0.5."""
     latents = make_latents(
         [0.5] * 4, code=[-3, 0.9, 0.6, 0], code_scale=[1, 1, 2, 9], noise_variance=0.25
     )

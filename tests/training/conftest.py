@@ -1,4 +1,4 @@
-"""A model of one point, which trainings are watched on."""
+"""A model of one point, for tests that watch a training."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from skvaeense.utils._seeding import make_generator
 
 
 class Distance(Loss):
-    """Squared distance of the samples from a point, plus noise; batches are noted."""
+    """Squared distance of the samples from a point, plus noise. Batches are recorded."""
 
     def __init__(self, noise=0.0):
         self.noise = noise
@@ -27,7 +27,7 @@ class Distance(Loss):
 
 
 class Point(nn.Module):
-    """A weight in the plane."""
+    """A weight with two entries."""
 
     def __init__(self, value=0.0):
         super().__init__()
@@ -42,7 +42,7 @@ def make_point():
 
 @pytest.fixture
 def make_trainer():
-    """Return a function that makes a trainer; what it is not told has a default."""
+    """Return a function that makes a trainer, with defaults for parameters that are not given."""
 
     def make(model=None, loss=None, seed=0, **params):
         defaults = {"optimizer": Adam(), "learning_rate": 0.1, "schedule": Constant()}

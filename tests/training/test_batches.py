@@ -15,7 +15,7 @@ from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import make_generator
 
 N_SAMPLES, N_FEATURES = 3000, 4
-# The first feature says which row it is.
+# The first feature identifies the row.
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)) + 5
 X[:, 0] = np.arange(N_SAMPLES)
 UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)

@@ -1,4 +1,4 @@
-"""What is learned of gates, slabs and noise in closed form, against numpy."""
+"""Gates, slabs and noise learned in closed form, compared with numpy."""
 
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ N_FEATURES, N_COMPONENTS, N_SAMPLES = 6, 9, 50
 
 
 def make(prior=None, **params):
-    """Return a model, and what hooks see of its trainer."""
+    """Return a model, and a trainer as hooks see it."""
     prior = SpikeSlab(memory=0.5, hold=0.0, pooling=0.0) if prior is None else prior
     sizes = MeanField(), N_FEATURES, N_COMPONENTS
     model = SpikeSlabVAE(*sizes, prior=prior, generator=generator(), **params).double().train()
@@ -97,7 +97,7 @@ def test_noise_is_annealed_to_the_error(subtests):
 
 @pytest.mark.parametrize("first", [1.0, 5.0], ids=["alike", "one direction"])
 def test_noise_is_what_is_left_along_a_direction(first):
-    """With a direction that stands out it is more than the mean of all."""
+    """If a direction stands out, this noise is larger than the mean over all directions."""
     scale = torch.tensor([first, 1, 1, 1, 1, 1])
     model, trainer = make()
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_prices_follow_the_number_of_open_gates():
     _, terms = take_step(trainer, hook, 0.25)
     excess = (terms["l0"].clamp_min(1e-5) / torch.tensor([4, 0.1]).double()).log()
     assert excess[1] > 0
-    # A price that would be negative is none.
+    # Prices are never negative.
     torch.testing.assert_close(model.first_prices, 0.1 * excess.clamp_min(0.0), check_dtype=False)
     assert float(model.prices[0]) == float(model.first_prices[0])
 
@@ -151,7 +151,7 @@ def test_prices_follow_the_variance_that_is_left():
     take_step(trainer, hook, 0.5, 0.01 * draw(N_SAMPLES, N_FEATURES))
     assert float(model.first_prices[0]) > 0
     assert float(hook.value) == pytest.approx(0.1)
-    # More is left than a tenth, and there is no price that could fall: noise does.
+    # More than a tenth is unexplained, and the price cannot fall below 0, so the noise falls.
     for _ in range(100):
         take_step(trainer, hook, 0.5, 10 * draw(N_SAMPLES, N_FEATURES))
     assert float(model.first_prices[0]) == 0

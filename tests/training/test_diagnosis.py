@@ -1,4 +1,4 @@
-"""Each failure has its warning, which names the cure; what is no failure has none."""
+"""Each failure has a warning that names the cure, and good fits have none."""
 
 import warnings
 
@@ -22,7 +22,7 @@ N_SAMPLES, N_COMPONENTS = 40, 12
 
 
 def make_findings(active, **changes):
-    """Return the findings of a good fit with this mask, but for the changes."""
+    """Return the findings of a good fit with this mask, apart from the changes."""
     active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
     facts = {
         "deviation": np.where(active, 0.05, 0.99),
@@ -102,7 +102,7 @@ def test_sign_and_cure(subtests):
 
 
 def test_one_message_at_a_time():
-    """A collapse has several signs; the most telling one is named."""
+    """A collapse has several signs, and the message names the most informative one."""
     findings = make_findings(False, unexplained=1.0, linear_decoder=False)
     assert len(failure_signs(findings)) == 1
 
@@ -111,7 +111,7 @@ def test_one_message_at_a_time():
 
 
 def make_sparse_findings(n_active, **changes):
-    """Return the findings of a good fit with so many active latents, but for the changes."""
+    """Return the findings of a good fit with this many active latents, apart from the changes."""
     active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
     order = np.random.default_rng(0).permuted(
         np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
@@ -192,7 +192,7 @@ def test_signs_of_a_sparse_autoencoder_come_together():
     messages = sparse_failure_signs(make_sparse_findings(3, target_l0=8, dead_fraction=0.7))
     assert ["target_l0" in message for message in messages] == [True, False]
     assert ["dead" in message for message in messages] == [False, True]
-    # But for a collapse, in which all latents are dead and no target is met.
+    # In a collapse all latents are dead and no target is met, so there is one message.
     findings = make_sparse_findings(0, target_l0=8, dead_fraction=1.0)
     (message,) = sparse_failure_signs(findings)
     assert "No latent is active" in message
@@ -217,7 +217,7 @@ def test_fit_warns_of_a_collapse():
         estimator.fit(X)
     assert not estimator.active_dimensions(X).any()
     assert len(record) == 1
-    # It points at the line that called fit, not into a library.
+    # The warning points to the line that called fit, and not into a library.
     assert record[0].filename == __file__
 
 
@@ -232,7 +232,7 @@ def test_a_good_fit_does_not_warn():
 
 
 def plane_samples(n_samples=200, location=0.0):
-    """Return samples of a plane in R^6 with little noise, and their projections on it."""
+    """Return samples of a plane in R^6 with little noise, and the noise."""
     rng = np.random.default_rng(0)
     coordinates = rng.standard_normal((n_samples, 2))
     clean = coordinates @ rng.standard_normal((2, 6)) + location
@@ -247,7 +247,7 @@ def test_no_collapse_where_latents_explain_what_components_do():
 
 
 def test_collapse_of_one_group_is_found_and_named():
-    """All of one location's latents but one have closed; the other's explain their samples."""
+    """All but one latent of a location have closed. Those of the other explain their samples."""
     x, noise = plane_samples()
     labels = np.repeat([0, 1], 100)
     residual = noise.clone()
@@ -275,7 +275,7 @@ def test_noise_that_components_leave_too_is_no_collapse():
 
 
 def test_no_collapse_within_the_noise():
-    """Points have nothing to explain, however much of nothing is left."""
+    """Points have no variance to explain, whatever share of it is unexplained."""
     x, noise = plane_samples()
     x[:100] = 1e-9 * noise[:100]
     labels, active = np.repeat([0, 1], 100), np.ones((200, 2), dtype=bool)
@@ -284,7 +284,7 @@ def test_no_collapse_within_the_noise():
 
 
 def test_what_is_left_by_chance_is_no_collapse():
-    """One sample of thirty has all of it."""
+    """One sample of thirty has all the unexplained variance."""
     x, noise = plane_samples(30)
     residual = noise.clone()
     residual[x.square().sum(dim=1).argmax()] = x[x.square().sum(dim=1).argmax()]

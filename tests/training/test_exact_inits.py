@@ -1,4 +1,4 @@
-"""Weights by which an encoder is exact inference in a mixture."""
+"""Weights with which an encoder computes exact inference in a mixture."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ SAMPLES = {
 
 
 class Installed:
-    """A model that nobody has trained, and what it is made of."""
+    """An untrained model with its computed weights, and the exploration behind it."""
 
     def __init__(self, name, dtype=torch.float64, n_spare=0):
         X, dimension = SAMPLES[name]()
@@ -67,7 +67,7 @@ class Installed:
         ).to(dtype)
         install_subspaces(self.model.network, self.explored, n)
         self.model.eval()
-        # As the network sees them, and all about one point.
+        # Samples as the network gets them, and relative to one common point.
         self.x = scaling.apply(self.new, dtype=dtype, device="cpu")
         self.z = (self.new - scaling.mean) / scaling.scale
         with torch.no_grad():
@@ -95,7 +95,7 @@ def test_network_has_a_latent_for_each_direction_and_counts_are_right(installed)
 
 
 def test_responsibilities_are_those_of_the_parts(installed):
-    """Each a normal distribution at its mean, relative to the location of a sample."""
+    """Each part is a normal distribution at its mean, relative to the location of a sample."""
     locations = installed.explored.locations
     labels = installed.scaling.locate(installed.new)
     joint = []
@@ -111,7 +111,7 @@ def test_responsibilities_are_those_of_the_parts(installed):
 
 
 def test_responsibilities_are_about_those_of_the_density(installed):
-    """Which is estimated a little differently, and knows of the locations."""
+    """The density is estimated slightly differently, and includes the locations."""
     density = installed.raw.found.density
     expected = softmax(density.log_joint(installed.new), axis=1)
     found = installed.responsibilities.numpy()
@@ -125,7 +125,7 @@ def test_responsibilities_are_about_those_of_the_density(installed):
 
 
 def test_variances_are_those_of_the_posterior(installed):
-    """The noise over the variance of each direction, in the subspace of a sample; 1 elsewhere."""
+    """In the subspace of a sample, the noise over the variance of each direction; elsewhere 1."""
     variance = installed.posterior.std.square().numpy()
     start = 0
     for k, part in enumerate(installed.explored.parts):
@@ -137,7 +137,7 @@ def test_variances_are_those_of_the_posterior(installed):
 
 
 def test_reconstructions_are_projections(installed):
-    """Onto the part that a sample is in, but for what the noise leaves unknown."""
+    """A sample is projected onto its part, up to the uncertainty from noise."""
     with torch.no_grad():
         code = installed.model.code(installed.posterior)
         found = installed.model.decode(code).numpy()
@@ -164,7 +164,7 @@ def test_reconstructions_are_projections(installed):
 
 
 def test_latents_are_standard_normal(installed):
-    """Over the rows of its subspace each has the second moment of its prior."""
+    """Over the rows of its subspace, each latent has the second moment of the prior."""
     x = installed.scaling.apply(installed.X, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         posterior = installed.model.posterior(x)
@@ -184,7 +184,7 @@ def test_latents_are_standard_normal(installed):
 
 @pytest.mark.parametrize("name", ["noisy", "affine and noisy"])
 def test_spare_latents_are_closed(name):
-    """And change nothing."""
+    """They change no output."""
     installed, plain = Installed(name, n_spare=3), Installed(name)
     n = installed.n_latents
     assert (installed.posterior.mean[:, n:] == 0).all()
@@ -206,7 +206,7 @@ def test_single_precision_answers_alike(name):
 
 @pytest.mark.parametrize(("name", "distance"), [("exact", 1e3), ("noisy", 1e6), ("affine", 1e6)])
 def test_single_precision_is_finite_far_away(name, distance):
-    """With gradients, too."""
+    """Gradients are finite, too."""
     installed = Installed(name, torch.float32)
     model = installed.model
     x = torch.cat([distance * installed.x, distance * torch.eye(installed.x.shape[1])])
@@ -249,7 +249,7 @@ def test_too_few_latents_for_the_subspaces_are_principal_components():
 
 
 def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
-    """Beside the distance, what they extend in is rounding."""
+    """Their extent is within the rounding errors of their distance."""
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
     for offset, explanation in ((1e3, "mixture"), (1e7, "points")):
@@ -269,13 +269,13 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
         (part,) = found.as_one_flat(X, most).parts
         assert part.basis.shape == (expected, 6)
     assert part.noise_variance == pytest.approx(1e-4, rel=0.2)
-    # All that are alike, and at least one where nothing varies.
+    # All directions count if they are equal, and at least one if nothing varies.
     for X, expected in ((rng.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
         assert len(explore(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
 
 
 def test_codes_of_a_dictionary_are_exact():
-    """Before anything is trained; latents that no code needs stay closed."""
+    """The codes are exact before training, and spare latents stay closed."""
     X, _, dimension, atoms = make_sparse_dictionary(
         1000, n_atoms=8, n_active=2, n_features=8, return_atoms=True, random_state=0
     )
@@ -301,6 +301,6 @@ def test_a_fit_of_a_dictionary_keeps_its_codes():
     assert fitted.explanation_ == "dictionary"
     counts = fitted.active_dimensions(X[1000:]).sum(axis=1)
     assert (counts == dimension[1000:]).mean() > 0.98
-    # Too few latents for the atoms are trained as gates are.
+    # With too few latents for the atoms, gates are trained instead.
     few = fit_unwarned(VAEenseTransformer(6, max_iter=2, random_state=0), X[:1000])
     assert few.n_components_ == 6

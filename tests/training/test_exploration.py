@@ -1,4 +1,4 @@
-"""What is in samples, before anything is trained."""
+"""Structure of samples that is found before training."""
 
 from functools import partial
 
@@ -33,7 +33,7 @@ def affine(offset, noise=0.0, seed=0):
 
 
 class Lopsided:
-    """Two locations, one of which no held-out row is of."""
+    """Two locations, one of which has no held-out rows."""
 
     groups = np.array([0, 1])
     log_shares = np.log([0.9, 0.1])
@@ -46,7 +46,7 @@ class Lopsided:
 
 
 def with_far_rows(X, distance=20.0):
-    """Replace 1 % of the rows."""
+    """Move 1 % of the rows far away."""
     X, far = X.copy(), np.arange(5, len(X), 100)
     noise = np.random.default_rng(0).standard_normal((len(far), X.shape[1]))
     X[far] = distance * np.sqrt(np.square(X).mean()) * noise
@@ -58,7 +58,7 @@ def ranks(explored):
 
 
 def counts(explored, X):
-    """Return the dimension of the part that each row is most probably of."""
+    """Return the dimension of the most probable part of each row."""
     components = explored.found.density.log_joint(X).argmax(axis=1)
     return np.array([len(part.variances) for part in explored.parts])[explored.groups[components]]
 
@@ -74,7 +74,7 @@ def counts(explored, X):
         ((2, 4, 8), 40, 0.1),
         ((8, 16, 24), 60, 0.0),
         ((8, 16, 24), 60, 0.05),
-        # More of them than there is room for.
+        # The subspaces together have more dimensions than the space.
         ((4,) * 8, 20, 0.0),
         ((4,) * 8, 20, 0.02),
         ((3,) * 5, 10, 0.02),
@@ -137,7 +137,7 @@ def test_parts_may_lie_far_apart(offset):
 
 
 def test_parts_that_lie_too_far_apart_to_be_flat_have_no_locations_elsewhere():
-    """Double precision does not hold both: where rows are is right all the same."""
+    """Double precision cannot represent both extents, but the locations must still be right."""
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
     explored = explore(rng.permutation(np.r_[parts[0], parts[1] + 1e8]), MANY)
@@ -146,7 +146,7 @@ def test_parts_that_lie_too_far_apart_to_be_flat_have_no_locations_elsewhere():
 
 
 def test_pieces_of_a_flat_are_one_part():
-    """However many components the mixture has, there are three subspaces."""
+    """There are three subspaces, for any number of components in the mixture."""
     X, _ = linear((2, 4, 8), 40, 0.1, 3000)
     explored = explore(X, MANY)
     assert len(explored.found.parts) == len(explored.groups) >= len(explored.parts) == 3
@@ -180,7 +180,7 @@ def test_rows_that_are_many_or_no_weight_are_not_far():
     assert len(find_far_rows(X)) == 0
     many = np.concatenate([X, 20 * np.random.default_rng(0).standard_normal((200, 20))])
     assert len(find_far_rows(many)) == 0
-    # Beside both subspaces, and as far from 0 as other rows: they outweigh nothing.
+    # These rows lie off both subspaces, at usual distances from 0, so they outweigh nothing.
     few = np.concatenate([X, 0.3 * np.random.default_rng(0).standard_normal((6, 20))])
     assert (explore(few, MANY).found.density.background_share(few)[-6:] > 0.5).all()
     assert len(find_far_rows(few)) == 0
@@ -235,7 +235,7 @@ def test_other_samples_are_dense(name):
 
 
 def test_nats_are_there_for_what_was_looked_at():
-    """Codes are not fitted to samples that a mixture of few directions explains."""
+    """If a mixture of few directions explains the samples, no codes are fitted."""
     X, _ = linear((3, 5, 9), 30, 0.05, 1000)
     nats = explore(X, MANY).nats
     assert nats.keys() == {"mixture", "dense"}
@@ -302,7 +302,7 @@ def test_a_location_may_have_no_held_out_rows():
     X, _ = linear((2, 3), 8, n_samples=500)
     codes = _exploration._Codes(X, np.random.RandomState(0), MANY)
     found = explore(X, MANY).found
-    # Equal parts have more directions than their hull.
+    # Equal parts have more directions in total than their common span.
     equal = found._replace(parts=found.parts[:1] * 2)
     codes.look_at(equal, equal.parts * 2, Lopsided())
     assert codes.nats is not None

@@ -17,7 +17,7 @@ X = make_linear_subspaces(200, dims=(1, 2), n_features=6, random_state=0)[0] * 3
 
 
 def quick(**params):
-    """Return a small estimator; for one hidden layer no init is computed from the data."""
+    """Return a small estimator whose inits are random, since it has one hidden layer."""
     settings = {"network": Linear((32,)), "n_init": 3, "max_iter": 20, "random_state": 0}
     return VAEenseTransformer(3, prior=SMALL_MIXTURE, **(settings | params))
 
@@ -55,7 +55,7 @@ def test_kept_model_comes_last(fitted):
 
 @pytest.mark.parametrize("n_init", [1, "auto"])
 def test_an_init_from_the_data_is_the_only_one(n_init):
-    """It is the only one by default, for noise that no component explains too."""
+    """By default this also holds for noise that no component explains."""
     rows = np.random.default_rng(0).exponential(size=(60, 6)) if n_init == "auto" else X
     history = fit_unwarned(quick(network=Linear((32, 32)), n_init=n_init), rows).history_
     assert not history["init"].any()
@@ -69,7 +69,7 @@ def test_loss_is_the_sum_of_its_parts(fitted, sae):
     assert_allclose(history["loss"], error_part + history["kl"])
     history = sae.history_
     expected = history["error"] + history["alpha"] * history["penalty"]
-    # In the first epoch the coefficient rises.
+    # In the first epoch the coefficient still rises.
     assert_allclose(history["loss"][1:], expected[1:], rtol=1e-5)
     assert_array_equal(history["loss"], sae.loss_curve_)
 
@@ -85,7 +85,7 @@ def test_units_are_those_of_x():
 def test_error_is_that_of_the_codes():
     estimator = fit_unwarned(quick(n_init=1, max_iter=60), X)
     error = squared_error(X, estimator.inverse_transform(estimator.transform(X)))
-    # The error in training includes that of drawing from the posterior.
+    # The error in training includes the noise of draws from the posterior.
     assert 1.0 < estimator.history_["error"][-1] / error < 10.0
 
 

@@ -1,4 +1,4 @@
-"""What a network asks for around each step."""
+"""Hooks that a network requests around each step."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from skvaeense.training._hooks import GradientClipping, Normalization, network_h
 
 
 class AskingModule(nn.Module):
-    """Linear both ways, with all that training does if it is asked."""
+    """Linear encoder and decoder, with all hooks that a network can request."""
 
     def __init__(self, n_features, n_components, n_heads):
         super().__init__()
@@ -65,7 +65,7 @@ def test_networks_that_ask_for_nothing_have_no_hooks():
 
 @pytest.mark.parametrize("size", [0.01, 100.0])
 def test_gradients_are_those_of_a_share_of_the_variance_and_clipped(make_trainer, size):
-    """The loss of a VAE is the sum of squares over the noise variance."""
+    """The loss of a VAE is the sum of squares divided by the noise variance."""
     model, limit = make_vae(), 0.12
     model.noise_variance = as_number(0.5)
     trainer = make_trainer(model)

@@ -1,4 +1,4 @@
-"""The density of independent codes, and what it tells apart."""
+"""The density of independent codes, and the structures that it distinguishes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from skvaeense.training._independent_codes import IndependentCodes
 
 
 def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
-    """Return samples, their atoms, and the density that they are drawn from."""
+    """Return samples and the log-density that they are drawn from."""
     rng = np.random.default_rng(seed)
     atoms = np.linalg.qr(rng.standard_normal((n_features, 3)))[0].T * [[3.0], [2.0], [1.5]]
     is_on = rng.uniform(size=(n_samples, 3)) < share
@@ -32,7 +32,7 @@ def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
 
 
 def fitted(X, seed=0):
-    """Return what is found in samples, last that with a code for each feature."""
+    """Return the densities of independent codes; the last has a code for each feature."""
     return IndependentCodes.fit(X, np.random.RandomState(seed), 1e-6 * np.square(X).mean())
 
 
@@ -42,17 +42,17 @@ def independent(X, n_train, seed=0):
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_density_is_that_of_the_codes(share):
-    """Each code has a pattern of its own here, so that all of them are known."""
+    """Each code has a pattern of its own here, so all patterns are known."""
     X, log_prob = spike_and_slab(6000, share, 0.01)
     found, true = independent(X, 5000), log_prob(X[5000:])
     assert found.shape == (1000,)
-    # It is right for each row, and loses little on the whole.
+    # The log-density is right for each row, and loses little in the mean.
     assert np.corrcoef(found, true)[0, 1] > 0.99
     assert 0 < (true - found).mean() < 0.1
 
 
 def test_density_is_one_in_all():
-    """Weighted by another density, samples of which have values of it."""
+    """The integral is estimated by samples of a broad density, weighted by the ratio."""
     X, _ = spike_and_slab(4000, 0.3, 0.05, n_features=3)
     rng = np.random.default_rng(1)
     broad = multivariate_normal(np.zeros(3), 1.5 * np.cov(X.T) + 0.2 * np.eye(3))
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same():
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_patterns_of_atoms_are_more_probable_than_one_normal_distribution(noise):
-    """And subspaces, of which each is on or off as a whole, are not."""
+    """For subspaces, each of which is on or off as a whole, this does not hold."""
     dictionary = make_sparse_dictionary(2500, noise=noise, random_state=0)[0]
     subspaces = make_linear_subspaces(
         2500, dims=(4,) * 8, n_features=20, noise=noise, random_state=0
@@ -98,7 +98,7 @@ def test_codes_of_fewer_than_two_directions_are_none():
 
 @pytest.mark.parametrize("n_atoms", [5, 8])
 def test_atoms_are_exact_where_there_is_no_noise(n_atoms):
-    """As many atoms as features, too, whose last direction cannot stand out of itself."""
+    """This includes as many atoms as features, where the last direction has no noise below it."""
     X, *_, atoms = make_sparse_dictionary(
         1000, n_atoms=n_atoms, n_active=2, n_features=8, return_atoms=True, random_state=0
     )

@@ -1,4 +1,4 @@
-"""Points that groups of flat parts lie around."""
+"""Locations: points around which groups of flat parts lie."""
 
 import warnings
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_affine_subspaces_have_a_location_each(offset, noise):
     labels = locations.assign(X)
     agreeing = sum(np.bincount(manifold[labels == i]).max() for i in range(3))
     assert agreeing > 0.99 * len(X)
-    # Each is in its own subspace.
+    # Each location lies in the subspace of its part.
     for i in range(3):
         own = X[manifold == np.bincount(manifold[labels == i]).argmax()]
         mean = own.mean(axis=0)
@@ -77,7 +77,7 @@ def test_what_meets_has_one_location(name):
 
 @pytest.mark.parametrize(("seed", "max_latents"), [(0, 128), (3, 256)])
 def test_no_curved_manifold_is_cut_in_two(seed, max_latents):
-    """They lie apart, so that each may have a location of its own, and all of its rows have it."""
+    """The manifolds lie apart, so each may have a location, with all of its rows."""
     X, manifold, _ = make_mlp_manifolds(2500, random_state=seed)
     locations = _locations(X, max_latents)
     if locations is not None:
@@ -145,7 +145,7 @@ def test_locations_go_along_with_units():
 
 
 def test_rows_are_assigned_to_the_most_probable_group():
-    """Not to that of the most probable component."""
+    """The most probable component may be in another group."""
     X, _ = _affine(3, 0.02, 1000)
     density = _locations(X).density
     shifted = density.center + 0.1 * np.arange(len(density))[:, None]
@@ -196,7 +196,7 @@ AXES = np.eye(3)
         ([_part([0, 0, 0], AXES[:1]), _part([1, 0, 0], AXES[1:2])], [1, 0, 0]),
         # Skew lines.
         ([_part([0, 0, 0], AXES[:1]), _part([0, 0, 1], AXES[1:2])], None),
-        # Their common point is farther away than their rows are.
+        # The point where the lines meet is farther away than their rows.
         ([_part([0, 0, 0], AXES[:1]), _part([9, 0, 0], AXES[1:2])], None),
         # A line and a plane.
         ([_part([0, 0, 0], AXES[:2]), _part([0.5, 0.5, 1], AXES[2:])], [0.5, 0.5, 0]),

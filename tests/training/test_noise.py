@@ -1,4 +1,4 @@
-"""The noise variance during training, and the losses that follow from it."""
+"""The noise variance during training, and its effect on losses."""
 
 from itertools import pairwise
 
@@ -37,7 +37,7 @@ def test_holds_its_first_value_and_falls_geometrically():
     assert noise.at(0.6) == pytest.approx(0.05)
     ratios = [noise.at(p + 0.1) / noise.at(p) for p in (0.45, 0.55, 0.65)]
     assert ratios == pytest.approx([0.01 ** (0.1 / 0.4)] * 3)
-    # No error was seen that it could follow.
+    # No error was observed that the noise could follow.
     assert noise.at(0.95) == pytest.approx(0.005)
 
 
@@ -71,7 +71,7 @@ def test_the_error_is_a_running_mean():
     for n_seen in range(1, 500):
         noise.observe(torch.tensor(0.0))
         assert float(noise.at(0.9)) == pytest.approx(0.98**n_seen, rel=1e-4)
-    # What was observed is not written to.
+    # The observed tensor is not changed.
     assert float(error) == 1.0
 
 
@@ -99,7 +99,7 @@ MAKERS = pytest.mark.parametrize("make", [annealed_noise, followed_noise])
 
 @MAKERS
 def test_levels_never_rise(make, subtests):
-    """Also where the first level is under the usual last one."""
+    """This also holds if the first level is below the usual last one."""
     for first in (1e-8, 1e-3, 1.0):
         with subtests.test(first=first):
             for common in (1e-3, 9e-3):
@@ -118,7 +118,7 @@ def test_a_level_that_is_not_learned_is_kept(make):
 def test_inits_come_down_to_a_share_of_the_mean_eigenvalue():
     noise = annealed_noise(0.3, 30.0, learned=True)
     assert (noise.at(0.0), noise.at(0.999)) == (0.3, pytest.approx(30 * FINAL_NOISE))
-    # A lower one is not raised.
+    # A lower level is not raised.
     assert annealed_noise(1e-6, 1.0, learned=True).floor == 1e-6
 
 
@@ -135,7 +135,7 @@ def test_a_model_that_goes_on_follows_the_error_from_its_first_step():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_validation_terms_are_means_of_the_terms_of_samples(training):
-    """In evaluation mode, which matters where a network has dropout."""
+    """The model is in evaluation mode, which matters for networks with dropout."""
     model, x = make_vae(), draw(20, 5)
     model.network.heads = nn.Sequential(model.network.heads, nn.Dropout(0.5))
     model.train(training)

@@ -36,7 +36,7 @@ def test_chunks_do_not_matter(monkeypatch):
 
 
 def test_precision_far_from_the_origin():
-    """Single precision is left with the deviations, not with the mean."""
+    """Single precision then stores the deviations, and not the mean."""
     X = draw()
     far = X + 1e7
     near = Scaling.from_data(X).apply(X, **SINGLE)

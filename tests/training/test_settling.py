@@ -35,7 +35,7 @@ def test_codes_of_a_share_get_shorter_and_those_of_a_length_leave_no_more(target
         assert left == pytest.approx(left_before, rel=0.02)
         assert length < 0.97 * length_before
     else:
-        # The length of new samples is the same; what is known of it is rough.
+        # The length of new samples is the same. The recorded length is approximate.
         known, known_before = (float(model.module_.lengths[0]) for model in (settled, trained))
         assert known == pytest.approx(known_before, rel=0.02)
         assert length == pytest.approx(length_before, rel=0.05)

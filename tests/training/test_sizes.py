@@ -25,7 +25,7 @@ def draw(n_samples, variances, seed=0):
 
 
 def test_number_of_steps_does_not_depend_on_the_number_of_samples(subtests):
-    """At most one epoch more than what is asked for."""
+    """There is at most one epoch more than the requested steps need."""
     for n_samples in (500, 5_000, 500_000):
         with subtests.test(n_samples=n_samples):
             batch_size = default_batch_size(n_samples)
@@ -54,7 +54,7 @@ def test_some_rows_are_held_out(rule):
 
 
 def test_spectrum_of_equal_directions(subtests):
-    """All of the variance is in `rank` directions: each has d / rank of the mean variance."""
+    """All variance lies in `rank` directions, and each has d / rank times the mean variance."""
     for rank in (1, 3, 8):
         with subtests.test(rank=rank):
             Z = draw(4000, [1.0] * rank + [0.0] * (8 - rank))
@@ -73,7 +73,7 @@ def test_spectrum_is_that_of_numpy():
     assert spectrum.mean_eigenvalue == pytest.approx(expected, rel=1e-5)
     held = np.cumsum(eigenvalues[::-1]) / eigenvalues.sum()
     assert spectrum.linear_dimension == np.searchsorted(held, 0.99) + 1
-    # Shares of 63, 91 and 98 %: the first two hold 80 %.
+    # The shares are 63, 91 and 98 %, so the first two directions hold 80 %.
     assert spectrum.bulk_eigenvalue == pytest.approx(eigenvalues[::-1][1], rel=1e-5)
 
 

@@ -21,13 +21,13 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    """Take everything as large, and read 50 rows at once."""
+    """Treat all samples as large, and read 50 rows at a time."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
 class Batched(IterableDataset):
-    """Yield batches of 64 rows, or single rows."""
+    """A dataset that yields batches of 64 rows, or single rows."""
 
     def __init__(self, size=64):
         self.size = size
@@ -304,7 +304,7 @@ def test_a_dataset_without_a_length_is_a_stream():
 
 
 class Listed:
-    """Batches that are given one by one, each time anew."""
+    """Batches from a list, with a new iterator each time."""
 
     def __init__(self, batches):
         self.batches = batches

@@ -1,4 +1,4 @@
-"""What is done around the steps of sparse autoencoders."""
+"""Hooks around the steps of sparse autoencoders."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_coefficient_without_a_target_is_fixed():
 
 
 def test_coefficient_follows_its_formula(subtests):
-    """A batch without active latents has the logarithm of 0, which must not get through."""
+    """A batch without active latents has the logarithm of 0, which must not spread."""
     for n_active, fraction_done in each_once([256, 6, 4, 3, 1, 0], [0.0, 0.5, 1.0]):
         with subtests.test(n_active=n_active, fraction_done=fraction_done):
             coefficient = Coefficient(0.5, target_l0=4, warmup=0.0)
@@ -80,7 +80,8 @@ def test_coefficient_follows_its_formula(subtests):
             expected = 0.5 * math.exp(gain * min(max(excess, -MOST_EXCESS), MOST_EXCESS))
             assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
             assert float(coefficient.at(0.7)) == float(coefficient.alpha)
-            # It stays where it is computed: reading it would wait for the device at every step.
+            # The value stays on the device, since reading it would wait for the device at every
+            # step.
             assert isinstance(coefficient.at(0.7), torch.Tensor)
 
 
@@ -93,7 +94,7 @@ def test_coefficient_is_adapted_after_the_warmup(subtests):
 
 
 def test_coefficient_finds_the_target():
-    """Where the number of active latents falls as the coefficient rises: l0 = 10 / alpha."""
+    """Here the number of active latents falls as the coefficient rises: l0 = 10 / alpha."""
     coefficient = Coefficient(0.2, target_l0=5, warmup=0.0)
     for _ in range(round(8 / GAIN)):
         observe(coefficient, min(64, round(10 / float(coefficient.alpha))))
@@ -117,7 +118,7 @@ def test_coefficient_is_set_before_a_loss_and_adapted_after_it(make_training):
 
 
 class Lengths(Hook):
-    """Note how many entries a step keeps of each sample, and what is kept after it."""
+    """Record the number of entries that each step keeps, and the share that is kept afterwards."""
 
     def __init__(self):
         self.in_training, self.afterwards = [], []
@@ -128,7 +129,7 @@ class Lengths(Hook):
 
 
 def test_lengths_fall_from_all_latents_to_k_by_a_factor(make_training, subtests):
-    """Signed codes, of which none are 0: 8 latents, then by the factor 2 fewer in each step."""
+    """Signed codes have no zeros: there are 8 entries, and then half as many in each step."""
     for penalty, network in (
         (TopK, SingleLayer()),
         (BatchTopK, Unrolled(n_active=2)),
@@ -142,12 +143,12 @@ def test_lengths_fall_from_all_latents_to_k_by_a_factor(make_training, subtests)
                 TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=4, batch_size=N_SAMPLES
             )
             assert lengths.in_training == [8, 4, 2, 2]
-            # Held-out samples have codes of k.
+            # Held-out samples have codes of length k.
             assert lengths.afterwards == [1.0] * 4
 
 
 def test_several_lengths_are_annealed_together(make_training):
-    """Half of the samples have 1, and half of them 4; both begin four times as long."""
+    """Half of the samples have length 1 and half have length 4; both start four times as long."""
     trainer = make_training(TopK([1, 4]), n_components=16, positive=False)
     lengths = Lengths()
     trainer.hooks += [AnnealedLength(trainer.model, anneal=0.5), lengths]
@@ -156,7 +157,7 @@ def test_several_lengths_are_annealed_together(make_training):
 
 
 def test_only_the_largest_are_decoded_of_an_annealed_length():
-    """Where latents are many, the loss decodes few entries by themselves: as many as are kept."""
+    """With many latents the loss decodes only the entries that are kept."""
     model, x = make_coder(TopK(2), n_features=N_FEATURES, n_components=512), draw(4, N_FEATURES)
     set_share(model, 20)
     terms = PenalizedReconstruction().terms(model, x, generator=None)
@@ -174,7 +175,7 @@ def test_columns_are_brought_to_norm_1():
         model.linear_decoder.weight *= torch.arange(8)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     normalize_decoder(model)
-    # Of them the first has no direction.
+    # The first column is 0 and has no direction.
     weight = before["network.decoder.weight"][:, 1:]
     weight = torch.cat([torch.zeros(5, 1).double(), weight / weight.norm(dim=0)], dim=1)
     after = {name: p.detach() for name, p in model.named_parameters()}
@@ -207,7 +208,7 @@ def test_columns_keep_norm_1_during_training(make_training):
 
 
 def see(trainer, hook, fired, n_samples=1, fraction_done=0.0, x=None, seed=0):
-    """Let the hook see a batch of which some samples use these latents."""
+    """Show a batch to the hook, in which one sample uses the `fired` latents."""
     x = torch.zeros(n_samples, N_FEATURES).double() if x is None else x
     share = torch.zeros(trainer.model.n_components).double()
     share[fired] = 1 / len(x)
@@ -233,11 +234,11 @@ def test_samples_of_all_processes_count(make_training):
 
 
 def test_the_model_is_told_now_and_then_which_are_dead(make_training):
-    """Looking waits for the device; the counts are always right."""
+    """A look waits for the device, so it is rare; the counts are always right."""
     trainer = make_training("topk", n_components=3)
     hook, told = DeadLatents(trainer.model), []
     for i in range(3 * LOOK_EVERY + 1):
-        # The second is dead from the second batch on, until it is used again.
+        # The second latent is dead from the second batch until it is used again.
         see(trainer, hook, [0, 2] if i < LOOK_EVERY + 1 else [0, 1, 2], DEAD_AFTER // 2)
         hook.before_loss(trainer, 0.0)
         dead = trainer.model.dead_latents
@@ -273,7 +274,7 @@ NETWORKS = [
     Linear((7,)),
     Linear((7, 5), skip=False),
 ]
-# With codes of one sign or of both. No threshold is so high that a latent gets no gradient.
+# Penalties with codes of one or both signs. Thresholds are low, so all latents get gradients.
 PENALTIES = [
     (L1(), False),
     (JumpReLU(threshold=1e-3, bandwidth=9.0), False),
@@ -283,15 +284,15 @@ PENALTIES = [
 
 @pytest.fixture
 def make_dead(make_training):
-    """Return a function that makes a trainer after some steps, its hook, and samples.
+    """Return a function that makes a trainer after several steps, its hook, and samples.
 
-    All latents have a memory in the optimizer, and then some are dead.
+    All latents have state in the optimizer before some of them die.
     """
 
     def make(dead=DEAD, **params):
         trainer, x = make_training(**params), 2 + draw(N_SAMPLES, N_FEATURES, seed=1)
         hook = DeadLatents(trainer.model)
-        # Each is active for some samples.
+        # Each latent is active for some samples.
         torch.nn.init.ones_(trainer.model.network.output_layer(x).others[0][0])
         trainer.fit(TensorBatches(x), n_epochs=2, batch_size=N_SAMPLES)
         hook.silent_for[dead] = DEAD_AFTER
@@ -301,7 +302,7 @@ def make_dead(make_training):
 
 
 def resample(trainer, hook, x, seed=0):
-    """Let it happen, and return the residuals before."""
+    """Trigger resampling, and return the residuals before it."""
     with torch.no_grad():
         residual = x - trainer.model.decode(trainer.model.code(x))
     living = torch.nonzero(hook.silent_for < DEAD_AFTER).ravel()
@@ -310,12 +311,12 @@ def resample(trainer, hook, x, seed=0):
 
 
 def leave(trainer, x, residual):
-    """Have the model reconstruct samples but for this residual."""
+    """Replace the decoder so that this residual remains."""
     trainer.model.decode = lambda code: x - residual
 
 
 def snapshot(trainer):
-    """Return copies of all weights and of what the optimizer remembers of them."""
+    """Return copies of all weights and of their state in the optimizer."""
     memory = trainer.optimizer.state[trainer.parameters.values]
     return {
         name + kind: trainer.parameters.part(flat, parameter).detach().clone()
@@ -326,7 +327,7 @@ def snapshot(trainer):
 
 
 def drawn_samples(trainer, residual, dead=DEAD):
-    """Return which sample's residual each column is."""
+    """Return the index of the sample whose residual each column has."""
     directions = torch.nn.functional.normalize(residual, dim=1)
     cosine = directions @ trainer.model.linear_decoder.weight.detach()[:, dead]
     assert cosine.max(dim=0).values.tolist() == pytest.approx([1] * len(dead))
@@ -346,7 +347,7 @@ def test_dead_latents_point_at_samples(make_dead, subtests):
             torch.testing.assert_close(layer.weight[DEAD], RESAMPLED_NORM * norm * inputs)
             for parameter, place in layer.others:
                 assert not parameter[[place + i for i in DEAD]].any()
-            # So each is active for its sample.
+            # Each latent is therefore active for its sample.
             h = inputs @ layer.weight[DEAD].T
             assert (h.diagonal() > 0).all()
 
@@ -357,7 +358,7 @@ def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(make_dead, 
             penalty, positive = constraint
             trainer, hook, x = make_dead(network=network, penalty=penalty, positive=positive)
             layer = trainer.model.network.output_layer(x)
-            # Where the rows of the latents begin, in those that have some.
+            # First rows of the latents in the parameters that have rows for them.
             first_rows = {id(p): 0 for p in (layer.weight, *trainer.model.activation.parameters())}
             first_rows |= {id(parameter): place for parameter, place in layer.others}
             first_rows[id(trainer.model.linear_decoder.weight)] = 0
@@ -399,7 +400,7 @@ def test_counts_begin_anew(make_dead):
     trainer, hook, x = make_dead()
     resample(trainer, hook, x)
     assert not hook.silent_for.any()
-    # What the fraction is taken from does not.
+    # The counts for the dead fraction continue.
     assert hook.inactive_for[DEAD].tolist() == [N_SAMPLES] * 3
 
 
@@ -415,7 +416,7 @@ def test_samples_without_error_are_never_drawn(make_dead):
 
 
 def test_samples_are_drawn_by_their_squared_error(make_dead):
-    """Norms of 1 and 2 are drawn 1 : 4."""
+    """Residuals with norms 1 and 2 are drawn with the ratio 1 : 4."""
     n_components = 3000
     dead = list(range(n_components))
     trainer, hook, _ = make_dead(dead=dead, n_components=n_components)
@@ -457,7 +458,7 @@ def test_resampling_draws_from_its_generator_alone(make_dead):
 
 
 def n_resampled(trainer, hook, fractions):
-    """Return at which of these times weights have changed, with a latent that is always dead."""
+    """Return the times at which weights changed, with one latent that is always dead."""
     changed = []
     for seed, fraction_done in enumerate(fractions):
         hook.silent_for[3] = DEAD_AFTER

@@ -1,4 +1,4 @@
-"""Trainings use no more threads than they have work for, and give them back."""
+"""Trainings use no more threads than they need, and restore the number of threads."""
 
 import threading
 import warnings
@@ -55,7 +55,7 @@ def test_threads_come_back_after_an_error():
 
 @pytest.mark.usefixtures("four_threads")
 def test_trainings_that_overlap_give_back_what_there_was():
-    """Threads to come take the number that was set last, in whichever thread."""
+    """New threads get the number that was set last, by any thread."""
     inside, leave = threading.Barrier(2, timeout=60), threading.Event()
 
     def train():
@@ -92,7 +92,7 @@ def test_the_trainer_uses_few_threads(make_trainer):
 
 @pytest.mark.usefixtures("four_threads")
 def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
-    """Threads that wait for one another have taken ten times as long as all the rest."""
+    """With more threads, waiting has taken ten times as long as all the rest."""
     seen, look = [], _mean_field.look
 
     def spy(*args, **kwargs):

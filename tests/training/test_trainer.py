@@ -1,4 +1,4 @@
-"""The trainer: steps, epochs, hooks and its state."""
+"""The trainer: steps, epochs, hooks and state."""
 
 import copy
 import math
@@ -57,7 +57,7 @@ def test_layers_with_many_inputs_take_smaller_steps():
 
 @pytest.mark.parametrize("rate", [0.25, torch.tensor([0.25, 0.5])])
 def test_a_rate_is_a_factor_on_the_steps_of_a_weight(make_point, make_trainer, rate):
-    """Adam's first step does not depend on the gradient's size."""
+    """Adam's first step does not depend on the size of the gradient."""
     model = make_point()
     trainer = make_trainer(model, rates={model.weight: rate})
     trainer.fit(TRAIN, n_epochs=1, batch_size=10)
@@ -116,7 +116,7 @@ def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched(make_tra
 
 
 def test_series_follow_one_another(make_trainer):
-    """The optimizer's memory and the counts go on; two halves are the whole."""
+    """The optimizer's state and the counts continue, so two halves equal the whole."""
     whole, halves = (make_trainer(schedule=Cosine()) for _ in range(2))
     whole.fit(TRAIN, n_epochs=6, batch_size=4)
     halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.0, 0.5))
@@ -162,7 +162,7 @@ def test_long_epochs_are_interrupted_now_and_then(make_trainer):
 
 
 class Watch(Schedule, Hook):
-    """Note the order of all that happens in a step, and the weight and gradient then."""
+    """Record the order of events in a step, with the weight and gradient at each event."""
 
     def __init__(self):
         self.events = []
@@ -228,7 +228,7 @@ def test_hooks_take_turns_and_may_change_gradients_and_weights(make_trainer):
     trainer = make_trainer(optimizer=SGD(momentum=0.0), hooks=[Scale(2.0), Scale(3.0)])
     trainer.fit(TRAIN, n_epochs=1, batch_size=10)
     assert order == [2.0, 3.0]
-    # A step by 0.1 of six times the gradient, -2 times the mean of the samples.
+    # The step is 0.1 times six times the gradient, which is -2 times the mean of the samples.
     assert trainer.model.weight.tolist() == pytest.approx([0.1 * 6 * 2 * 9, 5])
 
 
@@ -238,7 +238,7 @@ class Falling(Schedule):
 
 
 class Noting(Optimizer):
-    """Stochastic gradient descent that notes its learning rates."""
+    """Stochastic gradient descent that records its learning rates."""
 
     def __init__(self):
         self.rates = []
@@ -294,7 +294,7 @@ def make_sparse_trainer(seed=0):
 
 MAKERS = {
     "linear": lambda seed=0: make_vae_trainer(Linear((6,)), seed),
-    # Its decoder is not linear, so that noise is drawn.
+    # The decoder is not linear, so noise is drawn.
     "mlp": lambda seed=0: make_vae_trainer(MLP((6,), encoder_layer_sizes=(6,)), seed),
     "sparse": make_sparse_trainer,
 }
@@ -304,7 +304,7 @@ MAKE = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @MAKE
 def test_learning_falls(make):
     trainer = make()
-    # Three directions of five.
+    # Samples in three of five dimensions.
     x = draw(64, 3) @ draw(3, 5, seed=1)
     trainer.fit(TensorBatches(x), n_epochs=40, batch_size=16)
     errors = [epoch["error"] for epoch in trainer.log]
@@ -324,7 +324,7 @@ def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, make, posit
             state = copy.deepcopy(broken_off.state_dict())
             break
     for _ in range(2):
-        # Twice: a state may be used again.
+        # Load it twice, since a state can be used again.
         other.load_state_dict(state)
         other.fit(x, **settings)
         assert other.log == whole.log

@@ -1,4 +1,4 @@
-"""The largest entries of a batch, and one threshold afterwards; more is asked of BatchTopK."""
+"""The largest entries of a batch, and a threshold afterwards; see also the tests of BatchTopK."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_each_of_several_k_is_that_of_a_part_of_the_batch():
     kept = threshold.mask(size)
     for k, part, own in zip([4, 2, 1], size.split([3, 2, 2]), kept.split([3, 2, 2]), strict=True):
         assert torch.equal(own, BatchThreshold(k).mask(part))
-    # The running mean is that of the largest, and so is what holds afterwards.
+    # The running mean, which is used afterwards, is that of the largest k.
     assert threshold.thresholds[0] == size[:3].flatten().sort(descending=True).values[11]
 
 

@@ -1,4 +1,4 @@
-"""How many rows are looked at at a time."""
+"""The number of rows that are processed at a time."""
 
 import numpy as np
 from numpy.testing import assert_array_equal

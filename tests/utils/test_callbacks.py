@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks in searches and pipelines, and those of methods other than fit."""
+"""scikit-learn's callbacks in searches, in pipelines, and in methods other than fit."""
 
 import copy
 import threading
@@ -37,7 +37,7 @@ quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarnin
 
 
 class Log:
-    """Note the tasks of one estimator, in order."""
+    """Record the tasks of one estimator, in order."""
 
     def __init__(self):
         self.tasks = []
@@ -74,7 +74,7 @@ def test_progress_bar_of_a_search(searched, max_propagation_depth, capsys):
     search = GridSearchCV(estimator, grid, cv=2).set_callbacks(bar).fit(X)
     shown = capsys.readouterr().out
     assert "GridSearchCV - fit" in shown
-    # Each of four fits of the search has a bar, and the last one on all samples.
+    # Each of four fits of the search has a bar, and so has the last fit to all samples.
     assert shown.count("candidate-split-evaluation") >= 4
     assert "refit-with-best-params" in shown
     assert _has_no_trace_of_callbacks(search.best_estimator_)
@@ -88,7 +88,7 @@ def test_inner_callback_of_a_search_sees_every_epoch():
         recorder
     )
     search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
-    # Two epochs in each of five fits; the search is passed on the same object.
+    # Each of five fits has two epochs. The search passes on the same callback object.
     assert len(recorder.scores) == 2 * 5
     assert recorder.tasks == ["setup", "teardown"] * 5
     assert np.isfinite(search.best_score_)

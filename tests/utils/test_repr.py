@@ -60,7 +60,7 @@ def test_penalties_of_others_have_no_page_here(monkeypatch):
 
 
 def test_html_computes_nothing(subtests):
-    """The HTML asks for every attribute whose name ends with an underscore."""
+    """Creating the HTML reads every attribute whose name ends with an underscore."""
     for cls in ESTIMATORS:
         with subtests.test(cls=cls):
             names = [name for name, value in inspect.getmembers(cls) if isinstance(value, property)]

@@ -1,4 +1,4 @@
-"""Small samples are fitted with one thread of BLAS and OpenMP, which are given back."""
+"""Small samples use one thread of BLAS and OpenMP, and the number of threads is restored."""
 
 import threading
 
@@ -13,7 +13,7 @@ CONTROLLER = ThreadpoolController()
 
 
 def n_threads():
-    """Return the largest number of threads of any pool."""
+    """Return the largest number of threads among all pools."""
     return max(pool["num_threads"] for pool in CONTROLLER.info())
 
 

@@ -1,4 +1,4 @@
-"""Weights of rows: which differ, and how often each is there."""
+"""Weights of rows: distinct rows, and the number of copies of each row."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from skvaeense.utils._weights import checked_weights, distinct_rows, drawn, n_dr
 
 def rows_and_weights(n=300, *, dtype=np.float64, seed=0):
     rng = np.random.default_rng(seed)
-    # Whole numbers, whose last bits are all 0.
+    # Integers, whose last bits are all 0.
     return rng.integers(-3, 4, (n, 12)).astype(dtype), rng.integers(0, 5, n).astype(float)
 
 
