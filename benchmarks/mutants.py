@@ -1,4 +1,4 @@
-"""A summary of the mutants of losses, thresholds and metrics that the tests kill.
+"""A summary of the mutants of losses, thresholds and metrics: how many the tests kill.
 
     make mutants
 

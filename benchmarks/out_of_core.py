@@ -60,7 +60,7 @@ def write(folder, n_shards):
 
 
 def samples(what, folder):
-    """Return what to fit: the folder of all shards, or an array of the samples of some shards."""
+    """Return the folder of all shards, or an array of the samples of the first shards."""
     if what == "shards":
         return folder
     paths = sorted(folder.glob("*.npy"))[:SHARDS_IN_MEMORY]

@@ -1,4 +1,4 @@
-"""Recovery of known features: do models with smaller errors find better features?
+"""Recovery of known features, to see whether models with smaller errors find better features.
 
     python -m benchmarks planted_features fits [--only NAME ...] [--kinds NAME ...] [--seeds 5]
 

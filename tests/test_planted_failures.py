@@ -88,7 +88,7 @@ FAILURES = {
     "repeated_values": (lambda: vae().fit(X).score(ROUNDED), "One value fills 10%"),
     "compared_values": (lambda: compare_scores([PCA(2)], ROUNDED), "One value fills 10%"),
     "five_samples": (lambda: random_vae(**QUICK).fit(X[:5]).score(X), "too few to hold any out"),
-    # What changes between batches.
+    # Changes between batches.
     "larger": (lambda: stream(random_vae(), X, 1e6 * X), CHANGED),
     "moved": (lambda: stream(random_vae(), X, X + 1e6), CHANGED),
     "sae_larger": (lambda: stream(sae(), X, 1e6 * X), CHANGED),

@@ -95,7 +95,7 @@ def error_and_divergence(fitted, X):
 
 @pytest.mark.slow
 def test_learned_noise_variance_is_the_held_out_error():
-    """The error is that of other rows of the same population. With much noise, no row dominates."""
+    """The error is measured on other rows of the population. With much noise, no row dominates."""
     rows, *_ = make_linear_subspaces(3000, dims=(1, 2), n_features=8, noise=0.2, random_state=0)
     fitted = VAEenseTransformer(random_state=0).fit(rows[:2000])
     error, _ = error_and_divergence(fitted, rows[2000:])

@@ -191,7 +191,7 @@ def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
 
 
 def test_no_dictionary_counts_far_more_atoms_than_there_may_be():
-    """This holds for the turned dictionary, which needs three atoms, and for that of all twelve."""
+    """The turned dictionary needs three atoms, and the unturned one needs all twelve."""
     X, codes, atoms = make_problem()
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
     dense = X, np.ones(codes.shape, dtype=bool), codes @ turn.T, turn @ atoms, np.zeros(20), 1e-6

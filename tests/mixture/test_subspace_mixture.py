@@ -481,7 +481,7 @@ def test_fewer_rows_than_features(n, d, rank, noise):
     train, test = X[:n], X[n:]
     mixture = SubspaceMixture(random_state=0).fit(train)
     assert mixture.ranks_.tolist() == [rank]
-    # The expected score is that of the true number of principal components and residual noise.
+    # The expected score: principal components of the true number, and noise from their residual.
     centred = train - train.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     variances = sizes[:rank] ** 2 / n
