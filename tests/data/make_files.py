@@ -1,7 +1,7 @@
 """Write a file for each estimator, with the outputs of its methods. Later versions must load them.
 
-Run this script from the root of the repository, once for each release: `python
-tests/data/make_files.py`. Existing files of a release are never overwritten.
+Run it from the root of the repository, once for each release: `python tests/data/make_files.py`.
+Existing files of a release are never overwritten.
 """
 
 import sys
