@@ -116,11 +116,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if self.held_out is not None and not (
             np.ndim(self.held_out) == 1 and np.isfinite(self.held_out).all()
         ):
-            raise ValueError("held_out must hold log-densities")
+            raise ValueError("held_out must be a 1d array of finite log-densities")
         if self.scale is not None:
             is_finite = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
             if not (is_finite and (self.scale > 0).all()):
-                raise ValueError("scale must be a number above 0 for each feature")
+                raise ValueError("scale must hold a number above 0 for each feature")
         shapes = {
             "center": (n_features,),
             "basis": (n_features, p),
@@ -138,12 +138,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if self.dimensions is not None:
             is_sound = self.dimensions.shape == (k,) and self.dimensions.dtype.kind == "i"
             if not (is_sound and (self.dimensions >= 0).all()):
-                raise ValueError("dimensions must be a number for each component")
+                raise ValueError("dimensions must hold a non-negative int for each component")
         if self.background is not None:
             if not 0 < self.background_weight < 1:
                 raise ValueError("background_weight must be between 0 and 1")
             if self.background.background is not None:
-                raise ValueError("the background must have none itself")
+                raise ValueError("the background must not have a background itself")
             self.background.check(n_features)
 
     def __len__(self) -> int:
@@ -293,7 +293,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             If no rows were held out.
         """
         if self.held_out is None:
-            raise ValueError("This mixture has no held-out rows to compare with.")
+            raise ValueError(
+                "This mixture has no held-out rows, which p-values need for comparison."
+            )
         return conformal_p_values(self.log_prob(x), self.held_out)
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
@@ -687,7 +689,7 @@ def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:
     if not (mixture.noise_variances > 0).all():
         raise ValueError("noise_variances must be above 0")
     if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > ROUNDING:
-        raise ValueError("weights must be above 0, and 1 together")
+        raise ValueError("weights must be above 0 and sum to 1")
 
 
 def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]:

@@ -162,10 +162,10 @@ class Checkpoint(ReprMixin, CheckpointCallback):
                 estimator = read_estimator(path, trusted=self.trusted)
                 if STATE in vars(estimator):
                     return estimator
-                problem: object = f"{path} holds no state of a training"
+                problem: object = f"{path} does not hold the state of a fit"
             except (ValueError, OSError) as error:
                 problem = error
-            warnings.warn(f"A checkpoint is passed over: {problem}", stacklevel=2)
+            warnings.warn(f"A checkpoint was skipped: {problem}", stacklevel=2)
         return None
 
     def keep(self, name: str, estimator: Any) -> None:
@@ -189,8 +189,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
                 old.unlink(missing_ok=True)
         except OSError as error:
             warnings.warn(
-                "A checkpoint could not be written, or an older one not deleted, and training goes "
-                f"on: {error}",
+                "Training continues, but a checkpoint could not be written, or an older one could "
+                f"not be deleted: {error}",
                 stacklevel=2,
             )
 

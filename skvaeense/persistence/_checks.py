@@ -35,7 +35,7 @@ def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], w
     # Single numbers have double precision, whatever the precision of the weights.
     precisions = {t.dtype for t in state.values() if t.is_floating_point() and t.ndim}
     if len(precisions) != 1:
-        raise ValueError(f"the weights of {place(where)} are not of one precision")
+        raise ValueError(f"the weights of {place(where)} must all have the same precision")
 
 
 def check_fitted(estimator: BaseEstimator, where: str) -> None:
@@ -61,10 +61,10 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
     else:
         found = getattr(part, "n_features_in_", n_features), n_components
     if found != sizes:
-        raise ValueError(f"{needed[1]} of {place(where)} is of sizes {found}, not {sizes}")
+        raise ValueError(f"{needed[1]} of {place(where)} has sizes {found}, not {sizes}")
     n_targets = part.config.get("n_targets") if isinstance(part, Model) else None
     if (n_targets is not None) != ("target_mean_" in fitted and "target_scale_" in fitted):
-        raise ValueError(f"the model of {place(where)} and its target do not fit")
+        raise ValueError(f"the model of {place(where)} does not match its target")
     shapes = {
         "mean_": (n_features,),
         "target_mean_": (n_targets,),
@@ -97,7 +97,7 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
         return len(locations)
     is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
     if not (is_valid and (labels >= 0).all() and (labels < len(locations)).all()):
-        raise ValueError(f"_gate_labels_ of {place(where)} do not name locations")
+        raise ValueError(f"_gate_labels_ of {place(where)} must hold valid indices of locations")
     return len(locations)
 
 
@@ -123,7 +123,7 @@ def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str
     """Check the types of values that have annotations."""
     for name, value in values.items():
         if not _allows(hints.get(name, Any), value):
-            raise ValueError(f"{name!r} of {place(where)} is of a wrong type")
+            raise ValueError(f"{name!r} of {place(where)} has the wrong type")
 
 
 def _allows(hint: Any, value: Any) -> bool:

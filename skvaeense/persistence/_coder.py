@@ -138,7 +138,7 @@ class Coder:
             return {name: self.encode(item, join(where, name)) for name, item in value.items()}
         codec = next((codec for codec in self.codecs if codec.matches(value)), None)
         if codec is None:
-            raise TypeError(f"{place(where)} is a {type(value).__name__}: it cannot be saved.")
+            raise TypeError(f"{place(where)} is a {type(value).__name__}, which cannot be saved.")
         return {"type": codec.name} | codec.encode(value, where, self)
 
     def name_of(self, cls: type, where: str) -> str:
@@ -149,8 +149,9 @@ class Coder:
                 return name
         raise TypeError(
             f"{place(where)} is a {cls.__module__}.{cls.__qualname__}, which is neither a class "
-            "that skvaeense knows how to save nor trusted. If it is yours, give "
-            f"trusted=[{cls.__qualname__}] to save and to load; else set it to what can be saved."
+            "that skvaeense can save nor a trusted class. If the class is yours, pass "
+            f"trusted=[{cls.__qualname__}] to save and to load; otherwise use an object that can "
+            "be saved."
         )
 
     def class_of(self, name: str, where: str) -> type:
@@ -158,7 +159,7 @@ class Coder:
         if name not in self.classes:
             raise ValueError(
                 f"{place(where)} is a {name!r}, which this version of skvaeense does not know. If "
-                "it is a class of yours, give it to load as trusted=[...]"
+                "the class is yours, pass it to load as trusted=[...]"
             )
         return self.classes[name]
 
@@ -202,14 +203,16 @@ class Coder:
             return node
         codec = next((codec for codec in self.codecs if codec.name == node["type"]), None)
         if codec is None:
-            raise ValueError(f"{place(where)} is of an unknown kind {node['type']!r}")
+            raise ValueError(f"{place(where)} has the unknown type {node['type']!r}")
         return codec.decode(node, where, self)
 
     def part(self, node: Node, name: str, kind: type[Kind], where: str) -> Kind:
         """Return the value of a field of a node, or raise an error if it has another type."""
         value = self.decode(node.get(name), where)
         if not isinstance(value, kind):
-            raise ValueError(f"{place(where)} lacks its {name!r}, or has it in a wrong type")
+            raise ValueError(
+                f"{place(where)} lacks its {name!r}, or its {name!r} has the wrong type"
+            )
         return value
 
 
@@ -223,7 +226,7 @@ class _Float(Codec):
 
     def decode(self, node: Node, where: str, coder: Coder) -> float:
         if node.get("value") not in ("nan", "inf", "-inf"):
-            raise ValueError(f"{place(where)} is {node.get('value')!r}, which is no number")
+            raise ValueError(f"{place(where)} is {node.get('value')!r}, which is not a number")
         return float(node["value"])
 
 
@@ -242,7 +245,7 @@ class _Strings(Codec):
     def decode(self, node: Node, where: str, coder: Coder) -> Array:
         array = np.array(coder.part(node, "items", list, where), dtype=object)
         if not self.matches(array):
-            raise ValueError(f"{place(where)} holds something else than strings")
+            raise ValueError(f"{place(where)} holds values other than strings")
         return array
 
 
@@ -289,7 +292,7 @@ class _RandomState(Codec):
         random_state.set_state(state)
         # numpy does not check the position, and would read memory outside the state.
         if not 0 <= state[2] <= len(state[1]) or state[3] not in (0, 1):
-            raise ValueError(f"{place(where)} is no state of a RandomState")
+            raise ValueError(f"{place(where)} is not a valid state of a RandomState")
         return random_state
 
 

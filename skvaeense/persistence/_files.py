@@ -78,10 +78,10 @@ def read(path: PathName) -> tuple[Any, dict[str, Array]]:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError) as error:
             raise ValueError(
-                f"it is no safetensors file, or a damaged or truncated one ({error})"
+                f"it is not a safetensors file, or it is damaged or truncated ({error})"
             ) from error
         if text is None:
-            raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
+            raise ValueError("it is a safetensors file, but was not written by skvaeense.save")
         description = json.loads(text)
         check_version(description)
         if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
@@ -115,11 +115,11 @@ def checksum(text: str, arrays: dict[str, Array]) -> str:
 def check_version(description: Any) -> None:
     """Raise an error if the version of the format cannot be read."""
     if not isinstance(description, dict) or type(description.get("format_version")) is not int:
-        raise ValueError("its metadata do not say of which version they are")
+        raise ValueError("its metadata do not state the version of the format")
     version = description["format_version"]
     if version != FORMAT_VERSION:
         raise ValueError(
             f"it has version {version} of the format, written by skvaeense "
-            f"{description.get('library_version')!r}; this skvaeense, {skvaeense.__version__}, "
-            f"reads version {FORMAT_VERSION}. Install the one that wrote it"
+            f"{description.get('library_version')!r}, but this skvaeense, {skvaeense.__version__}, "
+            f"reads version {FORMAT_VERSION}. Install the skvaeense that wrote it"
         )

@@ -43,7 +43,9 @@ class _Object(Codec):
     def decode(self, node: Node, where: str, coder: Coder) -> Any:
         cls = coder.class_of(coder.part(node, "class", str, where), where)
         if next((codec for codec in OBJECTS if codec.suits(cls)), None) is not self:
-            raise ValueError(f"{place(where)} is a {cls.__name__}, which is no {self.name}")
+            raise ValueError(
+                f"{place(where)} is a {cls.__name__}, which is not of type {self.name!r}"
+            )
         parts = [coder.part(node, name, dict, where) for name in self.parts]
         return self.make(cls, parts, where, coder)
 
@@ -100,8 +102,8 @@ class _Model(_Object):
             type(value).from_state(*parts)
         except Exception as error:
             raise TypeError(
-                f"The network of {type(value).__name__} cannot be saved: it cannot be built again "
-                f"by its parameters on torch's device 'meta', without memory ({error})."
+                f"The network of {type(value).__name__} cannot be saved, because it cannot be "
+                f"rebuilt from its parameters on torch's device 'meta', without memory ({error})."
             ) from error
         return parts
 
@@ -136,7 +138,10 @@ def _check_search(search: NearestNeighbors, where: str) -> None:
     usual = type(search)(n_neighbors=search.n_neighbors).get_params(deep=False)
     for name, value in search.get_params(deep=False).items():
         if value != usual[name]:
-            raise ValueError(f"{place(where)} is a search by another {name}, {value!r}")
+            raise ValueError(
+                f"{place(where)} is a neighbour search with {name}={value!r}, which is not the "
+                "default"
+            )
 
 
 def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:

@@ -65,7 +65,7 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     VAEenseTransformer(n_components=20, n_init=3)
     """
     if not isinstance(estimator, BaseEstimator):
-        raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
+        raise TypeError(f"estimator must be a scikit-learn estimator, got {estimator!r}.")
     _files.write(path, *encoded(estimator, trusted))
 
 
@@ -135,7 +135,7 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
     try:
         return coder.encode(value, ""), coder.arrays
     except RecursionError:
-        raise TypeError("The estimator holds itself, or is nested too deeply.") from None
+        raise TypeError("The estimator contains itself, or is nested too deeply.") from None
 
 
 def read_estimator(
@@ -147,5 +147,5 @@ def read_estimator(
     with _files.explained(path):
         estimator = Coder(CODECS, classes, arrays, device).decode(node, "")
         if not isinstance(estimator, BaseEstimator):
-            raise ValueError("it holds no estimator")
+            raise ValueError("it does not hold an estimator")
     return estimator

@@ -135,12 +135,12 @@ class TrainingRows(Shared):
         n = len(self.location)
         is_sound = self.x.shape == (n, n_features) and self.x.dtype.kind == "f" and n > 0
         if not (is_sound and np.isfinite(self.x).all()):
-            raise ValueError(f"x must be finite, and have rows of {n_features} features")
+            raise ValueError(f"x must be finite and have {n_features} features")
         location = self.location
         if location.ndim != 1 or location.dtype.kind != "i":
             raise ValueError("location must hold ints")
         if location.min() < 0 or location.max() >= max(n_locations, 1):
-            raise ValueError("location must name locations")
+            raise ValueError("location must hold valid indices of locations")
         weight = np.ones(n) if self.weight is None else self.weight
         if weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all():
             raise ValueError("weight must hold numbers above 0")

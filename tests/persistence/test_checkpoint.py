@@ -272,7 +272,7 @@ def test_damaged_files_are_passed_over(tmp_path):
     newest = checkpoint.files()[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
     again = clone(SAE).set_callbacks(checkpoint)
-    with pytest.warns(UserWarning, match=f"A checkpoint is passed over: {newest}"):
+    with pytest.warns(UserWarning, match=f"A checkpoint was skipped: {newest}"):
         again.fit(X)
     assert_same_model(again, fitted)
 
@@ -281,7 +281,9 @@ def test_damaged_files_are_passed_over(tmp_path):
 def test_what_cannot_be_written_is_no_end(tmp_path):
     (tmp_path / "file").write_text("")
     sae = clone(SAE).set_callbacks(Checkpoint(tmp_path / "file" / "folder"))
-    with pytest.warns(UserWarning, match="could not be written, or an older .*training goes on"):
+    with pytest.warns(
+        UserWarning, match="Training continues, .* could not be written, or an older"
+    ):
         sae.fit(X)
     assert_same_model(sae, fit_unwarned(clone(SAE), X))
 
@@ -320,7 +322,7 @@ def test_files_without_permission_are_no_end(name, tmp_path, monkeypatch):
         checkpoint.files()[-1].unlink()
         monkeypatch.setattr(Path, "unlink", refuse)
     again = clone(SAE).set_callbacks(Checkpoint(tmp_path, interval=0, n_kept=1))
-    with pytest.warns(UserWarning, match=r"(passed over|not deleted).* no permission for"):
+    with pytest.warns(UserWarning, match=r"(skipped|not be deleted).* no permission for"):
         again.fit(X)
     assert_same_model(again, fitted)
 
@@ -331,7 +333,7 @@ def test_an_estimator_that_was_saved_is_no_checkpoint(tmp_path):
     newest = checkpoint.files()[-1]
     save(fitted, newest)
     again = clone(SAE).set_callbacks(checkpoint)
-    with pytest.warns(UserWarning, match=f"passed over: {newest} holds no state of a training"):
+    with pytest.warns(UserWarning, match=f"skipped: {newest} does not hold the state of a fit"):
         again.fit(X)
     assert_same_model(again, fitted)
 

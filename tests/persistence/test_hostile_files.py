@@ -107,7 +107,7 @@ def test_pickles_do_not_run(dump, tmp_path):
     path, target = tmp_path / "model.safetensors", tmp_path / "harm"
     with open(path, "wb") as file:
         dump(Payload(target), file)
-    assert "no safetensors file" in refusal(path)
+    assert "not a safetensors file" in refusal(path)
     assert not target.exists()
     # The payload works when it is unpickled.
     with open(path, "rb") as file:
@@ -141,22 +141,22 @@ def test_not_safetensors(path, tmp_path, subtests):
     for content in NOT_SAFETENSORS + truncated:
         with subtests.test(start=content[:30], size=len(content)):
             file.write_bytes(content)
-            assert "no safetensors file, or a damaged or truncated one" in refusal(file)
+            assert "not a safetensors file, or it is damaged or truncated" in refusal(file)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_foreign_safetensors(metadata, tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": np.zeros(3)}, path, metadata)
-    assert "skvaeense.save has not written it" in refusal(path)
+    assert "was not written by skvaeense.save" in refusal(path)
 
 
 def test_bad_metadata(tmp_path, subtests):
     path = tmp_path / "bad.safetensors"
     for text, message in (
         ("no JSON", "Expecting value"),
-        ("[1, 2]", "do not say of which version"),
-        ('{"format_version": "1"}', "do not say of which version"),
+        ("[1, 2]", "do not state the version"),
+        ('{"format_version": "1"}', "do not state the version"),
         ('{"format_version": 2}', "does not match its checksum"),
         ('{"format_version": 2, "estimator": NaN}', "does not match its checksum"),
         ("[" * 200_000, "nested too deeply"),
@@ -175,7 +175,7 @@ def test_another_format(version, path, tmp_path):
     message = refusal(other)
     assert f"version {version} of the format, written by skvaeense '7.1'" in message
     assert skvaeense.__version__ in message
-    assert "reads version 2. Install the one that wrote it" in message
+    assert "reads version 2. Install the skvaeense that wrote it" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------
@@ -275,16 +275,16 @@ FORGED = {
     ),
     "class of another kind": (
         set_in("class", value="skvaeense.models.SparseCoder"),
-        "which is no estimator",
+        "which is not of type 'estimator'",
     ),
-    "estimator as an object": (set_in("type", value="object"), "which is no object"),
+    "estimator as an object": (set_in("type", value="object"), "which is not of type 'object'"),
     "class of no name": (set_in("class", value=7), "lacks its 'class'"),
-    "unknown kind": (set_in(*MODEL, "type", value="code"), "of an unknown kind 'code'"),
-    "kind of no name": (set_in(*MODEL, "type", value=[]), "of an unknown kind []"),
-    "no kind": (delete(*MODEL, "type"), "'module_' of the estimator is of a wrong type"),
+    "unknown kind": (set_in(*MODEL, "type", value="code"), "has the unknown type 'code'"),
+    "kind of no name": (set_in(*MODEL, "type", value=[]), "has the unknown type []"),
+    "no kind": (delete(*MODEL, "type"), "'module_' of the estimator has the wrong type"),
     "tuple as a model": (
         set_in(*MODEL, value={"type": "tuple", "items": []}),
-        "'module_' of the estimator is of a wrong type",
+        "'module_' of the estimator has the wrong type",
     ),
     "model of another estimator": (
         set_in(*MODEL, "class", value="skvaeense.models.VAE"),
@@ -298,7 +298,7 @@ FORGED = {
     ),
     "text as a number": (
         set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "1.0; import os"}),
-        "no number",
+        "not a number",
     ),
     "scale that is NaN": (
         set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "nan"}),
@@ -319,8 +319,8 @@ FORGED = {
     "dunder attribute": (set_in(ATTRIBUTES, "__class__", value="os"), "'__class__'"),
     "dict as an attribute": (set_in(ATTRIBUTES, "__dict__", value={}), "'__dict__'"),
     "path as an attribute": (set_in(ATTRIBUTES, "../../x", value=1), "'../../x'"),
-    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "is of sizes"),
-    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "is of sizes"),
+    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "has sizes"),
+    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "has sizes"),
     "missing array": (missing_tensor, "the array 'mean_' of mean_ is missing"),
     "name of an array that is none": (
         set_in(ATTRIBUTES, "mean_", "array", value={}),
@@ -344,9 +344,9 @@ FORGED = {
     ),
     "prior as a network": (
         set_in(*CONFIG, "network", value=spec("priors.StandardNormal")),
-        "'network' of module_ is of a wrong type",
+        "'network' of module_ has the wrong type",
     ),
-    "text as a network": (set_in(*CONFIG, "network", value="linear"), "of a wrong type"),
+    "text as a network": (set_in(*CONFIG, "network", value="linear"), "has the wrong type"),
     "penalty with too many thresholds": (
         set_in(*CONFIG, "penalty", value=spec("penalties.JumpReLU", threshold=1.0)),
         "Missing key",
@@ -362,7 +362,7 @@ FORGED = {
     "missing configuration": (delete(*CONFIG), "lacks its 'config'"),
     "missing weights": (delete(*STATE, DECODER), "Missing key"),
     "weights of no layer": (set_in(*STATE, "evil", value={"type": "tuple"}), "cannot be loaded"),
-    "number as weights": (set_in(*STATE, DECODER, value=3), "of a wrong type"),
+    "number as weights": (set_in(*STATE, DECODER, value=3), "has the wrong type"),
     "shape of weights": (set_array(WEIGHT, lambda weight: weight.T), "size mismatch"),
     "shape that broadcasts": (
         set_array("module_.network.decoder.bias", lambda bias: bias[:, None]),
@@ -371,7 +371,7 @@ FORGED = {
     "integer weights": (set_array(WEIGHT, lambda weight: weight.astype(np.int32)), "cannot be"),
     "weights of two precisions": (
         set_array(WEIGHT, lambda weight: weight.astype(np.float64)),
-        "not of one precision",
+        "the same precision",
     ),
     # numpy would read memory outside of its array.
     "position in a random state": (set_in(*RANDOM_STATE, 2, value=10**6), "RandomState"),
@@ -380,7 +380,10 @@ FORGED = {
         "cannot be loaded",
     ),
     "another generator": (set_in(*RANDOM_STATE, 0, value="PCG64"), "MT19937"),
-    "no estimator": (lambda node, arrays: node.update(type="tuple", items=[]), "no estimator"),
+    "no estimator": (
+        lambda node, arrays: node.update(type="tuple", items=[]),
+        "not hold an estimator",
+    ),
 }
 
 
@@ -412,10 +415,10 @@ def test_forged_geometry(dimension_path, tmp_path):
         (set_in(*search, "learned", "points", value=None), "cannot be loaded"),
         (set_in(*search, "class", value="subprocess.Popen"), "'subprocess.Popen'"),
         (set_in(*search, "parameters", "magic", value=1), "magic"),
-        (set_in(*search, "parameters", "n_jobs", value=10**9), "another n_jobs, 1000000000"),
+        (set_in(*search, "parameters", "n_jobs", value=10**9), "with n_jobs=1000000000"),
         (set_in(*geometry, ATTRIBUTES, "at", value=1), "no attribute 'at' that can be set"),
         (delete(ATTRIBUTES, "autoencoder_"), "lacks the attribute"),
-        (set_in(ATTRIBUTES, "n_features_in_", value=7), "is of sizes"),
+        (set_in(ATTRIBUTES, "n_features_in_", value=7), "has sizes"),
     ]:
         assert message in refusal(forged(dimension_path, tmp_path, change))
 
@@ -444,7 +447,7 @@ def test_text_of_many_small_parts(path, tmp_path):
         many = forged(path, tmp_path, set_in(ATTRIBUTES, "alpha_", value=[part] * 30_000))
         tracemalloc.start()
         try:
-            with pytest.raises(ValueError, match="'alpha_' of the estimator is of a wrong type"):
+            with pytest.raises(ValueError, match="'alpha_' of the estimator has the wrong type"):
                 load(many)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
@@ -476,7 +479,7 @@ def test_forged_convolution(conv_path, tmp_path):
 def test_forged_history(path, tmp_path):
     history = ATTRIBUTES, "history_"
     for change, message in [
-        (set_in(*history, "items", "loss", value={"type": "code"}), "of an unknown kind"),
+        (set_in(*history, "items", "loss", value={"type": "code"}), "has the unknown type"),
         (set_in(*history, "attributes", "to_frame", value=1), "'to_frame'"),
         (set_in(*history, "items", value=[]), "lacks its 'items'"),
     ]:

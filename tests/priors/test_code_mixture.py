@@ -69,7 +69,7 @@ def test_of_a_standard_normal_it_is_standard_normal():
 
 def test_damage_is_found(subtests):
     for name, value, message in (
-        ("weights", np.array([0.5, 0.4]), "1 together"),
+        ("weights", np.array([0.5, 0.4]), "sum to 1"),
         ("means", np.zeros((2, 4)), "means must be finite and of shape"),
         ("factors", np.full((2, 3, 2), np.nan), "factors must be finite"),
         ("noise_variances", np.array([0.1, 0.0]), "noise_variances must be above 0"),
