@@ -43,8 +43,8 @@ def _may_impute(estimator: Any) -> bool:
     model = getattr(estimator, "module_", None)
     if model is not None and model.linear_decoder is None:
         raise AttributeError(
-            'impute needs a linear decoder, as network="linear" has: with another one conditional '
-            "means are not known."
+            'impute needs a linear decoder, such as network="linear" has: conditional means are '
+            "not known for other decoders."
         )
     return _may_have_density(estimator)
 
@@ -134,7 +134,7 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._density()
         if density is None:
             raise ValueError(
-                f"{name} needs a density of the samples, and this model has none: fit it with "
+                f"{name} needs a density of the samples, but this model has none. Fit it with "
                 'prior="mixture".'
             )
         return density
@@ -310,8 +310,9 @@ class DensityAutoencoder(BaseAutoencoder):
         n_rows = len(self.module_.prior.rows_.x)
         if n_rows < MIN_ROWS_TO_SPLIT:
             warnings.warn(
-                f"The density was learned from {n_rows} samples, too few to hold any out, so that "
-                "log-densities say more of its least noise than of them. Fit with more samples.",
+                f"The density was learned from {n_rows} samples, too few to hold any out, so "
+                "log-densities depend more on its minimum noise than on the samples. Fit with "
+                "more samples.",
                 stacklevel=3,
             )
         samples: Any = self._check_samples(X, reset=False)
@@ -321,7 +322,7 @@ class DensityAutoencoder(BaseAutoencoder):
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],
-            "only by the least noise of the density",
+            "bounded only by the minimum noise of the density",
             "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
             stacklevel=3,
         )
@@ -414,7 +415,7 @@ class DensityAutoencoder(BaseAutoencoder):
         """Return the density under a linear decoder, for a method of this name."""
         density = self._mixture(name)
         if not isinstance(density, MixtureDensity):
-            raise TypeError("Only with a linear decoder are conditional means known.")
+            raise TypeError("Conditional means are only known with a linear decoder.")
         return density
 
     def _imputed(

@@ -93,7 +93,7 @@ class Display(ReprMixin, ABC):
         ImportError
             If matplotlib is not installed.
         """
-        plt = optional_import("matplotlib.pyplot", "A picture", "plot")
+        plt = optional_import("matplotlib.pyplot", "Plotting", "plot")
         self.ax_: Any = plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
         self.figure_: Any = self.ax_.get_figure()
         return self.ax_

@@ -121,7 +121,9 @@ def dictionary_stability(
     True
     """
     if hasattr(dictionaries, "fit"):
-        raise TypeError(f"dictionaries must be a list of at least two, got {dictionaries!r}.")
+        raise TypeError(
+            f"dictionaries must be a list of at least two dictionaries, got {dictionaries!r}."
+        )
     if not AT_LEAST_ONE.is_satisfied_by(n_random):
         raise ValueError(f"n_random must be an int, at least 1; got {n_random!r}.")
     given = [_atoms(dictionary) for dictionary in dictionaries]
@@ -176,7 +178,7 @@ def _atoms(dictionary: Any) -> DoubleArray:
         dictionary = fitted_step(dictionary, needs=["components_"])[0].components_
     atoms: DoubleArray = check_array(dictionary, dtype=np.float64, input_name="dictionaries")
     if not atoms.any():
-        raise ValueError("A dictionary has no atom that is not 0.")
+        raise ValueError("All atoms of a dictionary are 0.")
     return atoms
 
 

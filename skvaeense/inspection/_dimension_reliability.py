@@ -164,7 +164,9 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         check_consistent_length(right, *errors.values(), wrong)
         order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
         if len(order) == 0 or not errors:
-            raise ValueError("There is nothing to draw: no reliability, or no reason, is known.")
+            raise ValueError(
+                "There is nothing to plot: every reliability is NaN, or no reasons are given."
+            )
         squares = np.square(np.array([errors[k][order] for k in errors]))
         total = squares.sum(axis=0)
         parts = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)

@@ -57,8 +57,8 @@ def fitted_step(estimator, X=None, *, needs=()):
         require(step, name)
     if "inverse_transform" in needs and hasattr(step, "target_mean_"):
         raise ValueError(
-            f"This {type(step).__name__} decodes codes to a target, and what is decoded would be "
-            "compared with samples here; score compares it with the target."
+            f"This {type(step).__name__} decodes codes to a target, which cannot be compared with "
+            "samples. Use score to compare predictions with the target."
         )
     return step, X
 
@@ -67,8 +67,8 @@ def require(estimator, *names):
     """Raise TypeError unless the estimator has one of these methods or fitted attributes."""
     if not any(hasattr(estimator, name) for name in names):
         raise TypeError(
-            f"{type(estimator).__name__} has no {' or '.join(names)}, which is needed here; give a "
-            "fitted estimator that has."
+            f"{type(estimator).__name__} has no {' or '.join(names)}. Give a fitted estimator with "
+            f"{' or '.join(names)}."
         )
 
 

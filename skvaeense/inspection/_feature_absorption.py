@@ -136,14 +136,14 @@ def feature_absorption(
     check_consistent_length(checked, rows, y)
     if directions.shape != (checked.shape[1], rows.shape[1]):
         raise ValueError(
-            f"atoms must have the shape ({checked.shape[1]}, {rows.shape[1]}) of latents and "
-            f"features, got {directions.shape}."
+            f"atoms must have shape ({checked.shape[1]}, {rows.shape[1]}), one row per latent and "
+            f"one column per feature; got {directions.shape}."
         )
     labels = column_or_1d(y)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2 or counts.min() < 4:
         raise ValueError(
-            "Two classes or more are needed, each of four samples or more; got "
+            "At least two classes with at least four samples each are needed, got "
             f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
         )
     fitted, measured = train_test_split(

@@ -41,7 +41,7 @@ def known_by_label(dimensions, y):
     groups = {k: dimensions[rows] for k, rows in group_by_label(y, len(dimensions)).items()}
     known = {name: d for name, d in groups.items() if not np.isnan(d).all(axis=0).any()}
     if not known:
-        raise ValueError("Every class has nothing but NaN, at one scale at least.")
+        raise ValueError("The dimensions of every class are all NaN, at one scale at least.")
     return known
 
 
@@ -58,9 +58,7 @@ def check_latents(latents, n_components):
         return np.arange(n_components)
     latents = np.atleast_1d(np.asarray(latents))
     if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
-        raise ValueError(
-            f"latents must be a 1-d array of whole numbers, at least one; got {latents!r}."
-        )
+        raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
     if latents.min() < 0 or latents.max() >= n_components:
         raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
     return latents
@@ -91,5 +89,7 @@ def latents_to_show(use, unused):
     order = np.lexsort((-use.max(axis=0), np.where(is_used, use.argmax(axis=0), len(use))))
     latents = order if unused else order[: is_used.sum()]
     if not len(latents):
-        raise ValueError("No latent is active in any sample; set unused=True to see that.")
+        raise ValueError(
+            "No latent is active in any sample; set unused=True to show unused latents."
+        )
     return latents

@@ -138,8 +138,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         step = getattr(step, "autoencoder_", step)
         if not hasattr(step, "components_"):
             raise TypeError(
-                f"{type(step).__name__} has no components_: its decoder has hidden layers, and so "
-                'no columns, or it has no decoder. Fit it with network="linear".'
+                f"{type(step).__name__} has no components_: it has no decoder, or its decoder has "
+                'hidden layers and therefore no columns. Fit it with network="linear".'
             )
         use = None if X is None else active_mask(step, X).mean(axis=0)
         if use is not None:
@@ -310,5 +310,5 @@ def _choose(latents, use, n_components, max_latents):
     if use is not None:
         order = np.argsort(-use, kind="stable")[: np.count_nonzero(use > 0)]
     if not len(order):
-        raise ValueError("No latent is active in any sample; name the ones to see in latents.")
+        raise ValueError("No latent is active in any sample; set latents to the indices to show.")
     return order[:max_latents]

@@ -26,8 +26,8 @@ def check_density(name, estimator):
             known = ", ".join(sorted(kind.__name__ for kind in LOG_DETS))
             raise TypeError(
                 f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
-                "known, so that scores after it are not in units of X. Steps before a density "
-                f"must be of {known}."
+                "known, so scores after this step are not in units of X. Steps before a density "
+                f"must be instances of {known}."
             )
     if not (hasattr(density, "score_samples") or hasattr(density, "score")):
         raise TypeError(f"{name} has neither score_samples nor score; give a density.")
@@ -36,8 +36,8 @@ def check_density(name, estimator):
         "density_estimator",
     }:
         raise TypeError(
-            f"The scores of {name} are not log-densities, as {type(density).__name__} has none; "
-            "give a density, such as PCA, GaussianMixture or VAEenseTransformer."
+            f"The scores of {name} are not log-densities, because {type(density).__name__} has no "
+            "density. Give a density estimator such as PCA, GaussianMixture or VAEenseTransformer."
         )
 
 
@@ -101,7 +101,8 @@ def _find_log_det(step):
 def _of_scale(step, X):
     if getattr(step, "clip", False):
         raise ValueError(
-            f"{step!r} maps different samples to one, so that there is no density; set clip=False."
+            f"{step!r} maps different samples to the same values, so there is no density. Set "
+            "clip=False."
         )
     if step.scale_ is None:
         return 0.0
@@ -112,9 +113,9 @@ def _of_scale(step, X):
 def _of_pca(step, X):
     if step.n_components_ < step.n_features_in_:
         raise ValueError(
-            f"{step!r} keeps {step.n_components_} of {step.n_features_in_} dimensions, so that "
-            "scores after it are no log-densities of X. Keep all as a step, or use PCA itself as "
-            "the density."
+            f"{step!r} keeps {step.n_components_} of {step.n_features_in_} dimensions, so scores "
+            "after it are not log-densities of X. Keep all dimensions, or use PCA itself as the "
+            "density."
         )
     return -0.5 * np.log(step.explained_variance_).sum() if step.whiten else 0.0
 

@@ -137,7 +137,9 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         arrays = {name: np.asarray(values, dtype=float) for name, values in history.items()}
         shapes = {name: values.shape for name, values in arrays.items()}
         if len(set(shapes.values())) > 1 or arrays["loss"].ndim != 1 or not arrays["loss"].size:
-            raise ValueError(f"history needs arrays of one length, at least 1; got {shapes}.")
+            raise ValueError(
+                f"history must hold non-empty 1d arrays of the same length, got shapes {shapes}."
+            )
         return cls(arrays, estimator_name=estimator_name).plot(ax, line_kw=line_kw)
 
     def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:

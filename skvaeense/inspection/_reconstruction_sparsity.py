@@ -354,7 +354,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         n_active, error = np.asarray(n_active, dtype=float), np.asarray(error, dtype=float)
         if n_active.ndim != 1 or n_active.shape != error.shape:
             raise ValueError(
-                "n_active and error must be 1-d and of one length, got shapes "
+                "n_active and error must be 1d arrays of the same length, got shapes "
                 f"{n_active.shape} and {error.shape}."
             )
         own = [operating_point]

@@ -212,8 +212,8 @@ def compare_scores(
     columns = columns or [f"x{j}" for j in range(X.shape[1])]
     widths = find_widths(X, dequantize)
     discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
-    bound = "only by noise_floor" if noise_floor else "by nothing, since noise_floor=0"
-    cure = "give the step between their values as dequantize"
+    bound = "bounded only by noise_floor" if noise_floor else "unbounded, since noise_floor=0"
+    cure = "set dequantize to the step between their values"
     warn_of_discrete(discrete, bound, cure, stacklevel=2)
     rng = check_random_state(random_state)
     smoothed, noise_std = smooth(X, widths, noise_floor, rng)
@@ -250,7 +250,7 @@ def _named_estimators(estimators):
     named = dict(pairs)
     if not named or len(named) < len(pairs):
         raise ValueError(
-            "Give at least one estimator, and each its own name; got the names "
+            "Give at least one estimator, and a different name to each; got the names "
             f"{[name for name, _ in pairs]}."
         )
     return named
@@ -471,8 +471,8 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         by_fold = numbers.fold_differences[order]
         if not np.isfinite(base):
             raise ValueError(
-                f"The reference, {numbers.reference!r}, has the mean score {base}, from which no "
-                "differences can be drawn; name another reference."
+                f"The reference {numbers.reference!r} has the mean score {base}, so differences "
+                "from it cannot be drawn. Choose another reference."
             )
         axes = self.use_axes(ax, (7.2, 1.6 + 0.45 * len(order)))
         axes.axvline(base, color=BLACK, linewidth=0.8, zorder=0)
@@ -521,8 +521,8 @@ def find_widths(X, dequantize):
     widths = np.asarray(dequantize, dtype=float)
     if widths.shape not in {(), X.shape[1:]} or not (np.isfinite(widths) & (widths >= 0)).all():
         raise ValueError(
-            f"dequantize must have one width, or one for each of the {X.shape[1]} features, none "
-            f"of them negative; got {dequantize!r}."
+            f"dequantize must be one non-negative width, or one for each of the {X.shape[1]} "
+            f"features; got {dequantize!r}."
         )
     return np.broadcast_to(widths, X.shape[1:])
 

@@ -100,7 +100,7 @@ def top_activating(
     fitted_step(estimator, needs=["transform"])
     (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
     if not rows.shape[0]:
-        raise ValueError("X has no samples, and at least 1 is needed.")
+        raise ValueError("X has no samples, but at least 1 is needed.")
     # Entries of codes as arrays of equal length: position of the latent, sample, code.
     top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
     for batch in gen_batches(rows.shape[0], batch_size):

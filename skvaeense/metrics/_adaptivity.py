@@ -111,11 +111,11 @@ def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:
     # Up to 2**53, float64 holds whole numbers exactly.
     if (weights != np.rint(weights)).any() or weights.sum() > 2**53:
         raise ValueError(
-            "sample_weight must hold whole numbers, of at most 2**53 together: pairs of different "
+            "sample_weight must hold whole numbers with a sum of at most 2**53. Pairs of different "
             "samples are compared, so a weight is a number of copies."
         )
     if weights.sum() < 2:
-        raise ValueError("Found codes of 1 sample while a minimum of 2 is required: give a pair.")
+        raise ValueError("Found codes of 1 sample while a minimum of 2 is required to form a pair.")
     return weights.astype(np.int_)
 
 

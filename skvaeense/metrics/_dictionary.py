@@ -73,7 +73,7 @@ def mean_max_cosine_similarity(
         )
     if not isinstance(signed, (bool, np.bool_)):
         raise TypeError(f"signed must be True or False, got {signed!r}.")
-    _check_nonzero_rows(true, "atoms_true", "0 has no direction, so drop those atoms")
+    _check_nonzero_rows(true, "atoms_true", "a zero vector has no direction, so drop these atoms")
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.

@@ -90,7 +90,7 @@ def sparse_probing(
     """
     ks = list(k) if isinstance(k, Iterable) else [k]
     if not (ks and all(map(AT_LEAST_ONE.is_satisfied_by, ks))):
-        raise ValueError(f"k must be an int, at least 1, or several; got {k!r}.")
+        raise ValueError(f"k must be an int, at least 1, or a list of such ints; got {k!r}.")
     sets = []
     for given, labels, names in ((codes, y, "codes"), (codes_test, y_test, "codes_test")):
         checked = check_array(given, accept_sparse="csr", dtype=np.float64, input_name=names)
@@ -99,14 +99,14 @@ def sparse_probing(
     (train, y_train), (test, y_tested) = sets
     if train.shape[1] != test.shape[1]:
         raise ValueError(
-            f"codes and codes_test have {train.shape[1]} and {test.shape[1]} latents; they must be "
-            "of one model."
+            f"codes and codes_test must come from the same model, got {train.shape[1]} and "
+            f"{test.shape[1]} latents."
         )
     classes, counts = np.unique(y_train, return_counts=True)
     if len(classes) < 2 or counts.min() < 2 or not np.isin(classes, y_tested).all():
         raise ValueError(
-            "Two classes or more are needed, each of two samples or more in y and one in y_test; "
-            f"got {dict(zip(classes.tolist(), counts.tolist(), strict=True))} in y."
+            "At least two classes are needed, each with at least two samples in y and one in "
+            f"y_test; got {dict(zip(classes.tolist(), counts.tolist(), strict=True))} in y."
         )
     # With two classes, one probe separates both.
     told = classes[1:] if len(classes) == 2 else classes

@@ -200,7 +200,9 @@ def l2_ratio(
     0.75
     """
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    _check_nonzero_rows(X, "X", "no length compares to 0, so drop those samples from both arrays")
+    _check_nonzero_rows(
+        X, "X", "no length can be divided by 0, so drop these samples from both arrays"
+    )
     ratios = np.linalg.norm(X_reconstructed, axis=1) / np.linalg.norm(X, axis=1)
     return float(np.average(ratios, weights=weights))
 
@@ -257,7 +259,9 @@ def cosine_similarity(
     0.854
     """
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    _check_nonzero_rows(X, "X", "0 has no direction, so drop those samples from both arrays")
+    _check_nonzero_rows(
+        X, "X", "a zero vector has no direction, so drop these samples from both arrays"
+    )
     cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
     # Rounding can take the cosine of parallel vectors beyond 1.
     return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))

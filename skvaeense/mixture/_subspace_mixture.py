@@ -270,8 +270,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         checked = self._check(X)
         if np.isnan(checked).any() or self.density_.held_out is None:
             raise ValueError(
-                "p-values compare complete samples, and there are missing values in X or in the "
-                "training samples; fill them first, with impute."
+                "p-values need complete samples, but X or the training samples have missing "
+                "values. Fill them with impute first."
             )
         return self.density_.p_values(checked)
 

@@ -26,7 +26,7 @@ def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: in
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     warnings.warn(
         f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
-        f"Their log-density is bounded {bound}, and a density that puts spikes on such values "
-        f"scores highly whatever else it does. Drop them, or {cure}.",
+        f"Their log-density is {bound}, so a density with spikes at such values scores highly, "
+        f"however poor it is otherwise. Drop these columns, or {cure}.",
         stacklevel=stacklevel + 1,
     )

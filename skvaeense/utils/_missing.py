@@ -29,8 +29,8 @@ def check_seen(X: FloatArray, names: Any = None) -> None:
     if len(unseen):
         shown = [repr(names[j]) if names is not None else str(j) for j in unseen]
         raise ValueError(
-            f"X holds nothing but NaN in column {', '.join(shown)}, so that nothing is known of "
-            "it; leave it out."
+            f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
+            "can be learned about them."
         )
 
 

@@ -71,7 +71,7 @@ def test_dimension_estimators_predict(subspaces, dimension_estimator):
 
 def test_bad_input(subtests):
     for dimensions, y, message in (
-        ([np.nan, np.nan], None, "nothing but NaN"),
+        ([np.nan, np.nan], None, "all NaN"),
         ([1.0, np.inf], None, "dimensions contains infinity"),
         ([[1.0, 2.0]], None, "should be a 1d array"),
         ([1.0, 2.0], ["a"], "inconsistent numbers"),

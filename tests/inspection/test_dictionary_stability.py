@@ -123,7 +123,7 @@ def test_bad_dictionaries(subtests):
     for dictionaries, match in (
         ([ATOMS], "At least two dictionaries are needed, got 1"),
         ([ATOMS, ATOMS[:, :5]], r"the same number of features, got \[5, 8\]"),
-        ([ATOMS, np.zeros((2, 8))], "no atom that is not 0"),
+        ([ATOMS, np.zeros((2, 8))], "All atoms of a dictionary are 0"),
         ([ATOMS, ATOMS[0]], "Expected 2D array, got 1D array"),
     ):
         with subtests.test(match=match), pytest.raises(ValueError, match=match):
@@ -131,7 +131,9 @@ def test_bad_dictionaries(subtests):
 
 
 def test_one_estimator_and_no_random_dictionaries():
-    with pytest.raises(TypeError, match="dictionaries must be a list of at least two, got PCA"):
+    with pytest.raises(
+        TypeError, match="dictionaries must be a list of at least two dictionaries, got PCA"
+    ):
         dictionary_stability(PCA(3).fit(ATOMS))
     for n_random in (0, -1, 2.0, "few"):
         with pytest.raises(ValueError, match="n_random must be an int, at least 1; got"):

@@ -51,8 +51,8 @@ def test_estimator_gives_the_numbers(subspaces, dimension_estimator):
 
 def test_bad_input(subtests):
     for reliability, reasons, wrong, message in (
-        ([0.5], {}, None, "nothing to draw"),
-        ([np.nan], {"noise": [1.0]}, None, "nothing to draw"),
+        ([0.5], {}, None, "nothing to plot"),
+        ([np.nan], {"noise": [1.0]}, None, "nothing to plot"),
         ([0.5, 0.6], {"noise": [1.0]}, None, "inconsistent numbers of samples"),
         ([0.5], {"noise": [1.0]}, [True, False], "inconsistent numbers of samples"),
         ([[0.5, 0.6]], {"noise": [1.0]}, None, "1d array"),

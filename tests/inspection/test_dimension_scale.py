@@ -39,7 +39,7 @@ def test_estimator_gives_the_numbers(subspaces, dimension_estimator):
 def test_bad_input(subtests):
     for scales, dimensions, message in (
         ([4], DIMENSIONS, "2 columns"),
-        ([4, 16], np.full((2, 2), np.nan), "nothing but NaN"),
+        ([4, 16], np.full((2, 2), np.nan), "all NaN"),
         ([4, 16], [1.0, 2.0], "Expected 2D array"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):

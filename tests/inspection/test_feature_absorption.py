@@ -87,9 +87,9 @@ def test_dead_latents_change_nothing():
 
 def test_bad_input():
     codes, atoms, X, y = planted(0.25)
-    with pytest.raises(ValueError, match=r"atoms must have the shape \(19, 30\)"):
+    with pytest.raises(ValueError, match=r"atoms must have shape \(19, 30\)"):
         feature_absorption(codes, atoms[:-1], X, y)
-    with pytest.raises(ValueError, match="Two classes"):
+    with pytest.raises(ValueError, match="At least two classes"):
         feature_absorption(codes, atoms, X, np.zeros(N))
     with pytest.raises(ValueError, match="inconsistent numbers"):
         feature_absorption(codes, atoms, X[:-1], y)

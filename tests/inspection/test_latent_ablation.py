@@ -187,7 +187,7 @@ def test_bad_parameters(subtests):
         ({"metric": lambda X: X}, r"array of shape \(4,\), got shape \(4, 3\)"),
         ({"metric": lambda X: X[1:, 0]}, r"got shape \(3,\)"),
         ({"latents": [3]}, "latents must be from 0 to 2"),
-        ({"latents": [[0]]}, "1-d array of whole numbers"),
+        ({"latents": [[0]]}, "1d array of integers"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             latent_ablation(Identity().fit(X), X, **params)

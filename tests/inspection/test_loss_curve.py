@@ -87,9 +87,9 @@ def test_autoencoder_of_a_dimension_estimator(dimension_estimator):
 def test_bad_history(subtests):
     for history, message in (
         ({"kl": [1.0]}, 'no "loss"'),
-        ({"loss": [1.0, 2.0], "kl": [1.0]}, "one length"),
-        ({"loss": []}, "at least 1"),
-        ({"loss": [[1.0]]}, "one length"),
+        ({"loss": [1.0, 2.0], "kl": [1.0]}, "the same length"),
+        ({"loss": []}, "non-empty"),
+        ({"loss": [[1.0]]}, "the same length"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             LossCurveDisplay.from_history(history)

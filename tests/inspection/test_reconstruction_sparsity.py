@@ -164,8 +164,8 @@ def test_curve_that_is_known():
 
 def test_bad_curve(subtests):
     for arguments, params, message in (
-        (([0, 1], [1.0]), {}, "of one length"),
-        (([[0]], [[1.0]]), {}, "1-d"),
+        (([0, 1], [1.0]), {}, "of the same length"),
+        (([[0]], [[1.0]]), {}, "1d arrays"),
         (([0], [1.0]), {"metric": "rmse"}, "metric must be one of"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):

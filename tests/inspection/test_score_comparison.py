@@ -360,7 +360,7 @@ def test_densities_with_bounded_support(normal):
     display.figure_.canvas.draw()
     assert np.isfinite(display.ax_.get_xlim()).all()
     outside = compare_scores({"a": Uniform(scale=0.1), "b": Normal()}, normal, reference="a")
-    with pytest.raises(ValueError, match="The reference, 'a', has the mean score -inf"):
+    with pytest.raises(ValueError, match="The reference 'a' has the mean score -inf"):
         ScoreComparisonDisplay.from_comparison(outside)
 
 
@@ -388,9 +388,9 @@ def test_missing_pandas_is_named(monkeypatch):
 def test_steps_without_a_log_determinant_are_named(correlated, subtests):
     for step, error, message in (
         (Normalizer(), TypeError, "step 'step' of mine is Normalizer()"),
-        (QuantileTransformer(), TypeError, "must be of MaxAbsScaler, MinMaxScaler, PCA"),
+        (QuantileTransformer(), TypeError, "must be instances of MaxAbsScaler, MinMaxScaler, PCA"),
         (make_pipeline(Normalizer()), TypeError, "step 'step' of mine is Normalizer()"),
-        (MinMaxScaler(clip=True), ValueError, "set clip=False"),
+        (MinMaxScaler(clip=True), ValueError, "Set clip=False"),
         (PCA(2), ValueError, "keeps 2 of 3 dimensions"),
     ):
         with subtests.test(message=message):
@@ -427,10 +427,10 @@ def test_what_is_no_density_is_refused_before_anything_is_fitted(correlated, sub
 def test_bad_parameters(correlated, subtests):
     for estimators, params, message in (
         ([], {}, "at least one estimator"),
-        ([("a", PCA()), ("a", FactorAnalysis())], {}, "each its own name"),
+        ([("a", PCA()), ("a", FactorAnalysis())], {}, "a different name to each"),
         ([PCA()], {"reference": "GMM"}, r"reference must be one of \['PCA'\]"),
         ([PCA()], {"dequantize": "always"}, "dequantize must be"),
-        ([PCA()], {"dequantize": [1.0]}, "dequantize must have one width"),
+        ([PCA()], {"dequantize": [1.0]}, "dequantize must be one non-negative width"),
         ([PCA()], {"noise_floor": -1}, "noise_floor must be"),
         ([PCA()], {"noise_floor": "auto"}, "noise_floor must be"),
         ([GridSearchCV(PCA(), {}, refit=False)], {}, "refit=True"),

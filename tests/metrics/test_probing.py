@@ -97,9 +97,9 @@ def test_very_few_samples():
 
 def test_bad_input(subtests):
     for y, y_test, k, match in (
-        ([0, 0, 0, 0], [0, 0], 1, "Two classes"),
-        ([0, 0, 0, 1], [0, 1], 1, "Two classes"),
-        ([0, 0, 1, 1], [0, 0], 1, "Two classes"),
+        ([0, 0, 0, 0], [0, 0], 1, "At least two classes"),
+        ([0, 0, 0, 1], [0, 1], 1, "At least two classes"),
+        ([0, 0, 1, 1], [0, 0], 1, "At least two classes"),
         ([0, 0, 1, 1], [0, 1], 0, "k must be"),
         ([0, 0, 1, 1], [0, 1], [], "k must be"),
         ([0, 0, 1], [0, 1], 1, "inconsistent numbers"),

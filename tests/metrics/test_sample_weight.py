@@ -168,8 +168,8 @@ def test_two_copies_of_a_sample_are_a_pair():
 
 def test_adaptivity_needs_copies(subtests):
     for weights, match in (
-        ([0.5, 1.5], "^sample_weight must hold whole numbers, of at most"),
-        ([2**53, 2], "^sample_weight must hold whole numbers, of at most"),
+        ([0.5, 1.5], "^sample_weight must hold whole numbers with a sum of at most"),
+        ([2**53, 2], "^sample_weight must hold whole numbers with a sum of at most"),
         ([1, 0], "minimum of 2 is required"),
     ):
         with subtests.test(match=match), pytest.raises(ValueError, match=match):

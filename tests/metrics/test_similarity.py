@@ -161,7 +161,7 @@ def test_samples_of_zero_are_an_error(subtests):
     for metric in (cosine_similarity, l2_ratio):
         with subtests.test(metric=metric):
             X = [[1.0, 2.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
-            told = r"^X has norm 0 in 2 of its 4 row\(s\): \w.* drop those samples from both arrays"
+            told = r"^X has norm 0 in 2 of its 4 row\(s\): \w.* drop these samples from both arrays"
             with pytest.raises(ValueError, match=told):
                 metric(X, np.ones((4, 2)))
 
