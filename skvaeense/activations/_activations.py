@@ -134,13 +134,13 @@ class Activations:
         self._seed = int(check_random_state(random_state).randint(2**31 - 1))
         if isinstance(batches, Iterator):
             raise ValueError(
-                "batches is an iterator, which can be gone through only once, and training needs "
-                "several passes; give an iterable that starts anew each time."
+                "batches is an iterator, which can be consumed only once, but training needs "
+                "several passes. Give an iterable that starts again at each pass."
             )
         if not (AT_LEAST_ONE.is_satisfied_by(buffer_size) and self.names):
             raise ValueError(
-                f"buffer_size must be an int, at least 1, and module_name at least one name; got "
-                f"{buffer_size!r} and {module_name!r}."
+                "buffer_size must be an int, at least 1, and module_name must have at least one "
+                f"name; got {buffer_size!r} and {module_name!r}."
             )
 
     def of(self, name: str) -> Self:
@@ -158,7 +158,7 @@ class Activations:
             another module as its target runs the model once for both.
         """
         if name not in self.names:
-            raise ValueError(f"{name!r} is none of the modules, which are {list(self.names)}.")
+            raise ValueError(f"name must be one of the modules {list(self.names)}, got {name!r}.")
         return self._choose((name,))
 
     def _choose(self, names: tuple[str, ...]) -> Self:
@@ -223,7 +223,8 @@ class Activations:
             sizes = {name: len(own) for name, own in rows.items()}
             if len(set(sizes.values())) > 1:
                 raise ValueError(
-                    f"Modules must give rows for the same positions, got different numbers: {sizes}"
+                    "Modules must give rows for the same positions, but their numbers of rows "
+                    f"differ: {sizes}"
                 )
             yield rows
 
@@ -278,7 +279,7 @@ def capture(model: nn.Module, places: Sequence[Place], batch: Any) -> dict[str, 
         run(model, batch)
     missing = [place.name for place in places if place.name not in found]
     if missing:
-        raise ValueError(f"The model has not run its module(s) {missing} for a batch.")
+        raise ValueError(f"The model did not run its module(s) {missing} for a batch.")
     return found
 
 

@@ -26,8 +26,8 @@ def find_place(model: nn.Module, name: str) -> Place:
     if module_name not in modules:
         some = [own for own in modules if own][:10]
         raise ValueError(
-            f"{type(model).__name__} has no module {module_name!r}; named_modules() lists those "
-            f"that it has, as {some}."
+            f"{type(model).__name__} has no module {module_name!r}. Give a name from "
+            f"named_modules(), such as {some}."
         )
     return Place(name, modules[module_name], name.endswith(INPUT))
 

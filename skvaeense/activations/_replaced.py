@@ -74,7 +74,10 @@ def replaced(
     """
     place = find_place(model, module_name)
     if place.is_input:
-        raise ValueError(f"The output of a module is replaced, and {module_name!r} names an input.")
+        raise ValueError(
+            "module_name must name a module whose output is replaced, got the input "
+            f"{module_name!r}."
+        )
     takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
     function = by if callable(by) else _reconstruction(by, takes_input)
 
@@ -86,8 +89,8 @@ def replaced(
         new = torch.as_tensor(function(seen[where].detach())).to(given)
         if new.shape != given[where].shape:
             raise ValueError(
-                f"What replaces activations of shape {tuple(given[where].shape)} has the shape "
-                f"{tuple(new.shape)}."
+                f"Activations of shape {tuple(given[where].shape)} must be replaced by the same "
+                f"shape, got shape {tuple(new.shape)}."
             )
         result = given.clone()
         result[where] = new
@@ -104,8 +107,8 @@ def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor
     for name in ("transform", "inverse_transform"):
         if not hasattr(estimator, name):
             raise TypeError(
-                f"{type(estimator).__name__} has no {name}; give a fitted estimator that has, or a "
-                "function."
+                f"{type(estimator).__name__} has no {name}. Give a fitted estimator with {name}, "
+                "or a function."
             )
     return lambda rows: estimator.inverse_transform(estimator.transform(_given(rows)))
 

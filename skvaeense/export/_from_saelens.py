@@ -93,15 +93,13 @@ def from_saelens(
     architecture = config.get("architecture", "standard")
     if architecture not in [*ARCHITECTURES]:
         raise ValueError(
-            f"The architecture {architecture!r} cannot be read; those that can are "
-            f"{sorted(ARCHITECTURES)}."
+            f"The architecture must be one of {sorted(ARCHITECTURES)}, got {architecture!r}."
         )
     normalisation = config.get("normalize_activations", "none")
     if normalisation != "none":
         raise ValueError(
-            f"normalize_activations is {normalisation!r}, and only 'none' can be read: fold the "
-            "norms into the weights by SAELens' fold_activation_norm_scaling_factor, and save "
-            "again."
+            f"normalize_activations must be 'none', got {normalisation!r}. Fold the norms into the "
+            "weights by SAELens' fold_activation_norm_scaling_factor, and save again."
         )
     has_target, has_skip = "transcoder" in architecture, "skip" in architecture
     of_latents = ENCODER_WEIGHTS.get(architecture.partition("_")[0], ("b_enc",))
@@ -145,9 +143,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
     try:
         config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     except (RecursionError, ValueError) as error:
-        raise ValueError(f"cfg.json is no JSON, or nested too deeply: {error}") from error
+        raise ValueError(f"cfg.json is not valid JSON, or is nested too deeply: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"cfg.json must hold an object, got {type(config).__name__}.")
+        raise ValueError(f"cfg.json must hold a JSON object, got {type(config).__name__}.")
     try:
         return config, load_file(folder / "sae_weights.safetensors")
     except SafetensorError as error:
@@ -160,13 +158,15 @@ def _check_weights(
     """Raise an error unless all weights are there, with matching shapes, and finite."""
     for name in ("W_dec", "W_enc", "b_dec", *of_latents, *(["W_skip"] if has_skip else [])):
         if name not in weights:
-            raise ValueError(f"sae_weights.safetensors has no {name}, which its architecture has.")
+            raise ValueError(
+                f"sae_weights.safetensors has no {name}, which its architecture needs."
+            )
         if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
-            raise ValueError(f"{name} has entries that are NaN or infinite, or no floats.")
+            raise ValueError(f"{name} has entries that are NaN, infinite or not floats.")
     n_targets, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
     n_features = weights["W_enc"].shape[:1].numel() if has_target else n_targets
     if not (n_features and n_targets and n_components):
-        raise ValueError("The weights are of no features, or of no latents.")
+        raise ValueError("The weights must have at least one feature and one latent.")
     shapes = {
         "b_dec": (n_targets,),
         "W_dec": (n_components, n_targets),
@@ -197,7 +197,9 @@ def _target_scaling(X: Any, y: Any, n_targets: int) -> Scaling:
         return Scaling(np.zeros(n_targets), 1.0)
     target = open_target(y)
     if target is None or target.shape[1] != n_targets:
-        raise ValueError(f"y must be a target of {n_targets} features, as the transcoder gives.")
+        raise ValueError(
+            f"y must be a target of {n_targets} features, like the output of the transcoder."
+        )
     return Scaling.from_data(target)
 
 
@@ -240,7 +242,7 @@ def _model(
     values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")
     # Samples can be in single precision, whatever the precision of the weights.
     if not all(value.float().isfinite().all() for value in values):
-        raise ValueError("The weights make numbers that are beyond single precision.")
+        raise ValueError("The weights lead to numbers beyond the range of single precision.")
     return model.eval()
 
 

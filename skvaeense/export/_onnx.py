@@ -107,9 +107,9 @@ def to_onnx(
         optional_import(package, "to_onnx", "onnx")
     if estimator.module_.searches:
         raise ValueError(
-            "A search for open gates takes more steps for some samples than for others, which "
-            "ONNX cannot express. Set prior=SpikeSlab(search=False), whose gates are those of "
-            "the encoder, and fit again."
+            "The search for open gates takes more steps for some samples than for others, which "
+            "ONNX cannot express. Set prior=SpikeSlab(search=False), which takes gates from the "
+            "encoder, and fit again."
         )
     transform = Transform(estimator, DTYPES[dtype])
     model = to_bytes(transform, estimator.n_features_in_, DTYPES[dtype], ["codes"], opset_version)

@@ -126,7 +126,7 @@ def saelens_files(
     if not isinstance(estimator, SparseAutoencoder):
         raise TypeError(
             f"Only a SparseAutoencoder can be exported to SAELens, got {estimator!r}: SAELens has "
-            "no architecture for others."
+            "no architecture for other estimators."
         )
     check_is_fitted(estimator)
     tensors, settings = _fold(estimator)
@@ -156,8 +156,8 @@ def _fold(estimator):
     network, activation = model.network, model.activation
     if not isinstance(network, SingleLayerAutoencoder):
         raise ValueError(
-            f"The network {estimator.network!r} has more than one layer each way, which is what "
-            'SAELens has; fit with network="single_layer".'
+            f"The network {estimator.network!r} has more than one layer in its encoder or decoder, "
+            'which SAELens does not support. Fit with network="single_layer".'
         )
     # In double precision, so that products are rounded only once.
     in_double = copy.deepcopy(network).double()
@@ -179,8 +179,8 @@ def _fold(estimator):
     if type(activation) not in ARCHITECTURES or not getattr(activation, "positive", True):
         raise ValueError(
             f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
-            f"positive_code={estimator.positive_code!r}: it has ReLU, TopK, JumpReLU and gates, "
-            "all with codes that are not negative."
+            f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, "
+            "all with non-negative codes."
         )
     own_weights, settings = ARCHITECTURES[type(activation)](activation, bias, dtype)
     if has_target:
@@ -196,8 +196,8 @@ def _transcoder(estimator, architecture, weights):
     """Return the settings of a transcoder, and add a skip connection to its weights."""
     if architecture not in TRANSCODERS:
         raise ValueError(
-            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}: it has "
-            "those of ReLU and JumpReLU."
+            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}, only for "
+            "ReLU and JumpReLU."
         )
     skip, decoded = estimator.module_.skip, estimator._scaling.decoded
     if skip is not None:

@@ -28,7 +28,7 @@ model = from_pretrained({name!r})
 codes = model.transform(X)  # X of shape (n_samples, {n_features})
 ```
 
-SAELens reads it by `SAE.load_from_disk(folder)`{registered}.
+SAELens loads it with `SAE.load_from_disk(folder)`{registered}.
 """
 
 
@@ -103,7 +103,7 @@ def model_card(
     n_targets = getattr(fitted.module_, "n_targets", None)
     sizes = {"features": fitted.n_features_in_, "latents": fitted.n_components_}
     if n_targets is not None:
-        sizes["features of the target"] = n_targets
+        sizes["target features"] = n_targets
     parts.append(_table("Size", sizes))
     measures: dict[str, float] = {}
     if X is not None:
@@ -114,7 +114,7 @@ def model_card(
         measures["dense latents"] = dense_fraction(active)
     measures |= metrics or {}
     if measures:
-        parts.append("## Measures on samples that did not train\n\n" + _table("Measure", measures))
+        parts.append("## Measures on held-out samples\n\n" + _table("Measure", measures))
     epochs = {k: v for k, v in fitted.history_.items() if len(v) and k != "init"}
     last = {"epochs": fitted.n_iter_} | {name: float(values[-1]) for name, values in epochs.items()}
     parts.append("## Training\n\n" + _table("At the last epoch", last))

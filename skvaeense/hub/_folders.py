@@ -20,7 +20,7 @@ from skvaeense.utils._typing import PathName
 
 FILE, CARD = "estimator.safetensors", "README.md"
 # The client of the Hub, the feature that needs it, and the extra that installs it.
-HUB = "huggingface_hub", "A repository of the Hub", "hub"
+HUB = "huggingface_hub", "Access to the Hugging Face Hub", "hub"
 
 
 def save_pretrained(
@@ -100,8 +100,8 @@ def save_pretrained(
     """
     if not isinstance(estimator, BaseAutoencoder):
         raise TypeError(
-            f"A SparseAutoencoder or a VAEenseTransformer has such a folder, got {estimator!r}; "
-            "skvaeense.save writes any estimator to a file."
+            "Only a SparseAutoencoder or a VAEenseTransformer can be written to a folder, got "
+            f"{estimator!r}. Use skvaeense.save to write any estimator to a file."
         )
     check_is_fitted(estimator)
     try:
@@ -167,13 +167,13 @@ def from_pretrained(
     >>> from_pretrained("no/such/folder/anywhere")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: no/such/folder/anywhere is no folder, and no "owner/name" of a repository.
+    FileNotFoundError: no/such/folder/anywhere is neither a folder nor a repository "owner/name".
     """
     folder = Path(name)
     if folder.is_dir():
         return load(folder / FILE, device=device)
     if str(name).count("/") != 1:
-        raise FileNotFoundError(f'{name} is no folder, and no "owner/name" of a repository.')
+        raise FileNotFoundError(f'{name} is neither a folder nor a repository "owner/name".')
     path = optional_import(*HUB).hf_hub_download(str(name), FILE, revision=revision)
     return load(path, device=device)
 

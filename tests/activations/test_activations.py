@@ -231,7 +231,7 @@ def test_bad_arguments(model, subtests):
 def test_errors_of_a_pass(model, texts):
     with pytest.raises(ValueError, match="buffer_size"):
         Activations(model, "head", [texts], buffer_size=0)
-    with pytest.raises(ValueError, match="none of the modules"):
+    with pytest.raises(ValueError, match="must be one of the modules"):
         Activations(model, "head", [texts]).of("embedding")
     with pytest.raises(TypeError, match="no tensor"):
         list(Activations(nn.Sequential(nn.Identity()), "0", ["a text"]))
@@ -239,7 +239,7 @@ def test_errors_of_a_pass(model, texts):
     with pytest.raises(ValueError, match="features on its last axis"):
         list(Activations(images, "0", [torch.ones(1, 1, 5, 5)]))
     model.unused = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="has not run"):
+    with pytest.raises(ValueError, match="did not run"):
         list(Activations(model, "unused", [texts]))
     pair = nn.Sequential(nn.Identity(), nn.Flatten(0, 1))
     with pytest.raises(ValueError, match="same positions"):

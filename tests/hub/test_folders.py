@@ -143,7 +143,7 @@ def test_a_card_without_samples_has_no_measures():
 def test_the_card_of_a_transcoder():
     sae = fit_unwarned(quick_sae(TopK(3)), X, y=Y)
     card = model_card(sae, X_NEW, Y_NEW)
-    assert "| features of the target | 2 |" in card
+    assert "| target features | 2 |" in card
     assert f"| score | {sae.score(X_NEW, Y_NEW):.4g} |" in card
 
 
@@ -199,7 +199,7 @@ def test_what_has_no_folder(tmp_path):
     with pytest.raises(NotFittedError):
         save_pretrained(quick_sae(), tmp_path / "model")
     assert not Path(tmp_path / "model").exists()
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="neither a folder"):
         from_pretrained("no/such/folder")
     (tmp_path / "empty").mkdir()
     with pytest.raises(OSError, match=r"estimator\.safetensors"):
