@@ -143,6 +143,6 @@ class AutoencoderMethod(Specification):
             If the method does not use neighbours.
         """
         raise ValueError(
-            f"{type(self).__name__} has no distances to neighbours to look at. They need "
-            'method="auto" or "neighbors", an autoencoder that can decode, and at least 6 samples.'
+            f'{type(self).__name__} computes no distances to neighbours. Set method="auto" or '
+            '"neighbors", with an autoencoder that can decode and at least 6 samples.'
         )

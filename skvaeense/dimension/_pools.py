@@ -277,9 +277,9 @@ class PoolMethod(AutoencoderMethod):
         hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
         if hidden > RARELY:
             warnings.warn(
-                f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
-                "stands above the noise, and the dimension is unsure. Fewer samples, which are "
-                "farther apart, or a larger n_neighbors may show it.",
+                f"Dimension hidden by noise: in the neighbourhoods of {hidden:.0%} of the "
+                "samples, no direction stands out from the noise, so the dimension is uncertain. "
+                "Fewer samples, which are farther apart, or a larger n_neighbors may reveal it.",
                 # Point to the code of the user.
                 stacklevel=8,
             )

@@ -65,7 +65,7 @@ def test_it_is_asked(kind):
         expected = estimator.autoencoder_.active_dimensions(X).sum(axis=1)
         assert estimator.dimension_std_ == expected.std() / np.sqrt(300)
         assert_array_equal(estimator.predict(X, return_std=True)[1], 0)
-        with pytest.raises(ValueError, match="Smoothed has no distances to neighbours"):
+        with pytest.raises(ValueError, match="Smoothed computes no distances to neighbours"):
             estimator.dimension_scale(X)
     else:
         level = estimator.noise_level_ / estimator.scale_
@@ -103,7 +103,7 @@ def test_they_are_searched_over(kind):
 def test_it_is_saved_and_loaded(kind, tmp_path):
     estimator = fit_unwarned(own(kind)[0], X)
     trusted, path = [type(estimator.method)], tmp_path / "own.safetensors"
-    with pytest.raises(TypeError, match="nor trusted"):
+    with pytest.raises(TypeError, match="nor a trusted class"):
         save(estimator, path)
     save(estimator, path, trusted=trusted)
     with pytest.raises(ValueError, match="does not know"):
