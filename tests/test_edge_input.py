@@ -110,7 +110,7 @@ def test_equal_rows_are_reconstructed():
 @EVERY
 def test_equal_rows_then_others(quick, options):
     """After a first batch without variance, a stream can still learn, in its own scale."""
-    with pytest.warns(ConvergenceWarning, match="All samples of the first batch are the same"):
+    with pytest.warns(ConvergenceWarning, match="All samples of the first batch are equal"):
         estimator = quick(**options).partial_fit(np.full((50, 6), 3.0))
     for _ in range(3):
         estimator.partial_fit(X)

@@ -74,7 +74,7 @@ FAILURES = {
     "all_open": (lambda: sae(penalty=L1(0.0)).fit(X), "codes are not sparse"),
     "target_missed": (
         lambda: sae(target_l0=1, max_iter=15).fit(X),
-        "where target_l0=1 was asked for",
+        "instead of target_l0=1",
     ),
     "dead_latents": (lambda: sae(penalty=TopK(1), n_components=200).fit(X), "latents are dead"),
     # Data.

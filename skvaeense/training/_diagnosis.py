@@ -160,25 +160,25 @@ def failure_signs(findings):
         ]
     if not active.any():
         return [
-            "No latent is active for any sample: training collapsed to the mean. Set a lower "
-            "noise_variance to start from, raise n_init, or raise max_iter. Data without structure "
-            "(pure noise) does this too."
+            "No latent is active for any sample: training collapsed to the mean, as it also does "
+            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter."
         ]
     if active.all() and leaves_more:
         return [
             f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
-            f"variance is unexplained where as many principal components leave "
-            f"{findings.linear_residual:.0%}: the noise variance has not fallen enough for latents "
-            "to pay their way. Raise max_iter, or start from a lower noise_variance."
+            f"variance is unexplained, compared with {findings.linear_residual:.0%} for as many "
+            "principal components: the noise variance has not fallen enough for latents to gain "
+            "more than they cost. Raise max_iter, or start from a lower noise_variance."
         ]
     if findings.collapse is not None:
         location, unexplained, n_directions, residual = findings.collapse
         whose = "the variance" if location is None else f"the variance around location {location}"
         return [
-            f"{unexplained:.0%} of {whose} is unexplained, where {n_directions} principal "
-            f"components, about as many as there are active latents, leave {residual:.0%}: latents "
-            "that are needed have closed, and their number says nothing of the samples' dimension. "
-            "Raise n_init or max_iter, or start from a lower noise_variance."
+            f"{unexplained:.0%} of {whose} is unexplained, compared with {residual:.0%} for "
+            f"{n_directions} principal components, about one for each active latent: latents that "
+            "are needed have closed, and the number of active latents says nothing about the "
+            "dimension of the samples. Raise n_init or max_iter, or start from a lower "
+            "noise_variance."
         ]
     if findings.target_l0 is not None:
         return wrong_number(
@@ -216,8 +216,7 @@ def wrong_number(n_active, target_l0, cure):
     if 0.9 <= n_active / target_l0 <= 1.1:
         return []
     return [
-        f"{n_active:.1f} latents are active on average where target_l0={target_l0:g} was asked "
-        f"for. {cure}"
+        f"{n_active:.1f} latents are active on average instead of target_l0={target_l0:g}. {cure}"
     ]
 
 
@@ -249,16 +248,16 @@ def signs_of_batch(x, is_first):
         if not is_first:
             return []
         return [
-            "All samples of the first batch are the same, so that the scale of those to come is "
-            "not known. Begin with a batch of samples that differ."
+            "All samples of the first batch are equal, so the scale of later batches is not known. "
+            "Begin with a batch of samples that differ."
         ]
     x = x.double()
     for change in (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x)):
         if not 1 / MAX_CHANGE <= change <= MAX_CHANGE:
             return [
-                f"The samples are {change:.3g} times as large as those of the first batch, once "
-                "centred, and are not learned from well. Give batches in the same units, or fit a "
-                "new estimator."
+                f"The centred samples are {change:.3g} times as large as those of the first batch, "
+                "which is too different for training. Give batches in the same units, or fit a new "
+                "estimator."
             ]
     return []
 
@@ -309,20 +308,21 @@ def sparse_failure_signs(findings):
     if l0 < 0.1:
         cure = "Lower the penalty's alpha" if findings.has_alpha else "Lower learning_rate_init"
         return [
-            "No latent is active for nearly all samples: the reconstruction is the mean. "
-            f"{cure}. Data without structure (pure noise) does this too."
+            "Nearly all samples have no active latent: the reconstruction is the mean, as it also "
+            f"is for pure noise. {cure}."
         ]
     signs = []
     if 1 - findings.unexplained < 0.5 * (1 - findings.linear_residual):
         cure = ", or lower the penalty's alpha" if findings.has_alpha and target is None else ""
         signs.append(
             f"{findings.unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
-            f"active, where as many principal components leave {findings.linear_residual:.0%}: "
-            f"the autoencoder has not learned. Raise max_iter or learning_rate_init{cure}."
+            f"active, compared with {findings.linear_residual:.0%} for as many principal "
+            "components: the autoencoder has not learned. Raise max_iter or "
+            f"learning_rate_init{cure}."
         )
     if target is not None:
         alpha = "higher" if findings.n_trained > target else "lower"
-        cure = f"Raise max_iter, or start from a {alpha} alpha of the penalty."
+        cure = f"Raise max_iter, or start from a {alpha} alpha."
         signs += wrong_number(findings.n_trained, target, cure)
     if findings.has_alpha and target is None and l0 > 0.5 * findings.active.shape[1]:
         signs.append(

@@ -138,20 +138,20 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(subtests):
 
 def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
     for name, (findings, sign, cure) in {
-        "collapse": (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
+        "collapse": (make_sparse_findings(0), "no active latent", "Lower the penalty's alpha"),
         "no alpha": (
             make_sparse_findings(0, has_alpha=False),
-            "No latent is active",
+            "no active latent",
             "Lower learning_rate_init",
         ),
         "too many": (
             make_sparse_findings(6, target_l0=4),
-            "6.0 latents are active on average where target_l0=4 was",
+            "6.0 latents are active on average instead of target_l0=4",
             "from a higher alpha",
         ),
         "too few": (
             make_sparse_findings(3, target_l0=4),
-            "3.0 latents are active on average where target_l0=4 was",
+            "3.0 latents are active on average instead of target_l0=4",
             "from a lower alpha",
         ),
         "not sparse": (
@@ -171,7 +171,7 @@ def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
         ),
         "unlearned": (
             make_sparse_findings(3, unexplained=0.95, linear_residual=0.66),
-            "95% of the variance is unexplained with 3.0 latents active, where as many principal",
+            "95% of the variance is unexplained with 3.0 latents active, compared with",
             "has not learned. Raise max_iter or learning_rate_init, or lower the penalty's alpha",
         ),
     }.items():
@@ -185,7 +185,7 @@ def test_one_stray_entry_does_not_hide_a_collapse():
     active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
     active[0, 0] = True
     (message,) = sparse_failure_signs(SparseFindings(active, 0.1, 1.0, 1.0, 0.9, None, True))
-    assert "No latent is active" in message
+    assert "no active latent" in message
 
 
 def test_signs_of_a_sparse_autoencoder_come_together():
@@ -195,7 +195,7 @@ def test_signs_of_a_sparse_autoencoder_come_together():
     # In a collapse all latents are dead and no target is met, so there is one message.
     findings = make_sparse_findings(0, target_l0=8, dead_fraction=1.0)
     (message,) = sparse_failure_signs(findings)
-    assert "No latent is active" in message
+    assert "no active latent" in message
 
 
 # --- in a real fit --------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_collapse_of_one_group_is_found_and_named():
     assert collapse.linear_residual < 0.01
     findings = make_findings(adaptive_mask(), unexplained=0.3, collapse=collapse)
     (message,) = failure_signs(findings)
-    assert "100% of the variance around location 1 is unexplained, where 2 principal" in message
+    assert "100% of the variance around location 1 is unexplained, compared with" in message
     assert "Raise n_init" in message
 
 
