@@ -227,9 +227,9 @@ class BaseAutoencoder(
         far, is_near = np.flatnonzero(given), ~is_far[:-1]
         first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
         warnings.warn(
-            f"{len(far)} of {len(given)} samples are far from all others, and were left out of "
-            f"the training, which they would outweigh: rows {first}. score_samples tells such "
-            "samples by their low scores.",
+            f"{len(far)} of {len(given)} samples are far from all others and were left out of "
+            f"training, which they would dominate: rows {first}. score_samples gives such samples "
+            "low scores.",
             stacklevel=6,
         )
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
@@ -311,8 +311,8 @@ class BaseAutoencoder(
             processes = find_processes()
             processes.check_equal(
                 [*samples.shape, scaling.scale, float(scaling.mean.sum())],
-                "The processes that train together must be given the same samples: each takes its "
-                "part of them by itself.",
+                "All processes that train together must be given the same samples. Each process "
+                "takes its own part of them.",
             )
             facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes)
@@ -460,8 +460,9 @@ class BaseAutoencoder(
             now = getattr(self, name)
             if not are_equal(before, now):
                 raise ValueError(
-                    f"{name}={now!r} was {name}={before!r} when the model was made, which goes on "
-                    "as it is; set it back, or call fit with warm_start=False for a new model."
+                    f"{name}={now!r} does not match the fitted model, which was made with "
+                    f"{name}={before!r}. Restore that value, or call fit with warm_start=False to "
+                    "train a new model."
                 )
         device = resolve_device(self.device)
         return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
@@ -565,8 +566,8 @@ class BaseAutoencoder(
         """
         if out is not None and self.sparse_output:
             raise ValueError(
-                "sparse_output=True makes codes a new sparse array, which out cannot hold; set "
-                "hard=True instead, or leave out=None."
+                "sparse_output=True returns codes as a new sparse array, so they cannot be written "
+                "to out. Set hard=True instead, or leave out=None."
             )
         X, model = self._check_for_coding(X)
         codes = self._by_chunks(X, model, self._encode, out=out, at_locations=self._with_locations)
@@ -681,8 +682,8 @@ class BaseAutoencoder(
             return
         if longest is None:
             raise ValueError(
-                f"transform_l0={length!r} shortens codes of a given length, and this model has "
-                f"none; {self._length_cure}, or leave transform_l0=None."
+                f"transform_l0={length!r} can only shorten codes of a model that was trained for a "
+                f"given length. {self._length_cure}, or leave transform_l0=None."
             )
         least = SHARES[-1] * longest
         if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
@@ -697,8 +698,8 @@ class BaseAutoencoder(
         X = self._check_samples(X, reset=False)
         if isinstance(X, StreamSource):
             raise ValueError(
-                "X is a stream of batches, whose rows cannot be read by their position; code each "
-                "batch by itself."
+                "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
+                "separately instead."
             )
         return self._filled(X) if fill else X, self._model_for(X.dtype)
 

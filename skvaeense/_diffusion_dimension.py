@@ -249,7 +249,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         n_features = data.train.shape[1]
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_features, 2)
         if not sizes:
-            raise ValueError("hidden_layer_sizes is empty; name at least one layer.")
+            raise ValueError("hidden_layer_sizes is empty; give the size of at least one layer.")
         device = resolve_device(self.device)
         generator = make_generator(draw_seed(random_state), device)
         weights = make_generator(draw_seed(random_state))

@@ -117,8 +117,8 @@ def rows_at_a_time(X, model):
 def too_far(dtype: Any) -> ValueError:
     """Return the error for samples whose results are not finite."""
     return ValueError(
-        f"X has samples too far from the training samples for {dtype}: what is computed of them is "
-        "not finite. Leave them out, or give X in double precision."
+        f"X has samples too far from the training samples: results in {dtype} are not finite. "
+        "Leave these samples out, or give X in double precision."
     )
 
 
@@ -182,11 +182,13 @@ class Answers:
 def check_out(out, shape, dtype):
     """Raise an error unless `out` has this shape and can hold this type of numbers."""
     if isinstance(out, torch.Tensor):
-        raise TypeError("out must be an array; got a tensor, whose .numpy() shares its memory.")
+        raise TypeError(
+            "out must be an array, got a tensor. Pass its .numpy(), which shares its memory."
+        )
     if tuple(getattr(out, "shape", ())) != shape:
         raise ValueError(
             f"out must be an array of shape {shape}, in memory or elsewhere; got "
             f"{getattr(out, 'shape', type(out).__name__)}."
         )
     if not np.can_cast(dtype, out.dtype, casting="same_kind"):
-        raise ValueError(f"out must hold floats, as {dtype}; got an array of {out.dtype}.")
+        raise ValueError(f"out must have a floating dtype such as {dtype}, got {out.dtype}.")

@@ -201,7 +201,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
                 f"{type(method).__name__} needs an autoencoder with "
-                f"{' and '.join(method.requires)}, which {autoencoder!r} has not; set "
+                f"{' and '.join(method.requires)}, which {autoencoder!r} does not have. Set "
                 'method="count".'
             )
         if not isinstance(autoencoder, FrozenEstimator):

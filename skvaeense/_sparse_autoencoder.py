@@ -255,7 +255,7 @@ class SparseAutoencoder(BaseAutoencoder):
     _held_out = SPARSE_HELD_OUT
     _n_steps = SPARSE_STEPS
     __metadata_request__predict = {"out": UNUSED}
-    _length_cure = "fit with the penalty TopK, BatchTopK or Matryoshka"
+    _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
     def __init__(
         self,
@@ -361,8 +361,8 @@ class SparseAutoencoder(BaseAutoencoder):
         if goes_on and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
-                f"{described_target(self.module_.n_targets)}; give such a y, or call fit with "
-                "warm_start=False for a new model."
+                f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
+                "warm_start=False to train a new model."
             )
         return X if target is None else beside(X, target)
 
@@ -412,13 +412,13 @@ class SparseAutoencoder(BaseAutoencoder):
         target_l0, alpha = self.target_l0, penalty.alpha
         if target_l0 is not None and alpha is None:
             raise ValueError(
-                f"target_l0={target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
-                "set its k instead, and leave target_l0=None."
+                f"target_l0={target_l0!r} adapts the coefficient alpha, but {penalty!r} has no "
+                "alpha. Set its k instead, and leave target_l0=None."
             )
         if target_l0 is not None and alpha == 0:
             raise ValueError(
-                f"target_l0={target_l0!r} adapts alpha by factors, so the alpha it starts from "
-                f"must be above 0; got {penalty!r}."
+                f"target_l0={target_l0!r} adapts alpha by factors, so the initial alpha must be "
+                f"above 0; got {penalty!r}."
             )
         if target_l0 is not None and target_l0 > model.n_components:
             raise ValueError(
@@ -439,7 +439,8 @@ class SparseAutoencoder(BaseAutoencoder):
             if not linear:
                 raise ValueError(
                     'decoder_penalty="unit_norm" needs a linear decoder, which the network '
-                    f'{self.network!r} has not; set a number, or network="linear".'
+                    f"{self.network!r} does not have. Set decoder_penalty to a number, or set "
+                    'network="linear".'
                 )
             return None
         return self.decoder_penalty
@@ -499,8 +500,8 @@ class SparseAutoencoder(BaseAutoencoder):
     def _has_target(self) -> bool:
         if not hasattr(self, "target_mean_"):
             raise AttributeError(
-                "predict is for a target, which fit(X, Y) was not given; the reconstruction of "
-                "samples is inverse_transform(transform(X))."
+                "predict is only available after fit(X, Y) with a target Y. To reconstruct "
+                "samples, use inverse_transform(transform(X))."
             )
         return True
 
@@ -627,8 +628,8 @@ class SparseAutoencoder(BaseAutoencoder):
         n_given = None if target is None else target.shape[1]
         if n_given != model.n_targets:
             raise ValueError(
-                f"This SparseAutoencoder explains {described_target(model.n_targets)}, which must "
-                f"be given as y; y is {described_target(n_given)}."
+                f"This SparseAutoencoder was fitted with {described_target(model.n_targets)}, but "
+                f"y is {described_target(n_given)}. Give a matching y."
             )
         return beside(X, target), model
 

@@ -336,7 +336,7 @@ class VAEenseTransformer(DensityAutoencoder):
     locations_: DoubleArray
 
     _structural = (*BaseAutoencoder._structural, "gated", "prior")
-    _length_cure = "set target_l0 and fit again"
+    _length_cure = "Set target_l0 and fit again"
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "target_l0": [POSITIVE, list, tuple, None],
@@ -632,8 +632,9 @@ class VAEenseTransformer(DensityAutoencoder):
         for name, target in targets.items():
             if (earlier.get(name) is None) != (target is None):
                 raise ValueError(
-                    f"A fit with {name}={earlier.get(name)!r} cannot go on with {name}={target!r}: "
-                    "set warm_start=False to fit anew, or a number for a number."
+                    f"A fit with {name}={earlier.get(name)!r} cannot continue with "
+                    f"{name}={target!r}: only a number can be replaced by a number. Set "
+                    "warm_start=False to train a new model."
                 )
         model = model.with_targets(**targets)
         model.calibrate(data.valid)
@@ -647,13 +648,13 @@ class VAEenseTransformer(DensityAutoencoder):
         network = networks.Network.resolve(network)
         if not self._has_gates and network.infers_gates:
             raise ValueError(
-                f"network={self.network!r} does not go with prior={self.prior!r}: "
-                "networks.MeanField infers the gates of prior='spike_slab'; leave network='auto'."
+                f"network={self.network!r} cannot be combined with prior={self.prior!r}, because "
+                "networks.MeanField infers the gates of prior='spike_slab'. Leave network='auto'."
             )
         if isinstance(network, networks.Unrolled):
             raise ValueError(
-                f"network={self.network!r} gives codes and no posterior, as a sparse autoencoder "
-                "needs; leave network='auto', whose encoder looks several times too."
+                f"network={self.network!r} gives codes without a posterior, for a sparse "
+                "autoencoder. Leave network='auto', whose encoder also looks several times."
             )
         return with_known(network, positive=self.positive_code)
 
@@ -671,17 +672,18 @@ class VAEenseTransformer(DensityAutoencoder):
             target = getattr(self, name)
             if target not in (None, "auto") and not self._has_gates:
                 raise ValueError(
-                    f"{name}={target!r} sets a price on gates, which prior={self.prior!r} has none "
-                    "of; leave prior='auto'."
+                    f"{name}={target!r} sets a price on gates, but prior={self.prior!r} does not "
+                    "support prices. Leave prior='auto'."
                 )
         if self._kept_share is not None and self.target_l0 is not None:
             raise ValueError(
-                "target_l0 and target_explained_variance ask for two things at once; leave one of "
-                "them None."
+                "target_l0 and target_explained_variance cannot both be set. Leave one of them "
+                "None."
             )
         if self._has_gates and not self.gated:
             raise ValueError(
-                "gated=False has no gates that prior='spike_slab' could open; leave gated=True."
+                "gated=False cannot be combined with prior='spike_slab', which needs gates. Leave "
+                "gated=True."
             )
 
     def _make_model(self, data, seed, network=None, n_components=None):
@@ -761,9 +763,9 @@ class VAEenseTransformer(DensityAutoencoder):
         level = self.noise_variance / scale**2
         if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
             raise ValueError(
-                f"noise_variance={self.noise_variance:g} is in squared units of X, and X has a "
-                f"scale of {scale:.3g}: it must be within a factor of {NOISE_RANGE:g} of "
-                f'{scale**2:.3g}. Give the variance of the noise in X, or "auto".'
+                f"noise_variance={self.noise_variance:g} must be within a factor of "
+                f"{NOISE_RANGE:g} of {scale**2:.3g}, the square of the scale {scale:.3g} of X. "
+                'Give the noise variance in squared units of X, or "auto".'
             )
         return level
 
@@ -886,13 +888,13 @@ class VAEenseTransformer(DensityAutoencoder):
             return
         if self.transform_l0 is not None:
             raise ValueError(
-                "transform_l0 and transform_explained_variance ask for two lengths of codes; leave "
+                "transform_l0 and transform_explained_variance both set the length of codes. Leave "
                 "one of them None."
             )
         if not model.has_prices:
             raise ValueError(
-                f"transform_explained_variance={share!r} sets a price on gates, which this model "
-                "has none of; set prior='spike_slab' and fit again."
+                f"transform_explained_variance={share!r} sets a price on gates, but this model "
+                "does not support prices. Set prior='spike_slab' and fit again."
             )
 
     def _is_hard(self, model):

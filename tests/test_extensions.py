@@ -295,7 +295,7 @@ def test_a_penalty_makes_codes_cheaper():
 
 def test_a_penalty_without_alpha_has_no_target():
     estimator = sae(penalty=Plain(), target_l0=2)
-    with pytest.raises(ValueError, match=r"target_l0=2 adapts .* and Plain\(\) has none"):
+    with pytest.raises(ValueError, match=r"target_l0=2 adapts .* but Plain\(\) has no alpha"):
         estimator.fit(X)
 
 
@@ -380,7 +380,7 @@ def test_an_alias_of_ones_own_means_the_class_with_its_defaults():
         # A subclass does not inherit the alias.
         type("Quartered", (Halved,), {})
         assert type(Penalty.resolve("halved")) is Halved
-        with pytest.raises(ValueError, match=r"alias 'halved' is that of .*Halved"):
+        with pytest.raises(ValueError, match=r"alias 'halved' is already used by .*Halved"):
             type("Other", (L1,), {"alias": "halved"})
         with pytest.raises(ValueError, match="'threshold' parameter"):
             vaeense(threshold="halved").fit(X)

@@ -156,7 +156,7 @@ def test_training_says_what_takes_less_memory(scarce, monkeypatch):
     codes = scarce.transform(X)
     with monkeypatch.context() as patch:
         patch.setattr(ScarceModule, "n_rows", 7)
-        with pytest.raises(MemoryError, match=r"takes more memory.*Lower batch_size") as raised:
+        with pytest.raises(MemoryError, match=r"needs more memory.*Lower batch_size") as raised:
             scarce.fit(X)
     assert isinstance(raised.value.__cause__, RuntimeError)
     assert_array_equal(scarce.transform(X), codes)

@@ -155,7 +155,7 @@ def test_going_on_refuses_what_it_cannot_change(estimator, method):
     for name, value in others.items():
         going_on = copy.deepcopy(fitted).set_params(**{name: value})
         with pytest.raises(
-            ValueError, match=f"^{name.partition('__')[0]}=.* was .* when the model"
+            ValueError, match=f"^{name.partition('__')[0]}=.* does not match .* made with"
         ):
             getattr(going_on, method)(X)
         assert_array_equal(going_on.transform(X_NEW), codes)

@@ -226,5 +226,5 @@ def test_noise_is_a_processes_own_and_the_shared_source_stays():
 def test_a_batch_has_a_share_for_each():
     assert Processes(4, 1).share(64) == 16
     assert Processes(2, 0).share(7) == 3
-    with pytest.raises(ValueError, match="raise it to at least 8"):
+    with pytest.raises(ValueError, match="Raise batch_size to at least 8"):
         Processes(8, 0).share(7)

@@ -153,7 +153,7 @@ def test_an_adapted_alpha_is_not_where_a_refit_starts():
 def test_a_refused_fit_leaves_an_earlier_one():
     estimator = fit_sae("l1")
     codes, fitted_names = estimator.transform(X_NEW), vars(estimator).keys()
-    with pytest.raises(ValueError, match="set its k instead"):
+    with pytest.raises(ValueError, match="Set its k instead"):
         estimator.set_params(penalty=TopK(3), target_l0=3).fit(X[:, :5])
     assert_array_equal(estimator.transform(X_NEW), codes)
     assert vars(estimator).keys() == fitted_names

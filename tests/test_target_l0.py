@@ -103,10 +103,10 @@ def test_goes_on_with_another_target(fitted):
     fit_unwarned(going_on, X)
     assert l0(going_on.transform(X_NEW)) == pytest.approx(2, rel=0.1)
     assert l0(fitted.transform(X_NEW)) == pytest.approx(3, rel=0.07)
-    with pytest.raises(ValueError, match="cannot go on with target_l0=None"):
+    with pytest.raises(ValueError, match="cannot continue with target_l0=None"):
         changed(fitted, warm_start=True, target_l0=None).fit(X)
     mixture = fit_vaeense(warm_start=True, prior="auto", network="auto")
-    with pytest.raises(ValueError, match="target_l0=None cannot go on with target_l0=2"):
+    with pytest.raises(ValueError, match="target_l0=None cannot continue with target_l0=2"):
         mixture.set_params(target_l0=2).fit(SUBSPACES.few)
 
 
@@ -115,7 +115,7 @@ def test_partial_fit():
     for _ in range(3):
         model.partial_fit(X)
     assert l0(model.transform(X_NEW)) == pytest.approx(3, rel=0.1)
-    with pytest.raises(ValueError, match="cannot go on"):
+    with pytest.raises(ValueError, match="cannot continue"):
         model.set_params(target_l0=None).partial_fit(X)
 
 
@@ -128,9 +128,9 @@ def test_in_double_precision():
 def test_what_cannot_be(subtests):
     for params, message in (
         ({"target_l0": 5}, "target_l0=5 must be at most n_components=4"),
-        ({"target_l0": 2, "gated": False}, "gated=False has no gates"),
-        ({"network": "unrolled"}, "gives codes and no posterior"),
-        ({"target_l0": 2, "prior": "mixture"}, "sets a price on gates, which prior='mixture'"),
+        ({"target_l0": 2, "gated": False}, "gated=False cannot be combined"),
+        ({"network": "unrolled"}, "gives codes without a posterior"),
+        ({"target_l0": 2, "prior": "mixture"}, "sets a price on gates, but prior='mixture'"),
         ({"target_l0": 0}, "The 'target_l0' parameter of VAEenseTransformer must be a float"),
         ({"target_l0": 2, "learn_noise_variance": False}, "noise_variance must be a number"),
     ):

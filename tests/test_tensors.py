@@ -144,7 +144,9 @@ def test_no_codes_and_tensors_as_out(fitted):
     with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
         model.inverse_transform(codes[:0])
     for given in (X_NEW, X_NEW.numpy()):
-        with pytest.raises(TypeError, match=r"out must be an array; got a tensor, whose \.numpy"):
+        with pytest.raises(
+            TypeError, match=r"out must be an array, got a tensor\. Pass its \.numpy"
+        ):
             model.transform(given, out=torch.empty_like(codes))
 
 

@@ -198,7 +198,7 @@ def test_a_score_needs_the_target(subtests):
     for y, method in each_once([None, Y[:, :3], np.arange(800)], ["score", "score_samples"]):
         with (
             subtests.test(y=y, method=method),
-            pytest.raises(ValueError, match="explains a target of 5 features"),
+            pytest.raises(ValueError, match="fitted with a target of 5 features"),
         ):
             getattr(fit(TopK(3), max_iter=3), method)(X, y)
 
@@ -317,11 +317,11 @@ def test_samples_elsewhere(kind, tmp_path):
 
 
 def test_streams_that_do_not_go_together():
-    with pytest.raises(ValueError, match="64 and 32 rows"):
+    with pytest.raises(ValueError, match="64 rows, but its target has 32"):
         fit(TopK(3), Batches(X), Batches(Y, 32))
-    with pytest.raises(ValueError, match="64 and 0 rows"):
+    with pytest.raises(ValueError, match="64 rows, but its target has 0"):
         fit(TopK(3), Batches(X), Batches(Y[:640]))
-    with pytest.raises(ValueError, match="give both in one form"):
+    with pytest.raises(ValueError, match="give both in the same form"):
         fit(TopK(3), Batches(X), Y)
 
 

@@ -140,10 +140,12 @@ def test_lengths_that_cannot_be(fits, subtests):
 
 def test_models_without_a_length():
     fitted = fit_vaeense(transform_l0=None)
-    with pytest.raises(ValueError, match="this model has none; set target_l0 and fit again"):
+    with pytest.raises(
+        ValueError, match=r"trained for a given length\. Set target_l0 and fit again"
+    ):
         changed(fitted, transform_l0=2).transform(X_NEW)
     sae = SparseAutoencoder(16, target_l0=3, transform_l0=2)
-    with pytest.raises(ValueError, match="has none; fit with the penalty TopK, BatchTopK or"):
+    with pytest.raises(ValueError, match=r"given length\. Fit with the penalty TopK, BatchTopK or"):
         sae.fit(X)
     with pytest.raises(ValueError, match=r"must be a number from 0\.0117 to 3"):
         VAEenseTransformer(16, target_l0=3, transform_l0=5).fit(X)

@@ -104,8 +104,8 @@ class SparseCoder(AutoencoderModel):
         if skip_connection:
             if n_targets is None:
                 raise ValueError(
-                    "skip_connection=True adds a linear map of the samples, which would explain "
-                    "all of them without a code; it needs a target, in fit(X, Y)."
+                    "skip_connection=True needs a target, as in fit(X, Y). Without a target, its "
+                    "linear map would reconstruct all samples without a code."
                 )
             # At first, neither codes nor the skip connection explain any of the target.
             self.skip = linear_layer(n_features, n_targets, generator, bias=False)

@@ -189,8 +189,8 @@ def build_network(
     if n_targets is not None:
         if "n_targets" not in inspect.signature(build).parameters:
             raise ValueError(
-                f"{network!r} codes samples by a decoder that gives these samples, so that it "
-                "cannot decode codes to a target; set network='single_layer', 'linear' or 'mlp'."
+                f"{network!r} has a decoder that reconstructs the samples themselves, so it cannot "
+                "decode codes to a target. Set network='single_layer', 'linear' or 'mlp'."
             )
         build = partial(build, n_targets=n_targets)
     with fixed_global_generator(torch.Generator() if generator is None else generator):

@@ -84,8 +84,8 @@ class MatchingPursuit(Network):
         """Make the module with random weights."""
         if n_heads != 1:
             raise ValueError(
-                "MatchingPursuit is for sparse autoencoders, since it has no gates; use "
-                "network='unrolled'."
+                "MatchingPursuit is for sparse autoencoders only, since it has no gates. Use "
+                "network='auto' for a variational autoencoder."
             )
         n_active = check_n_active(self.n_active, n_components)
         return PursuitAutoencoder(

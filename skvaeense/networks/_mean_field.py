@@ -99,7 +99,7 @@ class MeanField(Network):
         """Make the module with random weights."""
         if n_heads != 2:
             raise ValueError(
-                "MeanField infers gates, which need a prior; take network='unrolled' for a sparse "
+                "MeanField infers gates, which need a prior; use network='unrolled' for a sparse "
                 "autoencoder."
             )
         return MeanFieldAutoencoder(

@@ -99,8 +99,8 @@ class SingleLayer(Network):
         has_target = n_targets is not None
         if has_target and self.aligned:
             raise ValueError(
-                "aligned=True compares what a latent reads with what it writes, which are apart "
-                "where codes are decoded to a target; set aligned=False."
+                "aligned=True aligns the encoder with the decoder, which is not possible if codes "
+                "are decoded to a target. Set aligned=False."
             )
         norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
         encoder = linear_layer(n_features, n_heads * n_components, generator)

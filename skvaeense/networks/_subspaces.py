@@ -63,12 +63,12 @@ class SubspaceAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if n_heads != 2:
-            raise ValueError("Subspaces needs a gate; take network='linear'.")
+            raise ValueError("Subspaces needs gates; use network='linear' instead.")
         self.n_latents = sum(ranks)
         if self.n_latents > n_components:
             raise ValueError(
-                f"The subspaces have {self.n_latents} directions together, and there are "
-                f"n_components={n_components} latents; give at least as many."
+                f"n_components={n_components} must be at least {self.n_latents}, the total number "
+                "of directions of the subspaces."
             )
         n_parts = len(n_directions)
         self.linear = linear_layer(n_features, n_parts, generator)
@@ -187,7 +187,10 @@ class Subspaces(Network):
                 raise ValueError(f"{name} must hold ints, at least 0, got {values!r}.")
         subspaces = tuple(range(len(self.ranks))) if self.subspaces is None else self.subspaces
         if not len(subspaces) or max(subspaces) >= len(self.ranks):
-            raise ValueError(f"subspaces must name some of the {len(self.ranks)} in ranks.")
+            raise ValueError(
+                "subspaces must hold at least one index, and all indices must be below "
+                f"{len(self.ranks)}, the length of ranks."
+            )
         n_directions = self.n_directions
         if n_directions is None:
             n_directions = tuple(self.ranks[k] for k in subspaces)

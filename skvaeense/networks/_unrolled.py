@@ -137,8 +137,8 @@ class Unrolled(Network):
         """Make the module with random weights."""
         if n_heads != 1:
             raise ValueError(
-                "Unrolled gives codes and no posterior; take network='auto' for a variational "
-                "autoencoder, whose encoder looks several times too."
+                "Unrolled gives codes without a posterior; use network='auto' for a variational "
+                "autoencoder, whose encoder also looks several times."
             )
         n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(

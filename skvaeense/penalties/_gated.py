@@ -86,8 +86,8 @@ class Gated(Penalty):
         """Make the map from pre-activations to codes."""
         if not positive:
             raise ValueError(
-                "The gated penalty has no codes of both signs: a gate opens on one side. Set "
-                "positive_code=True, or another penalty."
+                "The gated penalty does not allow codes of both signs, because a gate opens on one "
+                "side only. Set positive_code=True, or another penalty."
             )
         return GatedReLU(n_components)
 

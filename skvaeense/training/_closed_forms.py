@@ -103,8 +103,8 @@ class ClosedForms(Hook):
         model, terms = trainer.model, step.terms
         if "probability" not in terms:
             raise ValueError(
-                f"{trainer.loss!r} does not return what prior='spike_slab' learns from; let its "
-                "terms have those of model.batch_statistics(x, posterior)."
+                f"prior='spike_slab' needs terms that {trainer.loss!r} does not return. Add the "
+                "terms of model.batch_statistics(x, posterior)."
             )
         done = min(1.0, step.fraction_done / self.annealed) if self.annealed else 1.0
         if done >= 0.5:

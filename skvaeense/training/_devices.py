@@ -31,7 +31,7 @@ def check_computes(device):
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"device='{device}' cannot be used here; use device='auto'. Of it torch says: {reason}"
+            f"device='{device}' cannot be used here; use device='auto'. torch reports: {reason}"
         ) from error
 
 
@@ -49,6 +49,6 @@ def memory_errors(batch_size):
         if not is_out_of_memory(error):
             raise
         raise MemoryError(
-            f"A step of training with {batch_size} samples takes more memory than there is. Lower "
+            f"A training step with {batch_size} samples needs more memory than is available. Lower "
             "batch_size, n_components or the width of the network."
         ) from error

@@ -63,7 +63,9 @@ class Locations:
         if np.shape(groups) != (len(self.density),) or groups.dtype.kind != "i":
             raise ValueError("groups must name the location of each component")
         if not (len(self) > 1 and set(groups.tolist()) == set(range(len(self)))):
-            raise ValueError("groups must name each of several locations")
+            raise ValueError(
+                "groups must name every location, and there must be at least two locations"
+            )
 
     @property
     def log_shares(self) -> np.ndarray:

@@ -160,9 +160,8 @@ def _is_stream(X: Any) -> bool:
         return isinstance(X, Dataset)
     if isinstance(X, Iterator):
         raise ValueError(
-            "X is an iterator, which can be gone through only once, and training needs several "
-            "passes. Give an iterable that starts anew each time, or call partial_fit with each "
-            "batch."
+            "X is an iterator, which can be consumed only once, but training needs several passes. "
+            "Give an iterable that starts again at each pass, or call partial_fit with each batch."
         )
     return True
 
@@ -171,7 +170,7 @@ def _paths(X: Any) -> list[Path]:
     """Return the files that X names: a folder, a file, or a list of files."""
     if isinstance(X, str | os.PathLike):
         if X == "":
-            raise ValueError("X is an empty text; the folder that is open is named by '.'.")
+            raise ValueError("X is an empty string. Use '.' for the current folder.")
         path = Path(X)
         if not path.is_dir():
             paths = [path]
@@ -185,5 +184,7 @@ def _paths(X: Any) -> list[Path]:
         return []
     for path in paths:
         if path.suffix not in SUFFIXES:
-            raise ValueError(f"Samples are read from files that end in {SUFFIXES}, got {path}.")
+            raise ValueError(
+                f"Samples can only be read from files that end in {SUFFIXES}, got {path}."
+            )
     return paths

@@ -197,8 +197,8 @@ def checked_scale(scale):
     """Return a standard deviation; raise an error if its square is out of range of float64."""
     if not 1e-150 < scale < 1e150:
         raise ValueError(
-            f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
-            "is beyond the range of float64. Multiply X by a constant first."
+            f"X has a standard deviation of {scale:.3g}, so the noise variance, in squared units "
+            "of X, is beyond the range of float64. Multiply X by a constant first."
         )
     return scale
 

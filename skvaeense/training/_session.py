@@ -139,8 +139,8 @@ class FitSession:
         estimator = next((estimator for estimator in kept if estimator is not None), None)
         self.processes.check_equal(
             [estimator is not None, estimator.n_iter_ if estimator is not None else 0],
-            "The processes that train together find different checkpoints; their folder must be "
-            "one that all of them see.",
+            "Processes that train together found different checkpoints. Set a checkpoint folder "
+            "that all of these processes can read.",
         )
         return None if estimator is None else vars(estimator)[STATE]
 
@@ -274,8 +274,8 @@ class FitSession:
         # The checkpoint is not marked as over, so that the fit can be resumed.
         self.stopped = True
         warnings.warn(
-            f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
-            "kept. The estimator has what was learned until then.",
+            f"Training was interrupted after {len(trainer.log)} epoch(s) of the best model. The "
+            "estimator keeps this model.",
             stacklevel=stacklevel + 1,
         )
         return trainer

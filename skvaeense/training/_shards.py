@@ -36,7 +36,9 @@ class ArrayShard:
         try:
             mapped: Any = np.load(path, mmap_mode="r")
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is no array in numpy's format, or a damaged one.") from error
+            raise ValueError(
+                f"{path} is not an array in NumPy's format, or it is damaged."
+            ) from error
         self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
         # In another memory order rows are not contiguous, so the map reads them.
         self.mapped = None if mapped.flags.c_contiguous else mapped
@@ -69,10 +71,12 @@ class TensorShard:
         try:
             self.file: Any = safe_open(path, framework="pt")
         except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+            raise ValueError(
+                f"{path} is not a safetensors file, or it is damaged: {error}"
+            ) from error
         names = list(self.file.keys())
         if len(names) != 1:
-            raise ValueError(f"{path} must hold one tensor, the samples; it has {names}.")
+            raise ValueError(f"{path} must hold one tensor, the samples, but holds {names}.")
         self.tensor = self.file.get_slice(names[0])
         self.shape = tuple(self.tensor.get_shape())
 

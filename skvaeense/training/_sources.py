@@ -77,7 +77,7 @@ class Source(ABC):
         """
         raise ValueError(
             f"Samples in a {type(self).__name__} cannot be read together with a target in a "
-            f"{type(other).__name__}; give both in one form."
+            f"{type(other).__name__}; give both in the same form."
         )
 
     def digest(self) -> str:
@@ -255,7 +255,7 @@ class StreamSource(Source):
         self.n_samples: int | None = None
         first = next((as_rows(item) for item in batches), None)
         if first is None:
-            raise ValueError("X is an iterable without any batch; at least two samples are needed.")
+            raise ValueError("X is an iterable without batches; at least two samples are needed.")
         self.row_shape = first.shape[1:]
         self.n_features: int = first.shape[1]
 
@@ -272,7 +272,7 @@ class StreamSource(Source):
             if rows.shape[1:] != self.row_shape:
                 raise ValueError(
                     f"All batches must have the shape (n_samples, {self.n_features}) of the first "
-                    f"one, got {rows.shape}."
+                    f"batch, got {rows.shape}."
                 )
             yield rows
 
@@ -337,8 +337,8 @@ class _Together:
             if x is None or y is None or len(x) != len(y):
                 sizes = [0 if rows is None else len(rows) for rows in (x, y)]
                 raise ValueError(
-                    f"A batch of samples and one of their target have {sizes[0]} and {sizes[1]} "
-                    "rows; both streams must have the same ones."
+                    f"A batch of samples has {sizes[0]} rows, but its target has {sizes[1]}. Both "
+                    "streams must have the same rows."
                 )
             yield side_by_side(x, y)
 

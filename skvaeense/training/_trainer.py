@@ -92,8 +92,8 @@ class Trainer:
     ) -> None:
         if loss.method is not None and not hasattr(model, loss.method):
             raise ValueError(
-                f"loss={loss!r} is computed by what a {type(model).__name__} has not, its "
-                f"{loss.method!r}; set another loss."
+                f"loss={loss!r} needs the method {loss.method!r}, which {type(model).__name__} "
+                "does not have. Set another loss."
             )
         self.model = model.train()
         self.loss = loss
@@ -317,7 +317,7 @@ class Trainer:
             vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"The state of the training is damaged, or of other parameters: {error}."
+                f"The state of the training is damaged, or belongs to other parameters: {error}."
             ) from error
 
     def _check_state(self, state: dict[str, Any]) -> None:
@@ -373,7 +373,7 @@ def on_device(value: Any, device: torch.device) -> Any:
 def diverged(subject: str) -> str:
     """Return the message for a loss that is not finite."""
     return (
-        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
-        "from all others: scaling is by one factor, and an outlier of many standard deviations "
-        "makes gradients explode."
+        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far from "
+        "all others: X is scaled by one number, so an outlier of many standard deviations makes "
+        "gradients explode."
     )

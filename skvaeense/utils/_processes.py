@@ -55,8 +55,9 @@ class Processes:
         """Return the number of samples of a batch that each process takes."""
         if batch_size < self.world_size:
             raise ValueError(
-                f"batch_size={batch_size} gives none to some of {self.world_size} processes; "
-                f"raise it to at least {self.world_size}, or start fewer."
+                f"batch_size={batch_size} leaves some of {self.world_size} processes without "
+                f"samples. Raise batch_size to at least {self.world_size}, or start fewer "
+                "processes."
             )
         return batch_size // self.world_size
 

@@ -77,7 +77,9 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
         other = cls.aliases.setdefault(alias, cls)
         # A notebook cell that runs again defines the same class again.
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(f"The alias {alias!r} is that of {other!r}; give {cls!r} another one.")
+            raise ValueError(
+                f"The alias {alias!r} is already used by {other!r}; give {cls!r} another alias."
+            )
         cls.aliases[alias] = cls
 
     @classmethod
@@ -112,8 +114,8 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
             named: Self = cls.aliases[value]()
             return named
         raise ValueError(
-            f"{cls.__name__} must be one of {sorted(cls.aliases)} or an instance of it, "
-            f"got {value!r}."
+            f"{cls.__name__} must be one of {sorted(cls.aliases)} or an instance of "
+            f"{cls.__name__}, got {value!r}."
         )
 
     def validate(self) -> None:

@@ -79,8 +79,8 @@ FITTED = [
         "a stream",
         lambda ask: ask(Stream(X, X)),
         ValueError,
-        "X is a stream of batches, whose rows cannot be read by their position; code each batch by "
-        "itself.",
+        "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
+        "separately instead.",
         AUTOENCODERS,
     ),
     after_fit(
@@ -134,8 +134,8 @@ FITTED = [
         'scales, after method="count"',
         lambda scales: scales(X),
         ValueError,
-        'Count has no distances to neighbours to look at. They need method="auto" or "neighbors", '
-        "an autoencoder that can decode, and at least 6 samples.",
+        'Count computes no distances to neighbours. Set method="auto" or "neighbors", with an '
+        "autoencoder that can decode and at least 6 samples.",
         INTRINSIC,
         ("dimension_scale",),
         method="count",
@@ -219,7 +219,7 @@ CODES = [
             "out holds integers",
             ("transform",),
             lambda transform: transform(X, out=np.empty((12, 3), dtype=int)),
-            "out must hold floats, as float64; got an array of int64.",
+            "out must have a floating dtype such as float64, got int64.",
             {},
         ),
         (
@@ -233,8 +233,8 @@ CODES = [
             "out, with sparse_output=True",
             ("transform",),
             lambda transform: transform(X, out=np.empty((12, 3))),
-            "sparse_output=True makes codes a new sparse array, which out cannot hold; set "
-            "hard=True instead, or leave out=None.",
+            "sparse_output=True returns codes as a new sparse array, so they cannot be written to "
+            "out. Set hard=True instead, or leave out=None.",
             {"sparse_output": True},
         ),
     ]

@@ -231,7 +231,7 @@ NESTED = [
     together(DIFFUSION, SIZES.format("(0,)"), hidden_layer_sizes=(0,)),
     together(
         DIFFUSION,
-        "hidden_layer_sizes is empty; name at least one layer.",
+        "hidden_layer_sizes is empty; give the size of at least one layer.",
         hidden_layer_sizes=(),
     ),
     together(
@@ -245,7 +245,7 @@ TOGETHER = [
     *(
         together(
             estimators,
-            f"loss={loss!r} is computed by what a … has not, its …; set another loss.",
+            f"loss={loss!r} needs the method …, which … does not have. Set another loss.",
             loss=loss,
         )
         for estimators, loss in (
@@ -256,7 +256,7 @@ TOGETHER = [
     ),
     together(
         TRAINED,
-        "device='meta' cannot be used here; use device='auto'. Of it torch says: …",
+        "device='meta' cannot be used here; use device='auto'. torch reports: …",
         device="meta",
     ),
     together(
@@ -269,29 +269,29 @@ TOGETHER = [
     *(
         together(
             VAEENSE,
-            f"noise_variance={value:g} is in squared units of X, and X has a scale of …: it must "
-            'be within a factor of 1e+20 of …. Give the variance of the noise in X, or "auto".',
+            f"noise_variance={value:g} must be within a factor of 1e+20 of …, the square of the "
+            'scale … of X. Give the noise variance in squared units of X, or "auto".',
             noise_variance=value,
         )
         for value in (1e-30, 1e30)
     ),
     together(
         SPARSE,
-        "The gated penalty has no codes of both signs: a gate opens on one side. Set "
-        "positive_code=True, or another penalty.",
+        "The gated penalty does not allow codes of both signs, because a gate opens on one side "
+        "only. Set positive_code=True, or another penalty.",
         penalty="gated",
         positive_code=False,
     ),
     together(
         SPARSE,
-        "skip_connection=True adds a linear map of the samples, which would explain all of them "
-        "without a code; it needs a target, in fit(X, Y).",
+        "skip_connection=True needs a target, as in fit(X, Y). Without a target, its linear map "
+        "would reconstruct all samples without a code.",
         skip_connection=True,
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the coefficient alpha, and TopK(k=3) has none; set its k instead, and "
-        "leave target_l0=None.",
+        "target_l0=2 adapts the coefficient alpha, but TopK(k=3) has no alpha. Set its k instead, "
+        "and leave target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
     ),
@@ -313,22 +313,22 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts alpha by factors, so the alpha it starts from must be above 0; got "
+        "target_l0=2 adapts alpha by factors, so the initial alpha must be above 0; got "
         "L1(alpha=0).",
         penalty=L1(0),
         target_l0=2,
     ),
     together(
         SPARSE,
-        "decoder_penalty=\"unit_norm\" needs a linear decoder, which the network 'mlp' has not; "
-        'set a number, or network="linear".',
+        "decoder_penalty=\"unit_norm\" needs a linear decoder, which the network 'mlp' does not "
+        'have. Set decoder_penalty to a number, or set network="linear".',
         network="mlp",
         decoder_penalty="unit_norm",
     ),
     together(
         INTRINSIC,
         "Neighbors needs an autoencoder with transform and inverse_transform, which OnlyCounts() "
-        'has not; set method="count".',
+        'does not have. Set method="count".',
         autoencoder=OnlyCounts(),
         method="neighbors",
     ),

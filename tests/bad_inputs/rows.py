@@ -127,21 +127,21 @@ DENSE = (
 )
 TOO_FEW = "Found array with {} sample(s) (shape={}) while a minimum of {} is required by …."
 SCALE = (
-    "X has a standard deviation of …, and its square, the noise variance, is beyond the range of "
-    "float64. Multiply X by a constant first."
+    "X has a standard deviation of …, so the noise variance, in squared units of X, is beyond the "
+    "range of float64. Multiply X by a constant first."
 )
 ITERATOR = (
-    "X is an iterator, which can be gone through only once, and training needs several passes. "
-    "Give an iterable that starts anew each time, or call partial_fit with each batch."
+    "X is an iterator, which can be consumed only once, but training needs several passes. "
+    "Give an iterable that starts again at each pass, or call partial_fit with each batch."
 )
-SUFFIX = "Samples are read from files that end in ('.npy', '.safetensors'), got data.csv."
+SUFFIX = "Samples can only be read from files that end in ('.npy', '.safetensors'), got data.csv."
 DIVERGED = (
     "The loss … NaN or infinite. Lower learning_rate_init, or look for samples far from all "
-    "others: scaling is by one factor, and an outlier of many standard deviations makes gradients "
+    "others: X is scaled by one number, so an outlier of many standard deviations makes gradients "
     "explode."
 )
 FAR = (
-    "X has samples too far from the training samples for …: what is computed of them is not "
-    "finite. Leave them out, or give X in double precision."
+    "X has samples too far from the training samples: results in … are not finite. Leave these "
+    "samples out, or give X in double precision."
 )
 NAMES = "The feature names should match those that were passed during fit.…"

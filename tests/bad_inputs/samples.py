@@ -135,7 +135,7 @@ ELSEWHERE = [
             "an empty text",
             lambda fit: fit(""),
             ValueError,
-            "X is an empty text; the folder that is open is named by '.'.",
+            "X is an empty string. Use '.' for the current folder.",
         ),
         (
             "no file",
@@ -165,7 +165,7 @@ ELSEWHERE = [
             "a file of two tensors",
             lambda fit: fit(file("two.safetensors", {"a": X, "b": X})),
             ValueError,
-            "two.safetensors must hold one tensor, the samples; it has ['a', 'b'].",
+            "two.safetensors must hold one tensor, the samples, but holds ['a', 'b'].",
         ),
         (
             "a file with infinity",

@@ -90,10 +90,10 @@ def test_points_alone():
 
 def test_what_does_not_fit_is_refused(subtests):
     for network, message in (
-        (Subspaces((2, 3)), r"have 5 directions together, and there are n_components=4"),
-        (Subspaces(()), "must name some of the 0"),
-        (Subspaces((1, 1), subspaces=()), "must name some of the 2"),
-        (Subspaces((1, 1), subspaces=(0, 2)), "must name some of the 2"),
+        (Subspaces((2, 3)), "n_components=4 must be at least 5"),
+        (Subspaces(()), "must be below 0"),
+        (Subspaces((1, 1), subspaces=()), "must be below 2"),
+        (Subspaces((1, 1), subspaces=(0, 2)), "must be below 2"),
         (Subspaces((1, 1), subspaces=(0, -1)), "subspaces must hold ints, at least 0"),
         (Subspaces((1, -1)), "ranks must hold ints, at least 0"),
         (Subspaces((1, 1), n_directions=(1,)), "a number for each component"),
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused(subtests):
 
 
 def test_sparse_autoencoders_have_no_gate():
-    with pytest.raises(ValueError, match="Subspaces needs a gate"):
+    with pytest.raises(ValueError, match="Subspaces needs gates"):
         SparseAutoencoder(4, network=Subspaces((1, 2)), max_iter=1).fit(draw(40, 5).numpy())
 
 

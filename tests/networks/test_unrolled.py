@@ -55,7 +55,9 @@ def test_sweeps_are_hard_thresholded_steps(subtests):
 
 
 def test_there_is_no_posterior():
-    with pytest.raises(ValueError, match="Unrolled gives codes and no posterior; take network='au"):
+    with pytest.raises(
+        ValueError, match="Unrolled gives codes without a posterior; use network='au"
+    ):
         Unrolled().build(N_FEATURES, N_COMPONENTS, n_heads=2, generator=generator())
 
 

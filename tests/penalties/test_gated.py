@@ -97,5 +97,5 @@ def test_gate_is_trained_by_the_auxiliary_error_as_by_a_decoder_that_is_given():
 
 
 def test_no_codes_of_both_signs():
-    with pytest.raises(ValueError, match=r"no codes of both signs.*Set positive_code=True"):
+    with pytest.raises(ValueError, match=r"not allow codes of both signs.*Set positive_code=True"):
         Gated().build(N_COMPONENTS, unit=1.0, positive=False)

@@ -77,7 +77,7 @@ def test_a_constraint_of_ones_own():
     fitted = fit_sae(OnlyFirst())
     assert not hasattr(fitted, "alpha_")
     assert_array_equal(fitted.active_dimensions(X_NEW).all(axis=0), [True] * 4 + [False] * 8)
-    with pytest.raises(ValueError, match=r"OnlyFirst\(\) has none"):
+    with pytest.raises(ValueError, match=r"OnlyFirst\(\) has no alpha"):
         fit_sae(OnlyFirst(), target_l0=2)
 
 

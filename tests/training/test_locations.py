@@ -169,9 +169,9 @@ def test_damaged_locations_do_not_pass(subtests):
         ({"points": np.full((3, 40), np.inf)}, "must be finite"),
         ({"groups": np.array([0, 1])}, "of each component"),
         ({"groups": np.array([0.0, 1.0, 2.0])}, "of each component"),
-        ({"groups": np.array([0, 1, 1])}, "several locations"),
-        ({"groups": np.array([0, 1, 3])}, "several locations"),
-        ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "several locations"),
+        ({"groups": np.array([0, 1, 1])}, "at least two locations"),
+        ({"groups": np.array([0, 1, 3])}, "at least two locations"),
+        ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "at least two locations"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             replace(locations, **changes).check(40)

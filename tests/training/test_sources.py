@@ -280,13 +280,15 @@ def test_shards_that_are_no_matrices(tmp_path):
 
 def test_a_safetensors_file_with_two_tensors(tmp_path):
     save_file({"a": X, "b": X}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match=r"must hold one tensor, the samples; it has \['a', 'b'\]"):
+    with pytest.raises(
+        ValueError, match=r"must hold one tensor, the samples, but holds \['a', 'b'\]"
+    ):
         open_samples(tmp_path)
 
 
 def test_objects_are_never_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[object()]]), allow_pickle=True)
-    with pytest.raises(ValueError, match="is no array in numpy's format"):
+    with pytest.raises(ValueError, match="is not an array in NumPy's format"):
         open_samples(tmp_path)
 
 
@@ -314,15 +316,15 @@ class Listed:
 
 
 def test_a_stream_has_batches_of_one_width():
-    with pytest.raises(ValueError, match="X is an iterable without any batch"):
+    with pytest.raises(ValueError, match="X is an iterable without batches"):
         open_samples(Listed([]))
     source = open_samples(Listed([X[:4], X[4:8, :-1]]))
-    with pytest.raises(ValueError, match=rf"shape \(n_samples, {N_FEATURES}\) of the first one"):
+    with pytest.raises(ValueError, match=rf"shape \(n_samples, {N_FEATURES}\) of the first batch"):
         source.head(6)
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.safetensors"])
 def test_damaged_files_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"no samples")
-    with pytest.raises(ValueError, match=rf"{name} is no .*, or a damaged one"):
+    with pytest.raises(ValueError, match=rf"{name} is not .*, or it is damaged"):
         open_samples(tmp_path / name)
