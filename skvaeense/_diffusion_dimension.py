@@ -62,7 +62,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         in a direction in which they vary. Finer structure does not count as a dimension.
 
     hidden_layer_sizes : tuple of int, default=(256, 256)
-        Width of each hidden layer of the network. Its units are gated: two weights for each input.
+        Width of each hidden layer of the network. Hidden units are gated: each has two weights for
+        each input.
 
     learning_rate_init : float, default=0.003
         Peak learning rate. It falls to 0 by the end.
@@ -77,7 +78,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         How `dimension_` follows from the dimensions of the training samples.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of training. Dimensions are computed in the precision of the X given.
+        Precision of training. Dimensions are computed in the precision of X.
 
     device : str, default="auto"
         Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
@@ -132,7 +133,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     For each sample, "normal_bundle" evaluates the network at one point more than there are
     features, and computes the eigenvalues of a matrix of about that size. "flipd" takes a
     derivative in each direction. From 65 features on, it estimates the trace with 64 random
-    vectors. All perturbations and vectors are the same for every sample, so the answer for one
+    vectors. All perturbations and vectors are the same for every sample, so the dimension of a
     sample does not depend on other samples.
 
     References

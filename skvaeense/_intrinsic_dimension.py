@@ -39,24 +39,24 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Any estimator with `fit` and `active_dimensions`. Without `transform` and
         `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
         unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. If the answers of this autoencoder
-        are more likely wrong than right, and gates explain the samples, None means
+        ``VAEenseTransformer(target_explained_variance=None)``. If the dimensions from this
+        autoencoder are more likely wrong than right, and gates explain the samples, None means
         ``VAEenseTransformer()``, which trains gates too. The `threshold` of the autoencoder defines
         which latents are active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
-        "count" is the number of active latents. "component_rank" is the number of directions of
-        the component of the density that the sample belongs to. "neighbors" measures how fast the
-        number of neighbours grows with the distance, after denoising. "auto" takes the best of
-        count and neighbours for each sample. These names stand for the default instances of
+        "count" is the number of active latents. "component_rank" is the number of directions above
+        the noise in the mixture component of the sample. "neighbors" measures how fast the number
+        of neighbours grows with the distance, after denoising. "auto" takes the best of count and
+        neighbours for each sample. These names are aliases of the default instances of
         :class:`~skvaeense.dimension.Count`, :class:`~skvaeense.dimension.ComponentRank`,
         :class:`~skvaeense.dimension.Neighbors` and :class:`~skvaeense.dimension.Consensus`.
 
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
-        the number of the method, by default 512, or a sixth of the samples if there are few. If
-        noise moves samples farther than the pool reaches, it means 1,024 and so on, up to a sixth
-        of the samples. An int replaces the number of the method. Not used by "count".
+        the `n_neighbors` of the method, by default 512, or a sixth of the samples if there are few.
+        If noise moves samples farther than these neighbours are, it means 1,024 and so on, up to a
+        sixth of the samples. An int replaces the `n_neighbors` of the method. Not used by "count".
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
@@ -92,7 +92,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     Notes
     -----
     The classes in :mod:`skvaeense.dimension` describe how each method works, and when it errs.
-    Noise is not counted as dimension, and `fit` warns if noise hides all directions. `fit` also
+    Noise is not counted as a dimension, and `fit` warns if noise hides all directions. `fit` also
     fits the method. To compare several methods without training again, fit the autoencoder alone,
     and pass it as a ``FrozenEstimator``.
 
@@ -320,17 +320,18 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Returns
         -------
         reliability : ndarray of shape (n_samples,)
-            Probability that the error of `predict` is under half a dimension, between 0 and 1, if
-            errors are normal with the standard error of `predict`; NaN where the standard error is
-            NaN.
+            Probability, between 0 and 1, that the error of `predict` is under half a dimension.
+            It assumes normal errors with the standard error of `predict`. NaN where the standard
+            error is NaN.
 
         reasons : dict of str to ndarray of shape (n_samples,)
-            The parts of the standard error by reason, if `return_reasons`. Their squares add up to
-            its square, so the largest part is the main reason why the dimension is uncertain.
+            The parts of the standard error by reason, if `return_reasons`. The squares of the parts
+            add up to the square of the standard error, so the largest part is the main reason why
+            the dimension is uncertain.
 
             - "sampling": few samples, whose distances differ by chance;
-            - "noise": the answer by distances falls as the scale grows, as with noise;
-            - "disagreement": the answer differs from the estimates by distances at all scales;
+            - "noise": the estimate by distances falls as the scale grows, as with noise;
+            - "disagreement": the dimension differs from the estimates by distances at all scales;
             - "intersection": pools nearby extend in different numbers of directions;
             - "small_coefficients": noise hides whether the sample has some of the atoms;
             - "few_neighbors": hardly any training sample nearby has similar active latents;

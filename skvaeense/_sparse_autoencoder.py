@@ -52,7 +52,7 @@ EXCESS_WEIGHT = 0.3
 
 
 class SparseAutoencoder(BaseAutoencoder):
-    """Autoencoder whose codes a penalty or a constraint makes sparse.
+    """Autoencoder with a penalty or a constraint that makes codes sparse.
 
     For a sample x the encoder gives pre-activations h, an activation turns h into the code z, and
     f(z) is the reconstruction. Training minimises the squared error plus a penalty on the code.
@@ -65,7 +65,7 @@ class SparseAutoencoder(BaseAutoencoder):
     active are exactly 0.
 
     ``fit(X, Y)`` with a target Y trains a transcoder: codes of the samples are decoded to Y, such
-    as another layer of a language model. The error and the norm above are then those of Y.
+    as another layer of a language model. The error and the norm above then refer to Y.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ class SparseAutoencoder(BaseAutoencoder):
 
     transform_l0 : float or None, default=None
         Number of active latents in the codes of a fitted model, at most the k of the penalty and at
-        least 1/256 of it. In TopK it holds for each code, rounded and at least one; in BatchTopK
-        and Matryoshka on average. It can be changed after fitting. None means k, the largest if
-        there are several.
+        least 1/256 of it. TopK gives each code this number, rounded and at least one; BatchTopK and
+        Matryoshka give codes this number on average. It can be changed after fitting. None means k,
+        the largest if there are several.
 
     network : {"linear", "mlp", "single_layer", "unrolled"} or Network, default="single_layer"
         Encoder and decoder. "single_layer" has one linear layer each way, "linear" has hidden
@@ -507,7 +507,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     @available_if(_has_target)
     def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Predict the target; only if the estimator was fitted with one.
+        """Predict the target, if the estimator was fitted with a target.
 
         Parameters
         ----------
@@ -557,7 +557,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If the estimator was fitted with a target, and y is none of the same number of features.
+            If the estimator was fitted with a target, and y does not have the features of that
+            target.
         """
         rows, model = self._check_for_scoring(X, y)
 
@@ -595,8 +596,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If X, or with a target y, is constant, or if the estimator was fitted with a target, and
-            y is none of the same number of features.
+            If X is constant, or y if there is a target, or if the estimator was fitted with a
+            target and y does not have the features of that target.
         """
         rows, model = self._check_for_scoring(X, y)
         weights = checked_weights(sample_weight, rows)

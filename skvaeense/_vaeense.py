@@ -101,21 +101,21 @@ class VAEenseTransformer(DensityAutoencoder):
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
-        Which latents are active, and their number, depends on the sample; all other codes are
-        exactly 0. The gates are those of ``prior="spike_slab"``, with a price that meets the
-        target. With several targets the model is trained for all, each on an equal part of every
-        batch, and `transform_l0` can shorten codes from the largest target to the others. None sets
-        no target.
+        Which latents are active, and how many, depends on the sample; the codes of all other
+        latents are exactly 0. The gates are the gates of ``prior="spike_slab"``, with a price that
+        meets the target. With several targets the model is trained for all of them, each on an
+        equal part of every batch, and `transform_l0` can shorten codes from the largest target to
+        the others. None sets no target.
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), like a fractional
-        `n_components` of PCA. Codes are as short as it allows. It is met by a price of gates, like
-        a `target_l0`; only one of the two can be set. With several shares the model is trained as
-        for several lengths, and codes keep the largest unless `transform_explained_variance` is
-        set. With "auto" and ``prior="auto"`` codes keep 95 %, unless flat parts or sparse codes
-        explain held-out samples best, and most of the variance: then the noise variance decides on
-        the share. None trains no sparse codes for a share: if neither flat parts nor independent
-        codes explain the samples, latents are the principal components above noise.
+        `n_components` of PCA. Codes are as short as this share allows. A price of open gates meets
+        the share, as it meets a `target_l0`; only one of the two can be set. With several shares
+        the model is trained as for several lengths, and codes keep the largest unless
+        `transform_explained_variance` is set. With "auto" and ``prior="auto"`` codes keep 95 %,
+        unless flat parts or sparse codes explain held-out samples best, and most of the variance:
+        then the noise variance determines the share. None sets no share: if neither flat parts nor
+        independent codes explain the samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
@@ -135,8 +135,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     network : {"auto", "linear", "mlp", "single_layer"} or Network, default="auto"
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" has hidden
-        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear", but
-        `networks.MeanField` with ``prior="spike_slab"``: its decoder is linear, and its encoder
+        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear", or
+        with ``prior="spike_slab"`` `networks.MeanField`, whose decoder is linear and whose encoder
         corrects the code by the residual.
 
     positive_code : bool, default=False
@@ -181,8 +181,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Optimizer of the weights.
 
     learning_rate_init : float, default=0.02
-        Peak learning rate if gates have a prior. With an encoder that does not infer gates by its
-        decoder the peak is 0.4 or 0.6 of it, alternating from one init to the next.
+        Peak learning rate if gates have a prior. If the encoder does not use the decoder to infer
+        gates, the peak is 0.4 or 0.6 of this value, alternating from one init to the next.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means "cosine".
@@ -208,7 +208,7 @@ class VAEenseTransformer(DensityAutoencoder):
         latents are small but not 0, unless no training sample uses the latent. "auto" means False
         for the models of the paper and for plain VAEs, ``prior="standard_normal"`` or
         ``gated=False``, and True otherwise. With ``prior="spike_slab"`` hard codes are the best
-        ones for the open gates, and soft codes are posterior means.
+        codes for the open gates, and soft codes are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns hard codes as a scipy.sparse CSR array.
@@ -266,10 +266,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
     explanation_nats_ : dict of str to float
         Mean log-density of held-out samples, in nats in units of X, under each explanation that was
-        compared: "mixture" of normal distributions, flat or not, "dense", a single one,
-        "dictionary" and "gates". "gates" is a lower bound, of the kept model if gates explain the
-        samples, and otherwise after short trainings with learned noise. "dictionary" is a lower
-        bound if independent codes explain the samples.
+        compared: "mixture", of normal distributions, flat or not; "dense", a single normal
+        distribution; "dictionary"; and "gates". "gates" is a lower bound: of the kept model if
+        gates explain the samples, and otherwise of models after short trainings with learned noise.
+        "dictionary" is a lower bound if independent codes explain the samples.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -278,8 +278,7 @@ class VAEenseTransformer(DensityAutoencoder):
     history_ : dict of ndarray
         Values for each epoch: "loss", as in `loss_curve_`; "kl" in nats; "error", summed over
         features, and "noise_variance", both in squared units of X; and "init", counted from 0. The
-        last `n_iter_` epochs are those of the kept model. ``history_.to_frame()`` gives a
-        DataFrame.
+        last `n_iter_` epochs belong to the kept model. ``history_.to_frame()`` gives a DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -294,10 +293,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
     Notes
     -----
-    The objective above is not a density, since the gate chooses how far latents open with the
-    sample in view. Samples are scored by a density that is fitted after training. Under this
-    density codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder
-    samples follow a Gaussian mixture, too, and their log-density is exact. See
+    The objective above is not a density, since the encoder sees the sample when it chooses how far
+    latents open. Samples are scored by a density that is fitted after training. Under this density
+    codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder samples
+    follow a Gaussian mixture, too, and their log-density is exact. See
     :class:`skvaeense.priors.Mixture`. The density is fitted to at most 8,192 training samples,
     which `module_` keeps. `elbo_samples` returns the objective.
 
@@ -315,8 +314,8 @@ class VAEenseTransformer(DensityAutoencoder):
     them, are left out of training if they have more than half of the variance.
 
     With a linear decoder and ``prior="mixture"``, arrays and data frames can hold NaN for missing
-    values. Training samples are filled in by draws from a mixture that integrates missing values
-    out, which then is the density, and new samples by conditional means.
+    values. Training samples are filled in with draws from a mixture that integrates missing values
+    out. This mixture is then the density. New samples are filled in with conditional means.
 
     References
     ----------
@@ -929,8 +928,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Returns
         -------
         probability : ndarray of shape (n_samples, n_components)
-            Probabilities that gates are open. Only with ``prior="spike_slab"``; mean and std are
-            then those of a latent whose gate is open.
+            Probabilities that gates are open. Only with ``prior="spike_slab"``; mean and std then
+            describe a latent whose gate is open.
 
         mean : ndarray of shape (n_samples, n_components)
             Posterior means.

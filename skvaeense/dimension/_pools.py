@@ -37,8 +37,8 @@ TINY = np.finfo(float).tiny
 class PoolMethod(AutoencoderMethod):
     """Denoise samples, and measure their pools: the neighbours with similar active latents.
 
-    A subclass decides in `_answer` when to believe the neighbours. Otherwise active latents are
-    counted; with a linear decoder, after refining its dictionary.
+    A subclass decides in `_answer` when to believe the neighbours. For other samples, active
+    latents are counted. If the decoder is linear, its dictionary is refined first.
     """
 
     _parameter_constraints = {
@@ -174,20 +174,21 @@ class PoolMethod(AutoencoderMethod):
         reasons : dict of str to ndarray of shape (n_samples,)
             Standard errors in dimensions, whose squares add up.
 
-            If neighbours answer: "sampling", the error of their mean; "noise", the fall of the
-            estimate from the smallest scale that is clear of noise to larger scales;
-            "disagreement", the distance of the answer from the estimates by distances at these
-            scales, or its excess over all estimates if no scale is clear; "intersection", the
-            difference between the answer and the ranks of nearby pools.
+            If the dimension is from neighbours: "sampling", the error of the mean over the pool;
+            "noise", the fall of the estimate from the smallest scale that is free of noise to
+            larger scales; "disagreement", the difference between the dimension and the estimates by
+            distances at these scales, or the excess over all estimates if no scale is free of
+            noise; "intersection", the difference between the dimension and the ranks of nearby
+            pools.
 
-            If latents are counted: "small_coefficients", the spread of the posterior of their
-            number, and the correction of distances on curved sets; "disagreement", the difference
-            between the count and the neighbours, weighted less if fewer neighbours are like the
-            sample; "few_neighbors", 1 if no neighbour is like the sample and there is no
+            If latents are counted: "small_coefficients", the spread of the posterior of the number
+            of latents, and the correction of distances on curved sets; "disagreement", the
+            difference between the count and the neighbours, weighted less if fewer neighbours are
+            like the sample; "few_neighbors", 1 if no neighbour is like the sample and there is no
             dictionary.
 
-            In both cases: "disagreement" also includes the change of the estimate by distances
-            through decoding; "far" is as large as the dimension itself at twice the distance that
+            In both cases: "disagreement" also includes the change of the estimate by distances that
+            decoding causes; "far" is as large as the dimension itself at twice the distance that
             counts as far.
         """
         if not _can_decode(autoencoder):

@@ -57,7 +57,7 @@ def dictionary_stability(
         similarity : ndarray of shape (n, n)
             For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
         matched_similarity : ndarray of shape (n, n)
-            The mean cosine of the best one-to-one match of their atoms.
+            The mean cosine of the best one-to-one match of the atoms of dictionaries i and j.
         subspace_similarity : ndarray of shape (n, n)
             Similarity of the directions that dictionaries use, whatever their atoms.
         random_similarity : ndarray of shape (n,)
@@ -93,12 +93,12 @@ def dictionary_stability(
     the angles between the spans. Random atoms are normal, with the second moments M.
 
     If an atom has the similarity s, and the similarity r to random dictionaries, its odds of being
-    a feature are ``o (s - r) / (1 - s)``, with o for `half_way_odds`. Its default is from BatchTopK
-    on planted features, where an atom counts as a feature if its cosine with one is above 0.9;
-    `python -m benchmarks latent_stability` measures how well it holds for other seeds and for L1.
-    An atom that every fit finds need not be a feature: if features are hierarchical, L1 finds from
-    any seed the same mixtures of a feature with the features that it implies, and stability cannot
-    tell them from features.
+    a feature are ``o (s - r) / (1 - s)``, with o for `half_way_odds`. The default is from BatchTopK
+    on planted features. There an atom counts as a feature if its cosine with a planted feature is
+    above 0.9. `python -m benchmarks latent_stability` measures how well the default holds for other
+    seeds and for L1. An atom that every fit finds need not be a feature: if features are
+    hierarchical, L1 finds with every seed the same mixtures of a feature and the features that it
+    implies, and stability cannot distinguish these mixtures from features.
 
     References
     ----------

@@ -46,9 +46,9 @@ def mean_max_cosine_similarity(
     A learned atom of norm 0, such as the atom of an unused latent, has similarity 0 to all true
     atoms. Learned atoms that resemble no true atom are not penalised, and one learned atom can be
     the best match of several true atoms. So the value can only rise as learned atoms are added. In
-    few dimensions, many random atoms come close to anything, so compare with the value for the same
-    number of random atoms. To measure whether every learned atom is a true atom, drop learned atoms
-    of norm 0 and swap the arguments.
+    few dimensions, some of many random atoms are similar to any true atom, so compare with the
+    value for the same number of random atoms. To measure whether every learned atom is a true atom,
+    drop learned atoms of norm 0 and swap the arguments.
 
     References
     ----------

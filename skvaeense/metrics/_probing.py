@@ -31,9 +31,9 @@ def sparse_probing(
 ) -> DoubleArray:
     """Compute the balanced accuracy of sparse probes, which predict labels from a few latents.
 
-    For each class, a logistic regression on k latents separates it from all other classes. The
-    chosen latents are those whose means differ most between the two sides, in units of the latent's
-    mean where it is active.
+    For each class, a logistic regression on k latents separates it from all other classes. It uses
+    the latents whose means differ most between the class and the other classes, in units of the
+    mean of the latent where it is active.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def sparse_probing(
     Notes
     -----
     The penalty of each regression is chosen from ten values, by the largest area under the ROC
-    curve on a fifth of the training samples. Classes weigh equally. The protocol is the one of
-    sae-probes [1]_, except for the balanced accuracy: a latent may have no values between those of
-    the two classes.
+    curve on a fifth of the training samples. Classes weigh equally. The protocol is from sae-probes
+    [1]_, except for the balanced accuracy: a latent may have no values between the values of the
+    two classes.
 
     References
     ----------

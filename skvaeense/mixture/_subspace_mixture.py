@@ -244,8 +244,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         """Return the share of held-out samples that are at most as probable as each sample.
 
         These are conformal p-values [1]_. For samples from the distribution of the training
-        samples, they are uniform on (0, 1]: 5 % of these samples have at most 0.05. So no share of
-        outliers needs to be guessed.
+        samples, they are uniform on (0, 1]: 5 % of these samples have a p-value of at most 0.05. So
+        you need not guess a share of outliers.
 
         Parameters
         ----------
@@ -328,7 +328,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Samples, noise included.
 
         y : ndarray of int of shape (n_samples,)
-            Component of each sample. Nothing is drawn from the broad distribution.
+            Component of each sample. No sample is drawn from the broad distribution, which the
+            notes of the class describe.
 
         Raises
         ------
@@ -352,7 +353,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
 
         n_draws : int or None, default=None
             Number of draws from the distribution of the missing values, given the known values, for
-            multiple imputation. None takes the mean of this distribution, once.
+            multiple imputation. None takes the mean of this distribution instead.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
@@ -361,7 +362,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         -------
         ndarray or data frame of shape (n_samples, n_features), or a list of them
             The samples without NaN, in the type of X; known values are unchanged. With `n_draws`, a
-            list of `n_draws` such samples.
+            list of `n_draws` arrays or data frames, one for each draw.
 
         Raises
         ------

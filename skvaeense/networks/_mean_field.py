@@ -22,13 +22,13 @@ MOST_LOG_NOISE = 4.0
 
 
 class MeanField(Network):
-    """Linear decoder, and an encoder that infers gates by what the others leave of a sample.
+    """Linear decoder, and an encoder that infers each gate from the residual of the other latents.
 
     It is for ``prior="spike_slab"``: latent j is open with probability p_j, and an open latent is
     drawn from N(m_j, t_j). An encoder of one layer decides on each gate alone. This encoder looks
-    several times. Each look computes the residual of the code e. From it follow the probability
-    that a gate is open and the mean of the open latent, as if the rest of the code were right:
-    mean-field inference [1]_, unrolled, with learned steps and noise [2]_.
+    several times. Each look computes the residual of the code e. The residual gives the probability
+    that a gate is open and the mean of the open latent, as if the rest of the code were right. This
+    is mean-field inference [1]_, unrolled, with learned steps and noise [2]_.
 
     With the columns of the decoder at norm 1 in A, noise variance g, ``c = A' (x - b)``::
 
@@ -45,7 +45,7 @@ class MeanField(Network):
     Parameters
     ----------
     n_looks : int, default=4
-        Number of looks. More looks explain away better, and take longer.
+        Number of looks. More looks account better for the other latents, and take longer.
 
     positive : "auto" or bool, default="auto"
         Whether negative u count as 0. "auto" means the estimator's `positive_code`, and False

@@ -148,11 +148,11 @@ class SpikeSlab(Mixture):
 
     So an open latent has a price: the bound charges for ``log 1 / p_j`` and for its precision. With
     a linear decoder the bound is exact without sampling; the default network, `networks.MeanField`,
-    has a linear decoder, and uses it to infer gates. With another decoder f, in place of
-    ``A (s * z)``, the bound is taken at one draw of a normal code with the same mean and variance.
-    In training, p and the noise variance are running means of their best values, given the encoder.
-    With `networks.MeanField` so are m and t; with other networks m and t stay, as the unit of
-    codes.
+    has a linear decoder, and its encoder uses the decoder to infer gates. If another decoder f
+    takes the place of A, the bound is estimated at one draw of a normal code with the mean and
+    variance of ``s * z``. In training, p and the noise variance are running means of their best
+    values, given the encoder. So are m and t with `networks.MeanField`; with other networks, m and
+    t do not change, and set the unit of codes.
 
     If the decoder is linear, a search starts from the gates of the encoder. It opens and closes
     gates one by one until the pattern of a sample cannot get more probable [2]_. Codes, counts and
@@ -167,23 +167,24 @@ class SpikeSlab(Mixture):
         of an estimator requires.
 
     hold : float, default=0.3
-        Share of the training, at its start, in which p, m and t do not change. Before columns have
-        found their place, the samples that open a latent say little about it.
+        Share of the training, at its start, in which p, m and t do not change. Before the columns
+        have found their directions, the samples that open a latent say little about the latent.
 
     memory : float, default=0.05
         Weight of a batch in the running means.
 
     pooling : float, default=0.1
-        Weight of the mean of p over all latents in each p_j. So rarely open latents keep a chance.
+        Weight of the mean of p over all latents in each p_j. So latents that are rarely open keep a
+        chance of opening.
 
     first_noise : float, default=3.0
         First factor on the noise variance that suits the error best; the factor falls to 1 over the
-        first half of the training. With more noise at first, gates are decided on later.
+        first half of the training. More noise at first delays the decisions on gates.
 
     search : bool, default=True
-        Whether a search finds the gates of samples, if the decoder is linear. Its gates are fewer
-        and right more often, and take longer. False keeps the gates of the encoder. Training does
-        not depend on this parameter.
+        Whether a search finds the gates of samples, if the decoder is linear. The search opens
+        fewer gates, and is right more often, but takes longer. False keeps the gates of the
+        encoder. Training does not depend on this parameter.
 
     n_components : "auto" or int, default="auto"
         Number of components of the mixture. "auto" chooses it on held-out samples.
