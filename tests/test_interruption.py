@@ -34,8 +34,8 @@ INTERRUPTED = "Training was interrupted after"
 class Interruption(Callback):
     """Interrupt at the end of an epoch, counted over all epochs of the fit."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def __init__(self, epoch, checkpoint=None):
+        self.epoch, self.checkpoint = epoch, checkpoint
         self.n_epochs = 0
 
     def setup(self, estimator, context):
@@ -44,6 +44,8 @@ class Interruption(Callback):
     def on_fit_task_end(self, estimator, context):
         if context.task_name == "epoch":
             self.n_epochs += 1
+            if self.checkpoint is not None and self.n_epochs == self.epoch - 1:
+                self.checkpoint.interval = 0
             if self.n_epochs == self.epoch:
                 raise KeyboardInterrupt
 
@@ -111,9 +113,12 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
         )[0]
     estimator = VAEenseTransformer(max_iter=max_iter, random_state=0)
     whole = fit_unwarned(clone(estimator), samples)
-    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(epoch))
+    # Only the last state is kept: each one is settled and calibrated.
+    checkpoint = Checkpoint(tmp_path)
+    begun = clone(estimator).set_callbacks(checkpoint, Interruption(epoch, checkpoint))
     with pytest.warns(UserWarning, match=INTERRUPTED):
         begun.fit(samples)
+    assert len(checkpoint.files()) == 1
     goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
     assert whole.explanation_ == goes_on.explanation_ == kind
     nats = goes_on.explanation_nats_
