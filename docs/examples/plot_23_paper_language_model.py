@@ -19,7 +19,7 @@ rows = read("short_codes.json")["rows"]
 # trained for one length. VAEense and the unrolled encoder look several times. All other encoders
 # have one layer. Dashed lines are codes of both signs. Markers are means over seeds, and bars reach
 # from the best seed to the worst. Methods are side by side at each length. VAEense leaves the least
-# unexplained at every length.
+# unexplained with 10 and 30 active latents, and the unrolled encoder with batch-top-k with 100.
 METHODS = {
     "VAEense": (BLUE, "o", "-"),
     "unrolled batch_topk": (SKY, "P", "-"),
@@ -67,5 +67,5 @@ for k in levels:
         if row["method"] in METHODS:
             left.setdefault(row["method"], []).append(row["fvu"])
     left = {method: sum(values) / len(values) for method, values in left.items()}
-    assert min(left, key=left.get) == "VAEense"
+    assert min(left, key=left.get) == ("VAEense" if k < 100 else "unrolled batch_topk")
 # sphinx_gallery_end_ignore
