@@ -195,22 +195,22 @@ class BaseAutoencoder(
         """Whether samples can have missing values."""
         return False
 
-    def _look_at(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
+    def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
         """Return the training samples, and their exploration if training starts from one.
 
         Missing values are filled in.
         """
         return rows, None
 
-    def _without_holes(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
+    def _imputed_rows(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
         """Return training samples without missing values, and the density that filled them in."""
         return rows, None
 
-    def _filled(self, X: FloatArray) -> FloatArray:
+    def _imputed_samples(self, X: FloatArray) -> FloatArray:
         """Return new samples with missing values filled in."""
         return X
 
-    def _with_target(self, X: Any, y: object, *, goes_on: bool) -> Any:
+    def _with_target(self, X: Any, y: object, *, continues: bool) -> Any:
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
@@ -291,23 +291,23 @@ class BaseAutoencoder(
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
-            goes_on = self.warm_start and hasattr(self, "module_")
-            samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
+            continues = self.warm_start and hasattr(self, "module_")
+            samples = self._check_samples(X, ensure_min_samples=2, reset=not continues)
             n_features = samples.shape[1]
-            samples = self._with_target(tensor_as_array(samples), y, goes_on=goes_on)
+            samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
             weights = checked_weights(sample_weight, samples)
             stack.enter_context(threads_of_all(samples.shape))
             explored = None
             if not isinstance(samples, Source):
-                rows, explored = self._look_at(distinct_rows(samples, weights))
+                rows, explored = self._prepare_rows(distinct_rows(samples, weights))
                 samples, weights, _ = rows
-            scaling = self._scaling if goes_on else Scaling.from_data(samples, weights, n_targets)
-            if explored is not None and explored.locations is not None and not goes_on:
+            scaling = self._scaling if continues else Scaling.from_data(samples, weights, n_targets)
+            if explored is not None and explored.locations is not None and not continues:
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
                     explored = explored.about_one_point()
-            model = self.module_ if goes_on else None
+            model = self.module_ if continues else None
             processes = find_processes()
             processes.check_equal(
                 [*samples.shape, scaling.scale, float(scaling.mean.sum())],
@@ -320,7 +320,7 @@ class BaseAutoencoder(
                 samples, scaling, held_out=self._held_out, explored=explored, weights=weights
             )
             trainer = None
-            if goes_on:
+            if continues:
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model)
@@ -392,10 +392,10 @@ class BaseAutoencoder(
             )
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
-            samples = self._with_target(samples, y, goes_on=not first)
+            samples = self._with_target(samples, y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
-            samples = self._without_holes(rows)[0].X if first else self._filled(rows.X)
+            samples = self._imputed_rows(rows)[0].X if first else self._imputed_samples(rows.X)
             weights = rows.weights
             data = FitData.of_batch(
                 samples,
@@ -701,7 +701,7 @@ class BaseAutoencoder(
                 "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
                 "separately instead."
             )
-        return self._filled(X) if fill else X, self._model_for(X.dtype)
+        return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

@@ -406,7 +406,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
-    def _filled(self, X: Any) -> Any:
+    def _imputed_samples(self, X: Any) -> Any:
         if not isinstance(X, np.ndarray) or not np.isnan(X).any():
             return X
         return self._imputed(X, self._linear_mixture("missing values"), None)

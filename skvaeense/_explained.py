@@ -72,12 +72,12 @@ class ExplainedTraining:
         estimator, explored = self.estimator, self.explored
         is_open = self._is_open
         self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
-        is_enough = not estimator._trains_gates
+        is_final = not estimator._trains_gates
         if explored.kind == "dictionary" and estimator._is_free and not estimator.positive_code:
-            is_enough = self._find_codes() or is_enough
-        first = self._epochs(EXACT_STEPS) if is_enough or not is_open else 0
+            is_final = self._find_codes() or is_final
+        first = self._epochs(EXACT_STEPS) if is_final or not is_open else 0
         widths, epochs = [], []
-        if not is_enough:
+        if not is_final:
             widths = self._widths()
             # Steps of the first init, of each number of latents, and of the best number again.
             steps = [DATA_STEPS if self.codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
@@ -85,14 +85,14 @@ class ExplainedTraining:
         self.session.begin(first + sum(epochs))
         if first:
             trainer = self.codes or self._flats()
-            is_enough = is_enough or explored.kind == "points"
-            if not is_enough and explored.kind == "mixture":
+            is_final = is_final or explored.kind == "points"
+            if not is_final and explored.kind == "mixture":
                 # If several flat parts leave most of the variance at the start, it is noise.
-                is_enough = not explains_most(trainer.model, self.data)
+                is_final = not explains_most(trainer.model, self.data)
             phase = Phase(trainer, first, estimator._plateau(), from_start=True)
             yield phase
             trainer = phase.result()
-            if is_enough or self.session.stopped or explains_most(trainer.model, self.data):
+            if is_final or self.session.stopped or explains_most(trainer.model, self.data):
                 return trainer
             explored.kind = "dense"
         return (yield from self._train_gates(widths, epochs))
@@ -106,7 +106,7 @@ class ExplainedTraining:
         are_many = WIDER[0] * width <= most_latents(self.data)
         return [LONG_STEPS] if are_many and self.estimator.max_iter == "auto" else []
 
-    def _nats(self, value):
+    def _broadcast(self, value):
         return self.data.processes.broadcast_scalar(float(value))
 
     # --- flat parts and independent codes -----------------------------------------------------
@@ -138,24 +138,24 @@ class ExplainedTraining:
         rows = data.train.head.cpu().double().numpy()
         with threads_for(rows.size * rows.shape[1]):
             found = IndependentCodes.fit(rows, np.random.RandomState(self.seeds[1]))
-        best, bounds = None, np.full(len(data.valid), self._nats(self.explored.normal_nats))
+        best, bounds = None, np.full(len(data.valid), self._broadcast(self.explored.normal_nats))
         for codes in found:
             n_components = self.estimator.n_components or len(codes.atoms)
             if codes.is_sparse and n_components >= len(codes.atoms):
-                of_gates = self.estimator._of_gates(None, n_components)
-                model = of_gates._make_model(data, self.seeds[1])
+                gated = self.estimator._gate_estimator(None, n_components)
+                model = gated._make_model(data, self.seeds[1])
                 install_codes(model, codes, data.train.head)
                 settled = settle(model, data)
                 if is_clear(settled - bounds, data):
-                    best, bounds = (of_gates, model, codes), settled
+                    best, bounds = (gated, model, codes), settled
         if best is None:
             return False
-        of_gates, model, codes = best
+        gated, model, codes = best
         self.explored.nats["dictionary"] = float(bounds.mean())
         # Only the encoder, from which the search for gates starts, is left to learn.
         decoder, known = model.linear_decoder, ClosedForms(model, is_known=True)
         rates = {decoder.weight: 0.0, decoder.bias: 0.0}
-        self.codes = of_gates._trainer(model, known, 1.0, self._generator(), data, rates=rates)
+        self.codes = gated._trainer(model, known, 1.0, self._generator(), data, rates=rates)
         return codes.are_independent(rows)
 
     # --- gates with a prior -------------------------------------------------------------------
@@ -164,7 +164,7 @@ class ExplainedTraining:
         """Return the numbers of latents to try in turn, while held-out rows gain."""
         if self.estimator.n_components is not None:
             return [self.estimator.n_components]
-        first = self.estimator._of_gates(None)._default_width(self.data)
+        first = self.estimator._gate_estimator(None)._default_width(self.data)
         most = most_latents(self.data)
         return [first] + [k * first for k in WIDER if k * first <= most]
 
@@ -190,8 +190,8 @@ class ExplainedTraining:
         def make_trainer(i):
             if i == 0 and self.codes is not None:
                 return self.codes
-            of_first = self.estimator._of_gates(DEFAULT_SHARE)
-            chosen = self.estimator._of_gates(None, width_of(i)) if i else of_first
+            first = self.estimator._gate_estimator(DEFAULT_SHARE)
+            chosen = self.estimator._gate_estimator(None, width_of(i)) if i else first
             return chosen._make_trainer(self.data, self.seeds, i)
 
         inits = session.track("inits", Selection(make_trainer))
@@ -228,7 +228,7 @@ class ExplainedTraining:
         They can if gates are at least halfway from codes that are all open to the first init.
         """
         mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
-        return 2 * mean >= self._nats(self.explored.nats["dense"]) - least_loss
+        return 2 * mean >= self._broadcast(self.explored.nats["dense"]) - least_loss
 
     def _settled(self, name, model, n_rounds=None):
         """Settle a model, and return the mean bound of held-out samples."""
@@ -239,7 +239,7 @@ class ExplainedTraining:
     def _loss(self, model, init):
         """Return the loss that compares gates with one another and with the first init."""
         if init == 0 and self.codes is None:
-            return -self._nats(self.explored.normal_nats)
+            return -self._broadcast(self.explored.normal_nats)
         mean = self._settled("gates" if init > 0 else "dictionary", model)
         if init > 0 and not (model.has_patterns and explains_most(model, self.data)):
             return math.inf
@@ -259,9 +259,9 @@ class ExplainedTraining:
             return True
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
-        trainer = self.estimator._of_gates(None)._make_trainer(data, self.seeds, model=model)
+        trainer = self.estimator._gate_estimator(None)._make_trainer(data, self.seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        others, before = self._nats(self.explored.nats["dense"]), -math.inf
+        others, before = self._broadcast(self.explored.nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
             mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)

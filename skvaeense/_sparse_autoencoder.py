@@ -322,16 +322,16 @@ class SparseAutoencoder(BaseAutoencoder):
     def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)
         device = resolve_device(self.device)
-        goes_on = model is not None
+        continues = model is not None
         generator = make_generator(seeds[1])
-        if goes_on:
+        if continues:
             model = self._with_penalty(model, penalty, generator)
         else:
             model = self._new_model(data, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
-        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
-        if penalty.anneal and not goes_on:
+        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model)]
+        if penalty.anneal and not continues:
             hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
         loss = losses.Loss.resolve(self.loss)
@@ -355,10 +355,10 @@ class SparseAutoencoder(BaseAutoencoder):
             processes=data.processes,
         )
 
-    def _with_target(self, X, y, *, goes_on):
+    def _with_target(self, X, y, *, continues):
         target = open_target(y)
         n_given = None if target is None else target.shape[1]
-        if goes_on and n_given != self.module_.n_targets:
+        if continues and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
                 f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
@@ -408,7 +408,7 @@ class SparseAutoencoder(BaseAutoencoder):
             new.activation.load_state_dict(learned)
         return new
 
-    def _coefficient(self, penalty, model, goes_on):
+    def _coefficient(self, penalty, model, continues):
         target_l0, alpha = self.target_l0, penalty.alpha
         if target_l0 is not None and alpha is None:
             raise ValueError(
@@ -424,7 +424,7 @@ class SparseAutoencoder(BaseAutoencoder):
             raise ValueError(
                 f"target_l0={target_l0!r} must be at most n_components={model.n_components}."
             )
-        if not goes_on:
+        if not continues:
             return Coefficient(alpha or 0.0, target_l0=target_l0)
         # An adapted coefficient continues from its last value; a given one may have been changed.
         alpha = alpha if target_l0 is None else getattr(self, "alpha_", alpha)

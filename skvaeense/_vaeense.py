@@ -438,7 +438,7 @@ class VAEenseTransformer(DensityAutoencoder):
         share = self.target_explained_variance
         return None if share == "auto" else share
 
-    def _of_gates(self, share, n_components=None):
+    def _gate_estimator(self, share, n_components=None):
         """Return a copy of the estimator whose gates have a prior, for a share of variance."""
         n_components = n_components or self.n_components
         return clone(self).set_params(
@@ -509,8 +509,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return False  # `fit` raises the error.
         return network.has_linear_decoder and isinstance(prior, priors.Mixture)
 
-    def _look_at(self, rows):
-        rows, density = self._without_holes(rows)
+    def _prepare_rows(self, rows):
+        rows, density = self._imputed_rows(rows)
         if not self._explores():
             return (self._without_far(rows) if self._has_gates else rows), None
         explored = self._explored(rows)
@@ -536,7 +536,7 @@ class VAEenseTransformer(DensityAutoencoder):
             known[n] = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
         return known[n]
 
-    def _without_holes(self, rows):
+    def _imputed_rows(self, rows):
         if not np.isnan(rows.X).any():
             return rows, None
         check_seen(rows.X, getattr(self, "feature_names_in_", None))
@@ -581,12 +581,12 @@ class VAEenseTransformer(DensityAutoencoder):
         generator = make_generator(seeds[0], device)
         if not self._has_gates and model is not None and model.has_prices:
             # An earlier fit has chosen gates with a prior.
-            chosen = self._of_gates(model.config["target_explained_variance"])
+            chosen = self._gate_estimator(model.config["target_explained_variance"])
             return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
-            goes_on = model is not None
+            continues = model is not None
             model = self._model_with_target(data, seeds[1], model)
-            return self._gates_trainer(model, generator, data, init, goes_on)
+            return self._gates_trainer(model, generator, data, init, continues)
         if model is not None:
             noise = followed_noise(
                 float(model.noise_variance), FINAL_NOISE, learned=self.learn_noise_variance
@@ -602,19 +602,19 @@ class VAEenseTransformer(DensityAutoencoder):
         rate = FEED_FORWARD_RATES[init % 2]
         return self._trainer(model, noise, rate, generator, data, init=init)
 
-    def _gates_trainer(self, model, generator, data, init, goes_on):
+    def _gates_trainer(self, model, generator, data, init, continues):
         """Return the trainer of a model whose gates have a prior."""
         model.lengths.zero_()
         model.is_settled.fill_(False)
-        is_random = not (model.learns_slabs or goes_on)
+        is_random = not (model.learns_slabs or continues)
         if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data))
-        noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
+        noise = ClosedForms(model, learned=self.learn_noise_variance, continues=continues)
         rate = 1.0 if model.learns_slabs else FEED_FORWARD_RATES[0]
         rates = {} if model.learns_slabs else layer_rates(model)
         trainer = self._trainer(model, noise, rate, generator, data, init=init, rates=rates)
         if hasattr(model.network, "begin_anew"):
-            trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
+            trainer.hooks.append(SilentLatents(model, continues=continues))
         return trainer
 
     def _model_with_target(self, data, seed, model=None):

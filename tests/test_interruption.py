@@ -119,10 +119,10 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
     with pytest.warns(UserWarning, match=INTERRUPTED):
         begun.fit(samples)
     assert len(checkpoint.files()) == 1
-    goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
-    assert whole.explanation_ == goes_on.explanation_ == kind
-    nats = goes_on.explanation_nats_
+    continues = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
+    assert whole.explanation_ == continues.explanation_ == kind
+    nats = continues.explanation_nats_
     # The bounds of a short training are rounded differently if samples lie differently in memory.
     assert whole.explanation_nats_ == (nats if kind == "gates" else pytest.approx(nats, rel=1e-6))
-    assert_array_equal(whole.history_["init"], goes_on.history_["init"])
-    assert_array_equal(whole.transform(samples), goes_on.transform(samples))
+    assert_array_equal(whole.history_["init"], continues.history_["init"])
+    assert_array_equal(whole.transform(samples), continues.transform(samples))

@@ -218,16 +218,16 @@ class _Patterns:
         for _ in range(2 * self.n_components):
             gain, latents = self.gains(*self.closed(), self.open()).max(dim=1)
             # A smaller gain can be a rounding error.
-            goes_on = gain > ROUNDING
-            n_left = int(goes_on.sum())
+            continues = gain > ROUNDING
+            n_left = int(continues.sum())
             if 2 * n_left < len(gain):
                 # Go on with the unfinished samples alone.
                 if n_left:
-                    self._climb_some(goes_on)
+                    self._climb_some(continues)
                 break
-            self.log_prob += gain * goes_on
+            self.log_prob += gain * continues
             # The best column of a finished sample can be the last one, which is no latent.
-            self.flip(latents * goes_on, goes_on)
+            self.flip(latents * continues, continues)
 
     def _climb_some(self, rows: torch.Tensor) -> None:
         some = copy.copy(self)
@@ -269,10 +269,10 @@ class _Patterns:
         closing = -constant[self.slots] - 0.5 * (self.place.square() / spread + spread.log())
         return F.pad(gain, (0, 1)).scatter_(1, self.slots, closing)
 
-    def flip(self, latents: torch.Tensor, goes_on: torch.Tensor) -> None:
+    def flip(self, latents: torch.Tensor, continues: torch.Tensor) -> None:
         """Open or close one gate of each sample that goes on."""
         prior, k = self.prior, self.n_components
-        if bool(((self.slots < k).all(dim=1) & goes_on).any()):
+        if bool(((self.slots < k).all(dim=1) & continues).any()):
             self._add_slots(min(self.slots.shape[1] // 2 + 1, k))
         slots, each = self.slots, torch.arange(len(latents), device=latents.device)
         is_there = slots == latents[:, None]
@@ -285,15 +285,15 @@ class _Patterns:
         along = self.left[each, latents] + (prior.noise * prior.mean / prior.variance)[latents]
         kept = closing[each, slot].clamp_min(self.least[latents] / prior.noise)
         by = torch.where(closes[:, None], closing, opening)
-        scale = torch.where(closes, -1 / kept, 1 / own) * goes_on
-        step = torch.where(closes, self.place[each, slot] / kept, along / own) * goes_on
-        slots[each, slot] = torch.where(goes_on, latents, slots[each, slot])
+        scale = torch.where(closes, -1 / kept, 1 / own) * continues
+        step = torch.where(closes, self.place[each, slot] / kept, along / own) * continues
+        slots[each, slot] = torch.where(continues, latents, slots[each, slot])
         change = self._along(slots, by)
         self.own -= scale[:, None] * change.square()
         self.left += step[:, None] * change
         self.place -= step[:, None] * by
         self.inverse.addcmul_((scale[:, None] * by)[:, :, None], by[:, None])
-        closes &= goes_on
+        closes &= continues
         gone = each[closes], slot[closes]
         self.place[gone], slots[gone] = 0.0, k
         self.inverse[gone[0], gone[1]] = 0.0

@@ -658,7 +658,7 @@ class SpikeSlabVAE(VAE):
         super()._calibrate(x, n_new)
         tried = _Prices(self, x, n_new=n_new)
         price = tried.meeting(self._wanted[0]) if self._wanted else tried.first
-        tried.goes_on = True
+        tried.continues = True
         shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
         prices = [price]
         while tried.length(prices[-1]) > shortest and len(prices) < N_PRICES:
@@ -770,7 +770,7 @@ class _Prices:
 
     Attributes
     ----------
-    goes_on : bool
+    continues : bool
         Whether a search starts from the gates found at the nearest price, which are close.
     """
 
@@ -785,7 +785,7 @@ class _Prices:
         self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum())
         self.first = float(model._first_price)
-        self.goes_on = is_open is not None
+        self.continues = is_open is not None
         self.opened = {} if is_open is None else {self.first: is_open}
         self.found: dict[float, tuple[float, float]] = {}
 
@@ -794,7 +794,7 @@ class _Prices:
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
-            if self.goes_on and self.opened and model.searches:
+            if self.continues and self.opened and model.searches:
                 near = min(self.opened, key=lambda other: abs(other - price))
                 posterior = model._searched(x, self.opened[near]).posterior
             else:

@@ -64,7 +64,7 @@ class ClosedForms(Hook):
     learned : bool, default=True
         Whether the noise variance is learned.
 
-    goes_on : bool, default=False
+    continues : bool, default=False
         Whether the model was trained before. If so, nothing is held or annealed.
 
     is_known : bool, default=False
@@ -76,20 +76,20 @@ class ClosedForms(Hook):
         model: "SpikeSlabVAE",
         *,
         learned: bool = True,
-        goes_on: bool = False,
+        continues: bool = False,
         is_known: bool = False,
     ) -> None:
         prior = model.prior
         self.learned = learned and not is_known
-        self.hold = math.inf if is_known else 0.0 if goes_on else prior.hold
-        self.annealed = 0.0 if goes_on else ANNEALED
+        self.hold = math.inf if is_known else 0.0 if continues else prior.hold
+        self.annealed = 0.0 if continues else ANNEALED
         self.first_noise, self.memory, self.pooling = prior.first_noise, prior.memory, prior.pooling
         self.targets = model.first_prices.new_tensor(model.targets)
         self.shares = model.first_prices.new_tensor(model.left_shares)
         # The prices before they are clipped at 0.
         self.steering = model.first_prices.clone()
         # With more noise than at first, latents with random weights would close for good.
-        self.most = None if model.learns_slabs or goes_on else float(model.noise_variance)
+        self.most = None if model.learns_slabs or continues else float(model.noise_variance)
         self.left: Terms = {}
         self.value = model.noise_variance.to(model.first_prices.device, copy=True)
 
@@ -174,14 +174,14 @@ class SilentLatents(Hook):
     model : SpikeSlabVAE
         The model before training.
 
-    goes_on : bool, default=False
+    continues : bool, default=False
         Whether the model was trained before. If so, no latent is restarted.
     """
 
-    def __init__(self, model: "SpikeSlabVAE", *, goes_on: bool = False) -> None:
+    def __init__(self, model: "SpikeSlabVAE", *, continues: bool = False) -> None:
         self.use = torch.zeros_like(model.slab_mean)
         self.memory = model.prior.memory
-        self.to_come = [] if goes_on else list(RESEED_AT)
+        self.to_come = [] if continues else list(RESEED_AT)
 
     @torch.no_grad()
     def after_step(self, trainer: "Trainer", step: Step) -> None:

@@ -161,7 +161,7 @@ def test_prices_follow_the_variance_that_is_left():
 def test_a_training_that_goes_on_holds_nothing():
     model, trainer = make(SpikeSlab(hold=0.3))
     before = model.gate_probability.clone()
-    hook = ClosedForms(model, goes_on=True)
+    hook = ClosedForms(model, continues=True)
     take_step(trainer, hook, 0.0)
     assert not torch.equal(model.gate_probability, before)
 
@@ -204,7 +204,7 @@ def test_silent_latents_begin_anew():
 
 def test_none_begins_anew_in_a_training_that_goes_on():
     model, trainer = make()
-    hook = SilentLatents(model, goes_on=True)
+    hook = SilentLatents(model, continues=True)
     x = draw(N_SAMPLES, N_FEATURES)
     before = model.network.decoder.weight.detach().clone()
     _, terms = take_step(trainer, ClosedForms(model), 0.5, x)
