@@ -1,6 +1,7 @@
 """Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators."""
 
 import importlib
+import pkgutil
 from typing import Any
 
 from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
@@ -22,25 +23,10 @@ __all__ = [
     "save",
 ]
 
-_SUBPACKAGES = (
-    "activations",
-    "datasets",
-    "dimension",
-    "export",
-    "hub",
-    "inspection",
-    "losses",
-    "metrics",
-    "mixture",
-    "models",
-    "networks",
-    "optimizers",
-    "penalties",
-    "persistence",
-    "priors",
-    "schedules",
-    "thresholds",
-)
+_SUBPACKAGES = {module.name for module in pkgutil.iter_modules(__path__) if module.ispkg} - {
+    "training",
+    "utils",
+}
 
 
 def __getattr__(name: str) -> Any:
