@@ -19,6 +19,7 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.losses import Loss
 from skvaeense.networks import Linear
+from skvaeense.training._session import FitSession
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = [
@@ -126,3 +127,14 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
     assert whole.explanation_nats_ == (nats if kind == "gates" else pytest.approx(nats, rel=1e-6))
     assert_array_equal(whole.history_["init"], continues.history_["init"])
     assert_array_equal(whole.transform(samples), continues.transform(samples))
+
+
+def test_a_training_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
+    """A resumed fit would take it for one that was trained to its end."""
+    kept = []
+    monkeypatch.setattr(FitSession, "_keep", lambda self, trainer, *state: kept.append(state))
+    estimator = VAEenseTransformer(random_state=0)
+    estimator.set_callbacks(Checkpoint(tmp_path, interval=0)).fit(load_iris().data)
+    assert estimator.explanation_ == "dense"
+    assert ("init 1 search", True) in kept
+    assert not any(stage == "init 1 settle" for stage, _ in kept)

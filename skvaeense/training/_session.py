@@ -214,11 +214,12 @@ class FitSession:
             with closing(epochs):
                 for is_whole in epochs:
                     is_over = is_whole and self._end_epoch(phase, stage)
+                    if phase.given_up:
+                        # No checkpoint: a resumed fit has to give it up again.
+                        return
                     self._keep_if_due(trainer, stage.name, is_over)
                     if is_over or self.stopped:
                         break
-            if phase.given_up:
-                return
         phase.plateau.restore(trainer.model)
 
     def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
@@ -285,7 +286,7 @@ class FitSession:
         if self.state is not None:
             trainer.load_state_dict(self.state["trainer"])
         elif not self.stopped:
-            self._keep(trainer, "end", is_over=True)
+            self._keep(trainer, "end", True)
         self.reports.end()
 
     def _keep_if_due(self, trainer: Trainer, stage: str, is_over: bool) -> None:
