@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -75,7 +75,7 @@ class Stage(NamedTuple):
 class Phase:
     """A training: until the validation loss no longer falls, then with a falling learning rate.
 
-    Parameters
+    Attributes
     ----------
     trainer : Trainer
         The trainer of the model.
@@ -86,22 +86,20 @@ class Phase:
     plateau : Plateau
         The plateau that watches the validation loss and keeps the best model.
 
-    name : str, default="final"
+    name : str
         A name that no other phase of the fit has.
 
-    unwatched : float, default=0.0
+    unwatched : float
         Share of the epochs, from the first on, whose losses are not compared.
 
-    from_start : bool, default=False
+    from_start : bool
         Whether the model before training may be kept as the best one.
 
-    is_hopeless : callable or None, default=None
+    is_hopeless : callable or None
         Called with the trainer once the learning rate falls; if it returns True, training ends.
 
-    Attributes
-    ----------
     given_up : bool
-        Whether the training was hopeless.
+        Whether the training was hopeless; set during training.
     """
 
     trainer: Trainer
@@ -111,7 +109,7 @@ class Phase:
     unwatched: float = 0.0
     from_start: bool = False
     is_hopeless: Callable[[Trainer], bool] | None = None
-    given_up: bool = field(default=False, init=False)
+    given_up: bool = False
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages of the training."""
