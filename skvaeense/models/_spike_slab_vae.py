@@ -576,7 +576,7 @@ class SpikeSlabVAE(VAE):
     ) -> torch.Tensor:
         """Set the decoder by least squares, and return the factors by which codes grow.
 
-        Columns of latents that at most two samples open stay.
+        Columns of latents that at most two samples open stay, and all columns of a diverged model.
         """
         decoder: Any = self.linear_decoder
         wide = widest(x)
@@ -588,6 +588,8 @@ class SpikeSlabVAE(VAE):
         known = torch.nonzero(is_known).ravel()
         weight = torch.cat([decoder.weight, decoder.bias[:, None]], dim=1).to(wide)
         fixed = x.to(wide) - both[:, ~is_known] @ weight[:, ~is_known].T
+        if not (moments.isfinite().all() and fixed.isfinite().all()):
+            return code.new_ones(code.shape[1])
         solved = torch.linalg.lstsq(moments[known][:, known], both[:, known].T @ fixed).solution
         weight[:, known] = solved.T
         lengths = weight[:, :-1].norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)

@@ -51,6 +51,16 @@ def test_gates_that_stay_are_no_patterns():
         assert model.has_patterns is expected
 
 
+def test_a_diverged_decoder_is_left_as_it_is():
+    """Least squares in torch fail with an internal error where moments overflow."""
+    model = make_model()
+    before = copy.deepcopy(model.state_dict())
+    code = torch.full((20, N_COMPONENTS), math.inf).double()
+    lengths = model._turn_columns(draw(20, N_FEATURES), code, torch.zeros_like(code))
+    assert torch.equal(lengths, torch.ones(N_COMPONENTS).double())
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
 # --- the bound --------------------------------------------------------------------------------
 
 
