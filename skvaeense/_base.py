@@ -378,7 +378,8 @@ class BaseAutoencoder(
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
         """
-        with all_or_nothing(self):
+        with ExitStack() as stack:
+            stack.enter_context(all_or_nothing(self))
             first = not hasattr(self, "module_")
             takes_missing = self._takes_missing and not sparse.issparse(X)
             batch: Any = validate_data(
@@ -390,6 +391,7 @@ class BaseAutoencoder(
                 ensure_min_samples=1 + first,
                 reset=first,
             )
+            stack.enter_context(threads_of_all(batch.shape))
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
             samples = self._with_target(samples, y, continues=not first)

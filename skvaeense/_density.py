@@ -23,6 +23,7 @@ from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
+from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
@@ -79,10 +80,12 @@ class DensityAutoencoder(BaseAutoencoder):
         if not self.module_.has_density:
             return None
         if not hasattr(prior, "density_"):
-            samples = self._coded_samples()
-            density = prior.density(samples)
-            has_columns = self.module_.linear_decoder is not None
-            prior.density_ = density if has_columns else self._code_mixture(density, samples)
+            shape = prior.rows_.x.shape if prior.keeps_samples else (1, self.n_features_in_)
+            with threads_of_all(shape), suited_threads(self.module_, shape[0]):
+                samples = self._coded_samples()
+                density = prior.density(samples)
+                has_columns = self.module_.linear_decoder is not None
+                prior.density_ = density if has_columns else self._code_mixture(density, samples)
         if isinstance(prior.density_, MixtureDensity):
             return prior.density_
         return self._decoded(prior.density_)
@@ -149,7 +152,8 @@ class DensityAutoencoder(BaseAutoencoder):
             with np.errstate(over="ignore", invalid="ignore"):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
                 known = x.astype(rows.dtype, copy=False)
-                answers: FloatArray = function(x).astype(rows.dtype, copy=False)
+                with suited_threads(self.module_, len(x)):
+                    answers: FloatArray = function(x).astype(rows.dtype, copy=False)
             # Features may be NaN, which means that they are missing, but not infinite.
             if np.isinf(known).any() or not np.isfinite(answers).all():
                 raise too_far(rows.dtype)

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 
@@ -181,13 +182,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         has_holes = np.isnan(x).any(axis=1)
         y = self._quotients(x)
-        joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
+        with threads_for(len(x) * self.directions.size):
+            joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
         if self.scale is not None:
             joint -= np.log(self.scale).sum()
         log_shares = self._log_shares()
-        for some in self._solved_at_once(np.flatnonzero(has_holes)):
-            for c in range(len(self)):
-                joint[some, c] = log_shares[c] + self._known(c, x[some])[0]
+        with threads_for(self.directions.shape[2] ** 3):
+            for some in self._solved_at_once(np.flatnonzero(has_holes)):
+                for c in range(len(self)):
+                    joint[some, c] = log_shares[c] + self._known(c, x[some])[0]
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -620,8 +623,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Filled samples.
         """
         filled = x.copy()
-        for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
-            filled[some] = self._filled(x[some], rng)
+        with threads_for(self.directions.shape[2] ** 3):
+            for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
+                filled[some] = self._filled(x[some], rng)
         return filled
 
     def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:

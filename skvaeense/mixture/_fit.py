@@ -21,6 +21,7 @@ from skvaeense.mixture._em import (
 )
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._weights import ascending
 
@@ -201,37 +202,42 @@ def fit_mixture(
     FoundMixture
         The mixture.
     """
-    scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
-    is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
-    search_of = partial(
-        Search,
-        log_scale=np.log(scale).sum(),
-        max_components=max_components,
-        rng=rng,
-        n_components=n_components,
-        stop=stop,
-        order=rng.permutation(len(x)) if is_wide else None,
-    )
-    if is_wide:
-        search = _search_wide(x, weights, scale, search_of)
-        rows = search.rows
-    else:
-        rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
-        has_holes = rows[0].has_holes
-        search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
-    is_scaled = search.best.family.scaled
-    density = search.final(rows)
-    shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
-    if is_wide:
-        density = _with_common_rest(density, x / scale if is_scaled else x, shares)
-    density = density.divided_by(scale) if is_scaled else density
-    parts = flat_parts(rows[0], shares, density)
-    ranks = np.array([len(part.variances) for part in parts])
-    held_out = None if rows[0].has_holes else np.sort(search.best.scores)
-    family = search.best.family
-    nats = {"mixture": search.best.mean, "dense": search.one.mean}
-    density = replace(density, dimensions=ranks, held_out=density.held_out if is_wide else held_out)
-    return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
+    with threads_for(x.size * x.shape[1]):
+        scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
+        is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
+        search_of = partial(
+            Search,
+            log_scale=np.log(scale).sum(),
+            max_components=max_components,
+            rng=rng,
+            n_components=n_components,
+            stop=stop,
+            order=rng.permutation(len(x)) if is_wide else None,
+        )
+        if is_wide:
+            search = _search_wide(x, weights, scale, search_of)
+            rows = search.rows
+        else:
+            rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
+            has_holes = rows[0].has_holes
+            search = (
+                _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
+            )
+        is_scaled = search.best.family.scaled
+        density = search.final(rows)
+        shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
+        if is_wide:
+            density = _with_common_rest(density, x / scale if is_scaled else x, shares)
+        density = density.divided_by(scale) if is_scaled else density
+        parts = flat_parts(rows[0], shares, density)
+        ranks = np.array([len(part.variances) for part in parts])
+        held_out = None if rows[0].has_holes else np.sort(search.best.scores)
+        family = search.best.family
+        nats = {"mixture": search.best.mean, "dense": search.one.mean}
+        density = replace(
+            density, dimensions=ranks, held_out=density.held_out if is_wide else held_out
+        )
+        return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 
 
 def _search_filled(
