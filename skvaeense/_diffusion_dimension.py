@@ -23,6 +23,7 @@ from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import SCORE_STEPS, n_epochs
+from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin
 from skvaeense.utils._processes import find_processes
@@ -210,9 +211,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         scaling = Scaling.from_data(X, weights)
         facts = [X, scaling.mean, scaling.scale, weights]
         session = FitSession(self, facts, processes=find_processes())
-        data = session.prepare(X, scaling, weights=weights)
-        trainer = session.run(self._phases(data, session), stacklevel=5)
-        session.end(trainer)
+        with threads_of_all(X.shape):
+            data = session.prepare(X, scaling, weights=weights)
+            trainer = session.run(self._phases(data, session), stacklevel=5)
+            session.end(trainer)
         self.__dict__.update(self._attributes(trainer, data))
 
     def _phases(self, data, session):
@@ -231,8 +233,12 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     def _validation_loss(self, model, x):
         valid = x[:STATE_ROWS]
-        draws = _fixed_noise(x.shape[1], STATE_DRAWS).to(valid)
-        return float(DenoisingScoreMatching(model.levels).sample_losses(model, valid, draws).mean())
+        draws, loss = (
+            _fixed_noise(x.shape[1], STATE_DRAWS).to(valid),
+            DenoisingScoreMatching(model.levels),
+        )
+        with suited_threads(model, len(valid) * len(draws), n_products=1):
+            return float(loss.sample_losses(model, valid, draws).mean())
 
     def _attributes(self, trainer, data):
         return {

@@ -11,6 +11,7 @@ from sklearn.utils import Bunch, check_array, check_consistent_length, column_or
 
 from skvaeense.inspection._estimators import dense
 from skvaeense.metrics._probing import fit_probe, mean_excess
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, IntArray, RandomState, SparseArray
 
 
@@ -155,7 +156,8 @@ def feature_absorption(
     for one in classes:
         is_one = labels == one
         probe = LogisticRegression(class_weight="balanced", max_iter=1000)
-        probe.fit(rows[fitted], is_one[fitted])
+        with threads_for(rows[fitted].size):
+            probe.fit(rows[fitted], is_one[fitted])
         direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
         latents = _own_latents(checked[fitted], is_one[fitted], max_latents, min_gain)
         found = measured[is_one[measured] & probe.predict(rows[measured])]

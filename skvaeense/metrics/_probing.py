@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -127,7 +128,8 @@ def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
     # Without enough samples for a split, the default penalty is used.
     can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / CHOOSING_SHARE
     probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
-    return probe.fit(codes, is_one)
+    with threads_for(codes.shape[0] * n_latents):
+        return probe.fit(codes, is_one)
 
 
 def mean_distance(codes: Any, is_one: Any) -> DoubleArray:
