@@ -7,6 +7,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, _vaeense
+from skvaeense.mixture import MixtureDensity, SubspaceMixture
 from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
 
 CONTROLLER = ThreadpoolController()
@@ -71,5 +72,27 @@ def test_fits_of_small_tables_use_one(monkeypatch):
     monkeypatch.setattr(_vaeense, "explore", spy)
     X = np.random.default_rng(0).standard_normal((80, 5)) * np.arange(1, 6)
     IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=2, random_state=0)).fit(X)
+    assert set(seen) == {1}
+    assert n_threads() == 3
+
+
+def test_mixtures_of_small_samples_use_one_thread(monkeypatch):
+    """With more threads, a fit to 150 rows has taken fifty times as long on a busy machine."""
+    seen = []
+    for name in ("log_joint_along", "_known"):
+        method = getattr(MixtureDensity, name)
+
+        def spy(density, *args, method=method):
+            seen.append(n_threads())
+            return method(density, *args)
+
+        monkeypatch.setattr(MixtureDensity, name, spy)
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    X[:10, 0] = np.nan
+    mixture = SubspaceMixture(2, random_state=0).fit(X)
+    n_in_fit = len(seen)
+    mixture.score_samples(X)
+    mixture.impute(X)
+    assert len(seen) > n_in_fit > 0
     assert set(seen) == {1}
     assert n_threads() == 3
