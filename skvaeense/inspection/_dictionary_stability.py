@@ -52,7 +52,8 @@ def dictionary_stability(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With these attributes for n dictionaries. All are 1 for equal dictionaries:
+        With these attributes for n dictionaries. The similarities are 1 for equal dictionaries,
+        but not those to random ones:
 
         similarity : ndarray of shape (n, n)
             For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
