@@ -326,7 +326,6 @@ class BaseAutoencoder(
                 trainer = self._make_trainer(data, seeds, model=model)
                 self._check_length(trainer.model)
             trainer = session.run(self._phases(data, session, trainer), stacklevel=4)
-            processes.broadcast(trainer.model.state_dict().values())
             session.end(trainer)
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))

@@ -185,15 +185,19 @@ class FitSession:
         After an interruption, return the best trainer so far, and warn at the line that is
         `stacklevel` calls up.
         """
+        kept: Trainer
         with memory_errors(self.data.batch_size):
             try:
-                while True:
-                    self._train(next(phases))
-            except StopIteration as ended:
-                kept: Trainer = ended.value
-                return kept
+                try:
+                    while True:
+                        self._train(next(phases))
+                except StopIteration as ended:
+                    kept = ended.value
+                # An interrupted process cannot wait for the others.
+                self.processes.broadcast(kept.model.state_dict().values())
             except KeyboardInterrupt:
-                return self._interrupted(stacklevel + 1)
+                kept = self._interrupted(stacklevel + 1)
+        return kept
 
     def _train(self, phase: Phase) -> None:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
