@@ -23,19 +23,20 @@ __all__ = [
     "save",
 ]
 
-_SUBPACKAGES = {module.name for module in pkgutil.iter_modules(__path__) if module.ispkg} - {
-    "training",
-    "utils",
-}
+
+def _subpackages() -> set[str]:
+    """Return the names of the public subpackages."""
+    found = {module.name for module in pkgutil.iter_modules(__path__) if module.ispkg}
+    return found - {"training", "utils"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a subpackage when it is first used, as in SPEC 1."""
-    if name in _SUBPACKAGES:
+    if name in _subpackages():
         return importlib.import_module(f"skvaeense.{name}")
     raise AttributeError(f"module 'skvaeense' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """Return the public names, with the subpackages that are not imported yet."""
-    return [*__all__, *_SUBPACKAGES]
+    return [*__all__, *_subpackages()]
