@@ -153,11 +153,11 @@ class DensityAutoencoder(BaseAutoencoder):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
                 known = x.astype(rows.dtype, copy=False)
                 with suited_threads(self.module_, len(x)):
-                    answers: FloatArray = function(x).astype(rows.dtype, copy=False)
+                    values: FloatArray = function(x).astype(rows.dtype, copy=False)
             # Features may be NaN, which means that they are missing, but not infinite.
-            if np.isinf(known).any() or not np.isfinite(answers).all():
+            if np.isinf(known).any() or not np.isfinite(values).all():
                 raise too_far(rows.dtype)
-            return answers
+            return values
 
         answers, n_rows = Answers(X, out), block_rows(X.shape[1], density.n_entries)
         with row_chunks(self, X.shape[0], n_rows) as chunks:

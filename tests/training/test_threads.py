@@ -105,7 +105,8 @@ def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X)
     n_in_fit = len(seen)
-    for name in ("transform", "posterior", "elbo_samples", "score_samples", "partial_fit"):
+    methods = "transform", "posterior", "active_dimensions", "elbo_samples", "score_samples"
+    for name in (*methods, "partial_fit"):
         n_before = len(seen)
         getattr(model, name)(X)
         assert len(seen) > n_before, name

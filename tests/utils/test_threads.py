@@ -77,7 +77,7 @@ def test_fits_of_small_tables_use_one(monkeypatch):
 
 
 def test_mixtures_of_small_samples_use_one_thread(monkeypatch):
-    """With more threads, a fit to 150 rows has taken fifty times as long on a busy machine."""
+    """With more threads, a fit to few rows takes many times as long on a busy machine."""
     seen = []
     for name in ("log_joint_along", "_known"):
         method = getattr(MixtureDensity, name)
