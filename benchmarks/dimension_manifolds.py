@@ -2,13 +2,14 @@
 
     python -m benchmarks dimension_manifolds --peer-python PYTHON [--only METHOD ...] [--seeds 5]
 
-The methods are `auto`, which is IntrinsicDimensionEstimator, `peers`, `diffusion` and `rival`. The
-peers are methods of scikit-dimension 0.5.0; the given Python must have this package and pandas. The
-rival is a trivial method that knows the true dimensions: PCA to 99 % of the variance, FastICA, and
-the mean number of codes above one level, which is chosen by the true dimensions of all manifolds.
-All other methods have their defaults. An error is the absolute difference from the true dimension,
-divided by the true dimension. Each seed draws the samples anew. Methods can be added to a file of
-results one after the other. All run on one thread; times are CPU seconds.
+The methods are `auto`, which is IntrinsicDimensionEstimator, `diffusion`, `rival` and the peers.
+The peers are methods of scikit-dimension 0.5.0; the given Python must have this package and pandas.
+The rival is a trivial method that knows the true dimensions: PCA to 99 % of the variance, FastICA,
+and the mean number of codes above one level, which is chosen by the true dimensions of all
+manifolds. All other methods have their defaults. An error is the absolute difference from the true
+dimension, divided by the true dimension. Methods with standard errors, `auto` and GRIDE, are also
+asked how often the true dimension is within two of them. Each seed draws the samples anew. Methods
+can be added to a file of results one after the other. All run on one thread; times are CPU seconds.
 """
 
 import tempfile
@@ -84,7 +85,7 @@ METHODS = {"auto": ours, "diffusion": diffusion, "rival": rival}
 
 def measure(methods, python, seed):
     """Return a row for each manifold: its true dimension, and the estimate of each method."""
-    sets, rows = draw_manifolds(python, seed, PEERS if "peers" in methods else ())
+    sets, rows = draw_manifolds(python, seed, [name for name in PEERS if name in methods])
     truth = {name: row["truth"] for name, row in rows.items()}
     for method, run in METHODS.items():
         if method in methods:
@@ -117,12 +118,20 @@ def summarise(runs):
             "worst_manifold": worst,
             "error_of_worst_manifold": of_manifolds[worst],
         }
+        covered = [
+            abs(row[method] - row["truth"]) <= 2 * row[f"{method} std"]
+            for run in runs.values()
+            for row in run.values()
+            if f"{method} std" in row
+        ]
+        if covered:
+            summary[method]["covered"] = float(np.mean(covered))
     return summary
 
 
 def main():
     """Run the benchmark with the options of the command line."""
-    parser = make_parser(__doc__, seeds=5, only=[*METHODS, "peers"], out="dimension_manifolds.json")
+    parser = make_parser(__doc__, seeds=5, only=[*METHODS, *PEERS], out="dimension_manifolds.json")
     parser.add_argument(
         "--peer-python", required=True, help="a Python that has scikit-dimension and pandas"
     )

@@ -104,6 +104,9 @@ def manifolds_table(manifolds):
         rows.append((label, "", *(f"{result['summary'][m][key]:.1%}" for m in methods)))
     rows.append(("seeds", "", *(result["summary"][m]["n_seeds"] for m in methods)))
     rows.append(("worst manifold", "", *(result["summary"][m]["worst_manifold"] for m in methods)))
+    covered = (result["summary"][m].get("covered") for m in methods)
+    within = ("" if share is None else f"{share:.0%}" for share in covered)
+    rows.append(("within two standard errors", "", *within))
     labels = [{"lPCA FO": "local PCA"}.get(method, method) for method in methods]
     return Table(("manifold", "dimension", *labels), rows)
 

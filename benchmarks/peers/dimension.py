@@ -135,8 +135,8 @@ def pointwise(job, *methods):
 def manifolds(data, seed, *methods):
     """Write BenchmarkManifolds of 2,500 samples, and return each method's dimension of each set.
 
-    The dimension by local PCA is the mean over the neighbourhoods of all samples. The other methods
-    use the whole set at once.
+    Standard errors are returned too, if a method has them. The dimension by local PCA is the mean
+    over the neighbourhoods of all samples. The other methods use the whole set at once.
     """
     benchmark = skdim.datasets.BenchmarkManifolds(random_state=int(seed))
     sets = benchmark.generate(n=2500)
@@ -148,7 +148,10 @@ def manifolds(data, seed, *methods):
             if method == "lPCA FO":
                 dimension = skdim.asPointwise(X, METHODS[method](), n_neighbors=K).mean()
             else:
-                dimension = METHODS[method]().fit(X).dimension_
+                estimator = METHODS[method]().fit(X)
+                dimension = estimator.dimension_
+                if hasattr(estimator, "error_"):
+                    results[name][f"{method} std"] = float(estimator.error_)
             results[name][method] = float(dimension)
     return results
 
