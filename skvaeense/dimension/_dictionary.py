@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, RARELY, edge
 from skvaeense.dimension._scaling import SCALES, SEED, curved_dimension
+from skvaeense.mixture._search import HELD_OUT
 from skvaeense.utils._blocks import SOME_ROWS, row_blocks
 from skvaeense.utils._rounding import EXACT
 
@@ -78,9 +79,13 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     error = max(error, 2 * EXACT * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:SOME_ROWS].sum(axis=1).mean()
+    # Among few samples some directions look independent by chance. So their number is counted in
+    # samples without which they are found.
+    n_new = min(int(HELD_OUT * len(X)), SOME_ROWS)
+    fewer = np.fmin((1 - CLOSE) * count, most)
+    known = {"atoms": atoms[used], "offset": offset, "most": fewer, "noise": noise}
     if 2 <= used.sum() < X.shape[1]:
-        fewer = np.fmin((1 - CLOSE) * count, most)
-        turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, fewer, noise)
+        turned = Dictionary.independent(X[n_new:], codes[n_new:, used], **known)
     if turned is None and (not counted or count > most):
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
@@ -98,8 +103,11 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
         count = dictionary.count(X[:SOME_ROWS], active[:SOME_ROWS])[0].mean()
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
         return best
-    turned_count = turned.count(X[:SOME_ROWS], turned.support(X[:SOME_ROWS]))[0].mean()
-    return turned if turned_count < (1 - CLOSE) * count else best
+    turned_count = turned.count(X[:n_new], turned.support(X[:n_new]))[0].mean()
+    if turned_count < (1 - CLOSE) * count:
+        # With all samples the directions are more precise.
+        return Dictionary.independent(X, codes[:, used], **known) or turned
+    return best
 
 
 def _noise(residual, support):

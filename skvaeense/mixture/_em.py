@@ -321,6 +321,38 @@ def maximise(
     return rows.mixture(weights, parts, broad, max(n_broad, 1.0) / (n.sum() + n_broad + 1.0))
 
 
+def shares_in(
+    rows: Rows, density: MixtureDensity
+) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
+    """Return a mixture, and the shares of rows in its components and in the background.
+
+    If all rows belong to the background, the mixture has one component, to which they belong.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+
+    density : MixtureDensity
+        The mixture.
+
+    Returns
+    -------
+    density : MixtureDensity
+        The mixture, or its first component.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Responsibilities for the rows, times the weights of the rows.
+
+    broad : ndarray of shape (n_rows,)
+        Shares of the rows in the background.
+    """
+    shares, broad, _ = rows.responsibilities(density)
+    if shares.sum() < LEAST_ROWS:
+        return density.take(np.arange(1)), shares[:, :1] + broad[:, None], 0.0 * broad
+    return density, shares, broad
+
+
 def em(
     rows: Rows, density: MixtureDensity, family: Family, n_iter: int = 30, tol: float = 1e-3
 ) -> MixtureDensity:

@@ -18,8 +18,9 @@ from skvaeense.mixture._em import (
     em,
     maximise,
     share_left,
+    shares_in,
 )
-from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
+from skvaeense.mixture._search import CHOICE, FINAL, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
@@ -225,11 +226,13 @@ def fit_mixture(
             )
         is_scaled = search.best.family.scaled
         density = search.final(rows)
-        shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
-        if is_wide:
-            density = _with_common_rest(density, x / scale if is_scaled else x, shares)
-        density = density.divided_by(scale) if is_scaled else density
+        own = rows[is_scaled].facing(density.background)
+        density, shares, far = shares_in(own, density)
         parts = flat_parts(rows[0], shares, density)
+        if is_wide:
+            y = x / scale if is_scaled else x
+            density = _turned(density, y, weights, (shares, far), search.best.family)
+        density = density.divided_by(scale) if is_scaled else density
         ranks = np.array([len(part.variances) for part in parts])
         held_out = None if rows[0].has_holes else np.sort(search.best.scores)
         family = search.best.family
@@ -296,10 +299,7 @@ def _search_wide(
     most probable under one component.
     """
     train = search_of.keywords["order"][max(int(HELD_OUT * len(x)), 1) :]
-    both = []
-    for y in (x, x / scale):
-        mean = np.average(y[train], axis=0, weights=weights[train])
-        both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
+    both = [_leading(y[train], weights[train]) for y in (x, x / scale)]
     searches: list[Search] = []
     # With more directions, new rows would lie much farther from their span than training rows do.
     k = min(MAX_DIRECTIONS, max(len(both[0]) // 2, 1))
@@ -309,6 +309,46 @@ def _search_wide(
         searches.append(search_of(rows).change_family())
         k //= 2
     return max(searches, key=lambda search: search.best.mean).run()
+
+
+def _turned(
+    density: MixtureDensity,
+    x: DoubleArray,
+    weights: DoubleArray,
+    shares: tuple[DoubleArray, DoubleArray],
+    family: Family,
+) -> MixtureDensity:
+    """Return a mixture along the principal directions of all rows, and with a spectrum of noise.
+
+    Parameters
+    ----------
+    density : MixtureDensity
+        A mixture along the principal directions of some rows.
+
+    x : ndarray of shape (n_rows, n_features)
+        Rows, in the units of the mixture.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    shares : tuple of ndarray of shape (n_rows, n_components) and (n_rows,)
+        Shares of the rows in the components and in the background.
+
+    family : Family
+        The regularisation of covariances.
+    """
+    rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T)
+    broad = background(rows)
+    rows = rows.facing(broad)
+    start = maximise(rows, shares[0], family, replace(density, background=broad), shares[1])
+    density, own, _ = shares_in(rows, em(rows, start, family, *FINAL))
+    return _with_common_rest(density, x, own)
+
+
+def _leading(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the principal directions of weighted rows."""
+    mean = np.average(x, axis=0, weights=weights)
+    return principal_directions((x - mean) * np.sqrt(weights)[:, None])[1]
 
 
 def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from skvaeense.mixture._covariance import Family
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
-from skvaeense.mixture._em import Rows, background, em, maximise
+from skvaeense.mixture._em import Rows, background, em, maximise, shares_in
 from skvaeense.mixture._growth import LEAST_ROWS, propose
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -231,12 +231,8 @@ class Search:
             return trial.densities
         found = []
         for split, density in zip(self.splits, trial.densities, strict=True):
-            shares, broad, _ = split.train[trial.family.scaled].responsibilities(density)
-            if shares.sum() < LEAST_ROWS:
-                # All rows belong to the background, so a component starts anew.
-                shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
-                density = density.take(np.arange(1))
-            start = maximise(split.train[family.scaled], shares, family, density, broad)
+            shared = shares_in(split.train[trial.family.scaled], density)
+            start = maximise(split.train[family.scaled], shared[1], family, shared[0], shared[2])
             found.append(_with_background(start, split, family))
         return found
 

@@ -281,3 +281,16 @@ def test_independent_directions_of_positive_codes_begin_where_most_samples_are()
     dictionary = Dictionary.independent(X, codes @ turn.T, turn @ atoms, np.ones(12))
     count, _ = dictionary.count(X, dictionary.support(X))
     assert np.abs(count - active.sum(axis=1)).mean() < 0.1
+
+
+@pytest.mark.parametrize(("n_samples", "dim"), [(60, 40), (100, 40), (150, 100)])
+def test_directions_that_look_independent_by_chance_are_no_atoms(n_samples, dim):
+    """Among few samples a rotation is found in which each has few large coefficients."""
+    random_state = np.random.default_rng(0)
+    atoms = np.linalg.qr(random_state.standard_normal((dim + 20, dim)))[0].T
+    codes = random_state.standard_normal((n_samples, dim))
+    X, active = codes @ atoms, np.ones_like(codes, dtype=bool)
+    dictionary = refine(X, active, codes, atoms, np.zeros(dim + 20), 1e-8)
+    if dictionary is not None:
+        assert not dictionary.turned
+        assert dictionary.count(X, active)[0].mean() > 0.98 * dim

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest, multivariate_normal
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
@@ -491,3 +492,13 @@ def test_fewer_rows_than_features(n, d, rank, noise):
     determinant = np.log(variances).sum() + (d - rank) * np.log(g) + d * np.log(2 * np.pi)
     known = -0.5 * (np.square(code) @ (1 / variances) + left / g + determinant)
     assert mixture.score(test) > known.mean() - 0.02 * d
+
+
+@pytest.mark.parametrize(("n", "d", "rank"), [(300, 200, 20), (600, 300, 150)])
+def test_many_features_are_as_probable_as_under_principal_components(n, d, rank):
+    """Directions of the density come from all rows; a search has only those not held out."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d)) / np.sqrt(rank)
+    X += 0.3 * rng.standard_normal(X.shape)
+    train, test = X[: 3 * n // 4], X[3 * n // 4 :]
+    assert fit(train).score(test) > PCA(rank).fit(train).score(test)
