@@ -579,3 +579,14 @@ def test_noise_that_decoding_takes_off_does_not_make_them_less_reliable():
     assert model._method_.geometry_._may_be_noisy.all()
     assert (model.predict(X) == 2).mean() > 0.95
     assert np.median(model.reliability(X, return_reasons=True)[1]["disagreement"]) < 0.2
+
+
+@pytest.mark.parametrize(("dim", "n_samples"), [(2, 30), (4, 60)])
+def test_unseen_samples_of_a_surface_with_few_samples_are_like_the_others(dim, n_samples):
+    """Principal directions of few samples, turned, seem to be atoms that unseen samples need."""
+    rng = np.random.default_rng(0)
+    place = rng.uniform(-1, 1, (n_samples + 100, dim))
+    X = np.sin(place @ rng.standard_normal((dim, 80)) + rng.uniform(0, 6, 80))
+    estimator = IntrinsicDimensionEstimator(random_state=0).fit(X[:n_samples])
+    assert abs(estimator.dimension_ - dim) < 1.5
+    assert abs(estimator.predict(X[n_samples:]).mean() - dim) < 1.5

@@ -104,7 +104,7 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
         return best
     turned_count = turned.count(X[:n_new], turned.support(X[:n_new]))[0].mean()
-    if turned_count < (1 - CLOSE) * count:
+    if turned_count < np.fmin((1 - CLOSE) * count, most):
         # With all samples the directions are more precise.
         return Dictionary.independent(X, codes[:, used], **known) or turned
     return best

@@ -105,7 +105,7 @@ class PoolMethod(AutoencoderMethod):
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
         self.change_, most = 0.0, np.inf
-        if self.trusted_ and len(X) > SCALES[-1] + 1:
+        if self.trusted_ and len(X) > SCALES[1] + 1:
             raw = _by_distances(X)
             # Patterns with more active latents are pieces of a curved set.
             most = 2 * raw[1] + 1
@@ -367,10 +367,11 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
 
 
 def _by_distances(points):
-    """Return the mean dimension by distances at each scale."""
-    search = NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(points)
+    """Return the mean dimension by distances at each scale; few points reach less far."""
+    scales = [min(k, len(points) - 1) for k in SCALES]
+    search = NearestNeighbors(n_neighbors=scales[-1] + 1).fit(points)
     distances = search.kneighbors(points[:SOME_ROWS])[0][:, 1:]
-    return [mean_dimension(distances, k)[0] for k in SCALES]
+    return [mean_dimension(distances, k)[0] for k in scales]
 
 
 def _change_of_dimension(of_samples, of_points):
