@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_diverg
 
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
+from skvaeense.models._spike_slab_vae import _mean_of_new
 from skvaeense.networks import MeanField
 from skvaeense.priors import GatePosterior
 from skvaeense.utils._seeding import make_generator
@@ -319,3 +320,12 @@ def test_first_looks_lower_the_error(positive):
     assert np.allclose(network.decoder.weight.detach().norm(dim=0), 1)
     assert (network.steps > 0).all()
     assert (network.steps < 1).all()
+
+
+@pytest.mark.parametrize("gap", [-2.0, 2.0])
+def test_lengths_of_new_samples_count_if_they_differ_by_more_than_chance(gap):
+    generator = torch.Generator().manual_seed(0)
+    old, new = (torch.randn(200, generator=generator, dtype=torch.float64) + 7 for _ in range(2))
+    mean = _mean_of_new(torch.cat([new + gap, old]), 200)
+    assert mean == pytest.approx(7 + gap, abs=0.3)
+    assert _mean_of_new(torch.cat([new + 0.01 * gap, old]), 200) == float(old.mean())
