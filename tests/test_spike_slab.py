@@ -288,8 +288,9 @@ def test_codes_can_be_cut(to_targets, name):
     model = to_targets[name]
     before = l0(model.transform(X_NEW))
     for share in (0.8, 0.5, 0.25):
-        cut = changed(model, transform_l0=share * model.module_.length)
-        assert l0(cut.transform(X_NEW)) == pytest.approx(share * before, rel=0.15)
+        wanted = share * model.module_.length
+        cut = changed(model, transform_l0=wanted)
+        assert l0(cut.transform(X_NEW)) == pytest.approx(wanted, rel=0.15)
     assert l0(model.transform(X_NEW)) == before
 
 

@@ -826,16 +826,18 @@ class _Prices:
 def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
     """Return the mean over new samples, which come first, with the help of training samples.
 
-    New samples have more open gates than training samples, or fewer if they are explained badly.
-    The means differ by the observed gap, shrunk according to chance: James and Stein, "Estimation
-    with quadratic loss", 1961.
+    New samples have more open gates than training samples, or fewer if codes explain them badly,
+    which is rare. So the means differ by the observed gap, shrunk according to chance, or to twice
+    the standard error if new samples have fewer: James and Stein, "Estimation with quadratic loss",
+    1961.
     """
     new, old = values[:n_new], values[n_new:]
     if min(len(new), len(old)) < 2:
         return float(values.mean())
     gap = float(new.mean() - old.mean())
-    chance = float(new.var() / len(new) + old.var() / len(old))
-    return float(old.mean()) + (gap * max(1 - chance / gap**2, 0.0) if gap else 0.0)
+    error = math.sqrt(float(new.var() / len(new) + old.var() / len(old)))
+    error *= 1 if gap > 0 else 2
+    return float(old.mean()) + (gap * max(1 - (error / gap) ** 2, 0.0) if gap else 0.0)
 
 
 def _find_price(
