@@ -501,7 +501,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         broad = self.background
         broad = None if broad is None else broad.divided_by(scale)
-        return replace(self, scale=scale, background=broad)
+        center = self.center if scale is None else scale * self.center
+        return replace(self, center=center, scale=scale, background=broad)
 
     # --- draws and missing features -----------------------------------------------------------
 

@@ -20,10 +20,11 @@ from skvaeense.mixture._em import (
     share_left,
     shares_in,
 )
-from skvaeense.mixture._search import CHOICE, FINAL, HELD_OUT, Search
+from skvaeense.mixture._growth import LEAST_ROWS
+from skvaeense.mixture._search import CHOICE, FEW_ROWS, FINAL, HELD_OUT, N_SPLITS, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
-from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._weights import ascending
 
 # With more features, components vary freely only along this many principal directions.
@@ -224,22 +225,25 @@ def fit_mixture(
             search = (
                 _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
             )
-        is_scaled = search.best.family.scaled
+        family, is_scaled = search.best.family, search.best.family.scaled
         density = search.final(rows)
         own = rows[is_scaled].facing(density.background)
         density, shares, far = shares_in(own, density)
-        parts = flat_parts(rows[0], shares, density)
+        scores = None if rows[0].has_holes else search.best.scores
         if is_wide:
-            y = x / scale if is_scaled else x
-            density = _turned(density, y, weights, (shares, far), search.best.family)
+            known = x / scale if is_scaled else x, weights, shares, far
+            turn = partial(_turned, density, family)
+            scores = _scores_of_new(turn, *known, order=search_of.keywords["order"])
+            scores -= search.log_scale if is_scaled else 0.0
+            density, shares = turn(*known)
         density = density.divided_by(scale) if is_scaled else density
-        ranks = np.array([len(part.variances) for part in parts])
-        held_out = None if rows[0].has_holes else np.sort(search.best.scores)
-        family = search.best.family
-        nats = {"mixture": search.best.mean, "dense": search.one.mean}
+        parts = flat_parts(rows[0], shares, density)
         density = replace(
-            density, dimensions=ranks, held_out=density.held_out if is_wide else held_out
+            density,
+            dimensions=np.array([len(part.variances) for part in parts]),
+            held_out=None if scores is None else np.sort(scores),
         )
+        nats = {"mixture": search.best.mean, "dense": search.one.mean}
         return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 
 
@@ -313,17 +317,21 @@ def _search_wide(
 
 def _turned(
     density: MixtureDensity,
+    family: Family,
     x: DoubleArray,
     weights: DoubleArray,
-    shares: tuple[DoubleArray, DoubleArray],
-    family: Family,
-) -> MixtureDensity:
-    """Return a mixture along the principal directions of all rows, and with a spectrum of noise.
+    shares: DoubleArray,
+    far: DoubleArray,
+) -> tuple[MixtureDensity, DoubleArray]:
+    """Return a mixture along principal directions of rows, with a spectrum of noise, and shares.
 
     Parameters
     ----------
     density : MixtureDensity
-        A mixture along the principal directions of some rows.
+        A mixture along as many other directions.
+
+    family : Family
+        The regularisation of covariances.
 
     x : ndarray of shape (n_rows, n_features)
         Rows, in the units of the mixture.
@@ -331,18 +339,47 @@ def _turned(
     weights : ndarray of shape (n_rows,)
         How often each row counts.
 
-    shares : tuple of ndarray of shape (n_rows, n_components) and (n_rows,)
-        Shares of the rows in the components and in the background.
+    shares : ndarray of shape (n_rows, n_components)
+        Shares of the rows in the components.
 
-    family : Family
-        The regularisation of covariances.
+    far : ndarray of shape (n_rows,)
+        Shares of the rows in the background.
+
+    Returns
+    -------
+    density : MixtureDensity
+        The mixture; its components keep their order.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Shares of the rows in its components.
     """
     rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T)
     broad = background(rows)
     rows = rows.facing(broad)
-    start = maximise(rows, shares[0], family, replace(density, background=broad), shares[1])
-    density, own, _ = shares_in(rows, em(rows, start, family, *FINAL))
-    return _with_common_rest(density, x, own)
+    start = maximise(rows, shares, family, replace(density, background=broad), far)
+    density, shares, _ = shares_in(rows, em(rows, start, family, *FINAL))
+    return _with_common_rest(density, x, shares), shares
+
+
+def _scores_of_new(
+    turn: Callable[..., tuple[MixtureDensity, DoubleArray]],
+    x: DoubleArray,
+    *others: DoubleArray,
+    order: IntArray,
+) -> DoubleArray:
+    """Return log-densities of rows under mixtures that are turned without these rows.
+
+    Very few rows are not held out. Of many rows, the first ones in the order are held out; of few
+    rows, each one in turn.
+    """
+    if len(x) < 2 * LEAST_ROWS:
+        return turn(x, *others)[0].log_prob(x)
+    scores, n_splits = [], N_SPLITS if len(x) < FEW_ROWS else 1
+    for out in np.split(order[: n_splits * int(HELD_OUT * len(x))], n_splits):
+        kept = np.delete(np.arange(len(x)), out)
+        density, _ = turn(x[kept], *(values[kept] for values in others))
+        scores.append(density.log_prob(x[out]))
+    return np.concatenate(scores)
 
 
 def _leading(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
@@ -378,7 +415,8 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
         background=background(rows),
     )
     covariances = np.stack([density.covariance(c) for c in range(len(density))])
-    return _with_rest(inside, covariances, rows, np.ones(len(density)))
+    found = _with_rest(inside, covariances, rows, np.ones(len(density)))
+    return replace(found, held_out=np.sort(found.log_prob(rows.h)))
 
 
 def _with_common_rest(
@@ -426,7 +464,7 @@ def _with_rest(
     values, vectors = np.linalg.eigh(covariances)
     directions = np.zeros((k, p + r, p + r))
     directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
-    found = MixtureDensity(
+    return MixtureDensity(
         density.center + mean,
         np.hstack([density.basis, shared]),
         density.weights,
@@ -438,7 +476,6 @@ def _with_rest(
         background_weight=density.background_weight,
         dimensions=density.dimensions,
     )
-    return replace(found, held_out=np.sort(found.log_prob(x)))
 
 
 def is_noise(left: DoubleArray, rows: Rows) -> bool:

@@ -502,3 +502,18 @@ def test_many_features_are_as_probable_as_under_principal_components(n, d, rank)
     X += 0.3 * rng.standard_normal(X.shape)
     train, test = X[: 3 * n // 4], X[3 * n // 4 :]
     assert fit(train).score(test) > PCA(rank).fit(train).score(test)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_p_values_of_many_features_compare_with_rows_that_are_held_out(scale):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 200)) @ np.diag(np.geomspace(1, scale, 200))
+    p_values = fit(X[:300]).outlier_p_values(X[300:])
+    assert (p_values <= 0.05).mean() < 0.1
+    assert 0.4 < p_values.mean() < 0.65
+
+
+def test_components_of_many_features_have_a_dimension_each():
+    X, _ = subspaces(300, dims=(2, 2, 3), n_features=150, noise=0.3)
+    mixture = fit(X, n_components=12)
+    assert len(mixture.ranks_) == len(mixture.weights_)
