@@ -393,3 +393,15 @@ def test_the_density_of_gates_has_no_more_than_one_of_mass():
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     mass = np.exp(fitted.score_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
     assert 0.5 < mass < 1.01
+
+
+def test_p_values_of_many_features_and_few_latents_are_not_all_small():
+    """Outside of the latents, the density is fitted without the rows that it is compared with."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 150)) + rng.standard_normal(
+        (400, 150)
+    )
+    model = VAEenseTransformer(n_components=2, max_iter=5, random_state=0).fit(X[:200])
+    p_values = model.outlier_p_values(X[200:])
+    assert (p_values <= 0.05).mean() < 0.1
+    assert p_values.mean() > 0.4

@@ -232,10 +232,11 @@ def fit_mixture(
         scores = None if rows[0].has_holes else search.best.scores
         if is_wide:
             known = x / scale if is_scaled else x, weights, shares, far
-            turn = partial(_turned, density, family)
-            scores = _scores_of_new(turn, *known, order=search_of.keywords["order"])
+            turned = partial(_turned, density, family)
+            order = search_of.keywords["order"]
+            scores = _scores_of_new(lambda *some: turned(*some)[0], known, order)
             scores -= search.log_scale if is_scaled else 0.0
-            density, shares = turn(*known)
+            density, shares = turned(*known)
         density = density.divided_by(scale) if is_scaled else density
         parts = flat_parts(rows[0], shares, density)
         density = replace(
@@ -362,23 +363,19 @@ def _turned(
 
 
 def _scores_of_new(
-    turn: Callable[..., tuple[MixtureDensity, DoubleArray]],
-    x: DoubleArray,
-    *others: DoubleArray,
-    order: IntArray,
+    fitted: Callable[..., MixtureDensity], known: tuple[DoubleArray, ...], order: IntArray
 ) -> DoubleArray:
-    """Return log-densities of rows under mixtures that are turned without these rows.
+    """Return log-densities of rows under mixtures that are fitted without these rows.
 
     Very few rows are not held out. Of many rows, the first ones in the order are held out; of few
-    rows, each one in turn.
+    rows, each one in turn. `known` has the rows, and what else the fit needs of each row.
     """
+    x, scores, n_splits = known[0], [], N_SPLITS if len(order) < FEW_ROWS else 1
     if len(x) < 2 * LEAST_ROWS:
-        return turn(x, *others)[0].log_prob(x)
-    scores, n_splits = [], N_SPLITS if len(x) < FEW_ROWS else 1
+        return fitted(*known).log_prob(x)
     for out in np.split(order[: n_splits * int(HELD_OUT * len(x))], n_splits):
         kept = np.delete(np.arange(len(x)), out)
-        density, _ = turn(x[kept], *(values[kept] for values in others))
-        scores.append(density.log_prob(x[out]))
+        scores.append(fitted(*(values[kept] for values in known)).log_prob(x[out]))
     return np.concatenate(scores)
 
 
@@ -405,18 +402,25 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     Returns
     -------
     MixtureDensity
-        The mixture of rows. Its held-out log-densities are of rows that it was fitted to.
+        The mixture of rows. Its held-out log-densities are of rows without which the normal
+        distribution and the background were fitted, but not the mixture.
     """
     inside = replace(
         density,
         center=span @ density.center,
         basis=span,
         means=(density.means @ density.basis.T) * density.unit,
-        background=background(rows),
     )
     covariances = np.stack([density.covariance(c) for c in range(len(density))])
-    found = _with_rest(inside, covariances, rows, np.ones(len(density)))
-    return replace(found, held_out=np.sort(found.log_prob(rows.h)))
+
+    def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
+        own = Rows.of(x, weights)
+        within = replace(inside, background=background(own))
+        return _with_rest(within, covariances, own, np.ones(len(density)))
+
+    order = np.random.RandomState(0).permutation(len(rows))
+    scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
+    return replace(fitted(rows.h, rows.weights), held_out=np.sort(scores))
 
 
 def _with_common_rest(
