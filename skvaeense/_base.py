@@ -76,6 +76,7 @@ OPTIONAL_ATTRIBUTES = (
     "target_scale_",
     "_locations_",
     "_gate_labels_",
+    "_n_held_out_",
 )
 # Maximum number of rows that a warning names.
 N_NAMED = 5

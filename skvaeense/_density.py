@@ -60,6 +60,8 @@ class DensityAutoencoder(BaseAutoencoder):
     explanation_nats_: dict[str, float]
     # Location of each sample whose gates the model keeps.
     _gate_labels_: IntArray
+    # Number of samples that training has held out, if any.
+    _n_held_out_: int
 
     # --- the density --------------------------------------------------------------------------
 
@@ -485,8 +487,9 @@ class DensityAutoencoder(BaseAutoencoder):
 
         P-values of samples from the distribution of the training samples are uniform on (0, 1]: 5 %
         of them are at most 0.05, so that the share of outliers need not be guessed. A default fit
-        compares with held-out samples, which makes these conformal p-values [1]_. Other models
-        compare with draws from the model.
+        compares with held-out samples, which makes these conformal p-values [1]_. With a nonlinear
+        decoder, the decoder is trained without these samples, but their codes are among the codes
+        that the density is fitted to.
 
         Parameters
         ----------
@@ -526,12 +529,21 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._mixture("outlier_p_values")
         held_out = getattr(density, "held_out", None)
         if held_out is None:
-            draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
-            held_out = np.sort(density.log_prob(draws))
+            held_out = np.sort(density.log_prob(self._held_out_rows(density)))
         p_values: FloatArray = self._by_density(
             X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)
         )
         return p_values
+
+    def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
+        """Return the scaled rows that training has held out; draws, if they were not kept."""
+        n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
+        if not (n_rows and prior.keeps_samples):
+            return density.sample(SOME_ROWS, np.random.RandomState(0))[0]
+        rows: DoubleArray = prior.rows_.x[:n_rows].astype(np.float64)
+        if self._n_locations:
+            rows += (self._scaling.offsets / self.scale_)[prior.rows_.location[:n_rows]]
+        return rows
 
     @overload
     def sample(  # numpydoc ignore=GL08

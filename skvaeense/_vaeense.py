@@ -806,6 +806,8 @@ class VAEenseTransformer(DensityAutoencoder):
         self._give_samples(model, data)
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         attributes |= self._explanation(data)
+        if len(data.parts) > 1:
+            attributes["_n_held_out_"] = len(data.valid)
         if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
