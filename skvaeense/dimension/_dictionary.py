@@ -81,7 +81,7 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     count = active[:SOME_ROWS].sum(axis=1).mean()
     # Among few samples some directions look independent by chance. So their number is counted in
     # samples without which they are found.
-    n_new = min(int(HELD_OUT * len(X)), SOME_ROWS)
+    n_new = min(max(int(HELD_OUT * len(X)), 1), SOME_ROWS)
     fewer = np.fmin((1 - CLOSE) * count, most)
     known = {"atoms": atoms[used], "offset": offset, "most": fewer, "noise": noise}
     if 2 <= used.sum() < X.shape[1]:
