@@ -489,7 +489,8 @@ class DensityAutoencoder(BaseAutoencoder):
         of them are at most 0.05, so that the share of outliers need not be guessed. A default fit
         compares with held-out samples, which makes these conformal p-values [1]_. With a nonlinear
         decoder, the decoder is trained without these samples, but their codes are among the codes
-        that the density is fitted to.
+        that the density is fitted to. If training samples have missing values, draws from the model
+        take the place of held-out samples.
 
         Parameters
         ----------
@@ -536,9 +537,13 @@ class DensityAutoencoder(BaseAutoencoder):
         return p_values
 
     def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
-        """Return the scaled rows that training has held out; draws, if they were not kept."""
+        """Return the scaled rows that training has held out, or draws.
+
+        Draws take their place if the rows were not kept, or if they had missing values: a mixture
+        without held-out rows is one of rows with missing values.
+        """
         n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
-        if not (n_rows and prior.keeps_samples):
+        if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):
             return density.sample(SOME_ROWS, np.random.RandomState(0))[0]
         rows: DoubleArray = prior.rows_.x[:n_rows].astype(np.float64)
         if self._n_locations:
