@@ -545,9 +545,8 @@ class DensityAutoencoder(BaseAutoencoder):
         n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
         if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):
             return density.sample(SOME_ROWS, np.random.RandomState(0))[0]
+        # Rows need no offsets: with a nonlinear decoder there is one location.
         rows: DoubleArray = prior.rows_.x[:n_rows].astype(np.float64)
-        if self._n_locations:
-            rows += (self._scaling.offsets / self.scale_)[prior.rows_.location[:n_rows]]
         return rows
 
     @overload

@@ -233,10 +233,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     def _validation_loss(self, model, x):
         valid = x[:STATE_ROWS]
-        draws, loss = (
-            _fixed_noise(x.shape[1], STATE_DRAWS).to(valid),
-            DenoisingScoreMatching(model.levels),
-        )
+        draws = _fixed_noise(x.shape[1], STATE_DRAWS).to(valid)
+        loss = DenoisingScoreMatching(model.levels)
         with suited_threads(model, len(valid) * len(draws), n_products=1):
             return float(loss.sample_losses(model, valid, draws).mean())
 

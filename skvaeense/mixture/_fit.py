@@ -497,8 +497,7 @@ def _one_of_rest(
     """
     mean = np.average(left, axis=0, weights=rows.weights)
     n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
-    shares = np.sqrt(rows.weights)[:, None]
-    others = principal_directions((left - mean) * shares)[1][:n_directions].T
+    others = _leading(left, rows.weights)[:n_directions].T
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])

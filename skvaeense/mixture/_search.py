@@ -231,8 +231,8 @@ class Search:
             return trial.densities
         found = []
         for split, density in zip(self.splits, trial.densities, strict=True):
-            shared = shares_in(split.train[trial.family.scaled], density)
-            start = maximise(split.train[family.scaled], shared[1], family, shared[0], shared[2])
+            before, shares, broad = shares_in(split.train[trial.family.scaled], density)
+            start = maximise(split.train[family.scaled], shares, family, before, broad)
             found.append(_with_background(start, split, family))
         return found
 
