@@ -190,7 +190,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         with threads_for(self.directions.shape[2] ** 3):
             for some in self._solved_at_once(np.flatnonzero(has_holes)):
                 for c in range(len(self)):
-                    joint[some, c] = log_shares[c] + self._known(c, x[some])[0]
+                    joint[some, c] = log_shares[c] + self._log_known(c, x[some])
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -569,6 +569,56 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             mean, factors = mean * self.scale, factors * self.scale[:, None]
         return log_prob, np.where(known, x, self.center + mean), ~known[:, :, None] * factors
 
+    def _log_known(self, c: int, x: DoubleArray) -> DoubleArray:
+        """Return the log-density of known features under a component, from the smaller system."""
+        few = np.isnan(x).sum(axis=1) < (self.n_directions[c] if self._keeps_digits(c) else 0)
+        log_prob = np.empty(len(x))
+        if few.any():
+            log_prob[few] = self._log_of_most(c, x[few])
+        if not few.all():
+            log_prob[~few] = self._known(c, x[~few])[0]
+        return log_prob
+
+    def _log_of_most(self, c: int, x: DoubleArray) -> DoubleArray:
+        """Return the log-density of known features by systems in the missing ones.
+
+        With the precision P of all features, known features k and missing ones m have the quadratic
+        form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
+        ``|P| / |P_mm|``.
+        """
+        missing, r = np.isnan(x), int(self.n_directions[c])
+        variances, noise = self.variances[c, :r], float(self.noise_variances[c])
+        directions = self.basis @ self.directions[c, :, :r]
+        precision = np.eye(x.shape[1]) / noise
+        precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
+        residual = np.where(missing, 0.0, self._quotients(x) - self.basis @ self.means[c])
+        product = residual @ precision
+        # The missing features of each row, followed by others up to the common number.
+        n_missing = missing.sum(axis=1)
+        most = int(n_missing.max())
+        some = np.argsort(~missing, axis=1, kind="stable")[:, :most]
+        is_other = np.arange(most) >= n_missing[:, None]
+        system = precision[some[:, :, None], some[:, None]]
+        system[is_other[:, :, None] | is_other[:, None]] = 0.0
+        system[:, range(most), range(most)] += is_other
+        lower = np.linalg.cholesky(system)
+        target = np.where(is_other, 0.0, np.take_along_axis(product, some, axis=1))
+        half = np.linalg.solve(lower, target[..., None])[..., 0]
+        quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
+        log_volume = np.log(variances).sum() + (x.shape[1] - r) * math.log(noise)
+        log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        log_volume += (x.shape[1] - n_missing) * math.log(2 * math.pi)
+        log_prob: DoubleArray = -0.5 * (log_volume + quadratic)
+        return log_prob if self.scale is None else log_prob - ~missing @ np.log(self.scale)
+
+    def _keeps_digits(self, c: int) -> bool:
+        """Return whether products of a component's factors keep enough digits.
+
+        The rounding error in nats is about eps times |F|^2 / noise.
+        """
+        size, noise = np.square(self.loadings(c)).sum(), self.noise_variances[c]
+        return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
+
     def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
         """Return the log-density of known features under a component, and two factors of it.
 
@@ -579,8 +629,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
         r = F.shape[1]
         residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
-        # With this precision, the rounding error in nats is about eps times |F|^2 / noise.
-        if np.square(F).sum() * np.finfo(float).eps ** (2 / 3) <= noise:
+        if self._keeps_digits(c):
             products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
             precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
             lower = np.linalg.cholesky(precision)
@@ -635,29 +684,29 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             yield rows[some]
 
     def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
-        parts = [self.condition(c, x) for c in range(len(self))]
-        noises, log_shares = self.noise_variances, self._log_shares()
+        parts = [(self, c) for c in range(len(self))]
+        joint = self.log_joint(x)
         if self.background is not None:
-            broad = self.background
-            parts += [broad.condition(c, x) for c in range(len(broad))]
-            noises = np.r_[noises, broad.noise_variances]
-            broad_shares = np.log(broad.weights) + math.log(self.background_weight)
-            log_shares = np.r_[log_shares, broad_shares]
-        joint = np.stack([part[0] for part in parts], axis=1) + log_shares
-        shares = softmax(joint, axis=1)
-        if rng is None:
-            means = np.stack([part[1] for part in parts])
-            return np.where(np.isnan(x), np.einsum("nk,knf->nf", shares, means), x)
-        labels = (shares.cumsum(axis=1) < rng.uniform(size=(len(x), 1))).sum(axis=1)
-        drawn = x.copy()
-        for c in np.unique(labels):
-            own = labels == c
-            _, mean, factors = (array[own] for array in parts[c])
-            w = rng.standard_normal((len(mean), factors.shape[2], 1))
-            noise = math.sqrt(noises[c]) * rng.standard_normal(mean.shape)
-            noise *= 1.0 if self.scale is None else self.scale
-            drawn[own] = np.where(np.isnan(x[own]), mean + (factors @ w)[..., 0] + noise, x[own])
-        return drawn
+            parts += [(self.background, c) for c in range(len(self.background))]
+            broad = self.background.log_joint(x) + math.log(self.background_weight)
+            joint = np.hstack([joint, broad])
+        shares, missing = softmax(joint, axis=1), np.isnan(x)
+        filled = np.where(missing, 0.0, x)
+        if rng is not None:
+            labels = (shares.cumsum(axis=1) < rng.uniform(size=(len(x), 1))).sum(axis=1)
+            shares = np.eye(len(parts))[labels]
+        for (density, c), share in zip(parts, shares.T, strict=True):
+            own = share > 0
+            if not own.any():
+                continue
+            _, value, factors = density.condition(c, x[own])
+            if rng is not None:
+                w = rng.standard_normal((len(value), factors.shape[2], 1))
+                noise = math.sqrt(density.noise_variances[c]) * rng.standard_normal(value.shape)
+                noise *= 1.0 if self.scale is None else self.scale
+                value = value + (factors @ w)[..., 0] + noise
+            filled[own] += np.where(missing[own], share[own, None] * value, 0.0)
+        return filled
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:

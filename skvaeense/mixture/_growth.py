@@ -14,6 +14,7 @@ from scipy.special import expit
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import ROUNDING_VARIANCE, Rows
+from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
 
 # Least variances of a component while it grows, as shares of the mean variance of the old
@@ -23,7 +24,8 @@ ANNEALED = (3e-2, 1e-2, 3e-3, 0.0)
 SIZES = (8, 24, 72)
 # Least number of rows per component, and most rows of an old component that are used.
 LEAST_ROWS, MAX_ROWS = 8, 1024
-# With more features, components grow only in the directions of the old component.
+# With more features, components grow only in the directions of the old component or, without
+# any, in as many principal directions of its rows.
 MAX_DIRECTIONS = 24
 # Share of the starts that each level of the annealing keeps, and share of the best gain that
 # another proposal needs to become a component too.
@@ -102,7 +104,8 @@ def propose(
 class _Nest:
     """The rows of one component, along its directions, among which new components grow.
 
-    Rows of the background, whose index follows the components, keep all directions.
+    Without such directions, and for rows of the background, whose index follows the components,
+    these are the rows' principal directions.
     """
 
     def __init__(self, rows: Rows, density: MixtureDensity, parent: int, factor: float) -> None:
@@ -112,10 +115,12 @@ class _Nest:
         else:
             directions, self.mean = rows.h[:, :0].T, rows.h.mean(axis=0)
             self.spread = float(np.square(rows.h - self.mean).sum(axis=1).mean()) / rows.n_features
-        p = rows.h.shape[1]
-        self.directions = directions if p > MAX_DIRECTIONS and directions.size else np.eye(p)
-        directions = self.directions
-        centred = rows.h - self.mean
+        p, centred = rows.h.shape[1], rows.h - self.mean
+        if p <= MAX_DIRECTIONS:
+            directions = np.eye(p)
+        elif not directions.size:
+            directions = principal_directions(centred)[1][:MAX_DIRECTIONS].T
+        self.directions = directions
         self.h = centred @ directions
         rest = np.square(centred).sum(axis=1) - np.square(self.h).sum(axis=1)
         self.off = np.maximum(rest, 0.0) + rows.off

@@ -312,11 +312,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     with threads_for(rows.size * rows.shape[1]):
         codes = _Codes(rows, rng, max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)
-        groups = _pieces(found, len(rows))
-        parts = [
-            pooled_as_flat([found.parts[c] for c in np.flatnonzero(groups == g)])
-            for g in range(groups.max() + 1)
-        ]
+        parts, groups = _flats(found.parts, len(rows))
         n_latents = sum(len(part.variances) for part in parts)
         is_whole = found.is_flat and found.is_complete and 0 < n_latents <= max_latents
         is_certain = _stand_clear(parts, len(rows))
@@ -325,6 +321,10 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         if len(parts) > 1:
             flats = (parts, groups) if is_mixture else None
             locations, meet = find_locations(found, rows, flats)
+            if is_mixture and meet and locations is not None:
+                # Relative to their locations, more parts can lie in one flat.
+                origins = locations.points[locations.groups]
+                parts, groups = _flats(found.parts, len(rows), origins)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
         if locations is not None:
@@ -467,12 +467,33 @@ def _are_patterns(parts: list[FlatPart], n: int) -> bool:
     return bool(weights @ shares > 0.5 * weights.sum())
 
 
-def _pieces(found: FoundMixture, n: int) -> np.ndarray:
-    """Return the index of each component's flat part: pieces of one rank in one flat share it."""
-    groups = list(range(len(found.parts)))
-    for i, part in enumerate(found.parts):
+def _flats(
+    pieces: list[FlatPart], n: int, origins: np.ndarray | float = 0.0
+) -> tuple[list[FlatPart], np.ndarray]:
+    """Return the flats that pieces lie in, relative to their origins, and the flat of each piece.
+
+    A flat has the origin of its first piece.
+    """
+    shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
+    own = [
+        piece._replace(mean=piece.mean - shift)
+        for piece, shift in zip(pieces, shifts, strict=True)
+    ]
+    groups = _pieces(own, n)
+    parts = []
+    for g in range(groups.max() + 1):
+        members = np.flatnonzero(groups == g)
+        part = pooled_as_flat([own[c] for c in members])
+        parts.append(part._replace(mean=part.mean + shifts[members[0]]))
+    return parts, groups
+
+
+def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
+    """Return the index of the flat of each part: parts of one rank in one flat share it."""
+    groups = list(range(len(parts)))
+    for i, part in enumerate(parts):
         for j in range(i):
-            other = found.parts[j]
+            other = parts[j]
             if groups[j] == j and len(part.variances) == len(other.variances):
                 both = pooled([part, other])
                 rows = np.array([n * both.weight])
