@@ -240,6 +240,9 @@ def share_left(n_rows: int, n_directions: int) -> float:
 def background(rows: Rows) -> MixtureDensity:
     """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
 
+    The normal distribution has only the directions that stand out from the noise. With all
+    directions, it would know a few rows better than components know them.
+
     Parameters
     ----------
     rows : Rows
@@ -250,22 +253,15 @@ def background(rows: Rows) -> MixtureDensity:
     MixtureDensity
         A mixture of few components about one mean.
     """
-    ones = rows.weights[:, None]
-    moments = rows.moments(ones)
-    p = rows.h.shape[1]
-    total = float(np.trace(moments.covariances[0]) + moments.rests[0])
-    mean = max(total / rows.n_features, ROUNDING_VARIANCE)
-    values, vectors = np.linalg.eigh(moments.covariances[0])
-    off = moments.rests[0] / max(rows.n_features - p, 1) / share_left(len(rows), p)
-    floors = mean * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
-    grid = [(floor, factor) for floor in floors for factor in BROAD_FACTORS]
-    floors, factors = np.array(grid).T
-    k = len(grid)
+    one = maximise(rows, rows.weights[:, None], Family())
+    floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
+    floors, factors = np.array([(floor, f) for floor in floors for f in BROAD_FACTORS]).T
+    k = len(factors)
     parts = Gaussians(
-        np.repeat(moments.means, k, axis=0),
-        np.repeat(vectors[None], k, axis=0),
-        factors[:, None] * np.maximum(values, floors[:, None]),
-        factors * np.maximum(off, floors),
+        np.repeat(one.means, k, axis=0),
+        np.repeat(one.directions, k, axis=0),
+        factors[:, None] * np.maximum(one.variances, floors[:, None]),
+        factors * np.maximum(one.noise_variances, floors),
     )
     return rows.mixture(np.full(k, 1 / k), parts)
 
