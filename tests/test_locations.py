@@ -14,6 +14,7 @@ from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransforme
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.export import to_onnx
 from skvaeense.inspection import LatentDisplay, latent_ablation, reconstruction_sparsity_curve
+from skvaeense.metrics import fvu, l0
 from skvaeense.training._exploration import find_far_rows
 
 X, MANIFOLD, DIMENSION = make_affine_subspaces(
@@ -43,6 +44,19 @@ def test_offsets_are_no_dimensions(fitted):
 def test_dimension_estimator_decodes_with_locations(method):
     estimator = IntrinsicDimensionEstimator(method=method, random_state=0).fit(X)
     assert np.abs(estimator.predict(X_NEW) - NEW_DIMENSION).mean() < 0.05
+
+
+@pytest.mark.parametrize(("n_flats", "noise"), [(2, 0.0), (3, 0.01)])
+def test_parallel_flats_share_their_latents(n_flats, noise):
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((9, 9)))[0]
+    flats = 3 * rng.standard_normal((n_flats, 5)) @ axes[4:]
+    rows = rng.standard_normal((900, 4)) @ axes[:4] + flats[rng.integers(n_flats, size=900)]
+    rows += noise * rng.standard_normal(rows.shape)
+    fitted = VAEenseTransformer(random_state=0).fit(rows[:600])
+    codes = fitted.transform(rows[600:])
+    assert_array_equal(l0(codes), 5)
+    assert fvu(rows[600:], fitted.inverse_transform(codes)) < max(2 * noise**2, 1e-10)
 
 
 def test_two_dictionaries_are_refined_each_at_its_location():

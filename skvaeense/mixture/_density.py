@@ -225,10 +225,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
         sizes = np.square(self.means).sum(axis=1)
         distances += sizes + off[:, None]
-        # Far from the centre, rounding would spoil the difference of squares.
-        for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
-            distances[:, c] = np.square(h - self.means[c]).sum(axis=1) + off
         quadratic = distances / noise - explained
+        # Beside large means or variances, rounding would spoil the differences of squares.
+        sizes = np.maximum(sizes, self.variances.max(axis=1, initial=0.0))
+        for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
+            rest = h - self.means[c]
+            coordinates = rest @ self.directions[c]
+            rest -= coordinates @ self.directions[c].T
+            quadratic[:, c] = np.square(coordinates) @ (1 / self.variances[c])
+            quadratic[:, c] += (np.square(rest).sum(axis=1) + off) / noise[c]
         log_volume = len(self.center) * np.log(2 * math.pi * noise)
         log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)
         joint: DoubleArray = self._log_shares() - 0.5 * (log_volume + quadratic)

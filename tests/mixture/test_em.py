@@ -126,6 +126,17 @@ def test_the_background_is_broad():
         assert broad.log_prob(away)[0] > -2000
 
 
+def test_few_rows_do_not_belong_to_the_background():
+    """It is fitted to the same rows, and must not know them better than a component does."""
+    x = np.random.default_rng(0).standard_normal((60, 40))
+    rows = Rows.of(x)
+    broad = background(rows)
+    start = maximise(rows, np.ones((60, 1)), Family())
+    start = replace(start, background=broad, background_weight=1 / 61)
+    density = em(rows.facing(broad), start, Family())
+    assert density.background_weight < 0.05
+
+
 # --- maxima -----------------------------------------------------------------------------------
 
 
