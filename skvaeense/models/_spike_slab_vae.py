@@ -793,6 +793,10 @@ class _Prices:
 
     def at(self, price: float) -> tuple[float, float]:
         """Return the mean number of open gates of new samples, and the unexplained share."""
+        # Gates that are all open do not change at lower prices.
+        full = next((p for p, o in self.opened.items() if p > price and bool(o.all())), None)
+        if full in self.found:
+            self.opened[price], self.found[price] = self.opened[full], self.found[full]
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
