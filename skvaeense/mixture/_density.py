@@ -698,7 +698,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         shares, missing = softmax(joint, axis=1), np.isnan(x)
         filled = np.where(missing, 0.0, x)
         if rng is not None:
-            labels = (shares.cumsum(axis=1) < rng.uniform(size=(len(x), 1))).sum(axis=1)
+            # Only rows that belong to the background draw from it.
+            is_near = shares[:, : len(self)].sum(axis=1) >= 0.5
+            shares[is_near, len(self) :] = 0.0
+            sums = shares.cumsum(axis=1)
+            labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
             shares = np.eye(len(parts))[labels]
         for (density, c), share in zip(parts, shares.T, strict=True):
             own = share > 0

@@ -19,8 +19,9 @@ LEAST_ROWS = 2.0
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
 # Maximum number of components, unless a user wants more.
 MAX_COMPONENTS = 64
-# Factors on the variances of the background, which is broad enough for any sample.
-BROAD_FACTORS = (2.0, 8.0, 32.0, 128.0)
+# Factors on the variances of the background, which is broad enough for any sample: a ladder whose
+# steps widen, up to rows so far away that rounding of their squares reaches the least variance.
+BROAD_FACTORS = tuple(2.0**i for i in (1, 3, 5, 7, 11, 19, 35))
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,18 @@ def test_imputed_features_are_conditional_means(density):
         assert_allclose(filled[i, m], expected, rtol=1e-7, atol=1e-9)
 
 
+def test_rows_near_a_component_do_not_draw_from_the_background():
+    """The background is broad: its draws would be far from all samples."""
+    density = DENSITIES["background"]
+    broad = density.background
+    wide = replace(
+        broad, variances=1e12 * broad.variances, noise_variances=1e12 * broad.noise_variances
+    )
+    nothing = np.full((200, N_FEATURES), np.nan)
+    drawn = replace(density, background=wide).impute(nothing, np.random.RandomState(0))
+    assert np.abs(drawn).max() < 100
+
+
 def test_imputed_draws_have_the_distribution_of_what_is_missing(density):
     x = samples(density, 3)[0]
     x[:, [1, 3]] = np.nan

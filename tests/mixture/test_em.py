@@ -124,6 +124,7 @@ def test_the_background_is_broad():
         away = (x.mean(axis=0) + 100 * far)[None]
         assert broad.log_prob(away)[0] > normal.logpdf(away) + 10
         assert broad.log_prob(away)[0] > -2000
+    assert broad.log_prob(np.full((1, 4), 1e6))[0] > -100
 
 
 def test_few_rows_do_not_belong_to_the_background():
