@@ -476,8 +476,7 @@ def _flats(
     """
     shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
     own = [
-        piece._replace(mean=piece.mean - shift)
-        for piece, shift in zip(pieces, shifts, strict=True)
+        piece._replace(mean=piece.mean - shift) for piece, shift in zip(pieces, shifts, strict=True)
     ]
     groups = _pieces(own, n)
     parts = []
