@@ -257,14 +257,15 @@ def background(rows: Rows) -> MixtureDensity:
     one = maximise(rows, rows.weights[:, None], Family())
     floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
     floors, factors = np.array([(floor, f) for floor in floors for f in BROAD_FACTORS]).T
-    k = len(factors)
+    k, weights = len(factors), factors**-0.5
     parts = Gaussians(
         np.repeat(one.means, k, axis=0),
         np.repeat(one.directions, k, axis=0),
         factors[:, None] * np.maximum(one.variances, floors[:, None]),
         factors * np.maximum(one.noise_variances, floors),
     )
-    return rows.mixture(np.full(k, 1 / k), parts)
+    # The tails fall as those of a multivariate Cauchy distribution.
+    return rows.mixture(weights / weights.sum(), parts)
 
 
 def maximise(

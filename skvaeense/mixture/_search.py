@@ -163,7 +163,7 @@ class Search:
                 # The mixture is unchanged, so it is already pruned and has the best family.
                 break
             self._prune()
-            self.change_family()
+            self.change_family(N_STARTS[0])
             n_tries = n_tries + 1 if self.best.family == family else 1
         self._refine()
         if self.best.family != family:
@@ -242,19 +242,26 @@ class Search:
         """Add components until held-out rows do not gain in several tries in a row."""
         current, n_worse = self.best, 0
         while n_worse < len(n_starts):
-            family = current.family
-            grown = [
-                self._grown(split.train[family.scaled], density, family, n_starts[n_worse])
-                for split, density in zip(self.splits, current.densities, strict=True)
-            ]
-            if all(new is old for new, old in zip(grown, current.densities, strict=True)):
+            grown = self._with_more(current, n_starts[n_worse])
+            if grown is None:
                 n_worse += 1
                 continue
-            current = self._trial(family, grown)
+            current = grown
             n_worse = 0 if self._keep(current) else n_worse + 1
             self.is_stopped = self.stop is not None and self.stop(self)
             if self.is_stopped:
                 break
+
+    def _with_more(self, trial: Trial, n_starts: int) -> Trial | None:
+        """Return the trial with new components; None if no component can be added."""
+        family = trial.family
+        grown = [
+            self._grown(split.train[family.scaled], density, family, n_starts)
+            for split, density in zip(self.splits, trial.densities, strict=True)
+        ]
+        if all(new is old for new, old in zip(grown, trial.densities, strict=True)):
+            return None
+        return self._trial(family, grown)
 
     def _grown(
         self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int
@@ -281,11 +288,17 @@ class Search:
 
     # --- families -----------------------------------------------------------------------------
 
-    def change_family(self) -> Self:
-        """Try other families of covariances."""
+    def change_family(self, n_starts: int = 0) -> Self:
+        """Try other families of covariances.
+
+        Components with common correlations are simpler than others, so more of them are tried, too:
+        around a number of rows.
+        """
         before = self.best
         for family in FAMILIES:
-            self._keep(self._trial(family, self._starts(before, family)))
+            trial = self._trial(family, self._starts(before, family))
+            if not self._keep(trial) and n_starts and family.roundness == 0:
+                self._keep(self._with_more(trial, n_starts) or trial)
         return self
 
     def _refine(self) -> None:

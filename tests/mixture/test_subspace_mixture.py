@@ -140,6 +140,18 @@ def test_a_plane_with_hardly_any_noise_is_one_component(noise):
     assert_array_equal(fit(X).ranks_, [2])
 
 
+def test_clusters_of_common_shape_are_found_beside_rounded_copies():
+    """Rounded copies tempt the search to stop at one component with many directions."""
+    rng = np.random.default_rng(1)
+    shape, centers = rng.standard_normal((8, 8)), 2 * rng.standard_normal((6, 8))
+    labels = rng.integers(6, size=480)
+    X = centers[labels] + rng.standard_normal((480, 8)) @ shape
+    X = np.c_[X, np.round(X[:, :2]), rng.integers(2, size=(480, 2))]
+    mixture = fit(X[:240])
+    assert mixture.n_components_ > 2
+    assert mixture.score(X[240:]) > fit(X[:240], n_components=1).score(X[240:]) + 5
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_the_number_of_components_may_be_given(k):
     mixture = fit(subspaces()[0], n_components=k)
