@@ -55,6 +55,9 @@ class Trainer:
     rates : dict of Parameter to float or tensor, default={}
         Factors on the learning rate of single weights, which broadcast to their parameter.
 
+    bounded : bool, default=False
+        Whether no weight moves by more than its learning rate in a step.
+
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
 
@@ -87,6 +90,7 @@ class Trainer:
         generator: torch.Generator,
         hooks: Sequence[Hook] = (),
         rates: Mapping[nn.Parameter, float | torch.Tensor] | None = None,
+        bounded: bool = False,
         processes: Processes = SINGLE_PROCESS,
         init: int = 0,
     ) -> None:
@@ -104,6 +108,7 @@ class Trainer:
         self.processes = processes
         self.parameters = FlatParameters(model)
         self.rates = self._flat_rates(rates)
+        self.bounded = bounded
         self.optimizer = optimizer.build([self.parameters.values])
         self.gradient = loss.gradient(model)
         self.tags = {"init": float(init)}
@@ -238,15 +243,19 @@ class Trainer:
         # Torch may reject a larger learning rate, or its quotient by the corrections of the first
         # steps. Such a rate would take weights out of range anyway.
         kind = torch.finfo(self.parameters.values.dtype)
+        learning_rate = min(learning_rate, kind.eps * kind.max)
         for group in self.optimizer.param_groups:
-            group["lr"] = min(learning_rate, kind.eps * kind.max)
-        if self.rates is None:
+            group["lr"] = learning_rate
+        if self.rates is None and not self.bounded:
             self.optimizer.step()
             return
-        values = self.parameters.values
-        before = values.detach().clone()
+        values = self.parameters.values.detach()
+        before = values.clone()
         self.optimizer.step()
-        torch.lerp(before, values, self.rates, out=values.detach())
+        if self.bounded:
+            torch.clamp(values, before - learning_rate, before + learning_rate, out=values)
+        if self.rates is not None:
+            torch.lerp(before, values, self.rates, out=values)
 
     def _end_epoch(self, n_steps: int) -> None:
         means = {name: float(total) / n_steps for name, total in self.sums.items()}

@@ -65,6 +65,23 @@ def test_a_rate_is_a_factor_on_the_steps_of_a_weight(make_point, make_trainer, r
     torch.testing.assert_close(model.weight.detach(), expected)
 
 
+@pytest.mark.parametrize("bounded", [False, True])
+def test_bounded_steps_are_no_longer_than_the_rate_if_gradients_grow(make_trainer, bounded):
+    moves = []
+
+    class Growth(Hook):
+        def before_step(self, trainer):
+            self.before = trainer.model.weight.detach().clone()
+            trainer.model.weight.grad.mul_(1000.0 if trainer.n_steps >= 100 else 1.0)
+
+        def after_step(self, trainer, step):
+            moves.append(float((trainer.model.weight.detach() - self.before).abs().max()))
+
+    trainer = make_trainer(learning_rate=0.01, hooks=[Growth()], bounded=bounded)
+    trainer.fit(TRAIN, n_epochs=110, batch_size=10)
+    assert (max(moves) < 0.0101) == bounded
+
+
 # --- epochs ---------------------------------------------------------------------------------
 
 
