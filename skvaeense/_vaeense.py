@@ -737,15 +737,20 @@ class VAEenseTransformer(DensityAutoencoder):
             schedule = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
         limit = MAX_GRADIENT_NORM if self._has_gates else None
         hooks = [noise, *network_hooks(model.network, limit)]
+        optimizer = optimizers.Optimizer.resolve(self.optimizer)
+        is_random = not (self._has_gates or model.config["network"].is_exact)
         return Trainer(
             model,
             losses.Loss.resolve(self.loss),
-            optimizer=optimizers.Optimizer.resolve(self.optimizer),
+            optimizer=optimizer,
             learning_rate=self.learning_rate_init * rate,
             schedule=schedules.Schedule.resolve(schedule),
             generator=generator,
             hooks=hooks,
             rates=layer_rates(model) if rates is None else rates,
+            # Gradients grow as the noise variance falls, faster than Adam forgets smaller ones. Its
+            # steps would become several times as long, and training could collapse.
+            bounded=is_random and isinstance(optimizer, optimizers.Adam),
             processes=data.processes,
             init=init,
         )

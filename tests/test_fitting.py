@@ -23,7 +23,9 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 
+from skvaeense import VAEenseTransformer
 from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
+from skvaeense.metrics import fvu
 from skvaeense.networks import Linear
 from skvaeense.optimizers import Adam
 from skvaeense.penalties import JumpReLU
@@ -288,6 +290,20 @@ def test_a_callback_sees_every_epoch_of_every_init(n_init):
     recorder = Recorder(X_NEW)
     fit_unwarned(quick_vaeense(n_init=n_init).set_callbacks(recorder), X)
     assert len(recorder.scores) == n_init * 20
+
+
+# --- difficult samples ------------------------------------------------------------------------
+
+
+def test_training_does_not_collapse_if_features_are_nearly_collinear():
+    """As the noise variance falls, gradients grow faster than Adam forgets smaller ones."""
+    rng = np.random.default_rng(0)
+    collinear = rng.normal(size=(300, 1)) + 0.1 * rng.normal(size=(300, 50))
+    vaeense = fit_unwarned(
+        VAEenseTransformer(2, network="mlp", n_init=1, random_state=0), collinear
+    )
+    decoded = vaeense.inverse_transform(vaeense.transform(collinear))
+    assert fvu(collinear, decoded) < 0.02
 
 
 # --- what is chosen -------------------------------------------------------------------------
