@@ -161,7 +161,8 @@ def failure_signs(findings):
     if not active.any():
         return [
             "No latent is active for any sample: training collapsed to the mean, as it also does "
-            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter."
+            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter. If "
+            "features are nearly collinear, as in spectra, lower learning_rate_init."
         ]
     if active.all() and leaves_more:
         return [
