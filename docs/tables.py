@@ -83,7 +83,7 @@ from skvaeense import _vaeense
 from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
+from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks, _trainer
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -584,6 +584,7 @@ def constants():
         _linear: ["MIN_WIDTH"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
+        _trainer: ["MAX_STEP"],
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],

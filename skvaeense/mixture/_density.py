@@ -621,7 +621,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
         The rounding error in nats is about eps times |F|^2 / noise.
         """
-        size, noise = np.square(self.loadings(c)).sum(), self.noise_variances[c]
+        noise = self.noise_variances[c]
+        size = np.maximum(self.variances[c] - noise, 0).sum()
         return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
 
     def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:

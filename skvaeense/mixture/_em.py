@@ -217,27 +217,6 @@ def local_size(x: DoubleArray) -> float:
     return 0.5 * float(np.quantile(every[every > 0], 1 / MAX_COMPONENTS)) if every.any() else 0.0
 
 
-def share_left(n_rows: int, n_directions: int) -> float:
-    """Return the share of a row's noise outside principal directions that the row helped find.
-
-    Other rows keep all of their noise outside the directions.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-
-    n_directions : int
-        Number of directions.
-
-    Returns
-    -------
-    float
-        The share, above 0.
-    """
-    return max(n_rows - 1 - n_directions, 1) / n_rows
-
-
 def background(rows: Rows) -> MixtureDensity:
     """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
 

@@ -17,7 +17,6 @@ from skvaeense.mixture._em import (
     background,
     em,
     maximise,
-    share_left,
     shares_in,
 )
 from skvaeense.mixture._growth import LEAST_ROWS
@@ -488,6 +487,27 @@ def is_noise(left: DoubleArray, rows: Rows) -> bool:
     return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
 
 
+def _share_left(n_rows: int, n_directions: int) -> float:
+    """Return the share of a row's noise outside principal directions that the row helped find.
+
+    Other rows keep all of their noise outside the directions.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+
+    n_directions : int
+        Number of directions.
+
+    Returns
+    -------
+    float
+        The share, above 0.
+    """
+    return max(n_rows - 1 - n_directions, 1) / n_rows
+
+
 def _one_of_rest(
     left: DoubleArray, n_left: int, rows: Rows
 ) -> tuple[DoubleArray, DoubleArray, Gaussians]:
@@ -502,7 +522,7 @@ def _one_of_rest(
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
     # The directions that were left out were found in these rows, and hold part of their noise.
-    share = share_left(len(rows), left.shape[1] - n_left)
+    share = _share_left(len(rows), left.shape[1] - n_left)
     moments = moments._replace(
         n_rows=moments.n_rows * share,
         covariances=moments.covariances / share,

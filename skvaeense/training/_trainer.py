@@ -22,8 +22,8 @@ from skvaeense.utils._seeding import restore_generator
 HookKind = TypeVar("HookKind", bound=Hook)
 # Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500
-# Largest step of a weight, as a multiple of its learning rate, if steps are bounded. A bound of 1
-# slows down training that goes well; with 1.75, some training still collapses.
+# Largest step of a weight, as a multiple of its learning rate, if steps are bounded. A smaller
+# bound slows down training that goes well; with a larger one, more training collapses.
 MAX_STEP = 1.5
 # Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
