@@ -19,9 +19,10 @@ LEAST_ROWS = 2.0
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
 # Maximum number of components, unless a user wants more.
 MAX_COMPONENTS = 64
-# Factors on the variances of the background, which is broad enough for any sample: a ladder whose
-# steps widen, up to rows so far away that rounding of their squares reaches the least variance.
-BROAD_FACTORS = tuple(2.0**i for i in (1, 3, 5, 7, 11, 19, 35))
+# Factors on the variances of the background, which is broad enough for any sample: each is the
+# square of the one before, up to rows so far away that rounding of their squares reaches the least
+# variance.
+BROAD_FACTORS = tuple(2.0**2**i for i in range(6))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from skvaeense.mixture._em import (
     shares_in,
 )
 from skvaeense.mixture._growth import LEAST_ROWS
-from skvaeense.mixture._search import CHOICE, FEW_ROWS, FINAL, HELD_OUT, N_SPLITS, Search
+from skvaeense.mixture._search import CHOICE, FINAL, HELD_OUT, Search, held_out
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -366,13 +366,12 @@ def _scores_of_new(
 ) -> DoubleArray:
     """Return log-densities of rows under mixtures that are fitted without these rows.
 
-    Very few rows are not held out. Of many rows, the first ones in the order are held out; of few
-    rows, each one in turn. `known` has the rows, and what else the fit needs of each row.
+    Very few rows are not held out. `known` has the rows, and what else the fit needs of each row.
     """
-    x, scores, n_splits = known[0], [], N_SPLITS if len(order) < FEW_ROWS else 1
+    x, scores = known[0], []
     if len(x) < 2 * LEAST_ROWS:
         return fitted(*known).log_prob(x)
-    for out in np.split(order[: n_splits * int(HELD_OUT * len(x))], n_splits):
+    for out in held_out(order):
         kept = np.delete(np.arange(len(x)), out)
         scores.append(fitted(*(values[kept] for values in known)).log_prob(x[out]))
     return np.concatenate(scores)

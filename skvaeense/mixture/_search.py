@@ -83,6 +83,12 @@ class Trial(NamedTuple):
         return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
 
 
+def held_out(order: IntArray) -> list[IntArray]:
+    """Return the rows that are held out, the first ones in an order; of few rows, all in turn."""
+    n_splits = N_SPLITS if len(order) < FEW_ROWS else 1
+    return np.split(order[: n_splits * int(HELD_OUT * len(order))], n_splits)
+
+
 class Search:
     """Search for the mixture under which held-out rows are most probable.
 
@@ -198,10 +204,10 @@ class Search:
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
             return [Split.of(filled, known)]
-        splits, n_out = [], max(int(HELD_OUT * n), 1)
-        for _ in range(N_SPLITS if n < FEW_ROWS and not in_order else 1):
-            order = np.arange(n) if in_order else self.rng.permutation(n)
-            train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
+        order, splits = np.arange(n) if in_order else self.rng.permutation(n), []
+        for out in held_out(order)[: 1 if in_order else None]:
+            valid = np.sort(out)
+            train = np.delete(np.arange(n), valid)
             fitted = filled[0][train], filled[1][train]
             splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
         return splits
@@ -296,6 +302,8 @@ class Search:
         """
         before = self.best
         for family in FAMILIES:
+            if family == before.family:
+                continue
             trial = self._trial(family, self._starts(before, family))
             if not self._keep(trial) and n_starts and family.roundness == 0:
                 self._keep(self._with_more(trial, n_starts) or trial)
