@@ -850,7 +850,7 @@ def _find_price(
     """Return the price at which a value that falls with the price is close to the wanted one.
 
     If the value jumps, `at_least` asks for more rather than less. A bracket grows by steps that
-    double. Then it is cut by lines through the logarithms of the values at its ends, or in half.
+    quadruple. Then it is cut by lines through the logarithms of the values at its ends, or in half.
     """
     tried: dict[float, float] = {}
 
@@ -869,7 +869,7 @@ def _find_price(
             break
         price = high + step if excess(high) > 0 else low - step
         low, high = (high, price) if price > high else (price, low)
-        step *= 2
+        step *= 4
     for i in range(N_PRICES):
         if abs(tried[best()]) < PRICE_TOLERANCE or excess(low) <= excess(high):
             break
