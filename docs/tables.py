@@ -83,7 +83,7 @@ from skvaeense import _vaeense
 from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks, _trainer
+from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -584,15 +584,14 @@ def constants():
         _linear: ["MIN_WIDTH"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
-        _trainer: ["MAX_STEP"],
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)
-    rates = _vaeense.FEED_FORWARD_RATES
-    values["FEED_FORWARD_RATES"] = " and ".join(map(plain, rates))
+    *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
+    values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"

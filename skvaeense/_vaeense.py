@@ -69,11 +69,11 @@ from skvaeense.utils._weights import Distinct
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
+# Peak learning rates of feed-forward encoders, as shares of learning_rate_init: of random inits, in
+# turn.
+FEED_FORWARD_RATES = 0.4, 0.6, 0.2
 # Number of inits for n_init="auto", unless gates have a prior.
-N_INIT = 3
-# Peak learning rates of feed-forward encoders, as shares of learning_rate_init. Random inits
-# alternate between them.
-FEED_FORWARD_RATES = 0.4, 0.6
+N_INIT = len(FEED_FORWARD_RATES)
 
 
 class VAEenseTransformer(DensityAutoencoder):
@@ -182,7 +182,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     learning_rate_init : float, default=0.02
         Peak learning rate if gates have a prior. If the encoder does not use the decoder to infer
-        gates, the peak is 0.4 or 0.6 of this value, alternating from one init to the next.
+        gates, the peaks of the inits are 0.4, 0.6 and 0.2 of this value, in turn.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means "cosine".
@@ -599,7 +599,7 @@ class VAEenseTransformer(DensityAutoencoder):
             data.spectrum.mean_eigenvalue,
             learned=self.learn_noise_variance,
         )
-        rate = FEED_FORWARD_RATES[init % 2]
+        rate = FEED_FORWARD_RATES[init % len(FEED_FORWARD_RATES)]
         return self._trainer(model, noise, rate, generator, data, init=init)
 
     def _gates_trainer(self, model, generator, data, init, continues):
@@ -749,8 +749,9 @@ class VAEenseTransformer(DensityAutoencoder):
             hooks=hooks,
             rates=layer_rates(model) if rates is None else rates,
             # Gradients grow as the noise variance falls, faster than Adam forgets smaller ones. Its
-            # steps would become several times as long, and training could collapse.
-            bounded=is_random and isinstance(optimizer, optimizers.Adam),
+            # steps become several times as long, and training can collapse. Elsewhere it may gain,
+            # so the first init takes such steps, and held-out rows choose.
+            bounded=is_random and init > 0 and isinstance(optimizer, optimizers.Adam),
             processes=data.processes,
             init=init,
         )

@@ -6,7 +6,7 @@ import pytest
 from helpers import SMALL_MIXTURE, Callback, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, make_s_curve
 from sklearn.exceptions import NotFittedError
 
 import skvaeense
@@ -133,8 +133,9 @@ def test_a_training_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch)
     """A resumed fit would take it for one that was trained to its end."""
     kept = []
     monkeypatch.setattr(FitSession, "_keep", lambda self, trainer, *state: kept.append(state))
+    samples, _ = make_s_curve(200, noise=0.05, random_state=0)
     estimator = VAEenseTransformer(random_state=0)
-    estimator.set_callbacks(Checkpoint(tmp_path, interval=0)).fit(load_iris().data)
+    estimator.set_callbacks(Checkpoint(tmp_path, interval=0)).fit(samples)
     assert estimator.explanation_ == "dense"
     assert ("init 1 search", True) in kept
     assert not any(stage == "init 1 settle" for stage, _ in kept)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import ATOMS, SUBSPACES, Recorder, changed, fit_unwarned, outputs
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import load_iris
+from sklearn.datasets import make_s_curve
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_sparse_dictionary
@@ -173,7 +173,8 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
 
 
 def test_gates_that_fall_behind_stop_before_the_learning_rate_falls():
-    inits = np.int64(default(load_iris().data).history_["init"])
+    samples, _ = make_s_curve(200, noise=0.05, random_state=0)
+    inits = np.int64(default(samples).history_["init"])
     n_kept, n_stopped = np.bincount(inits)
     # 1,000 steps of gates with learned noise, and 600 steps of gates that keep a share of the
     # variance.

@@ -22,9 +22,6 @@ from skvaeense.utils._seeding import restore_generator
 HookKind = TypeVar("HookKind", bound=Hook)
 # Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500
-# Largest step of a weight, as a multiple of its learning rate, if steps are bounded. A smaller
-# bound slows down training that goes well; with a larger one, more training collapses.
-MAX_STEP = 1.5
 # Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
 
@@ -59,7 +56,7 @@ class Trainer:
         Factors on the learning rate of single weights, which broadcast to their parameter.
 
     bounded : bool, default=False
-        Whether no weight moves by more than `MAX_STEP` times its learning rate in a step.
+        Whether no weight moves by more than its learning rate in a step.
 
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
@@ -256,8 +253,7 @@ class Trainer:
         before = values.clone()
         self.optimizer.step()
         if self.bounded:
-            most = MAX_STEP * learning_rate
-            torch.clamp(values, before - most, before + most, out=values)
+            torch.clamp(values, before - learning_rate, before + learning_rate, out=values)
         if self.rates is not None:
             torch.lerp(before, values, self.rates, out=values)
 

@@ -79,7 +79,7 @@ def test_bounded_steps_are_short_if_gradients_grow(make_trainer, bounded):
 
     trainer = make_trainer(learning_rate=0.01, hooks=[Growth()], bounded=bounded)
     trainer.fit(TRAIN, n_epochs=110, batch_size=10)
-    assert (max(moves) < 0.0151) == bounded
+    assert (max(moves) < 0.0101) == bounded
 
 
 # --- epochs ---------------------------------------------------------------------------------
