@@ -10,8 +10,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure
 # noise.
 TRACY_WIDOM = 3.2724
-# Least variance of a component, as a share of the mean variance of neighbouring rows. Held-out rows
-# can choose more. Networks in single precision cannot tell smaller variances from rounding.
+# Least variance of a component, as a share of the mean variance of neighbouring rows. Networks in
+# single precision cannot tell smaller variances from rounding.
 LEAST_VARIANCE = ROUNDING
 
 
@@ -32,12 +32,6 @@ class Family(NamedTuple):
         Shrinkage of the prior's correlations, relative to all components together: 0 keeps the
         correlations, 1 removes them.
 
-    pooled : float, default=0.0
-        Number of rows that the variances of all components together count as.
-
-    floor : float, default=1e-6
-        Least variance in any direction, as a share of the mean variance of neighbouring rows.
-
     scaled : bool, default=False
         Whether each feature is divided by its standard deviation first.
     """
@@ -45,8 +39,6 @@ class Family(NamedTuple):
     cut: bool = True
     shrinkage: float = 0.0
     roundness: float = 1.0
-    pooled: float = 0.0
-    floor: float = LEAST_VARIANCE
     scaled: bool = False
 
 
@@ -265,16 +257,13 @@ def gaussians(
 def _shrunk(moments: Moments, family: Family, common: DoubleArray) -> DoubleArray:
     """Return covariances, shrunk towards the prior of a family."""
     S = moments.covariances
-    if not (family.shrinkage or family.pooled):
+    if not family.shrinkage:
         return S
-    n = moments.n_rows[:, None]
-    diagonal = np.diagonal(S, axis1=1, axis2=2)
-    variance = (n * diagonal + family.pooled * np.diag(common)) / (n + family.pooled)
-    size = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+    n = moments.n_rows[:, None, None]
+    size = np.sqrt(np.maximum(np.diagonal(S, axis1=1, axis2=2), np.finfo(float).tiny))
     scale = np.sqrt(np.maximum(np.diag(common), np.finfo(float).tiny))
     correlation = (1 - family.roundness) * common / np.outer(scale, scale)
     correlation += family.roundness * np.eye(len(scale))
     target = correlation * size[:, :, None] * size[:, None, :]
-    n = n[:, :, None]
     shrunk: DoubleArray = (n * S + family.shrinkage * target) / (n + family.shrinkage)
     return shrunk

@@ -94,6 +94,11 @@ class Rows:
         return len(self.center)
 
     @property
+    def least_variance(self) -> float:
+        """Least variance of a component in any direction."""
+        return max(LEAST_VARIANCE * self.size, ROUNDING_VARIANCE)
+
+    @property
     def has_holes(self) -> bool:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
@@ -289,8 +294,7 @@ def maximise(
     weights = n / n.sum()
     common = np.einsum("k,kpq->pq", weights, moments.covariances)
     common = common + 1e-12 * np.eye(len(common))
-    floor = max(family.floor * rows.size, ROUNDING_VARIANCE)
-    parts = gaussians(moments, rows.n_features, family, common, floor)
+    parts = gaussians(moments, rows.n_features, family, common, rows.least_variance)
     broad = before.background if before is not None else None
     if broad is None:
         return rows.mixture(weights, parts)

@@ -527,8 +527,7 @@ def _one_of_rest(
         covariances=moments.covariances / share,
         rests=moments.rests / share,
     )
-    floor = max(LEAST_VARIANCE * rows.size, ROUNDING_VARIANCE)
-    rest = gaussians(moments, n_left, Family(), np.eye(n_directions), floor)
+    rest = gaussians(moments, n_left, Family(), np.eye(n_directions), rows.least_variance)
     return others, mean, rest
 
 

@@ -36,8 +36,6 @@ MOVES: tuple[Callable[[Family], Family], ...] = (
     lambda family: family._replace(shrinkage=family.shrinkage / FACTOR),
     lambda family: family._replace(roundness=max(family.roundness - 0.5, 0.0)),
     lambda family: family._replace(roundness=min(family.roundness + 0.5, 1.0)),
-    lambda family: family._replace(pooled=max(family.pooled * FACTOR, 0.1)),
-    lambda family: family._replace(floor=family.floor * FACTOR),
 )
 
 

@@ -162,17 +162,6 @@ def test_shrunk_covariances_are_means_with_the_prior():
         assert_allclose(covariances, (S + target) / 2, rtol=1e-6, atol=1e-8)
 
 
-def test_variances_of_all_components_are_pooled():
-    found = moments()
-    common = np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
-    # Almost only the prior is left.
-    family = Family(False, 1e15, pooled=1e9)
-    own = np.diagonal(found.covariances, axis1=1, axis2=2)
-    covariances = fitted(found, family, common=common)
-    expected = [np.diag(d) for d in (own + np.diag(common)) / 2]
-    assert_allclose(covariances, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_variances_have_a_floor():
     found = moments()
     found.covariances[:] = np.diag([1.0, 1.0, 1e-9, 0, 0])

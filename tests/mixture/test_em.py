@@ -13,7 +13,7 @@ from skvaeense.mixture._covariance import Family
 from skvaeense.mixture._em import Rows, background, em, maximise
 
 # A family with all directions, and almost without regularisation.
-WHOLE = Family(cut=False, floor=1e-12)
+WHOLE = Family(cut=False)
 
 
 def clusters(n_rows=300, n_features=3, seed=0):
