@@ -298,7 +298,7 @@ def test_a_callback_sees_every_epoch_of_every_init(n_init):
 def test_training_does_not_collapse_if_features_are_nearly_collinear():
     """As the noise variance falls, gradients grow faster than Adam forgets smaller ones.
 
-    The first init collapses here. The steps of others are bounded.
+    The first init collapses here. Later inits limit their steps, and the third takes shorter ones.
     """
     rng = np.random.default_rng(0)
     collinear = rng.normal(size=(300, 1)) + 0.1 * rng.normal(size=(300, 50))

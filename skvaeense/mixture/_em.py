@@ -94,11 +94,6 @@ class Rows:
         return len(self.center)
 
     @property
-    def least_variance(self) -> float:
-        """Least variance of a component in any direction."""
-        return max(LEAST_VARIANCE * self.size, ROUNDING_VARIANCE)
-
-    @property
     def has_holes(self) -> bool:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
@@ -223,6 +218,22 @@ def local_size(x: DoubleArray) -> float:
     return 0.5 * float(np.quantile(every[every > 0], 1 / MAX_COMPONENTS)) if every.any() else 0.0
 
 
+def least_variance(size: float) -> float:
+    """Return the least variance of a component in any direction.
+
+    Parameters
+    ----------
+    size : float
+        Mean variance per feature of neighbouring rows, as from `local_size`.
+
+    Returns
+    -------
+    float
+        The variance, above 0.
+    """
+    return max(LEAST_VARIANCE * size, ROUNDING_VARIANCE)
+
+
 def background(rows: Rows) -> MixtureDensity:
     """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
 
@@ -294,7 +305,7 @@ def maximise(
     weights = n / n.sum()
     common = np.einsum("k,kpq->pq", weights, moments.covariances)
     common = common + 1e-12 * np.eye(len(common))
-    parts = gaussians(moments, rows.n_features, family, common, rows.least_variance)
+    parts = gaussians(moments, rows.n_features, family, common, least_variance(rows.size))
     broad = before.background if before is not None else None
     if broad is None:
         return rows.mixture(weights, parts)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, gaussians, spikes
+from skvaeense.mixture._covariance import Family, Gaussians, gaussians, spikes
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import (
     LEAST_RESPONSIBILITY,
@@ -16,6 +16,7 @@ from skvaeense.mixture._em import (
     Rows,
     background,
     em,
+    least_variance,
     maximise,
     shares_in,
 )
@@ -527,7 +528,8 @@ def _one_of_rest(
         covariances=moments.covariances / share,
         rests=moments.rests / share,
     )
-    rest = gaussians(moments, n_left, Family(), np.eye(n_directions), rows.least_variance)
+    floor = least_variance(rows.size)
+    rest = gaussians(moments, n_left, Family(), np.eye(n_directions), floor)
     return others, mean, rest
 
 
@@ -559,7 +561,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
         values, vectors = np.linalg.eigh(moments.covariances[c])
         values = np.maximum(values[::-1], 0)
         mean = (values.sum() + moments.rests[c]) / rows.n_features
-        floor = max(LEAST_VARIANCE * mean, ROUNDING_VARIANCE)
+        floor = least_variance(mean)
         ranks, noises = spikes(
             values[None] + floor,
             moments.rests[c : c + 1],

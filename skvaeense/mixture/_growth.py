@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import Rows
+from skvaeense.mixture._em import Rows, least_variance
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
 
@@ -200,7 +200,7 @@ class _Nest:
         covariances = second - means[:, :, None] * means[:, None, :]
         kish = n**2 / np.maximum(shares @ self.weights, np.finfo(float).tiny)
         moments = Moments(kish, means, covariances, shares @ self.off / n)
-        floor = max(least * self.spread, self.rows.least_variance)
+        floor = max(least * self.spread, least_variance(self.rows.size))
         common = np.cov(self.h.T, aweights=self.weights, bias=True).reshape(2 * self.h.shape[1:])
         common += 1e-12 * np.eye(len(common))
         return gaussians(moments, self.rows.n_features, family, common, floor)

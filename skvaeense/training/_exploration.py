@@ -8,6 +8,7 @@ import numpy as np
 from skvaeense.dimension._noise import ABOVE, bulk_edge
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, rank_and_noise, spikes
+from skvaeense.mixture._em import least_variance, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -18,7 +19,7 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.priors._samples import MAX_ENTRIES
-from skvaeense.training._independent_codes import IndependentCodes, least_variance
+from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._locations import (
     Locations,
     at_origins,
@@ -142,7 +143,7 @@ class Exploration:
         Exploration
             The exploration with one flat part and one location.
         """
-        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
+        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(local_size(rows))
         variances, directions = principal_directions(rows - mean)
         values = np.r_[variances, np.zeros(d - len(variances))]
         r, _ = rank_and_noise(values, n, floor)
@@ -350,7 +351,7 @@ class _Codes:
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
         # Codes have their own random state, so that they do not change the mixture.
         self.rng, self.max_latents = np.random.RandomState(0), max_latents
-        self.floor = least_variance(rows)
+        self.floor = least_variance(local_size(rows))
         # Set by the first comparison.
         self.nats: float | None = None
         self.error = np.inf

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, rank_and_noise
-from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
+from skvaeense.mixture._covariance import rank_and_noise
+from skvaeense.mixture._em import least_variance, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.training._components import Codes, independent_components, modes
 
@@ -69,7 +69,7 @@ class IndependentCodes(NamedTuple):
             At most two. Empty if rows vary in too few directions, or are too few for these.
         """
         (n, d), mean = rows.shape, rows.mean(axis=0)
-        floor = least_variance(rows) if floor is None else floor
+        floor = least_variance(local_size(rows)) if floor is None else floor
         values, directions = np.linalg.eigh(np.cov(rows.T, bias=True).reshape(d, d))
         values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
         tried = [rank_and_noise(values, n, floor)]
@@ -151,8 +151,3 @@ class IndependentCodes(NamedTuple):
         volume = np.linalg.slogdet(self.unmix @ self.unmix.T)[1]
         log_prob: np.ndarray = self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)
         return log_prob
-
-
-def least_variance(rows: np.ndarray) -> float:
-    """Return the least variance in any direction of a density of rows."""
-    return float(max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE))
