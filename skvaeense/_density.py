@@ -173,8 +173,8 @@ class DensityAutoencoder(BaseAutoencoder):
         """Return the log-density of each sample, or a lower bound of it.
 
         With a linear decoder, which is the default, the log-density is exact for
-        ``prior="mixture"``, and for ``prior="standard_normal"`` without a gate. It is that of a
-        mixture of normal distributions, which needs no encoder. With a nonlinear decoder scores are
+        ``prior="mixture"``, and for ``prior="standard_normal"`` without a gate: the log-density of
+        a mixture of normal distributions, without the encoder. With a nonlinear decoder scores are
         lower bounds for these priors: the logarithm of a mean over few draws that are the same for
         every sample, with an expectation of at most the log-density; see
         `skvaeense.models.DecodedDensity`. If `explanation_` is "dictionary" or "gates", the density
@@ -483,11 +483,12 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:
-        """Return a p-value for each sample: the share of held-out samples as improbable.
+        """Return the share of held-out samples that are at most as probable as each sample.
 
-        P-values of samples from the distribution of the training samples are uniform on (0, 1]: 5 %
-        of them are at most 0.05, so that the share of outliers need not be guessed. A default fit
-        compares with held-out samples, which makes these conformal p-values [1]_. With a nonlinear
+        This share is a p-value. P-values of samples from the distribution of the training samples
+        are uniform on (0, 1]: 5 % of them are at most 0.05, so that the share of outliers need not
+        be guessed. A default fit compares with held-out samples, which makes these conformal
+        p-values [1]_. With a nonlinear
         decoder, the decoder is trained without these samples, but their codes are among the codes
         that the density is fitted to. If training samples have missing values, draws from the model
         take the place of held-out samples.

@@ -100,8 +100,9 @@ class BaseDimensionEstimator(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, or has fewer than two samples, or if a parameter of the
-            method is out of its range, or a weight is negative, or all are 0.
+            If X holds infinity, or NaN where missing values are not supported, or has fewer than
+            two samples, or if a parameter of the method is out of its range, or a weight is
+            negative, or all are 0.
 
         TypeError
             If X is sparse.

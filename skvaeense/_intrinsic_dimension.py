@@ -56,7 +56,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
         the `n_neighbors` of the method, by default 512, or a sixth of the samples if there are few.
         If noise moves samples farther than these neighbours are, it means 1,024 and so on, up to a
-        sixth of the samples. An int replaces the `n_neighbors` of the method. Not used by "count".
+        sixth of the samples. An int replaces the `n_neighbors` of the method. Not used by "count"
+        and "component_rank".
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.

@@ -140,8 +140,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Whether `transform` returns a scipy.sparse CSR array.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the fitted model. `n_components`, `network` and `positive_code`
-        must not have changed since the model was made.
+        Whether `fit` continues from the fitted model. `n_components`, `network`, `positive_code`
+        and `skip_connection` must not have changed since the model was made.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes are computed in the precision of X.
