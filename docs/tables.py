@@ -238,7 +238,7 @@ def highlights_table(lengths, planted, unions, peers, densities):
         header,
         [
             (
-                f"variance of held-out digits that {digits['length']:.1f} numbers leave, %",
+                f"variance of held-out digits unexplained by {digits['length']:.1f} numbers, %",
                 f"{100 * digits['fvu']['VAEense']:.1f}",
                 f"{100 * digits['fvu']['PCA']:.1f}",
                 "PCA",
@@ -256,7 +256,7 @@ def highlights_table(lengths, planted, unions, peers, densities):
                 f"{METHODS[best]}, the best peer",
             ),
             (
-                "tables whose held-out rows are most probable under it",
+                "public tables whose held-out rows get the higher density",
                 f"{n_above} of {n_tables}",
                 f"{n_tables - n_above} of {n_tables}",
                 "the best of PCA, factor analysis, a Gaussian mixture and kernels",
