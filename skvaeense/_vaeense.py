@@ -187,7 +187,8 @@ class VAEenseTransformer(DensityAutoencoder):
         gates, the peaks of the inits are 0.4, 0.6 and 0.2 of this value, in turn.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        Schedule of the learning rate. "auto" means "cosine".
+        Schedule of the learning rate. "auto" means "cosine"; if gates have a prior, the rate stays
+        at its peak until it falls to 0 over the last 30 % of the training.
 
     batch_size : "auto" or int, default="auto"
         Number of samples in each step. "auto" means 256, or an eighth of the samples if there are

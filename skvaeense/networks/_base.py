@@ -123,7 +123,7 @@ class Network(Specification):
             its `initialize` is called with samples and the share of open gates.
 
             Training uses these if they exist: `initialize` is called with training samples before
-            the first step, to set weights, and `calibrate` with training samples after the last
+            the first step, to set weights, and `calibrate` with held-out samples after the last
             one, to set thresholds and other values; `normalize` is called after each step;
             `max_gradient_norm` is the norm to which gradients are clipped, for a loss that is a
             fraction of the variance of the samples.

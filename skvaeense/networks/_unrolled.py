@@ -46,7 +46,7 @@ class Unrolled(Network):
 
     where g, a, and the step and shift of each sweep have an entry for each latent. In training the
     largest are the ``n_active * n_samples`` largest entries of the whole batch. Afterwards they are
-    the entries that reach the threshold of the sweep, which is set on training samples. The
+    the entries that reach the threshold of the sweep, which is set on held-out samples. The
     pre-activation of a latent is u divided by the norm of its column.
 
     Parameters

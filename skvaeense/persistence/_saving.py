@@ -97,7 +97,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     Raises
     ------
     ValueError
-        If the file is damaged, is of a newer version of the format, was not written by `save`,
+        If the file is damaged, is of another version of the format, was not written by `save`,
         or names a class, a parameter or an attribute that is not allowed.
 
     OSError
