@@ -181,7 +181,7 @@ class DensityAutoencoder(BaseAutoencoder):
         mixes two models, the gates and the mixture, with shares proportional to ``exp(a)`` for the
         mean log-density a of held-out samples under each model. The evidence lower bound replaces
         the density of the gates, so that scores are lower bounds, too. Otherwise, with
-        ``prior="standard_normal"`` and a gate, scores are those of `elbo_samples`. The first call
+        ``prior="standard_normal"`` and a gate, scores come from `elbo_samples`. The first call
         fits the mixture.
 
         Parameters

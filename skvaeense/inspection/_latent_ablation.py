@@ -24,8 +24,8 @@ def latent_ablation(
     """Measure the effect of leaving out one latent at a time.
 
     Samples are encoded once. Each latent in turn is set to 0 in all samples, the rest of the code
-    is decoded, and the metric of this reconstruction is compared with that of the whole code.
-    Samples in which the latent is 0 anyway are not decoded again.
+    is decoded, and the metric of this reconstruction is compared with the metric of the whole
+    code. Samples in which the latent is 0 anyway are not decoded again.
 
     Parameters
     ----------

@@ -262,7 +262,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         ax: OptionalAxes = None,
         line_kw: Style = None,
     ) -> Self:
-        """Draw the curve of one fitted estimator, and that of the principal components of X.
+        """Draw the curves of one fitted estimator and of the principal components of X.
 
         No other linear code of the same length has a smaller error on X than principal components.
 

@@ -157,8 +157,8 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, or a boolean mask. Entries that are not exactly 0 are active; those of a mask are
-            drawn alike.
+            Codes, or a boolean mask. Entries that are not exactly 0 are active. The active entries
+            of a mask are drawn alike.
 
         y : array-like of shape (n_samples,) or None, default=None
             Labels.

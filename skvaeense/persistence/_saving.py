@@ -81,8 +81,8 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
         The file.
 
     device : str or None, default=None
-        Device of the estimator: its parameter `device`, and that of the estimators in it. None
-        keeps the saved device. An estimator that was trained on a GPU can be loaded on a machine
+        Value of the parameter `device` of the estimator, and of the estimators in it. None keeps
+        the saved device. An estimator that was trained on a GPU can be loaded on a machine
         without a GPU.
 
     trusted : iterable of classes, default=()
