@@ -51,9 +51,8 @@ class GateELBOGradient:
         model, network = self.model, self.model.network
         weight, bias = network.decoder.weight, network.decoder.bias
         gates = model.gates(len(x))
-        kept: list[Any] = []
-        inputs: list[Any] = [*network.inputs(x, gates), kept]
-        logit, mean, seen = look(*inputs)
+        looks, kept = network.looks(x, gates), []
+        logit, mean, seen = look(looks, kept)
         posterior = GatePosterior(logit, mean, gates.open_variance, seen)
         q, v = posterior.probability, posterior.variance
         code = q * mean
@@ -74,20 +73,12 @@ class GateELBOGradient:
         logit_grad = spread.addcmul_(code, mean, value=-1).mul_(0.5).addcmul_(mean, of_residual)
         logit_grad.div_(noise).add_(terms, alpha=self.beta).mul_(q).mul_(1 - q)
         scale = 2 / len(x)
-        centred = x - bias
         power_grad, seen_grad, weight_grad, steps_grad, log_noise_grad = look_gradients(
-            kept,
-            logit_grad.mul_(scale),
-            mean_grad.mul_(scale),
-            centred,
-            seen,
-            weight,
-            network.steps,
-            network.positive,
+            looks, kept, logit_grad.mul_(scale), mean_grad.mul_(scale)
         )
         share = scale / float(noise)
         weight.grad.copy_(weight_grad.addmm_(residual.T, code, alpha=share))
-        from_looks = 2 * power_grad @ centred + weight @ seen_grad.sum(dim=0)
+        from_looks = 2 * power_grad @ looks.centred + weight @ seen_grad.sum(dim=0)
         bias.grad.copy_(residual.sum(dim=0).mul_(share).sub_(from_looks))
         network.steps.grad.copy_(steps_grad)
         network.log_noise.grad.copy_(log_noise_grad)

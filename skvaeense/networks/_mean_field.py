@@ -1,7 +1,7 @@
 """An encoder that infers which gates are open: unrolled mean-field inference."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,6 @@ from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE
-
-PosteriorOf: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
 # Largest absolute value of the logarithms of learned noise factors: with the noise wrong by a
 # factor of e^4, a look has no gradient left.
@@ -153,22 +151,14 @@ class MeanFieldAutoencoder(nn.Module):
         tuple of torch.Tensor
             Tensors of shape (n_samples, n_components), and variances of shape (n_components,).
         """
-        looks = _Looks.apply if torch.is_grad_enabled() else look
-        logit, mean, seen = looks(*self.inputs(x, gates))
+        looks = self.looks(x, gates)
+        logit, mean, seen = _Looked.apply(*looks) if torch.is_grad_enabled() else look(looks)
         return logit, mean, gates.open_variance, seen
 
-    def inputs(self, x: torch.Tensor, gates: Any) -> Any:
-        """Return the arguments of `look`."""
-        return (
-            x,
-            self.decoder.weight,
-            self.decoder.bias,
-            self.steps,
-            self.log_noise,
-            gates.update(),
-            gates.noise_variance.to(x),
-            self.positive,
-        )
+    def looks(self, x: torch.Tensor, gates: Any) -> "Looks":
+        """Return all that the looks at samples depend on."""
+        own = self.decoder.weight, self.decoder.bias, self.steps, self.log_noise
+        return Looks(x, *own, gates.update(), gates.noise_variance.to(x), self.positive)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
@@ -248,25 +238,32 @@ class MeanFieldAutoencoder(nn.Module):
         self.log_noise.clamp_(-MOST_LOG_NOISE, MOST_LOG_NOISE)
 
 
-class _Looks(torch.autograd.Function):
+class Looks(NamedTuple):
+    """The samples of some looks, the weights, and the prior with the variance of the noise."""
+
+    x: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+    steps: torch.Tensor
+    log_noise: torch.Tensor
+    posterior_of: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
+    noise: torch.Tensor
+    positive: bool
+
+    @property
+    def centred(self) -> torch.Tensor:
+        """The samples less the bias."""
+        return self.x - self.bias
+
+
+class _Looked(torch.autograd.Function):
     """The looks of `MeanField`, with their gradient for autograd."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        steps: torch.Tensor,
-        log_noise: torch.Tensor,
-        posterior_of: PosteriorOf,
-        noise: torch.Tensor,
-        positive: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ctx.kept, ctx.positive = [], positive
-        of_prior = posterior_of, noise
-        outputs = look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
-        ctx.save_for_backward(weight, steps, x - bias, outputs[2])
+    def forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ctx.kept, ctx.others = [], arguments[5:]
+        ctx.save_for_backward(*arguments[:5])
+        outputs = look(Looks(*arguments), ctx.kept)
         ctx.mark_non_differentiable(outputs[2])
         return outputs
 
@@ -274,23 +271,16 @@ class _Looks(torch.autograd.Function):
     def backward(
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
-        weight, steps, centred, seen = ctx.saved_tensors
+        looks = Looks(*ctx.saved_tensors, *ctx.others)
         power_grad, seen_grad, weight_grad, *others = look_gradients(
-            ctx.kept, logit_grad, mean_grad, centred, seen, weight, steps, ctx.positive
+            looks, ctx.kept, logit_grad, mean_grad
         )
-        x_grad = torch.addmm(2 * power_grad[:, None] * centred, seen_grad, weight.T)
+        x_grad = torch.addmm(2 * power_grad[:, None] * looks.centred, seen_grad, looks.weight.T)
         return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 3
 
 
 def look_gradients(
-    kept: list[Any],
-    logit_grad: torch.Tensor,
-    mean_grad: torch.Tensor,
-    centred: torch.Tensor,
-    seen: torch.Tensor,
-    weight: torch.Tensor,
-    steps: torch.Tensor,
-    positive: bool,
+    looks: Looks, kept: list[Any], logit_grad: torch.Tensor, mean_grad: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Return the gradients of samples, columns, steps and noise factors.
 
@@ -308,22 +298,24 @@ def look_gradients(
 
     Parameters
     ----------
+    looks : Looks
+        The argument of `look`.
+
     kept : list
         Intermediate results that `look` has kept.
 
-    logit_grad, mean_grad, centred, seen : torch.Tensor of shape (n_samples, n_components)
-        Gradients of the outputs of `look`; centred samples, with n_features columns, and their
-        products with the decoder's columns.
-
-    weight, steps, positive : torch.Tensor of two dimensions, bool
-        Arguments of `look`.
+    logit_grad, mean_grad : torch.Tensor of shape (n_samples, n_components)
+        Gradients of the outputs of `look`.
 
     Returns
     -------
     tuple of torch.Tensor
-        Gradients of the squared norms of centred samples, shape (n_samples,), of `seen`, weight,
-        steps and log_noise.
+        Gradients of the squared norms of centred samples, shape (n_samples,), of their products
+        with columns, of weight, steps and log_noise.
     """
+    weight, steps = looks.weight, looks.steps
+    # What is left for the first look is the products of samples and columns.
+    seen = kept[0][0]
     d, last = len(weight), len(steps) - 1
     step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
     seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
@@ -342,7 +334,7 @@ def look_gradients(
         r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
         log_noise_grad[t] = -r_grad.sum(dim=0)
         u_grad = y_grad.mul_(r)
-        if positive:
+        if looks.positive:
             u_grad.mul_(u > 0)
         step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
         left_grad = u_grad * steps[t]
@@ -367,30 +359,22 @@ def look_gradients(
             code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
             weight_grad.addmm_(of_left.T, code, alpha=-1)
             weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
-    weight_grad.addmm_(centred.T, seen_grad)
+    weight_grad.addmm_(looks.centred.T, seen_grad)
     if gram is not None:
         weight_grad.addmm_(weight, gram_grad + gram_grad.T)
     return power_grad, seen_grad, weight_grad, step_grad, log_noise_grad
 
 
 def look(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    steps: torch.Tensor,
-    log_noise: torch.Tensor,
-    posterior_of: PosteriorOf,
-    noise: torch.Tensor,
-    positive: bool,
-    kept: list[Any] | None = None,
+    looks: Looks, kept: list[Any] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return logits, means and products with columns; keep the values that the gradient needs."""
+    weight, steps, noise, centred = looks.weight, looks.steps, looks.noise, looks.centred
     d = len(weight)
-    centred = x - bias
     seen = centred @ weight
     gram = overlap(weight)
     power = torch.linalg.vecdot(centred, centred)
-    inverse = torch.exp(-log_noise)
+    inverse = torch.exp(-looks.log_noise)
     code = torch.zeros_like(seen)
     for t, step in enumerate(steps):
         if t == 0:
@@ -399,12 +383,12 @@ def look(
             left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
             u = torch.addcmul(code, step, left)
             unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
-        if positive:
+        if looks.positive:
             u = u.clamp_min_(0.0) if t else u.relu()
         is_last = t == len(steps) - 1
         level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
         r = inverse[t] / level[:, None]
-        p, mean, logit = posterior_of(u, r)
+        p, mean, logit = looks.posterior_of(u, r)
         q = torch.sigmoid(logit)
         if kept is not None:
             kept.append((left, u, level, unexplained, r, p, mean, q, code, gram))
