@@ -51,7 +51,8 @@ class GateELBOGradient:
         model, network = self.model, self.model.network
         weight, bias = network.decoder.weight, network.decoder.bias
         gates = model.gates(len(x))
-        looks, kept = network.looks(x, gates), []
+        looks = network.looks(x, gates)
+        kept: list[Any] = []
         logit, mean, seen = look(looks, kept)
         posterior = GatePosterior(logit, mean, gates.open_variance, seen)
         q, v = posterior.probability, posterior.variance

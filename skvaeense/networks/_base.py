@@ -82,12 +82,7 @@ class Network(Specification):
 
     @abstractmethod
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights.
 
@@ -160,17 +155,39 @@ class OutputLayer(NamedTuple):
     has_shortcuts: bool
     others: tuple[tuple[Any, int], ...]
 
-    def kept_codes(self, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes | None:
+
+class Autoencoder(nn.Module):
+    """A module with an encoder, and a module as its decoder."""
+
+    decoder: Any
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        reconstruction: torch.Tensor = self.decoder(code)
+        return reconstruction
+
+
+class LayeredAutoencoder(Autoencoder):
+    """An autoencoder whose pre-activations come from a linear layer."""
+
+    def output_layer(self, x: torch.Tensor) -> OutputLayer:
+        """Return the last layer of the encoder."""
+        raise NotImplementedError
+
+    def kept_codes(
+        self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
+    ) -> KeptCodes | None:
         """Return the pre-activations that `keep` selects; None with shortcuts."""
-        if self.has_shortcuts:
+        inputs, weight, bias, has_shortcuts, _ = self.output_layer(x)
+        if has_shortcuts:
             return None
         with torch.no_grad():
-            outputs = F.linear(self.inputs, self.weight, self.bias)
+            outputs = F.linear(inputs, weight, bias)
             entries = keep(outputs)
         return KeptCodes(
-            kept_outputs(self.inputs, self.weight, self.bias, outputs, entries),
+            kept_outputs(inputs, weight, bias, outputs, entries),
             entries,
-            lambda some: F.linear(self.inputs, self.weight[some], self.bias[some]),
+            lambda some: F.linear(inputs, weight[some], bias[some]),
         )
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Network
+from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import (
     SKIP,
     LayerSizes,
@@ -118,12 +118,7 @@ class Conv(Network):
         self.skip = skip
 
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         image = check_image_shape(self.image_shape, n_features)
@@ -153,7 +148,7 @@ class Conv(Network):
         return ConvAutoencoder(nn.Sequential(*layers), skip, decoder, n_heads=n_heads)
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(Autoencoder):
     """An encoder of any layers with linear shortcuts past them, and a decoder.
 
     Parameters
@@ -186,10 +181,6 @@ class ConvAutoencoder(nn.Module):
         if self.skip is not None:
             outputs = add_shortcuts(outputs, self.skip(x))
         return outputs.chunk(self.n_heads, dim=1)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
 
 
 class ToImage(nn.Module):

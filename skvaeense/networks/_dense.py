@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Network, OutputLayer
+from skvaeense.networks._base import LayeredAutoencoder, Network, OutputLayer
 from skvaeense.networks._layers import (
     Skip,
     add_shortcuts,
@@ -17,10 +17,9 @@ from skvaeense.networks._layers import (
     hidden_layers,
     linear_layer,
 )
-from skvaeense.utils._kept_entries import KeptCodes
 
 
-class DenseAutoencoder(nn.Module):
+class DenseAutoencoder(LayeredAutoencoder):
     """Dense layers with SiLU between them, and linear shortcuts past them to the encoder's heads.
 
     Parameters
@@ -67,10 +66,6 @@ class DenseAutoencoder(nn.Module):
             outputs = add_shortcuts(outputs, shortcuts)
         return outputs.chunk(self.n_heads, dim=1)
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
-
     def output_layer(self, x: torch.Tensor) -> OutputLayer:
         """Return the last layer of the encoder."""
         others: tuple[tuple[Any, int], ...] = ((self.heads.bias, 0),)
@@ -81,10 +76,6 @@ class DenseAutoencoder(nn.Module):
         hidden = self._hidden(x)[0]
         weight, bias = self.heads.weight, self.heads.bias
         return OutputLayer(hidden, weight, bias, self.n_shortcuts > 0, others)
-
-    def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
-        """Return the pre-activations that `keep` selects; None with shortcuts."""
-        return self.output_layer(x).kept_codes(keep)
 
     def _hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last hidden units, and the shortcuts."""

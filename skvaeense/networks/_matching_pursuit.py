@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.networks._base import Network
+from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, dictionary_layer
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._typing import Auto
@@ -74,12 +74,7 @@ class MatchingPursuit(Network):
         self.positive = positive
 
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         if n_heads != 1:
@@ -95,7 +90,7 @@ class MatchingPursuit(Network):
         )
 
 
-class PursuitAutoencoder(nn.Module):
+class PursuitAutoencoder(Autoencoder):
     """A linear decoder, and matching pursuit over its columns.
 
     Parameters
@@ -133,7 +128,3 @@ class PursuitAutoencoder(nn.Module):
             code = code.scatter_add(1, taken, value)
             products = products - value * overlap[taken[:, 0]]
         return (code / norm,)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)

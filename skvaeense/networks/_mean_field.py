@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Network
+from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import MAX_GRADIENT_NORM, POSITIVE_CODE, dictionary_layer
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
@@ -87,12 +87,7 @@ class MeanField(Network):
         self.positive = positive
 
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         if n_heads != 2:
@@ -107,7 +102,7 @@ class MeanField(Network):
         )
 
 
-class MeanFieldAutoencoder(nn.Module):
+class MeanFieldAutoencoder(Autoencoder):
     """A linear decoder with columns of norm 1, and looks that use it to infer gates.
 
     Parameters
@@ -159,10 +154,6 @@ class MeanFieldAutoencoder(nn.Module):
         """Return all that the looks at samples depend on."""
         own = self.decoder.weight, self.decoder.bias, self.steps, self.log_noise
         return Looks(x, *own, gates.update(), gates.noise_variance.to(x), self.positive)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
 
     @torch.no_grad()
     def initialize(self, x: torch.Tensor, share: float) -> None:

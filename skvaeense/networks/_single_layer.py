@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Network, OutputLayer
+from skvaeense.networks._base import LayeredAutoencoder, Network, OutputLayer
 from skvaeense.networks._layers import SWITCH, linear_layer
-from skvaeense.utils._kept_entries import KeptCodes
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import POSITIVE, StrOptions
 
@@ -125,7 +124,7 @@ def scale_weights(encoder: nn.Linear, decoder: nn.Linear, norm: float, *, tied: 
     encoder.weight *= norm / encoder.weight.norm(dim=1, keepdim=True)
 
 
-class SingleLayerAutoencoder(nn.Module):
+class SingleLayerAutoencoder(LayeredAutoencoder):
     """One linear layer each way.
 
     Parameters
@@ -154,10 +153,6 @@ class SingleLayerAutoencoder(nn.Module):
         layer = self.output_layer(x)
         return F.linear(x, layer.weight, layer.bias).chunk(self.n_heads, dim=1)
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
-
     def output_layer(self, x: torch.Tensor) -> OutputLayer:
         """Return the layer that gives the pre-activations.
 
@@ -169,10 +164,6 @@ class SingleLayerAutoencoder(nn.Module):
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
         return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))
-
-    def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
-        """Return the pre-activations that `keep` selects."""
-        return self.output_layer(x).kept_codes(keep)
 
 
 class AlignedAutoencoder(SingleLayerAutoencoder):

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.networks._base import Network
+from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import MAX_GRADIENT_NORM, linear_layer
 from skvaeense.utils._validation import AT_LEAST_ZERO
 
 
-class SubspaceAutoencoder(nn.Module):
+class SubspaceAutoencoder(Autoencoder):
     """Infer codes in a mixture of normal distributions, each with its own few directions.
 
     With the components c of the subspace k, the responsibilities, means and variances of latent j
@@ -115,10 +115,6 @@ class SubspaceAutoencoder(nn.Module):
         gate_logit = variance.clamp(min=tiny).log() - openness.clamp(min=tiny).log()
         return r * self.means(x), gate_logit
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
-
 
 class Subspaces(Network):
     """Linear decoder; the encoder infers which subspace of a union a sample is in.
@@ -174,12 +170,7 @@ class Subspaces(Network):
         self.n_directions = n_directions
 
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         for name, values in self.get_params(deep=False).items():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Network
+from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import (
     MAX_GRADIENT_NORM,
     N_ACTIVE,
@@ -127,12 +127,7 @@ class Unrolled(Network):
         self.n_refinements = n_refinements
 
     def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         if n_heads != 1:
@@ -150,7 +145,7 @@ class Unrolled(Network):
         )
 
 
-class UnrolledAutoencoder(nn.Module):
+class UnrolledAutoencoder(Autoencoder):
     """A linear decoder, and sweeps that use it to encode.
 
     Parameters
@@ -198,10 +193,6 @@ class UnrolledAutoencoder(nn.Module):
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
         return self._encode(x)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
 
     def refine(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Return codes with the same active latents and smaller residuals.
@@ -324,37 +315,30 @@ class UnrolledAutoencoder(nn.Module):
         """
         bias, norm = self.decoder.bias, self.decoder.weight.norm(dim=0)
         atoms = (self.decoder.weight / norm).T.contiguous()
-
-        def look(inputs: Any, code: Any, factor: Any, shift: Any, entries_of: Any) -> KeptCodes:
-            """Return the kept entries once a code is corrected by its residuals."""
+        entries = KeptEntries.of_mask(x.new_zeros((len(x), len(atoms)), dtype=torch.bool))
+        values = x.new_zeros(0)
+        steps = [self.gain, *self.steps]
+        shifts = [self.offset - self.gain * (atoms @ bias), *self.shifts]
+        sweeps: Any = zip(steps, shifts, [*self.thresholds, None], strict=True)
+        for t, (step, shift, threshold) in enumerate(sweeps):
+            left = x - bias - entries.times(values, atoms) if t else x
+            last, last_values = entries, values
             with torch.no_grad():
-                seen = inputs @ atoms.T
-                u = torch.addcmul(shift, factor, seen)
-                entries = entries_of(u if code is None else code.entries.add_to(u, code.values))
+                seen = left @ atoms.T
+                u = last.add_to(torch.addcmul(shift, step, seen), last_values)
+                if threshold is None:
+                    entries = keep(u / norm)
+                else:
+                    entries = KeptEntries.of_mask(threshold.mask(self._size(u)))
             columns = entries.columns
-            change = factor[columns] * kept_outputs(inputs, atoms, None, seen, entries)
-            values = change + shift[columns]
-            if code is not None:
-                values = values + code.entries.carried(code.values, to=entries)
+            change = step[columns] * kept_outputs(left, atoms, None, seen, entries)
+            values = change + shift[columns] + last.carried(last_values, to=entries)
 
-            def preactivation(some: torch.Tensor) -> torch.Tensor:
-                u = torch.addcmul(shift[some], factor[some], inputs @ atoms[some].T)
-                if code is not None:
-                    u = u + code.entries.add_to(torch.zeros_like(seen), code.values)[:, some]
-                return u / norm[some]
+        def preactivation(some: torch.Tensor) -> torch.Tensor:
+            u = torch.addcmul(shift[some], step[some], left @ atoms[some].T)
+            return (u + last.add_to(torch.zeros_like(seen), last_values)[:, some]) / norm[some]
 
-            return KeptCodes(values, entries, preactivation)
-
-        def sweep_entries(threshold: Any) -> Callable[[torch.Tensor], KeptEntries]:
-            return lambda u: KeptEntries.of_mask(threshold.mask(self._size(u)))
-
-        keeps = [*map(sweep_entries, self.thresholds), lambda u: keep(u / norm)]
-        shift = self.offset - self.gain * (atoms @ bias)
-        code = look(x, None, self.gain, shift, keeps[0])
-        for step, shift, entries_of in zip(self.steps, self.shifts, keeps[1:], strict=True):
-            left = x - bias - code.entries.times(code.values, atoms)
-            code = look(left, code, step, shift, entries_of)
-        return code._replace(values=code.values / norm[code.entries.columns])
+        return KeptCodes(values / norm[columns], entries, preactivation)
 
 
 def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
