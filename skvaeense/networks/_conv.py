@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -30,6 +31,7 @@ STRIDE = 2
 MAX_SIDE, FIRST_CHANNELS, MAX_CHANNELS = 8, 8, 32
 
 
+@dataclass(eq=False, repr=False)
 class Conv(Network):
     """Convolutional encoder, and a linear or a shallow convolutional decoder, for images.
 
@@ -100,22 +102,13 @@ class Conv(Network):
 
     _parameter_constraints = {"decoder": [StrOptions({"conv", "linear"})], "skip": SKIP}
 
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        channels: LayerSizes = "auto",
-        *,
-        kernel_size: int = 3,
-        hidden_layer_sizes: LayerSizes = "auto",
-        decoder: Literal["linear", "conv"] = "linear",
-        skip: Skip = "first",
-    ) -> None:
-        self.image_shape = image_shape
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.decoder = decoder
-        self.skip = skip
+    image_shape: tuple[int, ...]
+    channels: LayerSizes = "auto"
+    _: KW_ONLY
+    kernel_size: int = 3
+    hidden_layer_sizes: LayerSizes = "auto"
+    decoder: Literal["linear", "conv"] = "linear"
+    skip: Skip = "first"
 
     def build(
         self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None

@@ -1,9 +1,12 @@
 """Encoder and decoder with hidden layers."""
 
+from dataclasses import KW_ONLY, dataclass
+
 from skvaeense.networks._dense import DenseNetwork
 from skvaeense.networks._layers import SKIP, LayerSizes, Skip, check_layer_sizes
 
 
+@dataclass(eq=False, repr=False)
 class MLP(DenseNetwork):
     """Decoder with hidden layers, for curved manifolds.
 
@@ -39,16 +42,10 @@ class MLP(DenseNetwork):
 
     _parameter_constraints = {"skip": SKIP}
 
-    def __init__(
-        self,
-        hidden_layer_sizes: LayerSizes = "auto",
-        *,
-        encoder_layer_sizes: LayerSizes = "auto",
-        skip: Skip = False,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.encoder_layer_sizes = encoder_layer_sizes
-        self.skip = skip
+    hidden_layer_sizes: LayerSizes = "auto"
+    _: KW_ONLY
+    encoder_layer_sizes: LayerSizes = "auto"
+    skip: Skip = False
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         outer = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)

@@ -1,5 +1,6 @@
 """One layer each way."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from skvaeense.utils._validation import POSITIVE, StrOptions
 INIT_NORM = 0.1
 
 
+@dataclass(eq=False, repr=False)
 class SingleLayer(Network):
     """One linear layer each way: the network of most sparse autoencoders.
 
@@ -72,18 +74,11 @@ class SingleLayer(Network):
         "aligned": SWITCH,
     }
 
-    def __init__(
-        self,
-        *,
-        tied_init: bool = True,
-        init_norm: Auto | float = "auto",
-        subtract_bias: bool = True,
-        aligned: bool = False,
-    ) -> None:
-        self.tied_init = tied_init
-        self.init_norm = init_norm
-        self.subtract_bias = subtract_bias
-        self.aligned = aligned
+    _: KW_ONLY
+    tied_init: bool = True
+    init_norm: Auto | float = "auto"
+    subtract_bias: bool = True
+    aligned: bool = False
 
     def build(
         self,

@@ -1,6 +1,7 @@
 """Linear decoder, and an encoder that infers which subspace of a union a sample is in."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -116,6 +117,7 @@ class SubspaceAutoencoder(Autoencoder):
         return r * self.means(x), gate_logit
 
 
+@dataclass(eq=False, repr=False)
 class Subspaces(Network):
     """Linear decoder; the encoder infers which subspace of a union a sample is in.
 
@@ -158,16 +160,10 @@ class Subspaces(Network):
         "n_directions": [list, tuple, None],
     }
 
-    def __init__(
-        self,
-        ranks: Sequence[int],
-        *,
-        subspaces: Sequence[int] | None = None,
-        n_directions: Sequence[int] | None = None,
-    ) -> None:
-        self.ranks = ranks
-        self.subspaces = subspaces
-        self.n_directions = n_directions
+    ranks: Sequence[int]
+    _: KW_ONLY
+    subspaces: Sequence[int] | None = None
+    n_directions: Sequence[int] | None = None
 
     def build(
         self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None

@@ -1,6 +1,7 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from skvaeense.utils._validation import AT_LEAST_ZERO
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 
 
+@dataclass(eq=False, repr=False)
 class Unrolled(Network):
     """Linear decoder, and an encoder that corrects its code in several sweeps.
 
@@ -113,18 +115,11 @@ class Unrolled(Network):
         "positive": POSITIVE_CODE,
     }
 
-    def __init__(
-        self,
-        n_sweeps: int = 3,
-        *,
-        n_active: Auto | Lengths = "auto",
-        positive: Auto | bool = "auto",
-        n_refinements: int = 2,
-    ) -> None:
-        self.n_sweeps = n_sweeps
-        self.n_active = n_active
-        self.positive = positive
-        self.n_refinements = n_refinements
+    n_sweeps: int = 3
+    _: KW_ONLY
+    n_active: Auto | Lengths = "auto"
+    positive: Auto | bool = "auto"
+    n_refinements: int = 2
 
     def build(
         self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None

@@ -1,5 +1,6 @@
 """Adam."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from skvaeense.optimizers._base import Optimizer
 from skvaeense.utils._validation import FRACTION, NON_NEGATIVE, POSITIVE
 
 
+@dataclass(eq=False, repr=False)
 class Adam(Optimizer):
     """Steps of about the learning rate for each weight, whatever the size of its gradient [1]_.
 
@@ -52,18 +54,11 @@ class Adam(Optimizer):
         "weight_decay": [NON_NEGATIVE],
     }
 
-    def __init__(
-        self,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        *,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.eps = eps
-        self.weight_decay = weight_decay
+    beta1: float = 0.9
+    beta2: float = 0.999
+    _: KW_ONLY
+    eps: float = 1e-8
+    weight_decay: float = 0.0
 
     def build(self, parameters: list[torch.nn.Parameter]) -> "FusedAdam":
         """Return the optimizer of some parameters."""

@@ -1,5 +1,6 @@
 """A learned threshold for each latent, and a price for latents over it."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import torch
@@ -50,6 +51,7 @@ class HardThreshold(LearnedThreshold):
         return _Step.apply(size, self.threshold, self.bandwidth)
 
 
+@dataclass(eq=False, repr=False)
 class JumpReLU(Penalty):
     """Learned threshold for each latent, and a price on the number of active latents.
 
@@ -116,20 +118,12 @@ class JumpReLU(Penalty):
         "tanh_scale": [POSITIVE],
     }
 
-    def __init__(
-        self,
-        alpha: float = 0.005,
-        *,
-        loss: Literal["l0", "tanh"] = "l0",
-        bandwidth: float = 0.05,
-        threshold: float = 0.02,
-        tanh_scale: float = 0.1,
-    ) -> None:
-        self.alpha = alpha
-        self.loss = loss
-        self.bandwidth = bandwidth
-        self.threshold = threshold
-        self.tanh_scale = tanh_scale
+    alpha: float = 0.005
+    _: KW_ONLY
+    loss: Literal["l0", "tanh"] = "l0"
+    bandwidth: float = 0.05
+    threshold: float = 0.02
+    tanh_scale: float = 0.1
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
