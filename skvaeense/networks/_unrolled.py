@@ -183,7 +183,7 @@ class UnrolledAutoencoder(Autoencoder):
         self.offset = nn.Parameter(torch.zeros(n_latents))
         self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), FIRST_STEP))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
-        self.thresholds = nn.ModuleList(BatchThreshold(n_active) for _ in range(n_sweeps))
+        self.thresholds = nn.ModuleList(BatchThreshold(n_active, positive) for _ in range(n_sweeps))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
@@ -261,13 +261,9 @@ class UnrolledAutoencoder(Autoencoder):
 
     def _kept(self, u: torch.Tensor) -> torch.Tensor:
         """Return the mask of the entries that a batch keeps."""
-        threshold = BatchThreshold(self.n_active)
-        size = self._size(u)
-        threshold.calibrate(size)
-        return threshold.eval().mask(size)
-
-    def _size(self, u: torch.Tensor) -> torch.Tensor:
-        return u.relu() if self.positive else u.abs()
+        threshold = BatchThreshold(self.n_active, self.positive)
+        threshold.calibrate(u)
+        return threshold.eval().mask(u)
 
     def _encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
         weight, bias = self.decoder.weight, self.decoder.bias
@@ -281,10 +277,9 @@ class UnrolledAutoencoder(Autoencoder):
         overlap = atoms.T @ atoms if n_components <= n_features else None
         sweeps: Any = zip(self.thresholds, self.steps, self.shifts, strict=True)
         for threshold, step, shift in sweeps:
-            size = self._size(u)
             if calibrate:
-                threshold.calibrate(size)
-            e = u * threshold.mask(size)
+                threshold.calibrate(u)
+            e = u * threshold.mask(u)
             left = seen - (e @ overlap if overlap is not None else e @ atoms.T @ atoms)
             u = e + step * left + shift
         return (u / norm,)
@@ -321,10 +316,7 @@ class UnrolledAutoencoder(Autoencoder):
             with torch.no_grad():
                 seen = left @ atoms.T
                 u = last.add_to(torch.addcmul(shift, step, seen), last_values)
-                if threshold is None:
-                    entries = keep(u / norm)
-                else:
-                    entries = KeptEntries.of_mask(threshold.mask(self._size(u)))
+                entries = keep(u / norm) if threshold is None else threshold.kept(u)
             columns = entries.columns
             change = step[columns] * kept_outputs(left, atoms, None, seen, entries)
             values = change + shift[columns] + last.carried(last_values, to=entries)

@@ -1,43 +1,20 @@
 """The largest pre-activations of a whole batch."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from skvaeense.penalties._topk import _KeepsLargest
 from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._kept_entries import KeptEntries
 
 
 class KeepBatchTop(BatchThreshold):
-    """Keep the k n largest entries of n samples; outside training, entries over a threshold.
-
-    Parameters
-    ----------
-    k : int or sequence of int
-        Mean number of entries that are kept of each sample.
-
-    positive : bool
-        Whether codes are not negative.
-    """
-
-    def __init__(self, k: int | Sequence[int], positive: bool) -> None:
-        super().__init__(k)
-        self.positive = positive
+    """Keep the k n largest entries of n samples; outside training, entries over a threshold."""
 
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        size = self.size(preactivation)
-        return (size if self.positive else preactivation) * self.mask(size)
-
-    def kept(self, preactivation: torch.Tensor) -> KeptEntries:
-        """Return the positions of pre-activations that are in the codes."""
-        return KeptEntries.of_mask(self.mask(self.size(preactivation)))
-
-    def size(self, preactivation: torch.Tensor) -> torch.Tensor:
-        """Return the sizes by which pre-activations are compared."""
-        return preactivation.relu() if self.positive else preactivation.abs()
+        code = preactivation.relu() if self.positive else preactivation
+        return code * self.mask(preactivation)
 
 
 class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
@@ -87,4 +64,4 @@ class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""
-        activation.calibrate(activation.size(preactivation))
+        activation.calibrate(preactivation)

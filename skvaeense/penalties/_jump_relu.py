@@ -10,24 +10,6 @@ from skvaeense.penalties._base import Coding, LearnedThreshold, Penalty
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 
-class _Step(torch.autograd.Function):
-    """``size > threshold`` as 0 or 1, with a box in place of the derivative by the threshold."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, size: torch.Tensor, threshold: torch.Tensor, bandwidth: float
-    ) -> torch.Tensor:
-        ctx.save_for_backward(size, threshold)
-        ctx.bandwidth = bandwidth
-        return (size > threshold).to(size.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor, None]:
-        size, threshold = ctx.saved_tensors
-        near = (size - threshold).abs() < 0.5 * ctx.bandwidth
-        return None, -(gradient * near).sum(dim=0) / ctx.bandwidth, None
-
-
 class HardThreshold(LearnedThreshold):
     """Keep entries over a learned threshold as they are.
 
@@ -47,8 +29,12 @@ class HardThreshold(LearnedThreshold):
 
     def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return 1 for entries over the threshold, and 0 for others."""
-        size = preactivation if self.positive else preactivation.abs()
-        return _Step.apply(size, self.threshold, self.bandwidth)
+        size = (preactivation if self.positive else preactivation.abs()).detach()
+        threshold = self.threshold
+        # 0, with a box in place of the derivative of the step by the threshold.
+        step = (threshold.detach() - threshold) / self.bandwidth
+        is_near = (size - threshold).abs() < 0.5 * self.bandwidth
+        return (size > threshold).to(size.dtype) + torch.where(is_near, step, 0.0)
 
 
 @dataclass(eq=False, repr=False)

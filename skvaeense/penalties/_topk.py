@@ -16,10 +16,6 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 class KeepTop(Budget):
     """Keep the k largest entries of each sample, or the k largest in magnitude."""
 
-    def __init__(self, k: int | Sequence[int], positive: bool) -> None:
-        super().__init__(k)
-        self.positive = positive
-
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         if self.training and len(self.budgets) > 1:

@@ -7,18 +7,12 @@ from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._typing import BoolArray, FloatArray
 
 
-def otsu_cut(values: FloatArray) -> FloatArray:
+def _cut(values: FloatArray) -> FloatArray:
     """Return, for each row, the cut into two groups with the least variance within them.
 
     The cut is halfway between the groups, so ``values < cut`` is the lower group. A row whose
     values are all equal has no lower group: its cut is that value.
     """
-    if len(values) == 0:
-        return values[:, 0]
-    return np.concatenate([_cut(values[rows]) for rows in row_blocks(*values.shape)])
-
-
-def _cut(values: FloatArray) -> FloatArray:
     ordered = np.sort(values, axis=1)
     n = ordered.shape[1]
     if n == 1:
@@ -75,4 +69,7 @@ class Otsu(ThresholdRule):
         ndarray of bool, shape (n_samples, n_components)
             True where a latent's log variance is in the lower of its sample's two groups.
         """
-        return latents.log_variance < otsu_cut(latents.log_variance)[:, None]
+        values = latents.log_variance
+        # At least one block, which can be empty.
+        blocks = row_blocks(max(len(values), 1), values.shape[1])
+        return values < np.concatenate([_cut(values[rows]) for rows in blocks])[:, None]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from skvaeense.utils._budget import Budget, Lengths
+from skvaeense.utils._kept_entries import KeptEntries
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
@@ -24,6 +25,9 @@ class BatchThreshold(Budget):
     k : float or sequence of float
         Mean number of entries that are kept of each sample; see `Budget`.
 
+    positive : bool, default=False
+        Whether only positive entries are kept.
+
     Attributes
     ----------
     thresholds : torch.Tensor of shape (len(SHARES),)
@@ -33,8 +37,8 @@ class BatchThreshold(Budget):
 
     thresholds: torch.Tensor
 
-    def __init__(self, k: Lengths) -> None:
-        super().__init__(k)
+    def __init__(self, k: Lengths, positive: bool = False) -> None:
+        super().__init__(k, positive)
         self.register_buffer("thresholds", torch.full((len(SHARES),), -1.0))
 
     @property
@@ -50,48 +54,50 @@ class BatchThreshold(Budget):
             return self.thresholds[i]
         return self.thresholds[i].lerp(self.thresholds[i + 1], place - i)
 
-    def mask(self, size: torch.Tensor) -> torch.Tensor:
+    def mask(self, values: torch.Tensor) -> torch.Tensor:
         """Return the mask of kept entries; entries of size 0 are never kept.
 
         Parameters
         ----------
-        size : torch.Tensor of shape (n_samples, n_components)
-            Sizes, at least 0.
+        values : torch.Tensor of shape (n_samples, n_components)
+            The entries.
 
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
             True where an entry is kept.
         """
-        size = size.detach()
+        size = self.size(values.detach())
         if not self.training:
             return (size >= self.threshold) & (size > 0)
         parts = self.parts(size)
         least = [_least_kept(part, k) for k, part in parts]
         # The threshold for later is computed for k, though training can keep more entries.
-        self._observe(least[0] if self.share == 1 else _least_kept(parts[0][1], self.k))
+        seen = least[0] if self.share == 1 else _least_kept(parts[0][1], self.k)
+        running = self.thresholds[0]
+        weight = torch.where(running < 0, 1.0, THRESHOLD_MEMORY)
+        running.lerp_(seen.to(running), weight.to(running))
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
 
+    def kept(self, values: torch.Tensor) -> KeptEntries:
+        """Return the positions of kept entries."""
+        return KeptEntries.of_mask(self.mask(values))
+
     @torch.no_grad()
-    def calibrate(self, size: torch.Tensor) -> None:
+    def calibrate(self, values: torch.Tensor) -> None:
         """Set the threshold at which these samples keep `share` times k entries on average.
 
         Parameters
         ----------
-        size : torch.Tensor of shape (n_samples, n_components)
-            Sizes, at least 0.
+        values : torch.Tensor of shape (n_samples, n_components)
+            The entries.
         """
+        size = self.size(values)
         least = _least_kept(size, self.share * self.k)
         largest_dropped = torch.where(size < least, size, 0).max()
         # Halfway, so that neither rounding nor another precision moves an entry over the threshold.
         self.thresholds[SHARES.index(self.share)] = (least + largest_dropped) / 2
-
-    @torch.no_grad()
-    def _observe(self, least: torch.Tensor) -> None:
-        running = self.thresholds[0]
-        weight = torch.where(running < 0, 1.0, THRESHOLD_MEMORY)
-        running.lerp_(least.to(running), weight.to(running))
 
 
 def _least_kept(size: torch.Tensor, k: float) -> torch.Tensor:

@@ -25,6 +25,10 @@ class Budget(nn.Module):
         Number of entries. In a sequence, each number holds for an equal part of a batch in
         training: codes of all these lengths are learned, and a step takes no longer.
 
+    positive : bool, default=False
+        Whether entries are compared by their values, and only positive ones count; otherwise they
+        are compared by their absolute values.
+
     Attributes
     ----------
     budgets : tuple of float
@@ -38,11 +42,16 @@ class Budget(nn.Module):
         counts outside training.
     """
 
-    def __init__(self, k: Lengths) -> None:
+    def __init__(self, k: Lengths, positive: bool = False) -> None:
         super().__init__()
+        self.positive = positive
         self.budgets = tuple(np.unique(k)[::-1].tolist())
         self.k = self.budgets[0]
         self.share = 1.0
+
+    def size(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sizes by which entries are compared."""
+        return values.relu() if self.positive else values.abs()
 
     def parts(self, samples: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
         """Return the samples of a batch in equal parts, each with its number of entries."""
