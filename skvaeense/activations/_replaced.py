@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -226,32 +227,25 @@ def loss_recovered(
         return torch.zeros_like(rows) if ablation == "zero" else rows.mean(0).expand_as(rows)
 
     own = next_token_loss if loss is None else loss
-    sums = dict.fromkeys(("loss", "replaced", "ablated", "kl"), 0.0)
-    n_losses, n_rows = 0, 0
+    sums, kl, n_losses, n_rows = np.zeros(3), 0.0, 0, 0
     with at_rest(model):
         for batch in batches:
-            logits = {"loss": _logits(model, batch)}
-            for name, function in (("replaced", by), ("ablated", ablated)):
+            logits = [_logits(model, batch)]
+            for function in (by, ablated):
                 with replaced(model, module_name, function, skip=skip):
-                    logits[name] = _logits(model, batch)
-            for name, given in logits.items():
-                losses = own(given, batch)
-                sums[name] += float(losses.sum())
-            n_losses += losses.numel()
-            clean, other = (
-                _counted(logits[name], batch).float().log_softmax(-1)
-                for name in ("loss", "replaced")
-            )
-            sums["kl"] += float(F.kl_div(other, clean, reduction="sum", log_target=True))
+                    logits.append(_logits(model, batch))
+            losses = [own(given, batch) for given in logits]
+            sums += [float(some.sum()) for some in losses]
+            n_losses += losses[0].numel()
+            clean, other = (_counted(g, batch).float().log_softmax(-1) for g in logits[:2])
+            kl += float(F.kl_div(other, clean, reduction="sum", log_target=True))
             n_rows += clean[..., 0].numel()
     if n_losses == 0:
         raise ValueError("batches is empty; at least one batch with a loss is needed.")
-    clean_loss, replaced_loss, ablated_loss = (
-        sums[name] / n_losses for name in ("loss", "replaced", "ablated")
-    )
+    clean_loss, replaced_loss, ablated_loss = (sums / n_losses).tolist()
     span = ablated_loss - clean_loss
     recovered = (ablated_loss - replaced_loss) / span if span else float("nan")
-    return LossRecovered(clean_loss, replaced_loss, ablated_loss, recovered, sums["kl"] / n_rows)
+    return LossRecovered(clean_loss, replaced_loss, ablated_loss, recovered, kl / n_rows)
 
 
 def next_token_loss(logits: torch.Tensor, batch: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.export._saelens import TRANSCODERS
 from skvaeense.models import SparseCoder
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK
@@ -102,9 +103,9 @@ def from_saelens(
             "weights by SAELens' fold_activation_norm_scaling_factor, and save again."
         )
     has_target, has_skip = "transcoder" in architecture, "skip" in architecture
-    of_latents = ENCODER_WEIGHTS.get(architecture.partition("_")[0], ("b_enc",))
+    read_codes, of_latents = CODES[ARCHITECTURES[architecture]]
     _check_weights(weights, of_latents, has_target, has_skip)
-    penalty, activation = ARCHITECTURES[architecture](config, weights)
+    penalty, activation = read_codes(config, weights)
     is_double = weights["W_dec"].dtype is torch.float64
     subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
     estimator = SparseAutoencoder(
@@ -156,7 +157,8 @@ def _check_weights(
     weights: Weights, of_latents: Sequence[str], has_target: bool, has_skip: bool
 ) -> None:
     """Raise an error unless all weights are there, with matching shapes, and finite."""
-    for name in ("W_dec", "W_enc", "b_dec", *of_latents, *(["W_skip"] if has_skip else [])):
+    needed = ["b_dec", "W_dec", "W_enc", *(["W_skip"] if has_skip else []), *of_latents]
+    for name in needed:
         if name not in weights:
             raise ValueError(
                 f"sae_weights.safetensors has no {name}, which its architecture needs."
@@ -171,13 +173,12 @@ def _check_weights(
         "b_dec": (n_targets,),
         "W_dec": (n_components, n_targets),
         "W_enc": (n_features, n_components),
-        **({"W_skip": (n_targets, n_features)} if has_skip else {}),
-        **dict.fromkeys(of_latents, (n_components,)),
-    }
-    for name, shape in shapes.items():
+        "W_skip": (n_targets, n_features),
+    } | dict.fromkeys(of_latents, (n_components,))
+    for name in needed:
         found = tuple(weights[name].shape)
-        if found != shape:
-            raise ValueError(f"{name} has the shape {found}, not {shape}.")
+        if found != shapes[name]:
+            raise ValueError(f"{name} has the shape {found}, not {shapes[name]}.")
 
 
 def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
@@ -281,18 +282,14 @@ def _gated(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
     return Gated(), {"log_gain": gain, "bias": bias}
 
 
-# Weights with one entry for each latent, unless b_enc is the only one.
-ENCODER_WEIGHTS = {
-    "gated": ("b_gate", "b_mag", "r_mag"),
-    "jumprelu": ("b_enc", "threshold"),
+# The function of each kind of codes, and the weights that it has for each latent.
+CODES: dict[str, tuple[Callable[[dict[str, Any], Weights], tuple[Penalty, Weights]], Any]] = {
+    "gated": (_gated, ("b_gate", "b_mag", "r_mag")),
+    "jumprelu": (_jump_relu, ("b_enc", "threshold")),
+    "standard": (_standard, ("b_enc",)),
+    "topk": (_topk, ("b_enc",)),
 }
-ARCHITECTURES: dict[str, Callable[[dict[str, Any], Weights], tuple[Penalty, Weights]]] = {
-    "gated": _gated,
-    "jumprelu": _jump_relu,
-    "jumprelu_skip_transcoder": _jump_relu,
-    "jumprelu_transcoder": _jump_relu,
-    "skip_transcoder": _standard,
-    "standard": _standard,
-    "topk": _topk,
-    "transcoder": _standard,
+# The kind of codes of each architecture.
+ARCHITECTURES = {name: name for name in CODES} | {
+    transcoder: name for name, transcoders in TRANSCODERS.items() for transcoder in transcoders
 }

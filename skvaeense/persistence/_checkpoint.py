@@ -6,6 +6,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,11 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         estimator or None
             None if there is no such file.
         """
-        self._remove_drafts(name)
+        # Unfinished files that a killed process has left behind.
+        for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}"):
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
+                    path.unlink()
         for path in reversed(self.files(name)):
             try:
                 estimator = read_estimator(path, trusted=self.trusted)
@@ -193,12 +198,3 @@ class Checkpoint(ReprMixin, CheckpointCallback):
                 f"not be deleted: {error}",
                 stacklevel=2,
             )
-
-    def _remove_drafts(self, name: str) -> None:
-        """Delete unfinished files that a killed process has left behind."""
-        for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}"):
-            try:
-                if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
-                    path.unlink()
-            except OSError:
-                continue
