@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from skvaeense.activations._modules import (
-    Place,
+    INPUT,
     at_rest,
-    find_place,
+    find_module,
     first_tensor,
     kept_positions,
     run,
@@ -129,7 +129,7 @@ class Activations:
         self.mask = mask
         self.buffer_size = buffer_size
         self._chosen = self.names
-        self._places = [find_place(model, name) for name in self.names]
+        self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
         self._seed = int(check_random_state(random_state).randint(2**31 - 1))
         if isinstance(batches, Iterator):
@@ -179,7 +179,7 @@ class Activations:
         Activations or None
             The joined activations; None if `other` is not of the same run.
         """
-        if not isinstance(other, Activations) or other._places is not self._places:
+        if not isinstance(other, Activations) or other._modules is not self._modules:
             return None
         return self._choose(self._chosen + other._chosen)
 
@@ -215,7 +215,7 @@ class Activations:
     def _in_order(self) -> Iterator[dict[str, FloatArray]]:
         """Yield the rows of each batch, before they are shuffled."""
         for batch in self.source:
-            found = capture(self.model, self._places, batch)
+            found = capture(self.model, self._modules, batch)
             rows = {}
             for name, value in found.items():
                 kept = kept_positions(value.shape, batch, self.skip, self.mask)
@@ -255,29 +255,29 @@ class _AllFoundError(Exception):
     """All activations have been found, so that the rest of the model need not run."""
 
 
-def capture(model: nn.Module, places: Sequence[Place], batch: Any) -> dict[str, torch.Tensor]:
-    """Return the activations at some places of a model, by their names."""
+def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict[str, torch.Tensor]:
+    """Return the activations of some modules of a model, by their names."""
     found: dict[str, torch.Tensor] = {}
 
     def note(name: str, value: Any) -> None:
         found.setdefault(name, first_tensor(value, name).detach())
-        if len(found) == len(places):
+        if len(found) == len(modules):
             raise _AllFoundError
 
     with ExitStack() as hooks, suppress(_AllFoundError), at_rest(model):
-        for place in places:
-            if place.is_input:
-                hook: Any = place.module.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=place.name: note(name, [*args, *kwargs.values()]),
+        for name, module in modules.items():
+            if name.endswith(INPUT):
+                hook: Any = module.register_forward_pre_hook(
+                    lambda _, args, kwargs, name=name: note(name, [*args, *kwargs.values()]),
                     with_kwargs=True,
                 )
             else:
-                hook = place.module.register_forward_hook(
-                    lambda _, args, output, name=place.name: note(name, output)
+                hook = module.register_forward_hook(
+                    lambda _, args, output, name=name: note(name, output)
                 )
             hooks.enter_context(hook)
         run(model, batch)
-    missing = [place.name for place in places if place.name not in found]
+    missing = [name for name in modules if name not in found]
     if missing:
         raise ValueError(f"The model did not run its module(s) {missing} for a batch.")
     return found

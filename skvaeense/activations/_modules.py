@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,16 +11,8 @@ from torch import nn
 INPUT = ":input"
 
 
-class Place(NamedTuple):
-    """A module of a model, and whether its input or its output is meant."""
-
-    name: str
-    module: nn.Module
-    is_input: bool
-
-
-def find_place(model: nn.Module, name: str) -> Place:
-    """Return the place of a name in a model, or raise an error that lists known names."""
+def find_module(model: nn.Module, name: str) -> nn.Module:
+    """Return the module that a name means, or raise an error that lists known names."""
     module_name = name.removesuffix(INPUT)
     modules = dict(model.named_modules())
     if module_name not in modules:
@@ -29,7 +21,7 @@ def find_place(model: nn.Module, name: str) -> Place:
             f"{type(model).__name__} has no module {module_name!r}. Give a name from "
             f"named_modules(), such as {some}."
         )
-    return Place(name, modules[module_name], name.endswith(INPUT))
+    return modules[module_name]
 
 
 def first_tensor(value: Any, name: str) -> torch.Tensor:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.activations._modules import (
+    INPUT,
     at_rest,
-    find_place,
+    find_module,
     first_tensor,
     kept_positions,
     run,
@@ -73,8 +74,8 @@ def replaced(
     >>> bool(torch.allclose(logits, model[1].bias))
     True
     """
-    place = find_place(model, module_name)
-    if place.is_input:
+    module = find_module(model, module_name)
+    if module_name.endswith(INPUT):
         raise ValueError(
             "module_name must name a module whose output is replaced, got the input "
             f"{module_name!r}."
@@ -82,7 +83,7 @@ def replaced(
     takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
     function = by if callable(by) else _reconstruction(by, takes_input)
 
-    def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         given = first_tensor(output, module_name)
         seen = first_tensor([*args, *kwargs.values()], module_name) if takes_input else given
         kept = kept_positions(given.shape, None, skip, None)
@@ -97,7 +98,7 @@ def replaced(
         result[where] = new
         return with_first(output, result)
 
-    with place.module.register_forward_hook(hook, with_kwargs=True):
+    with module.register_forward_hook(hook, with_kwargs=True):
         yield
 
 

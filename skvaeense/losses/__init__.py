@@ -8,10 +8,4 @@ from skvaeense.losses._denoising import DenoisingScoreMatching
 from skvaeense.losses._elbo import ELBO
 from skvaeense.losses._reconstruction import PenalizedReconstruction
 
-__all__ = [
-    "ELBO",
-    "DenoisingScoreMatching",
-    "Loss",
-    "PenalizedReconstruction",
-    "Terms",
-]
+__all__ = ["ELBO", "DenoisingScoreMatching", "Loss", "PenalizedReconstruction", "Terms"]

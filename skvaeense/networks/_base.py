@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skvaeense.utils._budget import Lengths
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, kept_outputs
+from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._seeding import fixed_global_generator
 from skvaeense.utils._validation import Specification
 
@@ -185,7 +185,7 @@ class LayeredAutoencoder(Autoencoder):
             outputs = F.linear(inputs, weight, bias)
             entries = keep(outputs)
         return KeptCodes(
-            kept_outputs(inputs, weight, bias, outputs, entries),
+            KeptOutputs.apply(inputs, weight, bias, outputs, entries),
             entries,
             lambda some: F.linear(inputs, weight[some], bias[some]),
         )

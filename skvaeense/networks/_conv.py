@@ -32,7 +32,7 @@ MAX_SIDE, FIRST_CHANNELS, MAX_CHANNELS = 8, 8, 32
 
 
 @dataclass(eq=False, repr=False)
-class Conv(Network):
+class Conv(Network):  # numpydoc ignore=PR02
     """Convolutional encoder, and a linear or a shallow convolutional decoder, for images.
 
     The encoder has convolutions, each of which halves height and width, and then dense layers.
@@ -116,7 +116,11 @@ class Conv(Network):
         """Make the module with random weights."""
         image = check_image_shape(self.image_shape, n_features)
         channels = check_channels(self.channels, max(image[:2]))
-        kernel_size = check_kernel_size(self.kernel_size)
+        if not AT_LEAST_ONE.is_satisfied_by(self.kernel_size) or self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be an odd positive integer, got {self.kernel_size!r}."
+            )
+        kernel_size = int(self.kernel_size)
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
         # Shape of the small image after the encoder's convolutions and before the decoder's.
         factor = STRIDE ** len(channels)
@@ -255,10 +259,3 @@ def check_channels(channels: LayerSizes, side: int) -> list[int]:
     if not checked:
         raise ValueError(f"channels must name at least one convolution, got {channels!r}.")
     return checked
-
-
-def check_kernel_size(kernel_size: int) -> int:
-    """Return the kernel size, which must be odd, so that windows have a middle."""
-    if not AT_LEAST_ONE.is_satisfied_by(kernel_size) or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be an odd positive integer, got {kernel_size!r}.")
-    return int(kernel_size)

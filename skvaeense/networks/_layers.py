@@ -31,11 +31,6 @@ MAX_GRADIENT_NORM = 0.12
 ACTIVE_SHARE = 0.1
 
 
-def default_width(n_components: int, least: int) -> int:
-    """Return the width of a hidden layer: one unit per latent, at least `least`, at most 1,024."""
-    return min(max(n_components, least), MAX_WIDTH)
-
-
 def linear_layer(
     n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True
 ) -> nn.Linear:
@@ -107,9 +102,13 @@ def add_shortcuts(outputs: torch.Tensor, shortcuts: torch.Tensor) -> torch.Tenso
 def check_layer_sizes(
     name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
 ) -> list[int]:
-    """Return the hidden widths as a list; "auto" means `n_default_layers` of `default_width`."""
+    """Return the hidden widths as a list.
+
+    With "auto" there are `n_default_layers` layers with one unit per latent, at least `least` and
+    at most 1,024.
+    """
     if isinstance(sizes, str) and sizes == "auto":
-        return [default_width(n_components, least)] * n_default_layers
+        return [min(max(n_components, least), MAX_WIDTH)] * n_default_layers
     sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
     if (
         not isinstance(sizes, Iterable)

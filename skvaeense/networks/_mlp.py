@@ -7,7 +7,7 @@ from skvaeense.networks._layers import SKIP, LayerSizes, Skip, check_layer_sizes
 
 
 @dataclass(eq=False, repr=False)
-class MLP(DenseNetwork):
+class MLP(DenseNetwork):  # numpydoc ignore=PR02
     """Decoder with hidden layers, for curved manifolds.
 
     Parameters

@@ -16,7 +16,7 @@ INIT_NORM = 0.1
 
 
 @dataclass(eq=False, repr=False)
-class SingleLayer(Network):
+class SingleLayer(Network):  # numpydoc ignore=PR02
     """One linear layer each way: the network of most sparse autoencoders.
 
     The pre-activations of a sample are ``A (x - b) + a``, its reconstruction is ``W z + b``. The
@@ -100,23 +100,17 @@ class SingleLayer(Network):
         encoder = linear_layer(n_features, n_heads * n_components, generator)
         decoder = linear_layer(n_components, n_targets or n_features, generator)
         if generator is not None:
-            tied = self.tied_init and not has_target
-            scale_weights(encoder, decoder, float(norm), tied=tied)
+            with torch.no_grad():
+                decoder.weight /= decoder.weight.norm(dim=0)
+                if self.tied_init and not has_target:
+                    encoder.weight[:n_components] = decoder.weight.T
+                encoder.weight *= float(norm) / encoder.weight.norm(dim=1, keepdim=True)
         kind = AlignedAutoencoder if self.aligned else SingleLayerAutoencoder
         subtracts = self.subtract_bias and not has_target
         module: Any = kind(encoder, decoder, n_heads=n_heads, subtract_bias=subtracts)
         if self.aligned and generator is not None:
             module.normalize()
         return module
-
-
-@torch.no_grad()
-def scale_weights(encoder: nn.Linear, decoder: nn.Linear, norm: float, *, tied: bool) -> None:
-    """Scale decoder columns to norm 1, encoder rows to `norm`; if `tied`, the first rows are W'."""
-    decoder.weight /= decoder.weight.norm(dim=0)
-    if tied:
-        encoder.weight[: decoder.in_features] = decoder.weight.T
-    encoder.weight *= norm / encoder.weight.norm(dim=1, keepdim=True)
 
 
 class SingleLayerAutoencoder(LayeredAutoencoder):

@@ -118,7 +118,7 @@ class SubspaceAutoencoder(Autoencoder):
 
 
 @dataclass(eq=False, repr=False)
-class Subspaces(Network):
+class Subspaces(Network):  # numpydoc ignore=PR02
     """Linear decoder; the encoder infers which subspace of a union a sample is in.
 
     A default fit takes this network if a few flat parts explain samples best. Before training, it

@@ -20,7 +20,7 @@ from skvaeense.networks._layers import (
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, kept_outputs
+from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import Auto
@@ -31,7 +31,7 @@ FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 
 
 @dataclass(eq=False, repr=False)
-class Unrolled(Network):
+class Unrolled(Network):  # numpydoc ignore=PR02
     """Linear decoder, and an encoder that corrects its code in several sweeps.
 
     One layer decides on each latent alone. If decoder columns overlap, latents then explain the
@@ -318,7 +318,7 @@ class UnrolledAutoencoder(Autoencoder):
                 u = last.add_to(torch.addcmul(shift, step, seen), last_values)
                 entries = keep(u / norm) if threshold is None else threshold.kept(u)
             columns = entries.columns
-            change = step[columns] * kept_outputs(left, atoms, None, seen, entries)
+            change = step[columns] * KeptOutputs.apply(left, atoms, None, seen, entries)
             values = change + shift[columns] + last.carried(last_values, to=entries)
 
         def preactivation(some: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from skvaeense.utils._validation import FRACTION, NON_NEGATIVE, POSITIVE
 
 
 @dataclass(eq=False, repr=False)
-class Adam(Optimizer):
+class Adam(Optimizer):  # numpydoc ignore=PR02
     """Steps of about the learning rate for each weight, whatever the size of its gradient [1]_.
 
     Parameters
@@ -74,7 +74,7 @@ class FusedAdam:
 
     def __init__(self, parameters: list[torch.nn.Parameter], options: dict[str, Any]) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
-        self.options = options
+        self.options = options | {"fused": True, "amsgrad": False, "maximize": False}
         self.state = {
             parameter: {
                 "step": torch.zeros((), device=parameter.device),
@@ -87,21 +87,11 @@ class FusedAdam:
     @torch.no_grad()
     def step(self) -> None:
         """Take a step."""
-        moved = [parameter for parameter in self.state if parameter.grad is not None]
-        memories = [self.state[parameter] for parameter in moved]
-        adamw(
-            list(moved),
-            [parameter.grad for parameter in moved if parameter.grad is not None],
-            [memory["exp_avg"] for memory in memories],
-            [memory["exp_avg_sq"] for memory in memories],
-            [],
-            [memory["step"] for memory in memories],
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            lr=self.param_groups[0]["lr"],
-            **self.options,
-        )
+        options = self.options | {"lr": self.param_groups[0]["lr"]}
+        for parameter, memory in self.state.items():
+            if parameter.grad is not None:
+                moments: Any = [memory["exp_avg"]], [memory["exp_avg_sq"]], [], [memory["step"]]
+                adamw([parameter], [parameter.grad], *moments, **options)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, by the index of the parameter."""

@@ -12,14 +12,4 @@ from skvaeense.penalties._log import Log
 from skvaeense.penalties._matryoshka import Matryoshka
 from skvaeense.penalties._topk import TopK
 
-__all__ = [
-    "L1",
-    "BatchTopK",
-    "Coding",
-    "Gated",
-    "JumpReLU",
-    "Log",
-    "Matryoshka",
-    "Penalty",
-    "TopK",
-]
+__all__ = ["L1", "BatchTopK", "Coding", "Gated", "JumpReLU", "Log", "Matryoshka", "Penalty", "TopK"]

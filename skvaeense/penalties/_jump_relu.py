@@ -38,7 +38,7 @@ class HardThreshold(LearnedThreshold):
 
 
 @dataclass(eq=False, repr=False)
-class JumpReLU(Penalty):
+class JumpReLU(Penalty):  # numpydoc ignore=PR02
     """Learned threshold for each latent, and a price on the number of active latents.
 
     The code is ``z_j = h_j`` where the pre-activation h_j is over the threshold t_j, and 0

@@ -8,10 +8,4 @@ from skvaeense.thresholds._contribution import Contribution
 from skvaeense.thresholds._fixed_variance import FixedVariance
 from skvaeense.thresholds._otsu import Otsu
 
-__all__ = [
-    "Contribution",
-    "FixedVariance",
-    "Latents",
-    "Otsu",
-    "ThresholdRule",
-]
+__all__ = ["Contribution", "FixedVariance", "Latents", "Otsu", "ThresholdRule"]

@@ -39,10 +39,6 @@ class KeptEntries:
         rows = torch.arange(len(outputs), device=outputs.device).repeat_interleave(columns.shape[1])
         return cls(rows, columns.flatten(), (outputs.shape[0], outputs.shape[1]))
 
-    def of(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Return the entries of a matrix, shape (n_kept,)."""
-        return matrix[self.rows, self.columns]
-
     def add_to(self, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Add values to the entries of a matrix, in place, and return it."""
         return matrix.index_put_((self.rows, self.columns), values, accumulate=True)
@@ -58,9 +54,10 @@ class KeptEntries:
 
     def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Return the product as in `times`, but with the matrix of values transposed."""
-        order, offsets = self._by_column
+        order = self.columns.argsort(stable=True)
+        starts = _starts(self.columns, self.shape[1])
         return F.embedding_bag(
-            self.rows[order], matrix, offsets, mode="sum", per_sample_weights=values[order]
+            self.rows[order], matrix, starts, mode="sum", per_sample_weights=values[order]
         )
 
     def column_sums(self, values: torch.Tensor) -> torch.Tensor:
@@ -79,11 +76,6 @@ class KeptEntries:
     def _offsets(self) -> torch.Tensor:
         """The first position of each row."""
         return _starts(self.rows, self.shape[0])
-
-    @cached_property
-    def _by_column(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The order by columns, and the first position of each column."""
-        return self.columns.argsort(stable=True), _starts(self.columns, self.shape[1])
 
 
 class KeptCodes(NamedTuple):
@@ -123,58 +115,28 @@ def _starts(indices: torch.Tensor, n: int) -> torch.Tensor:
     return counts.cumsum(0) - counts
 
 
-def kept_outputs(
-    inputs: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    outputs: torch.Tensor,
-    entries: KeptEntries,
-) -> torch.Tensor:
-    """Return some outputs of a linear layer, with gradients through these outputs alone.
+class KeptOutputs(torch.autograd.Function):
+    """Some outputs of a linear layer, with gradients through these outputs alone.
 
-    Parameters
-    ----------
-    inputs : torch.Tensor of shape (n_samples, n_features)
-        Inputs of the layer.
-
-    weight : torch.Tensor of shape (n_components, n_features)
-        Weights of the layer.
-
-    bias : torch.Tensor of shape (n_components,) or None
-        Bias of the layer, if there is one.
-
-    outputs : torch.Tensor of shape (n_samples, n_components)
-        ``inputs @ weight.T + bias``, computed without a gradient.
-
-    entries : KeptEntries
-        Positions of the outputs to return.
-
-    Returns
-    -------
-    torch.Tensor of shape (n_kept,)
-        The outputs at these positions.
+    `apply` takes the inputs, of shape (n_samples, n_features), the weights, of shape (n_components,
+    n_features), the bias or None, all outputs, computed without a gradient, and the `KeptEntries`
+    of the outputs to return.
     """
-    kept: torch.Tensor = _Kept.apply(inputs, weight, bias, entries.of(outputs), entries)
-    return kept
 
-
-class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        inputs: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        kept: torch.Tensor,
-        entries: KeptEntries,
+        ctx: Any, inputs: Any, weight: Any, bias: Any, outputs: Any, entries: KeptEntries
     ) -> torch.Tensor:
+        """Return the outputs at the entries."""
         ctx.save_for_backward(inputs, weight)
         ctx.entries = entries
+        kept: torch.Tensor = outputs[entries.rows, entries.columns]
         return kept
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of inputs, weights and bias."""
         inputs, weight = ctx.saved_tensors
         by_inputs = ctx.entries.times(grad, weight) if ctx.needs_input_grad[0] else None
         by_bias = ctx.entries.column_sums(grad) if ctx.needs_input_grad[2] else None

@@ -18,12 +18,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from skvaeense.utils._repr import DocLinkMixin
 
 # Names that other files import from scikit-learn through this file.
-__all__ = [
-    "HasMethods",
-    "StrOptions",
-    "align_api_if_sparse",
-    "check_sample_weight",
-]
+__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
 
 
 class Interval(_param_validation.Interval):
