@@ -83,11 +83,9 @@ class MatchingPursuit(Network):
                 "network='auto' for a variational autoencoder."
             )
         n_active = check_n_active(self.n_active, n_components)
-        return PursuitAutoencoder(
-            dictionary_layer(n_components, n_features, generator),
-            n_steps=min(math.ceil(np.max(n_active)), n_components),
-            positive=self.positive is True,
-        )
+        n_steps = min(math.ceil(np.max(n_active)), n_components)
+        decoder = dictionary_layer(n_components, n_features, generator)
+        return PursuitAutoencoder(decoder, n_steps, positive=self.positive is True)
 
 
 class PursuitAutoencoder(Autoencoder):
@@ -105,7 +103,7 @@ class PursuitAutoencoder(Autoencoder):
         Whether only atoms with positive products are taken.
     """
 
-    def __init__(self, decoder: nn.Linear, *, n_steps: int, positive: bool) -> None:
+    def __init__(self, decoder: nn.Linear, n_steps: int, *, positive: bool) -> None:
         super().__init__()
         self.decoder = decoder
         self.n_steps = n_steps

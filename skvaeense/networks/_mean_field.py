@@ -95,11 +95,8 @@ class MeanField(Network):
                 "MeanField infers gates, which need a prior; use network='unrolled' for a sparse "
                 "autoencoder."
             )
-        return MeanFieldAutoencoder(
-            dictionary_layer(n_components, n_features, generator),
-            n_looks=int(self.n_looks),
-            positive=self.positive is True,
-        )
+        decoder = dictionary_layer(n_components, n_features, generator)
+        return MeanFieldAutoencoder(decoder, int(self.n_looks), positive=self.positive is True)
 
 
 class MeanFieldAutoencoder(Autoencoder):
@@ -120,7 +117,7 @@ class MeanFieldAutoencoder(Autoencoder):
     # Gradients through the looks explode at times.
     max_gradient_norm = MAX_GRADIENT_NORM
 
-    def __init__(self, decoder: nn.Linear, *, n_looks: int, positive: bool) -> None:
+    def __init__(self, decoder: nn.Linear, n_looks: int, *, positive: bool) -> None:
         super().__init__()
         self.decoder = decoder
         self.positive = positive

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,26 @@ from torch import nn
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import MAX_GRADIENT_NORM, linear_layer
 from skvaeense.utils._validation import AT_LEAST_ZERO
+
+
+class Counts(NamedTuple):
+    """The sizes of subspaces and components.
+
+    Attributes
+    ----------
+    ranks : sequence of int
+        Number of latents of each subspace.
+
+    subspaces : sequence of int
+        Index of the subspace of each component.
+
+    n_directions : sequence of int
+        Number of directions of each component.
+    """
+
+    ranks: Sequence[int]
+    subspaces: Sequence[int]
+    n_directions: Sequence[int]
 
 
 class SubspaceAutoencoder(Autoencoder):
@@ -26,23 +47,14 @@ class SubspaceAutoencoder(Autoencoder):
 
     Parameters
     ----------
-    ranks : sequence of int
-        Number of latents of each subspace.
-
-    subspaces : sequence of int
-        Index of the subspace of each component.
-
-    n_directions : sequence of int
-        Number of directions of each component.
+    counts : Counts
+        The sizes of subspaces and components.
 
     n_features : int
         Number of features.
 
     n_components : int
         Number of latents.
-
-    n_heads : int
-        2, as a VAE has a mean and a gate logit for each latent.
 
     generator : torch.Generator or None
         The source of random weights.
@@ -52,38 +64,22 @@ class SubspaceAutoencoder(Autoencoder):
     max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(
-        self,
-        ranks: Sequence[int],
-        subspaces: Sequence[int],
-        n_directions: Sequence[int],
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
+        self, counts: Counts, n_features: int, n_components: int, generator: torch.Generator | None
     ) -> None:
         super().__init__()
-        if n_heads != 2:
-            raise ValueError("Subspaces needs gates; use network='linear' instead.")
-        self.n_latents = sum(ranks)
-        if self.n_latents > n_components:
-            raise ValueError(
-                f"n_components={n_components} must be at least {self.n_latents}, the total number "
-                "of directions of the subspaces."
-            )
-        n_parts = len(n_directions)
+        self.counts, self.n_latents = counts, sum(counts.ranks)
+        n_parts, n_directions = len(counts.n_directions), sum(counts.n_directions)
         self.linear = linear_layer(n_features, n_parts, generator)
         self.log_precision = nn.Parameter(torch.zeros(n_parts))
-        self.factors = linear_layer(n_features, max(sum(n_directions), 1), generator)
+        self.factors = linear_layer(n_features, max(n_directions, 1), generator)
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.zeros(n_components))
         self.decoder = linear_layer(n_components, n_features, generator)
-        self.of_latents = tuple(ranks), tuple(subspaces), tuple(n_directions)
 
     @cached_property
     def sums(self) -> torch.Tensor:
         """Mask of the component of each direction, shape (n_directions, n_parts)."""
-        *_, n_directions = self.of_latents
+        n_directions = self.counts.n_directions
         owner = np.repeat(np.arange(len(n_directions)), n_directions)
         sums = np.zeros((self.factors.out_features, len(n_directions)), dtype=np.float32)
         sums[np.arange(len(owner)), owner] = 1.0
@@ -92,7 +88,7 @@ class SubspaceAutoencoder(Autoencoder):
     @cached_property
     def opens(self) -> torch.Tensor:
         """Mask of the components that open each latent, shape (n_parts, n_components)."""
-        ranks, subspaces, _ = self.of_latents
+        ranks, subspaces, _ = self.counts
         opens = np.zeros((len(subspaces), self.open_logit.numel()), dtype=np.float32)
         latents = np.repeat(np.arange(len(ranks)), ranks)
         opens[:, : self.n_latents] = np.asarray(subspaces)[:, None] == latents
@@ -183,12 +179,12 @@ class Subspaces(Network):  # numpydoc ignore=PR02
             n_directions = tuple(self.ranks[k] for k in subspaces)
         if len(n_directions) != len(subspaces):
             raise ValueError("n_directions must have a number for each component.")
-        return SubspaceAutoencoder(
-            self.ranks,
-            subspaces,
-            n_directions,
-            n_features,
-            n_components,
-            n_heads=n_heads,
-            generator=generator,
-        )
+        if n_heads != 2:
+            raise ValueError("Subspaces needs gates; use network='linear' instead.")
+        if sum(self.ranks) > n_components:
+            raise ValueError(
+                f"n_components={n_components} must be at least {sum(self.ranks)}, the total number "
+                "of directions of the subspaces."
+            )
+        counts = Counts(self.ranks, subspaces, n_directions)
+        return SubspaceAutoencoder(counts, n_features, n_components, generator)

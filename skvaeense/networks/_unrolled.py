@@ -131,13 +131,8 @@ class Unrolled(Network):  # numpydoc ignore=PR02
                 "autoencoder, whose encoder also looks several times."
             )
         n_active = check_n_active(self.n_active, n_components)
-        return UnrolledAutoencoder(
-            dictionary_layer(n_components, n_features, generator),
-            n_sweeps=int(self.n_sweeps),
-            n_active=n_active,
-            positive=self.positive is True,
-            n_refinements=int(self.n_refinements),
-        )
+        decoder = dictionary_layer(n_components, n_features, generator)
+        return UnrolledAutoencoder(self, decoder, n_active)
 
 
 class UnrolledAutoencoder(Autoencoder):
@@ -145,49 +140,33 @@ class UnrolledAutoencoder(Autoencoder):
 
     Parameters
     ----------
+    network : Unrolled
+        The specification.
+
     decoder : torch.nn.Linear
         Map from codes to samples.
 
-    n_sweeps : int
-        Number of corrections.
-
     n_active : float or sequence of float
         Mean number of entries that are kept of each sample; see `BatchThreshold`.
-
-    positive : bool
-        Whether only positive entries are kept.
-
-    n_refinements : int
-        Number of steps towards the least error on the active latents.
     """
 
     # Gradients through the sweeps explode at times.
     max_gradient_norm = MAX_GRADIENT_NORM
 
-    def __init__(
-        self,
-        decoder: nn.Linear,
-        *,
-        n_sweeps: int,
-        n_active: Lengths,
-        positive: bool,
-        n_refinements: int,
-    ) -> None:
+    def __init__(self, network: Unrolled, decoder: nn.Linear, n_active: Lengths) -> None:
         super().__init__()
-        n_latents = decoder.in_features
-        self.positive = positive
-        self.n_refinements = n_refinements
+        n_sweeps, n_latents = int(network.n_sweeps), decoder.in_features
+        self.positive = network.positive is True
+        self.n_refinements = int(network.n_refinements)
         self.n_active = float(np.max(n_active))
         self.decoder = decoder
         self.gain = nn.Parameter(torch.full((n_latents,), FIRST_GAIN))
         self.offset = nn.Parameter(torch.zeros(n_latents))
         self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), FIRST_STEP))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
-        self.thresholds = nn.ModuleList(BatchThreshold(n_active, positive) for _ in range(n_sweeps))
-
-    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return one tensor of shape (n_samples, n_components) for each head."""
-        return self._encode(x)
+        self.thresholds = nn.ModuleList(
+            BatchThreshold(n_active, self.positive) for _ in range(n_sweeps)
+        )
 
     def refine(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Return codes with the same active latents and smaller residuals.
@@ -222,7 +201,7 @@ class UnrolledAutoencoder(Autoencoder):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        self._encode(x, calibrate=True)
+        self.encode(x, calibrate=True)
 
     @torch.no_grad()
     def initialize(self, x: torch.Tensor) -> None:
@@ -231,25 +210,20 @@ class UnrolledAutoencoder(Autoencoder):
         Further columns are projected on these directions, with weights in proportion to the square
         root of the standard deviation along each direction.
 
+        The first factors and steps are shares of the steps of normalized hard thresholding. A whole
+        step minimises the error along the gradient of the kept entries. It is 1 for orthogonal
+        atoms, and small for overlapping atoms, since corrections of length 1 would then increase
+        the error with each sweep.
+
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        columns = self.decoder.weight
-        columns.copy_(principal_columns(columns, x))
-        self._set_steps(x.to(columns))
-
-    def _set_steps(self, x: torch.Tensor) -> None:
-        """Set the first factors and steps to shares of the steps of normalized hard thresholding.
-
-        A whole step minimises the error along the gradient of the kept entries. It is 1 for
-        orthogonal atoms, and small for overlapping atoms, since corrections of length 1 would then
-        increase the error with each sweep.
-        """
         weight, bias = self.decoder.weight, self.decoder.bias
+        weight.copy_(principal_columns(weight, x))
         atoms = weight / weight.norm(dim=0)
-        seen = (x - bias) @ atoms
+        seen = (x.to(weight) - bias) @ atoms
         kept = self._kept(seen)
         self.gain.fill_(FIRST_GAIN * whole_step(seen * kept, atoms))
         u = self.gain * seen
@@ -265,7 +239,8 @@ class UnrolledAutoencoder(Autoencoder):
         threshold.calibrate(u)
         return threshold.eval().mask(u)
 
-    def _encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
+    def encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
+        """Return the pre-activations, in a tuple with one entry for the only head."""
         weight, bias = self.decoder.weight, self.decoder.bias
         norm = weight.norm(dim=0)
         atoms = weight / norm
