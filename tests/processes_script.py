@@ -125,7 +125,7 @@ def run_copy(folder, variables):
         os.environ.update({key: str(value) for key, value in variables.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         # The copy was made before any group existed, so it may start a group.
-        _processes._is_fork = False
+        _processes._process_id = os.getpid()
         main(folder)
         status = 0
     except BaseException:

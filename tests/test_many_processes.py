@@ -206,7 +206,7 @@ def test_who_is_not_started_by_torchrun_is_alone(monkeypatch, change):
     if "parent" in change:
         monkeypatch.setattr("multiprocessing.parent_process", object)
     elif "fork" in change:
-        monkeypatch.setattr(_processes, "_is_fork", True)
+        monkeypatch.setattr("os.getpid", lambda: -1)
     for name in set(change) & set(launched):
         monkeypatch.delenv(name)
         if change[name] is not None:

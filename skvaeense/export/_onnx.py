@@ -184,10 +184,6 @@ class Locate(nn.Module):
         super().__init__()
         density = locations.density
         self.n_locations = len(locations)
-        k, p, r = density.directions.shape
-        self.shape = k, r
-        # All components side by side, in one matrix product.
-        every = density.directions.transpose(1, 0, 2).reshape(p, k * r)
         noise = density.noise_variances
         gain = 1 / noise[:, None] - 1 / density.variances
         log_volume = len(density.center) * np.log(noise)
@@ -198,8 +194,8 @@ class Locate(nn.Module):
             "center": density.center,
             "unit": unit,
             "basis": density.basis,
-            "every": every,
-            "shifts": np.einsum("kp,kpr->kr", density.means, density.directions).ravel(),
+            "directions": density.directions,
+            "shifts": np.einsum("kp,kpr->kr", density.means, density.directions),
             "means": density.means,
             "noise": noise,
             "gain": gain,
@@ -213,8 +209,8 @@ class Locate(nn.Module):
         """Return the location of each sample."""
         y = (X - self.center) / self.unit
         h = y @ self.basis
-        explained = (h @ self.every - self.shifts).square().unflatten(1, self.shape)
-        explained = (explained * self.gain).sum(dim=2)
+        along = torch.einsum("np,kpr->nkr", h, self.directions) - self.shifts
+        explained = (along.square() * self.gain).sum(dim=2)
         distance = (h[:, None] - self.means).square().sum(dim=2)
         distance = distance + (y.square().sum(dim=1) - h.square().sum(dim=1))[:, None]
         log_joint = self.constant - 0.5 * (distance / self.noise - explained)

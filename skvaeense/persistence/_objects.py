@@ -37,7 +37,7 @@ class _Object(Codec):
 
     def encode(self, value: Any, where: str, coder: Coder) -> Node:
         name = coder.name_of(type(value), where)
-        parts = zip(self.parts, self.take_apart(value), strict=True)
+        parts = zip(self.parts, self.take_apart(value, where), strict=True)
         return {"class": name} | {part: coder.encode(items, where) for part, items in parts}
 
     def decode(self, node: Node, where: str, coder: Coder) -> Any:
@@ -49,7 +49,7 @@ class _Object(Codec):
         parts = [coder.part(node, name, dict, where) for name in self.parts]
         return self.make(cls, parts, where, coder)
 
-    def take_apart(self, value: Any) -> Parts:
+    def take_apart(self, value: Any, where: str) -> Parts:
         """Return the parts of an object."""
         return vars(value), dict(value) if isinstance(value, dict) else {}
 
@@ -67,7 +67,7 @@ class _Estimator(_Object):
 
     name, kinds, parts = "estimator", (BaseEstimator,), ("parameters", "attributes")
 
-    def take_apart(self, value: BaseEstimator) -> Parts:
+    def take_apart(self, value: BaseEstimator, where: str) -> Parts:
         _checks.check_parameters(value)
         parameters = value.get_params(deep=False)
         # Callbacks can be any object, such as a progress bar on a screen.
@@ -96,7 +96,7 @@ class _Model(_Object):
     def suits(self, cls: type) -> bool:
         return issubclass(cls, Model)
 
-    def take_apart(self, value: Model) -> Parts:
+    def take_apart(self, value: Model, where: str) -> Parts:
         parts = value.config, value.state_dict()
         try:
             type(value).from_state(*parts)
@@ -119,11 +119,8 @@ class _Neighbors(_Object):
 
     name, kinds, parts = "neighbors", (NearestNeighbors,), ("parameters", "learned")
 
-    def encode(self, value: NearestNeighbors, where: str, coder: Coder) -> Node:
+    def take_apart(self, value: NearestNeighbors, where: str) -> Parts:
         _check_search(value, where)
-        return super().encode(value, where, coder)
-
-    def take_apart(self, value: NearestNeighbors) -> Parts:
         return value.get_params(deep=False), {"points": value._fit_X}
 
     def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> NearestNeighbors:

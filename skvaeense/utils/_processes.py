@@ -14,17 +14,8 @@ from torch import distributed
 # Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-# A forked process has a copy of its parent's group, and must not use it.
-_is_fork = False
-
-
-def _note_fork() -> None:
-    global _is_fork
-    _is_fork = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+# The process that has loaded this module. A fork has a copy of its group, and must not use it.
+_process_id = os.getpid()
 
 
 @dataclass(frozen=True)
@@ -130,10 +121,14 @@ def find_processes() -> Processes:
 
     Child processes, such as the workers of joblib, train alone.
     """
-    if not distributed.is_available() or _is_fork:
+    if not distributed.is_available() or os.getpid() != _process_id:
         return SINGLE_PROCESS
     if not distributed.is_initialized():
-        if not _is_started_by_torchrun():
+        if (
+            not all(name in os.environ for name in TORCHRUN)
+            or int(os.environ["WORLD_SIZE"]) <= 1
+            or multiprocessing.parent_process() is not None
+        ):
             return SINGLE_PROCESS
         # Functions of torch.distributed.nn keep the group at import as their default for ever. A
         # group that is never destroyed has threads when Python ends, and Python can then abort.
@@ -146,14 +141,6 @@ def find_processes() -> Processes:
             distributed.init_process_group("gloo")
         atexit.register(distributed.destroy_process_group)
     return Processes(distributed.get_world_size(), distributed.get_rank())
-
-
-def _is_started_by_torchrun() -> bool:
-    return (
-        all(name in os.environ for name in TORCHRUN)
-        and int(os.environ["WORLD_SIZE"]) > 1
-        and multiprocessing.parent_process() is None
-    )
 
 
 def _device() -> torch.device:
