@@ -22,11 +22,7 @@ from skvaeense.activations._modules import (
 
 @contextmanager
 def replaced(
-    model: nn.Module,
-    module_name: str,
-    by: Any,
-    *,
-    skip: Sequence[int] = (0,),
+    model: nn.Module, module_name: str, by: Any, *, skip: Sequence[int] = (0,)
 ) -> Iterator[None]:
     """Replace the activations of a module of a model while the context lasts.
 

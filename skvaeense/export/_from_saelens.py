@@ -29,9 +29,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def from_saelens(
-    folder: PathName,
-    X: ArrayLike | SparseArray | None = None,
-    y: ArrayLike | None = None,
+    folder: PathName, X: ArrayLike | SparseArray | None = None, y: ArrayLike | None = None
 ) -> SparseAutoencoder:
     """Read a sparse autoencoder in the format of SAELens 6.
 

@@ -26,10 +26,7 @@ SAELENS_VERSION = "6.0.0"
 
 
 def to_saelens(
-    estimator: SparseAutoencoder,
-    folder: PathName,
-    *,
-    metadata: Mapping[str, Any] | None = None,
+    estimator: SparseAutoencoder, folder: PathName, *, metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Write a fitted sparse autoencoder in the format of SAELens 6.
 
