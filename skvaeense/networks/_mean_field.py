@@ -10,7 +10,7 @@ from torch import nn
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import MAX_GRADIENT_NORM, POSITIVE_CODE, dictionary_layer
 from skvaeense.networks._restricted import overlap
-from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
+from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, set_first_steps
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -180,20 +180,14 @@ class MeanFieldAutoencoder(Autoencoder):
             Share of the gates that are open.
         """
         weight = self.decoder.weight
-        x = x.to(weight)
-        seen = x @ weight
+        seen = x.to(weight) @ weight
         n_kept = max(round(share * seen.numel()), 1)
 
         def kept(u: torch.Tensor) -> torch.Tensor:
             size = u.relu() if self.positive else u.abs()
             return u * (size >= size.flatten().topk(n_kept, sorted=False).values.min())
 
-        code = torch.zeros_like(seen)
-        for t, step in enumerate(self.steps):
-            left = seen - (code @ weight.T) @ weight
-            along = kept(seen) if t == 0 else left * (code != 0)
-            step.fill_((FIRST_STEP if t else FIRST_GAIN) * whole_step(along, weight))
-            code = kept(code + step * left)
+        set_first_steps(self.steps, seen, weight, kept)
 
     @torch.no_grad()
     def begin_anew(self, latents: torch.Tensor, columns: torch.Tensor) -> tuple[nn.Parameter, ...]:

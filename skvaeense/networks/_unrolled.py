@@ -1,6 +1,6 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -210,11 +210,6 @@ class UnrolledAutoencoder(Autoencoder):
         Further columns are projected on these directions, with weights in proportion to the square
         root of the standard deviation along each direction.
 
-        The first factors and steps are shares of the steps of normalized hard thresholding. A whole
-        step minimises the error along the gradient of the kept entries. It is 1 for orthogonal
-        atoms, and small for overlapping atoms, since corrections of length 1 would then increase
-        the error with each sweep.
-
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
@@ -223,21 +218,14 @@ class UnrolledAutoencoder(Autoencoder):
         weight, bias = self.decoder.weight, self.decoder.bias
         weight.copy_(principal_columns(weight, x))
         atoms = weight / weight.norm(dim=0)
-        seen = (x.to(weight) - bias) @ atoms
-        kept = self._kept(seen)
-        self.gain.fill_(FIRST_GAIN * whole_step(seen * kept, atoms))
-        u = self.gain * seen
-        for step in self.steps:
-            kept = self._kept(u)
-            correction = seen - (u * kept) @ atoms.T @ atoms
-            step.fill_(FIRST_STEP * whole_step(correction * kept, atoms))
-            u = u * kept + step * correction
+        threshold = BatchThreshold(self.n_active, self.positive).eval()
 
-    def _kept(self, u: torch.Tensor) -> torch.Tensor:
-        """Return the mask of the entries that a batch keeps."""
-        threshold = BatchThreshold(self.n_active, self.positive)
-        threshold.calibrate(u)
-        return threshold.eval().mask(u)
+        def kept(u: torch.Tensor) -> torch.Tensor:
+            threshold.calibrate(u)
+            return u * threshold.mask(u)
+
+        seen = (x.to(weight) - bias) @ atoms
+        set_first_steps([self.gain, *self.steps], seen, atoms, kept)
 
     def encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
         """Return the pre-activations, in a tuple with one entry for the only head."""
@@ -315,10 +303,37 @@ def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return F.normalize(rows, dim=1).T
 
 
-def whole_step(gradient: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    """Return the step along gradients of codes that minimises the summed squared error.
+def set_first_steps(
+    steps: Iterable[torch.Tensor],
+    seen: torch.Tensor,
+    atoms: torch.Tensor,
+    kept: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """Set steps to shares of the steps of normalized hard thresholding.
 
-    The step is 1 if the error does not depend on it.
+    A whole step minimises the summed squared error along the gradient of the kept entries, and is 1
+    if the error does not depend on it. It is 1 for orthogonal atoms, and small for overlapping
+    atoms, since corrections of length 1 would then increase the error with each step.
+
+    Parameters
+    ----------
+    steps : iterable of torch.Tensor of shape (n_components,)
+        The steps, in order.
+
+    seen : torch.Tensor of shape (n_samples, n_components)
+        Products of centred samples and atoms.
+
+    atoms : torch.Tensor of shape (n_features, n_components)
+        Columns of norm 1.
+
+    kept : callable
+        Function from codes to codes of which only the largest entries are left.
     """
-    change = (gradient @ atoms.T).square().sum()
-    return torch.where(change > 0, gradient.square().sum() / change, 1.0)
+    code = torch.zeros_like(seen)
+    for t, step in enumerate(steps):
+        left = seen - (code @ atoms.T) @ atoms
+        gradient = left * (code != 0) if t else kept(seen)
+        change = (gradient @ atoms.T).square().sum()
+        whole = torch.where(change > 0, gradient.square().sum() / change, 1.0)
+        step.fill_((FIRST_STEP if t else FIRST_GAIN) * whole)
+        code = kept(code + step * left)

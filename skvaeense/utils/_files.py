@@ -25,19 +25,13 @@ def whole_file(path: PathName) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(path))
     check_regular(path)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    draft = _draft_of(path)
-    try:
-        with open(draft, "xb") as file:
-            if mode is not None:
-                # Permissions are set before there is anything to read.
-                os.chmod(draft, mode)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with _draft_of(path) as draft, open(draft, "xb") as file:
+        if mode is not None:
+            # Permissions are set before there is anything to read.
+            os.chmod(draft, mode)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -46,14 +40,9 @@ def whole_folder(path: PathName) -> Iterator[Path]:
     path = Path(path).absolute()
     if path.exists():
         raise FileExistsError(f"{path} exists already; give the name of a new folder.")
-    draft = _draft_of(path)
-    draft.mkdir()
-    try:
+    with _draft_of(path) as draft:
+        draft.mkdir()
         yield draft
-        os.rename(draft, path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def check_regular(path: Path) -> None:
@@ -64,8 +53,18 @@ def check_regular(path: Path) -> None:
         raise OSError(f"{path} is a device, a pipe or a socket; give the name of a file.")
 
 
-def _draft_of(path: Path) -> Path:
-    """Return an unused path beside a given path, on the same disk."""
+@contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Yield an unused path beside a given path, on the same disk, and move what is there."""
     end = f".{uuid4().hex}{DRAFT_SUFFIX}"
     begin = os.fsencode(f".{path.name}")[: MOST_BYTES - len(end)].decode(errors="ignore")
-    return path.with_name(begin + end)
+    draft = path.with_name(begin + end)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+        raise
