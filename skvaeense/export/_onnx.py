@@ -209,7 +209,8 @@ class Locate(nn.Module):
         """Return the location of each sample."""
         y = (X - self.center) / self.unit
         h = y @ self.basis
-        along = torch.einsum("np,kpr->nkr", h, self.directions) - self.shifts
+        along: Any = torch.einsum("np,kpr->nkr", h, self.directions)
+        along = along - self.shifts
         explained = (along.square() * self.gain).sum(dim=2)
         distance = (h[:, None] - self.means).square().sum(dim=2)
         distance = distance + (y.square().sum(dim=1) - h.square().sum(dim=1))[:, None]
