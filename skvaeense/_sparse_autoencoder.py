@@ -383,12 +383,12 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _network(self, penalty):
         """Return the specification of the network, completed by the other parameters."""
-        return with_known(
-            networks.Network.resolve(self.network),
-            init_norm=penalty.init_norm,
-            n_active=self.target_l0 or getattr(penalty, "k", None),
-            positive=self.positive_code,
-        )
+        known = {
+            "init_norm": penalty.init_norm,
+            "n_active": self.target_l0 or getattr(penalty, "k", None),
+            "positive": self.positive_code,
+        }
+        return with_known(networks.Network.resolve(self.network), known)
 
     def _with_penalty(self, model, penalty, generator):
         """Return a copy of a model that goes on, with the present penalty."""

@@ -658,7 +658,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 f"network={self.network!r} gives codes without a posterior, for a sparse "
                 "autoencoder. Leave network='auto', whose encoder also looks several times."
             )
-        return with_known(network, positive=self.positive_code)
+        return with_known(network, {"positive": self.positive_code})
 
     def _check_targets(self):
         """Raise an error if a target is invalid, or contradicts another parameter."""

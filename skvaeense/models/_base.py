@@ -125,14 +125,7 @@ class AutoencoderModel(Model):
         self.n_targets: int | None = config.get("n_targets")
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
-        self.network = build_network(
-            config["network"],
-            self.n_features,
-            self.n_components,
-            n_heads=n_heads,
-            generator=generator,
-            n_targets=self.n_targets,
-        )
+        self.network = build_network(config, n_heads=n_heads, generator=generator)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code.

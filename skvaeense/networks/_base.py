@@ -3,7 +3,6 @@
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from sklearn.base import clone
 from torch import nn
 
-from skvaeense.utils._budget import Lengths
 from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._seeding import fixed_global_generator
 from skvaeense.utils._validation import Specification
@@ -192,26 +190,21 @@ class LayeredAutoencoder(Autoencoder):
 
 
 def build_network(
-    network: Network,
-    n_features: int,
-    n_components: int,
-    *,
-    n_heads: int,
-    generator: torch.Generator | None,
-    n_targets: int | None = None,
+    config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
 ) -> Any:
-    """Return the module of a network; torch's global generator is left as it was."""
+    """Return the module of a model's network; torch's global generator is left as it was."""
+    network = config["network"]
     network.validate()
-    build: Any = network.build
-    if n_targets is not None:
-        if "n_targets" not in inspect.signature(build).parameters:
+    settings = {"n_heads": n_heads, "generator": generator}
+    if config.get("n_targets") is not None:
+        if "n_targets" not in inspect.signature(network.build).parameters:
             raise ValueError(
                 f"{network!r} has a decoder that reconstructs the samples themselves, so it cannot "
                 "decode codes to a target. Set network='single_layer', 'linear' or 'mlp'."
             )
-        build = partial(build, n_targets=n_targets)
+        settings["n_targets"] = config["n_targets"]
     with fixed_global_generator(torch.Generator() if generator is None else generator):
-        module = build(n_features, n_components, n_heads=n_heads, generator=generator)
+        module = network.build(config["n_features"], config["n_components"], **settings)
     if not hasattr(module, "decode") or not (
         hasattr(module, "encode") or hasattr(module, "infer_gates")
     ):
@@ -222,18 +215,8 @@ def build_network(
     return module
 
 
-def with_known(
-    network: Network,
-    *,
-    positive: bool,
-    n_active: Lengths | None = None,
-    init_norm: float | None = None,
-) -> Network:
-    """Return a network with known values in place of "auto".
-
-    An argument that is None is not known.
-    """
-    known = {"positive": positive, "n_active": n_active, "init_norm": init_norm}
+def with_known(network: Network, known: dict[str, Any]) -> Network:
+    """Return a network with known values, by parameter, in place of "auto"; None is not known."""
     parameters = network.get_params(deep=False).items()
     automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
     values = {name: known[name] for name in automatic if known.get(name) is not None}

@@ -281,8 +281,9 @@ def test_parameters_of_a_wrong_kind(subtests):
         (Conv((8, 8), kernel_size=-1), "kernel_size must be an odd positive integer"),
         (Conv((8, 8), hidden_layer_sizes=(0,)), "hidden_layer_sizes must be 'auto' or"),
     ):
+        config = {"network": network, "n_features": 64, "n_components": 3}
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            build_network(network, 64, 3, n_heads=2, generator=torch.Generator())
+            build_network(config, n_heads=2, generator=torch.Generator())
 
 
 @pytest.mark.parametrize(("make", "shape"), [(quick_vae, (6, 7)), (quick_sae, (2, 7, 3))])

@@ -155,17 +155,17 @@ def test_samples_are_coded_by_themselves_after_training():
 
 def test_what_an_estimator_knows_is_filled_in():
     known = {"n_active": 7, "positive": True, "init_norm": 1.0}
-    assert with_known(Unrolled(), **known).get_params() == {
+    assert with_known(Unrolled(), known).get_params() == {
         "n_sweeps": 3,
         "n_active": 7,
         "positive": True,
         "n_refinements": 2,
     }
     given = Unrolled(n_active=2, positive=False)
-    assert with_known(given, **known) is given
+    assert with_known(given, known) is given
     kept = Unrolled("many", n_active="many", positive=False)
-    assert with_known(kept, **known) is kept
-    partly = with_known(Unrolled(), n_active=None, positive=False)
+    assert with_known(kept, known) is kept
+    partly = with_known(Unrolled(), {"n_active": None, "positive": False})
     assert (partly.n_active, partly.positive) == ("auto", False)
 
 
