@@ -32,15 +32,13 @@ def registered_files(
         data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     dtype = next(estimator.module_.parameters()).dtype
     bias = estimator.inverse_transform(np.zeros((1, estimator.n_components_)))[0]
-    tensors = {"estimator": data, "b_dec": bias}
     # Tools that inspect directions read W_dec; a decoder with hidden layers has no directions.
     directions = getattr(estimator, "components_", np.zeros((estimator.n_components_, len(bias))))
-    tensors["W_dec"] = directions
     name = str(dtype).removeprefix("torch.")
-    for key in ("W_dec", "b_dec"):
-        tensors[key] = np.ascontiguousarray(tensors[key], dtype=name)
+    weights = {"W_dec": directions, "b_dec": bias}
+    tensors = {key: np.ascontiguousarray(value, dtype=name) for key, value in weights.items()}
     settings = {"architecture": ARCHITECTURE, "apply_b_dec_to_input": False, "d_out": len(bias)}
-    return common_settings(estimator, name, metadata) | settings, tensors
+    return common_settings(estimator, name, metadata) | settings, tensors | {"estimator": data}
 
 
 def read_estimator(data: torch.Tensor) -> Any:

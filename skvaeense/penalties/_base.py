@@ -47,7 +47,7 @@ class Coding(NamedTuple):
         """Number of latents."""
         return self.code.shape[1]
 
-    def decoded(self, network: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    def decoded(self, network: Any, latents: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction from some latents alone.
 
         Parameters
@@ -63,8 +63,7 @@ class Coding(NamedTuple):
         torch.Tensor of shape (n_samples, n_features)
             The reconstruction if all other latents are 0.
         """
-        decode: Any = network.decode
-        reconstruction: torch.Tensor = decode(self.code * latents)
+        reconstruction: torch.Tensor = network.decode(self.code * latents)
         return reconstruction
 
 
