@@ -79,20 +79,13 @@ class SubspaceAutoencoder(Autoencoder):
     @cached_property
     def sums(self) -> torch.Tensor:
         """Mask of the component of each direction, shape (n_directions, n_parts)."""
-        n_directions = self.counts.n_directions
-        owner = np.repeat(np.arange(len(n_directions)), n_directions)
-        sums = np.zeros((self.factors.out_features, len(n_directions)), dtype=np.float32)
-        sums[np.arange(len(owner)), owner] = 1.0
-        return torch.from_numpy(sums)
+        return owners(self.counts.n_directions, self.factors.out_features)
 
     @cached_property
     def opens(self) -> torch.Tensor:
         """Mask of the components that open each latent, shape (n_parts, n_components)."""
-        ranks, subspaces, _ = self.counts
-        opens = np.zeros((len(subspaces), self.open_logit.numel()), dtype=np.float32)
-        latents = np.repeat(np.arange(len(ranks)), ranks)
-        opens[:, : self.n_latents] = np.asarray(subspaces)[:, None] == latents
-        return torch.from_numpy(opens)
+        subspaces = owners(self.counts.ranks, self.open_logit.numel())
+        return subspaces[:, [*self.counts.subspaces]].T.contiguous()
 
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logarithms of the responsibilities of components for samples."""
@@ -111,6 +104,17 @@ class SubspaceAutoencoder(Autoencoder):
         tiny = torch.finfo(x.dtype).tiny
         gate_logit = variance.clamp(min=tiny).log() - openness.clamp(min=tiny).log()
         return r * self.means(x), gate_logit
+
+
+def owners(counts: Sequence[int], n_entries: int) -> torch.Tensor:
+    """Return the mask of the owner of each entry, given the number of entries of each owner.
+
+    The first owner has the first entries, and so on; the last entries can be without an owner.
+    """
+    owner = np.repeat(np.arange(len(counts)), counts)
+    mask = np.zeros((n_entries, len(counts)), dtype=np.float32)
+    mask[np.arange(len(owner)), owner] = 1.0
+    return torch.from_numpy(mask)
 
 
 @dataclass(eq=False, repr=False)
