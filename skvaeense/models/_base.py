@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from skvaeense.networks._base import build_network, linear_decoder
+from skvaeense.networks._base import build_network
 
 
 class Model(nn.Module):
@@ -208,9 +208,10 @@ class AutoencoderModel(Model):
         return 1.0
 
     @property
-    def linear_decoder(self) -> torch.nn.Linear | None:
+    def linear_decoder(self) -> nn.Linear | None:
         """The decoder, if it is one linear layer."""
-        return linear_decoder(self.network)
+        decoder = getattr(self.network, "decoder", None)
+        return decoder if isinstance(decoder, nn.Linear) else None
 
 
 class _Counted(TorchFunctionMode):

@@ -221,9 +221,3 @@ def with_known(network: Network, known: dict[str, Any]) -> Network:
     automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
     values = {name: known[name] for name in automatic if known.get(name) is not None}
     return clone(network).set_params(**values) if values else network
-
-
-def linear_decoder(module: Any) -> nn.Linear | None:
-    """Return the decoder of a network's module if it is one linear layer, otherwise None."""
-    decoder = getattr(module, "decoder", None)
-    return decoder if isinstance(decoder, nn.Linear) else None
