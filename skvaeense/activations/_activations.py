@@ -1,23 +1,14 @@
 """Activations of a running model, as samples that `fit` takes."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
-from skvaeense.activations._modules import (
-    INPUT,
-    at_rest,
-    find_module,
-    first_tensor,
-    kept_positions,
-    run,
-)
+from skvaeense.activations._modules import capture, find_module, kept_positions
 from skvaeense.training._sources import as_array
 from skvaeense.utils._typing import FloatArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
@@ -249,38 +240,6 @@ class Activations:
             for name, own in folders.items():
                 np.save(own / f"{i:06}.npy", rows[name])
         return folders
-
-
-class _AllFoundError(Exception):
-    """All activations have been found, so that the rest of the model need not run."""
-
-
-def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict[str, torch.Tensor]:
-    """Return the activations of some modules of a model, by their names."""
-    found: dict[str, torch.Tensor] = {}
-
-    def note(name: str, value: Any) -> None:
-        found.setdefault(name, first_tensor(value, name).detach())
-        if len(found) == len(modules):
-            raise _AllFoundError
-
-    with ExitStack() as hooks, suppress(_AllFoundError), at_rest(model):
-        for name, module in modules.items():
-            if name.endswith(INPUT):
-                hook: Any = module.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: note(name, [*args, *kwargs.values()]),
-                    with_kwargs=True,
-                )
-            else:
-                hook = module.register_forward_hook(
-                    lambda _, args, output, name=name: note(name, output)
-                )
-            hooks.enter_context(hook)
-        run(model, batch)
-    missing = [name for name in modules if name not in found]
-    if missing:
-        raise ValueError(f"The model did not run its module(s) {missing} for a batch.")
-    return found
 
 
 def _mixed(

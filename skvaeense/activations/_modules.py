@@ -1,7 +1,7 @@
 """Runs of a model, and the places of activations in it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -75,6 +75,38 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+class _AllFoundError(Exception):
+    """All activations have been found, so that the rest of the model need not run."""
+
+
+def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict[str, torch.Tensor]:
+    """Return the activations of some modules of a model, by their names."""
+    found: dict[str, torch.Tensor] = {}
+
+    def note(name: str, value: Any) -> None:
+        found.setdefault(name, first_tensor(value, name).detach())
+        if len(found) == len(modules):
+            raise _AllFoundError
+
+    with ExitStack() as hooks, suppress(_AllFoundError), at_rest(model):
+        for name, module in modules.items():
+            if name.endswith(INPUT):
+                hook: Any = module.register_forward_pre_hook(
+                    lambda _, args, kwargs, name=name: note(name, [*args, *kwargs.values()]),
+                    with_kwargs=True,
+                )
+            else:
+                hook = module.register_forward_hook(
+                    lambda _, args, output, name=name: note(name, output)
+                )
+            hooks.enter_context(hook)
+        run(model, batch)
+    missing = [name for name in modules if name not in found]
+    if missing:
+        raise ValueError(f"The model did not run its module(s) {missing} for a batch.")
+    return found
 
 
 def kept_positions(

@@ -190,5 +190,5 @@ class Subspaces(Network):  # numpydoc ignore=PR02
                 f"n_components={n_components} must be at least {sum(self.ranks)}, the total number "
                 "of directions of the subspaces."
             )
-        counts = Counts(self.ranks, subspaces, n_directions)
+        counts = Counts(tuple(self.ranks), tuple(subspaces), tuple(n_directions))
         return SubspaceAutoencoder(counts, n_features, n_components, generator)
