@@ -10,13 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import LayeredAutoencoder, Network, OutputLayer
-from skvaeense.networks._layers import (
-    Skip,
-    add_shortcuts,
-    count_shortcuts,
-    hidden_layers,
-    linear_layer,
-)
+from skvaeense.networks._layers import add_shortcuts, count_shortcuts, hidden_layers, linear_layer
 
 
 class DenseAutoencoder(LayeredAutoencoder):
@@ -92,7 +86,7 @@ class DenseAutoencoder(LayeredAutoencoder):
 class DenseNetwork(Network):
     """Network of dense layers; subclasses set the widths."""
 
-    skip: Skip
+    skip: Any
 
     @abstractmethod
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
