@@ -214,10 +214,12 @@ def run_counting(arguments):
 
 def run_importing(arguments):
     """Time imports, each in a separate process."""
-    seconds = {"torch, sklearn": [], "skvaeense": []}
+    # The package imports an estimator when it is first named.
+    statements = {"torch, sklearn": "import torch, sklearn", "skvaeense": "from skvaeense import *"}
+    seconds = {name: [] for name in statements}
     for _ in range(max(3, arguments.repeats // 2)):
-        for names, taken in seconds.items():
-            code = f"import time; b = time.process_time(); import {names}; "
+        for name, taken in seconds.items():
+            code = f"import time; b = time.process_time()\n{statements[name]}\n"
             code += "print(time.process_time() - b)"
             command = [sys.executable, "-c", code]
             taken.append(float(subprocess.run(command, capture_output=True, check=True).stdout))

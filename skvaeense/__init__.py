@@ -1,14 +1,18 @@
-"""Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators."""
+"""Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators.
+
+Estimators and subpackages are imported when they are first used, as in SPEC 1.
+"""
 
 import importlib
 import pkgutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
-from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
-from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.persistence import Checkpoint, load, save
+if TYPE_CHECKING:
+    from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
+    from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
+    from skvaeense._sparse_autoencoder import SparseAutoencoder
+    from skvaeense._vaeense import VAEenseTransformer
+    from skvaeense.persistence import Checkpoint, load, save
 
 __version__ = "0.1.0.dev0"
 
@@ -23,6 +27,16 @@ __all__ = [
     "save",
 ]
 
+_MODULES = {
+    "Checkpoint": "persistence",
+    "DiffusionDimensionEstimator": "_diffusion_dimension",
+    "IntrinsicDimensionEstimator": "_intrinsic_dimension",
+    "SparseAutoencoder": "_sparse_autoencoder",
+    "VAEenseTransformer": "_vaeense",
+    "load": "persistence",
+    "save": "persistence",
+}
+
 
 def _subpackages() -> set[str]:
     """Return the names of the public subpackages."""
@@ -31,12 +45,15 @@ def _subpackages() -> set[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a subpackage when it is first used, as in SPEC 1."""
+    """Import what is first used: an estimator, a function or a subpackage."""
+    if name in _MODULES:
+        module = importlib.import_module(f"skvaeense.{_MODULES[name]}")
+        return globals().setdefault(name, getattr(module, name))
     if name in _subpackages():
         return importlib.import_module(f"skvaeense.{name}")
     raise AttributeError(f"module 'skvaeense' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the public names, with the subpackages that are not imported yet."""
+    """Return the public names."""
     return [*__all__, *_subpackages()]

@@ -65,5 +65,15 @@ def test_imports_stay_light(loaded):
     assert loaded["lazy"] == []
 
 
+def test_the_package_imports_neither_torch_nor_scikit_learn():
+    script = (
+        "import sys, skvaeense; assert 'VAEenseTransformer' in dir(skvaeense); "
+        "print(sorted({'sklearn', 'torch'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert run.stdout.strip() == "[]"
+
+
 def test_no_compiler_is_loaded(loaded):
     assert loaded["slow"] == []
