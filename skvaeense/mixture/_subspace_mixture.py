@@ -222,7 +222,9 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         checked = self._check(X)
         return self.density_.log_prob(checked)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return the mean log-density.
 
         Parameters
@@ -233,12 +235,16 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         y : None
             Ignored.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weight of each sample in the mean: how often it counts.
+
         Returns
         -------
         float
             Mean of `score_samples`.
         """
-        return float(self.score_samples(X).mean())
+        scores = self.score_samples(X)
+        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
         """Return the share of held-out samples that are at most as probable as each sample.

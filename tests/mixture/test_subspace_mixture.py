@@ -184,6 +184,9 @@ def test_whole_weights_are_repeated_rows(share):
     X = holed(subspaces(120)[0], share)
     weights = np.random.default_rng(0).integers(0, 4, len(X))
     assert_same(fit(X, sample_weight=weights), fit(np.repeat(X, weights, axis=0)), X)
+    mixture = fit(X)
+    repeated = mixture.score(np.repeat(X, weights, axis=0))
+    assert_allclose(mixture.score(X, sample_weight=weights), repeated, rtol=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
