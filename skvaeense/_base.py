@@ -4,7 +4,6 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +31,7 @@ from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
-from skvaeense.training._phase import Phase, Plateau
+from skvaeense.training._phase import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS
@@ -95,7 +94,7 @@ class BaseAutoencoder(
 ):
     """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass defines the model and its trainer (`_make_trainer`), the phases of a fit (`_phases`),
+    A subclass defines the model and its trainer (`_make_trainer`), the training of a fit (`_train`),
     the loss that compares epochs (`_validation_loss`), and the codes (`_encode`).
     """
 
@@ -156,10 +155,8 @@ class BaseAutoencoder(
         """
 
     @abstractmethod
-    def _phases(
-        self, data: FitData, session: FitSession, trainer: Trainer | None
-    ) -> Generator[Phase, None, Trainer]:
-        """Yield the phases of a fit, new or continued; return the trainer of the kept model."""
+    def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
+        """Train through the phases of a fit, new or continued; return the kept trainer."""
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
@@ -326,7 +323,7 @@ class BaseAutoencoder(
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model)
                 self._check_length(trainer.model)
-            trainer = session.run(self._phases(data, session, trainer), stacklevel=4)
+            trainer = session.run(lambda: self._train(data, session, trainer), stacklevel=4)
             session.end(trainer)
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))

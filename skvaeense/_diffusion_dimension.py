@@ -213,19 +213,17 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         session = FitSession(self, facts, processes=find_processes())
         with threads_of_all(X.shape):
             data = session.prepare(X, scaling, weights=weights)
-            trainer = session.run(self._phases(data, session), stacklevel=5)
+            trainer = session.run(lambda: self._train(data, session), stacklevel=5)
             session.end(trainer)
         self.__dict__.update(self._attributes(trainer, data))
 
-    def _phases(self, data, session):
+    def _train(self, data, session):
         trainer = self._make_trainer(data, self._level(data), session.random_state)
         # Seed of the draws at prediction, which are the same in every call.
         self._seed_ = draw_seed(session.random_state)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
         session.begin(epochs)
-        phase = Phase(trainer, epochs, Plateau(0.0, math.inf))
-        yield phase
-        return phase.result()
+        return session.train(Phase(trainer, epochs, Plateau(0.0, math.inf))).result()
 
     def _level(self, data):
         """Return the noise level in units of the scaled samples."""

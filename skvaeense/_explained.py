@@ -67,8 +67,8 @@ class ExplainedTraining:
         kind, is_open = self.explored.kind, self.explored.is_open_question
         return is_open or kind == "dictionary" or self.estimator.positive_code
 
-    def phases(self):
-        """Yield the phases of the fit, and return the trainer of the kept model."""
+    def train(self):
+        """Train through the phases of the fit, and return the trainer of the kept model."""
         estimator, explored = self.estimator, self.explored
         is_open = self._is_open
         self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
@@ -90,12 +90,11 @@ class ExplainedTraining:
                 # If several flat parts leave most of the variance at the start, it is noise.
                 is_final = not explains_most(trainer.model, self.data)
             phase = Phase(trainer, first, estimator._plateau(), from_start=True)
-            yield phase
-            trainer = phase.result()
+            trainer = self.session.train(phase).result()
             if is_final or self.session.stopped or explains_most(trainer.model, self.data):
                 return trainer
             explored.kind = "dense"
-        return (yield from self._train_gates(widths, epochs))
+        return self._train_gates(widths, epochs)
 
     def _epochs(self, n_steps):
         return self.estimator._epochs(self.data, n_steps)
@@ -195,7 +194,7 @@ class ExplainedTraining:
             return chosen._make_trainer(self.data, self.seeds, i)
 
         inits = session.track("inits", Selection(make_trainer))
-        yield from self._train(inits, epochs[:1])
+        self._train(inits, epochs[:1])
         # A fit that is resumed from a checkpoint can have the answer already.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
@@ -204,11 +203,11 @@ class ExplainedTraining:
                 before = inits.losses[i - 2] if i > 2 else math.inf
                 if i > 1 and (is_wide or inits.losses[i - 1] >= before):
                     inits.skip(i)
-                yield from self._train(inits, epochs[: i + 1])
+                self._train(inits, epochs[: i + 1])
                 if session.stopped:
                     break
             if inits.best_init > 0 and not session.stopped:
-                yield from self._train(inits, epochs)
+                self._train(inits, epochs)
         least = "dense" if self.codes is None else "dictionary"
         explored.kind = "gates" if inits.best_init > 0 else least
         return inits.choose()
@@ -220,7 +219,7 @@ class ExplainedTraining:
             is_undecided = is_undecided and self.estimator.max_iter == "auto"
             return is_undecided and not self._may_win(trainer.model, inits.losses[0])
 
-        return self.estimator._each(inits, n_epochs_of, self.session, self._loss, is_hopeless)
+        self.estimator._each(inits, n_epochs_of, self.session, self._loss, is_hopeless)
 
     def _may_win(self, model, least_loss):
         """Return whether the last steps of a training can make gates the best.

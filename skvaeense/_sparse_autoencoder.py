@@ -306,7 +306,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
-    def _phases(self, data, session, trainer):
+    def _train(self, data, session, trainer):
         unwatched = 0.0
         if trainer is None:
             # Losses of epochs with longer codes cannot be compared with those of later epochs.
@@ -316,8 +316,7 @@ class SparseAutoencoder(BaseAutoencoder):
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
         session.begin(epochs)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
-        yield phase
-        return phase.result()
+        return session.train(phase).result()
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)

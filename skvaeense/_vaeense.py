@@ -448,24 +448,21 @@ class VAEenseTransformer(DensityAutoencoder):
             prior="spike_slab", target_explained_variance=share, n_components=n_components
         )
 
-    def _phases(self, data, session, trainer):
+    def _train(self, data, session, trainer):
         if trainer is not None:
-            steps = GATE_STEPS if self.target_l0 is None else RANDOM_STEPS
-            epochs = self._epochs(data, steps)
+            epochs = self._epochs(data, GATE_STEPS if self.target_l0 is None else RANDOM_STEPS)
             session.begin(epochs)
-            phase = Phase(trainer, epochs, self._plateau())
-            yield phase
-            return phase.result()
+            return session.train(Phase(trainer, epochs, self._plateau())).result()
         if self._explores():
             if data.explored is None:
                 data.explored = self._explored_elsewhere(data)
             explained = ExplainedTraining(self, data, session)
             if explained.is_needed:
-                return (yield from explained.phases())
-        return (yield from self._inits(data, session))
+                return explained.train()
+        return self._inits(data, session)
 
     def _inits(self, data, session):
-        """Yield the training of each init, and return the trainer of the best one."""
+        """Train each init, and return the trainer of the best one."""
         n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
         epochs = self._epochs(data, self._n_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
@@ -480,11 +477,11 @@ class VAEenseTransformer(DensityAutoencoder):
                 loss = self._validation_loss(model, data.valid)
             return data.processes.broadcast_scalar(loss)
 
-        yield from self._each(inits, n_init * [epochs], session, loss_of)
+        self._each(inits, n_init * [epochs], session, loss_of)
         return inits.choose()
 
     def _each(self, inits, n_epochs_of, session, loss_of, is_hopeless=None):
-        """Yield the trainings of inits one after the other, and offer each result to `inits`."""
+        """Train inits one after the other, and offer each result to `inits`."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             phase = Phase(
                 inits.make_trainer(i),
@@ -494,9 +491,8 @@ class VAEenseTransformer(DensityAutoencoder):
                 unwatched=ANNEALED,
                 is_hopeless=is_hopeless,
             )
-            yield phase
-            trainer = phase.trainer
-            inits.offer(trainer, math.inf if phase.is_lost else loss_of(trainer.model, i))
+            is_lost = session.train(phase).is_lost
+            inits.offer(phase.trainer, math.inf if is_lost else loss_of(phase.trainer.model, i))
             if session.stopped:
                 break
 

@@ -4,7 +4,7 @@ import copy
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -13,16 +13,13 @@ from sklearn.utils import check_random_state
 
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._exploration import Exploration
 from skvaeense.training._phase import Phase, Plateau, Stage
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
-from skvaeense.training._sizes import HELD_OUT, HeldOut
 from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
-from skvaeense.utils._typing import DoubleArray
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
@@ -148,10 +145,7 @@ class FitSession:
         self,
         X: Any,
         scaling: Scaling,
-        *,
-        held_out: HeldOut = HELD_OUT,
-        explored: Exploration | None = None,
-        weights: DoubleArray | None = None,
+        **others: Any,
     ) -> FitData:
         """Scale the samples, and hold some out: see `prepare_data`."""
         self.data = prepare_data(
@@ -162,9 +156,7 @@ class FitSession:
             dtype=DTYPES[self.estimator.dtype],
             device=resolve_device(self.estimator.device),
             processes=self.processes,
-            held_out=held_out,
-            explored=explored,
-            weights=weights,
+            **others,
         )
         return self.data
 
@@ -179,27 +171,22 @@ class FitSession:
             part.load_state_dict(self.state["parts"][name])
         return part
 
-    def run(self, phases: Generator[Phase, None, Trainer], *, stacklevel: int) -> Trainer:
-        """Run the phases that a generator yields, and return the trainer that it returns.
+    def run(self, train: Callable[[], Trainer], *, stacklevel: int) -> Trainer:
+        """Call a function that trains through the phases of the fit, and return its trainer.
 
         After an interruption, return the best trainer so far, and warn at the line that is
         `stacklevel` calls up.
         """
-        kept: Trainer
         with memory_errors(self.data.batch_size):
             try:
-                try:
-                    while True:
-                        self._train(next(phases))
-                except StopIteration as ended:
-                    kept = ended.value
+                kept = train()
                 # An interrupted process cannot wait for the others.
                 self.processes.broadcast(kept.model.state_dict().values())
             except KeyboardInterrupt:
                 kept = self._interrupted(stacklevel + 1)
         return kept
 
-    def _train(self, phase: Phase) -> None:
+    def train(self, phase: Phase) -> Phase:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
         trainer = self.trainer = phase.trainer
         self.track(f"{phase.name} plateau", phase.plateau)
@@ -220,11 +207,12 @@ class FitSession:
                     is_over = is_whole and self._end_epoch(phase, stage)
                     if phase.given_up:
                         # No checkpoint: a resumed fit has to give it up again.
-                        return
+                        return phase
                     self._keep_if_due(trainer, stage.name, is_over)
                     if is_over or self.stopped:
                         break
         phase.plateau.restore(trainer.model)
+        return phase
 
     def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
         """Return the number of epochs of a stage; None if it is over or the fit has stopped.
