@@ -18,12 +18,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense import networks, optimizers, schedules
-from skvaeense._evaluation import (
-    FLOATS,
-    Answers,
-    ModelEvaluation,
-    rows_at_a_time,
-)
+from skvaeense._evaluation import FEATURES, FLOATS, ModelEvaluation, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData
 from skvaeense.training._devices import DTYPES, resolve_device
@@ -45,8 +40,8 @@ from skvaeense.training._sources import (
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._callbacks import CallbackSupportMixin, row_chunks, with_callbacks
-from skvaeense.utils._fitted import all_or_nothing
+from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._fitted import all_or_nothing, fitted
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed
@@ -64,19 +59,6 @@ from skvaeense.utils._validation import (
 )
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
-# Fitted attributes that only some fits set.
-OPTIONAL_ATTRIBUTES = (
-    "alpha_",
-    "components_",
-    "locations_",
-    "explanation_",
-    "explanation_nats_",
-    "target_mean_",
-    "target_scale_",
-    "_locations_",
-    "_gate_labels_",
-    "_n_held_out_",
-)
 # Maximum number of rows that a warning names.
 N_NAMED = 5
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
@@ -94,7 +76,7 @@ class BaseAutoencoder(
 ):
     """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass defines the model and its trainer (`_make_trainer`), the training of a fit (`_train`),
+    A subclass defines the model and its trainer (`_make_trainer`), the phases of a fit (`_train`),
     the loss that compares epochs (`_validation_loss`), and the codes (`_encode`).
     """
 
@@ -314,18 +296,11 @@ class BaseAutoencoder(
             )
             facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes)
-            data = session.prepare(
-                samples, scaling, held_out=self._held_out, explored=explored, weights=weights
-            )
-            trainer = None
-            if continues:
-                model = self._copy_of_model()
-                seeds = _draw_seeds(session.random_state)
-                trainer = self._make_trainer(data, seeds, model=model)
-                self._check_length(trainer.model)
-            trainer = session.run(lambda: self._train(data, session, trainer), stacklevel=4)
-            session.end(trainer)
-            self.__dict__.pop("_partial_state_", None)
+            data = session.prepare(samples, scaling, weights, explored)
+            trainer = self._next_trainer(data, session.random_state) if continues else None
+            with session.running(stacklevel=4):
+                session.trainer = self._train(data, session, trainer)
+            trainer = session.end()
             self._store(self._attributes(trainer, data))
             self._complete()
             if processes.is_first:
@@ -378,16 +353,8 @@ class BaseAutoencoder(
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
             first = not hasattr(self, "module_")
-            takes_missing = self._takes_missing and not sparse.issparse(X)
-            batch: Any = validate_data(
-                self,
-                tensor_as_array(X),
-                accept_sparse="csr",
-                dtype=FLOATS,
-                ensure_all_finite="allow-nan" if takes_missing else True,
-                ensure_min_samples=1 + first,
-                reset=first,
-            )
+            takes_missing = not sparse.issparse(X)
+            batch = self._validated(tensor_as_array(X), 1 + first, first, takes_missing)
             stack.enter_context(threads_of_all(batch.shape))
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
@@ -396,14 +363,8 @@ class BaseAutoencoder(
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
             samples = self._imputed_rows(rows)[0].X if first else self._imputed_samples(rows.X)
             weights = rows.weights
-            data = FitData.of_batch(
-                samples,
-                Scaling.from_data(samples, weights, n_targets) if first else self._scaling,
-                batch_size=self.batch_size,
-                dtype=DTYPES[self.dtype],
-                device=resolve_device(self.device),
-                weights=weights,
-            )
+            scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
+            data = FitData.of_batch(self, samples, scaling, weights)
             trainer = self._partial_trainer(data)
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
             start, stop = (min(n_steps / self._n_steps, 1.0) for n_steps in ends)
@@ -419,15 +380,19 @@ class BaseAutoencoder(
 
     def _partial_trainer(self, data: FitData) -> Trainer:
         """Return the trainer for `partial_fit`: its own, one of a fitted model, or a new one."""
-        model = self._copy_of_model() if hasattr(self, "module_") else None
-        seeds = _draw_seeds(check_random_state(self.random_state))
-        trainer = self._make_trainer(data, seeds, model=model)
-        self._check_length(trainer.model)
+        trainer = self._next_trainer(data, check_random_state(self.random_state))
         trainer.least_factor = PARTIAL_LEARNING_RATE
         if hasattr(self, "_partial_state_"):
             trainer.load_state_dict(self._partial_state_)
-        elif model is not None:
+        elif hasattr(self, "module_"):
             trainer.n_steps = self._n_steps
+        return trainer
+
+    def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
+        """Return the trainer of the fitted model, or of a new one if there is none."""
+        model = self._copy_of_model() if hasattr(self, "module_") else None
+        trainer = self._make_trainer(data, draw_seeds(random_state), model=model)
+        self._check_length(trainer.model)
         return trainer
 
     def _check_samples(self, X, *, reset, ensure_min_samples=1):
@@ -438,20 +403,24 @@ class BaseAutoencoder(
             head = X.head(ensure_min_samples)
         elif isinstance(X, torch.Tensor):
             head = as_array(X[:ensure_min_samples])
-        takes_missing = self._takes_missing and head is X and not sparse.issparse(X)
-        head = validate_data(
-            self,
-            head,
-            accept_sparse="csr",
-            dtype=FLOATS,
-            ensure_all_finite="allow-nan" if takes_missing else True,
-            ensure_min_samples=ensure_min_samples,
-            reset=reset,
-        )
+        takes_missing = head is X and not sparse.issparse(X)
+        head = self._validated(head, ensure_min_samples, reset, takes_missing)
         if isinstance(X, Source | torch.Tensor):
             return X
         # A data frame with sparse columns becomes a sparse array.
         return head.toarray() if hasattr(head, "toarray") else head
+
+    def _validated(self, X: Any, least: int, reset: bool, takes_missing: bool) -> Any:
+        """Return an array with `least` rows or more; some kinds of X can have missing values."""
+        return validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            ensure_all_finite="allow-nan" if takes_missing and self._takes_missing else True,
+            ensure_min_samples=least,
+            reset=reset,
+        )
 
     def _copy_of_model(self) -> Any:
         """Return a copy of the fitted model to train further, if its parameters are unchanged."""
@@ -511,9 +480,9 @@ class BaseAutoencoder(
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit, for instance with another network, can have set attributes that this
         # fit does not set.
-        for name in OPTIONAL_ATTRIBUTES:
-            self.__dict__.pop(name, None)
-        self.__dict__.update(attributes)
+        for name in fitted(self).keys() - FEATURES:
+            delattr(self, name)
+        vars(self).update(attributes)
 
     def _warn_of_failure(self, data: FitData) -> None:
         """Warn of signs of failure in held-out samples, with training samples if these are few."""
@@ -649,11 +618,7 @@ class BaseAutoencoder(
                 decoded += given[:, n_latents:].to(offsets) @ offsets
             return decoded.to(given.dtype)
 
-        answers, n_rows = Answers(codes, out), rows_at_a_time(codes, model)
-        with torch.no_grad(), row_chunks(self, codes.shape[0], n_rows) as chunks:
-            for chunk in chunks:
-                answers.append(decode(codes[chunk]))
-        return answers.joined
+        return self._in_chunks(codes, rows_at_a_time(codes, model), decode, out)
 
     @property
     def _n_locations(self) -> int:
@@ -719,6 +684,6 @@ class BaseAutoencoder(
         return tags
 
 
-def _draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
+def draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
     """Return a seed for order and noise, and one for weights."""
     return draw_seed(random_state), draw_seed(random_state)

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, Answers, like, too_far
+from skvaeense._evaluation import FLOATS, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
@@ -25,7 +25,6 @@ from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
-from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -161,11 +160,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return values
 
-        answers, n_rows = Answers(X, out), block_rows(X.shape[1], density.n_entries)
-        with row_chunks(self, X.shape[0], n_rows) as chunks:
-            for chunk in chunks:
-                answers.append(answer(X[chunk]))
-        return answers.joined
+        return self._in_chunks(X, block_rows(X.shape[1], density.n_entries), answer, out)
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -239,8 +234,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _bounds(self, x: DoubleArray) -> DoubleArray:
         """Return the evidence bounds of scaled rows without missing features."""
         weight = next(self.module_.parameters())
-        with torch.no_grad():
-            bounds = self.module_.bound(torch.as_tensor(x).to(weight)).double().cpu().numpy()
+        bounds = self.module_.bound(torch.as_tensor(x).to(weight)).double().cpu().numpy()
         found: DoubleArray = np.where(np.isfinite(bounds), bounds, -np.inf)
         return found
 
@@ -478,7 +472,7 @@ class DensityAutoencoder(BaseAutoencoder):
         )
         density = self._linear_mixture("impute")
         return imputations(
-            lambda rng: like(X, self._imputed(samples, density, rng)), X, n_draws, random_state
+            lambda rng: self._imputed(samples, density, rng), X, n_draws, random_state
         )
 
     @available_if(_may_have_density)

@@ -22,7 +22,7 @@ from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import SCORE_STEPS, n_epochs
+from skvaeense.training._sizes import HELD_OUT, SCORE_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin
@@ -168,6 +168,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     loss_curve_: list[float]
 
     _method_kind = ScoreMethod
+    _held_out = HELD_OUT
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "method": [AliasOf(ScoreMethod), ScoreMethod],
         "noise_level": [POSITIVE],
@@ -212,9 +213,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         facts = [X, scaling.mean, scaling.scale, weights]
         session = FitSession(self, facts, processes=find_processes())
         with threads_of_all(X.shape):
-            data = session.prepare(X, scaling, weights=weights)
-            trainer = session.run(lambda: self._train(data, session), stacklevel=5)
-            session.end(trainer)
+            data = session.prepare(X, scaling, weights)
+            with session.running(stacklevel=5):
+                session.trainer = self._train(data, session)
+            trainer = session.end()
         self.__dict__.update(self._attributes(trainer, data))
 
     def _train(self, data, session):

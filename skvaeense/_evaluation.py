@@ -102,7 +102,11 @@ class ModelEvaluation:
                 result = at_locations(result, labels)
             return result
 
-        answers, n_rows = Answers(X, out), n_rows or rows_at_a_time(X, model)
+        return self._in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
+
+    def _in_chunks(self, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
+        """Join the answers for chunks of rows, in `out` if it is given."""
+        answers = Answers(X, out)
         with torch.no_grad(), row_chunks(self, X.shape[0], n_rows) as chunks:
             for chunk in chunks:
                 answers.append(answer(X[chunk]))
@@ -133,11 +137,6 @@ def halves(rows: Any) -> tuple[Any, Any]:
         raise MemoryError("There is too little memory to compute one sample at a time.")
     half = rows.shape[0] // 2
     return rows[:half], rows[half:]
-
-
-def like(X: Any, values: Any) -> Any:
-    """Return an array as a tensor on the device of X if X is a tensor, otherwise unchanged."""
-    return torch.as_tensor(values).to(X.device) if isinstance(X, torch.Tensor) else values
 
 
 class Answers:

@@ -10,7 +10,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from skvaeense import losses, networks, optimizers, penalties, schedules
-from skvaeense._base import BaseAutoencoder
+from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
@@ -39,7 +39,7 @@ from skvaeense.training._sparse_hooks import (
 )
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import checked_weights
@@ -311,8 +311,7 @@ class SparseAutoencoder(BaseAutoencoder):
         if trainer is None:
             # Losses of epochs with longer codes cannot be compared with those of later epochs.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
-            seeds = draw_seed(session.random_state), draw_seed(session.random_state)
-            trainer = self._make_trainer(data, seeds)
+            trainer = self._make_trainer(data, draw_seeds(session.random_state))
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
         session.begin(epochs)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)

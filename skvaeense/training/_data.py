@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from skvaeense.training._batches import Batches, SourceBatches, TensorBatches
+from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._exploration import Exploration
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import (
-    HELD_OUT,
     SPECTRUM_ROWS,
     HeldOut,
     Spectrum,
@@ -21,7 +21,7 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._typing import Auto, BoolArray, DoubleArray, FloatArray, IntArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._weights import drawn
 
 # Entries of training samples that are kept in memory if the others are elsewhere, and the least
@@ -36,20 +36,14 @@ class Part(NamedTuple):
     labels: IntArray | None
     weights: DoubleArray | None
 
-    def head(self) -> Self:
-        """Return the first samples."""
-        some = slice(SPECTRUM_ROWS)
-        labels = None if self.labels is None else self.labels[some]
-        weights = None if self.weights is None else self.weights[some]
-        return type(self)(self.x[some], labels, weights)
+    def at(self, rows: Any) -> Self:
+        """Return the samples at some positions."""
+        labels, weights = (own if own is None else own[rows] for own in (self.labels, self.weights))
+        return type(self)(self.x[rows], labels, weights)
 
     def drawn(self) -> tuple[torch.Tensor, IntArray | None]:
         """Return samples, repeated as often as their weights say, and their locations."""
-        if self.weights is None:
-            return self.x, self.labels
-        rows = drawn(self.weights)
-        labels = self.labels if self.labels is None else self.labels[rows]
-        return self.x[torch.from_numpy(rows)], labels
+        return (self if self.weights is None else self.at(drawn(self.weights)))[:2]
 
 
 @dataclass
@@ -98,21 +92,14 @@ class FitData:
 
     @classmethod
     def of_batch(
-        cls,
-        X: np.ndarray,
-        scaling: Scaling,
-        *,
-        batch_size: Auto | int,
-        dtype: Any,
-        device: Any,
-        weights: DoubleArray | None = None,
+        cls, estimator: Any, X: np.ndarray, scaling: Scaling, weights: DoubleArray | None
     ) -> Self:
         """Scale the samples of a batch, which are both training and validation samples."""
         labels = scaling.locate(X)
-        part = Part(scaling.apply(X, dtype=dtype, device=device, labels=labels), labels, weights)
+        part = Part(scaling.apply(X, **_kind(estimator), labels=labels), labels, weights)
         train = TensorBatches(part.x, weights=weights)
         valid, valid_labels = part.drawn()
-        size = resolve_batch_size(batch_size, len(train))
+        size = resolve_batch_size(estimator.batch_size, len(train))
         return cls(
             train, valid, scaling, size, valid_labels=valid_labels, parts=[part], is_batch=True
         )
@@ -157,57 +144,46 @@ class FitData:
 
 
 def prepare_data(
+    estimator: Any,
     X: np.ndarray | Source,
     scaling: Scaling,
+    weights: DoubleArray | None,
+    explored: Exploration | None,
     random_state: np.random.RandomState,
-    *,
-    batch_size: Auto | int,
-    dtype: torch.dtype,
-    device: torch.device,
-    held_out: HeldOut = HELD_OUT,
     processes: Processes = SINGLE_PROCESS,
-    explored: Exploration | None = None,
-    weights: DoubleArray | None = None,
 ) -> FitData:
     """Scale samples, and hold some out.
 
     Parameters
     ----------
+    estimator : estimator
+        The estimator that is fitted, with its batch size, precision, device and number of held-out
+        rows.
+
     X : ndarray or Source of shape (n_samples, n_features)
         Samples in the user's units.
 
     scaling : Scaling
         Centre and scale.
 
+    weights : ndarray of shape (n_samples,) or None
+        How often each sample counts; above 0 if samples are in memory.
+
+    explored : Exploration or None
+        The exploration of the samples, in the user's units.
+
     random_state : RandomState
         The source of randomness that draws the rows.
 
-    batch_size : "auto" or int
-        Samples in each step.
-
-    dtype : torch.dtype
-        Precision of training.
-
-    device : torch.device
-        Device of training.
-
-    held_out : HeldOut, default=HELD_OUT
-        How many rows are held out.
-
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
-
-    explored : Exploration or None, default=None
-        The exploration of the samples, in the user's units.
-
-    weights : ndarray of shape (n_samples,) or None, default=None
-        How often each sample counts; above 0 if samples are in memory.
 
     Returns
     -------
     FitData
         The samples of a fit.
     """
+    held_out: HeldOut = estimator._held_out
     train: Batches
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
@@ -216,57 +192,38 @@ def prepare_data(
         out = random_state.permutation(len(positions))[:n_out]
         taken = X.take(positions)
         labels = scaling.locate(taken)
-        rows = scaling.apply(taken, dtype=dtype, device=device, labels=labels)
+        rows = Part(
+            scaling.apply(taken, **_kind(estimator), labels=labels),
+            labels,
+            None if weights is None else weights[positions],
+        )
         left_out = np.zeros(len(positions), dtype=bool)
         left_out[out] = True
-        parts = [
-            _part(rows, labels, None if weights is None else weights[positions], chosen)
-            for chosen in (left_out, ~left_out)
-        ]
+        parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head, _ = parts[1].drawn()
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
     else:
         split = split_rows(len(X), random_state, held_out)
         labels = scaling.locate(X)
-        x = scaling.apply(X, dtype=dtype, device=device, order=split.order, labels=labels)
+        x = scaling.apply(X, **_kind(estimator), order=split.order, labels=labels)
         order = slice(None) if split.order is None else split.order
-        parts = [
-            Part(
-                x[own],
-                None if labels is None else labels[order][own],
-                None if weights is None else weights[order][own],
-            )
-            for own in (split.valid, split.train)
-        ]
+        labels, weights = (own if own is None else own[order] for own in (labels, weights))
+        parts = [Part(x, labels, weights).at(own) for own in (split.valid, split.train)]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
-        parts[1] = parts[1].head()
+        parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
     valid, valid_labels = parts[0].drawn()
-    size = resolve_batch_size(batch_size, len(train))
+    size = resolve_batch_size(estimator.batch_size, len(train))
     if explored is not None:
         explored = explored.within(scaling.mean, scaling.scale)
-    return FitData(
-        train,
-        valid,
-        scaling,
-        size,
-        processes,
-        valid_labels,
-        parts,
-        explored=explored,
-    )
+    return FitData(train, valid, scaling, size, processes, valid_labels, parts, explored=explored)
 
 
-def _part(
-    x: torch.Tensor, labels: IntArray | None, weights: DoubleArray | None, chosen: BoolArray
-) -> Part:
+def _kind(estimator: Any) -> dict[str, Any]:
+    """Return the precision and the device of the training of an estimator."""
+    return {"dtype": DTYPES[estimator.dtype], "device": resolve_device(estimator.device)}
+
+
+def _chosen(part: Part, is_chosen: BoolArray) -> Part:
     """Return the chosen samples that have any weight; all the chosen samples, if none has."""
-    counts = None if weights is None else chosen & (weights > 0)
-    if counts is not None and counts.any():
-        chosen = counts
-    else:
-        weights = None
-    return Part(
-        x[torch.from_numpy(chosen)],
-        None if labels is None else labels[chosen],
-        None if weights is None else weights[chosen],
-    )
+    counts = is_chosen if part.weights is None else is_chosen & (part.weights > 0)
+    return part.at(counts) if counts.any() else part._replace(weights=None).at(is_chosen)

@@ -4,15 +4,16 @@ import copy
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._devices import memory_errors
+from skvaeense.training._exploration import Exploration
 from skvaeense.training._phase import Phase, Plateau, Stage
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
@@ -20,6 +21,7 @@ from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
+from skvaeense.utils._typing import DoubleArray
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
@@ -99,7 +101,7 @@ class FitSession:
         Whether a callback has asked to stop.
 
     trainer : Trainer or None
-        The current trainer, or the last one.
+        The current trainer, and in the end the kept one.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class FitSession:
         self.estimator = estimator
         self.processes = processes
         self.stopped = False
-        self.trainer: Trainer | None = None
+        self.trainer: Any = None
         self.parts: dict[str, Plateau | Selection] = {}
         callbacks = vars(estimator).get(CALLBACKS, ())
         keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
@@ -145,18 +147,12 @@ class FitSession:
         self,
         X: Any,
         scaling: Scaling,
-        **others: Any,
+        weights: DoubleArray | None = None,
+        explored: Exploration | None = None,
     ) -> FitData:
         """Scale the samples, and hold some out: see `prepare_data`."""
         self.data = prepare_data(
-            X,
-            scaling,
-            self.random_state,
-            batch_size=self.estimator.batch_size,
-            dtype=DTYPES[self.estimator.dtype],
-            device=resolve_device(self.estimator.device),
-            processes=self.processes,
-            **others,
+            self.estimator, X, scaling, weights, explored, self.random_state, self.processes
         )
         return self.data
 
@@ -171,20 +167,21 @@ class FitSession:
             part.load_state_dict(self.state["parts"][name])
         return part
 
-    def run(self, train: Callable[[], Trainer], *, stacklevel: int) -> Trainer:
-        """Call a function that trains through the phases of the fit, and return its trainer.
+    @contextmanager
+    def running(self, *, stacklevel: int) -> Iterator[None]:
+        """Let an estimator train through the phases of the fit, and set `trainer` to the kept one.
 
-        After an interruption, return the best trainer so far, and warn at the line that is
+        After an interruption it is the best one so far, with a warning at the line that is
         `stacklevel` calls up.
         """
         with memory_errors(self.data.batch_size):
             try:
-                kept = train()
+                yield
                 # An interrupted process cannot wait for the others.
-                self.processes.broadcast(kept.model.state_dict().values())
+                self.processes.broadcast(self.trainer.model.state_dict().values())
             except KeyboardInterrupt:
-                kept = self._interrupted(stacklevel + 1)
-        return kept
+                # One call more, for the context.
+                self.trainer = self._interrupted(stacklevel + 2)
 
     def train(self, phase: Phase) -> Phase:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
@@ -273,13 +270,15 @@ class FitSession:
         )
         return trainer
 
-    def end(self, trainer: Trainer) -> None:
-        """Mark the fit as over, or restore the trainer of a fit that was over before."""
+    def end(self) -> Trainer:
+        """Mark the fit as over, and return the kept trainer, which was trained now or before."""
+        kept: Trainer = self.trainer
         if self.state is not None:
-            trainer.load_state_dict(self.state["trainer"])
+            kept.load_state_dict(self.state["trainer"])
         elif not self.stopped:
-            self._keep(trainer, "end", True)
+            self._keep(kept, "end", True)
         self.reports.end()
+        return kept
 
     def _keep_if_due(self, trainer: Trainer, stage: str, is_over: bool) -> None:
         if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):

@@ -8,15 +8,16 @@ from typing import Any
 @contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
     """Restore the fitted attributes of an estimator if fitting fails."""
-    before = _fitted(estimator)
+    before = fitted(estimator)
     try:
         yield
     except BaseException:
-        for name in _fitted(estimator):
+        for name in fitted(estimator):
             delattr(estimator, name)
         vars(estimator).update(before)
         raise
 
 
-def _fitted(estimator: Any) -> dict[str, Any]:
+def fitted(estimator: Any) -> dict[str, Any]:
+    """Return the fitted attributes, whose names end in an underscore."""
     return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}

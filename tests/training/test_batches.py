@@ -4,6 +4,7 @@ import torch
 from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skvaeense import VAEenseTransformer
 from skvaeense.training import _opening
 from skvaeense.training._batches import SourceBatches, TensorBatches
 from skvaeense.training._data import FitData, prepare_data
@@ -19,6 +20,7 @@ N_SAMPLES, N_FEATURES = 3000, 4
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)) + 5
 X[:, 0] = np.arange(N_SAMPLES)
 UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)
+ESTIMATOR = VAEenseTransformer(dtype="float64", device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +31,8 @@ def _small_blocks(monkeypatch):
 
 def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):
     source = open_samples(dask_array.from_array(X) if samples is None else samples)
-    settings = {"batch_size": "auto", "dtype": torch.float64, "device": torch.device("cpu")}
-    return prepare_data(
-        source, scaling, np.random.RandomState(seed), processes=processes, **settings
-    )
+    random_state = np.random.RandomState(seed)
+    return prepare_data(ESTIMATOR, source, scaling, None, None, random_state, processes)
 
 
 def epoch(data, batch_size=64, seed=0):
@@ -124,9 +124,7 @@ def test_held_out_rows_are_drawn_by_the_seed(samples):
 
 
 def test_a_batch_of_partial_fit_trains_and_is_looked_at():
-    data = FitData.of_batch(
-        X[:50], UNSCALED, batch_size="auto", dtype=torch.float64, device=torch.device("cpu")
-    )
+    data = FitData.of_batch(ESTIMATOR, X[:50], UNSCALED, None)
     assert torch.equal(data.valid, torch.tensor(X[:50]))
     assert data.batch_size == 32
     assert np.isin(epoch(data, 50)[0][:, 0], X[:50, 0]).all()
