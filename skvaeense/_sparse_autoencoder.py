@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
-from skvaeense.models._base import as_number
+from skvaeense.models._base import as_number, evaluating
 from skvaeense.networks._base import with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
@@ -408,25 +408,26 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _coefficient(self, penalty, model, continues):
         target_l0, alpha = self.target_l0, penalty.alpha
-        if target_l0 is not None and alpha is None:
-            raise ValueError(
-                f"target_l0={target_l0!r} adapts the coefficient alpha, but {penalty!r} has no "
-                "alpha. Set its k instead, and leave target_l0=None."
-            )
-        if target_l0 is not None and alpha == 0:
-            raise ValueError(
-                f"target_l0={target_l0!r} adapts alpha by factors, so the initial alpha must be "
-                f"above 0; got {penalty!r}."
-            )
-        if target_l0 is not None and target_l0 > model.n_components:
-            raise ValueError(
-                f"target_l0={target_l0!r} must be at most n_components={model.n_components}."
-            )
-        if not continues:
-            return Coefficient(alpha or 0.0, target_l0=target_l0)
-        # An adapted coefficient continues from its last value; a given one may have been changed.
-        alpha = alpha if target_l0 is None else getattr(self, "alpha_", alpha)
-        return Coefficient(alpha or 0.0, target_l0=target_l0, warmup=0.0)
+        if target_l0 is not None:
+            given = f"target_l0={target_l0!r}"
+            if alpha is None:
+                raise ValueError(
+                    f"{given} adapts the coefficient alpha, but {penalty!r} has no alpha. Set its "
+                    "k instead, and leave target_l0=None."
+                )
+            if alpha == 0:
+                raise ValueError(
+                    f"{given} adapts alpha by factors, so the initial alpha must be above 0; got "
+                    f"{penalty!r}."
+                )
+            if target_l0 > model.n_components:
+                raise ValueError(f"{given} must be at most n_components={model.n_components}.")
+            if continues:
+                # A given coefficient may have been changed; an adapted one keeps its last value.
+                alpha = getattr(self, "alpha_", alpha)
+        hook = Coefficient(alpha or 0.0, target_l0=target_l0)
+        hook.warmup = 0.0 if continues else hook.warmup
+        return hook
 
     def _decay(self, model):
         """Return the factor of the decoder's squared weights; None for columns of norm 1."""
@@ -443,17 +444,13 @@ class SparseAutoencoder(BaseAutoencoder):
             return None
         return self.decoder_penalty
 
-    @torch.no_grad()
     def _validation_loss(self, model, x):
-        training = model.training
-        model.eval()
-        with suited_threads(model, len(x), n_products=1):
+        with evaluating(model), suited_threads(model, len(x), n_products=1):
             x, target = model.split(x)
             coding = model.coding(x)
             error = float((target - model.decode(coding.code)).square().mean())
             l0 = float(torch.count_nonzero(coding.code) / len(x))
             cost = float(model.penalty.cost(coding).mean())
-        model.train(training)
         if self.target_l0 is not None:
             # The coefficient changes between epochs, so that costs cannot be compared. Too many
             # active latents count as an error instead.

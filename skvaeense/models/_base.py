@@ -1,7 +1,8 @@
 """Base classes of all models."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -113,6 +114,16 @@ class Model(nn.Module):
         return other
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Compute without gradients, in evaluation mode, and return to the present mode afterwards."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train(training)
+
+
 class AutoencoderModel(Model):
     """A model with a network that encodes and decodes."""
 
@@ -152,12 +163,9 @@ class AutoencoderModel(Model):
         """
         if hasattr(self.network, "initialize"):
             self.network.initialize(x)
-        training = self.training
-        self.eval()
-        self._check_shapes(x[:2].to(next(self.parameters())))
-        self.train(training)
+        with evaluating(self):
+            self._check_shapes(x[:2].to(next(self.parameters())))
 
-    @torch.no_grad()
     def _check_shapes(self, x: torch.Tensor) -> None:
         """Raise an error if the network, which may be a user's, returns wrong shapes."""
         code = x.new_zeros(len(x), self.n_components)
@@ -166,7 +174,6 @@ class AutoencoderModel(Model):
         decoded = x if self.n_targets is None else x.new_zeros(len(x), self.n_targets)
         check_shapes(self.config["network"], "decode", network.decode, code, decoded)
 
-    @torch.no_grad()
     def calibrate(self, x: torch.Tensor, n_new: int | None = None) -> None:
         """Set values that are used after training, such as thresholds.
 
@@ -178,10 +185,8 @@ class AutoencoderModel(Model):
         n_new : int or None, default=None
             Number of held-out samples, which come first. None means all samples.
         """
-        training = self.training
-        self.eval()
-        self._calibrate(x, len(x) if n_new is None else n_new)
-        self.train(training)
+        with evaluating(self):
+            self._calibrate(x, len(x) if n_new is None else n_new)
 
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         if hasattr(self.network, "calibrate"):

@@ -168,7 +168,6 @@ class SparseCoder(AutoencoderModel):
         """Whether dead latents are resampled; otherwise an auxiliary loss trains them."""
         return self.penalty.dead_latents == "resampling"
 
-    @torch.no_grad()
     def _check_shapes(self, x: torch.Tensor) -> None:
         super()._check_shapes(x)
         values = self.preactivation(x)

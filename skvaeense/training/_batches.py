@@ -1,9 +1,9 @@
 """Batches of training samples, from memory or from elsewhere."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,43 +17,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._weights import drawn, ends_of, n_draws
 
 
-class Batches(ABC):
-    """Centred and scaled samples that training passes over, epoch by epoch.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (n_samples, n_features), with the number of samples in an epoch.
-
-    head : torch.Tensor of shape (n_rows, n_features)
-        Some thousand samples, or all if they are fewer, from which sizes are derived. Samples of
-        more weight occur more often.
-    """
-
-    shape: tuple[int, int]
-    head: torch.Tensor
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def first(self, n_rows: int) -> torch.Tensor:
-        """Return the first samples in memory, at least those in `head`.
-
-        Samples of more weight occur more often.
-        """
-        return self.head
-
-    @abstractmethod
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Yield batches of samples in random order; an incomplete last batch is dropped.
-
-        If several processes train together, each gets its part of every batch. A batch is valid
-        until the next one is drawn.
-        """
-
-
-class TensorBatches(Batches):
-    """Samples in memory.
+class TensorBatches:
+    """Centred and scaled samples in memory, which training passes over, epoch by epoch.
 
     Parameters
     ----------
@@ -66,6 +31,15 @@ class TensorBatches(Batches):
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
         says, rounded up or down at random; None means once.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n_samples, n_features), with the number of samples in an epoch.
+
+    head : torch.Tensor of shape (n_rows, n_features)
+        Some thousand samples, or all if they are fewer, from which sizes are derived. Samples of
+        more weight occur more often.
     """
 
     def __init__(
@@ -85,6 +59,9 @@ class TensorBatches(Batches):
             self.ends = torch.from_numpy(ends_of(weights))
             self.shape = n_draws(weights), X.shape[1]
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def first(self, n_rows: int) -> torch.Tensor:
         """Return the first samples. Samples of more weight occur more often."""
         some = slice(n_rows)
@@ -93,7 +70,11 @@ class TensorBatches(Batches):
         return self.X[some]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Yield batches of samples in random order."""
+        """Yield batches of samples in random order; an incomplete last batch is dropped.
+
+        If several processes train together, each gets its part of every batch. A batch is valid
+        until the next one is drawn.
+        """
         X, n_rows = self.X, self.processes.share(batch_size)
         batch = X.new_empty((n_rows, X.shape[1]))
         order = torch.randperm(len(self), generator=generator, device=X.device)
@@ -109,7 +90,7 @@ class TensorBatches(Batches):
 
 
 @dataclass(eq=False)
-class SourceBatches(Batches):
+class SourceBatches:
     """Samples that are read during training.
 
     Blocks are read in random order, a few at a time, and their rows are mixed. So a batch has rows
@@ -145,6 +126,13 @@ class SourceBatches(Batches):
 
     def __post_init__(self) -> None:
         self.shape = len(self.source) - len(self.left_out), self.source.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def first(self, n_rows: int) -> torch.Tensor:
+        """Return the samples in memory, whatever their number."""
+        return self.head
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.
@@ -208,6 +196,10 @@ class SourceBatches(Batches):
         if first < last:
             rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
         return self.scaling.apply(rows, dtype=self.head.dtype, device="cpu")
+
+
+# Samples that training passes over.
+Batches: TypeAlias = TensorBatches | SourceBatches
 
 
 def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from skvaeense.models._base import as_number
+from skvaeense.models._base import as_number, evaluating
 from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._threads import suited_threads
 
@@ -142,14 +142,10 @@ class ValidationTerms(NamedTuple):
     kl: float
 
 
-@torch.no_grad()
 def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
     """Return the mean terms of the bound over samples, in evaluation mode."""
-    training = model.training
-    model.eval()
-    with suited_threads(model, len(x), n_products=1):
+    with evaluating(model), suited_threads(model, len(x), n_products=1):
         error, kl = model.elbo(x)
-    model.train(training)
     return ValidationTerms(float(error.mean()), float(kl.mean()))
 
 

@@ -24,6 +24,7 @@ from skvaeense.training._sources import (
     checked_tensor,
     dataset_source,
     first_of,
+    joined,
     sharded_source,
     side_by_side,
     sparse_source,
@@ -120,10 +121,8 @@ def beside(X: Any, target: Any) -> Any:
         target = check_array(target, dtype=(np.float64, np.float32), input_name="y")
     if not (isinstance(X, StreamSource) or isinstance(target, StreamSource)):
         check_consistent_length(X, target)
-    if isinstance(X, Source):
-        return X.beside(target)
-    if isinstance(target, Source):
-        return array_source(as_array(X)).beside(target)
+    if isinstance(X, Source) or isinstance(target, Source):
+        return joined(X, target)
     if isinstance(X, torch.Tensor):
         return torch.hstack([X, torch.as_tensor(target, dtype=X.dtype, device=X.device)])
     return side_by_side(X, target)

@@ -17,7 +17,7 @@ from skvaeense.training._exploration import Exploration
 from skvaeense.training._phase import Phase, Plateau, Stage
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
-from skvaeense.training._sources import Source
+from skvaeense.training._sources import Source, digest
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
@@ -119,7 +119,7 @@ class FitSession:
         callbacks = vars(estimator).get(CALLBACKS, ())
         keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
         if keepers:
-            facts = [fact.digest() if isinstance(fact, Source) else fact for fact in facts]
+            facts = [digest(fact) if isinstance(fact, Source) else fact for fact in facts]
         self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
         self.last_kept = time.monotonic()
         self.state = self._latest_state()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvaeense.models._base import evaluating
 from skvaeense.training._data import FitData
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.utils._typing import DoubleArray
@@ -28,12 +29,10 @@ def explains_most(model: Any, data: FitData) -> bool:
     return data.processes.broadcast_scalar(surplus) >= 0
 
 
-@torch.no_grad()
 def held_out_bounds(model: Any, data: FitData) -> DoubleArray:
     """Return the bound of each held-out sample, in nats."""
-    is_training = model.training
-    bounds: DoubleArray = model.eval().bound(data.valid).cpu().double().numpy()
-    model.train(is_training)
+    with evaluating(model):
+        bounds: DoubleArray = model.bound(data.valid).cpu().double().numpy()
     if data.valid_labels is not None and data.scaling.locations is not None:
         bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
     return bounds

@@ -4,7 +4,6 @@ A source has a shape, and reads rows on demand.
 """
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -27,77 +26,7 @@ RUN = 64
 Block: TypeAlias = tuple[int, FloatArray]
 
 
-class Source(ABC):
-    """Samples of shape (n_samples, n_features), read some rows at a time."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """The shape (n_samples, n_features)."""
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @abstractmethod
-    def head(self, n_rows: int) -> FloatArray:
-        """Return the first rows."""
-
-    @abstractmethod
-    def blocks(
-        self,
-        random_state: np.random.RandomState | None = None,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Iterator[Block]:
-        """Yield all rows in blocks, in random order as far as the source can.
-
-        If there are several processes, each gets some of the blocks.
-        """
-
-    @abstractmethod
-    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
-        """Return positions of random rows, sorted."""
-
-    def beside(self, other: Any) -> "Source":
-        """Return the source of these rows with the columns of another one appended.
-
-        Parameters
-        ----------
-        other : Source, ndarray or torch.Tensor
-            The other columns, for the same number of rows in the same order.
-
-        Returns
-        -------
-        Source
-            All columns.
-
-        Raises
-        ------
-        ValueError
-            If the two cannot be read together.
-        """
-        raise ValueError(
-            f"Samples in a {type(self).__name__} cannot be read together with a target in a "
-            f"{type(other).__name__}; give both in the same form."
-        )
-
-    def digest(self) -> str:
-        """Return a hash of all rows in their order, which identifies the samples."""
-        digest = hashlib.sha256()
-        for _, rows in self.blocks():
-            digest.update(f"{rows.dtype} {rows.shape[1]}".encode())
-            digest.update(np.ascontiguousarray(rows).data)
-        return digest.hexdigest()
-
-    def take(self, positions: IntArray) -> FloatArray:
-        """Return the rows at sorted positions."""
-        taken = [
-            rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
-            for start, rows in self.blocks()
-        ]
-        return np.concatenate(taken)
-
-
-class SlicedSource(Source):
+class SlicedSource:
     """Samples from which any slice can be read.
 
     Parameters
@@ -111,13 +40,11 @@ class SlicedSource(Source):
     """
 
     def __init__(self, shape: Sequence[int], read: Callable[[int, int], Any]) -> None:
-        self._shape = int(shape[0]), int(shape[1])
+        self.shape = int(shape[0]), int(shape[1])
         self.read = read
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The shape (n_samples, n_features)."""
-        return self._shape
+    def __len__(self) -> int:
+        return self.shape[0]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -137,23 +64,16 @@ class SlicedSource(Source):
         random_state: np.random.RandomState | None = None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
-        """Yield all rows; blocks are in random order if there is a random state."""
+        """Yield all rows in blocks, in random order if there is a random state.
+
+        If there are several processes, each gets some of the blocks.
+        """
         n_rows = block_rows(self.shape[1])
         starts = np.arange(0, len(self), n_rows)
         if random_state is not None:
             random_state.shuffle(starts)
         for start in starts[processes.rank :: processes.world_size].tolist():
             yield start, self[start : start + n_rows]
-
-    def beside(self, other: Any) -> Source:
-        """Return the source of these rows with the columns of another one appended."""
-        if isinstance(other, StreamSource):
-            return super().beside(other)
-
-        def read(start: int, stop: int) -> FloatArray:
-            return side_by_side(self[start:stop], other[start:stop])
-
-        return SlicedSource((len(self), self.shape[1] + other.shape[1]), read)
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted, in runs of neighbours."""
@@ -198,19 +118,19 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         If the files differ in their numbers of features.
     """
     shards = [open_shard(path) for path in paths]
-    widths = {shard.shape[1] for shard in shards}
+    widths = {shape[1] for shape, _ in shards}
     if len(widths) > 1:
         raise ValueError(f"All shards must have the same number of features, got {sorted(widths)}.")
-    ends, n_features = np.cumsum([shard.shape[0] for shard in shards]), widths.pop()
+    ends, n_features = np.cumsum([shape[0] for shape, _ in shards]), widths.pop()
 
     def read(start: int, stop: int) -> Any:
         first = int(np.searchsorted(ends, start, side="right"))
         parts = []
-        for shard, end in zip(shards[first:], ends[first:].tolist(), strict=True):
-            begin = end - shard.shape[0]
+        for (shape, read_shard), end in zip(shards[first:], ends[first:].tolist(), strict=True):
+            begin = end - shape[0]
             if begin >= stop:
                 break
-            parts.append(as_array(shard[max(start - begin, 0) : stop - begin]))
+            parts.append(as_array(read_shard(max(start - begin, 0), stop - begin)))
         return np.concatenate(parts) if parts else np.empty((0, n_features))
 
     return SlicedSource((int(ends[-1]), n_features), read)
@@ -238,7 +158,7 @@ def dataset_source(dataset: Any) -> SlicedSource:
     return SlicedSource((len(dataset), n_features), read)
 
 
-class StreamSource(Source):
+class StreamSource:
     """A stream of batches of samples, or of single samples.
 
     Samples have the order of the stream, and their number is known after one full pass.
@@ -265,6 +185,9 @@ class StreamSource(Source):
         if self.n_samples is None:
             self.n_samples = sum(len(rows) for rows in self._arrays())
         return self.n_samples, self.n_features
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def _arrays(self) -> Iterator[FloatArray]:
         for item in self.batches:
@@ -298,14 +221,6 @@ class StreamSource(Source):
             start += sum(map(len, parts))
         self.n_samples = start
 
-    def beside(self, other: Any) -> Source:
-        """Return the source of these rows with the columns of another one appended."""
-        if not isinstance(other, StreamSource):
-            return super().beside(other)
-        # Streams from one place can have a method that joins them.
-        together = getattr(self.batches, "beside", lambda batches: None)(other.batches)
-        return StreamSource(_Together(self, other) if together is None else together)
-
     def _gathered(self) -> Iterator[list[FloatArray]]:
         """Yield lists of arrays of the stream, each large enough for a block."""
         waiting: list[FloatArray] = []
@@ -323,6 +238,61 @@ class StreamSource(Source):
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
         return np.sort(random_state.choice(len(self), n_rows, replace=False))
+
+    def take(self, positions: IntArray) -> FloatArray:
+        """Return the rows at sorted positions."""
+        taken = [
+            rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
+            for start, rows in self.blocks()
+        ]
+        return np.concatenate(taken)
+
+
+# Samples of shape (n_samples, n_features), read some rows at a time.
+Source: TypeAlias = SlicedSource | StreamSource
+
+
+def digest(source: Source) -> str:
+    """Return a hash of all rows in their order, which identifies the samples."""
+    found = hashlib.sha256()
+    for _, rows in source.blocks():
+        found.update(f"{rows.dtype} {rows.shape[1]}".encode())
+        found.update(np.ascontiguousarray(rows).data)
+    return found.hexdigest()
+
+
+def joined(X: Any, Y: Any) -> Source:
+    """Return the source of the rows of X with the columns of Y appended.
+
+    Parameters
+    ----------
+    X, Y : Source, ndarray or torch.Tensor
+        Samples and further columns of the same rows; one of the two is a source.
+
+    Returns
+    -------
+    Source
+        All columns.
+
+    Raises
+    ------
+    ValueError
+        If only one of the two is a stream.
+    """
+    if not (isinstance(X, StreamSource) or isinstance(Y, StreamSource)):
+
+        def read(start: int, stop: int) -> FloatArray:
+            return side_by_side(X[start:stop], Y[start:stop])
+
+        return SlicedSource((len(X), X.shape[1] + Y.shape[1]), read)
+    if not (isinstance(X, StreamSource) and isinstance(Y, StreamSource)):
+        raise ValueError(
+            f"Samples in a {type(X).__name__} cannot be read together with a target in a "
+            f"{type(Y).__name__}; give both in the same form."
+        )
+    # Streams from one place can have a method that joins them.
+    together = getattr(X.batches, "beside", lambda batches: None)(Y.batches)
+    return StreamSource(_Together(X, Y) if together is None else together)
 
 
 class _Together:

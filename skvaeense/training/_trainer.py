@@ -198,8 +198,7 @@ class Trainer:
         span: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         """Train for a series of epochs: see `epochs`."""
-        for _ in self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
-            pass
+        list(self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span))
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
         """Return the remaining batches of an epoch: all, or the batches after some steps."""
