@@ -307,6 +307,10 @@ class BaseAutoencoder(
                 self._warn_of_failure(data)
         return self
 
+    def _schedule_or(self, default: schedules.Schedule) -> schedules.Schedule:
+        """Return the schedule of the learning rate, given the one that "auto" means."""
+        return default if self.schedule == "auto" else schedules.Schedule.resolve(self.schedule)
+
     def _plateau(self) -> Plateau:
         """Return a plateau with the patience and the tolerance of the parameters."""
         return Plateau(self.tol, self.n_iter_no_change)

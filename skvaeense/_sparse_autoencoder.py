@@ -338,7 +338,6 @@ class SparseAutoencoder(BaseAutoencoder):
             hooks.append(UnitNorm())
         elif self.loss == "penalized_reconstruction":
             loss = losses.PenalizedReconstruction(decay)
-        schedule = schedules.Cosine(hold=SETTLING) if self.schedule == "auto" else self.schedule
         rate = self.learning_rate_init
         if rate == "auto":
             rate = sparse_learning_rate(data.batch_size, model.n_components)
@@ -347,7 +346,7 @@ class SparseAutoencoder(BaseAutoencoder):
             loss,
             optimizer=optimizers.Optimizer.resolve(self.optimizer),
             learning_rate=rate,
-            schedule=schedules.Schedule.resolve(schedule),
+            schedule=self._schedule_or(schedules.Cosine(hold=SETTLING)),
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,

@@ -441,6 +441,11 @@ class VAEenseTransformer(DensityAutoencoder):
         share = self.target_explained_variance
         return None if share == "auto" else share
 
+    @property
+    def _targets(self):
+        """The targets that prices of gates must meet."""
+        return {"target_l0": self.target_l0, "target_explained_variance": self._kept_share}
+
     def _gate_estimator(self, share, n_components=None):
         """Return a copy of the estimator whose gates have a prior, for a share of variance."""
         n_components = n_components or self.n_components
@@ -584,7 +589,7 @@ class VAEenseTransformer(DensityAutoencoder):
             return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
             continues = model is not None
-            model = self._model_with_target(data, seeds[1], model)
+            model = self._retargeted(model, data) if continues else self._make_model(data, seeds[1])
             return self._gates_trainer(model, generator, data, init, continues)
         if model is not None:
             noise = followed_noise(
@@ -616,23 +621,18 @@ class VAEenseTransformer(DensityAutoencoder):
             trainer.hooks.append(SilentLatents(model, continues=continues))
         return trainer
 
-    def _model_with_target(self, data, seed, model=None):
-        """Return a new model, or the given one, with the present targets."""
-        if model is None:
-            return self._make_model(data, seed)
-        earlier = model.config
-        targets = {
-            "target_l0": self.target_l0,
-            "target_explained_variance": self._kept_share,
-        }
-        if all(earlier.get(name) == target for name, target in targets.items()):
+    def _retargeted(self, model, data):
+        """Return a model from an earlier fit with the present targets."""
+        targets = self._targets
+        earlier = {name: model.config.get(name) for name in targets}
+        if earlier == targets:
             return model
         for name, target in targets.items():
-            if (earlier.get(name) is None) != (target is None):
+            if (earlier[name] is None) != (target is None):
                 raise ValueError(
-                    f"A fit with {name}={earlier.get(name)!r} cannot continue with "
-                    f"{name}={target!r}: only a number can be replaced by a number. Set "
-                    "warm_start=False to train a new model."
+                    f"A fit with {name}={earlier[name]!r} cannot continue with {name}={target!r}: "
+                    "only a number can be replaced by a number. Set warm_start=False to train a "
+                    "new model."
                 )
         model = model.with_targets(**targets)
         model.calibrate(data.valid)
@@ -658,22 +658,18 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _check_targets(self):
         """Raise an error if a target is invalid, or contradicts another parameter."""
-        if self.target_l0 is not None:
-            check_lengths("target_l0", self.target_l0)
-        if self._kept_share is not None:
-            check_lengths("target_explained_variance", self._kept_share)
-            if np.max(self._kept_share) >= 1:
-                raise ValueError(
-                    f"target_explained_variance must be below 1, got {self._kept_share!r}."
-                )
-        for name in ("target_l0", "target_explained_variance"):
-            target = getattr(self, name)
-            if target not in (None, "auto") and not self._has_gates:
+        for name, target in self._targets.items():
+            if target is None:
+                continue
+            check_lengths(name, target)
+            if name == "target_explained_variance" and np.max(target) >= 1:
+                raise ValueError(f"{name} must be below 1, got {target!r}.")
+            if not self._has_gates:
                 raise ValueError(
                     f"{name}={target!r} sets a price on gates, but prior={self.prior!r} does not "
                     "support prices. Leave prior='auto'."
                 )
-        if self._kept_share is not None and self.target_l0 is not None:
+        if None not in self._targets.values():
             raise ValueError(
                 "target_l0 and target_explained_variance cannot both be set. Leave one of them "
                 "None."
@@ -692,23 +688,16 @@ class VAEenseTransformer(DensityAutoencoder):
             if given is None:
                 most = f"the number of features, {data.n_features}, unless n_components is given"
             raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
-        n_components = given or self._default_width(data)
-        sizes = network or self._network(), data.train.shape[1], n_components
-        common = {
-            "positive": self.positive_code,
-            "prior": clone(self._resolved_prior()),
-            "generator": make_generator(seed),
-        }
-        model: VAE
-        if self._has_gates:
-            model = SpikeSlabVAE(
-                *sizes,
-                target_l0=self.target_l0,
-                target_explained_variance=self._kept_share,
-                **common,
-            )
-        else:
-            model = VAE(*sizes, gated=self.gated, **common)
+        kind: type[VAE] = SpikeSlabVAE if self._has_gates else VAE
+        model = kind(
+            network or self._network(),
+            data.train.shape[1],
+            given or self._default_width(data),
+            positive=self.positive_code,
+            prior=clone(self._resolved_prior()),
+            generator=make_generator(seed),
+            **(self._targets if self._has_gates else {"gated": self.gated}),
+        )
         self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
@@ -731,11 +720,8 @@ class VAEenseTransformer(DensityAutoencoder):
         return max(min(width, most_latents(data)), least)
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):
-        schedule = self.schedule
-        if schedule == "auto":
-            schedule = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
+        cosine = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
         limit = MAX_GRADIENT_NORM if self._has_gates else None
-        hooks = [noise, *network_hooks(model.network, limit)]
         optimizer = optimizers.Optimizer.resolve(self.optimizer)
         is_random = not (self._has_gates or model.config["network"].is_exact)
         return Trainer(
@@ -743,9 +729,9 @@ class VAEenseTransformer(DensityAutoencoder):
             losses.Loss.resolve(self.loss),
             optimizer=optimizer,
             learning_rate=self.learning_rate_init * rate,
-            schedule=schedules.Schedule.resolve(schedule),
+            schedule=self._schedule_or(cosine),
             generator=generator,
-            hooks=hooks,
+            hooks=[noise, *network_hooks(model.network, limit)],
             rates=layer_rates(model) if rates is None else rates,
             # Gradients grow as the noise variance falls, faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. Elsewhere it may gain,

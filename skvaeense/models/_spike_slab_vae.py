@@ -165,9 +165,8 @@ class SpikeSlabVAE(VAE):
         self.register_buffer(
             "first_prices", torch.zeros(max(len(self.targets), len(self.left_shares), 1))
         )
-        self.register_buffer("prices", torch.zeros(N_PRICES))
-        self.register_buffer("lengths", torch.zeros(N_PRICES))
-        self.register_buffer("left_of_lengths", torch.zeros(N_PRICES))
+        for name in ("prices", "lengths", "left_of_lengths"):
+            self.register_buffer(name, torch.zeros(N_PRICES))
 
     @property
     def learns_slabs(self) -> bool:
@@ -223,13 +222,8 @@ class SpikeSlabVAE(VAE):
             price = self.first_prices.repeat_interleave(sizes)[:, None]
         else:
             price = self.first_prices[:1] if self.training else self.price
-        return GatePrior(
-            self.gate_probability,
-            self.slab_mean,
-            self.slab_variance,
-            price,
-            self.noise_variance,
-        )
+        slabs = self.slab_mean, self.slab_variance
+        return GatePrior(self.gate_probability, *slabs, price, self.noise_variance)
 
     @property
     def price(self) -> torch.Tensor:
@@ -547,13 +541,8 @@ class SpikeSlabVAE(VAE):
             self.prices.fill_(price)
             posterior = self._searched(part, own).posterior
             closed = ~posterior.is_open
-            parts.append(
-                (
-                    posterior.is_open,
-                    posterior.mean.masked_fill(closed, 0.0),
-                    posterior.variance.masked_fill(closed, 0.0),
-                )
-            )
+            moments = posterior.mean, posterior.variance
+            parts.append((~closed, *(values.masked_fill(closed, 0.0) for values in moments)))
         self.prices.fill_(prices[0])
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
@@ -713,10 +702,7 @@ class SpikeSlabVAE(VAE):
         SpikeSlabVAE
             The model.
         """
-        targets = {
-            "target_l0": target_l0,
-            "target_explained_variance": target_explained_variance,
-        }
+        targets = {"target_l0": target_l0, "target_explained_variance": target_explained_variance}
         n_prices = max(len(np.unique(some)) for some in (*targets.values(), 0) if some is not None)
         place = torch.arange(n_prices).clamp(max=len(self.first_prices) - 1)
         state = self.state_dict() | {"first_prices": self.first_prices[place]}
