@@ -486,7 +486,7 @@ class BaseAutoencoder(
         # fit does not set.
         for name in fitted(self).keys() - FEATURES:
             delattr(self, name)
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
 
     def _warn_of_failure(self, data: FitData) -> None:
         """Warn of signs of failure in held-out samples, with training samples if these are few."""

@@ -208,8 +208,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 scores[whole] = np.logaddexp.reduce(both + self._log_shares(density), axis=1)
             return scores - n_known * math.log(self.scale_)
 
-        scores: FloatArray = self._by_density(X, density, log_prob, out)
-        return scores
+        return self._by_density(X, density, log_prob, out)
 
     @property
     def _gates_explain(self) -> bool:
@@ -228,15 +227,13 @@ class DensityAutoencoder(BaseAutoencoder):
         if held_out is not None:
             of_mixture = held_out.mean() - self.n_features_in_ * math.log(self.scale_)
             nats = np.array([of_mixture, self.explanation_nats_[self.explanation_]])
-        shares: DoubleArray = log_softmax(nats)
-        return shares
+        return log_softmax(nats)
 
     def _bounds(self, x: DoubleArray) -> DoubleArray:
         """Return the evidence bounds of scaled rows without missing features."""
         weight = next(self.module_.parameters())
         bounds = self.module_.bound(torch.as_tensor(x).to(weight)).double().cpu().numpy()
-        found: DoubleArray = np.where(np.isfinite(bounds), bounds, -np.inf)
-        return found
+        return np.where(np.isfinite(bounds), bounds, -np.inf)
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.
@@ -267,8 +264,7 @@ class DensityAutoencoder(BaseAutoencoder):
         def of_location(bounds, labels):
             return bounds + torch.as_tensor(self._locations_.log_shares[labels]).to(bounds)
 
-        bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
-        return bounds
+        return self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
 
     def score(
         self,
@@ -358,10 +354,7 @@ class DensityAutoencoder(BaseAutoencoder):
             check_array(X, input_name="X")
         X, _ = self._check_for_coding(X, fill=False)
         density = self._mixture("predict_proba")
-        shares: FloatArray = self._by_density(
-            X, density, lambda x: softmax(density.log_joint(x), axis=1)
-        )
-        return shares
+        return self._by_density(X, density, lambda x: softmax(density.log_joint(x), axis=1))
 
     @available_if(_may_have_density)
     def predict(self, X: ArrayLike) -> IntArray:
@@ -385,8 +378,7 @@ class DensityAutoencoder(BaseAutoencoder):
         TypeError
             If X is sparse.
         """
-        labels: IntArray = self.predict_proba(X).argmax(axis=1)
-        return labels
+        return self.predict_proba(X).argmax(axis=1)
 
     @available_if(_may_have_density)
     def component_ranks(self) -> IntArray:
@@ -526,10 +518,9 @@ class DensityAutoencoder(BaseAutoencoder):
         held_out = getattr(density, "held_out", None)
         if held_out is None:
             held_out = np.sort(density.log_prob(self._held_out_rows(density)))
-        p_values: FloatArray = self._by_density(
+        return self._by_density(
             X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)
         )
-        return p_values
 
     def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
         """Return the scaled rows that training has held out, or draws.
@@ -541,8 +532,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):
             return density.sample(SOME_ROWS, np.random.RandomState(0))[0]
         # Rows need no offsets: with a nonlinear decoder there is one location.
-        rows: DoubleArray = prior.rows_.x[:n_rows].astype(np.float64)
-        return rows
+        return prior.rows_.x[:n_rows].astype(np.float64)
 
     @overload
     def sample(  # numpydoc ignore=GL08

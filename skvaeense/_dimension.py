@@ -139,7 +139,7 @@ class BaseDimensionEstimator(
         return self._validated(X, ensure_min_samples=1, reset=False)
 
     def _validated(self, X: Any, *, ensure_min_samples: int, reset: bool) -> FloatArray:
-        samples: FloatArray = validate_data(
+        return validate_data(
             self,
             tensor_as_array(X),
             dtype=FLOATS,
@@ -147,7 +147,6 @@ class BaseDimensionEstimator(
             ensure_all_finite="allow-nan" if get_tags(self).input_tags.allow_nan else True,
             reset=reset,
         )
-        return samples
 
     def predict(self, X: ArrayLike) -> DoubleArray:
         """Return the local dimension of samples, seen or unseen.

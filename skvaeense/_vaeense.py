@@ -1001,8 +1001,7 @@ class VAEenseTransformer(DensityAutoencoder):
         def ranks(gram, active, openness):
             return rank(gram, active, tol)
 
-        dimensions: IntArray = self._of_active_columns(X, ranks)
-        return dimensions
+        return self._of_active_columns(X, ranks)
 
     def participation_ratio(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the effective number of directions that the active latents of each sample use.
@@ -1055,8 +1054,7 @@ class VAEenseTransformer(DensityAutoencoder):
         def ratios(gram, active, openness):
             return participation_ratio(gram, (active * openness).double().square()).to(openness)
 
-        dimensions: FloatArray = self._of_active_columns(X, ratios)
-        return dimensions
+        return self._of_active_columns(X, ratios)
 
     def _of_active_columns(self, X, function):
         """Apply a function to Gram matrices of decoder columns, active masks and gates."""

@@ -126,8 +126,7 @@ class DecodedDensity:
         ndarray of shape (n_samples,)
             Bounds in nats.
         """
-        bounds: DoubleArray = logsumexp(self.log_joint(x), axis=1)
-        return bounds
+        return logsumexp(self.log_joint(x), axis=1)
 
     def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[DoubleArray, IntArray]:
         """Draw samples.

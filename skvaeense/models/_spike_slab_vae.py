@@ -328,8 +328,7 @@ class SpikeSlabVAE(VAE):
         torch.Tensor of bool of shape (n_samples, n_components)
             Mask of the open gates.
         """
-        is_open: torch.Tensor = posterior.is_open
-        return is_open
+        return posterior.is_open
 
     def soft_code(self, posterior: GatePosterior) -> torch.Tensor:
         """Return the posterior means of the latents, gates included, which are never exactly 0.

@@ -76,8 +76,7 @@ class Codes(NamedTuple):
         odds = np.log(self.share / (1 - self.share)) + 0.5 * np.log(self.spike / self.slab)
         logit = squares * (0.5 / self.spike - 0.5 / self.slab)
         logit += odds
-        probability: np.ndarray = expit(logit, out=logit)
-        return probability
+        return expit(logit, out=logit)
 
     def log_joint(self, squares: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return log-densities of codes that are not near 0, and of codes that are."""
@@ -88,8 +87,7 @@ class Codes(NamedTuple):
 
     def log_prob(self, squares: np.ndarray) -> np.ndarray:
         """Return log-densities of samples."""
-        log_prob: np.ndarray = np.logaddexp(*self.log_joint(squares)).sum(axis=1)
-        return log_prob
+        return np.logaddexp(*self.log_joint(squares)).sum(axis=1)
 
 
 def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

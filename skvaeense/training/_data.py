@@ -207,7 +207,8 @@ def prepare_data(
         labels = scaling.locate(X)
         x = scaling.apply(X, **_kind(estimator), order=split.order, labels=labels)
         order = slice(None) if split.order is None else split.order
-        labels, weights = (own if own is None else own[order] for own in (labels, weights))
+        labels = None if labels is None else labels[order]
+        weights = None if weights is None else weights[order]
         parts = [Part(x, labels, weights).at(own) for own in (split.valid, split.train)]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))

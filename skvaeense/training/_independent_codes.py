@@ -149,5 +149,4 @@ class IndependentCodes(NamedTuple):
         rest = np.square(y - S @ self.atoms).sum(axis=1)
         outside = rest / self.noise + (d - rank) * np.log(2 * np.pi * self.noise)
         volume = np.linalg.slogdet(self.unmix @ self.unmix.T)[1]
-        log_prob: np.ndarray = self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)
-        return log_prob
+        return self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)

@@ -71,8 +71,7 @@ class Locations:
     def log_shares(self) -> np.ndarray:
         """Log share of the rows of each location."""
         shares = np.bincount(self.groups, self.density.weights)
-        log_shares: np.ndarray = np.log(shares / shares.sum())
-        return log_shares
+        return np.log(shares / shares.sum())
 
     def assign(self, X: np.ndarray) -> np.ndarray:
         """Return the index of each row's location.
@@ -87,8 +86,7 @@ class Locations:
         ndarray of int of shape (n_samples,)
             Indices into `points`.
         """
-        labels: np.ndarray = by_group(self.density.log_joint(X), self.groups).argmax(axis=1)
-        return labels
+        return by_group(self.density.log_joint(X), self.groups).argmax(axis=1)
 
 
 def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -240,8 +240,7 @@ class FitSession:
 
     def _attributes(self, trainer: Trainer) -> dict[str, Any]:
         """Return the fitted attributes of the estimator, as if training ended here."""
-        attributes: dict[str, Any] = self.estimator._attributes(trainer, self.data)
-        return attributes
+        return self.estimator._attributes(trainer, self.data)
 
     def best_trainer(self) -> Trainer | None:
         """Return the best trainer so far, in its best state; None if nothing was learned yet."""
