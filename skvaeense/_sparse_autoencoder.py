@@ -430,18 +430,16 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _decay(self, model):
         """Return the factor of the decoder's squared weights; None for columns of norm 1."""
-        linear = model.linear_decoder is not None
-        if self.decoder_penalty == "auto":
-            return None if linear else DECODER_PENALTY
-        if self.decoder_penalty == "unit_norm":
-            if not linear:
-                raise ValueError(
-                    'decoder_penalty="unit_norm" needs a linear decoder, which the network '
-                    f"{self.network!r} does not have. Set decoder_penalty to a number, or set "
-                    'network="linear".'
-                )
-            return None
-        return self.decoder_penalty
+        decay, is_linear = self.decoder_penalty, model.linear_decoder is not None
+        if decay == "auto":
+            return None if is_linear else DECODER_PENALTY
+        if decay == "unit_norm" and not is_linear:
+            raise ValueError(
+                'decoder_penalty="unit_norm" needs a linear decoder, which the network '
+                f"{self.network!r} does not have. Set decoder_penalty to a number, or set "
+                'network="linear".'
+            )
+        return None if decay == "unit_norm" else decay
 
     def _validation_loss(self, model, x):
         with evaluating(model), suited_threads(model, len(x), n_products=1):

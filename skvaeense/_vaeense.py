@@ -817,18 +817,14 @@ class VAEenseTransformer(DensityAutoencoder):
     def _give_samples(self, model, data):
         """Give the prior of a trained model the samples for a new density."""
         prior = model.prior
-        vars(prior).pop("density_", None)
-        vars(prior).pop("mixture_", None)
-        before = vars(prior).pop("rows_", None)
-        explored = data.explored
-        is_whole = explored is not None and explored.density is not None
-        if model.learns_density and is_whole and self._has_free_density(model):
-            prior.mixture_ = explored.density
-        if model.learns_density:
-            # Batches are parts of the same data, so rows of earlier batches count, too.
-            x, labels, weights = data.some()
-            before = before if data.is_batch else None
-            prior.rows_ = TrainingRows.of(x, labels, weights, before)
+        *_, before = (vars(prior).pop(name, None) for name in ("density_", "mixture_", "rows_"))
+        if not model.learns_density:
+            return
+        density = data.explored and data.explored.density
+        if density is not None and self._has_free_density(model):
+            prior.mixture_ = density
+        # Batches are parts of the same data, so rows of earlier batches count, too.
+        prior.rows_ = TrainingRows.of(*data.some(), before if data.is_batch else None)
 
     def _failure_signs(self, model, data, x, labels):
         posterior = model.inferred(x)

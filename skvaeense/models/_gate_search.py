@@ -1,7 +1,6 @@
 """The search for the most probable open gates, given a sample."""
 
 import copy
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -87,51 +86,34 @@ def search_gates(
     .. [1] P. Schniter, L. C. Potter and J. Ziniel, "Fast Bayesian matching pursuit", Information
        Theory and Applications Workshop 2008.
     """
-    search = _Search(x, decoder, gates, positive)
-    logit, mean, variance = (torch.empty_like(search.seen) for _ in range(3))
-    log_prob = search.log_prob
-    for rows, patterns in search.patterns(is_open):
+    wide = widest(x)
+    weight = decoder.weight.to(wide)
+    centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
+    seen = centred @ weight
+    noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
+    odds = gates.log_odds.to(wide).expand(weight.shape[1])
+    slabs = gates.mean.to(wide), gates.variance.to(wide)
+    gram = overlap(weight)
+    # An added decoder column of zeros is for empty slots.
+    columns = F.pad(weight.T, (0, 0, 0, 1))
+    gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
+    prior = _Prior(weight, columns, gram, noise, odds, *slabs, positive)
+    # Log-density of samples whose gates are all closed.
+    log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
+        x.shape[1] * torch.log(2 * torch.pi * noise) + torch.linalg.vecdot(centred, centred) / noise
+    )
+    logit, mean, variance = (torch.empty_like(seen) for _ in range(3))
+    for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
+        patterns = _Patterns(seen[rows], is_open[rows], prior)
+        patterns.climb()
+        # With next to no noise, the errors of updates can add up. Then the proposal stays.
+        lost = ~(patterns.log_prob.isfinite() & patterns.place.isfinite().all(dim=1))
+        if bool(lost.any()):
+            patterns.put(lost, _Patterns(seen[rows][lost], is_open[rows][lost], prior))
         logit[rows], mean[rows], variance[rows], log_probs = patterns.answers()
         log_prob[rows] += log_probs
-    found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, search.seen)))
+    found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, seen)))
     return FoundGates(found, log_prob.to(x.dtype))
-
-
-class _Search:
-    """A search for some samples, with the quantities that it needs of samples and model."""
-
-    def __init__(
-        self, x: torch.Tensor, decoder: torch.nn.Linear, gates: GatePrior, positive: bool
-    ) -> None:
-        wide = widest(x)
-        weight = decoder.weight.to(wide)
-        centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
-        self.seen = centred @ weight
-        noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
-        odds = gates.log_odds.to(wide).expand(weight.shape[1])
-        slabs = gates.mean.to(wide), gates.variance.to(wide)
-        gram = overlap(weight)
-        # An added decoder column of zeros is for empty slots.
-        columns = F.pad(weight.T, (0, 0, 0, 1))
-        gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
-        self.prior = _Prior(weight, columns, gram, noise, odds, *slabs, positive)
-        # Log-density of samples whose gates are all closed.
-        self.log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
-            x.shape[1] * torch.log(2 * torch.pi * noise)
-            + torch.linalg.vecdot(centred, centred) / noise
-        )
-
-    def patterns(self, is_open: torch.Tensor) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
-        """Yield the positions of some samples, and the best patterns of these samples."""
-        for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
-            patterns = _Patterns(self.seen[rows], is_open[rows], self.prior)
-            patterns.climb()
-            # With next to no noise, the errors of updates can add up. Then the proposal stays.
-            lost = ~(patterns.log_prob.isfinite() & patterns.place.isfinite().all(dim=1))
-            if bool(lost.any()):
-                proposed = _Patterns(self.seen[rows][lost], is_open[rows][lost], self.prior)
-                patterns.put(lost, proposed)
-            yield rows, patterns
 
 
 def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:

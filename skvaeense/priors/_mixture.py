@@ -117,6 +117,7 @@ class Mixture(StandardNormal):
         is_auto = self.n_components == "auto"
         if is_auto and len(getattr(self, "mixture_", ())) in range(1, self.max_components + 1):
             return self.mixture_
+        weights = samples.sample_weight
         x, bias = samples.x - samples.bias, samples.bias
         span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
         span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
@@ -124,27 +125,22 @@ class Mixture(StandardNormal):
             # No latent is open: the mixture is along one line.
             span = principal_directions(x)[1][:1].T
         if span.shape[1] == len(bias):
-            return self._anywhere(samples)
+            ones = np.ones(len(x))
+            center, scale = units_of(samples.x, ones if weights is None else weights)
+            found = self._found((samples.x - center) / scale, None, weights)
+            return found.in_units(center, scale)
         if span.shape[1] > MAX_DIRECTIONS:
             span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
         # Outside the span of the decoder, the density has the mean of the samples.
         left = x - (x @ span) @ span.T
-        shift = np.average(left, axis=0, weights=samples.sample_weight)
+        shift = np.average(left, axis=0, weights=weights)
         x, left, bias = x - shift, left - shift, bias + shift
-        rows = Rows.of(x, samples.sample_weight)
+        rows = Rows.of(x, weights)
         # If the residual is the same in all directions, each component has its own noise variance.
         if is_noise(left, rows):
-            return self._found(x, span, samples.sample_weight).in_units(bias, 1.0)
-        inside = self._found(x @ span, None, samples.sample_weight)
+            return self._found(x, span, weights).in_units(bias, 1.0)
+        inside = self._found(x @ span, None, weights)
         return beside(inside, span, rows).in_units(bias, 1.0)
-
-    def _anywhere(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the mixture of rows that can vary in all directions."""
-        weights = samples.sample_weight
-        ones = np.ones(len(samples.x))
-        center, scale = units_of(samples.x, ones if weights is None else weights)
-        density = self._found((samples.x - center) / scale, None, weights)
-        return density.in_units(center, scale)
 
     def _found(
         self, x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray | None

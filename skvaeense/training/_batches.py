@@ -149,8 +149,10 @@ class SourceBatches:
             coming = reader.submit(next, pools, None)
             while n_batches:
                 pool = coming.result()
-                if pool is None:
-                    pool = last if len(last) >= n_rows else self._some(n_rows)
+                if pool is None and len(last) >= n_rows:
+                    pool = last
+                elif pool is None:
+                    pool = self.head.repeat(-(-n_rows // len(self.head)), 1)
                 else:
                     coming = reader.submit(next, pools, None)
                     last = pool = torch.cat([remainder, pool.to(device)])
@@ -158,10 +160,6 @@ class SourceBatches:
                 yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
                 n_batches -= n_full
                 remainder = pool[n_full * n_rows :].clone()
-
-    def _some(self, n_rows: int) -> torch.Tensor:
-        """Return samples of `head`, repeated if they are too few."""
-        return self.head.repeat(-(-n_rows // len(self.head)), 1)
 
     def _counts(self, seed: int) -> IntArray | None:
         """Return how often each row occurs in an epoch, or None if there are no weights."""
@@ -180,22 +178,17 @@ class SourceBatches:
         """Yield the rows of a few blocks at a time, mixed and scaled."""
         pool: list[torch.Tensor] = []
         for start, rows in self.source.blocks(random_state, self.processes):
+            first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
             if counts is not None:
                 rows = np.repeat(rows, counts[start : start + len(rows)], axis=0)
-                pool.append(self.scaling.apply(rows, dtype=self.head.dtype, device="cpu"))
-            else:
-                pool.append(self._scaled(start, rows))
+            elif first < last:
+                rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
+            pool.append(self.scaling.apply(rows, dtype=self.head.dtype, device="cpu"))
             if len(pool) == N_BLOCKS:
                 yield _mix(pool, random_state)
                 pool = []
         if pool:
             yield _mix(pool, random_state)
-
-    def _scaled(self, start: int, rows: np.ndarray) -> torch.Tensor:
-        first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
-        if first < last:
-            rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
-        return self.scaling.apply(rows, dtype=self.head.dtype, device="cpu")
 
 
 # Samples that training passes over.

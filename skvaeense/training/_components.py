@@ -8,10 +8,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.decomposition import FastICA
 
-# Limits on the guesses that FastICA starts from, on the components of all guesses together, which
-# set their cost, and on iterations: of FastICA from each guess, and of `Codes.fit`.
-N_GUESSES = 5
-MAX_GUESSED_COMPONENTS = 320
+# Limit on iterations of FastICA, and of `Codes.fit`.
 MAX_ITER = 30
 # Factor by which a turn of two components must raise their fourth moments.
 PAIR_GAIN = 1.25
@@ -136,24 +133,13 @@ def _log_prob(Y: np.ndarray, W: np.ndarray, start: Codes | None = None) -> tuple
 
 
 def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return the components of FastICA from the first of a few guesses that converges.
-
-    From a third of the guesses FastICA cycles around a mixture of two subspaces for hundreds of
-    iterations; from the others it converges in 10 to 20.
-    """
-    found, rank = [], Y.shape[1]
-    for _ in range(max(1, min(N_GUESSES, MAX_GUESSED_COMPONENTS // rank))):
-        guess = _orthogonalise(rng.standard_normal((rank, rank)))
-        ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ITER, tol=1e-3)
-        try:
-            W = _orthogonalise(ica.fit(Y).components_)
-        except np.linalg.LinAlgError:
-            # FastICA has diverged.
-            continue
-        if ica.n_iter_ < MAX_ITER:
-            return W
-        found.append((np.exp(-8 * np.square(Y @ W.T)).mean(), W))
-    return max(found, key=lambda pair: pair[0])[1] if found else np.eye(rank)
+    """Return the components of FastICA, or axes if it diverges."""
+    guess = _orthogonalise(rng.standard_normal((Y.shape[1], Y.shape[1])))
+    ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ITER, tol=1e-3)
+    try:
+        return _orthogonalise(ica.fit(Y).components_)
+    except np.linalg.LinAlgError:
+        return np.eye(Y.shape[1])
 
 
 def _part_pairs(Y: np.ndarray, W: np.ndarray) -> np.ndarray:

@@ -111,14 +111,14 @@ class Exploration:
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
             parts=[_moved(part, center, scale) for part in self.found.parts],
-            nats={name: value - shift for name, value in self.found.nats.items()},
         )
-        moved = [_moved(part, center, scale) for part in self.parts]
-        locations = self.locations and in_units(self.locations, center, scale)
-        density = self.density and self.density.in_units(center, scale)
-        nats = {name: value - shift for name, value in self.nats.items()}
         return replace(
-            self, found=found, parts=moved, locations=locations, density=density, nats=nats
+            self,
+            found=found,
+            parts=[_moved(part, center, scale) for part in self.parts],
+            locations=self.locations and in_units(self.locations, center, scale),
+            density=self.density and self.density.in_units(center, scale),
+            nats={name: value - shift for name, value in self.nats.items()},
         )
 
     def about_one_point(self) -> Self:

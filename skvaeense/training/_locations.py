@@ -266,15 +266,12 @@ def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomStat
     Locations
         The same groups about these points.
     """
-    labels = locations.assign(rows)
-    points = [_origin(rows[labels == g], rng) for g in range(len(locations))]
+    labels, points = locations.assign(rows), []
+    for g in range(len(locations)):
+        own = rows[labels == g]
+        found = IndependentCodes.fit(own, rng)
+        points.append(found[0].origin if found else own.mean(axis=0))
     return replace(locations, points=np.array(points))
-
-
-def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return the point at which all independent codes of rows are 0."""
-    found = IndependentCodes.fit(rows, rng)
-    return found[0].origin if found else rows.mean(axis=0)
 
 
 def in_units(locations: Locations, center: np.ndarray, scale: float) -> Locations:

@@ -1,7 +1,7 @@
 """The noise variance of a VAE during training: annealed, then learned; and its losses."""
 
 import math
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -80,12 +80,10 @@ class NoiseSchedule(Hook):
     settle: float = 0.4
     follow: float = 1.0
     learned: bool = True
-    running_error: torch.Tensor | None = field(init=False)
-    value: float | torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.running_error = None
-        self.value = self.first
+        self.running_error: torch.Tensor | None = None
+        self.value: float | torch.Tensor = self.first
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the noise variance: a tensor once it follows the error, to avoid device waits."""
@@ -156,9 +154,5 @@ def best_noise(terms: ValidationTerms, n_features: int) -> float:
 
 def validation_loss(terms: ValidationTerms, noise_variance: float, n_features: int) -> float:
     """Return -ELBO in nats at a noise variance."""
-    return 0.5 * _scaled_error(terms.error, noise_variance, n_features) + terms.kl
-
-
-def _scaled_error(error: float, noise_variance: float, n_features: int) -> float:
-    """Return -2 log N(x; reconstruction, noise variance) for a squared error."""
-    return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)
+    volume = n_features * math.log(2 * math.pi * noise_variance)
+    return 0.5 * (terms.error / noise_variance + volume) + terms.kl

@@ -205,7 +205,8 @@ class FitSession:
                     if phase.given_up:
                         # No checkpoint: a resumed fit has to give it up again.
                         return phase
-                    self._keep_if_due(trainer, stage.name, is_over)
+                    if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
+                        self._keep(trainer, stage.name, is_over)
                     if is_over or self.stopped:
                         break
         phase.plateau.restore(trainer.model)
@@ -230,7 +231,9 @@ class FitSession:
 
     def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
         """Report an epoch, and return whether the stage is over."""
-        self.stopped = self.reports.report(lambda: self._attributes(phase.trainer))
+        self.stopped = self.reports.report(
+            lambda: self.estimator._attributes(phase.trainer, self.data)
+        )
         return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
 
     def _loss(self, trainer: Trainer) -> float:
@@ -238,12 +241,11 @@ class FitSession:
         loss = self.estimator._validation_loss(trainer.model, self.data.valid)
         return self.processes.broadcast_scalar(loss)
 
-    def _attributes(self, trainer: Trainer) -> dict[str, Any]:
-        """Return the fitted attributes of the estimator, as if training ended here."""
-        return self.estimator._attributes(trainer, self.data)
+    def _interrupted(self, stacklevel: int) -> Trainer:
+        """Return the best trainer so far, in its best state, and warn of an interruption.
 
-    def best_trainer(self) -> Trainer | None:
-        """Return the best trainer so far, in its best state; None if nothing was learned yet."""
+        If nothing was learned yet, raise the interruption.
+        """
         trainer, parts = self.trainer, list(self.parts.values())
         finished = [part.best for part in parts if isinstance(part, Selection) and part.best]
         plateaus = [part for part in parts if isinstance(part, Plateau) and part.best_state]
@@ -252,13 +254,7 @@ class FitSession:
             trainer = finished[-1]
         elif plateaus and trainer is not None:
             plateaus[-1].restore(trainer.model)
-        learned = trainer is not None and trainer.log and trainer.is_finite
-        return trainer if learned else None
-
-    def _interrupted(self, stacklevel: int) -> Trainer:
-        """Return the best trainer after an interruption; without one, raise the interruption."""
-        trainer = self.best_trainer()
-        if trainer is None:
+        if trainer is None or not (trainer.log and trainer.is_finite):
             raise
         # The checkpoint is not marked as over, so that the fit can be resumed.
         self.stopped = True
@@ -279,14 +275,10 @@ class FitSession:
         self.reports.end()
         return kept
 
-    def _keep_if_due(self, trainer: Trainer, stage: str, is_over: bool) -> None:
-        if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
-            self._keep(trainer, stage, is_over)
-
     def _keep(self, trainer: Trainer, stage: str, is_over: bool) -> None:
         if not self.names or not self.processes.is_first:
             return
-        estimator = self.estimator._draft(self._attributes(trainer))
+        estimator = self.estimator._draft(self.estimator._attributes(trainer, self.data))
         state = {
             "random_state": self.begun_random_state,
             "stage": stage,

@@ -1,7 +1,7 @@
 """Hooks of sparse autoencoders: coefficient, unit norms, dead latents."""
 
 import math
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,10 +63,9 @@ class Coefficient(Hook):
     _: KW_ONLY
     target_l0: float | None = None
     warmup: float = 0.1
-    value: float | torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.value = 0.0
+        self.value: float | torch.Tensor = 0.0
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""

@@ -129,7 +129,7 @@ def test_codes_that_are_mostly_on_are_not_sparse():
     assert not fitted(X)[0].is_sparse
 
 
-def test_guesses_from_which_the_search_diverges_are_left_out(monkeypatch):
+def test_a_search_that_diverges_gives_axes(monkeypatch):
     def diverge(self, X):
         raise np.linalg.LinAlgError("SVD did not converge")
 
