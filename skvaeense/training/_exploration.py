@@ -317,7 +317,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         n_latents = sum(len(part.variances) for part in parts)
         is_whole = found.is_flat and found.is_complete and 0 < n_latents <= max_latents
         is_certain = _stand_clear(parts, len(rows))
-        is_mixture = is_whole and is_certain and _need_fewer_latents(parts)
+        is_mixture = is_whole and is_certain and len(parts) > 1
         locations, are_patterns = None, False
         if len(parts) > 1:
             flats = (parts, groups) if is_mixture else None
@@ -425,22 +425,6 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
         gap = most / least if left < r or len(parts) == 1 else 0.0
         is_clear.append(least > edge * max(ABOVE, gap))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
-
-
-def _need_fewer_latents(parts: list[FlatPart]) -> bool:
-    """Return whether codes by parts, which name the part too, are no longer than principal codes.
-
-    Lengths are compared on average, for the same residual.
-    """
-    weights = np.array([part.weight for part in parts])
-    ranks = np.array([len(part.variances) for part in parts])
-    noises = np.array([part.noise_variance for part in parts])
-    d, whole = len(parts[0].mean), pooled(parts)
-    values = np.r_[np.sort(whole.variances)[::-1], 0.0]
-    tails = values[::-1].cumsum()[::-1] + (d - np.arange(len(values))) * whole.noise_variance
-    left = np.average((d - ranks) * noises, weights=weights)
-    n_principal = int(np.argmax(tails <= left * (1 + 1e-9))) if tails[-1] <= left else len(values)
-    return float(np.average(ranks, weights=weights)) + 1 <= n_principal
 
 
 def _are_patterns(parts: list[FlatPart], n: int) -> bool:
