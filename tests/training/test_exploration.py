@@ -115,6 +115,18 @@ def test_small_part_is_found(noise, seed):
     assert np.abs(counts(explored, X) - dimension).mean() < 0.05
 
 
+@pytest.mark.parametrize("inner", [1, 2])
+def test_a_subspace_within_another_one_has_its_own_dimension(inner):
+    """A tenth of the rows lie in a subspace of a subspace of 4 dimensions."""
+    rng = np.random.default_rng(inner)
+    X = rng.standard_normal((1000, 4))
+    X[:100, inner:] = 0
+    X = X @ rng.standard_normal((4, 8)) + 0.02 * rng.standard_normal((1000, 8))
+    explored = explore(X, MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [inner, 4])
+    assert np.abs(counts(explored, X) - np.repeat([inner, 4], [100, 900])).mean() < 0.1
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("offset", [1, 3, 30])
 def test_affine_subspaces_are_a_mixture_with_locations(offset, noise):
