@@ -463,9 +463,12 @@ class DensityAutoencoder(BaseAutoencoder):
             ensure_all_finite="allow-nan",
         )
         density = self._linear_mixture("impute")
-        return imputations(
-            lambda rng: self._imputed(samples, density, rng), X, n_draws, random_state
-        )
+
+        def filled(rng: np.random.RandomState | None) -> Any:
+            values = self._imputed(samples, density, rng)
+            return torch.as_tensor(values).to(X.device) if isinstance(X, torch.Tensor) else values
+
+        return imputations(filled, X, n_draws, random_state)
 
     @available_if(_may_have_density)
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:

@@ -824,7 +824,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if density is not None and self._has_free_density(model):
             prior.mixture_ = density
         # Batches are parts of the same data, so rows of earlier batches count, too.
-        prior.rows_ = TrainingRows.of(*data.some(), before if data.is_batch else None)
+        x, labels, weights = data.some()
+        prior.rows_ = TrainingRows.of(x, labels, weights, before if data.is_batch else None)
 
     def _failure_signs(self, model, data, x, labels):
         posterior = model.inferred(x)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 from skvaeense.utils._typing import FloatArray, RandomState
@@ -36,24 +35,21 @@ def check_seen(X: FloatArray, names: Any = None) -> None:
 
 
 def like_input(filled: FloatArray, X: Any) -> Any:
-    """Return filled samples in the type of the input: a tensor, a data frame, or an array.
+    """Return filled samples in the type of the input: a data frame with its columns, or an array.
 
     Parameters
     ----------
     filled : ndarray of shape (n_samples, n_features)
         Samples without NaN.
 
-    X : array-like, torch.Tensor or data frame of shape (n_samples, n_features)
+    X : array-like or data frame of shape (n_samples, n_features)
         The samples with missing values.
 
     Returns
     -------
-    ndarray, torch.Tensor or data frame
-        Filled samples. A tensor stays on its device; columns of a data frame of pandas keep their
-        floating type.
+    ndarray or data frame
+        Filled samples. Columns of a data frame of pandas keep their floating type.
     """
-    if isinstance(X, torch.Tensor):
-        return torch.as_tensor(filled).to(X.device)
     if not (hasattr(X, "iloc") and hasattr(X, "columns")):
         return filled
     frame = X.astype(float)
