@@ -995,10 +995,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if not 0 <= tol < 1:
             raise ValueError(f"tol must be at least 0 and below 1, got {tol!r}.")
 
-        def ranks(gram, active, openness):
-            return rank(gram, active, tol)
-
-        return self._of_active_columns(X, ranks)
+        return self._of_active_columns(X, lambda gram, active, _: rank(gram, active, tol))
 
     def participation_ratio(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the effective number of directions that the active latents of each sample use.

@@ -209,11 +209,7 @@ class SilentLatents(Hook):
             state[silent] = state.median()
         if not model.positive:
             model.slab_mean[silent] = 0.0
-        memories = trainer.optimizer.state[trainer.parameters.values]
-        for name, memory in memories.items():
-            if not isinstance(memory, torch.Tensor) or not memory.ndim:
-                continue
-            for parameter in parameters:
-                part = trainer.parameters.part(memory, parameter)
+        for parameter in parameters:
+            for name, memory in trainer.memories(parameter):
                 # The second moments, which set the size of steps, get a typical value.
-                part[:, silent] = 0.0 if name == "exp_avg" else part.mean()
+                memory[:, silent] = 0.0 if name == "exp_avg" else memory.mean()

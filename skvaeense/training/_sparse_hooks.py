@@ -240,8 +240,7 @@ class DeadLatents(Hook):
             parameter[dead] = first[dead]
             changed.append((parameter, dead))
         changed.append((decoder.weight, (slice(None), dead)))
-        for memory in trainer.optimizer.state[trainer.parameters.values].values():
-            if isinstance(memory, torch.Tensor) and memory.ndim:
-                for parameter, index in changed:
-                    trainer.parameters.part(memory, parameter)[index] = 0
+        for parameter, index in changed:
+            for _, memory in trainer.memories(parameter):
+                memory[index] = 0
         self.silent_for[dead] = 0

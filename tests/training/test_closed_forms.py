@@ -1,7 +1,5 @@
 """Gates, slabs and noise learned in closed form, compared with numpy."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -12,29 +10,21 @@ from skvaeense.models import SpikeSlabVAE
 from skvaeense.networks import MeanField
 from skvaeense.optimizers import Adam
 from skvaeense.priors import SpikeSlab
+from skvaeense.schedules import Cosine
 from skvaeense.training._closed_forms import ClosedForms, SilentLatents
 from skvaeense.training._hooks import Step
-from skvaeense.training._parameters import FlatParameters
-from skvaeense.utils._processes import SINGLE_PROCESS
+from skvaeense.training._trainer import Trainer
 
 N_FEATURES, N_COMPONENTS, N_SAMPLES = 6, 9, 50
 
 
 def make(prior=None, **params):
-    """Return a model, and a trainer as hooks see it."""
+    """Return a model and its trainer."""
     prior = SpikeSlab(memory=0.5, hold=0.0, pooling=0.0) if prior is None else prior
     sizes = MeanField(), N_FEATURES, N_COMPONENTS
     model = SpikeSlabVAE(*sizes, prior=prior, generator=generator(), **params).double().train()
-    parameters = FlatParameters(model)
-    trainer = SimpleNamespace(
-        model=model,
-        loss=ELBO(),
-        processes=SINGLE_PROCESS,
-        parameters=parameters,
-        optimizer=Adam().build([parameters.values]),
-        learning_rate=0.1,
-    )
-    return model, trainer
+    settings = {"optimizer": Adam(), "learning_rate": 0.1, "schedule": Cosine()}
+    return model, Trainer(model, ELBO(), generator=generator(), **settings)
 
 
 def take_step(trainer, hook, fraction_done, x=None):
