@@ -111,6 +111,7 @@ class Exploration:
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
             parts=[_moved(part, center, scale) for part in self.found.parts],
+            nats={name: value - shift for name, value in self.found.nats.items()},
         )
         return replace(
             self,
