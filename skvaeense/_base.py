@@ -287,13 +287,13 @@ class BaseAutoencoder(
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
                     explored = explored.about_one_point()
-            model = self.module_ if continues else None
             processes = find_processes()
             processes.check_equal(
                 [*samples.shape, scaling.scale, float(scaling.mean.sum())],
                 "All processes that train together must be given the same samples. Each process "
                 "takes its own part of them.",
             )
+            model = self.module_ if continues else None
             facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes)
             data = session.prepare(samples, scaling, weights, explored)
@@ -484,7 +484,7 @@ class BaseAutoencoder(
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit, for instance with another network, can have set attributes that this
         # fit does not set.
-        for name in fitted(self).keys() - FEATURES:
+        for name in fitted(self).keys() - {*attributes, *FEATURES}:
             delattr(self, name)
         self.__dict__.update(attributes)
 

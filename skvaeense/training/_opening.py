@@ -76,8 +76,6 @@ def open_target(y: Any) -> Any:
         Floats of shape (n_samples, n_targets) with two targets or more, in any form that samples
         can have; None for anything else.
     """
-    if y is None:
-        return None
     if isinstance(y, Source) or _paths(y):
         return open_samples(y)
     if not hasattr(y, "shape") and _is_stream(y):
