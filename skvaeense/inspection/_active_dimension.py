@@ -192,8 +192,8 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
             means, floors, marker="^", s=45, color=RED, clip_on=False, zorder=3, label="mean"
         )
         for floor, mean in zip(floors, means, strict=True):
-            place = {"xy": (1.01, floor + 0.25), "xycoords": ("axes fraction", "data")}
-            axes.annotate(f"mean {mean:.1f}", **place, color=RED, va="center")
+            label, beside = f"mean {mean:.1f}", axes.get_yaxis_transform()
+            axes.text(1.01, floor + 0.25, label, transform=beside, color=RED, va="center")
         is_named = any(self.class_names)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.spines[["left", "right", "top"]].set_visible(False)

@@ -30,10 +30,8 @@ def how_many(n_shown, n):
 
 def series_style(i):
     """Return the colour and dashes of line i."""
-    return {
-        "color": PALETTE[i % len(PALETTE)],
-        "linestyle": DASHES[i // len(PALETTE) % len(DASHES)],
-    }
+    turn, place = divmod(i, len(PALETTE))
+    return {"color": PALETTE[place], "linestyle": DASHES[turn % len(DASHES)]}
 
 
 def add_legend(ax):

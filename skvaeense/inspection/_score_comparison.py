@@ -225,10 +225,9 @@ def compare_scores(
         for name, estimator in named.items()
         for train, test in folds
     )
-    by_fold = [scores[i : i + len(folds)] for i in range(0, len(scores), len(folds))]
     return ScoreComparison(
         names=names,
-        **_summarize(names, by_fold, folds, len(X), reference),
+        **_summarize(names, scores, folds, len(X), reference),
         dequantized=[columns[j] for j in np.flatnonzero(widths)],
         discrete=discrete,
         noise_std=noise_std,
@@ -266,17 +265,16 @@ def _held_out_scores(name, estimator, X, train, test):
 
 # The difference of two scores of -inf, which a density with bounded support gives, is NaN.
 @np.errstate(invalid="ignore")
-def _summarize(names, by_fold, folds, n_samples, reference):
-    """Return means and standard errors from the held-out scores of each estimator in each fold."""
-    times = np.zeros(n_samples)
-    totals = np.zeros((len(names), n_samples))
+def _summarize(names, scores, folds, n_samples, reference):
+    """Return means and standard errors from held-out scores: all folds of an estimator in turn."""
+    times, totals = np.zeros(n_samples), np.zeros((len(names), n_samples))
     for k, (_, test) in enumerate(folds):
         times[test] += 1
-        totals[:, test] += [scores[k] for scores in by_fold]
+        totals[:, test] += scores[k :: len(folds)]
     sample_scores = totals / times
     held_out = sample_scores[:, times > 0]
     mean = held_out.mean(axis=1)
-    fold_scores = np.array([[part.mean() for part in scores] for scores in by_fold])
+    fold_scores = np.reshape([part.mean() for part in scores], (len(names), len(folds)))
     base = names.index(reference) if reference is not None else int(np.argmax(mean))
     differences = held_out - held_out[base]
     fold_differences = fold_scores - fold_scores[base]
@@ -484,16 +482,11 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
         self.points_ = axes.errorbar(mean, places, xerr=2 * error, **style(broad, line_kw))
-        names = [numbers.names[i] for i in order]
+        names, beside = [numbers.names[i] for i in order], axes.get_yaxis_transform()
         for place, name, d, e in zip(places, names, difference, error, strict=True):
             label = "reference" if name == numbers.reference else f"{d:+.2f} ± {e:.2f}"
-            axes.annotate(
-                label.replace("-", "\N{MINUS SIGN}"),
-                (1.01, place),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                fontsize=9,
-            )
+            label = label.replace("-", "\N{MINUS SIGN}")
+            axes.text(1.01, place, label, transform=beside, va="center", fontsize=9)
         axes.set_yticks(places, names)
         axes.set(
             title="Cross-validated log-density",
