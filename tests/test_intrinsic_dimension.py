@@ -116,10 +116,10 @@ def test_dimensions_of_unseen_samples(fitted):
 @pytest.mark.parametrize(("dims", "n_features", "noise"), [((2, 4), 12, 0.02), ((2, 3, 4), 8, 0)])
 def test_auto_is_no_worse_than_either(dims, n_features, noise):
     X, _, true = make_linear_subspaces(
-        1300, dims=dims, n_features=n_features, noise=noise, random_state=1
+        800, dims=dims, n_features=n_features, noise=noise, random_state=1
     )
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:1000])
-    errors = errors_of_methods(model, X[:1000], X[1000:], true[1000:])
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
+    errors = errors_of_methods(model, X[:500], X[500:], true[500:])
     assert errors["auto"] == min(errors.values()) < 0.05
     assert errors["neighbors"] > errors["auto"] + 0.02
 
@@ -200,12 +200,12 @@ def test_warns_where_noise_hides_the_dimension():
 
 def test_sphere():
     """A sphere has one dimension less than the linear space that its code needs."""
-    X, _, _ = make_spheres(1300, dims=(2,), n_features=6, random_state=0)
-    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:1000])
+    X, _, _ = make_spheres(700, dims=(2,), n_features=6, random_state=0)
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:400])
     assert model.autoencoder_.active_dimensions(X).sum(axis=1).mean() > 2.8
     assert model.dimension_ == pytest.approx(2, abs=0.15)
-    for fitted in (model, fit_frozen("neighbors", model, X[:1000])):
-        assert fitted.predict(X[1000:]).mean() == pytest.approx(2, abs=0.15)
+    for fitted in (model, fit_frozen("neighbors", model, X[:400])):
+        assert fitted.predict(X[400:]).mean() == pytest.approx(2, abs=0.15)
 
 
 def test_many_subspaces_are_counted():
@@ -224,15 +224,21 @@ def test_gates_are_asked_where_answers_are_unsure(monkeypatch):
     X, _, true = make_sparse_dictionary(
         800, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
     )
-    dense = VAEenseTransformer(target_explained_variance=None, random_state=0)
-    unsure = IntrinsicDimensionEstimator(dense, random_state=0).fit(X[:500])
-    assert unsure.reliability(X[500:]).mean() < 0.5
-    assert -unsure.score(X[500:], true[500:]) > 1
-    explored = []
+    explored, asked = [], []
     monkeypatch.setattr(
         _vaeense, "explore", lambda rows, *args: explored.append(len(rows)) or explore(rows, *args)
     )
+    expected = IntrinsicDimensionEstimator._expected
+    monkeypatch.setattr(
+        IntrinsicDimensionEstimator,
+        "_expected",
+        lambda self, rows: asked.append(copy.copy(self)) or expected(self, rows),
+    )
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
+    unsure = asked[0]
+    assert unsure.autoencoder_.get_params()["target_explained_variance"] is None
+    assert unsure.reliability(X[500:]).mean() < 0.5
+    assert -unsure.score(X[500:], true[500:]) > 1
     assert model.autoencoder_.explanation_ == "gates"
     # The second fit reuses the exploration of the first fit.
     assert explored == [500]
@@ -277,9 +283,9 @@ def test_an_autoencoder_that_finds_no_pattern_is_helped():
 def test_outliers_do_not_hide_the_rest():
     """An autoencoder that explains little of typical samples is not used."""
     random_state = np.random.default_rng(0)
-    X = np.zeros((1000, 8))
-    X[:, :5] = random_state.standard_normal((1000, 5))
-    X[:20] *= 1e4
+    X = np.zeros((500, 8))
+    X[:, :5] = random_state.standard_normal((500, 5))
+    X[:10] *= 1e4
     vae = clone(QUICK).set_params(max_iter=100)
     model = IntrinsicDimensionEstimator(vae, random_state=0)
     assert np.median(fit_unwarned(model, X).dimension_pw_) == pytest.approx(5, abs=1)
