@@ -93,7 +93,8 @@ def assert_goes_on_from_each(estimator, data, tmp_path):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
-    assert_goes_on_from_each(ESTIMATORS[name], X, tmp_path)
+    # The model of each file is finished, which takes long if gates have several lengths.
+    assert_goes_on_from_each(ESTIMATORS[name], X[:60] if name == "gates" else X, tmp_path)
 
 
 @pytest.mark.parametrize("estimator", [SAE, VAEENSE], ids=["sae", "vaeense"])
