@@ -493,7 +493,7 @@ def test_grid_search_over_the_number_of_components():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        search.fit(X[:300])
+        search.fit(X[:150])
     assert search.best_params_ == {"autoencoder__n_components": 6}
     assert search.best_estimator_.autoencoder_.n_components_ == 6
 
