@@ -18,7 +18,13 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense import networks, optimizers, schedules
-from skvaeense._evaluation import FEATURES, FLOATS, ModelEvaluation, rows_at_a_time
+from skvaeense._evaluation import (
+    FEATURES,
+    FLOATS,
+    ModelEvaluation,
+    in_chunks,
+    rows_at_a_time,
+)
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData
 from skvaeense.training._devices import DTYPES, resolve_device
@@ -622,7 +628,7 @@ class BaseAutoencoder(
                 decoded += given[:, n_latents:].to(offsets) @ offsets
             return decoded.to(given.dtype)
 
-        return self._in_chunks(codes, rows_at_a_time(codes, model), decode, out)
+        return in_chunks(self, codes, rows_at_a_time(codes, model), decode, out)
 
     @property
     def _n_locations(self) -> int:

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, too_far
+from skvaeense._evaluation import FLOATS, in_chunks, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
@@ -160,7 +160,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return values
 
-        return self._in_chunks(X, block_rows(X.shape[1], density.n_entries), answer, out)
+        return in_chunks(self, X, block_rows(X.shape[1], density.n_entries), answer, out)
 
     # --- scores -------------------------------------------------------------------------------
 

@@ -94,7 +94,10 @@ class ModelEvaluation:
                 if not is_out_of_memory(error):
                     raise
             if result is None:
-                return torch.cat([answer(half) for half in halves(rows)])
+                if rows.shape[0] == 1:
+                    raise MemoryError("There is too little memory to compute one sample at a time.")
+                half = rows.shape[0] // 2
+                return torch.cat([answer(rows[:half]), answer(rows[half:])])
             # Callbacks can see a model that has diverged; then the samples are not to blame.
             if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
                 raise too_far(rows.dtype)
@@ -102,15 +105,7 @@ class ModelEvaluation:
                 result = at_locations(result, labels)
             return result
 
-        return self._in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
-
-    def _in_chunks(self, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
-        """Join the answers for chunks of rows, in `out` if it is given."""
-        answers = Answers(X, out)
-        with torch.no_grad(), row_chunks(self, X.shape[0], n_rows) as chunks:
-            for chunk in chunks:
-                answers.append(answer(X[chunk]))
-        return answers.joined
+        return in_chunks(self, X, n_rows or rows_at_a_time(X, model), answer, out)
 
 
 def rows_at_a_time(X, model):
@@ -131,51 +126,49 @@ def _is_finite(values):
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
-def halves(rows: Any) -> tuple[Any, Any]:
-    """Return the two halves of a chunk of rows that takes too much memory."""
-    if rows.shape[0] == 1:
-        raise MemoryError("There is too little memory to compute one sample at a time.")
-    half = rows.shape[0] // 2
-    return rows[:half], rows[half:]
-
-
-class Answers:
-    """Join the outputs of a method for successive chunks of rows.
+def in_chunks(
+    estimator: Any, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
+) -> Any:
+    """Join the answers of a method of an estimator for successive chunks of rows.
 
     Parameters
     ----------
+    estimator : estimator
+        The estimator that has the method.
+
     X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
         All rows.
 
+    n_rows : int
+        Number of rows in a chunk.
+
+    answer : callable
+        Takes the rows of a chunk, and returns an array or a tensor with as many rows.
+
     out : array or None, default=None
-        Where outputs are written. None makes a new array, or for a tensor X a tensor on its device.
+        Where answers are written. None makes a new array, or for a tensor X a tensor on its device.
 
-    Attributes
-    ----------
-    joined : array, torch.Tensor or None
-        The outputs so far; None before the first one.
+    Returns
+    -------
+    array or torch.Tensor
+        The answers for all rows; they are in memory once.
     """
-
-    def __init__(self, X: Any, out: Any = None) -> None:
-        self.n_samples, self.out = X.shape[0], out
-        self.joined: Any = None
-        self.device = X.device if isinstance(X, torch.Tensor) and out is None else None
-        self.n_written = 0
-
-    def append(self, result: Any) -> None:
-        """Write the output for the next rows."""
-        result = as_array(result) if self.device is None else torch.as_tensor(result)
-        shape = self.n_samples, *result.shape[1:]
-        if self.joined is None:
-            if self.out is not None:
-                check_out(self.out, shape, result.dtype)
-                self.joined = self.out
-            elif self.device is not None:
-                self.joined = torch.empty(shape, dtype=result.dtype, device=self.device)
-            else:
-                self.joined = np.empty(shape, result.dtype)
-        self.joined[self.n_written : self.n_written + len(result)] = result
-        self.n_written += len(result)
+    device = X.device if isinstance(X, torch.Tensor) and out is None else None
+    joined = None
+    with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
+        for chunk in chunks:
+            result = answer(X[chunk])
+            result = as_array(result) if device is None else torch.as_tensor(result)
+            shape = X.shape[0], *result.shape[1:]
+            if joined is None and out is not None:
+                check_out(out, shape, result.dtype)
+                joined = out
+            elif joined is None and device is not None:
+                joined = torch.empty(shape, dtype=result.dtype, device=device)
+            elif joined is None:
+                joined = np.empty(shape, result.dtype)
+            joined[chunk.start : chunk.start + len(result)] = result
+    return joined
 
 
 def check_out(out, shape, dtype):

@@ -206,10 +206,7 @@ def test_codes_are_in_memory_once(kind):
     X = kind(np.zeros((4000, 1)))
     tracemalloc.start()
     try:
-        answers = _evaluation.Answers(X)
-        for _ in range(40):
-            answers.append(np.ones((100, 200)))
-        codes = answers.joined
+        codes = _evaluation.in_chunks(None, X, 100, lambda rows: np.ones((100, 200)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
