@@ -196,8 +196,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs of a training. "auto" means the epochs that amount to 60 steps from
-        exact inference, 1,000 steps if gates have a prior, and 2,000 steps from a random init or
-        with a `target_l0`.
+        exact inference, 1,000 steps with a `target_explained_variance`, and 2,000 steps from a
+        random init, with a `target_l0`, or with ``prior="spike_slab"``.
 
     tol : float, default=1e-4
         Least gain in the held-out bound that counts as an improvement, in nats per sample.
@@ -420,9 +420,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _n_steps(self):
-        if self._has_gates and self.target_l0 is None:
-            return GATE_STEPS
-        return RANDOM_STEPS
+        keeps_share = self._has_gates and self.target_l0 is None and self._kept_share is not None
+        return GATE_STEPS if keeps_share else RANDOM_STEPS
 
     @property
     def _has_gates(self):

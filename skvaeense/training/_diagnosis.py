@@ -110,7 +110,7 @@ class Findings:
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction of the variance that as many principal components as active latents leave.
+        Fraction of the variance that as many principal components as latents leave.
 
     gated : bool
         Whether the gate is on.

@@ -21,10 +21,10 @@ DATA_STEPS = 600
 EXACT_STEPS = 60
 # Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
 EXACT_RATE = 0.05
-# Steps of gates with a prior, and of a continued fit; and steps of the default model once gates are
-# known to explain the samples.
+# Steps of gates that keep a share of the variance, of a first look at gates with learned noise, and
+# of a continued fit; and steps of the default model once gates are known to explain the samples.
 GATE_STEPS, LONG_STEPS = 1000, 3000
-# Steps from a random init of a VAE, and for a given mean number of active latents.
+# Steps from a random init of a VAE, with learned noise or a given mean number of active latents.
 RANDOM_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
