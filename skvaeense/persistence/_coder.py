@@ -15,6 +15,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
+import skvaeense
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.models import Model
 from skvaeense.priors._code_mixture import CodeMixture
@@ -49,9 +50,11 @@ def known_classes(trusted: Iterable[type]) -> dict[str, type]:
 def builtin_classes() -> dict[str, type]:
     """Return the classes that the package defines, and the search for neighbours, by name.
 
-    Nothing is imported, since all classes that an estimator can hold are imported already. Names
-    leave out private modules, so that a class can move between files: ``skvaeense.penalties.L1``.
+    The estimators are imported here, with all classes that they can hold. Names leave out private
+    modules, so that a class can move between files: ``skvaeense.penalties.L1``.
     """
+    for name in skvaeense.__all__:
+        getattr(skvaeense, name)
     classes: dict[str, type] = {"sklearn.neighbors.NearestNeighbors": NearestNeighbors}
     for path, module in sorted(sys.modules.items()):
         for name, cls in vars(module).items() if path.startswith("skvaeense.") else ():

@@ -3,6 +3,8 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
 
 import joblib
 import numpy as np
@@ -253,6 +255,16 @@ def test_what_is_not_fitted(tmp_path):
 
 
 # --- what goes with an estimator --------------------------------------------------------------
+
+
+def test_a_process_that_has_used_no_estimator_loads_one(tmp_path):
+    path = str(tmp_path / "a.safetensors")
+    vaeense = fit_unwarned(quick_vae(), samples())
+    save(vaeense, path)
+    script = "import sys; from skvaeense import load; print(load(sys.argv[1]))"
+    command = [sys.executable, "-c", script, path]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert run.stdout.strip() == repr(vaeense)
 
 
 def test_feature_names_and_output_of_pandas(tmp_path):
