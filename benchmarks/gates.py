@@ -8,7 +8,7 @@ dimensions, about 5 active features in each sample, and noise of .05 of the stan
 other settings change one of these numbers or the kind of features. Gates know neither the length
 nor the noise. "default" sets no parameter, and does not know the number of features, either.
 Batch-top-k has the same number of steps, the true number of active features, and an encoder of
-several sweeps; "long" means twice as many steps.
+several sweeps.
 
 `shares` fits codes that keep 80, 90 and 95 % of the variance of three quarters of a table. On the
 rest it measures their length, their error, and the error of as many principal components,
@@ -56,13 +56,13 @@ def gates(sizes, seed, **params):
     return VAEenseTransformer(sizes.n_features, prior="spike_slab", random_state=seed, **params)
 
 
-def batch_topk(sizes, seed, max_iter=EPOCHS, **params):
+def batch_topk(sizes, seed, **params):
     """Return a sparse autoencoder with the true number of active features."""
     return SparseAutoencoder(
         sizes.n_features,
         penalty=BatchTopK(sizes.n_active),
         network="unrolled",
-        max_iter=max_iter,
+        max_iter=2 * EPOCHS,
         random_state=seed,
         **params,
     )
@@ -79,7 +79,6 @@ METHODS = {
     "gates, signed": gates,
     "batch-top-k, positive": batch_topk,
     "batch-top-k, signed": partial(batch_topk, positive_code=False),
-    "batch-top-k, positive, long": partial(batch_topk, max_iter=2 * EPOCHS),
 }
 
 
