@@ -161,8 +161,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        reconstruction: torch.Tensor = self.decoder(code)
-        return reconstruction
+        return self.decoder(code)
 
 
 class LayeredAutoencoder(Autoencoder):

@@ -63,8 +63,7 @@ class Coding(NamedTuple):
         torch.Tensor of shape (n_samples, n_features)
             The reconstruction if all other latents are 0.
         """
-        reconstruction: torch.Tensor = network.decode(self.code * latents)
-        return reconstruction
+        return network.decode(self.code * latents)
 
 
 class Penalty(Specification):

@@ -110,8 +110,7 @@ class _Model(_Object):
     def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Model:
         config, state = parts
         _checks.check_model(cls, config, state, where)
-        model: Model = cls.from_state(config, state)
-        return model
+        return cls.from_state(config, state)
 
 
 class _Neighbors(_Object):

@@ -25,8 +25,7 @@ Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 def with_callbacks(fit: Fit) -> Fit:
     """Return `fit` with scikit-learn's callbacks set up before it, and torn down after it."""
-    managed: Fit = callback.with_callbacks(fit)
-    return managed
+    return callback.with_callbacks(fit)
 
 
 class EpochReports:

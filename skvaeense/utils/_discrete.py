@@ -15,8 +15,7 @@ def find_discrete(X: FloatArray) -> BoolArray:
     """Return the mask of the columns in which one value fills `DISCRETE_SHARE` of the rows."""
     known = [column[~np.isnan(column)] for column in X.T]
     counts = np.array([np.unique(c, return_counts=True)[1].max(initial=0) for c in known])
-    is_discrete: BoolArray = counts >= max(2, DISCRETE_SHARE * len(X))
-    return is_discrete
+    return counts >= max(2, DISCRETE_SHARE * len(X))
 
 
 def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:

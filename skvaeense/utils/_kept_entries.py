@@ -130,8 +130,7 @@ class KeptOutputs(torch.autograd.Function):
         """Return the outputs at the entries."""
         ctx.save_for_backward(inputs, weight)
         ctx.entries = entries
-        kept: torch.Tensor = outputs[entries.rows, entries.columns]
-        return kept
+        return outputs[entries.rows, entries.columns]
 
     @staticmethod
     @torch.autograd.function.once_differentiable

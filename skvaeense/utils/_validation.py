@@ -106,8 +106,7 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
             value.validate()
             return value
         if isinstance(value, str) and value in cls.aliases:
-            named: Self = cls.aliases[value]()
-            return named
+            return cls.aliases[value]()
         raise ValueError(
             f"{cls.__name__} must be one of {sorted(cls.aliases)} or an instance of "
             f"{cls.__name__}, got {value!r}."
