@@ -9,10 +9,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, RARELY, edge
-from skvaeense.dimension._scaling import SCALES, SEED, curved_dimension
-from skvaeense.mixture._search import HELD_OUT
+from skvaeense.dimension._scaling import SCALES, curved_dimension
+from skvaeense.mixture._search import N_PARTS
 from skvaeense.utils._blocks import SOME_ROWS, row_blocks
-from skvaeense.utils._rounding import EXACT
+from skvaeense.utils._rounding import EXACT, TINY
 
 # Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
 # changes of a support by one atom that joins and one that leaves. Latents that do not belong make
@@ -81,7 +81,7 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     count = active[:SOME_ROWS].sum(axis=1).mean()
     # Among few samples some directions look independent by chance. So their number is counted in
     # samples without which they are found.
-    n_new = min(max(int(HELD_OUT * len(X)), 1), SOME_ROWS)
+    n_new = min(max(len(X) // N_PARTS, 1), SOME_ROWS)
     fewer = np.fmin((1 - CLOSE) * count, most)
     known = {"atoms": atoms[used], "offset": offset, "most": fewer, "noise": noise}
     if 2 <= used.sum() < X.shape[1]:
@@ -213,7 +213,7 @@ class Dictionary:
         # Constant directions cannot be whitened.
         if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
             return None
-        ica = FastICA(whiten="unit-variance", random_state=SEED)
+        ica = FastICA(whiten="unit-variance", random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             ica.fit(codes)
@@ -429,7 +429,7 @@ class Dictionary:
 
     def _gains(self, X, codes, norms):
         """Return the decrease of the squared error of codes by each atom alone."""
-        units = self.atoms.T / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
+        units = self.atoms.T / np.sqrt(np.maximum(norms, TINY))
         return np.square(self._residual(X, codes) @ units)
 
     def _error(self, X, codes):
@@ -445,13 +445,13 @@ class Dictionary:
         squares = np.square(self._residual(X, codes)).sum(axis=1)
         # The median of a chi-squared variable, by Wilson and Hilferty.
         typical = np.median(squares / (freedom * (1 - 2 / (9 * freedom)) ** 3))
-        self.noise_variance = max(float(typical), least, np.finfo(float).tiny)
+        self.noise_variance = max(float(typical), least, TINY)
 
     def _set_atoms(self, X, codes):
         """Fit atoms and offset; atoms that are hardly used stay near their old values."""
         design = np.column_stack([codes, np.ones(len(codes))])
         before = np.vstack([self.atoms, self.offset])
-        ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + np.finfo(float).tiny
+        ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + TINY
         gram = design.T @ design + ridge * np.eye(len(before))
         after = np.linalg.solve(gram, design.T @ X + ridge * before)
         self.atoms, self.offset = after[:-1], after[-1]
@@ -493,7 +493,7 @@ class Dictionary:
         gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
         size = max(int(support.sum(axis=1).max(initial=0)), 1)
         diagonal = np.arange(size)
-        ridge = EXACT * np.diag(gram).mean() + np.finfo(float).tiny
+        ridge = EXACT * np.diag(gram).mean() + TINY
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
         for part in row_blocks(len(X), size**2):
             patterns, pattern = _unique_rows(support[part])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skvaeense.dimension._noise import fair_share
+from skvaeense.utils._rounding import TINY
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
@@ -11,7 +12,6 @@ N_MEMBERS = 24
 # and the share of its squared distance by which a sample can be off a flat, relative to chance.
 # BENT is how many times farther off than the next members others can be, since manifolds bend.
 FLAT, BENT = 0.1, 4.0
-TINY = np.finfo(float).tiny
 LEAST_SQUARE = np.sqrt(TINY)
 
 

@@ -1,5 +1,6 @@
 """The dimension around samples, from their neighbours among reference samples."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from skvaeense.dimension._scaling import (
     inverse_dimensions,
 )
 from skvaeense.utils._blocks import SOME_ROWS
-from skvaeense.utils._rounding import EXACT
+from skvaeense.utils._rounding import EXACT, TINY
 
 # Maximum number of references that pools are taken around, and number that answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
@@ -41,7 +42,6 @@ MEMBERS_PER_DIMENSION = 10
 CLEAR = 4.0
 # Number of radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
-TINY = np.finfo(float).tiny
 
 
 class LocalDimension(NamedTuple):
@@ -299,51 +299,51 @@ class LocalGeometry:
         LocalDimension
             Measurements by the neighbours.
         """
-        ratios, known, clear, (
-            sure, error, hidden, noisy, near, rank, steady, visible, share, held, middle,
-            spread, distance,
-        ) = self._measure(points, active, off)  # fmt: skip
+        said = self._ask_landmarks(points, active, off)
+        ratios, clear, near, steady = said.ratios, said.clear, said.near_rank, said.steady > 0.5
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
-        seen = np.where(clear, ratios, ratio)
-        least, error = seen.min(axis=0), error * ratio
+        least, error = np.where(clear, ratios, ratio).min(axis=0), said.error * ratio
+        rank = said.rank
         if active is not None:
             count = active.sum(axis=1)
-            rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
+            few = said.alike * self.n_neighbors < MEMBERS_PER_DIMENSION * count
+            rank = np.where(few, count, rank)
         # If the ratio still falls at the last scale, it can fall by the same amount once more.
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
         ranks = np.array([np.minimum(near, rank), rank])
-        allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
+        allowed = np.where(steady, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
         # Without noise, the ratio falls because of thin directions.
-        down_to = np.where(noisy > 0.5, np.minimum(least - falling, ratio), ratio)
+        down_to = np.where(said.noisy > 0.5, np.minimum(least - falling, ratio), ratio)
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
         # If distances are noise at all scales, the ratio can only be too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
-        rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
-        dimension = np.where(agree, rank, np.round(ratio))
+        rank = np.take_along_axis(ranks, best[None], axis=0)[0]
+        dimension = np.where(agrees.any(axis=0), rank, np.round(ratio))
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
-        held = (held > 0.5) & (off <= 0)
-        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        held = said.held & (off <= 0)
+        dimension = np.where(held & steady, np.minimum(dimension, near), dimension)
         # A clear rank needs no agreement: distances hardly show thin directions.
-        dimension = np.where(sure > 0, sure, dimension)
+        dimension = np.where(said.sure > 0, said.sure, dimension)
         # Directions within the noise do not count.
-        answer = np.maximum(np.minimum(dimension, visible), 1.0)
+        answer = np.maximum(np.minimum(dimension, said.visible), 1.0)
         # If distances are noise at all scales, the ratio can only be too large.
         lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
+        seen = np.minimum(ratio, np.maximum(said.visible, 1.0))
         return LocalDimension(
             dimension=answer,
-            ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
+            ratio=np.where(said.known, seen, np.nan),
             least=lowest,
             error=error,
             fall=ratio - least,
-            hidden=hidden,
-            spread=np.hypot(spread, middle - answer),
-            alike=share,
+            hidden=said.hidden,
+            spread=np.hypot(said.spread, said.middle - answer),
+            alike=said.alike,
             held=held & (dimension == ranks[0]),
-            excess=np.maximum(distance / FAR - 1, 0.0),
+            excess=np.maximum(said.distance / FAR - 1, 0.0),
         )
 
     def over_scales(self, points, active):
@@ -365,36 +365,17 @@ class LocalGeometry:
         dimensions : ndarray of shape (n_samples, n_scales)
             Ratios; NaN where they are unknown.
         """
-        ratios, known, *_ = self._measure(points, active)
-        return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
+        said = self._ask_landmarks(points, active)
+        return np.array(self._calibration.scales), np.where(said.known, said.ratios, np.nan).T
 
-    def _measure(self, points, active, off=0.0):
-        """Return corrected ratios, masks where they are known and clear of noise, and the rest.
+    def _ask_landmarks(self, points, active, off=0.0):
+        """Return means and medians over the landmarks in samples' pools that are like the samples.
 
-        Ratios have a row for each scale. A sample is known if it has a ratio at all scales but the
-        largest. The rest has these rows: the rank that is clear without distances, or 0; the
-        relative error of the first ratio; the share of landmarks around which noise hides all
-        directions; the share around which there may be noise; the ranks of the nearest members and
-        of all members; whether these ranks are steady; the number of directions that stand above
-        the noise; the share of landmarks that are alike; whether flats hold the samples; the mean
-        and the standard deviation of the ranks nearby; and the distance to the landmarks, in radii
-        of their pools.
+        Ratios are corrected, and have a row for each scale. A sample is known if it has a ratio at
+        all scales but the largest. The distance to the landmarks is in radii of their pools.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
-        said, n_scales = self._ask_landmarks(points, patterns, off), len(self._calibration.scales)
-        ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
-        known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
-        for scale, ratio in enumerate(ratios):
-            own = np.isfinite(ratio)
-            if own.any():
-                ratio[own] = self._calibration.correct(ratio[own], scale)
-            # Parts of few samples have no larger scale, so they keep the smaller one.
-            ratio[~own] = ratios[max(scale - 1, 0)][~own]
-        return ratios, known, clear > 0.5, rest
-
-    def _ask_landmarks(self, points, patterns, off):
-        """Return the answers of the landmarks in each sample's pool that are like the sample."""
         distances, near = self._landmarks.kneighbors(points)
         # Pools of copies of one reference have no radius.
         with np.errstate(over="ignore"):
@@ -407,30 +388,44 @@ class LocalGeometry:
         # The nearest of the landmarks that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
-        asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 2
+        asked = (like > 0) & (like == like[:, :1])
+
+        def mean(values):
+            return _mean(values[..., near], asked)
+
+        def median(values):
+            return _median(np.where(asked, values[near], np.nan))
+
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverses, clear, error, hidden, noisy = (
-                np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
-                for values in (
-                    *(self._inverses, self._clear, self._errors, self._hidden),
-                    self._may_be_noisy,
-                )
-            )
+            inverses = mean(self._inverses)
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible, sure = (
-            _median(np.where(asked, values[near], np.nan))
-            for values in (
-                *(self._near_ranks, self._ranks, self._steady, self._visible),
-                self._clear_ranks,
-            )
-        )
-        ranks = np.hstack([values[near] for values in (self._near_ranks, self._ranks)])
-        middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
-        return np.vstack(
-            [
-                *(ratios, clear, sure, error, hidden, noisy, near_rank, rank, steady, visible),
-                *(share, held, middle, spread, away),
-            ]
+        known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
+        for scale, ratio in enumerate(ratios):
+            own = np.isfinite(ratio)
+            if own.any():
+                ratio[own] = self._calibration.correct(ratio[own], scale)
+            # Parts of few samples have no larger scale, so they keep the smaller one.
+            ratio[~own] = ratios[max(scale - 1, 0)][~own]
+        ranks = np.hstack([self._near_ranks[near], self._ranks[near]])
+        both = np.hstack([asked, asked])
+        middle = _mean(ranks, both)
+        return SimpleNamespace(
+            ratios=ratios,
+            known=known,
+            clear=mean(self._clear) > 0.5,
+            error=mean(self._errors),
+            hidden=mean(self._hidden),
+            noisy=mean(self._may_be_noisy),
+            sure=median(self._clear_ranks),
+            near_rank=median(self._near_ranks),
+            rank=median(self._ranks),
+            steady=median(self._steady),
+            visible=median(self._visible),
+            middle=middle,
+            spread=np.sqrt(_mean(np.square(ranks - middle[:, None]), both)),
+            alike=share,
+            held=like[:, 0] > 2,
+            distance=away,
         )
 
 
@@ -465,21 +460,18 @@ def _most_noise(flats):
 
 def _average(inverses, pools, alike):
     """Return the mean inverse of each pool at each scale, and the relative error of the first."""
-    inverses = np.where(alike, inverses[:, pools], np.nan)
-    known = np.isfinite(inverses)
-    n_known = known.sum(axis=2)
+    inverses = inverses[:, pools]
+    known = alike & np.isfinite(inverses)
+    mean, n_known = _mean(inverses, known), known[0].sum(axis=1)
+    squares = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
-        spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(spread) / n_known[0] / mean[0]
+        return mean, np.sqrt(squares.sum(axis=1)) / n_known / mean[0]
 
 
-def _mean_and_deviation(values, asked):
-    """Return the mean and the standard deviation of the chosen values of each row."""
+def _mean(values, asked):
+    """Return the mean of the chosen values of each row; NaN if none is chosen."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(asked, values, 0.0).sum(axis=1) / asked.sum(axis=1)
-        squares = np.where(asked, np.square(values - mean[:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(squares / asked.sum(axis=1))
+        return np.where(asked, values, 0.0).sum(axis=-1) / asked.sum(axis=-1)
 
 
 def _median(values):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skvaeense.utils._principal import principal_directions
+
 # A bulk of fewer directions can also come from a few manifolds.
 LEAST_BULK = 8
 # A direction stands clearly above the bulk if its variance is this multiple of the edge.
@@ -192,7 +194,7 @@ def _measure(X):
     """Return the mean of a group, the directions that stand above the noise, and the noise."""
     n_samples, n_features = X.shape
     mean = X.mean(axis=0)
-    variances, directions = _principal(X - mean)
+    variances, directions = principal_directions(X - mean)
     # Entry r: the mean of all variances after the first r.
     left = n_features - np.arange(len(variances))
     rest = np.cumsum(variances[::-1])[::-1] / left
@@ -207,7 +209,8 @@ def _measure(X):
         "directions": directions[:rank],
         "noise": float(rest[rank]) if told else 0.0,
         "seen": bool(seen),
-        "smallest": float(variances[-1]),
+        # With so few samples, some direction has no variance.
+        "smallest": float(variances[-1]) if n_samples > n_features else 0.0,
     }
 
 
@@ -215,12 +218,3 @@ def _mean(measured, name):
     """Return the mean over groups, weighted by their numbers of samples; 0 without groups."""
     weights = [group["n_samples"] for group in measured]
     return float(np.average([g[name] for g in measured], weights=weights)) if measured else 0.0
-
-
-def _principal(X):
-    """Return descending variances, and directions, from the smaller matrix of products."""
-    if len(X) < X.shape[1]:
-        _, singular, directions = np.linalg.svd(X, full_matrices=False)
-        return np.square(singular) / len(X), directions
-    variances, directions = np.linalg.eigh(X.T @ X / len(X))
-    return np.maximum(variances[::-1], 0.0), directions.T[::-1]

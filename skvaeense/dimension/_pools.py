@@ -18,6 +18,7 @@ from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import RARELY, NoiseFloor
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
 from skvaeense.utils._blocks import SOME_ROWS
+from skvaeense.utils._rounding import TINY
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -31,7 +32,6 @@ MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
 # squared distance to its neighbours. The dimension by distances can change by the same fraction,
 # unless there is noise to remove, which makes this dimension fall by more as the scale grows.
 MAX_SHIFT = 0.15
-TINY = np.finfo(float).tiny
 
 
 class PoolMethod(AutoencoderMethod):

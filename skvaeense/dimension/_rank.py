@@ -4,11 +4,10 @@ import numpy as np
 
 from skvaeense.dimension._noise import ABOVE
 from skvaeense.dimension._scaling import NEAREST, fills_too_much
-from skvaeense.utils._rounding import EXACT
+from skvaeense.utils._rounding import EXACT, TINY
 
 # Factor by which variances must fall after the last direction for a clear number of directions.
 CLEARLY = 50.0
-TINY = np.finfo(float).tiny
 
 
 def clear_rank(points, n_features, noise=np.inf):

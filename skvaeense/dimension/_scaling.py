@@ -15,7 +15,6 @@ SCALES = NEAREST, NEAREST**2, NEAREST**3
 LARGEST = NEAREST * max(SCALES)
 # Number of points in balls that are queried, and number of members of each point's pool.
 N_QUERIES = 35
-SEED = 0
 # A rank is believed if it is this near to the estimate by distances, in dimensions or as a
 # fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
@@ -95,7 +94,7 @@ def curved_dimension(coefficients, rank):
         return rank, 0.0
     # Remove correlations, in directions as near as possible to the directions of the coefficients.
     alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
-    mixed = np.random.default_rng(SEED).permuted(alone, axis=0)
+    mixed = np.random.default_rng(0).permuted(alone, axis=0)
     k = SCALES[1]
     (own, its_error), (others, their_error) = (
         mean_dimension(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
@@ -129,7 +128,7 @@ def fills_too_much(coordinates, rank):
     if len(coordinates) < 2 * SCALES[1]:
         return False
     dimension, error = _ratio(coordinates)
-    shuffled = np.random.default_rng(SEED).permuted(coordinates[:, :rank], axis=0)
+    shuffled = np.random.default_rng(0).permuted(coordinates[:, :rank], axis=0)
     allowed = max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
     return bool(_ratio(shuffled)[0] > dimension + allowed)
 
@@ -240,7 +239,7 @@ class Calibration:
 
     def _measure(self, dimension):
         """Add the estimates for a ball of this dimension."""
-        random_state = np.random.default_rng(SEED)
+        random_state = np.random.default_rng(0)
         points = random_state.standard_normal((self.n_samples, dimension))
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._rounding import ROUNDING, TINY
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure
@@ -91,7 +91,11 @@ class Moments(NamedTuple):
 
 
 def spikes(
-    values: DoubleArray, rests: DoubleArray, n_features: int, n_rows: DoubleArray, floor: float
+    values: DoubleArray,
+    rests: DoubleArray,
+    n_features: int,
+    n_rows: DoubleArray,
+    floor: float | DoubleArray,
 ) -> tuple[IntArray, DoubleArray]:
     """Return the numbers of eigenvalues that stand out from the noise, and the noise variances.
 
@@ -115,7 +119,7 @@ def spikes(
     n_rows : ndarray of shape (n_components,)
         Number of rows of each covariance.
 
-    floor : float
+    floor : float or ndarray of shape (n_components, 1)
         Least noise variance.
 
     Returns
@@ -198,8 +202,7 @@ def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> D
     true = 0.5 * (sums + np.sqrt(np.maximum(sums * sums - 4 * y, 0)))
     above = np.maximum(true - 1, 1e-12)
     cosines = np.clip((1 - ratio / above**2) / (1 + ratio / above), 0, 1)
-    variances: DoubleArray = noise * np.maximum(true * cosines + 1 - cosines, 1.0)
-    return variances
+    return noise * np.maximum(true * cosines + 1 - cosines, 1.0)
 
 
 def gaussians(
@@ -260,10 +263,9 @@ def _shrunk(moments: Moments, family: Family, common: DoubleArray) -> DoubleArra
     if not family.shrinkage:
         return S
     n = moments.n_rows[:, None, None]
-    size = np.sqrt(np.maximum(np.diagonal(S, axis1=1, axis2=2), np.finfo(float).tiny))
-    scale = np.sqrt(np.maximum(np.diag(common), np.finfo(float).tiny))
+    size = np.sqrt(np.maximum(np.diagonal(S, axis1=1, axis2=2), TINY))
+    scale = np.sqrt(np.maximum(np.diag(common), TINY))
     correlation = (1 - family.roundness) * common / np.outer(scale, scale)
     correlation += family.roundness * np.eye(len(scale))
     target = correlation * size[:, :, None] * size[:, None, :]
-    shrunk: DoubleArray = (n * S + family.shrinkage * target) / (n + family.shrinkage)
-    return shrunk
+    return (n * S + family.shrinkage * target) / (n + family.shrinkage)

@@ -184,8 +184,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         y = self._quotients(x)
         with threads_for(len(x) * self.directions.size):
             joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
-        if self.scale is not None:
-            joint -= np.log(self.scale).sum()
+        joint -= np.log(self.unit).sum()
         log_shares = self._log_shares()
         with threads_for(self.directions.shape[2] ** 3):
             for some in self._solved_at_once(np.flatnonzero(has_holes)):
@@ -236,8 +235,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             quadratic[:, c] += (np.square(rest).sum(axis=1) + off) / noise[c]
         log_volume = len(self.center) * np.log(2 * math.pi * noise)
         log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)
-        joint: DoubleArray = self._log_shares() - 0.5 * (log_volume + quadratic)
-        return joint
+        return self._log_shares() - 0.5 * (log_volume + quadratic)
 
     def log_prob(self, x: DoubleArray) -> DoubleArray:
         """Return the log-density of samples.
@@ -252,14 +250,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ndarray of shape (n_samples,)
             Log-densities in nats, of the known features.
         """
-        log_prob: DoubleArray = log_sum_exp(self.log_joint(x))
-        broad = self._log_broad(x)
-        return log_prob if broad is None else np.logaddexp(log_prob, broad)
+        return np.logaddexp(log_sum_exp(self.log_joint(x)), self._log_broad(x))
 
-    def _log_broad(self, x: DoubleArray) -> DoubleArray | None:
-        """Return the joint log-density of samples and the background, or None without one."""
+    def _log_broad(self, x: DoubleArray) -> DoubleArray:
+        """Return the joint log-density of samples and the background."""
         if self.background is None:
-            return None
+            return np.full(len(x), -np.inf)
         return self.background.log_prob(x) + math.log(self.background_weight)
 
     def background_share(self, x: DoubleArray) -> DoubleArray:
@@ -275,12 +271,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ndarray of shape (n_samples,)
             Probabilities.
         """
-        broad = self._log_broad(x)
-        if broad is None:
-            return np.zeros(len(x))
-        log_prob = log_sum_exp(self.log_joint(x))
-        shares: DoubleArray = np.exp(broad - np.logaddexp(log_prob, broad))
-        return shares
+        broad, log_prob = self._log_broad(x), log_sum_exp(self.log_joint(x))
+        return np.exp(broad - np.logaddexp(log_prob, broad))
 
     def p_values(self, x: DoubleArray) -> DoubleArray:
         """Return the share of held-out rows that are at most as probable as each sample.
@@ -308,12 +300,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
         """Return centred samples, divided by the scale."""
-        y: DoubleArray = x - self.center
-        return y if self.scale is None else y / self.scale
+        return (x - self.center) / self.unit
 
     def _log_shares(self) -> DoubleArray:
-        shares: DoubleArray = np.log(self.weights) + math.log1p(-self.background_weight)
-        return shares
+        return np.log(self.weights) + math.log1p(-self.background_weight)
 
     # --- components ---------------------------------------------------------------------------
 
@@ -357,47 +347,28 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         MixtureDensity
             The mixture.
         """
-        both = self, other
-        rank = max(density.variances.shape[1] for density in both)
-        padded = [density.padded(rank) for density in both]
+        means = np.vstack([self.means, other.means])
+        noises = np.r_[self.noise_variances, other.noise_variances]
+        rank = max(self.variances.shape[1], other.variances.shape[1])
+        directions, variances = np.zeros((*means.shape, rank)), np.repeat(noises[:, None], rank, 1)
+        for density, own in ((self, slice(len(self))), (other, slice(len(self), None))):
+            r = density.variances.shape[1]
+            directions[own, :, :r], variances[own, :r] = density.directions, density.variances
         return replace(
             self,
             weights=np.r_[(1 - share) * self.weights, share * other.weights],
-            means=np.vstack([density.means for density in both]),
-            directions=np.concatenate([directions for directions, _ in padded]),
-            variances=np.concatenate([variances for _, variances in padded]),
-            noise_variances=np.r_[self.noise_variances, other.noise_variances],
+            means=means,
+            directions=directions,
+            variances=variances,
+            noise_variances=noises,
             dimensions=None,
         )
-
-    def padded(self, rank: int) -> tuple[DoubleArray, DoubleArray]:
-        """Return directions and variances, padded to a higher rank.
-
-        Parameters
-        ----------
-        rank : int
-            Number of columns.
-
-        Returns
-        -------
-        directions : ndarray of shape (n_components, n_directions, rank)
-            Directions, padded with columns of zeros.
-
-        variances : ndarray of shape (n_components, rank)
-            Variances, padded with noise variances.
-        """
-        k, p, r = self.directions.shape
-        directions = np.zeros((k, p, rank))
-        variances = np.repeat(self.noise_variances[:, None], rank, axis=1)
-        directions[:, :, :r], variances[:, :r] = self.directions, self.variances
-        return directions, variances
 
     @property
     def spreads(self) -> DoubleArray:
         """Mean variance per feature of each component."""
         d, (_, r) = len(self.center), self.variances.shape
-        spreads: DoubleArray = (self.variances.sum(axis=1) + (d - r) * self.noise_variances) / d
-        return spreads
+        return (self.variances.sum(axis=1) + (d - r) * self.noise_variances) / d
 
     def raised(self, share: float) -> Self:
         """Return the mixture with variances of at least a share of the component's mean variance.
@@ -439,8 +410,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         loadings = self.unit[:, None] * self.loadings(c)
         noise = self.noise_variances[c] * np.square(self.unit)
-        covariance: DoubleArray = loadings @ loadings.T + np.diag(noise)
-        return covariance
+        return loadings @ loadings.T + np.diag(noise)
 
     def loadings(self, c: int) -> DoubleArray:
         """Return the factor F of a component, whose quotients have covariance ``F F' + g I``.
@@ -457,8 +427,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         r = int(self.n_directions[c])
         excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
-        loadings: DoubleArray = self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
-        return loadings
+        return self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
         """Convert a mixture of centred and scaled samples to the units of the samples.
@@ -539,8 +508,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             own = labels == c
             h = self.means[c] + draws[own] @ self.directions[c].T
             x[own] += h @ self.basis.T
-        x = self.center + (x if self.scale is None else x * self.scale)
-        return x, labels
+        return self.center + x * self.unit, labels
 
     def condition(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
         """Return the conditional distribution of missing features under a component.
@@ -569,10 +537,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         known, F = ~np.isnan(x), self.loadings(c)
         inverse = np.linalg.inv(lower).transpose(0, 2, 1)
         w = (inverse @ half[..., None])[..., 0]
-        mean, factors = self.basis @ self.means[c] + w @ F.T, F @ inverse
-        if self.scale is not None:
-            mean, factors = mean * self.scale, factors * self.scale[:, None]
-        return log_prob, np.where(known, x, self.center + mean), ~known[:, :, None] * factors
+        mean = (self.basis @ self.means[c] + w @ F.T) * self.unit
+        factors = ~known[:, :, None] * (F @ inverse * self.unit[:, None])
+        return log_prob, np.where(known, x, self.center + mean), factors
 
     def _log_known(self, c: int, x: DoubleArray) -> DoubleArray:
         """Return the log-density of known features under a component, from the smaller system."""
@@ -613,8 +580,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         log_volume = np.log(variances).sum() + (x.shape[1] - r) * math.log(noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         log_volume += (x.shape[1] - n_missing) * math.log(2 * math.pi)
-        log_prob: DoubleArray = -0.5 * (log_volume + quadratic)
-        return log_prob if self.scale is None else log_prob - ~missing @ np.log(self.scale)
+        return -0.5 * (log_volume + quadratic) - ~missing @ np.log(self.unit)
 
     def _keeps_digits(self, c: int) -> bool:
         """Return whether products of a component's factors keep enough digits.
@@ -653,9 +619,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             quadratic = np.square(target[..., 0] - (q @ half[..., None])[..., 0]).sum(axis=1)
         log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        log_prob = -0.5 * (log_volume + quadratic)
-        if self.scale is not None:
-            log_prob -= known @ np.log(self.scale)
+        log_prob = -0.5 * (log_volume + quadratic) - known @ np.log(self.unit)
         return log_prob, lower, half
 
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
@@ -713,8 +677,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             if rng is not None:
                 w = rng.standard_normal((len(value), factors.shape[2], 1))
                 noise = math.sqrt(density.noise_variances[c]) * rng.standard_normal(value.shape)
-                noise *= 1.0 if self.scale is None else self.scale
-                value = value + (factors @ w)[..., 0] + noise
+                value = value + (factors @ w)[..., 0] + noise * self.unit
             filled[own] += np.where(missing[own], share[own, None] * value, 0.0)
         return filled
 
@@ -733,15 +696,13 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
         Same as scipy's logsumexp, which takes several times as long for few columns.
     """
     largest = values.max(axis=1)
-    sums: DoubleArray = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
-    return sums
+    return np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
 
 
 def conformal_p_values(log_prob: DoubleArray, held_out: DoubleArray) -> DoubleArray:
     """Return the conformal p-values of samples, given ascending log-densities of held-out rows."""
     n_below = np.searchsorted(held_out, log_prob, side="right")
-    p_values: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(held_out))
-    return p_values
+    return (1 + n_below.astype(np.float64)) / (1 + len(held_out))
 
 
 def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._rounding import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # Smaller responsibilities do not count for the covariance of a component.
@@ -31,9 +31,6 @@ class Rows:
 
     Attributes
     ----------
-    center : ndarray of shape (n_features,)
-        Point that was subtracted.
-
     basis : ndarray of shape (n_features, n_directions)
         Orthonormal columns.
 
@@ -54,7 +51,6 @@ class Rows:
         changes: without noise, smaller components would seem to gain from smaller least variances.
     """
 
-    center: DoubleArray
     basis: DoubleArray
     h: DoubleArray
     off: DoubleArray
@@ -64,22 +60,17 @@ class Rows:
 
     @classmethod
     def of(
-        cls,
-        x: DoubleArray,
-        weights: DoubleArray | None = None,
-        basis: DoubleArray | None = None,
-        center: DoubleArray | None = None,
+        cls, x: DoubleArray, weights: DoubleArray | None = None, basis: DoubleArray | None = None
     ) -> Self:
-        """Return rows as coordinates in a basis about a point, by default all features about 0."""
-        center = np.zeros(x.shape[1]) if center is None else center
-        h, off = x - center, np.zeros(len(x))
-        if basis is None or np.isnan(h).any():
+        """Return rows as coordinates in a basis, by default the features."""
+        h, off = x, np.zeros(len(x))
+        if basis is None or np.isnan(x).any():
             # With a hole in a row, a product would make all its coordinates NaN.
             basis = np.eye(x.shape[1])
         else:
-            h, off = along(h, basis)
+            h, off = along(x, basis)
         weights = np.ones(len(x)) if weights is None else weights
-        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf), local_size(x))
+        return cls(basis, h, off, weights, np.full(len(x), -np.inf), local_size(x))
 
     def __len__(self) -> int:
         return len(self.h)
@@ -91,7 +82,7 @@ class Rows:
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return len(self.center)
+        return len(self.basis)
 
     @property
     def has_holes(self) -> bool:
@@ -107,13 +98,12 @@ class Rows:
     def joint(self, density: MixtureDensity) -> DoubleArray:
         """Return the joint log-density of the rows and each component."""
         if self.has_holes:
-            return density.log_joint(self.center + self.h)
+            return density.log_joint(self.h)
         return density.log_joint_along(self.h, self.off)
 
     def log_prob(self, density: MixtureDensity) -> DoubleArray:
         """Return the log-density of the rows."""
-        log_prob: DoubleArray = log_sum_exp(self.joint(density))
-        return np.logaddexp(log_prob, self.broad(density))
+        return np.logaddexp(log_sum_exp(self.joint(density)), self.broad(density))
 
     def broad(self, density: MixtureDensity) -> DoubleArray:
         """Return the joint log-density of the rows and the background."""
@@ -149,17 +139,14 @@ class Rows:
             total, extra = s.sum(), 0.0
             if has_holes and density is not None:
                 missing = np.isnan(x)
-                _, x, factors = density.condition(c, x + self.center)
-                x = x - self.center
+                _, x, factors = density.condition(c, x)
                 # Put all columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
-                noise = density.noise_variances[c] * np.square(
-                    1.0 if density.scale is None else density.scale
-                )
+                noise = density.noise_variances[c] * np.square(density.unit)
                 extra = flat @ flat.T + np.diag(noise * (s @ missing))
             # Rows of unequal weight carry the information of fewer equal rows: Kish, "Survey
             # Sampling", 1965.
-            n[c] = total**2 / max(s @ self.weights[own], np.finfo(float).tiny)
+            n[c] = total**2 / max(s @ self.weights[own], TINY)
             means[c] = s @ x / total
             y = (x - means[c]) * np.sqrt(s)[:, None]
             covariances[c] = (y.T @ y + extra) / total
@@ -177,10 +164,9 @@ class Rows:
         missing = np.isnan(self.h)
         low, high = (np.where(missing, s * np.inf, self.h) for s in (1, -1))
         most = 0.5 * np.abs(high.max(axis=0) - low.min(axis=0))
-        size = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+        size = np.sqrt(np.maximum(np.diag(covariance), TINY))
         factor = np.minimum(most / size, 1.0)
-        bounded: DoubleArray = covariance * factor * factor[:, None]
-        return bounded
+        return covariance * factor * factor[:, None]
 
     def mixture(
         self,
@@ -190,9 +176,8 @@ class Rows:
         background_weight: float = 0.0,
     ) -> MixtureDensity:
         """Return the mixture of normal distributions in the basis of the rows."""
-        return MixtureDensity(
-            self.center, self.basis, weights, *parts, background, background_weight
-        )
+        origin = np.zeros(self.n_features)
+        return MixtureDensity(origin, self.basis, weights, *parts, background, background_weight)
 
 
 def local_size(x: DoubleArray) -> float:

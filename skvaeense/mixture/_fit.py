@@ -21,7 +21,7 @@ from skvaeense.mixture._em import (
     shares_in,
 )
 from skvaeense.mixture._growth import LEAST_ROWS
-from skvaeense.mixture._search import CHOICE, FINAL, HELD_OUT, Search, held_out
+from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -272,8 +272,7 @@ def _search_filled(
         density = density.divided_by(scale) if is_scaled else density
         drawn = density.impute(x, search_of.keywords["rng"])
         filled = Rows.of(drawn, weights), Rows.of(drawn / scale, weights)
-        search: Search = search_of(filled, known=rows).run()
-        return search
+        return search_of(filled, known=rows).run()
 
     first = search_by(em(rows[1], one, FIRST_FAMILY, *CHOICE), True)
     second = search_by(first.final(rows, *CHOICE), first.best.family.scaled)
@@ -303,7 +302,7 @@ def _search_wide(
     The directions are found without held-out rows. Their number is the one that makes held-out rows
     most probable under one component.
     """
-    train = search_of.keywords["order"][max(int(HELD_OUT * len(x)), 1) :]
+    train = search_of.keywords["order"][max(len(x) // N_PARTS, 1) :]
     both = [_leading(y[train], weights[train]) for y in (x, x / scale)]
     searches: list[Search] = []
     # With more directions, new rows would lie much farther from their span than training rows do.
@@ -487,27 +486,6 @@ def is_noise(left: DoubleArray, rows: Rows) -> bool:
     return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
 
 
-def _share_left(n_rows: int, n_directions: int) -> float:
-    """Return the share of a row's noise outside principal directions that the row helped find.
-
-    Other rows keep all of their noise outside the directions.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-
-    n_directions : int
-        Number of directions.
-
-    Returns
-    -------
-    float
-        The share, above 0.
-    """
-    return max(n_rows - 1 - n_directions, 1) / n_rows
-
-
 def _one_of_rest(
     left: DoubleArray, n_left: int, rows: Rows
 ) -> tuple[DoubleArray, DoubleArray, Gaussians]:
@@ -522,7 +500,7 @@ def _one_of_rest(
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
     # The directions that were left out were found in these rows, and hold part of their noise.
-    share = _share_left(len(rows), left.shape[1] - n_left)
+    share = max(len(rows) - 1 - (left.shape[1] - n_left), 1) / len(rows)
     moments = moments._replace(
         n_rows=moments.n_rows * share,
         covariances=moments.covariances / share,
@@ -555,27 +533,19 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     # A component without rows keeps its place, and is described by all rows.
     is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
     shares = np.where(is_empty, rows.weights[:, None], shares)
-    moments = rows.moments(shares, density if rows.has_holes else None)
-    parts = []
-    for c, weight in enumerate(density.weights):
-        values, vectors = np.linalg.eigh(moments.covariances[c])
-        values = np.maximum(values[::-1], 0)
-        mean = (values.sum() + moments.rests[c]) / rows.n_features
-        floor = least_variance(mean)
-        ranks, noises = spikes(
-            values[None] + floor,
-            moments.rests[c : c + 1],
-            rows.n_features,
-            moments.n_rows[c : c + 1],
-            floor,
+    n_rows, means, covariances, rests = rows.moments(shares, density if rows.has_holes else None)
+    values, vectors = np.linalg.eigh(covariances)
+    values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
+    spreads = (values.sum(axis=1) + rests) / rows.n_features
+    floors = np.array([least_variance(spread) for spread in spreads])[:, None]
+    ranks, noises = spikes(values + floors, rests, rows.n_features, n_rows, floors)
+    return [
+        FlatPart(
+            float(density.weights[c]),
+            rows.basis @ means[c],
+            (rows.basis @ vectors[c][:, :rank]).T,
+            values[c, :rank],
+            float(noises[c]),
         )
-        directions = vectors[:, ::-1][:, : ranks[0]]
-        part = FlatPart(
-            float(weight),
-            rows.center + rows.basis @ moments.means[c],
-            (rows.basis @ directions).T,
-            values[: ranks[0]],
-            float(noises[0]),
-        )
-        parts.append(part)
-    return parts
+        for c, rank in enumerate(ranks)
+    ]

@@ -15,6 +15,7 @@ from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import Rows, least_variance
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._rounding import TINY
 from skvaeense.utils._typing import DoubleArray
 
 # Least variances of a component while it grows, as shares of the mean variance of the old
@@ -142,24 +143,22 @@ class _Nest:
         """Return the components that grow from starts, each of which adds to those before it."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
         shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
-        weight = shares.sum(axis=1) / (n_all + 1)
         for least, total in zip(ANNEALED, self.totals, strict=True):
+            weight = shares.sum(axis=1) / (n_all + 1)
             parts = self._fit(shares, family, least)
-            log_new = self._log_prob(parts) + np.log(weight)[:, None]
-            gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total
-            order = np.argsort(-(gains @ self.weights))
+            log_new, log_old = self._log_prob(parts) + np.log(weight)[:, None], np.log1p(-weight)
             if least == 0.0:
                 break
+            gains = np.logaddexp(total + log_old[:, None], log_new) - total
+            order = np.argsort(-(gains @ self.weights))
             order = order[: max(int(np.ceil(KEPT * len(order))), 3)]
             shares = expit(np.clip(log_new[order] - total, -50, 50)) * self.weights
-            enough = shares.sum(axis=1) >= LEAST_ROWS / 2
-            if not enough.any():
+            shares = shares[shares.sum(axis=1) >= LEAST_ROWS / 2]
+            if not len(shares):
                 return []
-            shares = shares[enough]
-            weight = shares.sum(axis=1) / (n_all + 1)
-        total, found = self.totals[-1], []
+        found: list[Proposal] = []
         for _ in range(at_most):
-            gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total
+            gains = np.logaddexp(total + log_old[:, None], log_new) - total
             sums = gains @ self.weights
             i = int(sums.argmax())
             if not sums[i] > 0:
@@ -178,9 +177,9 @@ class _Nest:
         y = self.h
         length = np.square(y).sum(axis=1)
         i, j = rng.randint(len(y)), rng.randint(y.shape[1])
-        scale = max(length.mean(), np.finfo(float).tiny)
+        scale = max(length.mean(), TINY)
         product = y @ y[i]
-        cosine = product**2 / np.maximum(length * length[i], np.finfo(float).tiny)
+        cosine = product**2 / np.maximum(length * length[i], TINY)
         flat = (product / scale + 1) ** 2 / ((length / scale + 1) * (length[i] / scale + 1))
         along = np.abs(y[:, j] - y[i, j])
         for distance in (-cosine, length - 2 * product, -flat, along):
@@ -198,7 +197,7 @@ class _Nest:
         weighted = self.h.T * shares[:, None, :]
         second = weighted @ self.h / n[:, None, None]
         covariances = second - means[:, :, None] * means[:, None, :]
-        kish = n**2 / np.maximum(shares @ self.weights, np.finfo(float).tiny)
+        kish = n**2 / np.maximum(shares @ self.weights, TINY)
         moments = Moments(kish, means, covariances, shares @ self.off / n)
         floor = max(least * self.spread, least_variance(self.rows.size))
         common = np.cov(self.h.T, aweights=self.weights, bias=True).reshape(2 * self.h.shape[1:])

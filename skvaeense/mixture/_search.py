@@ -11,12 +11,13 @@ from skvaeense.mixture._covariance import Family
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, background, em, maximise, shares_in
 from skvaeense.mixture._growth import LEAST_ROWS, propose
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Number of rows that mixtures are compared by. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
-# Share of the rows that are held out, and the number of splits with few rows.
-HELD_OUT, N_SPLITS, FEW_ROWS = 0.2, 5, 1000
+# One of so many parts of the rows is held out; of few rows, each part in turn.
+N_PARTS = 5
 # Least gain of the mean over held-out rows, in nats and in standard errors.
 LEAST_GAIN, SURENESS = 1e-3, 0.5
 # Number of rows that new components start around, in the first and second try of a round.
@@ -50,11 +51,10 @@ class Split(NamedTuple):
     def of(cls, train: Sequence[Rows], valid: Sequence[Rows]) -> Self:
         """Return the split, with backgrounds that are fitted without the held-out rows."""
         broad = background(train[0]), background(train[1])
-        return cls(
-            (train[0].facing(broad[0]), train[1].facing(broad[1])),
-            (valid[0].facing(broad[0]), valid[1].facing(broad[1])),
-            broad,
+        known, new = (
+            (rows[0].facing(broad[0]), rows[1].facing(broad[1])) for rows in (train, valid)
         )
+        return cls(known, new, broad)
 
 
 class Trial(NamedTuple):
@@ -83,8 +83,8 @@ class Trial(NamedTuple):
 
 def held_out(order: IntArray) -> list[IntArray]:
     """Return the rows that are held out, the first ones in an order; of few rows, all in turn."""
-    n_splits = N_SPLITS if len(order) < FEW_ROWS else 1
-    return np.split(order[: n_splits * int(HELD_OUT * len(order))], n_splits)
+    n_splits = N_PARTS if len(order) < SOME_ROWS else 1
+    return np.split(order[: n_splits * (len(order) // N_PARTS)], n_splits)
 
 
 class Search:

@@ -196,7 +196,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
         if not reset:
             check_is_fitted(self)
-        checked: DoubleArray = validate_data(
+        return validate_data(
             self,
             X,
             dtype=np.float64,
@@ -204,7 +204,6 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             ensure_min_samples=2 if reset else 1,
             reset=reset,
         )
-        return checked
 
     def score_samples(self, X: ArrayLike) -> DoubleArray:
         """Return the log-density of each sample.
@@ -295,8 +294,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Probabilities. Each row sums to 1.
         """
         checked = self._check(X)
-        shares: DoubleArray = softmax(self.density_.log_joint(checked), axis=1)
-        return shares
+        return softmax(self.density_.log_joint(checked), axis=1)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the component that each sample most probably comes from.
@@ -312,8 +310,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Indices of the columns of `predict_proba`.
         """
         checked = self._check(X)
-        labels: IntArray = self.density_.log_joint(checked).argmax(axis=1)
-        return labels
+        return self.density_.log_joint(checked).argmax(axis=1)
 
     def sample(
         self, n_samples: int = 1, random_state: RandomState = None

@@ -7,3 +7,5 @@ ROUNDING = 1e-6
 # A share of a variance that cannot be distinguished from rounding in double precision: half of the
 # digits.
 EXACT = float(np.sqrt(np.finfo(float).eps))
+# The smallest number above 0 that keeps all digits. As a divisor, it takes the place of 0.
+TINY = float(np.finfo(float).tiny)

@@ -62,9 +62,9 @@ def test_rows_in_a_basis_have_the_same_density():
     x[:, 3:] *= 0.01
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
     density = maximise(Rows.of(x), shares, WHOLE)
-    turned = maximise(Rows.of(x, basis=basis, center=np.ones(5)), shares, WHOLE)
+    turned = maximise(Rows.of(x, basis=basis), shares, WHOLE)
     assert_allclose(turned.log_prob(x), density.log_prob(x), rtol=1e-6)
-    rows = Rows.of(x, basis=np.eye(5)[:, :3], center=x[0])
+    rows = Rows.of(x, basis=np.eye(5)[:, :3])
     density = maximise(rows, shares, WHOLE)
     assert_allclose(rows.log_prob(density), density.log_prob(x), rtol=1e-8)
 
