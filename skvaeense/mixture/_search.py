@@ -23,7 +23,7 @@ LEAST_GAIN, SURENESS = 1e-3, 0.5
 # Number of rows that new components start around, in the first and second try of a round.
 N_STARTS = (6, 24)
 # Iterations, and the gain in nats at which they stop: during the search, and for the final fit.
-CHOICE, FINAL = (15, 1e-2), (50, 1e-3)
+CHOICE, FINAL = (15, 1e-2), (50, LEAST_GAIN)
 # Families that are tried, in this order.
 FAMILIES = (
     Family(scaled=True),
