@@ -32,10 +32,8 @@ from skvaeense.utils._rounding import EXACT, TINY
 # Maximum number of references that pools are taken around, and number that answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# The rank is believed if it is near the estimate by distances: within NEAR dimensions, within a
-# fraction of the rank, or within two standard errors of the estimate. The fraction is NEAR_SHARE,
-# or STEADY_SHARE if the nearest members have the same rank and are STEADY_MEMBERS per dimension.
-STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
+# The rank of the nearest members bounds the dimension if there are so many members per dimension.
+STEADY_MEMBERS = 4
 # Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed if their squares are at least this multiple of the share due to noise.
@@ -109,9 +107,8 @@ class LocalGeometry:
     The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
     off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number next
     to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is taken if
-    it agrees better. If the very nearest members have the same rank, weaker agreement is enough. A
-    rank that is clear without noise needs no agreement: thin directions hardly affect distances. In
-    small pools, the number of active latents replaces the rank.
+    it agrees better. A rank that is clear without noise needs no agreement: thin directions hardly
+    affect distances. In small pools, the number of active latents replaces the rank.
 
     Noise makes the ratio too high at small scales. So the rank can agree with the ratio at any
     scale down to which the ratio falls, or would fall in one more step. This does not hold if noise
@@ -313,8 +310,7 @@ class LocalGeometry:
         # If the ratio still falls at the last scale, it can fall by the same amount once more.
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
         ranks = np.array([np.minimum(near, rank), rank])
-        allowed = np.where(steady, STEADY_SHARE, NEAR_SHARE) * ranks
-        allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
+        allowed = np.hypot(np.maximum(NEAR, NEAR_SHARE * ranks), 2 * error)
         # Without noise, the ratio falls because of thin directions.
         down_to = np.where(said.noisy > 0.5, np.minimum(least - falling, ratio), ratio)
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
