@@ -1,6 +1,5 @@
 """The dimension around samples, from their neighbours among reference samples."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -296,23 +295,33 @@ class LocalGeometry:
         LocalDimension
             Measurements by the neighbours.
         """
-        said = self._ask_landmarks(points, active, off)
-        ratios, clear, near, steady = said.ratios, said.clear, said.near_rank, said.steady > 0.5
+        near, asked, held, share, away = self._ask_landmarks(points, active, off)
+        ratios, known = self._ratios(near, asked)
+
+        def mean(values):
+            return _mean(values[..., near], asked)
+
+        def median(values):
+            return _median(np.where(asked, values[near], np.nan))
+
+        clear, noisy, hidden = mean(self._clear) > 0.5, mean(self._may_be_noisy), mean(self._hidden)
+        steady, sure, visible = (
+            median(values) for values in (self._steady, self._clear_ranks, self._visible)
+        )
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
-        least, error = np.where(clear, ratios, ratio).min(axis=0), said.error * ratio
-        rank = said.rank
+        least, error = np.where(clear, ratios, ratio).min(axis=0), mean(self._errors) * ratio
+        nearest, rank = median(self._near_ranks), median(self._ranks)
         if active is not None:
             count = active.sum(axis=1)
-            few = said.alike * self.n_neighbors < MEMBERS_PER_DIMENSION * count
-            rank = np.where(few, count, rank)
+            rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
         # If the ratio still falls at the last scale, it can fall by the same amount once more.
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
-        ranks = np.array([np.minimum(near, rank), rank])
+        ranks = np.array([np.minimum(nearest, rank), rank])
         allowed = np.hypot(np.maximum(NEAR, NEAR_SHARE * ranks), 2 * error)
         # Without noise, the ratio falls because of thin directions.
-        down_to = np.where(said.noisy > 0.5, np.minimum(least - falling, ratio), ratio)
+        down_to = np.where(noisy > 0.5, np.minimum(least - falling, ratio), ratio)
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
         # If distances are noise at all scales, the ratio can only be too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
@@ -320,26 +329,28 @@ class LocalGeometry:
         rank = np.take_along_axis(ranks, best[None], axis=0)[0]
         dimension = np.where(agrees.any(axis=0), rank, np.round(ratio))
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
-        held = said.held & (off <= 0)
-        dimension = np.where(held & steady, np.minimum(dimension, near), dimension)
+        held = held & (off <= 0)
+        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, nearest), dimension)
         # A clear rank needs no agreement: distances hardly show thin directions.
-        dimension = np.where(said.sure > 0, said.sure, dimension)
+        dimension = np.where(sure > 0, sure, dimension)
         # Directions within the noise do not count.
-        answer = np.maximum(np.minimum(dimension, said.visible), 1.0)
+        answer = np.maximum(np.minimum(dimension, visible), 1.0)
         # If distances are noise at all scales, the ratio can only be too large.
         lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
-        seen = np.minimum(ratio, np.maximum(said.visible, 1.0))
+        every, both = np.hstack([self._near_ranks[near], self._ranks[near]]), np.hstack([asked] * 2)
+        middle = _mean(every, both)
+        spread = np.sqrt(_mean(np.square(every - middle[:, None]), both))
         return LocalDimension(
             dimension=answer,
-            ratio=np.where(said.known, seen, np.nan),
+            ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             least=lowest,
             error=error,
             fall=ratio - least,
-            hidden=said.hidden,
-            spread=np.hypot(said.spread, said.middle - answer),
-            alike=said.alike,
+            hidden=hidden,
+            spread=np.hypot(spread, middle - answer),
+            alike=share,
             held=held & (dimension == ranks[0]),
-            excess=np.maximum(said.distance / FAR - 1, 0.0),
+            excess=np.maximum(away / FAR - 1, 0.0),
         )
 
     def over_scales(self, points, active):
@@ -361,14 +372,14 @@ class LocalGeometry:
         dimensions : ndarray of shape (n_samples, n_scales)
             Ratios; NaN where they are unknown.
         """
-        said = self._ask_landmarks(points, active)
-        return np.array(self._calibration.scales), np.where(said.known, said.ratios, np.nan).T
+        ratios, known = self._ratios(*self._ask_landmarks(points, active)[:2])
+        return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
     def _ask_landmarks(self, points, active, off=0.0):
-        """Return means and medians over the landmarks in samples' pools that are like the samples.
+        """Return the landmarks in samples' pools, and which of them are most like the samples.
 
-        Ratios are corrected, and have a row for each scale. A sample is known if it has a ratio at
-        all scales but the largest. The distance to the landmarks is in radii of their pools.
+        Also return whether flats hold the samples, the share of landmarks that are alike, and the
+        distance to the landmarks in radii of their pools.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -377,23 +388,22 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        share, held = alike.mean(axis=1), self._flats.hold(points, near)
         # 3 if a flat holds the sample, 2 if it does not fit. A flat that fits but does not hold the
         # sample is more likely of another manifold.
-        like = alike * (1 + ~self._flats.fit[near] + 2 * held)
+        like = alike * (1 + ~self._flats.fit[near] + 2 * self._flats.hold(points, near))
         # The nearest of the landmarks that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
         asked = (like > 0) & (like == like[:, :1])
+        return near, asked, like[:, 0] > 2, alike.mean(axis=1), away
 
-        def mean(values):
-            return _mean(values[..., near], asked)
+    def _ratios(self, near, asked):
+        """Return corrected ratios, with a row for each scale, and for which samples they are known.
 
-        def median(values):
-            return _median(np.where(asked, values[near], np.nan))
-
+        A sample is known if it has a ratio at all scales but the largest.
+        """
+        inverses = _mean(self._inverses[:, near], asked)
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverses = mean(self._inverses)
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
         known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
@@ -402,27 +412,7 @@ class LocalGeometry:
                 ratio[own] = self._calibration.correct(ratio[own], scale)
             # Parts of few samples have no larger scale, so they keep the smaller one.
             ratio[~own] = ratios[max(scale - 1, 0)][~own]
-        ranks = np.hstack([self._near_ranks[near], self._ranks[near]])
-        both = np.hstack([asked, asked])
-        middle = _mean(ranks, both)
-        return SimpleNamespace(
-            ratios=ratios,
-            known=known,
-            clear=mean(self._clear) > 0.5,
-            error=mean(self._errors),
-            hidden=mean(self._hidden),
-            noisy=mean(self._may_be_noisy),
-            sure=median(self._clear_ranks),
-            near_rank=median(self._near_ranks),
-            rank=median(self._ranks),
-            steady=median(self._steady),
-            visible=median(self._visible),
-            middle=middle,
-            spread=np.sqrt(_mean(np.square(ranks - middle[:, None]), both)),
-            alike=share,
-            held=like[:, 0] > 2,
-            distance=away,
-        )
+        return ratios, known
 
 
 def _plane(points):

@@ -654,12 +654,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             yield rows[some]
 
     def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
-        parts = [(self, c) for c in range(len(self))]
-        joint = self.log_joint(x)
-        if self.background is not None:
-            parts += [(self.background, c) for c in range(len(self.background))]
-            broad = self.background.log_joint(x) + math.log(self.background_weight)
-            joint = np.hstack([joint, broad])
+        broad, joint = self.background, self.log_joint(x)
+        if broad is not None:
+            joint = np.hstack([joint, broad.log_joint(x) + math.log(self.background_weight)])
+        parts = [(density, c) for density in (self, broad) if density for c in range(len(density))]
         shares, missing = softmax(joint, axis=1), np.isnan(x)
         filled = np.where(missing, 0.0, x)
         if rng is not None:
