@@ -16,7 +16,7 @@ from skvaeense.dimension._noise import (
 )
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
-    N_POOL,
+    LARGEST,
     N_QUERIES,
     NEAR,
     NEAR_SHARE,
@@ -271,7 +271,7 @@ class LocalGeometry:
             # ratio.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
-                rank = clear_rank(points[members[i][:N_POOL]], self._n_features, most)
+                rank = clear_rank(points[members[i][:LARGEST]], self._n_features, most)
                 # Distances overestimate the dimension by at most a little.
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skvaeense.dimension._noise import ABOVE
-from skvaeense.dimension._scaling import NEAREST, fills_too_much
+from skvaeense.dimension._scaling import NEAREST
 from skvaeense.utils._rounding import EXACT, TINY
 
 # Factor by which variances must fall after the last direction for a clear number of directions.
@@ -13,10 +13,9 @@ CLEARLY = 50.0
 def clear_rank(points, n_features, noise=np.inf):
     """Return the number of directions that no others predict; 0 if it is not clear.
 
-    The number is clear under three conditions. It is the same for all points and for their nearest
+    The number is clear under two conditions. It is the same for all points and for their nearest
     quarter, or half. Variances fall by much after the last direction, or its variance is much
-    larger than the noise variance. This number of coordinates, shuffled, does not fill more
-    dimensions than the points do.
+    larger than the noise variance.
 
     Parameters
     ----------
@@ -55,7 +54,7 @@ def clear_rank(points, n_features, noise=np.inf):
         nearest = residual_rank(coordinates[: len(points) // part], n_features, noise)
         if not np.isnan(nearest[0]):
             break
-    if nearest != found or not found[1] or fills_too_much(coordinates, int(found[0])):
+    if nearest != found or not found[1]:
         return 0.0
     return found[0]
 

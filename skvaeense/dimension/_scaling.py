@@ -1,7 +1,6 @@
 """The dimension from the growth of the number of neighbours with the distance."""
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
@@ -18,8 +17,6 @@ N_QUERIES = 35
 # A rank is believed if it is this near to the estimate by distances, in dimensions or as a
 # fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Number of members of a pool whose coordinates are compared with shuffled coordinates.
-N_POOL = 240
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -101,41 +98,6 @@ def curved_dimension(coefficients, rank):
     if not dimension * (1 + 2 * error) < rank - NEAR:
         return rank, 0.0
     return max(round(dimension), 1), float(np.hypot(dimension - own, error * dimension))
-
-
-def fills_too_much(coordinates, rank):
-    """Return whether shuffled coordinates fill more dimensions than the points do.
-
-    Shuffled thin coordinates add hardly any dimension. But a coordinate that follows from others
-    adds one dimension when it is shuffled.
-
-    Parameters
-    ----------
-    coordinates : ndarray of shape (n_points, n_coordinates)
-        Principal coordinates of a pool, the nearest point first.
-
-    rank : int
-        Number of the coordinates that are shuffled.
-
-    Returns
-    -------
-    bool
-        Whether the shuffled coordinates fill more.
-    """
-    if len(coordinates) < 2 * SCALES[1]:
-        return False
-    dimension, error = _ratio(coordinates)
-    shuffled = np.random.default_rng(0).permuted(coordinates[:, :rank], axis=0)
-    allowed = max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
-    return bool(_ratio(shuffled)[0] > dimension + allowed)
-
-
-def _ratio(points):
-    """Return the dimension around the nearer half of a pool, and its relative error."""
-    squares = cdist(points[: len(points) // 2], points, "sqeuclidean")
-    k = SCALES[1] // 2
-    nearest = np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)
-    return mean_dimension(np.sqrt(nearest[:, 1:]), k)
 
 
 def mean_dimension(distances, k):

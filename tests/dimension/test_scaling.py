@@ -7,7 +7,6 @@ from skvaeense.dimension._scaling import (
     SCALES,
     Calibration,
     curved_dimension,
-    fills_too_much,
     inverse_dimensions,
 )
 
@@ -94,16 +93,3 @@ def test_dimension_of_few_codes_on_a_torus_is_unsure():
     dimension, std = curved_dimension(np.hstack([np.cos(angles), np.sin(angles)]), 8)
     assert dimension > 4
     assert dimension - 4 < 2 * std
-
-
-def test_shuffled_coordinates_fill_too_much_where_one_follows_from_others():
-    rng = np.random.default_rng(0)
-    box = rng.uniform(-1, 1, (240, 4)) * (1, 1, 0.2, 0.2)
-    assert not fills_too_much(box, 4)
-    sphere = rng.standard_normal((240, 4))
-    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    assert not fills_too_much(sphere, 3)
-    assert fills_too_much(sphere, 4)
-    # Too few points, or copies of one point, do not show it.
-    assert not fills_too_much(sphere[:10], 4)
-    assert not fills_too_much(np.ones((100, 3)), 3)
