@@ -24,12 +24,8 @@ N_ROUNDS, GAIN = 5, 0.003
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Larger supports are left as they are: their linear systems are large, and there are many.
 MAX_SUPPORT = 64
-# Share of the largest variance under which a direction is an error of the atoms, and share of the
-# samples' variance under which an autoencoder's errors do no harm.
+# Share of the largest variance under which a direction is an error of the atoms.
 HARMLESS = 1e-4
-# A dictionary replaces the codes if it leaves less than this share of the noise variance that the
-# codes leave in a typical sample.
-FINER = 0.5
 # Codes are dense if at least this share of the useful latents is active. All neighbours then have
 # similar active latents, and say nothing about atoms.
 DENSE = 0.9
@@ -89,14 +85,6 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     if turned is None and (not counted or count > most):
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
-    if dictionary.noise_variance < noise:
-        X_some, its = X[:SOME_ROWS], active[:SOME_ROWS]
-        support, points = dictionary.describe(X_some, its)
-        # Medians, since a few distant samples do not change them.
-        by_codes = np.median(_noise(X_some - codes[:SOME_ROWS] @ atoms - offset, its))
-        typical = np.median(_noise(X_some - points, support))
-        typical = max(typical, HARMLESS * X.var(axis=0).mean())
-        dictionary.speaks = bool(typical < FINER * by_codes)
     # A dictionary that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= (1 + CLOSE) * noise:
         best, noise = dictionary, dictionary.noise_variance
@@ -108,12 +96,6 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
         # With all samples the directions are more precise.
         return Dictionary.independent(X, codes[:, used], **known) or turned
     return best
-
-
-def _noise(residual, support):
-    """Return the noise variance of each sample, from its residual on its support."""
-    freedom = np.maximum(residual.shape[1] - support.sum(axis=1), 1)
-    return np.square(residual).sum(axis=1) / freedom
 
 
 class Dictionary:
@@ -157,17 +139,13 @@ class Dictionary:
 
     turned : bool
         Whether the atoms have other directions than the given ones.
-
-    speaks : bool
-        Whether its supports and reconstructions are better than the autoencoder's, because its
-        atoms have turned or because it is much more precise.
     """
 
     def __init__(self, atoms, offset):
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
-        self.turned, self.speaks = False, False
+        self.turned = False
         # Smaller coefficients are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
         self._joins = np.ones(len(atoms), dtype=bool)
@@ -221,7 +199,7 @@ class Dictionary:
         if not np.isfinite(turned).all():
             return None
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
-        dictionary.turned = dictionary.speaks = True
+        dictionary.turned = True
         freedom = max(X.shape[1] - len(atoms), 1)
         X = X[:MAX_ROWS]
         coefficients = dictionary._project(X)
@@ -406,7 +384,8 @@ class Dictionary:
         saved = np.where(support, saved, self._gains(X, codes, norms))
         # If a support does not explain its sample, the residual counts as noise. Otherwise all
         # atoms would seem to be needed.
-        left = _noise(self._residual(X, codes), support)
+        freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
+        left = np.square(self._residual(X, codes)).sum(axis=1) / freedom
         noise = np.maximum(self.noise_variance, left / CLEAR)[:, None]
         logit = 0.5 * (saved / noise - np.log1p(norms / noise))
         logit = np.where(support | self._joins, logit, -np.inf)

@@ -126,7 +126,7 @@ class PoolMethod(AutoencoderMethod):
             self.dictionary_ = refine(
                 X - shift, active, codes, atoms, offset, error, most=most, counted=counted
             )
-            if self.dictionary_ is not None and self.dictionary_.speaks:
+            if self.dictionary_ is not None and self.dictionary_.turned:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
 
@@ -295,12 +295,12 @@ class PoolMethod(AutoencoderMethod):
     def _denoise(self, autoencoder, X):
         """Return active latents, codes, reconstructions, groups and shifts of samples.
 
-        Codes are 0 for inactive latents, and None if a dictionary replaces them. If the autoencoder
-        has several locations, the last columns of its codes give the location of a sample, which is
-        its group. These columns are not latents. A shift is the offset of a location from the mean.
+        Codes are 0 for inactive latents, and None if a turned dictionary replaces them. If the
+        autoencoder has several locations, the last columns of its codes give the location of a
+        sample, which is its group. These columns are not latents. A shift is the offset of a
+        location from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
-        speaks = self.dictionary_ is not None and self.dictionary_.speaks
         groups, shift = np.zeros(len(X), dtype=int), 0.0
         codes = autoencoder.transform(X)
         codes = codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
@@ -309,7 +309,7 @@ class PoolMethod(AutoencoderMethod):
             groups = codes[:, n_latents:].argmax(axis=1)
             shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
         active = autoencoder.active_dimensions(X)[:, :n_latents]
-        if speaks:
+        if self.dictionary_ is not None and self.dictionary_.turned:
             active, points = self.dictionary_.describe(X - shift, active)
             return active, None, points + shift, groups, shift
         codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
