@@ -21,13 +21,14 @@ from skvaeense.utils._typing import DoubleArray
 # Least variances of a component while it grows, as shares of the mean variance of the old
 # component.
 ANNEALED = (3e-2, 1e-2, 3e-3, 0.0)
-# Numbers of rows that a component starts from. The smallest is the least number per component. With
-# more features than the second, components grow only in the directions of the old component or,
-# without any, in as many principal directions of its rows.
+# Numbers of rows that a component starts from. The smallest is the least number per component.
 SIZES = (8, 24, 72)
-LEAST_ROWS, MAX_DIRECTIONS, _ = SIZES
+LEAST_ROWS = SIZES[0]
 # Most rows of an old component that are used.
 MAX_ROWS = 1024
+# With more features, components grow only in the directions of the old component or, without any,
+# in as many principal directions of its rows.
+MAX_DIRECTIONS = 24
 # Share of the starts that each level of the annealing keeps, and share of the best gain that
 # another proposal needs to become a component too.
 KEPT, LEAST_GAIN = 0.5, 0.2

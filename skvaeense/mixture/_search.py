@@ -16,7 +16,7 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Number of rows that mixtures are compared by. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
-# One of so many parts of the rows is held out; of few rows, each part in turn.
+# Number of parts of the rows: one part is held out, or each in turn if there are few rows.
 N_PARTS = 5
 # Least gain of the mean over held-out rows, in nats and in standard errors.
 LEAST_GAIN, SURENESS = 1e-3, 0.5
