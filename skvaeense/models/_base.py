@@ -119,9 +119,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Compute without gradients, in evaluation mode, and return to the present mode afterwards."""
     training = model.training
     model.eval()
-    with torch.no_grad():
-        yield
-    model.train(training)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 class AutoencoderModel(Model):

@@ -198,7 +198,8 @@ class Trainer:
         span: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         """Train for a series of epochs: see `epochs`."""
-        list(self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span))
+        for _ in self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
+            pass
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
         """Return the remaining batches of an epoch: all, or the batches after some steps."""
