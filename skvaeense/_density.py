@@ -477,10 +477,9 @@ class DensityAutoencoder(BaseAutoencoder):
         This share is a p-value. P-values of samples from the distribution of the training samples
         are uniform on (0, 1]: 5 % of them are at most 0.05, so that the share of outliers need not
         be guessed. A default fit compares with held-out samples, which makes these conformal
-        p-values [1]_. With a nonlinear
-        decoder, the decoder is trained without these samples, but their codes are among the codes
-        that the density is fitted to. If training samples have missing values, draws from the model
-        take the place of held-out samples.
+        p-values [1]_. With a nonlinear decoder, the decoder is trained without these samples, but
+        their codes are among the codes that the density is fitted to. If training samples have
+        missing values, draws from the model take the place of held-out samples.
 
         Parameters
         ----------

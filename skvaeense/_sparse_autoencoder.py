@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
-from skvaeense.models._base import as_number, evaluating
+from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
@@ -39,6 +39,7 @@ from skvaeense.training._sparse_hooks import (
 )
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._modules import evaluating
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions

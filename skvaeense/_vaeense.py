@@ -816,7 +816,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def _give_samples(self, model, data):
         """Give the prior of a trained model the samples for a new density."""
         prior = model.prior
-        *_, before = (vars(prior).pop(name, None) for name in ("density_", "mixture_", "rows_"))
+        for name in ("density_", "mixture_"):
+            vars(prior).pop(name, None)
+        before = vars(prior).pop("rows_", None)
         if not model.learns_density:
             return
         density = data.explored and data.explored.density

@@ -1,11 +1,13 @@
 """Runs of a model, and the places of activations in it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
 from torch import nn
+
+from skvaeense.utils._modules import evaluating
 
 # Ending of names that mean the input of a module.
 INPUT = ":input"
@@ -64,19 +66,6 @@ def run(model: nn.Module, batch: Any) -> Any:
     return model(there(batch))
 
 
-@contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
-    """Run a model in evaluation mode without gradients, then restore the modes of its modules."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 class _AllFoundError(Exception):
     """All activations have been found, so that the rest of the model need not run."""
 
@@ -90,7 +79,7 @@ def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict
         if len(found) == len(modules):
             raise _AllFoundError
 
-    with ExitStack() as hooks, suppress(_AllFoundError), at_rest(model):
+    with ExitStack() as hooks, suppress(_AllFoundError), evaluating(model):
         for name, module in modules.items():
             if name.endswith(INPUT):
                 hook: Any = module.register_forward_pre_hook(

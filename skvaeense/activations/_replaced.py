@@ -11,13 +11,13 @@ from torch import nn
 
 from skvaeense.activations._modules import (
     INPUT,
-    at_rest,
     find_module,
     first_tensor,
     kept_positions,
     run,
     with_first,
 )
+from skvaeense.utils._modules import evaluating
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def loss_recovered(
 
     own = next_token_loss if loss is None else loss
     sums, kl, n_losses, n_rows = np.zeros(3), 0.0, 0, 0
-    with at_rest(model):
+    with evaluating(model):
         for batch in batches:
             logits = [_logits(model, batch)]
             for function in (by, ablated):

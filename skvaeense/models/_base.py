@@ -1,8 +1,7 @@
 """Base classes of all models."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from skvaeense.networks._base import build_network
+from skvaeense.utils._modules import evaluating
 
 
 class Model(nn.Module):
@@ -112,18 +112,6 @@ class Model(nn.Module):
         memo[id(self)] = other = type(self).__new__(type(self))
         vars(other).update(copy.deepcopy(vars(self), memo))
         return other
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Compute without gradients, in evaluation mode, and return to the present mode afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 class AutoencoderModel(Model):

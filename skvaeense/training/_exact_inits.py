@@ -11,6 +11,7 @@ from skvaeense.training._exploration import Exploration
 from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._locations import meeting_point
 from skvaeense.training._noise import LEAST_NOISE
+from skvaeense.utils._rounding import TINY
 
 
 def subspace_network(explored: Exploration) -> Subspaces:
@@ -125,7 +126,7 @@ def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
     rows = x.detach().cpu().double().numpy()
     S = (rows - codes.origin) @ codes.unmix.T
     q = codes.codes.probability(np.square(S))
-    n_open, S = np.maximum(q.sum(axis=0), np.finfo(float).tiny), S * lengths
+    n_open, S = np.maximum(q.sum(axis=0), TINY), S * lengths
     mean = (q * S).sum(axis=0) / n_open
     variance = (q * np.square(S - mean)).sum(axis=0) / n_open
     left = rows - codes.origin - np.where(q > 0.5, S / lengths, 0.0) @ codes.atoms

@@ -30,6 +30,7 @@ from skvaeense.training._locations import (
 from skvaeense.training._scaling import checked_scale
 from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._rounding import TINY
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 
@@ -485,7 +486,7 @@ def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
                 variances = np.r_[both.variances, np.zeros(1)][None] + both.noise_variance
                 d, r = len(both.mean), len(part.variances)
                 rest = np.array([(d - variances.shape[1]) * both.noise_variance])
-                floor = LEAST_VARIANCE * both.variances.sum() / d + np.finfo(float).tiny
+                floor = LEAST_VARIANCE * both.variances.sum() / d + TINY
                 if 0 < r < d and spikes(variances, rest, d, rows, floor)[0][0] == r:
                     groups[i] = j
                     break

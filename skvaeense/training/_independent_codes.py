@@ -9,6 +9,7 @@ from skvaeense.mixture._covariance import rank_and_noise
 from skvaeense.mixture._em import least_variance, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.training._components import Codes, independent_components, modes
+from skvaeense.utils._rounding import TINY
 
 
 class IndependentCodes(NamedTuple):
@@ -122,7 +123,7 @@ class IndependentCodes(NamedTuple):
         n, rank = is_on.shape
         centred = is_on - is_on.mean(axis=0)
         # A code that is always on, or never, has no correlation with others.
-        centred /= np.maximum(centred.std(axis=0), np.finfo(float).tiny)
+        centred /= np.maximum(centred.std(axis=0), TINY)
         most = np.triu(centred.T @ centred, 1).max() / np.sqrt(n)
         return bool(most < norm.isf(2 / (n * rank * (rank - 1))))
 

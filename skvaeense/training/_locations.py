@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
 from skvaeense.training._independent_codes import IndependentCodes
+from skvaeense.utils._rounding import TINY
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _lie_apart(parts: list[FlatPart], n: int) -> bool:
     one, other = pooled(parts[:-1]), parts[-1]
     difference = one.mean - other.mean
     distance = float(np.linalg.norm(difference))
-    unit = difference / max(distance, np.finfo(float).tiny)
+    unit = difference / max(distance, TINY)
     reach = 0.0
     for part in (one, other):
         variance = float(part.variances @ np.square(part.basis @ unit)) + part.noise_variance

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from skvaeense.models._base import as_number, evaluating
+from skvaeense.models._base import as_number
 from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._threads import suited_threads
+from skvaeense.utils._modules import evaluating
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer

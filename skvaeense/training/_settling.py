@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skvaeense.models._base import evaluating
 from skvaeense.training._data import FitData
 from skvaeense.training._noise import LEAST_NOISE
+from skvaeense.utils._modules import evaluating
 from skvaeense.utils._typing import DoubleArray
 
 # Least gain of a round of expectation maximisation; below it, no further round follows. It is a
