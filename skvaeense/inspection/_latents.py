@@ -18,6 +18,7 @@ from skvaeense.inspection._estimators import (
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._plotting import BLUE, MAX_NAMES, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import check_integer
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02
@@ -304,8 +305,7 @@ def _choose(latents, use, n_components, max_latents):
     """Return the latents to show, in order."""
     if latents is not None:
         return check_latents(latents, n_components)
-    if max_latents < 1:
-        raise ValueError(f"max_latents must be at least 1, got {max_latents!r}.")
+    check_integer(max_latents, "max_latents", minimum=1)
     order = np.arange(n_components)
     if use is not None:
         order = np.argsort(-use, kind="stable")[: np.count_nonzero(use > 0)]

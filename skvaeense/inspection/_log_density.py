@@ -2,6 +2,8 @@
 
 import copy
 import warnings
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -22,8 +24,8 @@ def check_density(name, estimator):
     """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
     steps, density = _open(estimator)
     for step_name, step in steps:
-        if _find_log_det(step) is None:
-            known = ", ".join(sorted(kind.__name__ for kind in LOG_DETS))
+        if _log_det.dispatch(type(step)) is _log_det.dispatch(object):
+            known = ", ".join(sorted(kind.__name__ for kind in {*_log_det.registry} - {object}))
             raise TypeError(
                 f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
                 "known, so scores after this step are not in units of X. Steps before a density "
@@ -62,7 +64,7 @@ def log_density(estimator, X):
     steps, density = _open(estimator)
     log_det = np.zeros(len(X))
     for _, step in steps:
-        log_det += _find_log_det(step)(step, X)
+        log_det += _log_det(step, X)
         X = step.transform(X)
     if hasattr(density, "score_samples"):
         return log_det + density.score_samples(X)
@@ -93,12 +95,14 @@ def _open(estimator):
     return steps[:-1], steps[-1][1]
 
 
-def _find_log_det(step):
-    """Return the log-determinant function of a step, or None."""
-    return next((LOG_DETS[kind] for kind in LOG_DETS if isinstance(step, kind)), None)
+@singledispatch
+def _log_det(step: Any, X: Any) -> Any:
+    """Return log |det dt/dx| of a fitted step, as one number or as one for each sample."""
+    raise NotImplementedError
 
 
-def _of_scale(step, X):
+@_log_det.register
+def _(step: MaxAbsScaler | MinMaxScaler | RobustScaler | StandardScaler, X: Any) -> Any:
     if getattr(step, "clip", False):
         raise ValueError(
             f"{step!r} maps different samples to the same values, so there is no density. Set "
@@ -110,7 +114,8 @@ def _of_scale(step, X):
     return (1 if isinstance(step, MinMaxScaler) else -1) * np.log(step.scale_).sum()
 
 
-def _of_pca(step, X):
+@_log_det.register
+def _(step: PCA, X: Any) -> Any:
     if step.n_components_ < step.n_features_in_:
         raise ValueError(
             f"{step!r} keeps {step.n_components_} of {step.n_features_in_} dimensions, so scores "
@@ -120,7 +125,8 @@ def _of_pca(step, X):
     return -0.5 * np.log(step.explained_variance_).sum() if step.whiten else 0.0
 
 
-def _of_power(step, X):
+@_log_det.register
+def _(step: PowerTransformer, X: Any) -> Any:
     X = np.asarray(X)
     if step.method == "yeo-johnson":
         slopes = np.sign(X) * (step.lambdas_ - 1) * np.log1p(np.abs(X))
@@ -131,15 +137,3 @@ def _of_power(step, X):
     raw = copy.copy(step).set_params(standardize=False).transform(points)
     scale = np.ptp(raw, axis=0) / np.ptp(np.asarray(step.transform(points)), axis=0)
     return slopes.sum(axis=1) - np.log(scale).sum()
-
-
-# For each class, a function of a fitted step and the samples that it sees. It returns
-# log |det dt/dx|, as one number or as one for each sample.
-LOG_DETS = {
-    MaxAbsScaler: _of_scale,
-    MinMaxScaler: _of_scale,
-    PCA: _of_pca,
-    PowerTransformer: _of_power,
-    RobustScaler: _of_scale,
-    StandardScaler: _of_scale,
-}

@@ -21,6 +21,7 @@ from skvaeense.inspection._estimators import (
 from skvaeense.inspection._plotting import add_legend, series_style, style
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import check_integer
 
 Metric: TypeAlias = Literal["fvu", "squared_error"]
 # Functions, and their labels in a picture.
@@ -94,8 +95,7 @@ def reconstruction_sparsity_curve(
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
-    if n_levels < 2:
-        raise ValueError(f"n_levels must be at least 2, got {n_levels!r}.")
+    check_integer(n_levels, "n_levels", minimum=2)
     estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = dense(estimator.transform(X))
 

@@ -13,6 +13,7 @@ from skvaeense.inspection._estimators import active_mask, dense, last_step
 from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
 from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many, style
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
+from skvaeense.utils._validation import check_integer
 
 
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
@@ -186,8 +187,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             If no latent is active anywhere and `unused` is False, or if `max_samples` is not
             positive.
         """
-        if max_samples < 1:
-            raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
+        check_integer(max_samples, "max_samples", minimum=1)
         values = abs(sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None)))
         active = values.astype(bool)
         n_samples, n_components = values.shape

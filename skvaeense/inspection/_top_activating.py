@@ -10,6 +10,7 @@ from sklearn.utils import Bunch, gen_batches, indexable
 from skvaeense.inspection._estimators import fitted_step, transformed
 from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._typing import SparseArray
+from skvaeense.utils._validation import check_integer
 
 
 def top_activating(
@@ -94,9 +95,8 @@ def top_activating(
            [-3. ,  2. ],
            [ 0. ,  0. ]])
     """
-    for name, value in {"n_samples": n_samples, "batch_size": batch_size}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    check_integer(n_samples, "n_samples", minimum=1)
+    check_integer(batch_size, "batch_size", minimum=1)
     fitted_step(estimator, needs=["transform"])
     (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
     if not rows.shape[0]:

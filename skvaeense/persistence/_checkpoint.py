@@ -19,6 +19,7 @@ from skvaeense.training._session import STATE, CheckpointCallback
 from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
+from skvaeense.utils._validation import check_integer
 
 # Ending of file stems: the number of the file.
 NUMBERED = re.compile(r"-\d+$", re.ASCII)
@@ -98,11 +99,9 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     ) -> None:
         if not interval >= 0:
             raise ValueError(f"interval must be at least 0 seconds, got {interval!r}.")
-        if n_kept < 1:
-            raise ValueError(f"n_kept must be at least 1, got {n_kept!r}.")
         self.folder = folder
         self.interval = interval
-        self.n_kept = n_kept
+        self.n_kept = check_integer(n_kept, "n_kept", minimum=1)
         self.trusted = tuple(trusted)
 
     def files(self, name: str = "*") -> list[Path]:

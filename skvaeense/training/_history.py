@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import BoolArray, DoubleArray
 
 if TYPE_CHECKING:
@@ -41,14 +42,8 @@ class History(dict[str, DoubleArray]):
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas.DataFrame with a row for each epoch; raise ImportError without pandas."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas; install it with `pip install skvaeense[pandas]`. Without "
-                "it the history is a dict of arrays."
-            ) from error
-        return pd.DataFrame(dict(self))
+        frame: pd.DataFrame = optional_import("pandas", "to_frame", "pandas").DataFrame(dict(self))
+        return frame
 
     def __repr__(self) -> str:
         n_epochs = len(next(iter(self.values()), ()))

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.utils._typing import FloatArray, RandomState
+from skvaeense.utils._validation import check_integer
 
 
 def check_seen(X: FloatArray, names: Any = None) -> None:
@@ -52,10 +53,8 @@ def like_input(filled: FloatArray, X: Any) -> Any:
     """
     if not (hasattr(X, "iloc") and hasattr(X, "columns")):
         return filled
-    frame = X.astype(float)
-    frame = frame.fillna(type(X)(filled, index=X.index, columns=X.columns))
     kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
-    return frame.astype(kept)
+    return type(X)(filled, index=X.index, columns=X.columns).astype(kept)
 
 
 def imputations(
@@ -92,7 +91,6 @@ def imputations(
     """
     if n_draws is None:
         return like_input(impute(None), X)
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
+    n_draws = check_integer(n_draws, "n_draws", minimum=1)
     rng = check_random_state(random_state)
     return [like_input(impute(rng), X) for _ in range(n_draws)]

@@ -94,8 +94,6 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         The distinct rows of weight above 0, and X itself if no row is left out. Their order does
         not depend on the order of X, unless all weights are equal.
     """
-    if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
-        return Distinct(X, None, slice(None))
     places = np.full(len(X), -1)
     counts = np.ones(len(X), dtype=bool) if weights is None else weights > 0
     if weights is not None and not counts.all():
