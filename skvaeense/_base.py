@@ -445,38 +445,41 @@ class BaseAutoencoder(
         device = resolve_device(self.device)
         return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
 
-    def _structure(self) -> dict[str, Any]:
-        """Return copies of the structural parameters."""
-        return {name: clone(getattr(self, name), safe=False) for name in self._structural}
-
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
         with suited_threads(model, len(data.valid)):
             further = self._finish(model, trainer, data)
-        model = model.cpu()
-        history = self._history(trainer, data)
+        history, n_epochs = self._history(trainer, data), len(trainer.log)
+        return self._model_attributes(model.cpu(), data.scaling, history, n_epochs) | further
+
+    def _model_attributes(
+        self, model: Any, scaling: Scaling, history: History, n_epochs: int
+    ) -> dict[str, Any]:
+        """Return the fitted attributes of a model on the CPU, trained for this number of epochs."""
         attributes = {
             "module_": model,
-            "mean_": data.scaling.mean,
-            "scale_": data.scaling.scale,
-            "n_components_": model.n_components + len(data.scaling.offsets),
-            "n_iter_": len(trainer.log),
+            "mean_": scaling.mean,
+            "scale_": scaling.scale,
+            "n_components_": model.n_components + len(scaling.offsets),
+            "n_iter_": n_epochs,
             "loss_curve_": history["loss"][history.kept].tolist(),
             "history_": history,
-            "_structure_": self._structure(),
+            "_structure_": {
+                name: clone(getattr(self, name), safe=False) for name in self._structural
+            },
         }
         if model.linear_decoder is not None:
             weight = model.linear_decoder.weight.detach().numpy()
-            directions = weight.T.astype(np.float64) * data.scaling.decoded.scale
-            attributes["components_"] = np.concatenate([directions, data.scaling.offsets])
-        if data.scaling.target is not None:
-            attributes["target_mean_"] = data.scaling.target.mean
-            attributes["target_scale_"] = data.scaling.target.scale
-        if data.scaling.locations is not None:
-            attributes["_locations_"] = data.scaling.locations
-            attributes["locations_"] = data.scaling.locations.points
-        return attributes | further
+            directions = weight.T.astype(np.float64) * scaling.decoded.scale
+            attributes["components_"] = np.concatenate([directions, scaling.offsets])
+        if scaling.target is not None:
+            attributes["target_mean_"] = scaling.target.mean
+            attributes["target_scale_"] = scaling.target.scale
+        if scaling.locations is not None:
+            attributes["_locations_"] = scaling.locations
+            attributes["locations_"] = scaling.locations.points
+        return attributes
 
     def _history(self, trainer: Trainer, data: FitData) -> History:
         rows = []

@@ -401,17 +401,10 @@ class DensityAutoencoder(BaseAutoencoder):
     def _imputed_samples(self, X: Any) -> Any:
         if not isinstance(X, np.ndarray) or not np.isnan(X).any():
             return X
-        return self._imputed(X, self._linear_mixture("missing values"), None)
-
-    def _linear_mixture(self, name: str) -> MixtureDensity:
-        """Return the density under a linear decoder, for a method of this name."""
-        density = self._mixture(name)
-        if not isinstance(density, MixtureDensity):
-            raise TypeError("Conditional means are only known with a linear decoder.")
-        return density
+        return self._imputed(X, self._mixture("missing values"), None)
 
     def _imputed(
-        self, X: FloatArray, density: MixtureDensity, rng: np.random.RandomState | None
+        self, X: FloatArray, density: Any, rng: np.random.RandomState | None
     ) -> FloatArray:
         """Return samples with missing values filled in by conditional means, or by draws."""
         filled: FloatArray = self._by_density(
@@ -462,7 +455,7 @@ class DensityAutoencoder(BaseAutoencoder):
             reset=False,
             ensure_all_finite="allow-nan",
         )
-        density = self._linear_mixture("impute")
+        density = self._mixture("impute")
 
         def filled(rng: np.random.RandomState | None) -> Any:
             values = self._imputed(samples, density, rng)

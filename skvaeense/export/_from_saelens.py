@@ -117,21 +117,8 @@ def from_saelens(
     if has_target:
         scaling = replace(scaling, target=_target_scaling(X, y, len(weights["b_dec"])))
     model = _model(estimator, weights, activation, scaling)
-    estimator.__dict__.update(
-        module_=model,
-        mean_=scaling.mean,
-        scale_=scaling.scale,
-        n_features_in_=model.n_features,
-        n_components_=model.n_components,
-        components_=weights["W_dec"].double().numpy(),
-        n_iter_=0,
-        loss_curve_=[],
-        history_=History.from_log([]),
-        _structure_=estimator._structure(),
-    )
-    if scaling.target is not None:
-        estimator.target_mean_ = scaling.target.mean
-        estimator.target_scale_ = scaling.target.scale
+    attributes = estimator._model_attributes(model, scaling, History.from_log([]), 0)
+    estimator.__dict__.update(attributes, n_features_in_=model.n_features)
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
     return estimator

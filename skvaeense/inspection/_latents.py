@@ -142,11 +142,10 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 f"{type(step).__name__} has no components_: it has no decoder, or its decoder has "
                 'hidden layers and therefore no columns. Fit it with network="linear".'
             )
-        use = None if X is None else active_mask(step, X).mean(axis=0)
-        if use is not None:
-            use = use[~location_columns(step, len(use))]
+        are_latents = ~location_columns(step, len(step.components_))
+        use = None if X is None else active_mask(step, X).mean(axis=0)[are_latents]
         return cls.from_components(
-            step.components_[~location_columns(step, len(step.components_))],
+            step.components_[are_latents],
             image_shape=image_shape,
             latents=latents,
             use=use,
