@@ -189,10 +189,9 @@ class Locate(nn.Module):
         log_volume = len(density.center) * np.log(noise)
         log_volume += np.log(density.variances / noise[:, None]).sum(axis=1)
         groups = locations.groups[:, None] == np.arange(len(locations))
-        unit = np.ones(len(density.center)) if density.scale is None else density.scale
         buffers = {
             "center": density.center,
-            "unit": unit,
+            "unit": density.unit,
             "basis": density.basis,
             "directions": density.directions,
             "shifts": np.einsum("kp,kpr->kr", density.means, density.directions),

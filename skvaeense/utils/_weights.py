@@ -9,9 +9,6 @@ from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_sample_weight
 
-# Number of columns that distinguish most rows.
-FEW_COLUMNS = 8
-
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
     """Return valid weights of samples.
@@ -115,7 +112,7 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
 
 
-def ascending(X: FloatArray) -> IntArray:
+def ascending(X: FloatArray, n_first: int = 8) -> IntArray:
     """Return the order of rows by their first column, then by their second, and so on.
 
     Parameters
@@ -123,13 +120,16 @@ def ascending(X: FloatArray) -> IntArray:
     X : ndarray of shape (n_samples, n_features)
         Rows; NaN comes last.
 
+    n_first : int, default=8
+        Number of columns that settle the order of most rows.
+
     Returns
     -------
     ndarray of int of shape (n_samples,)
         Positions of the rows in this order.
     """
-    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
-    head = X[order, :FEW_COLUMNS]
+    order = np.lexsort(X[:, :n_first].T[::-1])
+    head = X[order, :n_first]
     is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
     return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
