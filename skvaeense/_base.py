@@ -363,9 +363,7 @@ class BaseAutoencoder(
             takes_missing = not sparse.issparse(X)
             batch = self._validated(tensor_as_array(X), 1 + first, first, takes_missing)
             stack.enter_context(threads_of_all(batch.shape))
-            is_dense = isinstance(batch, np.ndarray)
-            samples: FloatArray = batch if is_dense else batch.toarray()
-            samples = self._with_target(samples, y, continues=not first)
+            samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
             samples = self._imputed_rows(rows)[0].X if first else self._imputed_samples(rows.X)
@@ -418,7 +416,7 @@ class BaseAutoencoder(
         if isinstance(X, Source | torch.Tensor):
             return X
         # A data frame with sparse columns becomes a sparse array.
-        return head.toarray() if hasattr(head, "toarray") else head
+        return as_array(head)
 
     def _validated(self, X: Any, least: int, reset: bool, takes_missing: bool) -> Any:
         """Return an array with `least` rows or more; some kinds of X can have missing values."""
@@ -621,9 +619,9 @@ class BaseAutoencoder(
         n_latents = self.n_components_ - self._n_locations
 
         def decode(rows):
-            rows = rows.toarray() if hasattr(rows, "toarray") else rows
             # A copy, because torch warns about read-only arrays.
-            given = (rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)).to(device)
+            rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(as_array(rows))
+            given = rows.to(device)
             with suited_threads(model, len(given)):
                 decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
             if self._n_locations:

@@ -313,8 +313,7 @@ class DensityAutoencoder(BaseAutoencoder):
             )
         samples: Any = self._check_samples(X, reset=False)
         is_source = isinstance(samples, Source)
-        rows: Any = samples.head(SPECTRUM_ROWS) if is_source else samples[:SPECTRUM_ROWS]
-        rows = as_array(rows.toarray() if hasattr(rows, "toarray") else rows)
+        rows = as_array(samples.head(SPECTRUM_ROWS) if is_source else samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],

@@ -1,5 +1,6 @@
 """Activations of a running model, as samples that `fit` takes."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -153,8 +154,8 @@ class Activations:
         return self._choose((name,))
 
     def _choose(self, names: tuple[str, ...]) -> Self:
-        other = type(self).__new__(type(self))
-        vars(other).update(vars(self) | {"_chosen": names})
+        other = copy.copy(self)
+        other._chosen = names
         return other
 
     def beside(self, other: object) -> Self | None:

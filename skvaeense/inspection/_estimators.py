@@ -3,11 +3,11 @@
 The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
 
-from typing import Any
-
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from skvaeense.training._sources import as_array
 
 
 def last_step(estimator, X=None):
@@ -80,7 +80,7 @@ def active_mask(estimator, X, codes=None):
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
     require(estimator, "active_dimensions", "transform")
-    return dense(estimator.transform(X) if codes is None else codes) != 0
+    return as_array(estimator.transform(X) if codes is None else codes) != 0
 
 
 def transformed(estimator, X):
@@ -109,8 +109,3 @@ def contributions(estimator, codes):
     steps = 0.01 * np.eye(codes.shape[1])
     ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
     return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02
-
-
-def dense(codes: Any) -> Any:
-    """Return codes as an ndarray."""
-    return codes.toarray() if hasattr(codes, "toarray") else np.asarray(codes)

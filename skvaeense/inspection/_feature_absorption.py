@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
 
-from skvaeense.inspection._estimators import dense
 from skvaeense.metrics._probing import fit_probe, mean_excess
+from skvaeense.training._sources import as_array
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, IntArray, RandomState, SparseArray
 
@@ -162,13 +162,14 @@ def feature_absorption(
         latents = _own_latents(checked[fitted], is_one[fitted], max_latents, min_gain)
         found = measured[is_one[measured] & probe.predict(rows[measured])]
         along = directions @ direction
-        brought = dense(checked[found]) * along
+        found_codes = as_array(checked[found])
+        brought = found_codes * along
         may_absorb = along >= least
         may_absorb[latents] = False
         others = np.where(may_absorb, np.maximum(brought, 0), 0)
         total, own = others.sum(axis=1), np.maximum(brought[:, latents].sum(axis=1), 0)
         share = total / np.where(total + own > 0, total + own, 1.0)
-        is_silent = ~np.any(dense(checked[found])[:, latents], axis=1)
+        is_silent = ~np.any(found_codes[:, latents], axis=1)
         whole = np.maximum((rows[found] - rows.mean(axis=0)) @ direction, 0)
         full = is_silent & (total > 0) & (others.max(axis=1) >= min_share * whole)
         result.latents.append(latents)
@@ -187,9 +188,8 @@ def _own_latents(codes: Any, is_one: BoolArray, max_latents: int, min_gain: floa
     best = -np.inf
     n_latents = 0
     for k in range(1, min(max_latents, codes.shape[1]) + 1):
-        score = f1_score(
-            is_one, fit_probe(codes[:, order[:k]], is_one, k).predict(codes[:, order[:k]])
-        )
+        some = codes[:, order[:k]]
+        score = f1_score(is_one, fit_probe(some, is_one, k).predict(some))
         if score < best + min_gain:
             break
         best, n_latents = score, k

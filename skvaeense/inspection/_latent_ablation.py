@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import Bunch, check_array
 
-from skvaeense.inspection._estimators import active_mask, dense, fitted_step, transformed
+from skvaeense.inspection._estimators import active_mask, fitted_step, transformed
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
+from skvaeense.training._sources import as_array
 
 
 def latent_ablation(
@@ -135,7 +136,7 @@ def latent_ablation(
         rows = columns[:, [latent]].nonzero()[0]
         without = values
         if len(rows):
-            some = dense(codes[rows])
+            some = as_array(codes[rows])
             if is_linear:
                 decoded = whole[rows] - some[:, [latent]] * step.components_[latent]
             else:

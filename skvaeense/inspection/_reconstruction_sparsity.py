@@ -13,13 +13,13 @@ from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import (
     active_mask,
     contributions,
-    dense,
     fitted_step,
     last_step,
     location_columns,
 )
 from skvaeense.inspection._plotting import add_legend, series_style, style
 from skvaeense.metrics import fvu, squared_error
+from skvaeense.training._sources import as_array
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import check_integer
 
@@ -97,7 +97,7 @@ def reconstruction_sparsity_curve(
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
     check_integer(n_levels, "n_levels", minimum=2)
     estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
-    codes = dense(estimator.transform(X))
+    codes = as_array(estimator.transform(X))
 
     located = location_columns(estimator, codes.shape[1])
 
@@ -297,7 +297,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         step, seen = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
         curves = {name or type(step).__name__: step}
         if not hasattr(step, "explained_variance_"):
-            curves["PCA"] = PCA().fit(dense(seen))
+            curves["PCA"] = PCA().fit(as_array(seen))
         return cls.from_estimators(
             curves, seen, metric=metric, n_levels=n_levels, ax=ax, line_kw=line_kw
         )

@@ -9,9 +9,10 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, dense, last_step
+from skvaeense.inspection._estimators import active_mask, last_step
 from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
 from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many, style
+from skvaeense.training._sources import as_array
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 from skvaeense.utils._validation import check_integer
 
@@ -139,7 +140,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         step, seen = last_step(estimator, X)
         codes = active_mask(step, seen)
         if hasattr(step, "transform") and not hasattr(step, "dimension_pw_"):
-            codes = codes * dense(step.transform(seen))
+            codes = codes * as_array(step.transform(seen))
         return cls.from_codes(codes, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
 
     @classmethod

@@ -329,11 +329,11 @@ def first_of(item: Any) -> Any:
 
 
 def as_array(rows: Any) -> Any:
-    """Return rows as a numpy array; bfloat16, which numpy lacks, becomes single precision."""
+    """Return rows as a dense numpy array; bfloat16, which numpy lacks, becomes float32."""
     if isinstance(rows, torch.Tensor):
         rows = rows.detach().cpu()
         return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
-    return np.asarray(rows)
+    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
 
 
 def tensor_as_array(X: Any) -> Any:
