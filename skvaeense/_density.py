@@ -22,7 +22,7 @@ from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
-from skvaeense.training._sources import Source, as_array, tensor_as_array
+from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
@@ -312,8 +312,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 stacklevel=3,
             )
         samples: Any = self._check_samples(X, reset=False)
-        is_source = isinstance(samples, Source)
-        rows = as_array(samples.head(SPECTRUM_ROWS) if is_source else samples[:SPECTRUM_ROWS])
+        rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],

@@ -252,16 +252,14 @@ def next_token_loss(logits: torch.Tensor, batch: Any) -> torch.Tensor:
     losses = F.cross_entropy(
         logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"
     )
-    if isinstance(batch, Mapping) and "attention_mask" in batch:
-        return losses[batch["attention_mask"][:, 1:].flatten().to(losses.device) != 0]
-    return losses
+    return _counted(losses.view(len(tokens), -1), batch, start=1).flatten()
 
 
-def _counted(logits: torch.Tensor, batch: Any) -> torch.Tensor:
-    """Return the logits without those of padding."""
+def _counted(values: torch.Tensor, batch: Any, start: int = 0) -> torch.Tensor:
+    """Return the values of positions from `start` on, without those of padding."""
     if isinstance(batch, Mapping) and "attention_mask" in batch:
-        return logits[batch["attention_mask"].to(logits.device) != 0]
-    return logits
+        return values[batch["attention_mask"][:, start:].to(values.device) != 0]
+    return values
 
 
 def _logits(model: nn.Module, batch: Any) -> torch.Tensor:

@@ -218,17 +218,12 @@ def _draw(axes, values, keywords):
 
 def _split(ax, n_panels):
     """Return new axes below the given axes, within their space and with the same x-axis."""
-    if not n_panels:
-        return []
     place, figure = ax.get_subplotspec(), ax.get_figure()
-    shape = {"nrows": 1 + n_panels, "ncols": 1, "height_ratios": [3] + [2] * n_panels}
     if place is None:
         # These axes were placed by hand.
-        box = ax.get_position()
-        bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
-        grid = figure.add_gridspec(**shape, **bounds)
-    else:
-        grid = place.subgridspec(**shape)
+        left, bottom, right, top = ax.get_position().extents
+        place = figure.add_gridspec(left=left, bottom=bottom, right=right, top=top)[0]
+    grid = place.subgridspec(1 + n_panels, 1, height_ratios=[3] + [2] * n_panels)
     ax.set_subplotspec(grid[0])
     current = figure.gca()
     panels = [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
