@@ -1,6 +1,7 @@
 """The k largest pre-activations of each sample."""
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
-from skvaeense.utils._budget import ANNEAL, Budget, check_lengths
+from skvaeense.utils._budget import Budget, check_lengths
 from skvaeense.utils._kept_entries import KeptEntries, keep_largest
-from skvaeense.utils._validation import AT_LEAST_ONE
+from skvaeense.utils._validation import AT_LEAST_ONE, Interval
 
 
 class KeepTop(Budget):
@@ -45,7 +46,11 @@ class _KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
     dead_latents = "auxiliary"
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
+    _parameter_constraints = {
+        "k": [AT_LEAST_ONE, list, tuple],
+        # Annealing ends before the learning rate falls.
+        "anneal": [Interval(Real, 0, 0.7, closed="both")],
+    }
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
 

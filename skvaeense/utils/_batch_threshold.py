@@ -8,8 +8,6 @@ import torch
 from skvaeense.utils._budget import Budget, Lengths
 from skvaeense.utils._kept_entries import KeptEntries
 
-# Weight of a batch in the running mean of the threshold.
-THRESHOLD_MEMORY = 0.01
 # Shares of k that have a threshold after calibration: two to an octave.
 PER_OCTAVE = 2
 SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
@@ -28,6 +26,9 @@ class BatchThreshold(Budget):
     positive : bool, default=False
         Whether only positive entries are kept.
 
+    memory : float, default=0.01
+        Weight of a batch in the running mean of the threshold.
+
     Attributes
     ----------
     thresholds : torch.Tensor of shape (len(SHARES),)
@@ -37,8 +38,9 @@ class BatchThreshold(Budget):
 
     thresholds: torch.Tensor
 
-    def __init__(self, k: Lengths, positive: bool = False) -> None:
+    def __init__(self, k: Lengths, positive: bool = False, memory: float = 0.01) -> None:
         super().__init__(k, positive)
+        self.memory = memory
         self.register_buffer("thresholds", torch.full((len(SHARES),), -1.0))
 
     @property
@@ -75,7 +77,7 @@ class BatchThreshold(Budget):
         # The threshold for later is computed for k, though training can keep more entries.
         seen = least[0] if self.share == 1 else _least_kept(parts[0][1], self.k)
         running = self.thresholds[0]
-        weight = torch.where(running < 0, 1.0, THRESHOLD_MEMORY)
+        weight = torch.where(running < 0, 1.0, self.memory)
         running.lerp_(seen.to(running), weight.to(running))
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)

@@ -1,7 +1,6 @@
 """Numbers of entries that codes keep: one or several in training, any smaller one afterwards."""
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,8 +9,6 @@ from torch import nn
 
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval
 
-# Allowed shares of the training for annealing lengths: it ends before the learning rate falls.
-ANNEAL = Interval(Real, 0, 0.7, closed="both")
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
 

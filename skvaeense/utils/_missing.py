@@ -54,7 +54,7 @@ def like_input(filled: FloatArray, X: Any) -> Any:
     if not (hasattr(X, "iloc") and hasattr(X, "columns")):
         return filled
     kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
-    return type(X)(filled, index=X.index, columns=X.columns).astype(kept)
+    return type(X)(filled, index=X.index, columns=X.columns).astype(float).astype(kept)
 
 
 def imputations(

@@ -6,7 +6,6 @@ import torch
 from helpers import draw
 
 from skvaeense.penalties import BatchTopK, Matryoshka
-from skvaeense.utils._batch_threshold import THRESHOLD_MEMORY
 
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
 # Matryoshka has the same codes.
@@ -78,10 +77,10 @@ def test_threshold_is_a_running_mean_of_the_least_kept(penalty):
     activation(torch.tensor([[9.0, 5, 1], [2, 3, 4]], dtype=torch.float64))
     assert float(activation.threshold) == 5
     activation(torch.tensor([[1.0, 0, 2], [0, 3, -7]], dtype=torch.float64))
-    second = 5 + THRESHOLD_MEMORY * (2 - 5)
+    second = 5 + activation.memory * (2 - 5)
     assert float(activation.threshold) == pytest.approx(second, rel=1e-6)
     activation(torch.tensor([[8.0, 0, 0], [0, 0, 7]], dtype=torch.float64))
-    third = second + THRESHOLD_MEMORY * (7 - second)
+    third = second + activation.memory * (7 - second)
     assert float(activation.threshold) == pytest.approx(third, rel=1e-6)
 
 
@@ -116,7 +115,7 @@ def test_a_threshold_of_zero_is_an_observation():
     activation(-torch.ones(3, 2, dtype=torch.float64))
     assert float(activation.threshold) == 0
     activation(torch.ones(3, 2, dtype=torch.float64))
-    assert float(activation.threshold) == pytest.approx(THRESHOLD_MEMORY)
+    assert float(activation.threshold) == pytest.approx(activation.memory) == 0.01
 
 
 def test_state_dict_holds_the_threshold():
