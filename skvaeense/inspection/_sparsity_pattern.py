@@ -199,10 +199,9 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         for members in groups.values():
             shown = thin(members, max(1, max_samples * len(members) // n_samples))
             orders.append(shown[np.lexsort(~active[shown].toarray()[:, latents].T[::-1])])
-        rows, sizes = np.concatenate(orders), None
-        if values.dtype != bool:
-            largest = values.max(axis=0).toarray().ravel()[latents]
-            sizes = values[rows].toarray()[:, latents] / np.where(largest > 0, largest, 1)
+        rows = np.concatenate(orders)
+        largest = values.max(axis=0).toarray().ravel()[latents]
+        sizes = values[rows].toarray()[:, latents] / np.where(largest > 0, largest, 1)
         display = cls(
             active[rows].toarray()[:, latents],
             rows=rows,
