@@ -11,6 +11,7 @@ from torch import nn
 
 from skvaeense.activations._modules import capture, find_module, kept_positions
 from skvaeense.training._sources import as_array
+from skvaeense.utils._seeding import draw_seed
 from skvaeense.utils._typing import FloatArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -123,7 +124,7 @@ class Activations:
         self._chosen = self.names
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
-        self._seed = int(check_random_state(random_state).randint(2**31 - 1))
+        self._seed = draw_seed(check_random_state(random_state))
         if isinstance(batches, Iterator):
             raise ValueError(
                 "batches is an iterator, which can be consumed only once, but training needs "

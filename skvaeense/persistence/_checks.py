@@ -70,9 +70,9 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         "target_mean_": (n_targets,),
         "components_": (n_components, n_targets or n_features),
     }
-    for name, shape in shapes.items():
-        array = fitted.get(name, np.zeros(()))
-        if name in fitted and array.shape != shape:
+    for name in sorted(shapes.keys() & fitted):
+        array, shape = fitted[name], shapes[name]
+        if array.shape != shape:
             raise ValueError(f"{name} of {place(where)} has shape {array.shape}, not {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} of {place(where)} holds NaN or infinity")
@@ -84,9 +84,8 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
 
 def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> int:
     """Check the locations of an estimator, if it has any, and return their number."""
-    locations: Any
-    labels: Any
-    locations, labels = fitted.get("_locations_"), fitted.get("_gate_labels_")
+    locations: Any = fitted.get("_locations_")
+    labels: Any = fitted.get("_gate_labels_")
     if locations is None and labels is None:
         return 0
     try:
