@@ -402,9 +402,14 @@ class DensityAutoencoder(BaseAutoencoder):
         return self._imputed(X, self._mixture("missing values"), None)
 
     def _imputed(
-        self, X: FloatArray, density: Any, rng: np.random.RandomState | None
+        self,
+        X: FloatArray,
+        density: MixtureDensity | DecodedDensity,
+        rng: np.random.RandomState | None,
     ) -> FloatArray:
         """Return samples with missing values filled in by conditional means, or by draws."""
+        if not isinstance(density, MixtureDensity):
+            raise TypeError("Conditional means are only known with a linear decoder.")
         filled: FloatArray = self._by_density(
             X, density, lambda x: density.impute(x, rng) * self.scale_ + self.mean_
         )

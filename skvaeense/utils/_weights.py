@@ -100,7 +100,7 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
     places[counts] = which.ravel()
-    if len(first) == 1:
+    if len(first) == 1 < len(places):
         # A fit needs two rows.
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
