@@ -1,5 +1,6 @@
 """Choose a mixture by held-out rows: the number of components, and their regularisation."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Self
@@ -74,11 +75,11 @@ class Trial(NamedTuple):
         """Mean number of components."""
         return float(np.mean([len(density) for density in self.densities]))
 
-    def is_better_than(self, other: "Trial") -> bool:
-        """Return whether held-out rows are more probable, by more than chance."""
+    def is_better_than(self, other: "Trial", sureness: float = SURENESS) -> bool:
+        """Return whether held-out rows gain, by more than a number of standard errors."""
         gain = self.scores - other.scores
         error = gain.std() / np.sqrt(len(gain))
-        return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
+        return bool(gain.mean() > LEAST_GAIN + sureness * error)
 
 
 def held_out(order: IntArray) -> list[IntArray]:
@@ -92,8 +93,9 @@ class Search:
 
     Components are added where they gain most, until held-out rows no longer gain. Components that
     are not needed are removed. Then other families of covariances are tried, and more components
-    with the best family, until neither helps. The regularisation of the best family is chosen last,
-    and clusters are tried as other starts.
+    with the best family, until neither helps. The regularisation of the best family is chosen next,
+    and clusters are tried as other starts. In the end several components must be better than one by
+    more than the best of all trials is by chance.
 
     Parameters
     ----------
@@ -140,7 +142,9 @@ class Search:
         some = (rng.permutation(len(rows[0])) if order is None else order)[:SEARCH_ROWS]
         known = rows if known is None else known
         both = (rows[0][some], rows[1][some]), (known[0][some], known[1][some])
-        self.splits = self._make_splits(*both, in_order=order is not None)
+        # Positions of the rows that each split holds out.
+        self.held_out: list[IntArray] = []
+        self.splits = self._make_splits(some, *both, in_order=order is not None)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.
@@ -152,6 +156,7 @@ class Search:
             )
             for split in self.splits
         ]
+        self.n_trials = 0
         # The mixture of one component, with which others are compared.
         self.one = self.best = self._trial(family, ones)
 
@@ -174,6 +179,7 @@ class Search:
             self._grow(N_STARTS)
             self._prune()
         self._cluster()
+        self._doubt()
         return self
 
     def final(
@@ -196,11 +202,17 @@ class Search:
     # --- trials -------------------------------------------------------------------------------
 
     def _make_splits(
-        self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows], *, in_order: bool
+        self,
+        positions: IntArray,
+        filled: tuple[Rows, Rows],
+        known: tuple[Rows, Rows],
+        *,
+        in_order: bool,
     ) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows serve as both parts."""
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
+            self.held_out.append(positions)
             return [Split.of(filled, known)]
         order, splits = np.arange(n) if in_order else self.rng.permutation(n), []
         for out in held_out(order)[: 1 if in_order else None]:
@@ -208,10 +220,12 @@ class Search:
             train = np.delete(np.arange(n), valid)
             fitted = filled[0][train], filled[1][train]
             splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
+            self.held_out.append(positions[valid])
         return splits
 
     def _trial(self, family: Family, starts: list[MixtureDensity]) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
+        self.n_trials += 1
         densities, scores = [], []
         for split, start in zip(self.splits, starts, strict=True):
             density = em(split.train[family.scaled], start, family, *CHOICE)
@@ -328,6 +342,20 @@ class Search:
             self._prune()
             self.change_family()
             self._refine()
+
+    def _doubt(self) -> None:
+        """Return to one component if chance can explain the gain of several.
+
+        The best of m equally good trials gains at most the square root of 2 log(m) standard errors
+        in expectation.
+        """
+        if self.n_components is not None or self.best.size == 1:
+            return
+        found, self.best = self.best, self.one
+        self.change_family()
+        self._refine()
+        if found.is_better_than(self.best, math.sqrt(2 * math.log(self.n_trials))):
+            self.best = found
 
     def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
         rows = split.train[family.scaled]

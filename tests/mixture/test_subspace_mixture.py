@@ -132,6 +132,13 @@ def test_a_normal_distribution_is_one_component(seed):
     assert mixture.score(X[400:]) > normal.logpdf(X[400:]).mean() - 0.06
 
 
+@pytest.mark.parametrize("n", [500, 2000])
+def test_a_small_gain_among_many_trials_is_chance(n):
+    # With these rows, the best of several components gains more than half a standard error.
+    X = np.random.default_rng(3).standard_normal((n, 2))
+    assert fit(X).n_components_ == 1
+
+
 @pytest.mark.parametrize("noise", [0, 1e-5])
 def test_a_plane_with_hardly_any_noise_is_one_component(noise):
     rng = np.random.default_rng(0)
