@@ -49,14 +49,15 @@ def clear_rank(points, n_features, noise=np.inf):
         variances, directions = np.linalg.eigh(points.T @ points)
         coordinates = points @ directions
     coordinates = coordinates[:, variances > max(EXACT * variances[-1], TINY)][:, ::-1]
-    found = residual_rank(coordinates, n_features, noise)
     for part in (NEAREST, 2):
         nearest = residual_rank(coordinates[: len(points) // part], n_features, noise)
         if not np.isnan(nearest[0]):
             break
-    if nearest != found or not found[1]:
-        return 0.0
-    return found[0]
+    rank, is_clear = nearest
+    # Most pools fail at their nearest part, which costs less than the whole pool.
+    if is_clear and residual_rank(coordinates, n_features, noise) == nearest:
+        return rank
+    return 0.0
 
 
 def residual_rank(points, n_features, noise=np.inf):
@@ -108,11 +109,11 @@ def residual_rank(points, n_features, noise=np.inf):
             break
         new = rest[:, best] / np.sqrt(np.square(rest[:, best]).mean())
         squares = [new * other for other in (*directions, new)]
-        cubes = [new * other for other in (*products, *squares)]
         directions, products = [*directions, new], products + squares
         columns = [new, *squares]
-        if NEAREST * (basis.shape[1] + len(columns) + len(cubes)) <= n // 2:
-            columns += cubes
+        # Each product times the new direction is a term of third degree.
+        if NEAREST * (basis.shape[1] + len(columns) + len(products)) <= n // 2:
+            columns += [new * other for other in products]
         n_plain, terms = len(squares) + 1, np.column_stack(columns)
         # At least as many degrees of freedom as terms must be left.
         if 2 * (basis.shape[1] + terms.shape[1]) > n:
