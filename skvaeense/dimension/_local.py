@@ -271,9 +271,10 @@ class LocalGeometry:
             # ratio.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
-                rank = clear_rank(points[members[i][:LARGEST]], self._n_features, most)
                 # Distances overestimate the dimension by at most a little.
-                self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
+                self._clear_ranks[i] = clear_rank(
+                    points[members[i][:LARGEST]], self._n_features, most, least=ratio[i] - 1
+                )
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):

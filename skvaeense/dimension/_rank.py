@@ -10,7 +10,7 @@ from skvaeense.utils._rounding import EXACT, TINY
 CLEARLY = 50.0
 
 
-def clear_rank(points, n_features, noise=np.inf):
+def clear_rank(points, n_features, noise=np.inf, least=1.0):
     """Return the number of directions that no others predict; 0 if it is not clear.
 
     The number is clear under two conditions. It is the same for all points and for their nearest
@@ -29,12 +29,16 @@ def clear_rank(points, n_features, noise=np.inf):
         The largest variance that noise may have in a direction. A rank that fills the space is
         clear only if the last direction has a clearly larger variance.
 
+    least : float, default=1.0
+        The smallest number that is plausible. A smaller one counts as not clear.
+
     Returns
     -------
     float
         The number of directions.
     """
-    if len(points) < NEAREST:
+    # A polynomial in r directions has (r + 1)(r + 2) / 2 terms. A part needs two points for each.
+    if len(points) < NEAREST or (least + 1) * (least + 2) > len(points) // 2:
         return 0.0
     points = points - points.mean(axis=0)
     size = np.abs(points).max()
@@ -55,7 +59,7 @@ def clear_rank(points, n_features, noise=np.inf):
             break
     rank, is_clear = nearest
     # Most pools fail at their nearest part, which costs less than the whole pool.
-    if is_clear and residual_rank(coordinates, n_features, noise) == nearest:
+    if is_clear and rank >= least and residual_rank(coordinates, n_features, noise) == nearest:
         return rank
     return 0.0
 
