@@ -170,16 +170,22 @@ class LocalGeometry:
             self._noise_variance = told if active is None else 0.0
         self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
 
-        def stand_above(noise_variance, squares):
+        def shares(noise_variance, squares):
             # The share of a squared distance that is due to noise.
             added = 2 * noise_variance * n_noisy[: squares.shape[-1]]
-            above = (squares > CLEAR * added)[..., anchors] & at_anchor
+            return (added / np.maximum(squares, TINY))[..., anchors]
+
+        def stand_above(shares):
+            above = (CLEAR * shares < 1) & at_anchor
             return 2 * above.sum(axis=-1) > at_anchor.sum(axis=1)
 
-        self._clear = stand_above(self._noise_variance, nearness) | self._hidden
-        self._may_be_noisy = np.full(len(flats), may_be_noisy)
-        if clear and most < np.inf:
-            self._may_be_noisy &= ~stand_above(most, nearness[0])
+        self._clear = stand_above(shares(self._noise_variance, nearness)) | self._hidden
+        # The share of the smallest squared distances that may be noise.
+        self._may_be_noisy = np.full(len(flats), float(may_be_noisy))
+        if clear and may_be_noisy and most < np.inf:
+            share = shares(most, nearness[0])
+            known = _mean(np.minimum(share, 1.0), at_anchor)
+            self._may_be_noisy = np.where(stand_above(share), known, 1.0)
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
@@ -305,9 +311,9 @@ class LocalGeometry:
         def median(values):
             return _median(np.where(asked, values[near], np.nan))
 
-        clear, noisy, hidden = mean(self._clear) > 0.5, mean(self._may_be_noisy), mean(self._hidden)
-        steady, sure, visible = (
-            median(values) for values in (self._steady, self._clear_ranks, self._visible)
+        clear, hidden = mean(self._clear) > 0.5, mean(self._hidden)
+        steady, sure, visible, noisy = map(
+            median, (self._steady, self._clear_ranks, self._visible, self._may_be_noisy)
         )
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
@@ -321,8 +327,9 @@ class LocalGeometry:
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
         ranks = np.array([np.minimum(nearest, rank), rank])
         allowed = np.hypot(np.maximum(NEAR, NEAR_SHARE * ranks), 2 * error)
-        # Without noise, the ratio falls because of thin directions.
-        down_to = np.where(noisy > 0.5, np.minimum(least - falling, ratio), ratio)
+        # Without noise, the ratio falls because of thin directions. Noise raises the ratio at most
+        # by its share of squared distances.
+        down_to = np.maximum((1 - noisy) * ratio, np.minimum(least - falling, ratio))
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
         # If distances are noise at all scales, the ratio can only be too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)

@@ -236,3 +236,19 @@ def test_flats_of_one_part_say_how_much_noise_there_is_in_another(noise, dimensi
     answers = LocalGeometry(X, None, n_neighbors=200).at(X, None).dimension
     assert (answers[own] == dimension).mean() > 0.9
     assert (answers[~own] == 1).mean() > 0.9
+
+
+def test_a_little_noise_does_not_hide_that_rank_and_distances_agree():
+    rng = np.random.default_rng(0)
+
+    def flat(dimension):
+        basis = np.linalg.qr(rng.standard_normal((12, dimension)))[0]
+        return rng.uniform(-1, 1, (3000, dimension)) @ basis.T
+
+    # The thin part shows how much noise there may be. In the thick part, distances are clearly
+    # larger, but noise still adds one dimension at the smallest scale.
+    X = np.vstack([flat(2), flat(7) + 3]) + 0.07 * rng.standard_normal((6000, 12))
+    order = rng.permutation(6000)
+    around = LocalGeometry(X[order], None, n_neighbors=512).at(X[3000:3500], None)
+    assert np.median(around.ratio) > 7.5
+    assert np.mean(around.dimension == 7) > 0.9
