@@ -116,7 +116,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate. "auto" means 0.008 times the root of ``batch_size / 256``, and for more
-        than 512 latents also times the root of ``512 / n_components``.
+        than 512 latents also times the root of ``512 / n_components``. For more than 3,000 planned
+        steps it is also times the root of 3,000 divided by their number.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means the peak, and a fall to 0 over the last 30 % of
@@ -313,10 +314,19 @@ class SparseAutoencoder(BaseAutoencoder):
             # Losses of epochs with longer codes cannot be compared with those of later epochs.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
+        epochs = self._epochs(data)
         session.begin(epochs)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         return session.train(phase).result()
+
+    def _epochs(self, data):
+        return n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
+
+    def _planned_steps(self, data):
+        """Return the number of steps of the whole training; a batch is only a part of one."""
+        if data.is_batch:
+            return self._n_steps
+        return self._epochs(data) * max(1, len(data.train) // data.batch_size)
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)
@@ -341,7 +351,8 @@ class SparseAutoencoder(BaseAutoencoder):
             loss = losses.PenalizedReconstruction(decay)
         rate = self.learning_rate_init
         if rate == "auto":
-            rate = sparse_learning_rate(data.batch_size, model.n_components)
+            n_steps = self._planned_steps(data)
+            rate = sparse_learning_rate(data.batch_size, model.n_components, n_steps)
         return Trainer(
             model,
             loss,

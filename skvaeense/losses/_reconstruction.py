@@ -132,7 +132,9 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
     """Return the error of the residual's reconstruction from dead latents alone.
 
     Each sample uses the dead latents with the largest pre-activations, at most half as many as
-    there are features.
+    there are features. A rectified latent whose pre-activation is negative for all samples would
+    have no gradient. So the squares of negative pre-activations are added for the samples with the
+    largest pre-activations of each latent, as many samples as a latent is active for on average.
 
     Parameters
     ----------
@@ -148,7 +150,8 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
     Returns
     -------
     torch.Tensor without dimensions
-        Fraction of the residual's mean square that dead latents leave.
+        Fraction of the residual's mean square that dead latents leave, plus the squares of negative
+        pre-activations, as a fraction of the same mean square.
     """
     residual, dead = residual.detach(), model.dead_latents
     code = preactivation.relu() if model.positive else preactivation
@@ -161,5 +164,9 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
     else:
         whole = code.new_zeros((len(code), model.n_components)).index_copy(1, dead, code)
         explained = model.decode(whole) - model.decode(torch.zeros_like(whole[:1]))
-    left = residual - explained
-    return left.square().sum() / residual.square().sum().clamp_min(1e-30)
+    squares = (residual - explained).square().sum()
+    if model.positive:
+        n_raised = max(1, round(len(code) * (model.length or 1) / model.n_components))
+        highest = preactivation.topk(n_raised, dim=0, sorted=False).values
+        squares = squares + highest.clamp_max(0).square().sum()
+    return squares / residual.square().sum().clamp_min(1e-30)

@@ -160,14 +160,16 @@ def n_epochs(max_iter, n_samples, batch_size, n_steps):
     return max_iter
 
 
-def sparse_learning_rate(batch_size, n_components):
-    """Return the learning rate of a sparse autoencoder.
+def sparse_learning_rate(batch_size, n_components, n_steps):
+    """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
     The noise of gradients falls with the root of the batch size, and Adam can take steps that are
-    larger by that factor. More latents than features get in one another's way.
+    larger by that factor. More latents than features get in one another's way. Noisy steps drive
+    out latents for rare features in the long run, and many steps can be smaller.
     """
     crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
-    return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding)
+    haste = min(1.0, SPARSE_STEPS / n_steps)
+    return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding * haste)
 
 
 class Split(NamedTuple):

@@ -132,15 +132,22 @@ def test_where_whole_codes_are_decoded(subtests):
 # --- dead latents ---------------------------------------------------------------------------
 
 
-def auxiliary_by_hand(weight, h, residual, dead, positive):
-    """Return the share of the residual that the largest dead latents leave unexplained."""
+def auxiliary_by_hand(weight, h, residual, dead, positive, k):
+    """Return the share of the residual that the largest dead latents leave unexplained.
+
+    With positive codes, the largest pre-activations of a latent add their squares if negative.
+    """
     left = residual.copy()
     for i, row in enumerate(h):
         size = row[dead] if positive else np.abs(row[dead])
         n_used = min(len(dead), max(1, residual.shape[1] // 2))
         for j in np.array(dead)[np.argsort(-size)[:n_used]]:
             left[i] -= weight[:, j] * (max(row[j], 0) if positive else row[j])
-    return np.sum(left**2) / np.sum(residual**2)
+    squares = np.sum(left**2)
+    n_raised = max(1, round(len(h) * k / h.shape[1]))
+    for j in dead if positive else []:
+        squares += np.sum(np.minimum(np.sort(h[:, j])[-n_raised:], 0) ** 2)
+    return squares / np.sum(residual**2)
 
 
 @SIGNS
@@ -158,7 +165,7 @@ def test_dead_latents_learn_what_the_others_leave(positive, subtests):
             h, residual = model.preactivation(x), x - model.decode(model.code(x))
             weight = model.linear_decoder.weight
             share = auxiliary_by_hand(
-                *(t.detach().numpy() for t in (weight, h, residual)), dead, positive
+                *(t.detach().numpy() for t in (weight, h, residual)), dead, positive, k=3
             )
             terms = terms_of(model, x)
             added = terms.pop("loss") - alive.pop("loss")
@@ -173,6 +180,17 @@ def test_one_latent_is_used_where_there_is_one_feature():
     h, residual = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[5.0]]).double()
     loss = auxiliary_loss(model, h, residual)
     assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
+
+
+def test_a_latent_with_negative_preactivations_is_raised_until_it_is_used():
+    """Half of the latents are active, so half of the samples have a gradient."""
+    model, residual = make_coder(TopK(4)), draw(6, N_FEATURES)
+    model.dead_latents = torch.tensor([0])
+    h = -torch.arange(1.0, 7.0, dtype=torch.float64)[:, None]
+    h.requires_grad_()
+    auxiliary_loss(model, h, residual).backward()
+    expected = torch.tensor([-2.0, -4.0, -6.0, 0.0, 0.0, 0.0]).double()[:, None]
+    torch.testing.assert_close(h.grad, expected / residual.square().sum())
 
 
 def test_no_auxiliary_loss_where_dead_latents_are_resampled(subtests):
