@@ -11,6 +11,7 @@ from skvaeense import SparseAutoencoder
 from skvaeense.metrics import l0
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training._sizes import SPARSE_STEPS
 
 X, X_NEW = ATOMS.few, ATOMS.new
 
@@ -131,6 +132,32 @@ def test_partial_fit_after_fit_stays_at_a_small_learning_rate():
         estimator.partial_fit(X)
         moves.append(np.abs(estimator.components_ - before).mean())
     assert np.mean(moves[-5:]) < 3 * np.mean(moves[:5])
+
+
+def test_the_peak_rate_falls_with_the_planned_steps_of_a_fit(monkeypatch):
+    """A call of partial_fit is a part of a training, whose length is not known."""
+
+    class PlannedError(Exception):
+        """Hold the peak learning rate of a training that does not begin."""
+
+    make = SparseAutoencoder._make_trainer
+
+    def plan(self, *args, **params):
+        raise PlannedError(make(self, *args, **params).learning_rate)
+
+    monkeypatch.setattr(SparseAutoencoder, "_make_trainer", plan)
+
+    def rate(fit, **params):
+        with pytest.raises(PlannedError) as planned:
+            fit(SparseAutoencoder(4, random_state=0, **params), X)
+        return planned.value.args[0]
+
+    # Each epoch takes one step.
+    params = {"batch_size": len(X) // 2}
+    full = rate(SparseAutoencoder.fit, max_iter=1, **params)
+    long = rate(SparseAutoencoder.fit, max_iter=4 * SPARSE_STEPS, **params)
+    part = rate(SparseAutoencoder.partial_fit, max_iter=4 * SPARSE_STEPS, **params)
+    assert (long, part) == (pytest.approx(full / 2), full)
 
 
 # --- refits ---------------------------------------------------------------------------------
