@@ -82,19 +82,15 @@ class FoundMixture(NamedTuple):
     is_complete : bool
         Whether the search ran to the end.
 
-    held_out : list of ndarray of int
-        Positions of the rows that each split of the search held out.
-
-    scores : dict of str to ndarray
-        Log-densities of these rows: "mixture" for the mixture, "dense" for one component.
+    nats : dict of str to float
+        Mean log-density of held-out rows: "mixture" for the mixture, "dense" for one component.
     """
 
     density: MixtureDensity
     parts: list[FlatPart]
     is_flat: bool
     is_complete: bool
-    held_out: list[IntArray]
-    scores: dict[str, DoubleArray]
+    nats: dict[str, float]
 
 
 def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
@@ -248,9 +244,8 @@ def fit_mixture(
             dimensions=np.array([len(part.variances) for part in parts]),
             held_out=None if scores is None else np.sort(scores),
         )
-        both = {"mixture": search.best.scores, "dense": search.one.scores}
-        is_complete = not search.is_stopped
-        return FoundMixture(density, parts, family.cut, is_complete, search.held_out, both)
+        nats = {"mixture": search.best.mean, "dense": search.one.mean}
+        return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 
 
 def _search_filled(

@@ -75,11 +75,11 @@ class Trial(NamedTuple):
         """Mean number of components."""
         return float(np.mean([len(density) for density in self.densities]))
 
-    def is_better_than(self, other: "Trial", sureness: float = SURENESS) -> bool:
-        """Return whether held-out rows gain, by more than a number of standard errors."""
+    def is_better_than(self, other: "Trial") -> bool:
+        """Return whether held-out rows are more probable, by more than chance."""
         gain = self.scores - other.scores
         error = gain.std() / np.sqrt(len(gain))
-        return bool(gain.mean() > LEAST_GAIN + sureness * error)
+        return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
 
 
 def held_out(order: IntArray) -> list[IntArray]:
@@ -95,7 +95,7 @@ class Search:
     are not needed are removed. Then other families of covariances are tried, and more components
     with the best family, until neither helps. The regularisation of the best family is chosen next,
     and clusters are tried as other starts. In the end several components must be better than one by
-    more than the best of all trials is by chance.
+    more than chance explains, over all trials.
 
     Parameters
     ----------
@@ -142,9 +142,7 @@ class Search:
         some = (rng.permutation(len(rows[0])) if order is None else order)[:SEARCH_ROWS]
         known = rows if known is None else known
         both = (rows[0][some], rows[1][some]), (known[0][some], known[1][some])
-        # Positions of the rows that each split holds out.
-        self.held_out: list[IntArray] = []
-        self.splits = self._make_splits(some, *both, in_order=order is not None)
+        self.splits = self._make_splits(*both, in_order=order is not None)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.
@@ -202,17 +200,11 @@ class Search:
     # --- trials -------------------------------------------------------------------------------
 
     def _make_splits(
-        self,
-        positions: IntArray,
-        filled: tuple[Rows, Rows],
-        known: tuple[Rows, Rows],
-        *,
-        in_order: bool,
+        self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows], *, in_order: bool
     ) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows serve as both parts."""
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
-            self.held_out.append(positions)
             return [Split.of(filled, known)]
         order, splits = np.arange(n) if in_order else self.rng.permutation(n), []
         for out in held_out(order)[: 1 if in_order else None]:
@@ -220,7 +212,6 @@ class Search:
             train = np.delete(np.arange(n), valid)
             fitted = filled[0][train], filled[1][train]
             splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
-            self.held_out.append(positions[valid])
         return splits
 
     def _trial(self, family: Family, starts: list[MixtureDensity]) -> Trial:
@@ -346,15 +337,17 @@ class Search:
     def _doubt(self) -> None:
         """Return to one component if chance can explain the gain of several.
 
-        The best of m equally good trials gains at most the square root of 2 log(m) standard errors
-        in expectation.
+        If the one component were the true density, held-out rows would be t times as probable under
+        others with a probability of at most 1 / t (Markov's inequality). With n rows, chance alone
+        then keeps several components, over all trials, for one of n tables.
         """
         if self.n_components is not None or self.best.size == 1:
             return
         found, self.best = self.best, self.one
         self.change_family()
         self._refine()
-        if found.is_better_than(self.best, math.sqrt(2 * math.log(self.n_trials))):
+        gain = float((found.scores - self.best.scores).sum())
+        if gain > math.log(self.n_trials * len(self.rows[0])):
             self.best = found
 
     def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:

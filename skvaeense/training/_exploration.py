@@ -32,7 +32,7 @@ from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import TINY
 from skvaeense.utils._threads import threads_for
-from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._typing import DoubleArray
 
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
@@ -112,7 +112,7 @@ class Exploration:
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
             parts=[_moved(part, center, scale) for part in self.found.parts],
-            scores={name: values - shift for name, values in self.found.scores.items()},
+            nats={name: value - shift for name, value in self.found.nats.items()},
         )
         return replace(
             self,
@@ -313,7 +313,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
     with threads_for(rows.size * rows.shape[1]):
-        codes = _Codes(rows, max_latents)
+        codes = _Codes(rows, rng, max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)
         parts, groups = _flats(found.parts, len(rows))
         n_latents = sum(len(part.variances) for part in parts)
@@ -332,14 +332,10 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
             is_mixture = is_mixture and meet and not are_patterns
         if locations is not None:
             codes.look_at(found, parts, locations)
-        is_dictionary = codes.are_better_than(found.scores["dense" if are_patterns else "mixture"])
+        is_dictionary = codes.are_better_than(found.nats["dense" if are_patterns else "mixture"])
         if locations is not None and is_dictionary:
             locations = at_origins(locations, rows, rng)
-    nats = {name: float(scores.mean()) for name, scores in found.scores.items()}
-    gains = codes.gains_over(found.scores["mixture"])
-    if gains is not None:
-        # With few rows the mixture has more splits than the codes.
-        nats["dictionary"] = nats["mixture"] + float(gains.mean())
+    nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
     explored = Exploration(
@@ -349,17 +345,18 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
 
 
 class _Codes:
-    """Compare independent codes of rows with a mixture that has grown large.
+    """Compare independent codes of rows with a mixture that has grown large."""
 
-    Both are compared by the same held-out rows, of one split.
-    """
-
-    def __init__(self, rows: np.ndarray, max_latents: int) -> None:
+    def __init__(self, rows: np.ndarray, rng: np.random.RandomState, max_latents: int) -> None:
+        order = rng.permutation(len(rows))
+        n_out = len(rows) // 5
+        self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
         # Codes have their own random state, so that they do not change the mixture.
-        self.rows, self.rng, self.max_latents = rows, np.random.RandomState(0), max_latents
+        self.rng, self.max_latents = np.random.RandomState(0), max_latents
         self.floor = least_variance(local_size(rows))
-        # Log-densities of held-out rows, set by the first comparison.
-        self.scores: DoubleArray | None = None
+        # Set by the first comparison.
+        self.nats: float | None = None
+        self.error = np.inf
         self.before: Trial | None = None
 
     def end_search(self, search: Search) -> bool:
@@ -374,12 +371,12 @@ class _Codes:
         n_directions = best.densities[0].n_directions.sum()
         if n_directions <= one.densities[0].n_directions.sum():
             return False
-        if self.scores is None:
-            self.scores = self._log_prob(*self._split(search.held_out))
+        if self.nats is None:
+            self._compare(self._log_prob(self.train, self.valid))
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
-        reach = best.scores + n_rounds * max(best.mean - before.mean, 0.0)
-        is_wide = self.rows.shape[1] > MAX_DIRECTIONS
+        reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
+        is_wide = self.train.shape[1] > MAX_DIRECTIONS
         is_too_large = is_wide and n_directions > self.max_latents
         return bool(is_too_large or self.are_better_than(reach))
 
@@ -390,33 +387,28 @@ class _Codes:
         n_directions = sum(len(part.variances) for part in parts)
         if n_directions <= sum(len(pooled(some).variances) for some in own):
             return
-        known, new = self._split(found.held_out)
-        train, valid = locations.assign(known), locations.assign(new)
-        self.scores = locations.log_shares[valid]
+        train, valid = locations.assign(self.train), locations.assign(self.valid)
+        scores = locations.log_shares[valid]
         # Some locations can be without held-out rows.
         for g in np.unique(valid):
-            self.scores[valid == g] += self._log_prob(known[train == g], new[valid == g])
+            scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
+        self._compare(scores)
 
-    def _split(self, held_out: list[IntArray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return training rows and held-out rows of the first split."""
-        return np.delete(self.rows, held_out[0], axis=0), self.rows[held_out[0]]
-
-    def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> DoubleArray:
+    def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Return the log-density of rows with independent codes."""
         found = IndependentCodes.fit(train, self.rng, self.floor)
         scores = [codes.log_prob(valid) for codes in found]
         return max(scores, key=np.mean, default=np.full(len(valid), -np.inf))
 
-    def gains_over(self, scores: DoubleArray) -> DoubleArray | None:
-        """Return the gains over log-densities of held-out rows; None if codes were not needed."""
-        return None if self.scores is None else self.scores - scores[: len(self.scores)]
+    def _compare(self, scores: np.ndarray) -> None:
+        """Store the mean log-density and its standard error."""
+        self.nats, self.error = float(scores.mean()), np.inf
+        if np.isfinite(self.nats):
+            self.error = float(scores.std() / np.sqrt(len(scores)))
 
-    def are_better_than(self, scores: DoubleArray) -> bool:
-        """Return whether held-out rows gain by independent codes, by more than chance."""
-        gains = self.gains_over(scores)
-        if gains is None or not np.isfinite(gains).all():
-            return False
-        return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))
+    def are_better_than(self, nats: float) -> bool:
+        """Return whether independent codes exceed a mean log-density by more than chance."""
+        return self.nats is not None and self.nats > nats + self.error
 
 
 def _stand_clear(parts: list[FlatPart], n: int) -> bool:

@@ -121,8 +121,8 @@ def test_closed_latents_leave_noise():
     density = Mixture().density(closed(samples)._replace(noise_variance=1.0))
     density.check(N_FEATURES)
     assert not density.ranks.any()
-    noise = density.weights @ density.noise_variances
-    assert_allclose(noise, np.square(samples.x - 1).mean(), rtol=0.05)
+    variance = density.weights @ density.spreads
+    assert_allclose(variance, np.square(samples.x - 1).mean(), rtol=0.05)
 
 
 def test_what_the_decoder_misses_is_one_normal_distribution():
