@@ -65,6 +65,11 @@ from skvaeense.utils._validation import (
 )
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
+# Maximum number of rows that a warning names.
+N_NAMED = 5
+# Share of the peak learning rate that partial_fit keeps once its schedule is over.
+PARTIAL_LEARNING_RATE = 0.1
+
 
 class BaseAutoencoder(
     CallbackSupportMixin,
@@ -195,10 +200,8 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(
-        self, rows: Distinct, explored: Exploration | None = None, *, n_named: int = 5
-    ) -> Distinct:
-        """Return the samples without those far from all others, of which a warning names some."""
+    def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
+        """Return the samples without those that are far from all others."""
         density = None if explored is None else explored.found.density
         rows_far = find_far_rows(rows.X, rows.weights, density)
         if len(rows_far) == 0:
@@ -208,7 +211,7 @@ class BaseAutoencoder(
         # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         far, is_near = np.flatnonzero(given), ~is_far[:-1]
-        first = ", ".join(map(str, far[:n_named])) + (", ..." if len(far) > n_named else "")
+        first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
         warnings.warn(
             f"{len(far)} of {len(given)} samples are far from all others and were left out of "
             f"training, which they would dominate: rows {first}. score_samples gives such samples "
@@ -383,13 +386,10 @@ class BaseAutoencoder(
             self._warn(signs_of_batch(data.valid, first), stacklevel=4)
         return self
 
-    def _partial_trainer(self, data: FitData, *, least_factor: float = 0.1) -> Trainer:
-        """Return the trainer for `partial_fit`: its own, one of a fitted model, or a new one.
-
-        Once its schedule is over, it keeps a share `least_factor` of the peak learning rate.
-        """
+    def _partial_trainer(self, data: FitData) -> Trainer:
+        """Return the trainer for `partial_fit`: its own, one of a fitted model, or a new one."""
         trainer = self._next_trainer(data, check_random_state(self.random_state))
-        trainer.least_factor = least_factor
+        trainer.least_factor = PARTIAL_LEARNING_RATE
         if hasattr(self, "_partial_state_"):
             trainer.load_state_dict(self._partial_state_)
         elif hasattr(self, "module_"):

@@ -14,6 +14,9 @@ from skvaeense.inspection._groups import known_by_label
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray
 
+# Maximum number of bars. If there are more whole numbers, bars have equal widths instead.
+MAX_BARS = 60
+
 
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     """Draw the distribution of the dimension over the samples of each class.
@@ -203,10 +206,10 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         return self
 
 
-def _edges(dimensions, max_bars=60):
-    """Return the edges of the bars: one for each whole number, or of equal width if too many."""
+def _edges(dimensions):
+    """Return the edges of the bars: one bar for each whole number, or bars of equal width."""
     low, high = dimensions.min(), dimensions.max()
     is_whole = (dimensions == np.round(dimensions)).all()
-    if low == high or (is_whole and high - low <= max_bars):
+    if low == high or (is_whole and high - low <= MAX_BARS):
         return np.arange(low - 0.5, high + 1)
-    return np.linspace(low, high, max_bars + 1)
+    return np.linspace(low, high, MAX_BARS + 1)

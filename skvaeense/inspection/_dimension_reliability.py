@@ -14,6 +14,9 @@ from skvaeense.inspection._groups import thin
 from skvaeense.inspection._plotting import BLACK, PALETTE, add_legend, style
 from skvaeense.utils._typing import DoubleArray
 
+# Maximum number of points of a curve.
+N_SHARES = 200
+
 
 class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the share of wrong dimensions among the most reliable samples, by reason.
@@ -169,7 +172,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         parts = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
         parts[0, total == 0] = 1.0
         n = np.arange(1, len(order) + 1)
-        kept = thin(n - 1)
+        kept = thin(n - 1, N_SHARES)
         means = (np.cumsum(parts * (1 - right[order]), axis=1) / n)[:, kept]
         observed = None
         if wrong is not None:

@@ -45,7 +45,7 @@ def known_by_label(dimensions, y):
     return known
 
 
-def thin(rows, n_rows=200):
+def thin(rows, n_rows):
     """Return at most `n_rows` of the rows, evenly spaced."""
     if len(rows) <= n_rows:
         return rows

@@ -10,6 +10,8 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, PALE_BLUE = "#BBBBBB", "#D6E8F4"
 # Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
+# Height of the tallest bars in a row of height 1.
+ROOM = 0.9
 # Maximum number of columns that are labelled with names.
 MAX_NAMES = 40
 # Keywords of an image whose pixels are the entries of a table between 0 and 1.
@@ -41,14 +43,13 @@ def add_legend(ax):
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
-def draw_rows(axes, places, sizes, names, styles, height=0.9):
+def draw_rows(axes, places, sizes, names, styles):
     """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
 
-    The first row is on top; `styles` has keywords for each row. The tallest bar has this height, or
-    half of it if bars point both ways.
+    The first row is on top; `styles` has keywords for each row. The tallest bar nearly fills a row.
     """
-    tallest = height / 2 if (sizes < 0).any() else height
-    heights = sizes * (tallest / (np.abs(sizes).max() or 1.0))
+    room = ROOM / 2 if (sizes < 0).any() else ROOM
+    heights = sizes * (room / (np.abs(sizes).max() or 1.0))
     floors = np.arange(len(heights))[::-1]
     bars = [
         axes.bar(places, row, bottom=floor, **keywords)

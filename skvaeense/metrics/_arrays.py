@@ -9,7 +9,7 @@ from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import check_sample_weight
 
 
-def _drop_weightless(sample_weight: Any, *arrays: Any) -> Any:
+def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
     """Return the rows of the arrays whose weight is above 0, and their weights or None."""
     if sample_weight is None:
         return *arrays, None
@@ -38,7 +38,8 @@ def _check_pair(
             "X and X_reconstructed must have the same shape, got "
             f"{X.shape} and {X_reconstructed.shape}."
         )
-    return _drop_weightless(sample_weight, X, X_reconstructed)
+    X, X_reconstructed, weights = _drop_weightless(sample_weight, X, X_reconstructed)
+    return X, X_reconstructed, weights
 
 
 def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:

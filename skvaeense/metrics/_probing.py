@@ -17,6 +17,10 @@ from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 
+# The protocol's grid of inverse penalties, where ties go to the first, and the share of the samples
+# by which the penalty is chosen.
+INVERSE_PENALTIES, CHOOSING_SHARE = np.logspace(5, -5, 10), 0.2
+
 
 def sparse_probing(
     codes: ArrayLike | SparseArray,
@@ -115,19 +119,14 @@ def sparse_probing(
     return scores.mean(axis=1)
 
 
-def fit_probe(codes: Any, is_one: Any, n_latents: int, *, choosing_share: float = 0.2) -> Pipeline:
-    """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class.
-
-    A share of the samples chooses the penalty from the grid of the protocol.
-    """
+def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
+    """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class."""
     select = SelectKBest(mean_distance, k=min(n_latents, codes.shape[1]))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    split = StratifiedShuffleSplit(1, test_size=choosing_share, random_state=0)
-    # Ties go to the largest inverse penalty, which is the first.
-    grid = {"C": np.logspace(5, -5, 10)}
-    search = GridSearchCV(regression, grid, scoring="roc_auc", cv=split)
+    split = StratifiedShuffleSplit(1, test_size=CHOOSING_SHARE, random_state=0)
+    search = GridSearchCV(regression, {"C": INVERSE_PENALTIES}, scoring="roc_auc", cv=split)
     # Without enough samples for a split, the default penalty is used.
-    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / choosing_share
+    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / CHOOSING_SHARE
     probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
     with threads_for(codes.shape[0] * n_latents):
         return probe.fit(codes, is_one)

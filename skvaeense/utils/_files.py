@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from skvaeense.utils._typing import PathName
 
-# Suffix of files that are being written.
-DRAFT_SUFFIX = ".tmp"
+# Suffix of files that are being written, and the largest number of bytes in a file's name.
+DRAFT_SUFFIX, MOST_BYTES = ".tmp", 255
 
 
 @contextmanager
@@ -54,13 +54,10 @@ def check_regular(path: Path) -> None:
 
 
 @contextmanager
-def _draft_of(path: Path, max_bytes: int = 255) -> Iterator[Path]:
-    """Yield an unused path beside a given path, on the same disk, and move what is there.
-
-    Its name has at most `max_bytes`, as file systems require.
-    """
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Yield an unused path beside a given path, on the same disk, and move what is there."""
     end = f".{uuid4().hex}{DRAFT_SUFFIX}"
-    begin = os.fsencode(f".{path.name}")[: max_bytes - len(end)].decode(errors="ignore")
+    begin = os.fsencode(f".{path.name}")[: MOST_BYTES - len(end)].decode(errors="ignore")
     draft = path.with_name(begin + end)
     try:
         yield draft
