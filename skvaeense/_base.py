@@ -35,7 +35,7 @@ from skvaeense.training._opening import open_samples
 from skvaeense.training._phase import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS
+from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
 from skvaeense.training._sources import (
     Source,
     StreamSource,
@@ -320,6 +320,11 @@ class BaseAutoencoder(
     def _plateau(self) -> Plateau:
         """Return a plateau with the patience and the tolerance of the parameters."""
         return Plateau(self.tol, self.n_iter_no_change)
+
+    def _epochs(self, data: FitData, n_steps: int) -> int:
+        """Return `max_iter`, or the epochs of a number of steps if it is "auto"."""
+        epochs: int = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
+        return epochs
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

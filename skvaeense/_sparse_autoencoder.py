@@ -26,8 +26,8 @@ from skvaeense.training._sizes import (
     SPARSE_STEPS,
     default_n_components,
     linear_residual,
-    n_epochs,
     sparse_learning_rate,
+    steps_of_epoch,
 )
 from skvaeense.training._sources import as_array
 from skvaeense.training._sparse_hooks import (
@@ -314,19 +314,17 @@ class SparseAutoencoder(BaseAutoencoder):
             # Losses of epochs with longer codes cannot be compared with those of later epochs.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
-        epochs = self._epochs(data)
+        epochs = self._epochs(data, self._n_steps)
         session.begin(epochs)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         return session.train(phase).result()
-
-    def _epochs(self, data):
-        return n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
 
     def _planned_steps(self, data):
         """Return the number of steps of the whole training; a batch is only a part of one."""
         if data.is_batch:
             return self._n_steps
-        return self._epochs(data) * max(1, len(data.train) // data.batch_size)
+        n_steps = steps_of_epoch(len(data.train), data.batch_size)
+        return self._epochs(data, self._n_steps) * n_steps
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)

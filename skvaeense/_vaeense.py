@@ -47,7 +47,6 @@ from skvaeense.training._sizes import (
     default_n_components,
     linear_residual,
     most_latents,
-    n_epochs,
 )
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._blocks import N_BLOCKS, block_rows
@@ -499,10 +498,6 @@ class VAEenseTransformer(DensityAutoencoder):
             inits.offer(phase.trainer, math.inf if is_lost else loss_of(phase.trainer.model, i))
             if session.stopped:
                 break
-
-    def _epochs(self, data, n_steps):
-        """Return `max_iter`, or the epochs of a number of steps if it is "auto"."""
-        return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
 
     @property
     def _takes_missing(self):

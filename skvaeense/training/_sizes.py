@@ -153,10 +153,15 @@ def resolve_batch_size(batch_size, n_samples):
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
+def steps_of_epoch(n_samples, batch_size):
+    """Return the number of steps of an epoch; fewer samples than a batch are one step."""
+    return max(1, n_samples // batch_size)
+
+
 def n_epochs(max_iter, n_samples, batch_size, n_steps):
     """Return the number of epochs of a training; "auto" gives at least `n_steps` steps."""
     if max_iter == "auto":
-        return math.ceil(n_steps / max(1, n_samples // batch_size))
+        return math.ceil(n_steps / steps_of_epoch(n_samples, batch_size))
     return max_iter
 
 
