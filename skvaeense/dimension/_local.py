@@ -181,11 +181,11 @@ class LocalGeometry:
 
         self._clear = stand_above(shares(self._noise_variance, nearness)) | self._hidden
         # The share of the smallest squared distances that may be noise.
-        self._noise_share = np.full(len(flats), float(may_be_noisy))
+        self._may_be_noisy = np.full(len(flats), float(may_be_noisy))
         if clear and may_be_noisy and most < np.inf:
             share = shares(most, nearness[0])
             known = _mean(np.minimum(share, 1.0), at_anchor)
-            self._noise_share = np.where(stand_above(share), known, 1.0)
+            self._may_be_noisy = np.where(stand_above(share), known, 1.0)
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
@@ -313,7 +313,7 @@ class LocalGeometry:
 
         clear, hidden = mean(self._clear) > 0.5, mean(self._hidden)
         steady, sure, visible, noisy = map(
-            median, (self._steady, self._clear_ranks, self._visible, self._noise_share)
+            median, (self._steady, self._clear_ranks, self._visible, self._may_be_noisy)
         )
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
