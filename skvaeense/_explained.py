@@ -226,7 +226,7 @@ class ExplainedTraining:
 
         They can if gates are at least halfway from codes that are all open to the first init.
         """
-        mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
+        mean = self._settled("gates", copy.deepcopy(model))
         return 2 * mean >= self._broadcast(self.explored.nats["dense"]) - least_loss
 
     def _settled(self, name, model, n_rounds=None):

@@ -37,6 +37,17 @@ class FoundGates(NamedTuple):
     posterior: GatePosterior
     log_prob: torch.Tensor
 
+    def or_better(self, other: "FoundGates") -> "FoundGates":
+        """Return for each sample the result of two searches whose patterns are more probable."""
+        is_better = (other.log_prob > self.log_prob)[:, None]
+        ours, theirs = self.posterior, other.posterior
+        chosen = ours._replace(
+            gate_logit=torch.where(is_better, theirs.gate_logit, ours.gate_logit),
+            mean=torch.where(is_better, theirs.mean, ours.mean),
+            variance=torch.where(is_better, theirs.variance, ours.variance),
+        )
+        return FoundGates(chosen, torch.maximum(self.log_prob, other.log_prob))
+
 
 @torch.no_grad()
 def search_gates(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -277,18 +278,32 @@ class SpikeSlabVAE(VAE):
     def _searched(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> FoundGates:
         """Return the result of a search from given gates, or from the gates that the encoder opens.
 
-        The encoder knows only the prices of training, or the price of the requested length.
+        The encoder knows only the prices of training, or the price of the requested length. With
+        more columns than features, several patterns can explain a sample almost equally well, and a
+        search ends at one of them. So a second search starts with all gates closed.
         """
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
-        if is_open is None:
-            first = self._encoded(x, gates._replace(price=self._first_price))
-            is_open = first.is_open
-            # n_features columns already leave no residual of a sample.
-            if self.n_components > x.shape[1]:
-                ranked = first.gate_logit.topk(x.shape[1], dim=1, sorted=False).values
-                is_open = is_open & (first.gate_logit >= ranked.min(dim=1, keepdim=True).values)
-        return search_gates(x, decoder, gates, is_open, positive=self.positive)
+        search = partial(search_gates, x, decoder, gates, positive=self.positive)
+        if is_open is not None:
+            return search(is_open)
+        first = self._encoded(x, gates._replace(price=self._first_price))
+        if self.n_components <= x.shape[1]:
+            return search(first.is_open)
+        found = search(self._likely(first, x.shape[1]))
+        return found.or_better(search(torch.zeros_like(first.is_open)))
+
+    def _likely(self, posterior: GatePosterior, n_features: int) -> torch.Tensor:
+        """Return the open gates of a posterior, or the most probable ones if they are many.
+
+        If there is little noise, the encoder opens too many gates. At most two standard deviations
+        more are open than the prior expects, and no more than there are features.
+        """
+        p = self.gate_probability
+        most = float(p.sum() + 2 * (p * (1 - p)).sum().sqrt())
+        k = min(math.ceil(most), n_features)
+        ranked = posterior.gate_logit.topk(k, dim=1, sorted=False).values
+        return posterior.is_open & (posterior.gate_logit >= ranked.min(dim=1, keepdim=True).values)
 
     def inferred(self, x: torch.Tensor) -> GatePosterior:
         """Return the posterior from which outputs for samples are computed.

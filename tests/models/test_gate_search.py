@@ -181,18 +181,63 @@ def test_samples_whose_changes_are_lost_keep_what_was_proposed(monkeypatch):
     assert (again.log_prob[is_lost] < found.log_prob[is_lost] + 1e-9).all()
 
 
-def test_no_more_gates_than_features_are_open_at_first():
-    model = SpikeSlabVAE(MeanField(), 3, 40, generator=torch.Generator().manual_seed(0))
-    model.gate_probability.fill_(0.999)
+@pytest.fixture
+def overcomplete():
+    """Return a model with far more latents than features, and samples."""
+    model = SpikeSlabVAE(MeanField(), 3, 40, generator=torch.Generator().manual_seed(0)).eval()
     model.noise_variance.fill_(0.01)
-    x, seen = torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), []
+    return model, torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+
+
+def watch_starts(monkeypatch):
+    """Return a list that gets the gates from which each search starts."""
+    seen = []
 
     def watched(x, decoder, gates, is_open, **params):
         seen.append(is_open)
         return search_gates(x, decoder, gates, is_open, **params)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skvaeense.models._spike_slab_vae.search_gates", watched)
-        model.eval().inferred(x)
-    assert model.posterior(x).is_open.sum(dim=1).max() > 3
-    assert seen[0].sum(dim=1).max() == 3
+    monkeypatch.setattr("skvaeense.models._spike_slab_vae.search_gates", watched)
+    return seen
+
+
+@pytest.mark.parametrize(("probability", "most"), [(0.999, 3), (0.005, 2)])
+def test_no_more_gates_than_are_likely_are_open_at_first(
+    overcomplete, monkeypatch, probability, most
+):
+    model, x = overcomplete
+    model.gate_probability.fill_(0.999)
+    seen, proposed = watch_starts(monkeypatch), model.posterior(x)
+    assert proposed.is_open.sum(dim=1).max() > 3
+    model.gate_probability.fill_(probability)
+    # The number of features, and 40 * .005 + 2 * sqrt(40 * .005 * .995), rounded up.
+    assert model._likely(proposed, 3).sum(dim=1).max() == most
+    model.inferred(x)
+    assert seen[0].sum(dim=1).max() <= most
+
+
+def test_with_more_latents_than_features_a_second_search_starts_with_closed_gates(
+    overcomplete, monkeypatch
+):
+    model, x = overcomplete
+    seen = watch_starts(monkeypatch)
+    found = model._searched(x)
+    assert len(seen) == 2
+    assert not seen[1].any()
+    searches = [model._searched(x, start) for start in tuple(seen)]
+    better = torch.stack([search.log_prob for search in searches]).max(dim=0)
+    assert len(better.indices.unique()) == 2
+    torch.testing.assert_close(found.log_prob, better.values)
+    for name in ("gate_logit", "mean", "variance"):
+        both = torch.stack([getattr(search.posterior, name) for search in searches])
+        chosen = both[better.indices, torch.arange(len(x))]
+        torch.testing.assert_close(getattr(found.posterior, name), chosen)
+
+
+def test_with_few_latents_one_search_starts_with_the_gates_of_the_encoder(monkeypatch):
+    model = SpikeSlabVAE(MeanField(), 3, 3, generator=torch.Generator().manual_seed(0)).eval()
+    seen = watch_starts(monkeypatch)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    model.inferred(x)
+    (start,) = seen
+    assert torch.equal(start, model.posterior(x).is_open)
