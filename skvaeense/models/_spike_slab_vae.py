@@ -285,13 +285,12 @@ class SpikeSlabVAE(VAE):
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
         search = partial(search_gates, x, decoder, gates, positive=self.positive)
-        if is_open is not None:
-            return search(is_open)
-        first = self._encoded(x, gates._replace(price=self._first_price))
-        if self.n_components <= x.shape[1]:
-            return search(first.is_open)
-        found = search(self._likely(first, x.shape[1]))
-        return found.or_better(search(torch.zeros_like(first.is_open)))
+        are_many = self.n_components > x.shape[1]
+        if is_open is None:
+            first = self._encoded(x, gates._replace(price=self._first_price))
+            is_open = self._likely(first, x.shape[1]) if are_many else first.is_open
+        found = search(is_open)
+        return found.or_better(search(torch.zeros_like(is_open))) if are_many else found
 
     def _likely(self, posterior: GatePosterior, n_features: int) -> torch.Tensor:
         """Return the open gates of a posterior, or the most probable ones if they are many.

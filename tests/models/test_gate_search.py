@@ -224,7 +224,8 @@ def test_with_more_latents_than_features_a_second_search_starts_with_closed_gate
     found = model._searched(x)
     assert len(seen) == 2
     assert not seen[1].any()
-    searches = [model._searched(x, start) for start in tuple(seen)]
+    gates = model.gates(len(x))
+    searches = [search_gates(x, model.linear_decoder, gates, start) for start in seen]
     better = torch.stack([search.log_prob for search in searches]).max(dim=0)
     assert len(better.indices.unique()) == 2
     torch.testing.assert_close(found.log_prob, better.values)
