@@ -229,9 +229,9 @@ class ExplainedTraining:
         mean = self._settled("gates", copy.deepcopy(model))
         return 2 * mean >= self._broadcast(self.explored.nats["dense"]) - least_loss
 
-    def _settled(self, name, model, n_rounds=None):
+    def _settled(self, name, model):
         """Settle a model, and return the mean bound of held-out samples."""
-        mean, nats = settled_nats(model, self.data, n_rounds), self.explored.nats
+        mean, nats = settled_nats(model, self.data), self.explored.nats
         nats[name] = max(nats.get(name, -math.inf), mean)
         return mean
 
@@ -263,7 +263,7 @@ class ExplainedTraining:
         others, before = self._broadcast(self.explored.nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
+            mean = self._settled("gates", copy.deepcopy(model))
             gain = mean - others
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break

@@ -1,7 +1,6 @@
 """Checks of a trained model on held-out samples, which also end the last updates by gates."""
 
 import copy
-import itertools
 import math
 from typing import Any
 
@@ -46,14 +45,14 @@ def is_clear(gain: DoubleArray, data: FitData) -> bool:
     return data.processes.broadcast_scalar(least) > 0
 
 
-def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArray:
+def settle(model: Any, data: FitData) -> DoubleArray:
     """Update decoder, noise and prior by the gates of a search, while held-out samples gain.
 
     Return the bound of each held-out sample.
     """
     first = bounds = held_out_bounds(model, data)
     is_open = None
-    for i in itertools.count():
+    while True:
         before = copy.deepcopy(model.state_dict())
         is_open = model.eval().settle(data.train.head, is_open)
         model.noise_variance.clamp_(min=LEAST_NOISE)
@@ -63,7 +62,7 @@ def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArra
             break
         bounds = bounds + gain
         share = float(gain.mean() / (bounds - first).mean())
-        if data.processes.broadcast_scalar(share) < LEAST_GAIN or i + 1 == n_rounds:
+        if data.processes.broadcast_scalar(share) < LEAST_GAIN:
             break
     model.is_settled.fill_(True)
     return bounds
@@ -92,7 +91,7 @@ def shorten(model: Any, data: FitData) -> None:
         cost = now
 
 
-def settled_nats(model: Any, data: FitData, n_rounds: int | None = None) -> float:
+def settled_nats(model: Any, data: FitData) -> float:
     """Settle a model, and return the mean bound of held-out samples."""
-    bounds = settle(model, data, n_rounds)
+    bounds = settle(model, data)
     return data.processes.broadcast_scalar(float(np.mean(bounds)))
