@@ -299,8 +299,9 @@ class SpikeSlabVAE(VAE):
         more are open than the prior expects, and no more than there are features.
         """
         p = self.gate_probability
-        most = float(p.sum() + 2 * (p * (1 - p)).sum().sqrt())
-        k = min(math.ceil(most), n_features)
+        most = p.sum() + 2 * (p * (1 - p)).sum().sqrt()
+        # The probabilities of a diverged model are NaN.
+        k = int(most.nan_to_num(n_features).ceil().clamp(max=n_features))
         ranked = posterior.gate_logit.topk(k, dim=1, sorted=False).values
         return posterior.is_open & (posterior.gate_logit >= ranked.min(dim=1, keepdim=True).values)
 

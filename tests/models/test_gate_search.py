@@ -216,6 +216,12 @@ def test_no_more_gates_than_are_likely_are_open_at_first(
     assert seen[0].sum(dim=1).max() <= most
 
 
+def test_a_diverged_model_has_a_result(overcomplete):
+    model, x = overcomplete
+    model.gate_probability.fill_(torch.nan)
+    assert model.inferred(x).gate_logit.shape == (20, 40)
+
+
 def test_with_more_latents_than_features_a_second_search_starts_with_closed_gates(
     overcomplete, monkeypatch
 ):
