@@ -66,9 +66,9 @@ def search_gates(
         p(x, S) = p(S) N(x - b; A_S m_S, A_S T_S A_S' + g I)
 
     A few products give the densities of all patterns that differ in one gate [1]_. The search
-    starts from the pattern that an encoder proposes, and makes the best flip until no flip is an
-    improvement. Given all other gates, each latent then has exact odds of being open, and a normal
-    posterior.
+    starts from a given pattern, such as the one that an encoder proposes, and makes the best flip
+    until no flip is an improvement. Given all other gates, each latent then has exact odds of being
+    open, and a normal posterior.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def search_gates(
     for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
         patterns = _Patterns(seen[rows], is_open[rows], prior)
         patterns.climb()
-        # With next to no noise, the errors of updates can add up. Then the proposal stays.
+        # With next to no noise, the errors of updates can add up. Then the first pattern stays.
         lost = ~(patterns.log_prob.isfinite() & patterns.place.isfinite().all(dim=1))
         if bool(lost.any()):
             patterns.put(lost, _Patterns(seen[rows][lost], is_open[rows][lost], prior))

@@ -155,8 +155,9 @@ class SpikeSlab(Mixture):
     t do not change, and set the unit of codes.
 
     If the decoder is linear, a search starts from the gates of the encoder. It opens and closes
-    gates one by one until the pattern of a sample cannot get more probable [2]_. Codes, counts and
-    bounds belong to this pattern.
+    gates one by one until the pattern of a sample cannot get more probable [2]_. With more latents
+    than features, a second search starts with all gates closed, and the more probable pattern is
+    kept. Codes, counts and bounds belong to this pattern.
 
     For densities a mixture is fitted afterwards, as in `Mixture`.
 
