@@ -212,8 +212,10 @@ def test_no_more_gates_than_are_likely_are_open_at_first(
     model.gate_probability.fill_(probability)
     # The number of features, and 40 * .005 + 2 * sqrt(40 * .005 * .995), rounded up.
     assert model._likely(proposed, 3).sum(dim=1).max() == most
+    proposed = model.posterior(x)
     model.inferred(x)
-    assert seen[0].sum(dim=1).max() <= most
+    assert torch.equal(seen[0], model._likely(proposed, 3))
+    assert seen[0].sum(dim=1).max() == most
 
 
 def test_a_diverged_model_has_a_result(overcomplete):
