@@ -53,5 +53,5 @@ for name in ("SAE L1", "SAE log", "SAE top-k"):
 
 # %%
 # A sample of a subspace of dimension 4 needs four numbers, and VAEense finds four for every sample.
-# The VAE, which has no gate, uses the same latents for nearly all samples. The three subspaces have
-# 12 dimensions together, so the VAE needs at least 12 latents, and hardly uses more.
+# The VAE, which has no gate, uses the same latents for all samples. The three subspaces have
+# 12 dimensions together, so the VAE needs at least 12 latents, and uses no more.
