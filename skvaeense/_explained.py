@@ -160,12 +160,14 @@ class ExplainedTraining:
     # --- gates with a prior -------------------------------------------------------------------
 
     def _widths(self):
-        """Return the numbers of latents to try in turn, while held-out rows gain."""
+        """Return the numbers of latents to try: the least and a large one, then the others."""
         if self.estimator.n_components is not None:
             return [self.estimator.n_components]
-        first = self.estimator._gate_estimator(None)._default_width(self.data)
+        least = self.estimator._gate_estimator(None)._default_width(self.data)
         most = most_latents(self.data)
-        return [first] + [k * first for k in WIDER if k * first <= most]
+        others = [k * least for k in WIDER if k * least <= most]
+        others.sort(key=lambda width: width if width > MAX_COMPONENTS else -width)
+        return [least, *others]
 
     def _train_gates(self, widths, epochs):
         """Train gates with a prior: for independent codes or for a share, then with learned noise.
@@ -176,15 +178,21 @@ class ExplainedTraining:
         also explain more of the samples than they leave, and the gates must differ from sample to
         sample.
 
-        Numbers of latents are tried in turn while held-out samples gain. If gates with the first
-        number explain nothing, no second one is tried. The best number is then trained again from
-        the start, for longer: gates of many atoms find their places late.
+        The least number of latents and a large one are tried first: with fewer columns than atoms
+        gates may explain nothing, and with many columns few samples say little about each. Then
+        numbers next to the best one are tried. The best number is trained again from the start,
+        for longer: gates of many atoms find their places late.
         """
         explored, session = self.explored, self.session
 
         def width_of(i):
             """Return the number of latents of an init; the last, long init has the best number."""
             return widths[i - 1 if i <= len(widths) else int(np.argmin(inits.losses[1:i]))]
+
+        def is_next(width, init):
+            """Return whether no other number of latents lies between a number and an init's."""
+            ranks = sorted(widths)
+            return abs(ranks.index(width) - ranks.index(width_of(init))) == 1
 
         def make_trainer(i):
             if i == 0 and self.codes is not None:
@@ -198,10 +206,9 @@ class ExplainedTraining:
         # A fit that is resumed from a checkpoint can have the answer already.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
-                # Many latents are worth their time only once gates explain the samples.
-                is_wide = width > MAX_COMPONENTS and inits.best_init == 0
-                before = inits.losses[i - 2] if i > 2 else math.inf
-                if i > 1 and (is_wide or inits.losses[i - 1] >= before):
+                # Very many latents are worth their time only once gates explain the samples.
+                is_first = i == 1 or (i == 2 and width <= MAX_COMPONENTS)
+                if not is_first and not (inits.best_init and is_next(width, inits.best_init)):
                     inits.skip(i)
                 self._train(inits, epochs[: i + 1])
                 if session.stopped:

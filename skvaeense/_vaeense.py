@@ -96,9 +96,9 @@ class VAEenseTransformer(DensityAutoencoder):
     n_components : int or None, default=None
         Number of latents. None means one for each direction of the flat parts of the data if these
         explain the data, and otherwise twice the number of principal components that hold 99 % of
-        the variance, at most 256. If gates explain the data, two and four times as many are tried,
-        too. Gates with a prior have at most a tenth as many latents as there are samples, unless a
-        target needs more. Latents that are not needed stay closed.
+        the variance, at most 256. If gates may explain the data, up to four times as many are
+        tried, too. Gates with a prior have at most a tenth as many latents as there are samples,
+        unless a target needs more. Latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
