@@ -324,12 +324,6 @@ def test_an_init_that_learns_is_kept_before_one_that_cannot():
         assert fit.history_["init"][-1] == float(second < first)
 
 
-def test_no_more_latents_are_tried_where_gates_of_the_first_explain_nothing():
-    model = VAEenseTransformer(random_state=0).fit(load_iris().data)
-    assert model.explanation_ == "dense"
-    assert set(model.history_["init"]) == {0, 1}
-
-
 def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     X, _, dimension = make_sparse_dictionary(
         800, n_atoms=12, n_active=2, n_features=8, random_state=0
