@@ -129,6 +129,17 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
     assert_array_equal(whole.transform(samples), continues.transform(samples))
 
 
+def test_a_fit_that_is_interrupted_often_ends_at_the_same_model(tmp_path):
+    """The loss of the first model, from which flat parts are trained, is compared only once."""
+    estimator = VAEenseTransformer(n_iter_no_change=6, max_iter=20, random_state=0)
+    whole = fit_unwarned(clone(estimator), X)
+    for _ in range(4):
+        interrupted(estimator, 2, Checkpoint(tmp_path, interval=0))
+    continues = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), X)
+    assert continues.loss_curve_ == whole.loss_curve_
+    assert_array_equal(continues.transform(X), whole.transform(X))
+
+
 def test_a_training_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
     """A resumed fit would take it for one that was trained to its end."""
     kept = []
