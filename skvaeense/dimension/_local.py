@@ -209,7 +209,7 @@ class LocalGeometry:
         n_landmarks = min(len(points), MAX_LANDMARKS)
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
         distances, pools = search.kneighbors(landmarks)
-        self._radii = np.maximum(distances[:, -1], TINY)
+        self._radii = _radii(distances)
         alike = _alike(patterns[pools], self._patterns)
         # If no latent is active, nothing shows which members are alike, so all count.
         own = alike | ~alike.any(axis=1, keepdims=True)
@@ -392,8 +392,8 @@ class LocalGeometry:
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
         distances, near = self._landmarks.kneighbors(points)
-        # Pools of copies of one reference have no radius.
         with np.errstate(over="ignore"):
+            # If all references are copies of one, any other point is infinitely far.
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # 3 if a flat holds the sample, 2 if it does not fit. A flat that fits but does not hold the
@@ -431,6 +431,16 @@ def _plane(points):
     # Constant samples have one direction, too.
     varying[-1] = True
     return directions[:, varying]
+
+
+def _radii(distances):
+    """Return the radii of pools: a pool of copies of one reference gets the median of the others.
+
+    `distances` has a row for each pool, in ascending order.
+    """
+    radii = distances[:, -1]
+    usual = np.median(radii[radii > 0]) if radii.any() else TINY
+    return np.where(radii > 0, radii, usual)
 
 
 def _alike(others, patterns):

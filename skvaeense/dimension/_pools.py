@@ -189,7 +189,7 @@ class PoolMethod(AutoencoderMethod):
 
             In both cases: "disagreement" also includes the change of the estimate by distances that
             decoding causes; "far" is as large as the dimension itself at twice the distance that
-            counts as far, and at most the number of features.
+            counts as far.
         """
         if not _can_decode(autoencoder):
             dimension, std = Count().estimate(autoencoder, X)
@@ -212,7 +212,7 @@ class PoolMethod(AutoencoderMethod):
         if around is None:
             return count, {"small_coefficients": unsure}
         dimension = self._answer(around, most)
-        answer, reasons = _explained(dimension, count, unsure, around, X.shape[1])
+        answer, reasons = _explained(dimension, count, unsure, around)
         if not self.floor_.seen:
             reasons["disagreement"] = np.hypot(reasons["disagreement"], self.change_ * answer)
         return answer, reasons
@@ -316,7 +316,7 @@ class PoolMethod(AutoencoderMethod):
         return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), groups, shift
 
 
-def _explained(dimension, count, unsure, around, n_features):
+def _explained(dimension, count, unsure, around):
     """Return the dimension by neighbours, or by count if NaN, and the standard errors by reason."""
     believed = np.isfinite(dimension)
     answer = np.where(believed, dimension, count)
@@ -332,8 +332,7 @@ def _explained(dimension, count, unsure, around, n_features):
     likely = np.where(alone, 1.0, np.sqrt(around.alike))
     reasons["disagreement"][asked] = (likely * np.abs(answer - around.dimension))[asked]
     reasons["few_neighbors"] = np.where(~believed & ~asked & alone, 1.0, 0.0)
-    # Beside pools of copies of one reference, any other sample is infinitely far.
-    reasons["far"] = np.minimum(np.maximum(answer, 1.0) * around.excess, n_features)
+    reasons["far"] = np.maximum(answer, 1.0) * around.excess
     return answer, reasons
 
 

@@ -252,3 +252,14 @@ def test_a_little_noise_does_not_hide_that_rank_and_distances_agree():
     around = LocalGeometry(X[order], None, n_neighbors=512).at(X[3000:3500], None)
     assert np.median(around.ratio) > 7.5
     assert np.mean(around.dimension == 7) > 0.9
+
+
+def test_beside_copies_of_one_reference_a_sample_is_as_far_as_elsewhere():
+    """Pools of copies have no radius."""
+    X = gaussian(400, 2, 4)
+    copies = np.repeat(X[:1] + 10.0, 100, axis=0)
+    geometry = LocalGeometry(np.concatenate([X, copies]), None, n_neighbors=60)
+    moved = copies[:1] + np.array([[0.0], [0.01], [1e6]])
+    near, beside, far = geometry.at(moved, None).excess
+    assert near == beside == 0
+    assert 1e4 < far < 1e8

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._errors import standard_error
 from skvaeense.dimension._local import LocalDimension
 from skvaeense.dimension._pools import _explained
 
@@ -24,29 +23,21 @@ def around():
 
 def test_counts_that_neighbours_deny_are_less_sure(around):
     """The more of the neighbours are similar to the sample, the more their estimate counts."""
-    answer, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around, 8)
+    answer, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)
     np.testing.assert_array_equal(answer, COUNTS)
     np.testing.assert_allclose(reasons["disagreement"], [0.4, 0.1, 0.0, 0.0])
     np.testing.assert_array_equal(reasons["few_neighbors"], 0)
 
 
 def test_counts_without_a_dictionary_are_as_far_off_as_neighbours_say(around):
-    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around, 8)
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
     np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(reasons["few_neighbors"], [0, 0, 0, 1])
 
 
 def test_too_few_alike_speak_only_where_nothing_else_does(around):
     around = around._replace(ratio=np.full(4, np.nan))
-    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around, 8)
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
     np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
-    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around, 8)
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)
     np.testing.assert_allclose(reasons["disagreement"], 0.0)
-
-
-def test_no_sample_is_too_far_for_an_error(around):
-    """Pools of copies of one reference have no radius."""
-    around = around._replace(ratio=np.full(4, 5.0), excess=np.array([0.0, 0.5, 1e307, np.inf]))
-    _, reasons = _explained(COUNTS, COUNTS, np.full(4, np.nan), around, 8)
-    np.testing.assert_allclose(reasons["far"], [0.0, 2.5, 8.0, 8.0])
-    assert np.isfinite(standard_error(reasons)).all()
