@@ -11,7 +11,7 @@ from skvaeense._explained import ExplainedTraining
 class Gates:
     """An estimator whose trainings end with given losses, one for each number of latents."""
 
-    n_components = None
+    n_components, max_iter = None, "auto"
 
     def __init__(self, least, losses):
         self.least, self.losses, self.tried = least, losses, []
@@ -55,6 +55,7 @@ LOST = np.inf
         (4000, {50: -5, 200: LOST, 100: -4}, [50, 200, 100, 50], 50),
         (4000, {50: LOST, 200: LOST}, [50, 200], None),
         (1500, {50: LOST, 100: -1}, [50, 100, 100], 100),
+        # The best number is trained again only if there are rows for twice the least number.
         (900, {50: -1}, [50], 50),
         # More than 256 latents are tried only beside the best number.
         (9000, {200: LOST}, [200], None),
@@ -71,8 +72,7 @@ def test_numbers_of_latents_that_are_tried(n_rows, losses, tried, kept):
     training = Looking(estimator, data, session)
     training.seeds = [0, 0]
     widths = training._widths()
-    # One number is trained again if there are rows for twice the least number.
-    n_inits = 1 + len(widths) + (n_rows >= 20 * min(losses))
+    n_inits = 1 + len(widths) + len(training._long_steps(widths[0]))
     trainer = training._train_gates(widths, n_inits * [1])
     assert estimator.tried == tried
     assert trainer.width == kept

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import MLP_SMALL, SUBSPACES, changed, fit_unwarned, fit_vaeense, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
@@ -321,6 +322,12 @@ def test_an_init_that_learns_is_kept_before_one_that_cannot():
     ]
     for fit, (first, second) in zip((slow, fast), losses, strict=True):
         assert fit.history_["init"][-1] == float(second < first)
+
+
+def test_no_more_latents_are_tried_than_rows_allow():
+    model = VAEenseTransformer(random_state=0).fit(load_iris().data)
+    assert model.explanation_ == "dense"
+    assert set(model.history_["init"]) == {0, 1}
 
 
 def test_an_overcomplete_dictionary_is_kept_before_principal_components():

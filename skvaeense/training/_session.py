@@ -187,7 +187,7 @@ class FitSession:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
         trainer = self.trainer = phase.trainer
         self.track(f"{phase.name} plateau", phase.plateau)
-        if phase.from_start and self.state is None and not trainer.log:
+        if phase.from_start and self.state is None:
             # A fit that goes on from a checkpoint has compared the model before training already.
             phase.plateau.is_reached(self._loss(trainer), trainer.model)
         for stage in phase.stages():
