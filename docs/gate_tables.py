@@ -59,7 +59,7 @@ def deep_gates_table(results, others):
                 len(own),
             )
         )
-    header = ("asked for", "L0", "error", "batch-top-k", "FVU", "silent", "CPU s", "runs")
+    header = ("set", "L0", "error", "batch-top-k", "FVU", "silent", "CPU s", "runs")
     return Table(header, rows)
 
 

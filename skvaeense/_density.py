@@ -170,13 +170,13 @@ class DensityAutoencoder(BaseAutoencoder):
         With a linear decoder, which is the default, the log-density is exact for
         ``prior="mixture"``, and for ``prior="standard_normal"`` without a gate: the log-density of
         a mixture of normal distributions, without the encoder. With a nonlinear decoder scores are
-        lower bounds for these priors: the logarithm of a mean over few draws that are the same for
-        every sample, with an expectation of at most the log-density; see
+        lower bounds for these priors: the logarithm of a mean over few draws, which are the same
+        for every sample. The expectation of this logarithm is at most the log-density; see
         `skvaeense.models.DecodedDensity`. If `explanation_` is "dictionary" or "gates", the density
-        mixes two models, the gates and the mixture, with shares proportional to ``exp(a)`` for the
-        mean log-density a of held-out samples under each model. The evidence lower bound replaces
-        the density of the gates, so that scores are lower bounds, too. Otherwise, with
-        ``prior="standard_normal"`` and a gate, scores come from `elbo_samples`. The first call
+        is a mean of two densities, of the gates and of the mixture, with shares proportional to
+        ``exp(a)`` for the mean log-density a of held-out samples under each. The evidence lower
+        bound replaces the density of the gates, so that scores are lower bounds, too. Otherwise,
+        with ``prior="standard_normal"`` and a gate, scores come from `elbo_samples`. The first call
         fits the mixture.
 
         Parameters
@@ -191,8 +191,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Log-densities in nats, in units of X, as from `PCA.score_samples`. Outliers have the
-            lowest values.
+            Log-densities in nats, in units of X, as from `PCA.score_samples`. Outliers have low
+            values.
         """
         X, _ = self._check_for_coding(X, fill=False)
         density = self._density()
@@ -239,8 +239,9 @@ class DensityAutoencoder(BaseAutoencoder):
         """Return the evidence lower bound of each sample, which training maximises.
 
         With ``gated=False`` it is a lower bound of the log-density. With the gate, the encoder
-        chooses for each sample how far latents open, and the bound does not charge for this choice:
-        it can exceed the log-density of any normalised model. Compare models by `score_samples`.
+        chooses for each sample how far latents open. This choice costs nothing in the bound, which
+        can therefore exceed the log-density of any normalised model. Compare models by
+        `score_samples`.
 
         Parameters
         ----------
@@ -431,7 +432,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         n_draws : int or None, default=None
             Number of draws from the conditional distribution of the missing values, for multiple
-            imputation. None fills in its mean, once.
+            imputation. None fills in the conditional mean.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
@@ -439,8 +440,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features), or a list of them
-            The samples without NaN, in the type of X; known values are unchanged. With `n_draws` a
-            list of that many.
+            The samples without NaN, in the type of X; known values are unchanged. With `n_draws`, a
+            list of `n_draws` arrays or data frames.
 
         Raises
         ------
@@ -471,11 +472,11 @@ class DensityAutoencoder(BaseAutoencoder):
         """Return the share of held-out samples that are at most as probable as each sample.
 
         This share is a p-value. P-values of samples from the distribution of the training samples
-        are uniform on (0, 1]: 5 % of them are at most 0.05, so that the share of outliers need not
-        be guessed. A default fit compares with held-out samples, which makes these conformal
-        p-values [1]_. With a nonlinear decoder, the decoder is trained without these samples, but
-        their codes are among the codes that the density is fitted to. If training samples have
-        missing values, draws from the model take the place of held-out samples.
+        are about uniform on (0, 1]: about 5 % of them are at most 0.05. So you need not guess the
+        share of outliers. A default fit compares with held-out samples, so these are conformal
+        p-values [1]_. With a nonlinear decoder, the decoder is trained without the held-out
+        samples, but their codes are among the codes that the density is fitted to. If training
+        samples have missing values, draws from the model take the place of held-out samples.
 
         Parameters
         ----------
@@ -559,10 +560,10 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Draw samples from the model.
 
-        Samples are drawn from the mixture of `score_samples`. If there is none, latents are drawn
-        from the prior. With the gate on they are multiplied by ``1 - s`` with the posterior
-        standard deviations s of a random training sample, and with ``positive_code=True`` their
-        absolute values are taken.
+        Samples are drawn from the mixture of `score_samples`. If there is no mixture, latents are
+        drawn from the prior. If the gate is on, they are then multiplied by ``1 - s``, with the
+        posterior standard deviations s of a random training sample. With ``positive_code=True``
+        their absolute values are taken.
 
         Parameters
         ----------

@@ -60,7 +60,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     noise_level : float, default=0.15
         Noise level at which the score is used, as a fraction of the standard deviation of the data
-        in a direction in which they vary. Finer structure does not count as a dimension.
+        in a direction in which the data varies. Finer structure does not count as a dimension.
 
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Width of each hidden layer of the network. Hidden units are gated: each has two weights for
@@ -123,19 +123,19 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     See Also
     --------
-    IntrinsicDimensionEstimator : The number of active latents of an autoencoder; cheaper to use.
+    IntrinsicDimensionEstimator : The dimension from an autoencoder and neighbours; cheaper to use.
 
     Notes
     -----
-    Noise is added and samples are not shrunk: the process is variance-exploding. The network is
+    The process is variance-exploding: noise is added, and samples are not shrunk. The network is
     trained on levels from 2/3 to 8/3 of the level at which it is used, and the state with the least
     loss on held-out samples is kept.
 
-    For each sample, "normal_bundle" evaluates the network at one point more than there are
-    features, and computes the eigenvalues of a matrix of about that size. "flipd" takes a
-    derivative in each direction. From 65 features on, it estimates the trace with 64 random
-    vectors. All perturbations and vectors are the same for every sample, so the dimension of a
-    sample does not depend on other samples.
+    For each sample of D features, "normal_bundle" evaluates the network at D + 1 points, and
+    computes the eigenvalues of a matrix of about this size. "flipd" takes a derivative in each
+    direction. From 65 features on, it estimates the trace with 64 random vectors. All perturbations
+    and vectors are the same for every sample, so the dimension of a sample does not depend on other
+    samples.
 
     References
     ----------

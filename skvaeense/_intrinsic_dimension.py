@@ -31,7 +31,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     """Estimate the intrinsic dimension of each sample, seen or unseen.
 
     An autoencoder is trained on the samples. It finds the active latents of each sample, and
-    removes noise. How the dimension follows from this depends on `method`: see the notes.
+    removes noise. The parameter `method` sets how the dimension follows from the active latents and
+    from the neighbours of the sample.
 
     Parameters
     ----------
@@ -47,17 +48,18 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions above
         the noise in the mixture component of the sample. "neighbors" measures how fast the number
-        of neighbours grows with the distance, after denoising. "auto" takes the best of count and
-        neighbours for each sample. These names are aliases of the default instances of
-        :class:`~skvaeense.dimension.Count`, :class:`~skvaeense.dimension.ComponentRank`,
-        :class:`~skvaeense.dimension.Neighbors` and :class:`~skvaeense.dimension.Consensus`.
+        of neighbours grows with the distance, after denoising. "auto" takes, for each sample, the
+        dimension that latents and neighbours agree on. These names are aliases of the default
+        instances of :class:`~skvaeense.dimension.Count`,
+        :class:`~skvaeense.dimension.ComponentRank`, :class:`~skvaeense.dimension.Neighbors` and
+        :class:`~skvaeense.dimension.Consensus`.
 
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
         the `n_neighbors` of the method, by default 512, or a sixth of the samples if there are few.
-        If noise moves samples farther than these neighbours are, it means 1,024 and so on, up to a
-        sixth of the samples. An int replaces the `n_neighbors` of the method. Not used by "count"
-        and "component_rank".
+        If noise moves samples by more than the distance to these neighbours, it means a larger
+        number, up to a sixth of the samples. An int replaces the `n_neighbors` of the method. Not
+        used by "count" and "component_rank".
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
@@ -283,7 +285,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             Samples.
 
         return_std : bool, default=False
-            Whether to return standard errors too.
+            Whether to return standard errors, too.
 
         Returns
         -------
@@ -316,7 +318,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             Samples, seen or unseen.
 
         return_reasons : bool, default=False
-            Whether to return the reasons too.
+            Whether to return the reasons, too.
 
         Returns
         -------
@@ -331,7 +333,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             the dimension is uncertain.
 
             - "sampling": few samples, whose distances differ by chance;
-            - "noise": the estimate by distances falls as the scale grows, as with noise;
+            - "noise": the estimate by distances falls as the scale grows, as it does with noise;
             - "disagreement": the dimension differs from the estimates by distances at all scales;
             - "intersection": pools nearby extend in different numbers of directions;
             - "small_coefficients": noise hides whether the sample has some of the atoms;

@@ -81,8 +81,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     target_l0 : float or None, default=None
         Target for the mean number of active latents. Training then adapts the alpha of the penalty,
-        from its given value to `alpha_`. None keeps alpha. TopK, BatchTopK and Matryoshka have k
-        instead.
+        from the given value to `alpha_`. None leaves alpha as it is. TopK, BatchTopK and Matryoshka
+        have k instead.
 
     transform_l0 : float or None, default=None
         Number of active latents in the codes of a fitted model, at most the k of the penalty and at
@@ -117,7 +117,7 @@ class SparseAutoencoder(BaseAutoencoder):
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate. "auto" means 0.008 times the root of ``batch_size / 256``, and for more
         than 512 latents also times the root of ``512 / n_components``. For more than 3,000 planned
-        steps it is also times the root of 3,000 divided by their number.
+        steps it is also times the root of 3,000 divided by the number of steps.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means the peak, and a fall to 0 over the last 30 % of

@@ -96,27 +96,28 @@ class VAEenseTransformer(DensityAutoencoder):
     n_components : int or None, default=None
         Number of latents. None means one for each direction of the flat parts of the data if these
         explain the data, and otherwise twice the number of principal components that hold 99 % of
-        the variance, at most 256. If gates may explain the data, up to four times as many are
-        tried, too. Gates with a prior have at most a tenth as many latents as there are samples,
+        the variance, at most 256. If gates may explain the data, up to four times this number is
+        tried, too. If gates have a prior, the number is at most a tenth of the number of samples,
         unless a target needs more. Latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
         Which latents are active, and how many, depends on the sample; the codes of all other
-        latents are exactly 0. The gates are the gates of ``prior="spike_slab"``, with a price that
-        meets the target. With several targets the model is trained for all of them, each on an
-        equal part of every batch, and `transform_l0` can shorten codes from the largest target to
-        the others. None sets no target.
+        latents are exactly 0. Gates then have the prior "spike_slab" and a price that meets the
+        target. With several targets the model is trained for all of them, each on an equal part of
+        every batch, and `transform_l0` can shorten codes from the largest target to the others.
+        None sets no target.
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), like a fractional
         `n_components` of PCA. Codes are as short as this share allows. A price of open gates meets
         the share, as it meets a `target_l0`; only one of the two can be set. With several shares
-        the model is trained as for several lengths, and codes keep the largest unless
+        the model is trained as for several lengths, and codes keep the largest share unless
         `transform_explained_variance` is set. With "auto" and ``prior="auto"`` codes keep 95 %,
-        unless flat parts or sparse codes explain held-out samples best, and most of the variance:
-        then the noise variance determines the share. None sets no share: if neither flat parts nor
-        independent codes explain the samples, latents are the principal components above noise.
+        with one exception: if flat parts or sparse codes explain held-out samples best, and also
+        most of the variance, the noise variance determines the share. None sets no share: if
+        neither flat parts nor independent codes explain the samples, latents are the principal
+        components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
@@ -157,9 +158,9 @@ class VAEenseTransformer(DensityAutoencoder):
         learned probability. An open gate has a price, so that codes are sparse if this explains
         samples better, even with more latents than features. With a nonlinear decoder the bound of
         "spike_slab" is estimated from one draw. The other priors train with independent standard
-        normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture to the codes when it
-        is first needed by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or
-        `impute`. `priors.Mixture` with ``lazy=False`` fits it in `fit`. "standard_normal" with
+        normal latents. After training, "mixture" and "spike_slab" fit a Gaussian mixture to the
+        codes, when `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute` first
+        needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`. "standard_normal" with
         ``gated=False`` is the classical variational autoencoder. "auto" means "spike_slab" with a
         `target_l0` or `target_explained_variance`, and for the default model if no flat parts
         explain the samples; otherwise "mixture".
@@ -290,30 +291,30 @@ class VAEenseTransformer(DensityAutoencoder):
 
     See Also
     --------
-    IntrinsicDimensionEstimator : Intrinsic dimension as the number of active latents.
+    IntrinsicDimensionEstimator : Intrinsic dimension, from active latents and neighbours.
     sklearn.decomposition.PCA : Linear model with the same dense latents for all samples.
 
     Notes
     -----
     The objective above is not a density, since the encoder sees the sample when it chooses how far
-    latents open. Samples are scored by a density that is fitted after training. Under this density
-    codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder samples
-    follow a Gaussian mixture, too, and their log-density is exact. See
-    :class:`skvaeense.priors.Mixture`. The density is fitted to at most 8,192 training samples,
-    which `module_` keeps. `elbo_samples` returns the objective.
+    latents open. `elbo_samples` returns the objective. Samples are scored by a separate density,
+    under which codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder
+    samples follow a Gaussian mixture, too, and their log-density is exact. See
+    :class:`skvaeense.priors.Mixture`. This density is fitted after training to at most 8,192
+    training samples, which `module_` keeps, unless the fit has found it before training.
 
     Before training, the default model looks for the flat parts of the data with
-    :class:`skvaeense.mixture.SubspaceMixture`. This mixture is also the density of the model,
-    whatever the target of its codes, unless `n_components` is given. If groups of samples, such as
+    :class:`skvaeense.mixture.SubspaceMixture`. Unless `n_components` is given, this mixture is also
+    the density of the model, whatever the target of its codes. If groups of samples, such as
     clusters, lie in subspaces without a common point, each group has a *location*, a point that its
     samples lie around. Each sample is then described relative to its location, and codes end with
     one column for each location, which is 1 for the location of the sample and 0 otherwise. So
-    ``codes @ components_`` is still the reconstruction, up to a constant. These columns are never
-    active: the position of a cluster is not one of its dimensions. `scale_` is then the root mean
-    square about the locations. In the density each component of the mixture has its own position,
-    and no sample is assigned to a location. The first `fit` looks for locations, in arrays in
-    memory; `partial_fit` has one location. Samples that are far from all others, at most 5 % of
-    them, are left out of training if they have more than half of the variance.
+    ``codes @ components_`` is still the reconstruction, up to a constant. The columns of locations
+    are never active: the position of a cluster is not one of its dimensions. `scale_` is then the
+    root mean square about the locations. In the density each component of the mixture has its own
+    position, and no sample is assigned to a location. `fit` looks for locations, but only in arrays
+    in memory; `partial_fit` has one location. Samples that are far from all others are left out of
+    training if they are at most 5 % of the samples and have more than half of the variance.
 
     With a linear decoder and ``prior="mixture"``, arrays and data frames can hold NaN for missing
     values. Training samples are filled in with draws from a mixture that integrates missing values

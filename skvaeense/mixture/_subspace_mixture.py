@@ -23,10 +23,10 @@ from skvaeense.utils._weights import checked_weights
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     """A mixture of normal distributions, each with its own few directions.
 
-    The mixture finds the flat parts of data: their number, their positions, their dimensions, and
-    the noise around each part. It is also a density, so it can score samples, draw samples, and
-    fill in missing features. No parameter needs to be set: held-out rows choose the number of
-    components and the regularisation of their covariances.
+    The mixture finds the flat parts of data: their number, locations and dimensions, and the noise
+    around each part. It is also a density, so it can score samples, draw samples, and fill in
+    missing features. No parameter needs to be set: held-out rows choose the number of components
+    and the regularisation of their covariances.
 
     Parameters
     ----------
@@ -82,18 +82,19 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     which is a mixture of probabilistic principal component analyzers [1]_. Components are added one
     after the other, each grown from the neighbourhood of one row in an old component, with noise
     that falls step by step. A direction is kept if its variance is above the variance that noise
-    alone would show in the same number of rows [2]_. Since covariances are less certain with few
-    rows, a component can also keep all directions, with a shrunk covariance; the density then has
-    more directions than `ranks_` says. Held-out rows choose between the two, and between features
-    as they are and features divided by their standard deviations. Below 1,000 rows there are five
-    splits, otherwise one.
+    alone would show in the same number of rows [2]_. With few rows covariances are uncertain, so a
+    component can also keep all directions, with a shrunk covariance; the density then has more
+    directions than `ranks_` says. Held-out rows choose between cut and shrunk covariances, and
+    between features as they are and features divided by their standard deviations. Below 1,000 rows
+    there are five splits, otherwise one.
 
     A broad distribution has the weight of one row, or more if there are rows far from all others.
     So every sample keeps some density, wherever it lies.
 
-    Repeated rows count as one row with their total weight. NaN marks a missing value: it is
-    integrated out, in `fit` and in every method. This assumes that whether a value is missing does
-    not depend on the value.
+    Repeated rows count as one row with their total weight. NaN marks a missing value, which is
+    integrated out, in `fit` and in every method but `outlier_p_values`. This assumes that a value
+    is missing at random: whether it is missing may depend on known values, but not on the value
+    itself.
 
     References
     ----------
@@ -249,8 +250,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         """Return the share of held-out samples that are at most as probable as each sample.
 
         These are conformal p-values [1]_. For samples from the distribution of the training
-        samples, they are uniform on (0, 1]: 5 % of these samples have a p-value of at most 0.05. So
-        you need not guess a share of outliers.
+        samples, they are about uniform on (0, 1]: about 5 % of these samples have a p-value of at
+        most 0.05. So you need not guess the share of outliers.
 
         Parameters
         ----------

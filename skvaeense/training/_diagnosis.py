@@ -110,7 +110,7 @@ class Findings:
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction of the variance that as many principal components as latents leave.
+        Fraction of the variance that one principal component for each latent leaves.
 
     gated : bool
         Whether the gate is on.
@@ -167,9 +167,9 @@ def failure_signs(findings):
     if active.all() and leaves_more:
         return [
             f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
-            f"variance is unexplained, compared with {findings.linear_residual:.0%} for as many "
-            "principal components: the noise variance has not fallen enough for latents to gain "
-            "more than they cost. Raise max_iter, or start from a lower noise_variance."
+            f"variance is unexplained, compared with {findings.linear_residual:.0%} for the same "
+            "number of principal components: the noise variance has not fallen enough for latents "
+            "to gain more than they cost. Raise max_iter, or start from a lower noise_variance."
         ]
     if findings.collapse is not None:
         location, unexplained, n_directions, residual = findings.collapse
@@ -279,7 +279,7 @@ class SparseFindings:
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction that as many principal components as active latents leave.
+        Fraction that one principal component for each active latent leaves.
 
     dead_fraction : float
         Fraction of latents that were silent at the end of the training.
@@ -317,8 +317,8 @@ def sparse_failure_signs(findings):
         cure = ", or lower the penalty's alpha" if findings.has_alpha and target is None else ""
         signs.append(
             f"{findings.unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
-            f"active, compared with {findings.linear_residual:.0%} for as many principal "
-            "components: the autoencoder has not learned. Raise max_iter or "
+            f"active, compared with {findings.linear_residual:.0%} for the same number of "
+            "principal components: the autoencoder has not learned. Raise max_iter or "
             f"learning_rate_init{cure}."
         )
     if target is not None:
