@@ -84,6 +84,7 @@ from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
+from skvaeense.utils import _blocks
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -573,6 +574,7 @@ def constants():
             "LONG_STEPS",
             "RANDOM_STEPS",
             "EXACT_STEPS",
+            "EXACT_RATE",
             "FIRST_NOISE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
@@ -587,11 +589,13 @@ def constants():
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
+        _blocks: ["MANY_ROWS"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)
     *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
     values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
+    values["FIRST_RATE"] = others[0]
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
