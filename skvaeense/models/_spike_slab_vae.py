@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
 from skvaeense.models._gate_search import FoundGates, search_gates, widest
 from skvaeense.models._vae import VAE
@@ -26,7 +27,7 @@ N_STEPS = 4
 # step of `SHARES`.
 N_PRICES = len(SHARES) - 1
 # Largest number of entries of the rows on which a price is found, and the tolerance with which it
-# meets a target, as a share of the target.
+# meets a target: as a share of the target, or in nats where the length jumps.
 PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
 
 
@@ -850,31 +851,24 @@ def _find_price(
     """Return the price at which a value that falls with the price is close to the wanted one.
 
     If the value jumps, `at_least` asks for more rather than less. A bracket grows by steps that
-    quadruple. Then it is cut by lines through the logarithms of the values at its ends, or in half.
+    quadruple, and is then cut by Brent's method: Brent, "Algorithms for minimization without
+    derivatives", 1973.
     """
     tried: dict[float, float] = {}
 
     def excess(price: float) -> float:
         if price not in tried:
             tried[price] = math.log(max(value_at(price), ROUNDING) / wanted)
-        return tried[price]
-
-    def best() -> float:
-        enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]
-        return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))
+        return tried[price] if abs(tried[price]) >= PRICE_TOLERANCE else 0.0
 
     low = high = price
     for _ in range(N_PRICES):
-        if abs(excess(price)) < PRICE_TOLERANCE or excess(low) >= 0 >= excess(high):
+        if excess(low) >= 0 >= excess(high):
             break
         price = high + step if excess(high) > 0 else low - step
         low, high = (high, price) if price > high else (price, low)
         step *= 4
-    for i in range(N_PRICES):
-        if abs(tried[best()]) < PRICE_TOLERANCE or excess(low) <= excess(high):
-            break
-        share = excess(low) / (excess(low) - excess(high))
-        share = 0.5 if i % 3 == 2 else min(max(share, 0.1), 0.9)
-        middle = low + share * (high - low)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return best()
+    if excess(low) > 0 > excess(high):
+        brentq(excess, low, high, xtol=PRICE_TOLERANCE)
+    enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]
+    return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))
