@@ -731,7 +731,7 @@ class VAEenseTransformer(DensityAutoencoder):
             # Gradients grow as the noise variance falls, faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. Elsewhere it may gain,
             # so the first init takes such steps, and held-out rows choose.
-            bounded=is_random and init > 0 and isinstance(optimizer, optimizers.Adam),
+            bounded=is_random and init > 0 and optimizer.is_scale_free,
             processes=data.processes,
             init=init,
         )

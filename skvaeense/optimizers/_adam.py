@@ -46,6 +46,7 @@ class Adam(Optimizer):  # numpydoc ignore=PR02
     """
 
     alias = "adam"
+    is_scale_free = True
 
     _parameter_constraints = {
         "beta1": [FRACTION],

@@ -29,6 +29,12 @@ class Optimizer(Specification):
 
     To add one, derive from this class and write `build`: any torch.optim.Optimizer will do.
 
+    Attributes
+    ----------
+    is_scale_free : bool
+        Whether steps are about as long as the learning rate, whatever the size of gradients. If so,
+        inits after the first limit each step to the learning rate; see `Adam`.
+
     See Also
     --------
     Adam : The default.
@@ -44,6 +50,8 @@ class Optimizer(Specification):
     >>> VAEenseTransformer(optimizer=RAdam()).get_params()["optimizer"]
     RAdam()
     """
+
+    is_scale_free = False
 
     @abstractmethod
     def build(self, parameters: list[torch.nn.Parameter]) -> Steps:
