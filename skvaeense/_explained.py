@@ -233,12 +233,12 @@ class ExplainedTraining:
 
         They can if gates are at least halfway from codes that are all open to the first init.
         """
-        mean = self._settled("gates", copy.deepcopy(model))
-        return 2 * mean >= self._broadcast(self.explored.nats["dense"]) - least_loss
+        enough = (self._broadcast(self.explored.nats["dense"]) - least_loss) / 2
+        return self._settled("gates", copy.deepcopy(model), enough) >= enough
 
-    def _settled(self, name, model):
-        """Settle a model, and return the mean bound of held-out samples."""
-        mean, nats = settled_nats(model, self.data), self.explored.nats
+    def _settled(self, name, model, enough=math.inf):
+        """Settle a model until it is good enough, and return the mean bound of held-out samples."""
+        mean, nats = settled_nats(model, self.data, enough), self.explored.nats
         nats[name] = max(nats.get(name, -math.inf), mean)
         return mean
 
@@ -270,7 +270,7 @@ class ExplainedTraining:
         others, before = self._broadcast(self.explored.nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            mean = self._settled("gates", copy.deepcopy(model))
+            mean = self._settled("gates", copy.deepcopy(model), others)
             gain = mean - others
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break

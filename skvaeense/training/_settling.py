@@ -45,24 +45,25 @@ def is_clear(gain: DoubleArray, data: FitData) -> bool:
     return data.processes.broadcast_scalar(least) > 0
 
 
-def settle(model: Any, data: FitData) -> DoubleArray:
+def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
     """Update decoder, noise and prior by the gates of a search, while held-out samples gain.
 
-    Return the bound of each held-out sample.
+    Stop early once the mean bound of held-out samples is enough. Return the bound of each.
     """
-    first = bounds = held_out_bounds(model, data)
-    is_open = None
-    while True:
+    broadcast = data.processes.broadcast_scalar
+    bounds, is_open = held_out_bounds(model, data), None
+    first = mean = broadcast(float(bounds.mean()))
+    while mean < enough:
         before = copy.deepcopy(model.state_dict())
         is_open = model.eval().settle(data.train.head, is_open)
         model.noise_variance.clamp_(min=LEAST_NOISE)
-        gain = held_out_bounds(model, data) - bounds
-        if not is_clear(gain, data):
+        new = held_out_bounds(model, data)
+        if not is_clear(new - bounds, data):
             model.load_state_dict(before)
             break
-        bounds = bounds + gain
-        share = float(gain.mean() / (bounds - first).mean())
-        if data.processes.broadcast_scalar(share) < LEAST_GAIN:
+        gain = broadcast(float((new - bounds).mean()))
+        bounds, mean = new, mean + gain
+        if gain < LEAST_GAIN * (mean - first):
             break
     model.is_settled.fill_(True)
     return bounds
@@ -91,7 +92,7 @@ def shorten(model: Any, data: FitData) -> None:
         cost = now
 
 
-def settled_nats(model: Any, data: FitData) -> float:
-    """Settle a model, and return the mean bound of held-out samples."""
-    bounds = settle(model, data)
+def settled_nats(model: Any, data: FitData, enough: float = math.inf) -> float:
+    """Settle a model, and return the mean bound of held-out samples, exact if it is not enough."""
+    bounds = settle(model, data, enough)
     return data.processes.broadcast_scalar(float(np.mean(bounds)))

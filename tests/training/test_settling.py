@@ -2,12 +2,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers import fit_unwarned
 from sklearn.datasets import load_digits
 
 from skvaeense import VAEenseTransformer, _vaeense
 from skvaeense.metrics import fvu, l0
-from skvaeense.training._settling import is_clear
+from skvaeense.training._settling import is_clear, settle
 from skvaeense.utils._processes import SINGLE_PROCESS
 
 X = load_digits().data[:500]
@@ -47,6 +48,38 @@ def test_no_gain_is_clear_that_is_no_number():
     assert is_clear(np.array([2.0, 1.5, 1.0]), data)
     for gain in ([2.0, 1.5, -4.0], [np.inf, 1.0, 1.0], [np.nan, 1.0, 1.0]):
         assert not is_clear(np.array(gain), data)
+
+
+class Halving(torch.nn.Module):
+    """A model whose bound rises by 1/2, 1/4, 1/8 and so on in rounds of settling."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("left", torch.ones(()))
+        self.register_buffer("noise_variance", torch.ones(()))
+        self.register_buffer("is_settled", torch.tensor(False))
+
+    def bound(self, x):
+        return (1 - self.left).expand(len(x))
+
+    def settle(self, x, is_open):
+        self.left /= 2
+        return is_open
+
+
+@pytest.mark.parametrize(
+    ("enough", "n_rounds"), [({}, 6), ({"enough": 0.7}, 2), ({"enough": 0.0}, 0)], ids=str
+)
+def test_settling_ends_when_the_bound_hardly_rises_or_is_enough(enough, n_rounds):
+    x = torch.zeros(4, 2)
+    data = SimpleNamespace(
+        train=SimpleNamespace(head=x), valid=x, valid_labels=None, processes=SINGLE_PROCESS
+    )
+    model = Halving()
+    bounds = settle(model, data, **enough)
+    assert bounds == pytest.approx(np.full(4, 1 - 0.5**n_rounds))
+    assert float(model.left) == 0.5**n_rounds
+    assert model.is_settled
 
 
 def test_a_length_is_that_of_new_samples():
