@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.optimize import brentq
 
 from skvaeense.models._gate_search import FoundGates, search_gates, widest
@@ -548,18 +549,25 @@ class SpikeSlabVAE(VAE):
     def _found_codes(
         self, x: torch.Tensor, is_open: torch.Tensor | None, prices: Sequence[float] | None
     ) -> tuple[torch.Tensor, ...]:
-        """Return the open gates that the search finds, and means and variances of their latents."""
+        """Return the open gates that the search finds, and means and variances of their latents.
+
+        Gates of a latent are closed in all samples if these lose fewer nats than the ``log(n) / 2``
+        of one weight. Without this rule, the gates of a latent whose slab is far narrower than the
+        noise could all stay open, and its code would be noise.
+        """
         prices = [float(self.prices[0])] if prices is None else prices
-        n, parts = len(prices), []
+        n, parts, lost = len(prices), [], x.new_zeros(self.n_components)
         first = [None] * n if is_open is None else is_open.tensor_split(n)
         for price, part, own in zip(prices, x.tensor_split(n), first, strict=True):
             self.prices.fill_(price)
             posterior = self._searched(part, own).posterior
-            closed = ~posterior.is_open
-            moments = posterior.mean, posterior.variance
-            parts.append((~closed, *(values.masked_fill(closed, 0.0) for values in moments)))
+            log_odds = self.gates(len(part)).log_odds
+            lost += (posterior.gate_logit.clamp_min(0) + F.logsigmoid(-log_odds)).sum(dim=0)
+            parts.append((posterior.is_open, posterior.mean, posterior.variance))
         self.prices.fill_(prices[0])
-        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+        found, *moments = (torch.cat(values) for values in zip(*parts, strict=True))
+        found &= lost >= 0.5 * math.log(len(x))
+        return found, *(values.masked_fill(~found, 0.0) for values in moments)
 
     def _left(self, x: torch.Tensor, code: torch.Tensor) -> float:
         """Return the squared error of codes.
