@@ -140,13 +140,16 @@ class ExplainedTraining:
         best, bounds = None, np.full(len(data.valid), self._broadcast(self.explored.normal_nats))
         for codes in found:
             n_components = self.estimator.n_components or len(codes.atoms)
-            if codes.is_sparse and n_components >= len(codes.atoms):
-                gated = self.estimator._gate_estimator(None, n_components)
-                model = gated._make_model(data, self.seeds[1])
-                install_codes(model, codes, data.train.head)
-                settled = settle(model, data)
-                if is_clear(settled - bounds, data):
-                    best, bounds = (gated, model, codes), settled
+            if n_components < len(codes.atoms):
+                continue
+            gated = self.estimator._gate_estimator(None, n_components)
+            model = gated._make_model(data, self.seeds[1])
+            install_codes(model, codes, data.train.head)
+            gain = settle(model, data) - bounds
+            # The log-density is at least the bound. So only other codes need a margin for chance.
+            is_better = self._broadcast(gain.mean()) > 0 if best is None else is_clear(gain, data)
+            if model.has_patterns and is_better:
+                best, bounds = (gated, model, codes), bounds + gain
         if best is None:
             return False
         gated, model, codes = best

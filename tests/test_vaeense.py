@@ -343,6 +343,19 @@ def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     assert n_epochs[-1] > 2 * n_epochs[1]
 
 
+def test_nested_subspaces_share_latents():
+    """The first latent is on for all samples, and most latents are on more often than not."""
+    rng = np.random.default_rng(1)
+    dimension = rng.integers(1, 4, 1500)
+    codes = rng.standard_normal((1500, 9)) * (np.arange(9) < dimension[:, None])
+    X = codes @ np.linalg.qr(rng.standard_normal((9, 9)))[0]
+    X += 0.02 * rng.standard_normal(X.shape)
+    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:1100])
+    counts = vaeense.active_dimensions(X[1100:]).sum(axis=1)
+    assert vaeense.explanation_ == "dictionary"
+    assert np.abs(counts - dimension[1100:]).mean() < 0.2
+
+
 def test_without_a_target_principal_components_stay_where_nothing_explains():
     rng = np.random.default_rng(0)
     X = np.tanh(rng.standard_normal((1000, 3)) @ rng.standard_normal((3, 6)))

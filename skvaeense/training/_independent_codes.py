@@ -127,11 +127,6 @@ class IndependentCodes(NamedTuple):
         most = np.triu(centred.T @ centred, 1).max() / np.sqrt(n)
         return bool(most < norm.isf(2 / (n * rank * (rank - 1))))
 
-    @property
-    def is_sparse(self) -> bool:
-        """Whether codes are near 0 more often than not."""
-        return bool(self.codes.share.mean() < 0.5)
-
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Return log-densities of samples.
 

@@ -62,6 +62,20 @@ def test_a_diverged_decoder_is_left_as_it_is():
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+def test_settling_closes_gates_that_samples_would_not_miss():
+    """A slab far narrower than the noise would leave an open gate and a code of noise."""
+    model, x = make_model(), draw(200, N_FEATURES)
+    with torch.no_grad():
+        model.gate_probability.fill_(0.98)
+        model.slab_mean[0], model.slab_variance[0] = 0.0, 1e-8
+        x += 3 * draw(200, N_COMPONENTS, seed=1) @ model.network.decoder.weight.T
+    assert model.inferred(x).is_open[:, 0].all()
+    found = model.settle(x)
+    assert not found[:, 0].any()
+    assert found[:, 1:].any(dim=0).all()
+    assert not model.inferred(x).is_open[:, 0].any()
+
+
 # --- the bound --------------------------------------------------------------------------------
 
 

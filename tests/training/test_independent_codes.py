@@ -108,7 +108,6 @@ def test_atoms_are_exact_where_there_is_no_noise(n_atoms):
     np.testing.assert_allclose(found.origin, 0, atol=1e-4)
     S = (X - found.origin) @ found.unmix.T
     assert (np.abs(S) > 1e-3).sum(axis=1).mean() == pytest.approx(2, abs=0.01)
-    assert found.is_sparse
 
 
 def test_outliers_leave_codes_finite():
@@ -122,11 +121,6 @@ def test_codes_of_more_atoms_than_directions_are_not_independent(n_atoms, are_in
         2000, n_atoms=n_atoms, n_active=2, n_features=12, noise=0.02, random_state=0
     )[0]
     assert all(one.are_independent(X) == are_independent for one in fitted(X))
-
-
-def test_codes_that_are_mostly_on_are_not_sparse():
-    X = make_sparse_dictionary(2000, n_atoms=6, n_active=5, n_features=12, random_state=0)[0]
-    assert not fitted(X)[0].is_sparse
 
 
 def test_a_search_that_diverges_gives_axes(monkeypatch):
