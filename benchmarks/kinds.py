@@ -74,6 +74,12 @@ def atoms(rng, n, m, d, share, noise):
     return codes @ rng.random((m, d)) + noise * rng.standard_normal((n, d))
 
 
+def nested(rng, n, most, d):
+    """Return samples of nested subspaces of 1, 2 and so on up to `most` dimensions, with noise."""
+    codes = rng.standard_normal((n, most)) * (np.arange(most) < rng.integers(1, most + 1, (n, 1)))
+    return codes @ orthonormal(rng, d, most).T + 0.02 * rng.standard_normal((n, d))
+
+
 def low_rank(rng, n, d, rank, noise):
     """Return samples of a normal distribution with few directions, and noise."""
     flat = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
@@ -187,6 +193,8 @@ KINDS = {
     "3 of 20 atoms in R^40": lambda rng: atoms(rng, 2000, 20, 40, 0.15, 0.0),
     "6 of 20 atoms in R^100": lambda rng: atoms(rng, 2000, 20, 100, 0.3, 0.05),
     "2 of 60 atoms in R^25": lambda rng: atoms(rng, 3000, 60, 25, 0.04, 0.02),
+    "nested subspaces of 1 to 3": lambda rng: nested(rng, 1500, 3, 9),
+    "nested subspaces of 1 to 6": lambda rng: nested(rng, 1500, 6, 20),
     "two full clusters": full,
     "flat clusters": clusters,
     "round clusters": blobs,
