@@ -551,9 +551,9 @@ class SpikeSlabVAE(VAE):
     ) -> tuple[torch.Tensor, ...]:
         """Return the open gates that the search finds, and means and variances of their latents.
 
-        Gates of a latent are closed in all samples if these lose fewer nats than the ``log(n) / 2``
-        of one weight. Without this rule, the gates of a latent whose slab is far narrower than the
-        noise could all stay open, and its code would be noise.
+        Without a target, gates of a latent are closed in all samples if these lose fewer nats than
+        the ``log(n) / 2`` of one weight. Otherwise the gates of a latent whose slab is far narrower
+        than the noise could all stay open, and its code would be noise.
         """
         prices = [float(self.prices[0])] if prices is None else prices
         n, parts, lost = len(prices), [], x.new_zeros(self.n_components)
@@ -566,7 +566,8 @@ class SpikeSlabVAE(VAE):
             parts.append((posterior.is_open, posterior.mean, posterior.variance))
         self.prices.fill_(prices[0])
         found, *moments = (torch.cat(values) for values in zip(*parts, strict=True))
-        found &= lost >= 0.5 * math.log(len(x))
+        if not self.has_target:
+            found &= lost >= 0.5 * math.log(len(x))
         return found, *(values.masked_fill(~found, 0.0) for values in moments)
 
     def _left(self, x: torch.Tensor, code: torch.Tensor) -> float:
