@@ -14,7 +14,7 @@ from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
 from skvaeense.training._phase import Phase
 from skvaeense.training._selection import Selection
-from skvaeense.training._settling import explains_most, is_clear, settle, settled_nats
+from skvaeense.training._settling import explains_most, is_clear, settle
 from skvaeense.training._sizes import (
     DATA_STEPS,
     EXACT_RATE,
@@ -241,7 +241,7 @@ class ExplainedTraining:
 
     def _settled(self, name, model, enough=math.inf):
         """Settle a model until it is good enough, and return the mean bound of held-out samples."""
-        mean, nats = settled_nats(model, self.data, enough), self.explored.nats
+        mean, nats = self._broadcast(settle(model, self.data, enough).mean()), self.explored.nats
         nats[name] = max(nats.get(name, -math.inf), mean)
         return mean
 

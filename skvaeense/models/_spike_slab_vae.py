@@ -549,26 +549,30 @@ class SpikeSlabVAE(VAE):
     def _found_codes(
         self, x: torch.Tensor, is_open: torch.Tensor | None, prices: Sequence[float] | None
     ) -> tuple[torch.Tensor, ...]:
-        """Return the open gates that the search finds, and means and variances of their latents.
-
-        Without a target, gates of a latent are closed in all samples if these lose fewer nats than
-        the ``log(n) / 2`` of one weight. Otherwise the gates of a latent whose slab is far narrower
-        than the noise could all stay open, and its code would be noise.
-        """
+        """Return the open gates that the search finds, and means and variances of their latents."""
         prices = [float(self.prices[0])] if prices is None else prices
-        n, parts, lost = len(prices), [], x.new_zeros(self.n_components)
+        n, parts = len(prices), []
         first = [None] * n if is_open is None else is_open.tensor_split(n)
         for price, part, own in zip(prices, x.tensor_split(n), first, strict=True):
             self.prices.fill_(price)
             posterior = self._searched(part, own).posterior
-            log_odds = self.gates(len(part)).log_odds
-            lost += (posterior.gate_logit.clamp_min(0) + F.logsigmoid(-log_odds)).sum(dim=0)
-            parts.append((posterior.is_open, posterior.mean, posterior.variance))
+            closed = ~posterior.is_open
+            if not self.has_target:
+                closed |= ~self._are_missed(posterior)
+            moments = posterior.mean, posterior.variance
+            parts.append((~closed, *(values.masked_fill(closed, 0.0) for values in moments)))
         self.prices.fill_(prices[0])
-        found, *moments = (torch.cat(values) for values in zip(*parts, strict=True))
-        if not self.has_target:
-            found &= lost >= 0.5 * math.log(len(x))
-        return found, *(values.masked_fill(~found, 0.0) for values in moments)
+        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+    def _are_missed(self, posterior: GatePosterior) -> torch.Tensor:
+        """Return a mask of latents without which samples lose the ``log(n) / 2`` of one weight.
+
+        The gates of a latent whose slab is far narrower than the noise could otherwise all stay
+        open, and its code would be noise.
+        """
+        n = len(posterior.gate_logit)
+        lost = posterior.gate_logit.clamp_min(0) + F.logsigmoid(-self.gates(n).log_odds)
+        return lost.sum(dim=0) >= 0.5 * math.log(n)
 
     def _left(self, x: torch.Tensor, code: torch.Tensor) -> float:
         """Return the squared error of codes.

@@ -90,9 +90,3 @@ def shorten(model: Any, data: FitData) -> None:
         if not now < (1 - LEAST_GAIN) * cost:
             return
         cost = now
-
-
-def settled_nats(model: Any, data: FitData, enough: float = math.inf) -> float:
-    """Settle a model, and return the mean bound of held-out samples, exact if it is not enough."""
-    bounds = settle(model, data, enough)
-    return data.processes.broadcast_scalar(float(np.mean(bounds)))
