@@ -79,8 +79,8 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import _vaeense
-from skvaeense.dimension import _local, _pools
+from skvaeense import _intrinsic_dimension, _vaeense
+from skvaeense.dimension import _errors, _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
@@ -590,6 +590,8 @@ def constants():
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
         _blocks: ["MANY_ROWS"],
+        _errors: ["EVEN_CHANCE"],
+        _intrinsic_dimension: ["LEAST_EXPECTED"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)

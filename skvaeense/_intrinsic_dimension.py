@@ -26,6 +26,9 @@ from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntA
 from skvaeense.utils._validation import AliasOf, HasMethods
 from skvaeense.utils._weights import distinct_rows
 
+# Mean reliability below which another autoencoder is tried: a fifth of the answers are wrong.
+LEAST_EXPECTED = 0.8
+
 
 class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseDimensionEstimator):
     """Estimate the intrinsic dimension of each sample, seen or unseen.
@@ -40,10 +43,10 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Any estimator with `fit` and `active_dimensions`. Without `transform` and
         `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
         unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. If the dimensions from this
-        autoencoder are more likely wrong than right, and gates explain the samples, None means
-        ``VAEenseTransformer()``, which trains gates too. The `threshold` of the autoencoder defines
-        which latents are active.
+        ``VAEenseTransformer(target_explained_variance=None)``. If more than a fifth of the
+        dimensions from this autoencoder are probably wrong, and gates explain the samples, None
+        means ``VAEenseTransformer()``, which trains gates too. The `threshold` of the autoencoder
+        defines which latents are active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions above
@@ -182,14 +185,14 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self._method_ = self._fitted_method(X, weights)
         why = getattr(self.autoencoder_, "explanation_", None)
         may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
-        if may_have_gates and self._expected(X) < 0.5:
-            # Answers are more likely wrong than right. Gates take longer, but may do better.
+        if may_have_gates and self._expected(X) < LEAST_EXPECTED:
+            # Too many answers may be wrong. Gates take longer, but may do better.
             first = self.autoencoder_, self._method_
             other = self._fitted(X, weights, explorations, "auto")
             if other.explanation_ == "gates":
                 self.autoencoder_ = other
                 self._method_ = self._fitted_method(X, weights)
-                if self._expected(X) <= 0.5:
+                if self._expected(X) <= LEAST_EXPECTED:
                     self.autoencoder_, self._method_ = first
 
     def _expected(self, X):
@@ -323,9 +326,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Returns
         -------
         reliability : ndarray of shape (n_samples,)
-            Probability, between 0 and 1, that the error of `predict` is under half a dimension.
-            It assumes normal errors with the standard error of `predict`. NaN where the standard
-            error is NaN.
+            Probability, between 0 and 1, that the error of `predict` is under half a dimension:
+            ``1 / (1 + std / 3)`` with the standard error of `predict`, as measured on many kinds of
+            manifolds. NaN where the standard error is NaN.
 
         reasons : dict of str to ndarray of shape (n_samples,)
             The parts of the standard error by reason, if `return_reasons`. The squares of the parts
