@@ -330,11 +330,10 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
                 parts, groups = _flats(found.parts, len(rows), origins)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
-        if locations is not None:
-            codes.look_at(found, parts, locations)
+        are_local = locations is not None and codes.gain_from(locations, found, parts)
         is_dictionary = codes.are_better_than(found.nats["dense" if are_patterns else "mixture"])
-        if locations is not None and is_dictionary:
-            locations = at_origins(locations, rows, rng)
+        if is_dictionary:
+            locations = at_origins(locations, rows, rng) if are_local else None
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
@@ -380,19 +379,27 @@ class _Codes:
         is_too_large = is_wide and n_directions > self.max_latents
         return bool(is_too_large or self.are_better_than(reach))
 
-    def look_at(self, found: FoundMixture, parts: list[FlatPart], locations: Locations) -> None:
-        """Fit separate codes to each location, if flat parts have more directions than hulls."""
+    def gain_from(
+        self, locations: Locations, found: FoundMixture, parts: list[FlatPart]
+    ) -> bool:
+        """Return whether separate codes for each location are better than codes for all rows.
+
+        They are not tried if flat parts have no more directions than hulls.
+        """
         n_groups = range(len(locations))
         own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
         n_directions = sum(len(part.variances) for part in parts)
         if n_directions <= sum(len(pooled(some).variances) for some in own):
-            return
+            return False
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
         # Some locations can be without held-out rows.
         for g in np.unique(valid):
             scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
-        self._compare(scores)
+        is_better = self.nats is None or float(scores.mean()) > self.nats
+        if is_better:
+            self._compare(scores)
+        return is_better
 
     def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Return the log-density of rows with independent codes."""

@@ -226,6 +226,16 @@ def test_two_dictionaries_have_codes_of_their_own(noise):
     np.testing.assert_allclose(points, 5 * np.eye(30)[:2], atol=0.05)
 
 
+def test_codes_about_one_point_are_kept_if_points_have_too_few_rows():
+    """Codes of 0 or 1 have a point for each pattern, and each point seems to be a location."""
+    rng = np.random.default_rng(3)
+    atoms = rng.standard_normal((12, 20))
+    X = (rng.random((1000, 12)) < 0.2) @ (atoms / np.linalg.norm(atoms, axis=1, keepdims=True))
+    explored = explore(X + 0.01 * rng.standard_normal(X.shape), MANY)
+    assert explored.kind == "dictionary"
+    assert explored.locations is None
+
+
 DENSE = {
     "normal": partial(make_linear_subspaces, 1000, dims=(20,), n_features=20, random_state=0),
     "all directions": partial(
@@ -316,6 +326,6 @@ def test_a_location_may_have_no_held_out_rows():
     found = explore(X, MANY).found
     # Equal parts have more directions in total than their common span.
     equal = found._replace(parts=found.parts[:1] * 2)
-    codes.look_at(equal, equal.parts * 2, Lopsided())
+    assert codes.gain_from(Lopsided(), equal, equal.parts * 2)
     assert codes.nats is not None
     assert not np.isnan(codes.nats)
