@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+
 from skvaeense.dimension._local import LocalDimension
 from skvaeense.utils._typing import DoubleArray
 

@@ -379,9 +379,7 @@ class _Codes:
         is_too_large = is_wide and n_directions > self.max_latents
         return bool(is_too_large or self.are_better_than(reach))
 
-    def gain_from(
-        self, locations: Locations, found: FoundMixture, parts: list[FlatPart]
-    ) -> bool:
+    def gain_from(self, locations: Locations, found: FoundMixture, parts: list[FlatPart]) -> bool:
         """Return whether separate codes for each location are better than codes for all rows.
 
         They are not tried if flat parts have no more directions than hulls.
