@@ -70,11 +70,13 @@ class ExplainedTraining:
     def train(self):
         """Train through the phases of the fit, and return the trainer of the kept model."""
         estimator, explored = self.estimator, self.explored
-        is_open = self._is_open
         self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
         is_final = not estimator._trains_gates
         if explored.kind == "dictionary" and estimator._is_free and not estimator.positive_code:
             is_final = self._find_codes() or is_final
+            if self.codes is None and explored.is_flat:
+                explored.kind = "dense"
+        is_open = self._is_open
         first = self._epochs(EXACT_STEPS) if is_final or not is_open else 0
         widths, epochs = [], []
         if not is_final:

@@ -356,6 +356,22 @@ def test_nested_subspaces_share_latents():
     assert np.abs(counts - dimension[1100:]).mean() < 0.2
 
 
+@pytest.mark.parametrize("n_components", [4, 6])
+def test_one_flat_part_is_used_where_codes_have_too_few_latents(n_components):
+    """Five of six codes are on, so that samples are nearly normal."""
+    X, *_ = make_sparse_dictionary(
+        900, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=0
+    )
+    vaeense = fit_unwarned(VAEenseTransformer(n_components, random_state=0), X[:600])
+    counts = vaeense.active_dimensions(X[600:]).sum(axis=1)
+    if n_components == 6:
+        assert vaeense.explanation_ == "dictionary"
+        assert np.abs(counts - 5).mean() < 0.5
+    else:
+        assert vaeense.explanation_ == "dense"
+        assert (counts == 4).all()
+
+
 def test_without_a_target_principal_components_stay_where_nothing_explains():
     rng = np.random.default_rng(0)
     X = np.tanh(rng.standard_normal((1000, 3)) @ rng.standard_normal((3, 6)))

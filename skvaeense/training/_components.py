@@ -86,6 +86,12 @@ class Codes(NamedTuple):
         """Return log-densities of samples."""
         return np.logaddexp(*self.log_joint(squares)).sum(axis=1)
 
+    def gain(self, squares: np.ndarray) -> np.ndarray:
+        """Return how far log-densities exceed those of normal codes with the same variances."""
+        variance = self.share * self.slab + (1 - self.share) * self.spike
+        normal = -0.5 * (np.log(2 * np.pi * variance) + squares / variance)
+        return self.log_prob(squares) - normal.sum(axis=1)
+
 
 def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Return directions, as unit rows, along which white samples are independent.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from scipy.stats import norm
 
 from skvaeense.dimension._noise import ABOVE, bulk_edge
 from skvaeense.mixture import MixtureDensity
@@ -331,7 +332,11 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
         are_local = locations is not None and codes.gain_from(locations, found, parts)
-        is_dictionary = codes.are_better_than(found.nats["dense" if are_patterns else "mixture"])
+        if len(found.parts) == 1:
+            is_dictionary = codes.are_better_than_normal()
+        else:
+            nats = found.nats["dense" if are_patterns else "mixture"]
+            is_dictionary = codes.are_better_than(nats)
         if is_dictionary:
             locations = at_origins(locations, rows, rng) if are_local else None
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
@@ -399,11 +404,28 @@ class _Codes:
             self._compare(scores)
         return is_better
 
+    def are_better_than_normal(self) -> bool:
+        """Fit codes, and return whether they are better than normal codes of the same variances.
+
+        Codes that are nearly always on are nearly normal, and then the mixture has one part. Rows
+        are compared one by one. With n rows, chance alone passes this test for one of n tables.
+        """
+        codes = self._best(self.train, self.valid)
+        if codes is None:
+            return False
+        self._compare(codes.log_prob(self.valid))
+        gain, n = codes.gain(self.valid), len(self.valid)
+        return bool(gain.mean() > norm.isf(1 / n) * gain.std() / np.sqrt(n))
+
+    def _best(self, train: np.ndarray, valid: np.ndarray) -> IndependentCodes | None:
+        """Return the independent codes under which held-out rows are most probable."""
+        found = IndependentCodes.fit(train, self.rng, self.floor)
+        return max(found, key=lambda codes: codes.log_prob(valid).mean(), default=None)
+
     def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Return the log-density of rows with independent codes."""
-        found = IndependentCodes.fit(train, self.rng, self.floor)
-        scores = [codes.log_prob(valid) for codes in found]
-        return max(scores, key=np.mean, default=np.full(len(valid), -np.inf))
+        codes = self._best(train, valid)
+        return np.full(len(valid), -np.inf) if codes is None else codes.log_prob(valid)
 
     def _compare(self, scores: np.ndarray) -> None:
         """Store the mean log-density and its standard error."""

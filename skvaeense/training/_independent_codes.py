@@ -146,3 +146,18 @@ class IndependentCodes(NamedTuple):
         outside = rest / self.noise + (d - rank) * np.log(2 * np.pi * self.noise)
         volume = np.linalg.slogdet(self.unmix @ self.unmix.T)[1]
         return self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)
+
+    def gain(self, X: np.ndarray) -> np.ndarray:
+        """Return how far log-densities exceed those of normal codes with the same variances.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Differences in nats.
+        """
+        return self.codes.gain(np.square((X - self.origin) @ self.unmix.T))

@@ -226,6 +226,17 @@ def test_two_dictionaries_have_codes_of_their_own(noise):
     np.testing.assert_allclose(points, 5 * np.eye(30)[:2], atol=0.05)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_codes_that_are_nearly_always_on_are_a_dictionary(seed):
+    """A mixture has one part, like a normal distribution of all six directions."""
+    X = make_sparse_dictionary(
+        1000, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=seed
+    )[0]
+    explored = explore(X, MANY)
+    assert (explored.kind, len(explored.found.parts)) == ("dictionary", 1)
+    assert explored.nats["dictionary"] > explored.nats["mixture"]
+
+
 def test_codes_about_one_point_are_kept_if_points_have_too_few_rows():
     """Codes of 0 or 1 have a point for each pattern, and each point seems to be a location."""
     rng = np.random.default_rng(3)
@@ -240,6 +251,9 @@ DENSE = {
     "normal": partial(make_linear_subspaces, 1000, dims=(20,), n_features=20, random_state=0),
     "all directions": partial(
         make_linear_subspaces, 1000, dims=(10,), n_features=10, random_state=0
+    ),
+    "one noisy subspace": partial(
+        make_linear_subspaces, 1000, dims=(5,), n_features=20, noise=0.1, random_state=0
     ),
     "table": partial(load_wine, return_X_y=True),
     "Swiss roll": partial(make_swiss_roll, 1000, random_state=0),
