@@ -331,14 +331,13 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
                 parts, groups = _flats(found.parts, len(rows), origins)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
-        are_local = locations is not None and codes.gain_from(locations, found, parts)
-        if len(found.parts) == 1:
-            is_dictionary = codes.are_better_than_normal()
-        else:
-            nats = found.nats["dense" if are_patterns else "mixture"]
-            is_dictionary = codes.are_better_than(nats)
+        local = None
+        if locations is not None and codes.gain_from(locations, found, parts):
+            local = locations
+        others = found.nats["dense" if are_patterns else "mixture"]
+        is_dictionary = codes.are_better_than(others, is_normal=len(found.parts) == 1)
         if is_dictionary:
-            locations = at_origins(locations, rows, rng) if are_local else None
+            locations = local and at_origins(local, rows, rng)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
@@ -404,7 +403,7 @@ class _Codes:
             self._compare(scores)
         return is_better
 
-    def are_better_than_normal(self) -> bool:
+    def _are_better_than_normal(self) -> bool:
         """Fit codes, and return whether they are better than normal codes of the same variances.
 
         Codes that are nearly always on are nearly normal, and then the mixture has one part. Rows
@@ -433,9 +432,15 @@ class _Codes:
         if np.isfinite(self.nats):
             self.error = float(scores.std() / np.sqrt(len(scores)))
 
-    def are_better_than(self, nats: float) -> bool:
-        """Return whether independent codes exceed a mean log-density by more than chance."""
-        return self.nats is not None and self.nats > nats + self.error
+    def are_better_than(self, nats: float, *, is_normal: bool = False) -> bool:
+        """Return whether independent codes exceed a mean log-density by more than chance.
+
+        If it is nearly the log-density of one normal distribution, codes are compared with that.
+        """
+        if is_normal and not self._are_better_than_normal():
+            return False
+        error = 0.0 if is_normal else self.error
+        return self.nats is not None and self.nats > nats + error
 
 
 def _stand_clear(parts: list[FlatPart], n: int) -> bool:
