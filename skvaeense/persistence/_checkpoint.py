@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,8 +22,6 @@ from skvaeense.utils._validation import check_integer
 
 # Ending of file stems: the number of the file.
 NUMBERED = re.compile(r"-\d+$", re.ASCII)
-# Seconds after which an unfinished file counts as left behind by a killed process.
-DRAFT_AGE = 600.0
 
 
 class Checkpoint(ReprMixin, CheckpointCallback):
@@ -156,12 +153,13 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         estimator or None
             None if there is no such file.
         """
-        # Unfinished files that a killed process has left behind.
-        for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}"):
+        files = self.files(name)
+        # An unfinished file that is older than a finished one was left behind by a killed process.
+        for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}") if files else ():
             with suppress(OSError):
-                if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
+                if os.stat(path).st_mtime < os.stat(files[-1]).st_mtime:
                     path.unlink()
-        for path in reversed(self.files(name)):
+        for path in reversed(files):
             try:
                 estimator = read_estimator(path, trusted=self.trusted)
                 if STATE in vars(estimator):
