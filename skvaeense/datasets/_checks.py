@@ -4,8 +4,6 @@ import math
 import numbers
 from typing import Any
 
-import numpy as np
-
 from skvaeense.utils._validation import check_integer
 
 
@@ -42,12 +40,6 @@ def common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float
     n_samples = check_integer(n_samples, "n_samples", minimum=1)
     n_features = check_integer(n_features, "n_features", minimum=1)
     return n_samples, n_features, real(noise, "noise")
-
-
-def flag(value: Any, name: str) -> None:
-    """Raise a TypeError unless `value` is a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def room(n_needed: int, n_features: int, reason: str) -> None:

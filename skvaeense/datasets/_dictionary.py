@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_flag, check_integer
 
 
 @overload
@@ -127,8 +127,8 @@ def make_sparse_dictionary(
             "lower n_active or raise n_atoms."
         )
     _checks.room(max(n_active), n_features, f"n_active={max(n_active)}")
-    _checks.flag(signed, "signed")
-    _checks.flag(return_atoms, "return_atoms")
+    check_flag(signed, "signed")
+    check_flag(return_atoms, "return_atoms")
     rng = check_random_state(random_state)
     atoms = rng.standard_normal((n_atoms, n_features))
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)

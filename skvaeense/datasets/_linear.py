@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union, _orthonormalise
 from skvaeense.utils._typing import DoubleArray, RandomState
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_flag, check_integer
 
 
 def make_linear_subspaces(
@@ -183,7 +183,7 @@ def _draw_bases(
     """Check the geometry, and return the dimensions and a basis of each subspace as rows."""
     dims = _checks.integers(dims, "dims")
     shared = check_integer(shared, "shared", minimum=0)
-    _checks.flag(orthogonal, "orthogonal")
+    check_flag(orthogonal, "orthogonal")
     if shared > min(dims):
         raise ValueError(
             f"shared={shared} directions do not fit in a subspace of dimension {min(dims)}: "

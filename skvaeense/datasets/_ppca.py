@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_frame
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_flag, check_integer
 
 
 @overload
@@ -115,7 +115,7 @@ def make_ppca(
     n_components = check_integer(n_components, "n_components", minimum=1)
     _checks.room(n_components, n_features, f"A model with {n_components} components")
     noise_variance = _checks.real(noise_variance, "noise_variance", positive=True)
-    _checks.flag(return_parameters, "return_parameters")
+    check_flag(return_parameters, "return_parameters")
     rng = check_random_state(random_state)
     norms = np.sqrt(np.linspace(2.0, 1.0, n_components))
     loadings = _draw_frame(n_components, n_features, rng).T * norms

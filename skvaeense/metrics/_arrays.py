@@ -3,21 +3,17 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import check_sample_weight
+from skvaeense.utils._validation import check_weights
 
 
 def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
     """Return the rows of the arrays whose weight is above 0, and their weights or None."""
     if sample_weight is None:
         return *arrays, None
-    weights = check_sample_weight(
-        sample_weight, arrays[0], dtype=np.float64, ensure_non_negative=True
-    )
-    # scikit-learn does not check a single number for NaN and infinity.
-    assert_all_finite(weights, input_name="sample_weight")
+    weights = check_weights(sample_weight, arrays[0])
     kept = weights > 0
     return *(array[kept] for array in arrays), weights[kept]
 

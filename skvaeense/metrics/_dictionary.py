@@ -6,6 +6,7 @@ from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
 from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._validation import check_flag
 
 
 def mean_max_cosine_similarity(
@@ -71,8 +72,7 @@ def mean_max_cosine_similarity(
             "atoms_true and atoms_learned must have the same number of columns, got shapes "
             f"{true.shape} and {learned.shape}: give one atom per row."
         )
-    if not isinstance(signed, (bool, np.bool_)):
-        raise TypeError(f"signed must be True or False, got {signed!r}.")
+    check_flag(signed, "signed")
     _check_nonzero_rows(true, "atoms_true", "a zero vector has no direction, so drop these atoms")
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0

@@ -13,12 +13,13 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _param_validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite
 
 from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import DoubleArray
 
 # Names that other files import from scikit-learn through this file.
-__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
+__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse"]
 
 
 class Interval(_param_validation.Interval):
@@ -151,6 +152,22 @@ def are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
+
+
+def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
+    """Return one weight of at least 0 for each sample, in double precision."""
+    weights: DoubleArray = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    # scikit-learn does not check a single number for NaN and infinity.
+    assert_all_finite(weights, input_name="sample_weight")
+    return weights
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise a TypeError unless a value is a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_integer(value: Any, name: str, *, minimum: int) -> int:

@@ -7,10 +7,7 @@ from numpy.typing import ArrayLike
 
 from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_sample_weight
-
-# Number of columns that distinguish most rows.
-FEW_COLUMNS = 8
+from skvaeense.utils._validation import check_weights
 
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
@@ -37,9 +34,7 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     """
     if sample_weight is None:
         return None
-    weights: DoubleArray = check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
+    weights = check_weights(sample_weight, X)
     shares = weights / weights.max()
     squares = np.square(shares)
     with np.errstate(over="ignore"):
@@ -94,8 +89,6 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         The distinct rows of weight above 0, and X itself if no row is left out. Their order does
         not depend on the order of X, unless all weights are equal.
     """
-    if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
-        return Distinct(X, None, slice(None))
     places = np.full(len(X), -1)
     counts = np.ones(len(X), dtype=bool) if weights is None else weights > 0
     if weights is not None and not counts.all():
@@ -105,7 +98,7 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
     places[counts] = which.ravel()
-    if len(first) == 1:
+    if len(first) == 1 < len(places):
         # A fit needs two rows.
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
@@ -130,10 +123,10 @@ def ascending(X: FloatArray) -> IntArray:
     ndarray of int of shape (n_samples,)
         Positions of the rows in this order.
     """
-    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
-    head = X[order, :FEW_COLUMNS]
-    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
-    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
+    # Continuous data have no ties in their first column.
+    if len(np.unique(X[:, 0])) == len(X):
+        return np.argsort(X[:, 0])
+    return np.lexsort(X.T[::-1])
 
 
 def _hashes(X: FloatArray) -> Any:

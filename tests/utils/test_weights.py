@@ -87,6 +87,8 @@ def test_bad_weights(subtests):
         (np.ones((4, 1)), "must be 1D"),
         ([1, 1, -1, 1], "Negative values"),
         ([1, 1, np.nan, 1], "NaN"),
+        (np.nan, "NaN"),
+        (np.inf, "infinity"),
         ([0, 0, 0, 0], "at least one non-zero"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
