@@ -3,7 +3,7 @@
 import numpy as np
 
 # A share that networks in single precision cannot distinguish from rounding.
-ROUNDING = 1e-6
+ROUNDING = float(np.finfo(np.float32).resolution)
 # A share of a variance that cannot be distinguished from rounding in double precision: half of the
 # digits.
 EXACT = float(np.sqrt(np.finfo(float).eps))

@@ -10,6 +10,9 @@ from threadpoolctl import ThreadpoolController
 # for one another more than they gain, and far more if another process uses a core.
 WORK_OF_A_THREAD = 2**26
 
+# Once, since finding the libraries takes longer than a limit.
+_find_pools = cache(ThreadpoolController)
+
 
 def threads_for(work: int) -> AbstractContextManager[Any]:
     """Return a context with one thread if there is too little work for more.
@@ -27,9 +30,4 @@ def threads_for(work: int) -> AbstractContextManager[Any]:
     context manager
         The context, which restores the previous numbers of threads.
     """
-    return _pools().limit(limits=1) if work < 2 * WORK_OF_A_THREAD else nullcontext()
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
+    return _find_pools().limit(limits=1) if work < 2 * WORK_OF_A_THREAD else nullcontext()
