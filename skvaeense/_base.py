@@ -2,6 +2,7 @@
 
 import copy
 import math
+import reprlib
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import (
@@ -24,6 +25,7 @@ from skvaeense._evaluation import (
     ModelEvaluation,
     in_chunks,
     rows_at_a_time,
+    validated,
 )
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData
@@ -65,8 +67,6 @@ from skvaeense.utils._validation import (
 )
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
-# Maximum number of rows that a warning names.
-N_NAMED = 5
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -117,6 +117,8 @@ class BaseAutoencoder(
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
         "tol": [NON_NEGATIVE],
         "n_iter_no_change": [AT_LEAST_ONE],
+        "positive_code": ["boolean"],
+        "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
         "dtype": [StrOptions(set(DTYPES))],
         "device": [str],
@@ -211,10 +213,10 @@ class BaseAutoencoder(
         # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         far, is_near = np.flatnonzero(given), ~is_far[:-1]
-        first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
+        shown = reprlib.repr(far.tolist()).strip("[]")
         warnings.warn(
             f"{len(far)} of {len(given)} samples are far from all others and were left out of "
-            f"training, which they would dominate: rows {first}. score_samples gives such samples "
+            f"training, which they would dominate: rows {shown}. score_samples gives such samples "
             "low scores.",
             stacklevel=6,
         )
@@ -278,7 +280,7 @@ class BaseAutoencoder(
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
             continues = self.warm_start and hasattr(self, "module_")
-            samples = self._check_samples(X, ensure_min_samples=2, reset=not continues)
+            samples = self._check_samples(X, least=2, reset=not continues)
             n_features = samples.shape[1]
             samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
@@ -368,8 +370,7 @@ class BaseAutoencoder(
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
             first = not hasattr(self, "module_")
-            takes_missing = not sparse.issparse(X)
-            batch = self._validated(tensor_as_array(X), 1 + first, first, takes_missing)
+            batch = validated(self, tensor_as_array(X), least=1 + first, reset=first)
             stack.enter_context(threads_of_all(batch.shape))
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
@@ -408,32 +409,19 @@ class BaseAutoencoder(
         self._check_length(trainer.model)
         return trainer
 
-    def _check_samples(self, X, *, reset, ensure_min_samples=1):
+    def _check_samples(self, X, *, reset, least=1):
         """Return samples as a valid array or tensor, or as a source that checks rows it reads."""
         X = open_samples(X)
         head = X
         if isinstance(X, Source):
-            head = X.head(ensure_min_samples)
+            head = X.head(least)
         elif isinstance(X, torch.Tensor):
-            head = as_array(X[:ensure_min_samples])
-        takes_missing = head is X and not sparse.issparse(X)
-        head = self._validated(head, ensure_min_samples, reset, takes_missing)
+            head = as_array(X[:least])
+        head = validated(self, head, least=least, reset=reset, takes_missing=head is X)
         if isinstance(X, Source | torch.Tensor):
             return X
         # A data frame with sparse columns becomes a sparse array.
         return as_array(head)
-
-    def _validated(self, X: Any, least: int, reset: bool, takes_missing: bool) -> Any:
-        """Return an array with `least` rows or more; some kinds of X can have missing values."""
-        return validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=FLOATS,
-            ensure_all_finite="allow-nan" if takes_missing and self._takes_missing else True,
-            ensure_min_samples=least,
-            reset=reset,
-        )
 
     def _copy_of_model(self) -> Any:
         """Return a copy of the fitted model to train further, if its parameters are unchanged."""

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import mean_absolute_error
-from sklearn.utils import get_tags
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-from skvaeense._evaluation import FLOATS
+from skvaeense._evaluation import validated
 from skvaeense.training._sources import tensor_as_array
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
@@ -111,13 +110,13 @@ class BaseDimensionEstimator(
             If training diverges. Attributes of an earlier fit are kept.
         """
         with all_or_nothing(self):
-            X = self._validated(X, ensure_min_samples=2, reset=True)
-            weights = checked_weights(sample_weight, X)
+            samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
+            weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
             self._resolved_method()
-            self._learn(X, weights)
-            dimension, std = self._estimate(X)
-            n = distinct_rows(X, weights).effective_size
+            self._learn(samples, weights)
+            dimension, std = self._estimate(samples)
+            n = distinct_rows(samples, weights).effective_size
             self._set_dimensions(dimension, std, weights, n)
         return self
 
@@ -136,17 +135,8 @@ class BaseDimensionEstimator(
     def _check_new(self, X: ArrayLike) -> FloatArray:
         """Return validated samples, once the estimator is fitted."""
         check_is_fitted(self)
-        return self._validated(X, ensure_min_samples=1, reset=False)
-
-    def _validated(self, X: Any, *, ensure_min_samples: int, reset: bool) -> FloatArray:
-        return validate_data(
-            self,
-            tensor_as_array(X),
-            dtype=FLOATS,
-            ensure_min_samples=ensure_min_samples,
-            ensure_all_finite="allow-nan" if get_tags(self).input_tags.allow_nan else True,
-            reset=reset,
-        )
+        samples: FloatArray = validated(self, tensor_as_array(X), reset=False)
+        return samples
 
     def predict(self, X: ArrayLike) -> DoubleArray:
         """Return the local dimension of samples, seen or unseen.

@@ -245,12 +245,10 @@ class SparseAutoencoder(BaseAutoencoder):
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "penalty": [AliasOf(penalties.Penalty), penalties.Penalty],
         "target_l0": [POSITIVE, None],
-        "positive_code": ["boolean"],
         "skip_connection": ["boolean"],
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
-        "sparse_output": ["boolean"],
     }
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
@@ -399,16 +397,9 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _with_penalty(self, model, penalty, generator):
         """Return a copy of a model that goes on, with the present penalty."""
-        config = model.config | {"penalty": penalty}
-        network = self._network(penalty)
-        knows_k = hasattr(network, "n_active") and type(network) is type(config["network"])
-        if knows_k:
-            config["network"] = network
+        config = model.config | {"penalty": penalty, "network": self._network(penalty)}
         new = SparseCoder(**config, generator=generator).to(next(model.parameters()))
-        if knows_k:
-            new.network.load_state_dict(model.network.state_dict())
-        else:
-            new.network = model.network
+        new.network.load_state_dict(model.network.state_dict())
         new.skip = model.skip
         learned = model.activation.state_dict()
         if new.activation.state_dict().keys() == learned.keys():

@@ -351,10 +351,8 @@ class VAEenseTransformer(DensityAutoencoder):
         "prior": [AliasOf(priors.Prior, "auto"), priors.Prior],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
-        "positive_code": ["boolean"],
         "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
         "hard": ["boolean", StrOptions({"auto"})],
-        "sparse_output": ["boolean"],
     }
 
     def __init__(
@@ -552,8 +550,6 @@ class VAEenseTransformer(DensityAutoencoder):
             and type(self._resolved_prior()) in (priors.Mixture, priors.StandardNormal)
             and self.gated
             and (self._trains_gates or not self.positive_code)
-            and self.noise_variance == "auto"
-            and self.learn_noise_variance
         )
 
     @property
@@ -764,20 +760,16 @@ class VAEenseTransformer(DensityAutoencoder):
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
-    def _may_settle(self, model):
-        """Return whether gates from a search may set the noise and the prior."""
-        if not (model.searches and model.learns_slabs):
-            return False
-        is_learned = self.noise_variance == "auto" and self.learn_noise_variance
-        return is_learned and self._minimises_bound
-
     @property
     def _minimises_bound(self):
+        """Whether training minimises the bound, over the noise variance too."""
         loss = losses.Loss.resolve(self.loss)
-        return type(loss) is losses.ELBO and loss.beta == 1
+        is_learned = self.noise_variance == "auto" and self.learn_noise_variance
+        return is_learned and type(loss) is losses.ELBO and loss.beta == 1
 
     def _finish(self, model, trainer, data):
-        if self._may_settle(model) and not model.is_settled:
+        may_settle = model.searches and model.learns_slabs and self._minimises_bound
+        if may_settle and not model.is_settled:
             (shorten if model.has_target else settle)(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])

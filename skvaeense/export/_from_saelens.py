@@ -169,7 +169,7 @@ def _check_weights(
 def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
     if X is None:
         return Scaling(np.zeros(n_features), 1.0)
-    samples = estimator._check_samples(X, reset=True, ensure_min_samples=2)
+    samples = estimator._check_samples(X, reset=True, least=2)
     if samples.shape[1] != n_features:
         raise ValueError(
             f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
