@@ -9,6 +9,9 @@ from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_weights
 
+# Number of columns that distinguish most rows.
+FEW_COLUMNS = 8
+
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
     """Return valid weights of samples.
@@ -89,6 +92,8 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         The distinct rows of weight above 0, and X itself if no row is left out. Their order does
         not depend on the order of X, unless all weights are equal.
     """
+    if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
+        return Distinct(X, None, slice(None))
     places = np.full(len(X), -1)
     counts = np.ones(len(X), dtype=bool) if weights is None else weights > 0
     if weights is not None and not counts.all():
@@ -98,7 +103,7 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
     places[counts] = which.ravel()
-    if len(first) == 1 < len(places):
+    if len(first) == 1:
         # A fit needs two rows.
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
@@ -123,10 +128,10 @@ def ascending(X: FloatArray) -> IntArray:
     ndarray of int of shape (n_samples,)
         Positions of the rows in this order.
     """
-    # Continuous data have no ties in their first column.
-    if len(np.unique(X[:, 0])) == len(X):
-        return np.argsort(X[:, 0])
-    return np.lexsort(X.T[::-1])
+    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
+    head = X[order, :FEW_COLUMNS]
+    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
+    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
 
 def _hashes(X: FloatArray) -> Any:
