@@ -25,6 +25,7 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SCORE_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._callbacks import CallbackSupportMixin
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -34,9 +35,9 @@ from skvaeense.utils._weights import distinct_rows
 
 # Noise levels of the training, as multiples of the level at which the score is used.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Held-out rows by which the states of a training are compared, and draws of noise for each row.
-# With more features, fitted models are compared by more draws.
-STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
+# Draws of noise for each held-out row by which the states of a training are compared. With more
+# features, fitted models are compared by more draws.
+STATE_DRAWS, MOST_DRAWS = 8, 64
 
 
 class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDimensionEstimator):
@@ -232,7 +233,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         return self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
 
     def _validation_loss(self, model, x):
-        valid = x[:STATE_ROWS]
+        valid = x[:SOME_ROWS]
         draws = _fixed_noise(x.shape[1], STATE_DRAWS).to(valid)
         loss = DenoisingScoreMatching(model.levels)
         with suited_threads(model, len(valid) * len(draws), n_products=1):

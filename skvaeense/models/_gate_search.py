@@ -1,6 +1,7 @@
 """The search for the most probable open gates, given a sample."""
 
 import copy
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,9 +11,6 @@ from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._rounding import ROUNDING
-
-# Least noise variance for samples of unit variance. Below it, the gains of flips drown in rounding.
-LEAST_NOISE = 1e-8
 
 
 def widest(x: torch.Tensor) -> torch.dtype:
@@ -101,7 +99,8 @@ def search_gates(
     weight = decoder.weight.to(wide)
     centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
     seen = centred @ weight
-    noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
+    # Below half of the digits of unit variances, the gains of flips drown in rounding.
+    noise = gates.noise_variance.to(wide).clamp_min(math.sqrt(torch.finfo(wide).eps))
     odds = gates.log_odds.to(wide).expand(weight.shape[1])
     slabs = gates.mean.to(wide), gates.variance.to(wide)
     gram = overlap(weight)

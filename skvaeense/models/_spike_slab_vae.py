@@ -12,24 +12,24 @@ from scipy.optimize import brentq
 
 from skvaeense.models._gate_search import FoundGates, search_gates, widest
 from skvaeense.models._vae import VAE
+from skvaeense.networks import MeanField
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.utils._batch_threshold import SHARES
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._rounding import ROUNDING
 
 # Largest absolute value of the logarithm of a latent's noise, as a share of its slab, that the
-# encoder can give.
-MOST_LOG_NOISE = 10.0
-# Steps of a code if the decoder is linear, but the encoder does not infer gates.
-N_STEPS = 4
+# encoder can give: single precision cannot tell smaller shares from rounding.
+MOST_LOG_NOISE = -math.log(ROUNDING)
 # Largest number of prices of gates that are tried, and number of prices that are kept: one for each
 # step of `SHARES`.
 N_PRICES = len(SHARES) - 1
-# Largest number of entries of the rows on which a price is found, and the tolerance with which it
-# meets a target: as a share of the target, or in nats where the length jumps.
-PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
+# The tolerance with which a price meets a target: as a share of the target, or in nats where the
+# length jumps.
+PRICE_TOLERANCE = 0.005
 
 
 class SpikeSlabVAE(VAE):
@@ -386,7 +386,7 @@ class SpikeSlabVAE(VAE):
         if self.linear_decoder is None:
             return mean.masked_fill(~is_open, 0.0)
         weight = self.linear_decoder.weight
-        n_steps = len(self.network.steps) if self.learns_slabs else N_STEPS
+        n_steps = len(self.network.steps) if self.learns_slabs else MeanField().n_looks
         return restricted_code(
             mean, is_open, posterior.seen, weight, n_steps, positive=self.positive
         )
@@ -798,7 +798,7 @@ class _Prices:
         n_new: int | None = None,
     ) -> None:
         self.model, self.n_new = model, n_new
-        self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
+        self.x = x[:SOME_ROWS]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum())
         self.first = float(model._first_price)
         self.continues = is_open is not None

@@ -11,16 +11,15 @@ from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._rounding import ROUNDING
 
 # Number of pairs of opposite draws that estimate the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
 # For densities, a latent is open below this variance, whatever the threshold of an estimator.
 OPEN_VARIANCE = 0.5
-# Number of codes at which the Jacobian of a nonlinear decoder is taken.
-N_JACOBIANS = 256
 # Number of training samples whose gates are kept to draw from. Saved files have this number, too.
-N_GATES = 1000
+N_GATES = SOME_ROWS
 # Latents that are open for fewer samples are not used.
 LEAST_OPEN = 3
 
@@ -455,7 +454,7 @@ class VAE(AutoencoderModel):
 
     def _reach(self, code: torch.Tensor) -> torch.Tensor:
         """Return the distance that one unit of each latent moves the reconstruction, at codes."""
-        some = code[:: max(len(code) // N_JACOBIANS, 1)]
+        some = code[:: -(-len(code) // SOME_ROWS)]
         squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
         reach = torch.stack(squares).sqrt()
         # A latent that moves nothing needs a scale above 0, too.
