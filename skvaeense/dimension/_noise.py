@@ -2,74 +2,16 @@
 
 import numpy as np
 
+from skvaeense.mixture._covariance import edge
+from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._principal import principal_directions
 
 # A bulk of fewer directions can also come from a few manifolds.
 LEAST_BULK = 8
 # A direction stands clearly above the bulk if its variance is this multiple of the edge.
 ABOVE = 2.0
-# Maximum number of samples from which directions are measured.
-MAX_ROWS = 5000
 # Share of samples that counts as few, and share of measurements that may be wrong.
 RARELY = 0.01
-
-
-def edge(noise_variance, n_directions, n_samples):
-    """Return the largest variance that noise has in some direction of a sample.
-
-    It is `bulk_edge` plus two standard deviations of the largest variance in few samples [1]_.
-
-    Parameters
-    ----------
-    noise_variance : float or ndarray
-        Variance of the noise in each direction.
-
-    n_directions : int or ndarray
-        Number of directions.
-
-    n_samples : int
-        Number of samples.
-
-    Returns
-    -------
-    float or ndarray
-        The largest variance.
-
-    References
-    ----------
-    .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal
-       components analysis. Annals of Statistics 29.
-    """
-    rows, columns = np.sqrt(n_samples), np.sqrt(np.maximum(n_directions, 1))
-    width = (rows + columns) * np.cbrt(1 / rows + 1 / columns) / n_samples
-    return bulk_edge(noise_variance, n_directions, n_samples) + 2 * noise_variance * width
-
-
-def bulk_edge(noise_variance, n_directions, n_samples):
-    """Return the largest variance of noise by the law of Marchenko and Pastur [1]_.
-
-    Parameters
-    ----------
-    noise_variance : float or ndarray
-        Variance of the noise in each direction.
-
-    n_directions : int or ndarray
-        Number of directions.
-
-    n_samples : int
-        Number of samples.
-
-    Returns
-    -------
-    float or ndarray
-        The edge of the bulk.
-
-    References
-    ----------
-    .. [1] V. Marchenko and L. Pastur (1967). Distribution of eigenvalues for some sets of random
-       matrices. Mathematics of the USSR-Sbornik 1.
-    """
-    return noise_variance * (1 + np.sqrt(n_directions / n_samples)) ** 2
 
 
 def fair_share(share, rank, n_samples):
@@ -154,7 +96,7 @@ class NoiseFloor:
     """
 
     def __init__(self, X, groups):
-        self._groups = {int(k): _measure(X[groups == k][:MAX_ROWS]) for k in np.unique(groups)}
+        self._groups = {int(k): _measure(X[groups == k][:MANY_ROWS]) for k in np.unique(groups)}
         measured = list(self._groups.values())
         told = [group for group in measured if group["noise"] > 0]
         self.variance = _mean(told, "noise")

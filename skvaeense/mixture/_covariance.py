@@ -1,6 +1,6 @@
 """Covariances of components: the directions that stand out from the noise, and shrinkage."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +90,35 @@ class Moments(NamedTuple):
     rests: DoubleArray
 
 
+def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
+    """Return the largest variance that noise has in any direction, in 999 of 1,000 samples [1]_.
+
+    Parameters
+    ----------
+    noise_variance : float or ndarray
+        Variance of the noise in each direction.
+
+    n_directions : int or ndarray
+        Number of directions; none counts as one.
+
+    n_rows : float or ndarray
+        Number of rows of the sample.
+
+    Returns
+    -------
+    float or ndarray
+        The largest variance.
+
+    References
+    ----------
+    .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal
+       components analysis. Annals of Statistics 29.
+    """
+    a, b = np.sqrt(n_rows), np.sqrt(np.maximum(n_directions, 1))
+    largest = (a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)
+    return noise_variance * largest / n_rows
+
+
 def spikes(
     values: DoubleArray,
     rests: DoubleArray,
@@ -99,11 +128,9 @@ def spikes(
 ) -> tuple[IntArray, DoubleArray]:
     """Return the numbers of eigenvalues that stand out from the noise, and the noise variances.
 
-    An eigenvalue stands out if it exceeds the largest eigenvalue of pure noise, in the space left
-    by all larger ones, in 999 of 1,000 samples with the same number of rows: Johnstone, "On the
-    distribution of the largest eigenvalue in principal components analysis", 2001. All eigenvalues
-    up to the last that stands out are directions: if few directions hold noise alone, the first
-    eigenvalues do not stand out from the mean of all others.
+    An eigenvalue stands out if it exceeds the `edge` of the noise in the space left by all larger
+    ones. All eigenvalues up to the last that stands out are directions: if few directions hold
+    noise alone, the first eigenvalues do not stand out from the mean of all others.
 
     Parameters
     ----------
@@ -139,9 +166,8 @@ def spikes(
     n = n_rows[:, None]
     rows = np.maximum(n - r - 1, 1.0)
     noises = np.maximum(tails / left * np.maximum(n / rows, 1.0), floor)
-    a, b = np.sqrt(rows), np.sqrt(left)
-    edges = ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
-    stands_out = (values > (noises * edges)[:, :p]) & (r[:p] < n - 2)
+    edges = edge(noises, left, rows) * rows / n
+    stands_out = (values > edges[:, :p]) & (r[:p] < n - 2)
     # Count the last eigenvalue that stands out, and all before it.
     ranks = (stands_out * (r[:p] + 1)).max(axis=1, initial=0)
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]

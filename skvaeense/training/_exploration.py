@@ -6,9 +6,9 @@ from typing import Self
 import numpy as np
 from scipy.stats import norm
 
-from skvaeense.dimension._noise import ABOVE, bulk_edge
+from skvaeense.dimension._noise import ABOVE
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import LEAST_VARIANCE, rank_and_noise, spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, edge, rank_and_noise, spikes
 from skvaeense.mixture._em import least_variance, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
@@ -455,9 +455,9 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
     for part in parts:
         least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
         r, left = len(part.variances), len(part.mean) - len(part.variances)
-        edge = bulk_edge(part.noise_variance, left, n * part.weight)
+        most_noise = edge(part.noise_variance, left, n * part.weight)
         gap = most / least if left < r or len(parts) == 1 else 0.0
-        is_clear.append(least > edge * max(ABOVE, gap))
+        is_clear.append(least > most_noise * max(ABOVE, gap))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
 
 
