@@ -8,10 +8,11 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, RARELY, edge
+from skvaeense.dimension._noise import ABOVE, RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
+from skvaeense.mixture._covariance import edge
 from skvaeense.mixture._search import N_PARTS
-from skvaeense.utils._blocks import SOME_ROWS, row_blocks
+from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS, row_blocks
 from skvaeense.utils._rounding import EXACT, TINY
 
 # Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
@@ -187,7 +188,7 @@ class Dictionary:
             A fitted dictionary; None if the codes have no independent directions, if samples need
             more of them than `most`, or if the directions do not explain the samples.
         """
-        codes = codes[:MAX_ROWS]
+        codes = codes[:MANY_ROWS]
         # Constant directions cannot be whitened.
         if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
             return None
@@ -201,7 +202,7 @@ class Dictionary:
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
         dictionary.turned = True
         freedom = max(X.shape[1] - len(atoms), 1)
-        X = X[:MAX_ROWS]
+        X = X[:MANY_ROWS]
         coefficients = dictionary._project(X)
         # If fewer than half of the samples have an atom, the median of its coefficients is its
         # zero.
@@ -265,7 +266,7 @@ class Dictionary:
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
-            Samples, in random order: the first 5,000 are used.
+            Samples, in random order: the first 8,192 are used.
 
         support : ndarray of bool of shape (n_samples, n_components)
             Active latents, according to the encoder.
@@ -276,7 +277,7 @@ class Dictionary:
             The fitted dictionary.
         """
         few = support.sum(axis=1) <= MAX_SUPPORT
-        X, support = X[few][:MAX_ROWS], support[few][:MAX_ROWS]
+        X, support = X[few][:MANY_ROWS], support[few][:MANY_ROWS]
         least = EXACT * X.var(axis=0).mean() if len(X) else 0.0
         if least == 0:
             # There is nothing to explain.

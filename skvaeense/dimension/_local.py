@@ -5,15 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import (
-    ABOVE,
-    MAX_ROWS,
-    RARELY,
-    edge,
-    fair_share,
-    typical_noise,
-)
+from skvaeense.dimension._flats import FLAT, Flat, Flats
+from skvaeense.dimension._noise import ABOVE, RARELY, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     LARGEST,
@@ -25,20 +18,18 @@ from skvaeense.dimension._scaling import (
     Calibration,
     inverse_dimensions,
 )
-from skvaeense.utils._blocks import SOME_ROWS
+from skvaeense.mixture._covariance import edge
+from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS
+from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import EXACT, TINY
 
 # Maximum number of references that pools are taken around, and number that answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# The rank of the nearest members bounds the dimension if there are so many members per dimension.
-STEADY_MEMBERS = 4
 # Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed if their squares are at least this multiple of the share due to noise.
 CLEAR = 4.0
-# Number of radii of the nearest pools beyond which a sample is far from all references.
-FAR = 2.0
 
 
 class LocalDimension(NamedTuple):
@@ -79,8 +70,8 @@ class LocalDimension(NamedTuple):
         of the nearest members.
 
     excess : ndarray
-        Distance of the sample from all references beyond the distance that counts as far, as a
-        share of the latter; 0 if the sample is not far.
+        Distance of the sample from the nearest landmark beyond the radius of its pool, as a share
+        of this radius; 0 if the sample is nearer.
     """
 
     dimension: np.ndarray
@@ -168,7 +159,7 @@ class LocalGeometry:
             may_be_noisy = seen or not clear
             # The noise that decoding leaves does not have one variance.
             self._noise_variance = told if active is None else 0.0
-        self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
+        self._measure_ranks(points, members, n_noisy, most)
 
         def shares(noise_variance, squares):
             # The share of a squared distance that is due to noise.
@@ -195,8 +186,8 @@ class LocalGeometry:
         scales = self._calibration.scales
         n_neighbors = min(2 * scales[-1], self.n_neighbors)
         # The reference itself comes first, or a copy at the same distance.
-        distances, neighbours = search.kneighbors(points[:MAX_ROWS], n_neighbors + 1)
-        alike = _alike(patterns[neighbours[:, 1:]], patterns[:MAX_ROWS])
+        distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
+        alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
         inverses = np.array([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
         return inverses, np.square([distances[:, k // NEAREST] for k in scales])
 
@@ -248,10 +239,10 @@ class LocalGeometry:
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, nearest, n_noisy, most):
-        """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
+    def _measure_ranks(self, points, members, n_noisy, most):
+        """Measure the ranks of pools and of their nearest quarters."""
         ranks = []
-        for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
+        for pool, n in zip(members, n_noisy, strict=False):
             noise = self._noise_variance
             rank, visible = _rank(points[pool], noise, n)
             hidden = visible < 1
@@ -263,10 +254,9 @@ class LocalGeometry:
             near = min(_rank(quarter, noise, n)[0], rank)
             if len(quarter) < MEMBERS_PER_DIMENSION * near:
                 near = rank
-            steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
-            ranks.append((near, rank, steady, visible, hidden))
+            ranks.append((near, rank, visible, hidden))
         ranks = np.array(ranks, dtype=float).T
-        self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
+        self._near_ranks, self._ranks, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
         # 0 means that no rank is clear.
         self._clear_ranks = np.zeros(len(members))
@@ -312,9 +302,7 @@ class LocalGeometry:
             return _median(np.where(asked, values[near], np.nan))
 
         clear, hidden = mean(self._clear) > 0.5, mean(self._hidden)
-        steady, sure, visible, noisy = map(
-            median, (self._steady, self._clear_ranks, self._visible, self._may_be_noisy)
-        )
+        sure, visible, noisy = map(median, (self._clear_ranks, self._visible, self._may_be_noisy))
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
@@ -336,9 +324,7 @@ class LocalGeometry:
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank = np.take_along_axis(ranks, best[None], axis=0)[0]
         dimension = np.where(agrees.any(axis=0), rank, np.round(ratio))
-        # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = held & (off <= 0)
-        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, nearest), dimension)
         # A clear rank needs no agreement: distances hardly show thin directions.
         dimension = np.where(sure > 0, sure, dimension)
         # Directions within the noise do not count.
@@ -358,7 +344,7 @@ class LocalGeometry:
             spread=np.hypot(spread, middle - answer),
             alike=share,
             held=held & (dimension == ranks[0]),
-            excess=np.maximum(away / FAR - 1, 0.0),
+            excess=np.maximum(away - 1, 0.0),
         )
 
     def over_scales(self, points, active):
@@ -425,12 +411,8 @@ class LocalGeometry:
 
 def _plane(points):
     """Return an orthonormal basis of the directions in which points vary, as columns."""
-    centred = points - points.mean(axis=0)
-    variances, directions = np.linalg.eigh(centred.T @ centred)
-    varying = variances > EXACT * variances[-1]
-    # Constant samples have one direction, too.
-    varying[-1] = True
-    return directions[:, varying]
+    variances, directions = principal_directions(points - points.mean(axis=0))
+    return directions[variances > EXACT * variances[0]].T
 
 
 def _radii(distances):
