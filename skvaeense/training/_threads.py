@@ -8,9 +8,10 @@ import torch
 
 from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
 
-# Number of open `restored_threads` contexts, and the number of threads before the first of them.
+# The number of threads before the first open `restored_threads` context, then one entry for each
+# other open context.
+_before: list[int] = []
 _lock = Lock()
-_n_inside, _n_outside = 0, 1
 
 
 @contextmanager
@@ -21,18 +22,16 @@ def restored_threads() -> Iterator[int]:
     last. So a thread can start with the number of another one that trains. The last of overlapping
     contexts restores the number from before the first one.
     """
-    global _n_inside, _n_outside
     own = torch.get_num_threads()
     with _lock:
-        if _n_inside == 0:
-            _n_outside = own
-        _n_inside += 1
+        _before.append(own)
     try:
         yield own
     finally:
         with _lock:
-            _n_inside -= 1
-            torch.set_num_threads(own if _n_inside else _n_outside)
+            first = _before[0]
+            _before.pop()
+            torch.set_num_threads(own if _before else first)
 
 
 @contextmanager
