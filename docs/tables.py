@@ -578,7 +578,6 @@ def constants():
             "FIRST_NOISE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
-            "SPARSE_STEPS",
             "SPARSE_RATE",
             "FULL_RATE_COMPONENTS",
         ],

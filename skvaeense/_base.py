@@ -30,14 +30,14 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData
 from skvaeense.training._devices import DTYPES, resolve_device
-from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
+from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._phase import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
+from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
 from skvaeense.training._sources import (
     Source,
     StreamSource,
@@ -490,7 +490,7 @@ class BaseAutoencoder(
 
     def _warn_of_failure(self, data: FitData) -> None:
         """Warn of signs of failure in held-out samples, with training samples if these are few."""
-        x, labels = data.shown(LEAST_ROWS)
+        x, labels = data.shown(MIN_ROWS_TO_SPLIT)
         if not bool((x != x[0]).any()):
             return  # Identical samples have no latent to find.
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)

@@ -22,7 +22,7 @@ from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, SCORE_STEPS, n_epochs
+from skvaeense.training._sizes import HELD_OUT, LONG_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._blocks import SOME_ROWS
@@ -224,7 +224,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         trainer = self._make_trainer(data, self._level(data), session.random_state)
         # Seed of the draws at prediction, which are the same in every call.
         self._seed_ = draw_seed(session.random_state)
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, LONG_STEPS)
         session.begin(epochs)
         return session.train(Phase(trainer, epochs, Plateau(0.0, math.inf))).result()
 

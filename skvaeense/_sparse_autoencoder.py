@@ -21,9 +21,9 @@ from skvaeense.training._opening import beside, open_target
 from skvaeense.training._phase import Phase
 from skvaeense.training._scaling import Moments
 from skvaeense.training._sizes import (
+    LONG_STEPS,
     SETTLING,
     SPARSE_HELD_OUT,
-    SPARSE_STEPS,
     default_n_components,
     linear_residual,
     sparse_learning_rate,
@@ -253,7 +253,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
     _held_out = SPARSE_HELD_OUT
-    _n_steps = SPARSE_STEPS
+    _n_steps = LONG_STEPS
     __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 

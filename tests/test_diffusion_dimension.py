@@ -171,7 +171,7 @@ def test_loss_curve(trained):
 
 def test_default_number_of_epochs(monkeypatch):
     """The number of epochs gives the default number of steps, for any number of samples."""
-    monkeypatch.setattr("skvaeense._diffusion_dimension.SCORE_STEPS", 30)
+    monkeypatch.setattr("skvaeense._diffusion_dimension.LONG_STEPS", 30)
     assert fit_quick(max_iter="auto", batch_size=20).n_iter_ == 4  # 9 steps in each epoch.
     assert fit_quick(max_iter="auto", batch_size=60).n_iter_ == 10
 

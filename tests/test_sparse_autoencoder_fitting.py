@@ -11,7 +11,7 @@ from skvaeense import SparseAutoencoder
 from skvaeense.metrics import l0
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training._sizes import SPARSE_STEPS
+from skvaeense.training._sizes import LONG_STEPS
 
 X, X_NEW = ATOMS.few, ATOMS.new
 
@@ -155,8 +155,8 @@ def test_the_peak_rate_falls_with_the_planned_steps_of_a_fit(monkeypatch):
     # Each epoch takes one step.
     params = {"batch_size": len(X) // 2}
     full = rate(SparseAutoencoder.fit, max_iter=1, **params)
-    long = rate(SparseAutoencoder.fit, max_iter=4 * SPARSE_STEPS, **params)
-    part = rate(SparseAutoencoder.partial_fit, max_iter=4 * SPARSE_STEPS, **params)
+    long = rate(SparseAutoencoder.fit, max_iter=4 * LONG_STEPS, **params)
+    part = rate(SparseAutoencoder.partial_fit, max_iter=4 * LONG_STEPS, **params)
     assert (long, part) == (pytest.approx(full / 2), full)
 
 

@@ -91,8 +91,8 @@ class Penalty(Specification):
     anneal: float = 0.0
     # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
     dead_latents: Literal["resampling", "auxiliary"] = "resampling"
-    # First norm of the rows of a single layer's encoder, unless the network sets it.
-    init_norm: float = 0.1
+    # First norm of the rows of a single layer's encoder; None leaves it to the network.
+    init_norm: float | None = None
 
     @abstractmethod
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:

@@ -9,7 +9,7 @@ from skvaeense.mixture._density import Shared
 from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
-# Largest number of entries of the training samples that are used and kept.
+# Largest number of entries of training samples, or of their codes, that are used after training.
 MAX_ENTRIES = 2**22
 
 

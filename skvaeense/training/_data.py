@@ -11,8 +11,10 @@ import torch
 from skvaeense.training._batches import Batches, SourceBatches, TensorBatches
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._exploration import Exploration
+from skvaeense.training._opening import IN_MEMORY
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import (
+    MAX_BATCH,
     SPECTRUM_ROWS,
     HeldOut,
     Spectrum,
@@ -23,10 +25,6 @@ from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._weights import drawn
-
-# Entries of training samples that are kept in memory if the others are elsewhere, and the least
-# number of rows if there are many features.
-HEAD_ENTRIES, LEAST_HEAD_ROWS = 2**25, 256
 
 
 class Part(NamedTuple):
@@ -187,7 +185,9 @@ def prepare_data(
     train: Batches
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
-        n_head = min(SPECTRUM_ROWS, max(LEAST_HEAD_ROWS, HEAD_ENTRIES // X.shape[1]))
+        # At least a batch, which is in memory anyway.
+        n_bytes = X.shape[1] * np.finfo(np.float64).bits // 8
+        n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
         out = random_state.permutation(len(positions))[:n_out]
         taken = X.take(positions)

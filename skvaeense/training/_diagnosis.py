@@ -7,17 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from skvaeense.training._noise import LEAST_NOISE
-from skvaeense.training._sizes import linear_residual
+from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, ROWS_OF_A_LATENT, linear_residual
 
-# A group with fewer samples, in total or for each direction, is not judged.
-LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
 # Unexplained share of a group's variance that is tolerated.
 TOLERATED = 0.1
 # Unexplained share that means failure. The mean alone leaves a share of 1, up to chance.
 ASTRAY = 1.5
-# Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by this
-# factor cannot be told from noise, or noise from data.
-MAX_CHANGE = 1 / math.sqrt(LEAST_NOISE)
 
 
 class Collapse(NamedTuple):
@@ -78,7 +73,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
         own, n_active = x[rows], active[rows].sum(axis=1).mean()
         n_directions = max(1, math.ceil(n_active))
         is_point = float(own.square().mean()) <= noise_variance
-        if is_point or len(own) < max(LEAST_ROWS, LEAST_ROWS_PER_DIRECTION * n_directions):
+        if is_point or len(own) < max(MIN_ROWS_TO_SPLIT, ROWS_OF_A_LATENT * n_directions):
             continue
         left, size = residual[rows].square().sum(dim=1), own.square().sum(dim=1).mean()
         unexplained = float(left.mean() / size)
@@ -252,9 +247,11 @@ def signs_of_batch(x, is_first):
             "All samples of the first batch are equal, so the scale of later batches is not known. "
             "Begin with a batch of samples that differ."
         ]
-    x = x.double()
+    # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by the
+    # root of this share cannot be told from noise, or noise from data.
+    x, least = x.double(), math.sqrt(LEAST_NOISE)
     for change in (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x)):
-        if not 1 / MAX_CHANGE <= change <= MAX_CHANGE:
+        if not least <= change <= 1 / least:
             return [
                 f"The centred samples are {change:.3g} times as large as those of the first batch, "
                 "which is too different for training. Give batches in the same units, or fit a new "

@@ -30,7 +30,8 @@ from skvaeense.training._sources import (
     sparse_source,
 )
 
-# Samples with at most this many bytes are read into memory at once, as an array.
+# Samples with at most this many bytes are read into memory at once, as an array. Of others, as many
+# are kept in memory.
 IN_MEMORY = 2**28
 
 

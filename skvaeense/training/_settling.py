@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvaeense.priors._samples import MAX_ENTRIES
 from skvaeense.training._data import FitData
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.utils._modules import evaluating
@@ -15,8 +16,6 @@ from skvaeense.utils._typing import DoubleArray
 # Least gain of a round of expectation maximisation; below it, no further round follows. It is a
 # share of the gain of all rounds, or, with a target, of the length or the error of held-out codes.
 LEAST_GAIN = 0.02
-# Maximum number of code entries of the samples that `shorten` uses. More take longer.
-SHORTENED_ENTRIES = 2**22
 
 
 @torch.no_grad()
@@ -75,7 +74,7 @@ def shorten(model: Any, data: FitData) -> None:
     Codes of held-out samples get shorter, or, with a target for their length, leave less. Training
     weighs gates by their probability, but in codes they are open or closed.
     """
-    rows = data.train.first(max(SHORTENED_ENTRIES // model.n_components, len(data.train.head)))
+    rows = data.train.first(max(MAX_ENTRIES // model.n_components, len(data.train.head)))
     model.eval()
     broadcast = data.processes.broadcast_scalar
     cost, prices, valid = model.meet_targets(data.valid)

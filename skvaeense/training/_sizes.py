@@ -12,7 +12,8 @@ from skvaeense.utils._principal import principal_directions
 # Maximum number of rows that the spectrum is computed from.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
-# Least number of rows for each latent, if gates have a prior and n_components is not given.
+# Least number of rows for each latent, if gates have a prior and n_components is not given, and for
+# each direction of a group that is judged.
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
@@ -22,21 +23,21 @@ EXACT_STEPS = 60
 # Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
 EXACT_RATE = 0.05
 # Steps of gates that keep a share of the variance, of a first look at gates with learned noise, and
-# of a continued fit; and steps of the default model once gates are known to explain the samples.
-GATE_STEPS, LONG_STEPS = 1000, 3000
+# of a continued fit.
+GATE_STEPS = 1000
+# Steps of trainings that no other init follows: of the default model once gates are known to
+# explain the samples, of a sparse autoencoder, and of a score network.
+LONG_STEPS = 3000
 # Steps from a random init of a VAE, with learned noise or a given mean number of active latents.
 RANDOM_STEPS = 2000
-# Steps of a sparse autoencoder, which has one init.
-SPARSE_STEPS = 3000
-# Steps of a score network.
-SCORE_STEPS = 3000
 # Learning rate of sparse autoencoders, and the number of latents above which it falls.
 SPARSE_RATE = 0.008
 FULL_RATE_COMPONENTS = 512
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
-# Fewer rows than this are not split: all are both training and held-out rows.
+# Fewer rows than this are not split: all are both training and held-out rows. Neither is a group
+# judged by fewer rows.
 MIN_ROWS_TO_SPLIT = 20
 
 
@@ -173,7 +174,7 @@ def sparse_learning_rate(batch_size, n_components, n_steps):
     out latents for rare features in the long run, and many steps can be smaller.
     """
     crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
-    haste = min(1.0, SPARSE_STEPS / n_steps)
+    haste = min(1.0, LONG_STEPS / n_steps)
     return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding * haste)
 
 

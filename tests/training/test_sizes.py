@@ -4,8 +4,8 @@ import torch
 
 from skvaeense.training._sizes import (
     HELD_OUT,
+    LONG_STEPS,
     SPARSE_HELD_OUT,
-    SPARSE_STEPS,
     Spectrum,
     default_batch_size,
     default_n_components,
@@ -94,12 +94,12 @@ def test_steps_of_sparse_autoencoders():
     # 10 steps an epoch; fewer samples than a batch are one step.
     assert n_epochs("auto", 1000, 100, 50) == 5
     assert n_epochs("auto", 10, 100, 50) == 50
-    rate = sparse_learning_rate(256, 512, SPARSE_STEPS)
-    assert sparse_learning_rate(64, 512, SPARSE_STEPS) == pytest.approx(rate / 2)
-    assert sparse_learning_rate(256, 64, SPARSE_STEPS) == rate
-    assert sparse_learning_rate(256, 2048, SPARSE_STEPS) == pytest.approx(rate / 2)
+    rate = sparse_learning_rate(256, 512, LONG_STEPS)
+    assert sparse_learning_rate(64, 512, LONG_STEPS) == pytest.approx(rate / 2)
+    assert sparse_learning_rate(256, 64, LONG_STEPS) == rate
+    assert sparse_learning_rate(256, 2048, LONG_STEPS) == pytest.approx(rate / 2)
     assert sparse_learning_rate(256, 512, 1) == rate
-    assert sparse_learning_rate(256, 512, 4 * SPARSE_STEPS) == pytest.approx(rate / 2)
+    assert sparse_learning_rate(256, 512, 4 * LONG_STEPS) == pytest.approx(rate / 2)
 
 
 def test_spectrum_does_not_see_the_mean():
