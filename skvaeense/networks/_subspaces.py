@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,26 +11,6 @@ from torch import nn
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import MAX_GRADIENT_NORM, linear_layer
 from skvaeense.utils._validation import AT_LEAST_ZERO
-
-
-class Counts(NamedTuple):
-    """The sizes of subspaces and components.
-
-    Attributes
-    ----------
-    ranks : sequence of int
-        Number of latents of each subspace.
-
-    subspaces : sequence of int
-        Index of the subspace of each component.
-
-    n_directions : sequence of int
-        Number of directions of each component.
-    """
-
-    ranks: Sequence[int]
-    subspaces: Sequence[int]
-    n_directions: Sequence[int]
 
 
 class SubspaceAutoencoder(Autoencoder):
@@ -47,8 +26,14 @@ class SubspaceAutoencoder(Autoencoder):
 
     Parameters
     ----------
-    counts : Counts
-        The sizes of subspaces and components.
+    ranks : sequence of int
+        Number of latents of each subspace.
+
+    subspaces : sequence of int
+        Index of the subspace of each component.
+
+    n_directions : sequence of int
+        Number of directions of each component.
 
     n_features : int
         Number of features.
@@ -64,14 +49,20 @@ class SubspaceAutoencoder(Autoencoder):
     max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(
-        self, counts: Counts, n_features: int, n_components: int, generator: torch.Generator | None
+        self,
+        ranks: Sequence[int],
+        subspaces: Sequence[int],
+        n_directions: Sequence[int],
+        n_features: int,
+        n_components: int,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__()
-        self.counts, self.n_latents = counts, sum(counts.ranks)
-        n_parts, n_directions = len(counts.n_directions), sum(counts.n_directions)
-        self.linear = linear_layer(n_features, n_parts, generator)
-        self.log_precision = nn.Parameter(torch.zeros(n_parts))
-        self.factors = linear_layer(n_features, max(n_directions, 1), generator)
+        self.ranks, self.subspaces, self.n_directions = ranks, subspaces, n_directions
+        self.n_latents = sum(ranks)
+        self.linear = linear_layer(n_features, len(n_directions), generator)
+        self.log_precision = nn.Parameter(torch.zeros(len(n_directions)))
+        self.factors = linear_layer(n_features, max(sum(n_directions), 1), generator)
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.zeros(n_components))
         self.decoder = linear_layer(n_components, n_features, generator)
@@ -79,13 +70,13 @@ class SubspaceAutoencoder(Autoencoder):
     @cached_property
     def sums(self) -> torch.Tensor:
         """Mask of the component of each direction, shape (n_directions, n_parts)."""
-        return owners(self.counts.n_directions, self.factors.out_features)
+        return owners(self.n_directions, self.factors.out_features)
 
     @cached_property
     def opens(self) -> torch.Tensor:
         """Mask of the components that open each latent, shape (n_parts, n_components)."""
-        subspaces = owners(self.counts.ranks, self.open_logit.numel())
-        return subspaces[:, [*self.counts.subspaces]].T.contiguous()
+        subspaces = owners(self.ranks, self.open_logit.numel())
+        return subspaces[:, [*self.subspaces]].T.contiguous()
 
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logarithms of the responsibilities of components for samples."""
@@ -172,7 +163,7 @@ class Subspaces(Network):  # numpydoc ignore=PR02
         for name, values in self.get_params(deep=False).items():
             if not all(map(AT_LEAST_ZERO.is_satisfied_by, values or ())):
                 raise ValueError(f"{name} must hold ints, at least 0, got {values!r}.")
-        subspaces = tuple(range(len(self.ranks))) if self.subspaces is None else self.subspaces
+        subspaces = range(len(self.ranks)) if self.subspaces is None else self.subspaces
         if not len(subspaces) or max(subspaces) >= len(self.ranks):
             raise ValueError(
                 "subspaces must hold at least one index, and all indices must be below "
@@ -180,7 +171,7 @@ class Subspaces(Network):  # numpydoc ignore=PR02
             )
         n_directions = self.n_directions
         if n_directions is None:
-            n_directions = tuple(self.ranks[k] for k in subspaces)
+            n_directions = [self.ranks[k] for k in subspaces]
         if len(n_directions) != len(subspaces):
             raise ValueError("n_directions must have a number for each component.")
         if n_heads != 2:
@@ -190,5 +181,6 @@ class Subspaces(Network):  # numpydoc ignore=PR02
                 f"n_components={n_components} must be at least {sum(self.ranks)}, the total number "
                 "of directions of the subspaces."
             )
-        counts = Counts(tuple(self.ranks), tuple(subspaces), tuple(n_directions))
-        return SubspaceAutoencoder(counts, n_features, n_components, generator)
+        return SubspaceAutoencoder(
+            self.ranks, subspaces, n_directions, n_features, n_components, generator
+        )
