@@ -7,9 +7,6 @@ import torch
 
 from skvaeense.losses._base import Loss, Terms
 
-# Number of noise levels in the loss that compares models.
-N_LEVELS = 4
-
 
 class DenoisingScoreMatching(Loss):
     """Squared error of predicted noise, at noise levels t between two bounds.
@@ -82,7 +79,7 @@ class DenoisingScoreMatching(Loss):
             Centred and scaled samples.
 
         noise : torch.Tensor of shape (n_draws, n_features)
-            Draws of noise. They use four levels from the least to the greatest in turn.
+            Draws of noise, each at a level of its own, from the least to the greatest.
 
         Returns
         -------
@@ -90,10 +87,10 @@ class DenoisingScoreMatching(Loss):
             Mean over the draws.
         """
         total = x.new_zeros(len(x))
-        positions = torch.linspace(0.0, 1.0, N_LEVELS, dtype=x.dtype, device=x.device)
-        for i, draw in enumerate(noise):
-            level = self._level(positions[i % N_LEVELS]).reshape(1, 1)
-            total += (draw - model.noise(x + level * draw, level)).square().sum(dim=1)
+        positions = torch.linspace(0.0, 1.0, len(noise), dtype=x.dtype, device=x.device)
+        for draw, level in zip(noise, self._level(positions), strict=True):
+            predicted = model.noise(x + level * draw, level.reshape(1, 1))
+            total += (draw - predicted).square().sum(dim=1)
         return total / len(noise)
 
     def _level(self, position: torch.Tensor) -> torch.Tensor:

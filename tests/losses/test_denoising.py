@@ -70,7 +70,7 @@ def test_losses_of_samples_follow_their_formula():
     loss, model = DenoisingScoreMatching((0.1, 0.8)), Best(2.0, 1.0, 0.5)
     x, noise = make_samples(4, 2.0, 1.0, 0.5), draw(8, 3, seed=1)
     losses = loss.sample_losses(model, x, noise)
-    levels = [0.1, 0.2, 0.4, 0.8] * 2
+    levels = np.geomspace(0.1, 0.8, 8)
     errors = [
         (e - t * (x + t * e) / (model.variances + t**2)).square().sum(dim=1)
         for e, t in zip(noise, levels, strict=True)
