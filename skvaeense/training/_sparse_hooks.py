@@ -24,8 +24,6 @@ LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
 # A latent is dead once it was inactive for this many training samples in a row.
 DEAD_AFTER = 10_000
-# Steps between two checks for dead latents: a check waits for the device.
-LOOK_EVERY = 20
 # Norm of a new encoder row, as a share of the mean norm for living latents.
 RESAMPLED_NORM = 0.2
 # Number of resamplings of dead latents, and when they happen, as shares of the training.
@@ -165,7 +163,7 @@ class DeadLatents(Hook):
         self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
         self.inactive_for = self.silent_for.clone()
         self.dead = self.silent_for.bool()
-        self.n_dead = self.n_looks = self.n_samples = 0
+        self.n_dead = self.n_samples = 0
         self.to_resample = list(RESAMPLE_AT)
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
@@ -192,11 +190,12 @@ class DeadLatents(Hook):
         for count in (self.silent_for, self.inactive_for):
             count += n_samples
             count.masked_fill_(fired, 0)
-        if self.n_looks % LOOK_EVERY == 0:
+        n_looks = self.n_samples // DEAD_AFTER
+        self.n_samples += n_samples
+        # A look waits for the device. Between two looks, a latent that begins to be silent can die.
+        if self.n_samples // DEAD_AFTER > n_looks:
             self.dead = self.silent_for >= DEAD_AFTER
             self.n_dead = int(self.dead.sum())
-        self.n_looks += 1
-        self.n_samples += n_samples
 
     @property
     def fraction(self) -> float:

@@ -116,8 +116,7 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monk
 
 def test_dead_latents_are_known_when_a_fit_goes_on(tmp_path, monkeypatch):
     """The auxiliary loss of the next step uses them."""
-    monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 300)
-    monkeypatch.setattr(_sparse_hooks, "LOOK_EVERY", 1)
+    monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 90)
     monkeypatch.setattr(_trainer, "STRIDE", 3)
     sae = SparseAutoencoder(40, penalty=TopK(1), max_iter=3, batch_size=30, random_state=0)
     assert_goes_on_from_each(sae, X, tmp_path)

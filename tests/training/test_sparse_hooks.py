@@ -16,7 +16,6 @@ from skvaeense.training._sparse_hooks import (
     DEAD_AFTER,
     GAIN,
     LAST_GAIN,
-    LOOK_EVERY,
     MOST_EXCESS,
     RESAMPLE_AT,
     RESAMPLED_NORM,
@@ -237,13 +236,13 @@ def test_the_model_is_told_now_and_then_which_are_dead(make_training):
     """A look waits for the device, so it is rare; the counts are always right."""
     trainer = make_training("topk", n_components=3)
     hook, told = DeadLatents(trainer.model), []
-    for i in range(3 * LOOK_EVERY + 1):
-        # The second latent is dead from the second batch until it is used again.
-        see(trainer, hook, [0, 2] if i < LOOK_EVERY + 1 else [0, 1, 2], DEAD_AFTER // 2)
+    for i in range(13):
+        # The second latent is dead from the fourth batch until it is used again in the sixth.
+        see(trainer, hook, [0, 2] if i < 5 else [0, 1, 2], DEAD_AFTER // 4)
         hook.before_loss(trainer, 0.0)
         dead = trainer.model.dead_latents
         told.append(None if dead is None else dead.tolist())
-    assert told == [None] * LOOK_EVERY + [[1]] * LOOK_EVERY + [None] * (LOOK_EVERY + 1)
+    assert told == [None] * 3 + [[1]] * 4 + [None] * 6
 
 
 def test_fraction_of_dead_latents(make_training):
