@@ -143,8 +143,7 @@ class MeanFieldAutoencoder(Autoencoder):
         tuple of torch.Tensor
             Tensors of shape (n_samples, n_components), and variances of shape (n_components,).
         """
-        looks = self.looks(x, gates)
-        logit, mean, seen = _Looked.apply(*looks) if torch.is_grad_enabled() else look(looks)
+        logit, mean, seen = look(self.looks(x, gates))
         return logit, mean, gates.open_variance, seen
 
     def looks(self, x: torch.Tensor, gates: Any) -> "Looks":
@@ -236,29 +235,6 @@ class Looks(NamedTuple):
     def centred(self) -> torch.Tensor:
         """The samples less the bias."""
         return self.x - self.bias
-
-
-class _Looked(torch.autograd.Function):
-    """The looks of `MeanField`, with their gradient for autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ctx.kept, ctx.others = [], arguments[5:]
-        ctx.save_for_backward(*arguments[:5])
-        outputs = look(Looks(*arguments), ctx.kept)
-        ctx.mark_non_differentiable(outputs[2])
-        return outputs
-
-    @staticmethod
-    def backward(
-        ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
-        looks = Looks(*ctx.saved_tensors, *ctx.others)
-        power_grad, seen_grad, weight_grad, *others = look_gradients(
-            looks, ctx.kept, logit_grad, mean_grad
-        )
-        x_grad = torch.addmm(2 * power_grad[:, None] * looks.centred, seen_grad, looks.weight.T)
-        return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 3
 
 
 def look_gradients(
