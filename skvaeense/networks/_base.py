@@ -143,15 +143,15 @@ class OutputLayer(NamedTuple):
     has_shortcuts : bool
         Whether a linear map of the samples is added, too.
 
-    others : tuple of (torch.nn.Parameter, int)
-        Further parameters with an entry or a row for each latent, and the index of the first one.
+    others : list of torch.nn.Parameter
+        Further parameters, whose first entries or rows belong to the latents.
     """
 
     inputs: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
     has_shortcuts: bool
-    others: tuple[tuple[Any, int], ...]
+    others: list[Any]
 
 
 class Autoencoder(nn.Module):

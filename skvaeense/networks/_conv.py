@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._base import Network
+from skvaeense.networks._dense import ShortcutAutoencoder, shortcuts
 from skvaeense.networks._layers import (
     SKIP,
     LayerSizes,
     Skip,
-    add_shortcuts,
     check_layer_sizes,
     convolution,
-    count_shortcuts,
     hidden_layers,
     linear_layer,
 )
@@ -131,8 +130,7 @@ class Conv(Network):  # numpydoc ignore=PR02
         layers += [ToRow(), *hidden_layers(math.prod(small), sizes, generator)]
         last = sizes[-1] if sizes else math.prod(small)
         layers += [linear_layer(last, n_heads * n_components, generator)]
-        n_shortcuts = count_shortcuts(self.skip, n_heads) * n_components
-        skip = linear_layer(n_features, n_shortcuts, generator, bias=False) if n_shortcuts else None
+        skip = shortcuts(self.skip, n_features, n_components, n_heads, generator)
         decoder: nn.Module = linear_layer(n_components, n_features, generator)
         if self.decoder == "conv":
             decoder = nn.Sequential(
@@ -142,42 +140,7 @@ class Conv(Network):  # numpydoc ignore=PR02
                 Enlarge(factor, image[:2]),
                 ToRow(),
             )
-        return ConvAutoencoder(nn.Sequential(*layers), skip, decoder, n_heads=n_heads)
-
-
-class ConvAutoencoder(Autoencoder):
-    """An encoder of any layers with linear shortcuts past them, and a decoder.
-
-    Parameters
-    ----------
-    encoder : torch.nn.Module
-        Map from samples to the outputs of all heads.
-
-    skip : torch.nn.Linear or None
-        A linear map of the sample that is added to the first outputs.
-
-    decoder : torch.nn.Module
-        Map from codes to samples.
-
-    n_heads : int
-        Number of outputs of the encoder for each latent.
-    """
-
-    def __init__(
-        self, encoder: nn.Module, skip: nn.Linear | None, decoder: nn.Module, *, n_heads: int
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.skip = skip
-        self.decoder = decoder
-        self.n_heads = n_heads
-
-    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return one tensor of shape (n_samples, n_components) for each head."""
-        outputs = self.encoder(x)
-        if self.skip is not None:
-            outputs = add_shortcuts(outputs, self.skip(x))
-        return outputs.chunk(self.n_heads, dim=1)
+        return ShortcutAutoencoder(nn.Sequential(*layers), skip, decoder, n_heads=n_heads)
 
 
 class ToImage(nn.Module):

@@ -1,8 +1,6 @@
-"""Autoencoders of dense layers."""
+"""Autoencoders of layers with linear shortcuts past them."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,77 +8,58 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import LayeredAutoencoder, Network, OutputLayer
-from skvaeense.networks._layers import add_shortcuts, count_shortcuts, hidden_layers, linear_layer
+from skvaeense.networks._layers import Skip, hidden_layers, linear_layer
 
 
-class DenseAutoencoder(LayeredAutoencoder):
-    """Dense layers with SiLU between them, and linear shortcuts past them to the encoder's heads.
+class ShortcutAutoencoder(LayeredAutoencoder):
+    """An encoder of any layers with linear shortcuts past them, and a decoder.
 
     Parameters
     ----------
-    layers : list of torch.nn.Linear
-        Hidden layers of the encoder. The outputs of the first layer are its hidden units, followed
-        by the shortcuts, so that both are one product.
+    encoder : torch.nn.Sequential
+        Map from samples to the outputs of all heads. Its last layer is linear.
 
-    heads : torch.nn.Linear
-        Map from the last hidden layer to the outputs of all heads.
+    skip : torch.nn.Linear or None
+        A linear map of the sample that is added to the first outputs.
 
     decoder : torch.nn.Module
         Map from codes to samples.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
-
-    n_shortcuts : int
-        Number of heads that have a shortcut; these heads come first.
     """
 
     def __init__(
-        self,
-        layers: Iterable[nn.Linear],
-        heads: nn.Linear,
-        decoder: nn.Module,
-        *,
-        n_heads: int,
-        n_shortcuts: int,
+        self, encoder: nn.Sequential, skip: nn.Linear | None, decoder: nn.Module, *, n_heads: int
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.heads = heads
+        self.encoder = encoder
+        self.skip = skip
         self.decoder = decoder
         self.n_heads = n_heads
-        self.n_shortcuts = n_shortcuts
-        self.n_components = heads.out_features // n_heads
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
-        hidden, shortcuts = self._hidden(x)
-        outputs = self.heads(hidden)
-        if self.n_shortcuts:
-            outputs = add_shortcuts(outputs, shortcuts)
+        outputs = self.encoder(x)
+        if self.skip is not None:
+            added = self.skip(x)
+            outputs = outputs + F.pad(added, (0, outputs.shape[1] - added.shape[1]))
         return outputs.chunk(self.n_heads, dim=1)
 
     def output_layer(self, x: torch.Tensor) -> OutputLayer:
         """Return the last layer of the encoder."""
-        others: tuple[tuple[Any, int], ...] = ((self.heads.bias, 0),)
-        if self.n_shortcuts:
-            first: Any = self.layers[0]
-            place = first.out_features - self.n_shortcuts * self.n_components
-            others += (first.weight, place), (first.bias, place)
-        hidden = self._hidden(x)[0]
-        weight, bias = self.heads.weight, self.heads.bias
-        return OutputLayer(hidden, weight, bias, self.n_shortcuts > 0, others)
+        heads: Any = self.encoder[-1]
+        others = [heads.bias] if self.skip is None else [heads.bias, self.skip.weight]
+        hidden = self.encoder[:-1](x)
+        return OutputLayer(hidden, heads.weight, heads.bias, self.skip is not None, others)
 
-    def _hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the last hidden units, and the shortcuts."""
-        shortcuts = x[:, :0]
-        for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if i == 0 and self.n_shortcuts:
-                n_shortcuts = self.n_shortcuts * self.n_components
-                x, shortcuts = x[:, :-n_shortcuts], x[:, -n_shortcuts:]
-            x = F.silu(x)
-        return x, shortcuts
+
+def shortcuts(
+    skip: Skip, n_features: int, n_components: int, n_heads: int, generator: torch.Generator | None
+) -> nn.Linear | None:
+    """Return the linear map that is added to all heads, or to the first one; None for none."""
+    n_outputs = n_components if skip == "first" else n_heads * n_components * int(skip)
+    return linear_layer(n_features, n_outputs, generator, bias=False) if n_outputs else None
 
 
 class DenseNetwork(Network):
@@ -103,15 +82,13 @@ class DenseNetwork(Network):
     ) -> nn.Module:
         """Make the module with random weights."""
         encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
-        n_shortcuts = count_shortcuts(self.skip, n_heads) if encoder_sizes else 0
-        widths = [n_features, *encoder_sizes]
-        layers = [linear_layer(a, b, generator) for a, b in pairwise(widths)]
-        if n_shortcuts:
-            n_outputs = encoder_sizes[0] + n_shortcuts * n_components
-            layers[0] = linear_layer(n_features, n_outputs, generator)
-        heads = linear_layer(widths[-1], n_heads * n_components, generator)
-        hidden = hidden_layers(n_components, decoder_sizes, generator)
-        widths = [n_components, *decoder_sizes]
-        output = linear_layer(widths[-1], n_targets or n_features, generator)
-        decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
-        return DenseAutoencoder(layers, heads, decoder, n_heads=n_heads, n_shortcuts=n_shortcuts)
+        skip = self.skip if encoder_sizes else False
+        hidden = hidden_layers(n_features, encoder_sizes, generator)
+        width = encoder_sizes[-1] if encoder_sizes else n_features
+        heads = linear_layer(width, n_heads * n_components, generator)
+        linear = shortcuts(skip, n_features, n_components, n_heads, generator)
+        inner = hidden_layers(n_components, decoder_sizes, generator)
+        width = decoder_sizes[-1] if decoder_sizes else n_components
+        output = linear_layer(width, n_targets or n_features, generator)
+        decoder = nn.Sequential(*inner, output) if inner else output
+        return ShortcutAutoencoder(nn.Sequential(*hidden, heads), linear, decoder, n_heads=n_heads)

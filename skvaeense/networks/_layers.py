@@ -86,19 +86,6 @@ def hidden_layers(
     return layers
 
 
-def count_shortcuts(skip: Skip, n_heads: int) -> int:
-    """Return the number of heads, the first ones, to which a linear map of samples is added."""
-    return 1 if skip == "first" else n_heads * int(skip)
-
-
-def add_shortcuts(outputs: torch.Tensor, shortcuts: torch.Tensor) -> torch.Tensor:
-    """Return the outputs of all heads, with the shortcuts added to the first heads."""
-    n_added = shortcuts.shape[1]
-    if n_added == outputs.shape[1]:
-        return outputs + shortcuts
-    return torch.cat([outputs[:, :n_added] + shortcuts, outputs[:, n_added:]], dim=1)
-
-
 def check_layer_sizes(
     name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
 ) -> list[int]:

@@ -152,7 +152,7 @@ class SingleLayerAutoencoder(LayeredAutoencoder):
         bias: torch.Tensor = self.encoder.bias
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
-        return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))
+        return OutputLayer(x, weight, bias, False, [self.encoder.bias])
 
 
 class AlignedAutoencoder(SingleLayerAutoencoder):

@@ -231,9 +231,9 @@ class DeadLatents(Hook):
         norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
         changed: list[tuple[Any, Any]] = [(layer.weight, dead)]
-        for parameter, place in layer.others:
-            parameter[place + dead] = 0
-            changed.append((parameter, place + dead))
+        for parameter in layer.others:
+            parameter[dead] = 0
+            changed.append((parameter, dead))
         for name, first in self.first.items():
             parameter = model.activation.get_parameter(name)
             parameter[dead] = first[dead]

@@ -112,7 +112,7 @@ def test_fixed_draws_come_in_opposite_pairs(x):
     """Odd terms in the noise cancel, so a sample and its negative have the same error."""
     model = make_vae(MLP((4,)), gated=False)
     with torch.no_grad():
-        for parameter in model.network.heads.parameters():
+        for parameter in model.network.encoder[-1].parameters():
             parameter.zero_()
         # The decoder is an odd function, but is not recognised as linear.
         model.network.decoder = torch.nn.Sequential(

@@ -92,9 +92,9 @@ def test_skip_is_added_to_each_head_or_to_the_first(subtests):
     for network, skip, n_shortcuts in ((Linear, True, 2), (MLP, "first", 1), (MLP, False, 0)):
         with subtests.test(network=network):
             module, x = build(network((7,), skip=skip)), draw(4, 5)
-            assert module.n_shortcuts == n_shortcuts
+            assert (0 if module.skip is None else len(module.skip.weight)) == 3 * n_shortcuts
             with torch.no_grad():
-                module.heads.weight.zero_()
+                module.encoder[-1].weight.zero_()
             outputs = module.encode(x)
             for i, output in enumerate(outputs):
                 assert output.any() == (i < n_shortcuts)
@@ -154,10 +154,11 @@ def test_single_layer_may_start_tied(subtests):
 
 def widths(module):
     """Return the widths of the hidden layers of encoder and decoder, without shortcuts."""
-    encoder = [layer.out_features for layer in module.layers]
-    encoder[0] -= module.n_shortcuts * 3
-    layers = module.decoder if isinstance(module.decoder, nn.Sequential) else []
-    return encoder, [layer.out_features for layer in layers if isinstance(layer, nn.Linear)][:-1]
+    sides = module.encoder, module.decoder if isinstance(module.decoder, nn.Sequential) else []
+    return tuple(
+        [layer.out_features for layer in side if isinstance(layer, nn.Linear)][:-1]
+        for side in sides
+    )
 
 
 def test_layer_sizes():
@@ -171,7 +172,7 @@ def test_layer_sizes():
 @pytest.mark.parametrize(("network", "least"), [(Linear(), 128), (MLP(), 256)], ids=str)
 def test_default_width_grows_with_the_latents(network, least):
     for n_components, width in [(1, least), (least + 1, least + 1), (5000, 1024)]:
-        assert build(network, n_components=n_components).heads.in_features == width
+        assert build(network, n_components=n_components).encoder[-1].in_features == width
 
 
 def test_default_layers():

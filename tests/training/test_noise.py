@@ -137,7 +137,7 @@ def test_a_model_that_goes_on_follows_the_error_from_its_first_step():
 def test_validation_terms_are_means_of_the_terms_of_samples(training):
     """The model is in evaluation mode, which matters for networks with dropout."""
     model, x = make_vae(), draw(20, 5)
-    model.network.heads = nn.Sequential(model.network.heads, nn.Dropout(0.5))
+    model.network.encoder.append(nn.Dropout(0.5))
     model.train(training)
     terms = validation_terms(model, x)
     assert all(module.training is training for module in model.modules())

@@ -292,7 +292,7 @@ def make_dead(make_training):
         trainer, x = make_training(**params), 2 + draw(N_SAMPLES, N_FEATURES, seed=1)
         hook = DeadLatents(trainer.model)
         # Each latent is active for some samples.
-        torch.nn.init.ones_(trainer.model.network.output_layer(x).others[0][0])
+        torch.nn.init.ones_(trainer.model.network.output_layer(x).others[0])
         trainer.fit(TensorBatches(x), n_epochs=2, batch_size=N_SAMPLES)
         hook.silent_for[dead] = DEAD_AFTER
         return trainer, hook, x
@@ -344,8 +344,8 @@ def test_dead_latents_point_at_samples(make_dead, subtests):
             torch.testing.assert_close(columns.norm(dim=0), torch.ones(3).double())
             inputs = torch.nn.functional.normalize(layer.inputs[drawn], dim=1)
             torch.testing.assert_close(layer.weight[DEAD], RESAMPLED_NORM * norm * inputs)
-            for parameter, place in layer.others:
-                assert not parameter[[place + i for i in DEAD]].any()
+            for parameter in layer.others:
+                assert not parameter[DEAD].any()
             # Each latent is therefore active for its sample.
             h = inputs @ layer.weight[DEAD].T
             assert (h.diagonal() > 0).all()
@@ -357,10 +357,10 @@ def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(make_dead, 
             penalty, positive = constraint
             trainer, hook, x = make_dead(network=network, penalty=penalty, positive=positive)
             layer = trainer.model.network.output_layer(x)
-            # First rows of the latents in the parameters that have rows for them.
-            first_rows = {id(p): 0 for p in (layer.weight, *trainer.model.activation.parameters())}
-            first_rows |= {id(parameter): place for parameter, place in layer.others}
-            first_rows[id(trainer.model.linear_decoder.weight)] = 0
+            # The parameters that have rows for the latents.
+            own = {id(p) for p in (layer.weight, *layer.others)}
+            own |= {id(p) for p in trainer.model.activation.parameters()}
+            own.add(id(trainer.model.linear_decoder.weight))
             before = snapshot(trainer)
             resample(trainer, hook, x)
             after = snapshot(trainer)
@@ -370,8 +370,8 @@ def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(make_dead, 
                     if name == "network.decoder.weight":
                         value, old = value.T, old.T
                     rows = torch.zeros(len(old), dtype=torch.bool)
-                    if id(parameter) in first_rows:
-                        rows[[first_rows[id(parameter)] + i for i in DEAD]] = True
+                    if id(parameter) in own:
+                        rows[DEAD] = True
                     assert torch.equal(value[~rows], old[~rows]), name + kind
                     if kind and rows.any():
                         assert old[rows].any(), name + kind
