@@ -14,10 +14,6 @@ from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_colum
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE
 
-# Largest absolute value of the logarithms of learned noise factors: with the noise wrong by a
-# factor of e^4, a look has no gradient left.
-MOST_LOG_NOISE = 4.0
-
 
 class MeanField(Network):
     """Linear decoder, and an encoder that infers each gate from the residual of the other latents.
@@ -179,14 +175,8 @@ class MeanFieldAutoencoder(Autoencoder):
             Share of the gates that are open.
         """
         weight = self.decoder.weight
-        seen = x.to(weight) @ weight
-        n_kept = max(round(share * seen.numel()), 1)
-
-        def kept(u: torch.Tensor) -> torch.Tensor:
-            size = u.relu() if self.positive else u.abs()
-            return u * (size >= size.flatten().topk(n_kept, sorted=False).values.min())
-
-        set_first_steps(self.steps, seen, weight, kept)
+        n_active = share * weight.shape[1]
+        set_first_steps(self.steps, x.to(weight) @ weight, weight, n_active, self.positive)
 
     @torch.no_grad()
     def begin_anew(self, latents: torch.Tensor, columns: torch.Tensor) -> tuple[nn.Parameter, ...]:
@@ -213,10 +203,9 @@ class MeanFieldAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def normalize(self) -> None:
-        """Bring the columns back to norm 1, and factors of the noise into their range."""
+        """Bring the columns back to norm 1."""
         weight = self.decoder.weight
         weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
-        self.log_noise.clamp_(-MOST_LOG_NOISE, MOST_LOG_NOISE)
 
 
 class Looks(NamedTuple):

@@ -218,14 +218,9 @@ class UnrolledAutoencoder(Autoencoder):
         weight, bias = self.decoder.weight, self.decoder.bias
         weight.copy_(principal_columns(weight, x))
         atoms = weight / weight.norm(dim=0)
-        threshold = BatchThreshold(self.n_active, self.positive).eval()
-
-        def kept(u: torch.Tensor) -> torch.Tensor:
-            threshold.calibrate(u)
-            return u * threshold.mask(u)
-
         seen = (x.to(weight) - bias) @ atoms
-        set_first_steps([self.gain, *self.steps], seen, atoms, kept)
+        steps = [self.gain, *self.steps]
+        set_first_steps(steps, seen, atoms, self.n_active, self.positive)
 
     def encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
         """Return the pre-activations, in a tuple with one entry for the only head."""
@@ -307,7 +302,8 @@ def set_first_steps(
     steps: Iterable[torch.Tensor],
     seen: torch.Tensor,
     atoms: torch.Tensor,
-    kept: Callable[[torch.Tensor], torch.Tensor],
+    n_active: float,
+    positive: bool,
 ) -> None:
     """Set steps to shares of the steps of normalized hard thresholding.
 
@@ -326,9 +322,18 @@ def set_first_steps(
     atoms : torch.Tensor of shape (n_features, n_components)
         Columns of norm 1.
 
-    kept : callable
-        Function from codes to codes of which only the largest entries are left.
+    n_active : float
+        Mean number of active latents of a sample.
+
+    positive : bool
+        Whether codes are positive.
     """
+    threshold = BatchThreshold(n_active, positive).eval()
+
+    def kept(u: torch.Tensor) -> torch.Tensor:
+        threshold.calibrate(u)
+        return u * threshold.mask(u)
+
     code = torch.zeros_like(seen)
     for t, step in enumerate(steps):
         left = seen - (code @ atoms.T) @ atoms
