@@ -19,7 +19,6 @@ from skvaeense.training._sizes import (
     HeldOut,
     Spectrum,
     resolve_batch_size,
-    split_rows,
 )
 from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -203,13 +202,16 @@ def prepare_data(
         head, _ = parts[1].drawn()
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
     else:
-        split = split_rows(len(X), random_state, held_out)
+        n_out = held_out.of(len(X))
+        # Very few rows are both training and held-out rows. The order is applied while samples are
+        # scaled, since it would take a separate copy.
+        order = random_state.permutation(len(X)) if n_out else np.arange(len(X))
         labels = scaling.locate(X)
-        x = scaling.apply(X, **_kind(estimator), order=split.order, labels=labels)
-        order = slice(None) if split.order is None else split.order
+        x = scaling.apply(X, **_kind(estimator), order=order, labels=labels)
         labels = None if labels is None else labels[order]
         weights = None if weights is None else weights[order]
-        parts = [Part(x, labels, weights).at(own) for own in (split.valid, split.train)]
+        rows = Part(x, labels, weights)
+        parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
     valid, valid_labels = parts[0].drawn()

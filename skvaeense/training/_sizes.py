@@ -176,22 +176,3 @@ def sparse_learning_rate(batch_size, n_components, n_steps):
     crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
     haste = min(1.0, LONG_STEPS / n_steps)
     return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding * haste)
-
-
-class Split(NamedTuple):
-    """An order of the rows, and the slices of that order for training and held-out rows."""
-
-    order: np.ndarray | None
-    train: slice
-    valid: slice
-
-
-def split_rows(n_samples, random_state, rule=HELD_OUT):
-    """Split rows into training and held-out rows; very few rows are both, in their own order.
-
-    The order is applied while samples are scaled, since it would take a separate copy.
-    """
-    n_out = rule.of(n_samples)
-    if n_out == 0:
-        return Split(None, slice(None), slice(None))
-    return Split(random_state.permutation(n_samples), slice(n_out, None), slice(n_out))

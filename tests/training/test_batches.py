@@ -4,7 +4,7 @@ import torch
 from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense import VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.training import _opening
 from skvaeense.training._batches import SourceBatches, TensorBatches
 from skvaeense.training._data import FitData, prepare_data
@@ -37,6 +37,28 @@ def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):
 
 def epoch(data, batch_size=64, seed=0):
     return [b.clone().numpy() for b in data.train.epoch(batch_size, make_generator(seed))]
+
+
+@pytest.mark.parametrize("n_samples", [2, 19])
+def test_very_few_rows_train_and_judge(n_samples):
+    data = prepare(X[:n_samples])
+    assert_array_equal(data.train.X.numpy(), X[:n_samples])
+    assert_array_equal(data.valid.numpy(), X[:n_samples])
+
+
+@pytest.mark.parametrize("estimator", [ESTIMATOR, SparseAutoencoder()], ids=["vaeense", "sae"])
+def test_rows_are_held_out_by_the_rule_of_the_estimator(estimator):
+    random_state = np.random.RandomState(0)
+    data = prepare_data(estimator, X[:200], UNSCALED, None, None, random_state)
+    assert len(data.valid) == estimator._held_out.share * 200
+    assert len(data.train) == 200 - len(data.valid)
+
+
+def test_rows_are_held_out_at_random():
+    held_out = [prepare(X[:200], seed=seed).valid[:, 0].tolist() for seed in (0, 1)]
+    trained = prepare(X[:200], seed=0).train.X[:, 0].tolist()
+    assert sorted(trained + held_out[0]) == X[:200, 0].tolist()
+    assert sorted(held_out[0]) != sorted(held_out[1])
 
 
 @pytest.fixture(params=["source", "memory"])

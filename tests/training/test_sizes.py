@@ -13,7 +13,6 @@ from skvaeense.training._sizes import (
     n_epochs,
     resolve_batch_size,
     sparse_learning_rate,
-    split_rows,
 )
 
 SIZES = [1, 2, 19, 20, 21, 33, 100, 500, 2_000, 50_000, 500_000]
@@ -131,27 +130,6 @@ def test_components_of_few_rows_leave_more_of_others():
     few, many = draw(12, np.ones(10)), draw(500, np.ones(10), seed=1)
     assert linear_residual(few, 9) < 0.02
     assert linear_residual(many, 9, few) > 0.05
-
-
-@pytest.mark.parametrize("n_samples", [1, 19])
-def test_very_few_rows_train_and_judge(n_samples):
-    order, train, held_out = split_rows(n_samples, np.random.RandomState(0))
-    assert order is None
-    assert list(range(n_samples))[train] == list(range(n_samples))[held_out]
-    assert len(range(n_samples)[train]) == n_samples
-
-
-@pytest.mark.parametrize(("rule", "n_out"), [(HELD_OUT, 20), (SPARSE_HELD_OUT, 10)])
-def test_rows_are_split_by_a_rule(rule, n_out):
-    order, _, held_out = split_rows(200, np.random.RandomState(0), rule)
-    assert len(order[held_out]) == n_out
-
-
-def test_rows_are_split_at_random():
-    order, train, held_out = split_rows(200, np.random.RandomState(0))
-    assert sorted([*order[train], *order[held_out]]) == list(range(200))
-    again = split_rows(200, np.random.RandomState(1))
-    assert sorted(order[held_out]) != sorted(again.order[held_out])
 
 
 def test_batch_size_that_samples_can_fill():
