@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from skvaeense.models import SpikeSlabVAE
     from skvaeense.training._trainer import Trainer
 
-# Probabilities stay this far from 0 and 1.
-LEAST_PROBABILITY = 1e-5
+# Probabilities stay this far from 0 and 1: closer to 1, single precision cannot tell them from it.
+LEAST_PROBABILITY = torch.finfo(torch.float32).eps
 # Gain with which the price of gates follows the logarithm of (actual / wanted).
 PRICE_GAIN = 0.1
 # Least factor on the noise variance, which falls if a price would have to be negative.
