@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._flats import FLAT, Flat, Flats
+from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import ABOVE, RARELY, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
@@ -26,6 +26,8 @@ from skvaeense.utils._rounding import EXACT, TINY
 # Maximum number of references that pools are taken around, and number that answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
+# The rank of the nearest members bounds the dimension if there are so many members per dimension.
+STEADY_MEMBERS = 4
 # Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed if their squares are at least this multiple of the share due to noise.
@@ -159,7 +161,7 @@ class LocalGeometry:
             may_be_noisy = seen or not clear
             # The noise that decoding leaves does not have one variance.
             self._noise_variance = told if active is None else 0.0
-        self._measure_ranks(points, members, n_noisy, most)
+        self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
 
         def shares(noise_variance, squares):
             # The share of a squared distance that is due to noise.
@@ -239,10 +241,10 @@ class LocalGeometry:
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, n_noisy, most):
-        """Measure the ranks of pools and of their nearest quarters."""
+    def _measure_ranks(self, points, members, nearest, n_noisy, most):
+        """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
         ranks = []
-        for pool, n in zip(members, n_noisy, strict=False):
+        for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
             noise = self._noise_variance
             rank, visible = _rank(points[pool], noise, n)
             hidden = visible < 1
@@ -254,9 +256,10 @@ class LocalGeometry:
             near = min(_rank(quarter, noise, n)[0], rank)
             if len(quarter) < MEMBERS_PER_DIMENSION * near:
                 near = rank
-            ranks.append((near, rank, visible, hidden))
+            steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
+            ranks.append((near, rank, steady, visible, hidden))
         ranks = np.array(ranks, dtype=float).T
-        self._near_ranks, self._ranks, self._visible, self._hidden = ranks
+        self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
         # 0 means that no rank is clear.
         self._clear_ranks = np.zeros(len(members))
@@ -302,7 +305,9 @@ class LocalGeometry:
             return _median(np.where(asked, values[near], np.nan))
 
         clear, hidden = mean(self._clear) > 0.5, mean(self._hidden)
-        sure, visible, noisy = map(median, (self._clear_ranks, self._visible, self._may_be_noisy))
+        steady, sure, visible, noisy = map(
+            median, (self._steady, self._clear_ranks, self._visible, self._may_be_noisy)
+        )
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
@@ -324,7 +329,9 @@ class LocalGeometry:
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank = np.take_along_axis(ranks, best[None], axis=0)[0]
         dimension = np.where(agrees.any(axis=0), rank, np.round(ratio))
+        # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = held & (off <= 0)
+        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, nearest), dimension)
         # A clear rank needs no agreement: distances hardly show thin directions.
         dimension = np.where(sure > 0, sure, dimension)
         # Directions within the noise do not count.
