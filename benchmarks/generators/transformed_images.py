@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
+from skvaeense.utils._validation import check_flag
 
 # Half the range of each transform: shifts down and to the right as shares of the width of a view,
 # an angle, a log scale, a shear, brightness, and a log contrast.
@@ -138,7 +139,7 @@ def make_transformed_images(
     """
     n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
     dims = _checks.integers(dims, "dims")
-    _checks.flag(return_tangents, "return_tangents")
+    check_flag(return_tangents, "return_tangents")
     if images not in WIDTHS:
         raise ValueError(f"images must be 'photographs' or 'digits', got {images!r}.")
     _checks.room(max(dims), n_features, f"A manifold of dimension {max(dims)}")

@@ -32,6 +32,8 @@ STEADY_MEMBERS = 4
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed if their squares are at least this multiple of the share due to noise.
 CLEAR = 4.0
+# Number of radii of the nearest pools beyond which a sample is far from all references.
+FAR = 2.0
 
 
 class LocalDimension(NamedTuple):
@@ -72,8 +74,8 @@ class LocalDimension(NamedTuple):
         of the nearest members.
 
     excess : ndarray
-        Distance of the sample from the nearest landmark beyond the radius of its pool, as a share
-        of this radius; 0 if the sample is nearer.
+        Distance of the sample from all references beyond the distance that counts as far, as a
+        share of the latter; 0 if the sample is not far.
     """
 
     dimension: np.ndarray
@@ -351,7 +353,7 @@ class LocalGeometry:
             spread=np.hypot(spread, middle - answer),
             alike=share,
             held=held & (dimension == ranks[0]),
-            excess=np.maximum(away - 1, 0.0),
+            excess=np.maximum(away / FAR - 1, 0.0),
         )
 
     def over_scales(self, points, active):

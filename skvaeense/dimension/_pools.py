@@ -29,7 +29,8 @@ MAX_REFERENCES = 20_000
 # sixth if noise is larger than the pools.
 MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
 # Maximum squared shift of a typical sample by a trusted autoencoder, as a fraction of the mean
-# squared distance to its neighbours.
+# squared distance to its neighbours. The dimension by distances can change by the same fraction,
+# unless there is noise to remove, which makes this dimension fall by more as the scale grows.
 MAX_SHIFT = 0.15
 
 
@@ -105,13 +106,16 @@ class PoolMethod(AutoencoderMethod):
         )
         self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[1] + 1:
-            raw, decoded = map(_by_distances, (X, points))
+            raw = _by_distances(X)
             # Patterns with more active latents are pieces of a curved set.
-            most = 2 * raw + 1
+            most = 2 * raw[1] + 1
             are_patterns = bool((active != active[0]).any())
             self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > most)
-            if self.trusted_ and not np.isnan(raw + decoded):
-                self.change_ = max(raw / decoded, decoded / raw) - 1
+            if self.trusted_:
+                self.change_, falls = _change_of_dimension(raw, _by_distances(points))
+                self.trusted_ = self.floor_.seen or falls or self.change_ <= MAX_SHIFT
+        if not self.trusted_:
+            self.change_ = 0.0
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
@@ -363,9 +367,23 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
 
 
 def _by_distances(points):
-    """Return the mean dimension by distances."""
-    search = NearestNeighbors(n_neighbors=SCALES[1] + 1).fit(points)
-    return mean_dimension(search.kneighbors(points[:SOME_ROWS])[0][:, 1:], SCALES[1])[0]
+    """Return the mean dimension by distances at each scale; few points reach less far."""
+    scales = [min(k, len(points) - 1) for k in SCALES]
+    search = NearestNeighbors(n_neighbors=scales[-1] + 1).fit(points)
+    distances = search.kneighbors(points[:SOME_ROWS])[0][:, 1:]
+    return [mean_dimension(distances, k)[0] for k in scales]
+
+
+def _change_of_dimension(of_samples, of_points):
+    """Return the change of the dimension by distances through decoding, and whether it falls.
+
+    The change is a share. Without noise, decoding should not change the dimension. Noise makes the
+    dimension by distances fall as the scale grows, but so do thin directions.
+    """
+    (small, raw, large), (_, decoded, _) = of_samples, of_points
+    if np.isnan(raw + decoded):
+        return 0.0, True
+    return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_SHIFT) * large
 
 
 def _share(shifts, squares):
