@@ -17,7 +17,6 @@ from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._rounding import ROUNDING
 
@@ -27,9 +26,9 @@ MOST_LOG_NOISE = -math.log(ROUNDING)
 # Largest number of prices of gates that are tried, and number of prices that are kept: one for each
 # step of `SHARES`.
 N_PRICES = len(SHARES) - 1
-# The tolerance with which a price meets a target: as a share of the target, or in nats where the
-# length jumps.
-PRICE_TOLERANCE = 0.005
+# Largest number of entries of the rows on which a price is found, and the tolerance with which it
+# meets a target: as a share of the target, or in nats where the length jumps.
+PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
 
 
 class SpikeSlabVAE(VAE):
@@ -798,7 +797,7 @@ class _Prices:
         n_new: int | None = None,
     ) -> None:
         self.model, self.n_new = model, n_new
-        self.x = x[:SOME_ROWS]
+        self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum())
         self.first = float(model._first_price)
         self.continues = is_open is not None
