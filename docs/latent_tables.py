@@ -33,6 +33,48 @@ def synth_table(results):
     return Table(header, rows)
 
 
+def shard_costs_table(results):
+    """Return what large dictionaries take, by calculation."""
+    header = (
+        "latents",
+        "weights, gradients and moments (GB)",
+        "pre-activations (GB)",
+        "sent, samples divided (MB)",
+        "sent, latents divided (MB)",
+        "hours of 100M samples, an H100",
+        "hours of 1,000M samples, an H100",
+    )
+    rows = [
+        (
+            f"{row['latents']:,}",
+            f"{row['weights, gradients, moments (GB)']:.1f}",
+            f"{row['pre-activations and their gradient (GB)']:.1f}",
+            f"{row['sent, samples shared out (MB)']:,.0f}",
+            f"{row['sent, latents shared out (MB)']:.0f}",
+            f"{row['hours of 100M samples, an H100, 400 TFLOPS']:.2g}",
+            f"{row['hours of 1000M samples, an H100, 400 TFLOPS']:.2g}",
+        )
+        for row in results.get("costs", {}).get("rows", [])
+    ]
+    return Table(header, rows)
+
+
+def shards_table(results):
+    """Return how far weights of two processes with half of the latents are from those of one."""
+    header = ("latents", "steps", "largest change of a weight", "largest difference")
+    rows = [
+        (
+            found["latents"],
+            found["steps"],
+            f"{found['largest_change']:.1g}",
+            f"{found['largest_difference']:.1g}",
+        )
+        for found in [results.get("shards")]
+        if found
+    ]
+    return Table(header, rows)
+
+
 def layers_table(results):
     """Return what dictionaries of three layers keep, of SAELens' the better learning rate."""
     header = (

@@ -37,7 +37,13 @@ from gate_tables import (
     shares_table,
 )
 from kind_tables import kinds_table
-from latent_tables import layers_table, stability_table, synth_table
+from latent_tables import (
+    layers_table,
+    shard_costs_table,
+    shards_table,
+    stability_table,
+    synth_table,
+)
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
     calibration_table,
@@ -151,6 +157,8 @@ def tables():
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(planted),
         "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
+        "latent_shards": shards_table(load("latent_shards.json")),
+        "latent_shards_costs": shard_costs_table(load("latent_shards.json")),
         "minilm_layers": layers_table(load("minilm_layers.json")),
         "latent_stability": stability_table(load("latent_stability.json")),
         "dimension_unions": errors_table(
