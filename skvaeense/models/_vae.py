@@ -454,7 +454,7 @@ class VAE(AutoencoderModel):
 
     def _reach(self, code: torch.Tensor) -> torch.Tensor:
         """Return the distance that one unit of each latent moves the reconstruction, at codes."""
-        some = code[:: -(-len(code) // SOME_ROWS)]
+        some = code[:: math.ceil(len(code) / SOME_ROWS)]
         squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
         reach = torch.stack(squares).sqrt()
         # A latent that moves nothing needs a scale above 0, too.

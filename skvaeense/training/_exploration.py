@@ -375,7 +375,7 @@ class _Codes:
         if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
-            self._compare(self._log_prob(self.train, self.valid))
+            self._compare(self._best(self.train, self.valid)[1])
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
@@ -397,7 +397,7 @@ class _Codes:
         scores = locations.log_shares[valid]
         # Some locations can be without held-out rows.
         for g in np.unique(valid):
-            scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
+            scores[valid == g] += self._best(self.train[train == g], self.valid[valid == g])[1]
         is_better = self.nats is None or float(scores.mean()) > self.nats
         if is_better:
             self._compare(scores)
@@ -409,22 +409,21 @@ class _Codes:
         Codes that are nearly always on are nearly normal, and then the mixture has one part. Rows
         are compared one by one. With n rows, chance alone passes this test for one of n tables.
         """
-        codes = self._best(self.train, self.valid)
+        codes, scores = self._best(self.train, self.valid)
         if codes is None:
             return False
-        self._compare(codes.log_prob(self.valid))
+        self._compare(scores)
         gain, n = codes.gain(self.valid), len(self.valid)
         return bool(gain.mean() > norm.isf(1 / n) * gain.std() / np.sqrt(n))
 
-    def _best(self, train: np.ndarray, valid: np.ndarray) -> IndependentCodes | None:
-        """Return the independent codes under which held-out rows are most probable."""
+    def _best(
+        self, train: np.ndarray, valid: np.ndarray
+    ) -> tuple[IndependentCodes | None, np.ndarray]:
+        """Return the codes that make held-out rows most probable, if any, and log-densities."""
         found = IndependentCodes.fit(train, self.rng, self.floor)
-        return max(found, key=lambda codes: codes.log_prob(valid).mean(), default=None)
-
-    def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Return the log-density of rows with independent codes."""
-        codes = self._best(train, valid)
-        return np.full(len(valid), -np.inf) if codes is None else codes.log_prob(valid)
+        scored = [(codes, codes.log_prob(valid)) for codes in found]
+        none = None, np.full(len(valid), -np.inf)
+        return max(scored, key=lambda pair: pair[1].mean(), default=none)
 
     def _compare(self, scores: np.ndarray) -> None:
         """Store the mean log-density and its standard error."""

@@ -119,7 +119,7 @@ class IndependentCodes(NamedTuple):
         bool
             Whether the codes may be independent.
         """
-        is_on = self.codes.probability(np.square((rows - self.origin) @ self.unmix.T)) > 0.5
+        is_on = self.codes.probability(self._squares(rows)) > 0.5
         n, rank = is_on.shape
         centred = is_on - is_on.mean(axis=0)
         # A code that is always on, or never, has no correlation with others.
@@ -160,4 +160,8 @@ class IndependentCodes(NamedTuple):
         ndarray of shape (n_samples,)
             Differences in nats.
         """
-        return self.codes.gain(np.square((X - self.origin) @ self.unmix.T))
+        return self.codes.gain(self._squares(X))
+
+    def _squares(self, X: np.ndarray) -> np.ndarray:
+        """Return the squared codes of samples."""
+        return np.square((X - self.origin) @ self.unmix.T)
