@@ -410,10 +410,12 @@ class _Codes:
         are compared one by one. With n rows, chance alone passes this test for one of n tables.
         """
         codes, scores = self._best(self.train, self.valid)
-        if codes is None:
+        n = len(self.valid)
+        # A single row has no standard error.
+        if codes is None or n == 1:
             return False
         self._compare(scores)
-        gain, n = codes.gain(self.valid), len(self.valid)
+        gain = codes.gain(self.valid)
         return bool(gain.mean() > norm.isf(1 / n) * gain.std() / np.sqrt(n))
 
     def _best(
