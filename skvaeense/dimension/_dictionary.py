@@ -231,8 +231,7 @@ class Dictionary:
         ndarray of bool of shape (n_samples, n_components)
             Supports.
         """
-        inverse = np.linalg.pinv(self.atoms @ self.atoms.T)
-        deviation = np.sqrt(self.noise_variance * np.diag(inverse))
+        deviation = np.sqrt(self.noise_variance * np.diag(self._inverse()))
         return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
 
     def describe(self, X, support):
@@ -257,8 +256,13 @@ class Dictionary:
         support, codes = self._infer(X, self.support(X) if self.turned else support)
         return support, codes @ self.atoms + self.offset
 
+    def _inverse(self):
+        """Return the pseudo-inverse of the inner products of atoms."""
+        return np.linalg.pinv(self.atoms @ self.atoms.T, hermitian=True)
+
     def _project(self, X):
-        return (X - self.offset) @ np.linalg.pinv(self.atoms)
+        """Return the least-squares coefficients of samples on all atoms."""
+        return (X - self.offset) @ self.atoms.T @ self._inverse()
 
     def fit(self, X, support):
         """Fit atoms, offset and noise variance.

@@ -7,7 +7,7 @@ from skvaeense.mixture._em import MAX_COMPONENTS, Rows
 from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged, units_of
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
-from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._principal import principal_directions, svd
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import Auto, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
@@ -119,7 +119,7 @@ class Mixture(StandardNormal):
             return self.mixture_
         weights = samples.sample_weight
         x, bias = samples.x - samples.bias, samples.bias
-        span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
+        span, sizes, _ = svd(samples.weight[:, samples.used])
         span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
         if span.shape[1] == 0:
             # No latent is open: the mixture is along one line.

@@ -8,6 +8,7 @@ import torch
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._samples import CodedSamples
+from skvaeense.utils._principal import svd
 
 
 class StandardNormal(Prior):
@@ -67,7 +68,7 @@ class StandardNormal(Prior):
         MixtureDensity
             The density, of one component.
         """
-        basis, values, _ = np.linalg.svd(samples.weight, full_matrices=False)
+        basis, values, _ = svd(samples.weight)
         variances = np.square(values) + samples.noise_variance
         return MixtureDensity(
             center=samples.bias,

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.decomposition import FastICA
 
+from skvaeense.utils._principal import svd
+
 # Limit on iterations of FastICA, and of `Codes.fit`.
 MAX_ITER = 30
 # Factor by which a turn of two components must raise their fourth moments.
@@ -172,7 +174,7 @@ def _part_pairs(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
 
 def _orthogonalise(W: np.ndarray) -> np.ndarray:
     """Return the orthogonal matrix nearest to W."""
-    U, _, Vt = np.linalg.svd(W, full_matrices=False)
+    U, _, Vt = svd(W)
     return U @ Vt
 
 

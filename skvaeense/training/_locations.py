@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
 from skvaeense.training._independent_codes import IndependentCodes
+from skvaeense.utils._principal import svd
 from skvaeense.utils._rounding import TINY
 
 
@@ -195,7 +196,7 @@ def pooled(parts: list[FlatPart]) -> FlatPart:
     for share, part in zip(shares, parts, strict=True):
         rows.append(np.sqrt(share) * (part.mean - mean)[None])
         rows.append(np.sqrt(share * part.variances)[:, None] * part.basis)
-    _, singular, directions = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    _, singular, directions = svd(np.concatenate(rows))
     kept = np.square(singular) > noise
     return FlatPart(float(weights.sum()), mean, directions[kept], np.square(singular[kept]), noise)
 

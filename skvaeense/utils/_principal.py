@@ -1,13 +1,27 @@
-"""Principal directions."""
+"""Singular value decompositions, and principal directions."""
 
 import numpy as np
+from scipy import linalg
+
+
+def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the thin singular value decomposition U, s, V' of a matrix.
+
+    Divide and conquer is the fastest method. In rare cases it does not converge, above all if
+    singular values fall to 0 step by step. QR iteration, which is slower, then takes its place.
+    """
+    try:
+        return np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:
+        U, s, Vt = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
+        return U, s, Vt
 
 
 def principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the variances along principal directions, descending, and the directions as rows."""
     n_samples, n_features = rows.shape
     if n_samples < n_features:
-        _, singular, directions = np.linalg.svd(rows, full_matrices=False)
+        _, singular, directions = svd(rows)
         variances = singular**2 / n_samples
     else:
         values, vectors = np.linalg.eigh(rows.T @ rows / n_samples)
