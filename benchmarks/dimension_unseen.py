@@ -593,7 +593,7 @@ def run_chances(arguments):
     results.pop("summary", None)
     rows = [row for own in results.values() for row in own]
     means = {
-        key: dict(zip(map(str, CHANCES), np.mean([r[key] for r in rows], axis=0), strict=True))
+        key: {str(c): float(np.mean([r[key][i] for r in rows])) for i, c in enumerate(CHANCES)}
         for key in ("sure", "surely_wrong")
     }
     print(means)

@@ -13,7 +13,8 @@ from skvaeense.utils._typing import DoubleArray
 # families `CHOSEN_BY` of `python -m benchmarks dimension_unseen`, at each size and with noise.
 SAMPLING, DISAGREEMENT, SPREAD = 0.7, 2.0, 0.35
 # The standard error at which a dimension is as likely right as wrong: of 2, 2.5, 3, 3.5 and 4, the
-# largest with at most 0.2 % of all answers certain but wrong, on the families `CHOSEN_BY`.
+# largest with at most 0.3 % of all answers certain but wrong, on the families `CHOSEN_BY`, by
+# `python -m benchmarks dimension_unseen chances`.
 EVEN_CHANCE = 3
 
 
