@@ -153,7 +153,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> X, _, dimension = make_linear_subspaces(1200, dims=(1, 3), n_features=8, random_state=0)
     >>> estimator = DiffusionDimensionEstimator(
-    ...     hidden_layer_sizes=(128, 128), max_iter=100, random_state=0
+    ...     hidden_layer_sizes=(64, 64), max_iter=100, random_state=0
     ... )
     >>> estimator = estimator.fit(X[:1000])
     >>> round(estimator.dimension_)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import Callback
+from helpers import Callback, objective
 from torch import distributed
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
@@ -83,8 +83,14 @@ def main(folder):
         report[name] = {
             "weights": [t.double().sum().item() for t in estimator.module_.state_dict().values()],
             "loss": estimator.loss_curve_,
-            "score": estimator.score(X),
+            "score": objective(estimator, X),
         }
+        if name == "vaeense":
+            # The density is fitted to these rows when it is first needed, which takes long.
+            rows = estimator.module_.prior.rows_.x
+            report[name]["rows"] = float(
+                (rows * np.arange(1, rows.size + 1).reshape(rows.shape)).sum()
+            )
     stop = Stop()
     stopped = SparseAutoencoder(4, max_iter=5, random_state=0).set_callbacks(stop).fit(X)
     report["stopped"] = {"n_iter": stopped.n_iter_, "n_reported": stop.n_epochs}

@@ -38,7 +38,7 @@ builtins.__import__ = real_import
 from sklearn.datasets import load_iris
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense import load, save
-X = load_iris().data
+X = load_iris().data[::5]
 for estimator in [{", ".join(ESTIMATORS)}]:
     estimator.fit(X)
     if hasattr(estimator, "transform"):

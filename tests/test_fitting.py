@@ -302,7 +302,9 @@ def test_training_does_not_collapse_if_features_are_nearly_collinear():
     """
     rng = np.random.default_rng(0)
     collinear = rng.normal(size=(300, 1)) + 0.1 * rng.normal(size=(300, 50))
-    vaeense = fit_unwarned(VAEenseTransformer(2, network="mlp", random_state=0), collinear)
+    vaeense = fit_unwarned(
+        VAEenseTransformer(2, network="mlp", max_iter=100, random_state=0), collinear
+    )
     decoded = vaeense.inverse_transform(vaeense.transform(collinear))
     assert fvu(collinear, decoded) < 0.02
 

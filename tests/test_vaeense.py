@@ -34,7 +34,9 @@ def ppca_split():
 
 @pytest.fixture(scope="module")
 def ungated_fit(ppca_split):
-    return VAEenseTransformer(4, gated=False, n_init=1, random_state=0).fit(ppca_split[0])
+    return fit_unwarned(
+        VAEenseTransformer(4, gated=False, n_init=1, max_iter=60, random_state=0), ppca_split[0]
+    )
 
 
 @pytest.fixture(scope="module", params=["linear", "mlp"])

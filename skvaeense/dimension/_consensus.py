@@ -40,9 +40,9 @@ class Consensus(PoolMethod):
     >>> from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> from skvaeense.dimension import Consensus
-    >>> X, *_ = make_linear_subspaces(1000, dims=(2,), n_features=5, random_state=0)
+    >>> X, *_ = make_linear_subspaces(300, dims=(2,), n_features=5, random_state=0)
     >>> vaeense = VAEenseTransformer(n_init=1, max_iter=50, random_state=0)
-    >>> estimator = IntrinsicDimensionEstimator(vaeense, method=Consensus(n_neighbors=100))
+    >>> estimator = IntrinsicDimensionEstimator(vaeense, method=Consensus(n_neighbors=50))
     >>> estimator = estimator.set_params(random_state=0).fit(X)
     >>> round(estimator.dimension_)
     2

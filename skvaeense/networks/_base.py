@@ -61,7 +61,7 @@ class Network(Specification):
     ...     def build(self, n_features, n_components, *, n_heads, generator):
     ...         return TanhModule(n_features, n_components, n_heads)
     >>> X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
-    >>> vaeense = VAEenseTransformer(6, network=Tanh(), n_init=1, random_state=0)
+    >>> vaeense = VAEenseTransformer(6, network=Tanh(), n_init=1, max_iter=50, random_state=0)
     >>> vaeense.fit_transform(X).shape
     (200, 6)
     """

@@ -66,12 +66,12 @@ class MeanField(Network):
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import VAEenseTransformer
     >>> from skvaeense.networks import MeanField
-    >>> X = load_digits().data
+    >>> X = load_digits().data[:500]
     >>> vaeense = VAEenseTransformer(
     ...     32, prior="spike_slab", network=MeanField(n_looks=2), max_iter=20, random_state=0
     ... )
     >>> vaeense.fit_transform(X).shape
-    (1797, 32)
+    (500, 32)
     """
 
     has_linear_decoder = infers_gates = True

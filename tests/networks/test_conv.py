@@ -323,10 +323,10 @@ def test_reconstructs_images_that_it_has_not_seen(decoder, subtests):
             network = Conv((12, 12), (8,), decoder=decoder)
             if estimator == "vae":
                 model = quick_vae(
-                    n_components=32, network=network, max_iter=40, learning_rate_init=0.03
+                    n_components=32, network=network, max_iter=20, learning_rate_init=0.03
                 )
             else:
-                model = quick_sae(TopK(12), n_components=64, network=network, max_iter=40)
+                model = quick_sae(TopK(12), n_components=64, network=network, max_iter=20)
             model, X = fit_unwarned(model, squares()), squares(200, seed=1)
             mean_error = ((X - squares().mean(axis=0)) ** 2).sum()
             reconstruction = model.inverse_transform(model.transform(X))
