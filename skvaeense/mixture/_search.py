@@ -275,7 +275,9 @@ class Search:
     def _grown(
         self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int
     ) -> MixtureDensity:
-        room = max(self.most - len(density), 0)
+        room = self.most - len(density)
+        if room <= 0:
+            return density
         for proposal in propose(rows, density, family, n_starts, self.rng)[:room]:
             density = density.join(proposal.component, proposal.share)
         return density
