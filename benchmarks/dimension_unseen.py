@@ -31,7 +31,16 @@ from scipy.integrate import solve_ivp
 from scipy.stats import ortho_group
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.common import RESULTS, fit, load, make_parser, run_task, save, summarise
+from benchmarks.common import (
+    RESULTS,
+    fit,
+    load,
+    make_parser,
+    measure_missing,
+    run_task,
+    save,
+    summarise,
+)
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails, paraboloid, s_curve
 from benchmarks.dimension_peers import ask_peers
 from skvaeense import IntrinsicDimensionEstimator
@@ -568,36 +577,33 @@ def run_solids(arguments):
         save(SOLIDS_OUT, name, {"dim": dim, "summary": summary, "per_seed": runs})
 
 
-def run_chances(arguments):
-    """Measure how many answers are sure, and surely wrong, for each standard error."""
-    for seed, name, n in product(range(arguments.seeds), CHOSEN_BY, SIZES[:2]):
-        rows = load(CHANCES_OUT).get(name, [])
-        if any((r["n"], r["seed"]) == (n, seed) for r in rows):
-            continue
-        X, dimension = draw(name, n, 0.0, seed)
-        model = IntrinsicDimensionEstimator(random_state=seed)
-        fit(model, X[HELD_OUT:])
-        said, std = model.predict(X[:HELD_OUT], return_std=True)
-        is_wrong = np.abs(said - dimension[:HELD_OUT]) > WRONG
-        # Reliabilities are 1 / (1 + std / chance).
-        sure = [std < chance * (1 / SURE - 1) for chance in CHANCES]
-        row = {
-            "n": n,
-            "seed": seed,
-            "sure": [float(own.mean()) for own in sure],
-            "surely_wrong": [float((own & is_wrong).mean()) for own in sure],
-        }
-        print(name, row, flush=True)
-        save(CHANCES_OUT, name, [*rows, row])
-    results = load(CHANCES_OUT)
-    results.pop("summary", None)
-    rows = [row for own in results.values() for row in own]
-    means = {
-        key: {str(c): float(np.mean([r[key][i] for r in rows])) for i, c in enumerate(CHANCES)}
+def measure_chances(name, n, seed):
+    """Return the shares of sure, and of surely wrong, answers for each standard error."""
+    X, dimension = draw(name, n, 0.0, seed)
+    model = IntrinsicDimensionEstimator(random_state=seed)
+    fit(model, X[HELD_OUT:])
+    said, std = model.predict(X[:HELD_OUT], return_std=True)
+    is_wrong = np.abs(said - dimension[:HELD_OUT]) > WRONG
+    # Reliabilities are 1 / (1 + std / chance).
+    sure = {str(chance): std < chance * (1 / SURE - 1) for chance in CHANCES}
+    return {
+        "sure": {chance: float(own.mean()) for chance, own in sure.items()},
+        "surely_wrong": {chance: float((own & is_wrong).mean()) for chance, own in sure.items()},
+    }
+
+
+def summary_of_chances(rows):
+    """Return the mean shares over families and sizes."""
+    return {
+        key: {str(c): float(np.mean([row[key][str(c)] for row in rows])) for c in CHANCES}
         for key in ("sure", "surely_wrong")
     }
-    print(means)
-    save(CHANCES_OUT, "summary", means)
+
+
+def run_chances(arguments):
+    """Measure how many answers are sure, and surely wrong, for each standard error."""
+    keys = {"name": list(CHOSEN_BY), "n": list(SIZES[:2])}
+    measure_missing(CHANCES_OUT, keys, keys, arguments.seeds, measure_chances, summary_of_chances)
 
 
 def main():
