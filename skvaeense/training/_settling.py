@@ -14,7 +14,8 @@ from skvaeense.utils._modules import evaluating
 from skvaeense.utils._typing import DoubleArray
 
 # Least gain of a round of expectation maximisation; below it, no further round follows. It is a
-# share of the gain of all rounds, or, with a target, of the length or the error of held-out codes.
+# share of the gain of all rounds or of the wanted gain, or, with a target, of the length or the
+# error of held-out codes.
 LEAST_GAIN = 0.02
 
 
@@ -62,7 +63,8 @@ def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
             break
         gain = broadcast(float((new - bounds).mean()))
         bounds, mean = new, mean + gain
-        if gain < LEAST_GAIN * (mean - first):
+        goal = enough if math.isfinite(enough) else mean
+        if gain < LEAST_GAIN * (goal - first):
             break
     model.is_settled.fill_(True)
     return bounds

@@ -68,7 +68,9 @@ class Halving(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("enough", "n_rounds"), [({}, 6), ({"enough": 0.7}, 2), ({"enough": 0.0}, 0)], ids=str
+    ("enough", "n_rounds"),
+    [({}, 6), ({"enough": 0.7}, 2), ({"enough": 0.0}, 0), ({"enough": 9.0}, 3)],
+    ids=str,
 )
 def test_settling_ends_when_the_bound_hardly_rises_or_is_enough(enough, n_rounds):
     x = torch.zeros(4, 2)
