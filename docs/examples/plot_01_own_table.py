@@ -2,8 +2,8 @@
 The dimensions of a table
 =========================
 
-A table has thirty columns. In how many directions do its rows vary, and do the classes differ?
-This is the shortest way from a data frame to a picture of the answer.
+A table has thirty columns. In how many directions do its rows vary, and do the classes differ? This
+example is the shortest way from a data frame to a picture of the answer.
 """
 
 from matplotlib import pyplot as plt
@@ -22,9 +22,9 @@ ActiveDimensionDisplay.from_estimator(pipeline, X, y)
 plt.show()
 
 # %%
-# ``X`` is a ``pandas.DataFrame`` with named columns. For your own table, replace the two lines in
-# the middle with ``X = pandas.read_csv(...)``. ``y`` has the class of each row. Without ``y`` there
-# is one class. These columns have different units, so a ``StandardScaler`` comes first.
+# ``X`` is a ``pandas.DataFrame`` with named columns. For your own table, replace the two lines
+# after the imports with ``X = pandas.read_csv(...)``. ``y`` is the class of each row. Without ``y``
+# there is one class. These columns have different units, so a ``StandardScaler`` comes first.
 print(X.iloc[:3, :4])
 
 # %%

@@ -3,8 +3,8 @@ As many latents as each sample needs
 ====================================
 
 Samples lie on three subspaces, of dimensions 1, 2 and 4. A variational autoencoder (VAE) uses the
-same latents for all samples. With the gate, each sample opens one latent for each dimension of its
-subspace.
+same latents for all samples. If the VAE has a gate, each sample opens one latent for each dimension
+of its subspace.
 """
 
 from matplotlib import pyplot as plt
@@ -17,9 +17,9 @@ X, subspace, dimension = make_linear_subspaces(3000, dims=(1, 2, 4), n_features=
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
-# The two models differ in one parameter, ``gated``. Neither is told how many subspaces there are,
-# or which subspace a sample lies on. The gated model starts from the structure found in the data,
-# and the VAE starts from random weights.
+# The two models differ in the parameter ``gated``, and the VAE is trained for a set number of
+# epochs. Neither is told how many subspaces there are, or which subspace a sample lies on. The
+# gated model starts from the structure found in the data, and the VAE starts from random weights.
 gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 

@@ -25,8 +25,9 @@ sparse = SparseAutoencoder(64, penalty=BatchTopK(12), random_state=0).fit(train)
 pca = PCA().fit(train)
 
 # %%
-# Along a curve, codes keep fewer and fewer entries: the entries that add most to the
-# reconstruction. Both autoencoders leave less unexplained than PCA with the same number of entries.
+# From right to left along a curve, codes keep fewer and fewer entries: the entries that add most to
+# the reconstruction. Both autoencoders leave less unexplained than PCA with the same number of
+# entries.
 display = ReconstructionSparsityDisplay.from_estimators([vaeense, sparse, pca], test)
 
 # sphinx_gallery_start_ignore

@@ -29,7 +29,8 @@ X, label = X[order], label[order]
 
 # %%
 # The estimator is not told which sample belongs to which shape. Its autoencoder has a decoder with
-# hidden layers, because sheet and thread are curved. It has one random init, to save time.
+# hidden layers, because the sheet and the thread are curved. To save time, there is only one random
+# init.
 autoencoder = VAEenseTransformer(network="mlp", n_init=1, random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:3500])
 dimension = estimator.predict(X[3500:])
@@ -56,6 +57,6 @@ assert active[label[3500:] == "ball"].mean() < 2
 # sphinx_gallery_end_ignore
 
 # %%
-# The number of active latents alone does not show this: the autoencoder opens fewer than three
-# latents in the ball. So the estimator also looks at the neighbours of a sample: see
+# The number of active latents alone does not show these dimensions: the autoencoder opens fewer
+# than three latents in the ball. So the estimator also looks at the neighbours of a sample: see
 # :doc:`/user_guide/dimension`.

@@ -42,7 +42,8 @@ models = [
 # %%
 # The upper bars compare each true atom with the most similar learned atom: their cosine is near 1
 # on average, so all four penalties have found the atoms. The lower bars show the unexplained
-# fraction of the variance of new samples. It is largest with L1, which makes codes too small.
+# fraction of the variance of new samples. This fraction is largest with L1, which makes codes too
+# small.
 names = [type(model.penalty).__name__ for model in models]
 codes = [model.transform(test) for model in models]
 found = [mean_max_cosine_similarity(atoms, model.components_, signed=True) for model in models]

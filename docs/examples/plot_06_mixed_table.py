@@ -76,8 +76,8 @@ search = GridSearchCV(pipeline, grid, cv=3).fit(X_train, y_train)
 # %%
 # The picture shows the accuracy in cross-validation, with the standard error over the folds. Codes
 # of one or two numbers keep the accuracy of all columns; one or two principal components do not.
-# Principal components are the same directions for all passengers. A code of two numbers has two of
-# many latents, and the choice of the two latents gives the classifier more information.
+# Principal components are the same directions for all passengers. A code of two numbers uses two of
+# many latents, and the choice of these two gives the classifier more information.
 accuracy = search.cv_results_["mean_test_score"]
 error = search.cv_results_["std_test_score"] / np.sqrt(2)
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -100,5 +100,5 @@ assert search.score(X_test, y_test) > 0.76
 # sphinx_gallery_end_ignore
 
 # %%
-# This table has few columns, and a linear classifier can use them all. Codes gain less than the
-# standard error here. :ref:`codes_for_classifiers` has data on which codes gain more.
+# This table has few columns, and a linear classifier can use them all. Here codes gain less than
+# the standard error. On some data sets of :ref:`codes_for_classifiers` they gain more.

@@ -43,15 +43,16 @@ ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# Both densities are as good as PCA's. The evidence lower bound of the second transformer is higher
-# than the true log-density, because opening a latent for a single sample costs nothing. So with the
-# gate the evidence lower bound is not a bound of a log-density. See :ref:`score`.
+# The densities of both transformers are as good as PCA's. The evidence lower bound of the second
+# transformer is higher than the true log-density, because opening a latent for a single sample
+# costs nothing. So with the gate the evidence lower bound is not a bound on a log-density. See
+# :ref:`score`.
 #
 # Where PCA is not
 # ----------------
 #
 # On a union of three subspaces of dimension 3, PCA needs nine components for every sample. The
-# transformer needs three latents for each sample. The curves compare reconstructions with the same
+# transformer needs three latents for each sample. The curves compare reconstructions from the same
 # number of latents.
 X, _, _ = make_linear_subspaces(4000, dims=(3, 3, 3), n_features=20, random_state=0)
 train, test = X[:3500], X[3500:]

@@ -39,8 +39,8 @@ new, std = estimator.predict(test, return_std=True)
 print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samples")
 
 # %%
-# The dimension that the distances to neighbours show may depend on the number of neighbours. A
-# dimension can be trusted more if its line is level:
+# The dimension by distances may depend on the number of neighbours. The more level a line is, the
+# more you can trust the dimension:
 display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
 
 # sphinx_gallery_start_ignore

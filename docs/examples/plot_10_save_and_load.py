@@ -3,7 +3,7 @@ Saving and loading
 ==================
 
 A fitted estimator is saved to one file, which holds data and no code. The loaded estimator gives
-the same codes, to the bit.
+the same codes, bit for bit.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ X = load_digits().data
 sparse = SparseAutoencoder(32, penalty=TopK(6), random_state=0).fit(X)
 
 # %%
-# `load` runs no code from the file. So, unlike with a pickle, you need not trust the author of a
-# file.
+# `load` runs no code from the file. So you need not trust the author of the file. With a pickle you
+# would have to.
 folder = TemporaryDirectory()
 path = Path(folder.name) / "digits.safetensors"
 save(sparse, path)

@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The first noise variance is far too high, so all latents close before the noise variance has
-# fallen. There is a warning:
+# The first noise variance is far too high, so all latents close before it has fallen. There is a
+# warning:
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -33,8 +33,8 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %%
-# The curves agree: the KL divergence, which measures the information of codes about samples, falls
-# to 0 and stays there.
+# The curves agree: the KL divergence, which measures how much information codes have about samples,
+# falls to 0 and stays there.
 display = LossCurveDisplay.from_estimator(collapsed)
 
 # %%
@@ -43,7 +43,7 @@ display = LossCurveDisplay.from_estimator(collapsed)
 #
 # Now the first noise variance is right, but training is too short. With a given noise variance the
 # inits are random, and need many steps. There is no warning, since no sign of failure is strong
-# enough. But the loss and the noise variance still fall when training ends:
+# enough. But the loss and the noise variance are still falling when training ends:
 short = VAEenseTransformer(12, noise_variance=0.1, n_init=1, max_iter=15, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
@@ -56,7 +56,7 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # -----------
 #
 # By default, training starts from the structure found in the data, and has enough steps. There is
-# no warning, the loss is far lower and levels off, and the counts are the dimensions.
+# no warning, the loss is far lower and levels off, and the counts equal the dimensions.
 good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 

@@ -41,8 +41,8 @@ estimators = {
 # The large dots are mean scores, and the small dots are the scores of folds. The thin lines
 # overlap, because some wines are harder than others for all estimators. The broad bars show the
 # difference from PCA on the same wines, in which this effect cancels. If a broad bar does not reach
-# the vertical line, the difference is more than two standard errors. The score of VAEense is the
-# highest here.
+# the vertical line, the difference is more than two standard errors. Here VAEense has the highest
+# score.
 display = ScoreComparisonDisplay.from_estimators(estimators, wine, reference="PCA", random_state=0)
 
 # sphinx_gallery_start_ignore

@@ -31,10 +31,10 @@ def precision(codes, of):
 
 
 # %%
-# One model is trained for codes of four lengths: a higher price of open gates gives shorter codes.
-# The black line is the precision of the pixels themselves. Codes of two and four numbers are more
-# precise than codes of PCA of the same length. With eight numbers both have the same precision, and
-# with sixteen PCA is more precise.
+# One model is trained for codes of four lengths. (A higher price of open gates gives shorter
+# codes.) The black line is the precision of the pixels themselves. Codes of two and four numbers
+# are more precise than codes of PCA of the same length. With eight numbers both have the same
+# precision, and with sixteen PCA is more precise.
 vaeense = VAEenseTransformer(
     target_l0=[2, 4, 8, 16], positive_code=True, max_iter=60, random_state=0
 ).fit(X)
@@ -59,8 +59,8 @@ ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# A code also records which latents are active, and the search uses this information, too. Its
-# storage is not counted, so in bits the codes are longer than the picture shows.
+# A code also records which latents are active, and the search uses this information. The picture
+# does not count its storage, so in bits the codes are longer than the picture shows.
 #
 # Some queries, each with the nine nearest images by codes of length 4:
 vaeense.set_params(transform_l0=4)

@@ -2,7 +2,7 @@
 Finding outliers
 ================
 
-A density of usual samples is low at unusual samples. How well do densities, dimensions and
+The density of usual samples is low at unusual samples. How well do densities, dimensions and
 reliabilities detect outliers, compared with the usual detectors?
 """
 
@@ -73,8 +73,8 @@ assert tumours["dimension"] < 0.5
 # sphinx_gallery_end_ignore
 
 # %%
-# Use the density of VAEense for this, not its dimension or its reliability: an outlier may have the
-# same dimension as other samples, or a lower one. On the digits LocalOutlierFactor and this density
-# are ahead. On the tumours the four detectors are about equal. Two data sets with one split each do
-# not show which detector is the best. :doc:`/user_guide/outliers` compares detectors on ten data
-# sets, and has p-values, which provide a threshold for outliers.
+# Use the density of VAEense to find outliers, not the dimension or its reliability: an outlier may
+# have the same dimension as other samples, or a lower one. On the digits LocalOutlierFactor and
+# this density are ahead. On the tumours the four detectors are about equal. Two data sets with one
+# split each do not show which detector is the best. :doc:`/user_guide/outliers` compares detectors
+# on ten data sets, and explains p-values, which provide a threshold for outliers.

@@ -52,6 +52,6 @@ for name in ("SAE L1", "SAE log", "SAE top-k"):
 # sphinx_gallery_end_ignore
 
 # %%
-# A sample of a subspace of dimension 4 needs four numbers, and VAEense finds four for every sample.
-# The VAE, which has no gate, uses the same latents for all samples. The three subspaces have
-# 12 dimensions together, so the VAE needs at least 12 latents, and uses no more.
+# A sample of a subspace of dimension 4 needs four numbers, and VAEense uses four latents for every
+# sample. The VAE, which has no gate, uses the same latents for all samples. The three subspaces
+# have 12 dimensions together, so the VAE needs at least 12 latents, and uses no more.

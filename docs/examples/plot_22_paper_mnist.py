@@ -2,8 +2,8 @@
 Digits: error against active latents
 ====================================
 
-The fewer latents of a code are active, the larger the error. How much larger is it for each method?
-All methods have networks of the same size and the same number of steps.
+The fewer latents of a code are active, the larger the error is. How large is the error of each
+method? All methods have networks of the same size and the same number of steps.
 ``benchmarks/paper/mnist.py`` measured the numbers; see :doc:`/user_guide/paper`.
 """
 
@@ -27,8 +27,8 @@ rows = load("mnist")["chosen"]
 # Squared errors of test images are summed over pixels, which have values from 0 to 1. For each mean
 # number of active latents, each method has the setting that was best on validation images. Markers
 # are means over seeds, and bars reach from the best seed to the worst. PCA has the largest errors.
-# VAEense has the smallest error at 20 active latents. At 10 it is level with top-k, and at 40 it is
-# a little behind.
+# VAEense has the smallest error at 20 active latents. At 10 VAEense is level with top-k, and at 40
+# it is a little behind.
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 draw_frontier(ax, rows)
 ax.set(ylabel="squared error per image")
@@ -37,10 +37,10 @@ ax.grid(axis="y", alpha=0.3)
 legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 # %%
-# The left panel has the mean number of active latents of each digit, for VAEense at three levels.
+# The left panel shows the mean number of active latents of each digit, for VAEense at three levels.
 # The digit 1 needs the fewest. The right panel shows for all methods how much the number of active
-# latents varies from image to image: the standard deviation of this number, divided by its mean. It
-# varies most for VAEense.
+# latents varies from image to image: the standard deviation of this number, divided by its mean.
+# The number varies most with VAEense.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 chosen = sorted(select(rows, method="VAEense"), key=lambda row: row["level"])
 for row, marker in zip(chosen, "osD^", strict=False):

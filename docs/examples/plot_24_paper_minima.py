@@ -3,9 +3,8 @@ Local minima
 ============
 
 Training goes downhill, and can end in a local minimum. How many local minima does the loss of one
-latent have? How often does training come near the best loss? And what does the loss look like
-around a solution? ``benchmarks/paper/minima.py`` measured the numbers; see
-:doc:`/user_guide/paper`.
+latent have? How often does training come near the best loss? What does the loss look like around a
+solution? ``benchmarks/paper/minima.py`` measured the numbers; see :doc:`/user_guide/paper`.
 """
 
 import numpy as np
@@ -20,10 +19,10 @@ tables = load("minima")
 # ----------
 #
 # A single sample is x times a decoder column of norm 1. The picture counts the local minima of the
-# loss over its code. The vertical axis decides how much an active latent costs: it is the noise
-# variance of VAEense, or the coefficient of a sparse autoencoder's penalty. Both losses have one
-# minimum in most places and two in others. With an L1 penalty the loss is convex, and has one
-# minimum everywhere.
+# loss, as a function of the code. The value on the vertical axis decides how much an active latent
+# costs: it is the noise variance of VAEense, or the coefficient of a sparse autoencoder's penalty.
+# Both losses have one minimum in most places and two in others. With an L1 penalty the loss is
+# convex, and has one minimum everywhere.
 rows = tables["one_latent"]
 maps = {
     "VAEense": "noise variance, squared units of x",
@@ -55,7 +54,7 @@ assert {r for row in select(rows, model="SAE L1") for r in row["n_minima"]} <= {
 #
 # Each model was fitted with several seeds, at learning rates around its default. How far did a fit
 # come? 0 % is the loss of an empty code, and 100 % is the best loss of this model on these samples.
-# The upper panels have the share of fits that came at least 95 % of the way, and the lower panels
+# The upper panels show the share of fits that came at least 95 % of the way, and the lower panels
 # the share that came 99 % of the way. Models are side by side at each learning rate. At the default
 # rate all fits came 95 % of the way. At four times this rate no fit of VAEense to digits did, and
 # at a quarter of this rate no fit of VAEense to subspaces did.

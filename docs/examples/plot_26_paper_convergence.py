@@ -34,7 +34,7 @@ def interval(n_successes, n):
 # and weights. The lower panels show the error that decides on success: the mean absolute difference
 # between the number of active latents and the true dimension, for samples that were not used in
 # training. Each dot is one seed, and a seed below the line has succeeded. The init that is computed
-# from the data succeeds for all seeds. The best of five random inits succeeds for some of them.
+# from the data succeeds for all seeds. The best of five random inits succeeds for some seeds.
 figure, axes = plt.subplots(
     2, len(sources), figsize=(10, 5.6), sharex=True, sharey="row", layout="constrained"
 )

@@ -26,14 +26,14 @@ def unpack(text):
 
 
 # %%
-# Each line is one kind of samples, and shows the first images that one seed drew. The right panels
-# show the scores of all seeds, relative to test images. The Fréchet distance is low if samples and
-# test images have similar distributions. Precision is the share of samples that look like test
-# images, and recall is the share of test images that look like samples. Hollow markers are test
-# images that the same model coded and decoded, so they show the loss by the decoder alone.
-# Diffusion on codes of VAEense has the highest precision of the drawn samples, and a larger
-# distance and a lower recall than diffusion on codes of the VAE. Both diffusions draw better
-# samples than the models without a diffusion.
+# Each line shows one kind of sample: the first images that one seed drew. The right panels show the
+# scores of all seeds, relative to test images. The Fréchet distance is low if samples and test
+# images have similar distributions. Precision is the share of samples that look like test images,
+# and recall is the share of test images that look like samples. Hollow markers are test images that
+# the same model coded and decoded, so they show what the decoder alone loses. Diffusion on codes of
+# VAEense has the highest precision of the drawn samples, and a larger distance and a lower recall
+# than diffusion on codes of the VAE. Both diffusions draw better samples than the models without a
+# diffusion.
 kinds = [kind for kind in values(rows, "samples") if "images" in select(rows, samples=kind)[0]]
 # Sort diffusions before samples that the models draw from their own priors.
 kinds.sort(key=lambda kind: (kind != "training images", not kind.startswith("diffusion")))
@@ -77,8 +77,8 @@ for i, (score, label) in enumerate(scores.items()):
 
 # %%
 # How many latents are active in drawn codes, and in the codes of test images? Markers are the mean
-# number, averaged over seeds. Bars are one standard deviation from image to image on either side.
-# Drawn codes of VAEense have more active latents than codes of test images.
+# number, averaged over seeds. Bars reach one standard deviation, from image to image, to either
+# side. Drawn codes of VAEense have more active latents than codes of test images.
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 counted = [kind for kind in kinds if "active" in select(rows, samples=kind)[0]]
 for j, kind in enumerate(counted):

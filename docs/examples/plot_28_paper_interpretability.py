@@ -16,10 +16,10 @@ names = methods(rows, "model")
 
 # %%
 # In the left panel, latents are sorted by the change of the loss without each latent, averaged over
-# seeds. The right panel shows the share of this change in the digit that loses most. Each marker is
-# one seed, averaged over the latents of its fit. The grey marks are the same share for random
-# groups of images, as large as the digits. For VAEense and top-k the share is far above the grey
-# marks, and for the VAE it is less far above.
+# seeds. The right panel shows how much of this change falls on the digit that loses most. Each
+# marker is one seed, averaged over the latents of its fit. The grey marks show the same share for
+# random groups of images, each as large as the group of a digit. For VAEense and top-k the share is
+# far above the grey marks, and for the VAE it is less far above.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for i, name in enumerate(names):
     fits = select(rows, model=name)
