@@ -211,8 +211,7 @@ class Activations:
             found = capture(self.model, self._modules, batch)
             rows = {}
             for name, value in found.items():
-                kept = kept_positions(value.shape, batch, self.skip, self.mask)
-                rows[name] = as_array(value if kept is None else value[kept.to(value.device)])
+                rows[name] = as_array(value[kept_positions(value, batch, self.skip, self.mask)])
             sizes = {name: len(own) for name, own in rows.items()}
             if len(set(sizes.values())) > 1:
                 raise ValueError(

@@ -99,14 +99,14 @@ def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict
 
 
 def kept_positions(
-    shape: Sequence[int], batch: Any, skip: Sequence[int], mask: str | None
-) -> torch.Tensor | None:
-    """Return the mask of the positions that count; None for activations without positions.
+    values: torch.Tensor, batch: Any, skip: Sequence[int], mask: str | None
+) -> torch.Tensor | slice:
+    """Return an index of the positions that count.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the activations, (n_texts, n_positions, n_features) or (n_samples, n_features).
+    values : torch.Tensor of shape (n_texts, n_positions, n_features) or (n_samples, n_features)
+        The activations.
 
     batch : object
         Input of the model.
@@ -119,19 +119,20 @@ def kept_positions(
 
     Returns
     -------
-    torch.Tensor of bool of shape (n_texts, n_positions) or None
-        True where a position counts.
+    torch.Tensor of bool of shape (n_texts, n_positions), or slice
+        True where a position counts; all samples for activations without positions.
     """
-    if len(shape) == 2:
-        return None
-    if len(shape) != 3:
+    if values.ndim == 2:
+        return slice(None)
+    if values.ndim != 3:
         raise ValueError(
             "Activations must have the shape (n_samples, n_features) or (n_texts, n_positions, "
-            f"n_features), got {tuple(shape)}; choose a module with features on its last axis."
+            f"n_features), got {tuple(values.shape)}; choose a module with features on its last "
+            "axis."
         )
-    n_positions = shape[1]
-    kept = torch.ones(shape[:2], dtype=torch.bool)
+    n_positions = values.shape[1]
+    kept = torch.ones(values.shape[:2], dtype=torch.bool)
     kept[:, [i for i in skip if -n_positions <= i < n_positions]] = False
     if mask is not None and isinstance(batch, Mapping) and mask in batch:
         kept &= torch.as_tensor(batch[mask]).cpu() != 0
-    return kept
+    return kept.to(values.device)

@@ -82,8 +82,7 @@ def replaced(
     def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         given = first_tensor(output, module_name)
         seen = first_tensor([*args, *kwargs.values()], module_name) if takes_input else given
-        kept = kept_positions(given.shape, None, skip, None)
-        where = slice(None) if kept is None else kept.to(given.device)
+        where = kept_positions(given, None, skip, None)
         new = torch.as_tensor(function(seen[where].detach())).to(given)
         if new.shape != given[where].shape:
             raise ValueError(

@@ -34,8 +34,7 @@ def _check_pair(
             "X and X_reconstructed must have the same shape, got "
             f"{X.shape} and {X_reconstructed.shape}."
         )
-    X, X_reconstructed, weights = _drop_weightless(sample_weight, X, X_reconstructed)
-    return X, X_reconstructed, weights
+    return _drop_weightless(sample_weight, X, X_reconstructed)
 
 
 def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:

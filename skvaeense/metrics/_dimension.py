@@ -164,5 +164,4 @@ def _check_pair(
         raise ValueError("dimension_true and dimension_pred are empty: give at least one sample.")
     assert_all_finite(true, input_name="dimension_true")
     assert_all_finite(pred, input_name="dimension_pred")
-    true, pred, weights = _drop_weightless(sample_weight, true, pred)
-    return true, pred, weights
+    return _drop_weightless(sample_weight, true, pred)

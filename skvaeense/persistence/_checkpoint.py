@@ -162,12 +162,11 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         for path in reversed(files):
             try:
                 estimator = read_estimator(path, trusted=self.trusted)
-                if STATE in vars(estimator):
-                    return estimator
-                problem: object = f"{path} does not hold the state of a fit"
+                if STATE not in vars(estimator):
+                    raise ValueError(f"{path} does not hold the state of a fit")
+                return estimator
             except (ValueError, OSError) as error:
-                problem = error
-            warnings.warn(f"A checkpoint was skipped: {problem}", stacklevel=2)
+                warnings.warn(f"A checkpoint was skipped: {error}", stacklevel=2)
         return None
 
     def keep(self, name: str, estimator: Any) -> None:

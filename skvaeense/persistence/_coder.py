@@ -194,14 +194,10 @@ class Coder:
 
     def decode(self, node: Any, where: str) -> Any:
         """Return the value of a node; its lists and dicts are changed in place, not copied."""
-        if type(node) is list:
-            for i, item in enumerate(node):
-                node[i] = self.decode(item, join(where, i))
+        if type(node) not in (list, dict):
             return node
-        if type(node) is not dict:
-            return node
-        if "type" not in node:
-            for name, item in node.items():
+        if type(node) is list or "type" not in node:
+            for name, item in enumerate(node) if type(node) is list else node.items():
                 node[name] = self.decode(item, join(where, name))
             return node
         codec = next((codec for codec in self.codecs if codec.name == node["type"]), None)
