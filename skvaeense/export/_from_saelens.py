@@ -104,14 +104,13 @@ def from_saelens(
     read_codes, of_latents = CODES[ARCHITECTURES[architecture]]
     _check_weights(weights, of_latents, has_target, has_skip)
     penalty, activation = read_codes(config, weights)
-    is_double = weights["W_dec"].dtype is torch.float64
     subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
     estimator = SparseAutoencoder(
         len(weights["W_dec"]),
         penalty=penalty,
         network=SingleLayer(subtract_bias=subtracts_bias),
         skip_connection=has_skip,
-        dtype="float64" if is_double else "float32",
+        dtype="float64" if weights["W_dec"].dtype is torch.float64 else "float32",
     )
     scaling = _scaling(estimator, X, len(weights["W_enc"]))
     if has_target:

@@ -183,7 +183,6 @@ class Locate(nn.Module):
     def __init__(self, locations):
         super().__init__()
         density = locations.density
-        self.n_locations = len(locations)
         noise = density.noise_variances
         gain = 1 / noise[:, None] - 1 / density.variances
         log_volume = len(density.center) * np.log(noise)
@@ -216,7 +215,7 @@ class Locate(nn.Module):
         log_joint = self.constant - 0.5 * (distance / self.noise - explained)
         log_densities = torch.logsumexp(log_joint[:, :, None] + self.outside, dim=1)
         best = log_densities.argmax(dim=1, keepdim=True)
-        return (best == torch.arange(self.n_locations)).to(X.dtype)
+        return (best == torch.arange(log_densities.shape[1])).to(X.dtype)
 
 
 @contextmanager

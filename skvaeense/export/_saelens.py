@@ -126,30 +126,7 @@ def saelens_files(
             "no architecture for other estimators."
         )
     check_is_fitted(estimator)
-    tensors, settings = _fold(estimator)
-    dtype = tensors["W_dec"].dtype.name
-    return common_settings(estimator, dtype, metadata) | settings, tensors
-
-
-def common_settings(
-    estimator: Any, dtype: str, metadata: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return the settings that all architectures have."""
-    return {
-        "d_in": estimator.n_features_in_,
-        "d_sae": estimator.n_components_,
-        "dtype": dtype,
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
-    }
-
-
-def _fold(estimator):
-    """Return the weights by SAELens' names, and the settings of the architecture."""
-    model = estimator._with_length(estimator.module_)
+    model: Any = estimator._with_length(estimator.module_)
     network, activation = model.network, model.activation
     if not isinstance(network, SingleLayerAutoencoder):
         raise ValueError(
@@ -179,14 +156,31 @@ def _fold(estimator):
             f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, "
             "all with non-negative codes."
         )
-    own_weights, settings = ARCHITECTURES[type(activation)](activation, bias, dtype)
+    own_weights, settings = ARCHITECTURES[type(activation)](activation, bias)
     if has_target:
         settings = _transcoder(estimator, settings["architecture"], weights)
     tensors = {
         name: np.ascontiguousarray(value.detach().to(dtype).numpy())
         for name, value in (weights | own_weights).items()
     }
-    return tensors, settings
+    name = tensors["W_dec"].dtype.name
+    return common_settings(estimator, name, metadata) | settings, tensors
+
+
+def common_settings(
+    estimator: Any, dtype: str, metadata: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the settings that all architectures have."""
+    return {
+        "d_in": estimator.n_features_in_,
+        "d_sae": estimator.n_components_,
+        "dtype": dtype,
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
+    }
 
 
 def _transcoder(estimator, architecture, weights):
@@ -210,25 +204,25 @@ def _transcoder(estimator, architecture, weights):
 # --- one function for each activation ---------------------------------------------------------
 
 
-def _standard(activation, bias, dtype):
+def _standard(activation, bias):
     return {"b_enc": bias}, {"architecture": "standard"}
 
 
-def _topk(activation, bias, dtype):
+def _topk(activation, bias):
     settings = {"k": activation.n_kept, "rescale_acts_by_decoder_norm": False}
     return {"b_enc": bias}, {"architecture": "topk"} | settings
 
 
-def _thresholds(activation, bias, dtype):
+def _thresholds(activation, bias):
     threshold = activation.threshold
     if isinstance(activation, KeepBatchTop):
         # Codes at the threshold pass here, but not in SAELens.
-        below = torch.nextafter(threshold, torch.tensor(-torch.inf).to(dtype))
+        below = torch.nextafter(threshold, torch.full_like(threshold, -torch.inf))
         threshold = below.expand(len(bias))
     return {"b_enc": bias, "threshold": threshold}, {"architecture": "jumprelu"}
 
 
-def _gated(activation, bias, dtype):
+def _gated(activation, bias):
     gain = activation.log_gain.double()
     weights = {
         "r_mag": gain,

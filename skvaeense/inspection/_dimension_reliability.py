@@ -201,11 +201,10 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         names = sorted(self.expected, key=lambda name: -self.expected[name][-1])
         # Reasons without a share need no entry in the legend.
         names = [name for name in names if self.expected[name].any()] or names[:1]
-        colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
         heights = [self.expected[name] for name in names]
         labels = [name.replace("_", " ") for name in names]
         self.areas_ = axes.stackplot(
-            self.shares, heights, labels=labels, colors=colours, alpha=0.6, linewidth=0
+            self.shares, heights, labels=labels, colors=PALETTE, alpha=0.6, linewidth=0
         )
         self.line_ = None
         if self.observed is not None:

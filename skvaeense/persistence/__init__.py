@@ -1,11 +1,11 @@
 """Estimators in files that hold data and no code.
 
 `_saving` puts the parts together. `_coder` describes values as JSON and named arrays, with one
-codec for each kind of value, and lists the classes that a file can name; `_objects` has the codecs
-of objects. `_checks` checks that the parts of a file fit together, and `_files` reads and writes
-files. `_checkpoint` keeps running fits in such files.
+codec for each kind of value, and lists the classes that a file can name. `_checks` checks that the
+parts of a file fit together, and `_files` reads and writes files. `_checkpoint` keeps running fits
+in such files.
 
-A new kind of value is one codec, and one line at the end of its file. A new attribute needs nothing
+A new kind of value is one codec, and its name at the end of the file. A new attribute needs nothing
 here; give it a default in its class, and older files still load.
 """
 

@@ -14,12 +14,16 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
-from skvaeense.persistence._coder import place
 from skvaeense.priors import CodeMixture, Prior
 
 # Fitted attributes that must be numbers above 0, if an estimator has them.
 POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
+
+
+def place(where: str) -> str:
+    """Return the name of an attribute path in messages."""
+    return where or "the estimator"
 
 
 def check_parameters(estimator: BaseEstimator) -> None:
@@ -103,8 +107,7 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
 def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> None:
     """Check the learned densities of the prior of a model, and its training samples."""
     prior = getattr(model, "prior", None)
-    names = "density_", "rows_", "mixture_"
-    learned = {k: v for k, v in vars(prior).items() if k in names} if prior else {}
+    learned: dict[str, Any] = vars(prior) if prior else {}
     _check_types(get_type_hints(Prior), learned, where)
     try:
         if "rows_" in learned:

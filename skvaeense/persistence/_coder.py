@@ -6,7 +6,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,24 +14,22 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
+from torch import nn
 
 import skvaeense
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.models import Model
+from skvaeense.persistence._checks import check_fitted, check_model, check_parameters, place
 from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
+from skvaeense.utils._callbacks import CALLBACKS
 
 # Kinds of classes of the package that files can name. They can also name all classes in the folder
 # of dimension methods, which keep their results in such objects.
 KINDS = BaseEstimator | Model | History | Locations | TrainingRows | CodeMixture | MixtureDensity
 ROOM = "skvaeense.dimension."
-
-
-def place(where: str) -> str:
-    """Return the name of an attribute path in messages."""
-    return where or "the estimator"
 
 
 def known_classes(trusted: Iterable[type]) -> dict[str, type]:
@@ -70,6 +68,8 @@ def builtin_classes() -> dict[str, type]:
 Array: TypeAlias = np.ndarray[Any, Any]
 # A dict from JSON. If it comes from a file, its content is unknown.
 Node: TypeAlias = dict[str, Any]
+# The dicts from which an object is made.
+Parts: TypeAlias = Sequence[dict[str, Any]]
 Kind = TypeVar("Kind")
 
 # Types that JSON has itself. A float that is not finite has a codec.
@@ -101,21 +101,12 @@ class Codec(ABC):
         """Return the value of a node. Its content can be anything: check before use."""
 
 
-def _is_json_object(value: Any) -> bool:
-    """Return whether a value is a dict with keys for JSON that does not look like a node."""
-    is_dict = type(value) in (dict, OrderedDict) and "type" not in value
-    return is_dict and all(type(key) is str for key in value)
-
-
 @dataclass
 class Coder:
     """Convert values to nodes and arrays, and back.
 
     Attributes
     ----------
-    codecs : tuple of Codec
-        The codecs, which are tried in this order, or found by name.
-
     classes : dict of str to type
         The classes that files can name.
 
@@ -126,7 +117,6 @@ class Coder:
         The value of the parameter `device` of all estimators; None keeps the saved values.
     """
 
-    codecs: tuple[Codec, ...]
     classes: dict[str, type]
     arrays: dict[str, Array]
     device: str | None = None
@@ -137,9 +127,11 @@ class Coder:
             return value
         if type(value) is list:
             return self.items(value, where)
-        if _is_json_object(value):
+        # JSON has no other keys than strings, and a dict with a type would look like a node.
+        is_plain = type(value) in (dict, OrderedDict) and "type" not in value
+        if is_plain and all(type(key) is str for key in value):
             return {name: self.encode(item, join(where, name)) for name, item in value.items()}
-        codec = next((codec for codec in self.codecs if codec.matches(value)), None)
+        codec = next((codec for codec in CODECS if codec.matches(value)), None)
         if codec is None:
             raise TypeError(f"{place(where)} is a {type(value).__name__}, which cannot be saved.")
         return {"type": codec.name} | codec.encode(value, where, self)
@@ -196,11 +188,11 @@ class Coder:
         """Return the value of a node; its lists and dicts are changed in place, not copied."""
         if type(node) not in (list, dict):
             return node
-        if type(node) is list or "type" not in node:
-            for name, item in enumerate(node) if type(node) is list else node.items():
+        if isinstance(node, list) or "type" not in node:
+            for name, item in enumerate(node) if isinstance(node, list) else node.items():
                 node[name] = self.decode(item, join(where, name))
             return node
-        codec = next((codec for codec in self.codecs if codec.name == node["type"]), None)
+        codec = next((codec for codec in CODECS if codec.name == node["type"]), None)
         if codec is None:
             raise ValueError(f"{place(where)} has the unknown type {node['type']!r}")
         return codec.decode(node, where, self)
@@ -268,7 +260,7 @@ class _Array(Codec):
 class _Tensor(Codec):
     """A torch tensor from any device, which is loaded on the CPU."""
 
-    name, kinds = "tensor", (torch.Tensor, torch.nn.Parameter)
+    name, kinds = "tensor", (torch.Tensor, nn.Parameter)
 
     def encode(self, value: torch.Tensor, where: str, coder: Coder) -> Node:
         return coder.keep(value.detach().cpu().numpy(), where)
@@ -321,5 +313,141 @@ class _Dict(Codec):
         return dict(zip(keys, values, strict=True))
 
 
-# Tried in this order.
+class _Object(Codec):
+    """An object of a class that files can name, described by parts that are dicts.
+
+    Here the parts are the attributes, and the items of a dict; `__init__` is not called.
+    """
+
+    name = "object"
+    kinds: tuple[type, ...] = (object,)
+    # Names of the parts.
+    parts: tuple[str, ...] = ("attributes", "items")
+
+    def matches(self, value: Any) -> bool:
+        return self.suits(type(value))
+
+    def suits(self, cls: type) -> bool:
+        """Return whether this codec is for objects of a class."""
+        return issubclass(cls, self.kinds) and not issubclass(cls, nn.Module | tuple)
+
+    def encode(self, value: Any, where: str, coder: Coder) -> Node:
+        name = coder.name_of(type(value), where)
+        parts = zip(self.parts, self.take_apart(value, where), strict=True)
+        return {"class": name} | {part: coder.encode(items, where) for part, items in parts}
+
+    def decode(self, node: Node, where: str, coder: Coder) -> Any:
+        cls = coder.class_of(coder.part(node, "class", str, where), where)
+        if next((codec for codec in OBJECTS if codec.suits(cls)), None) is not self:
+            raise ValueError(
+                f"{place(where)} is a {cls.__name__}, which is not of type {self.name!r}"
+            )
+        parts = [coder.part(node, name, dict, where) for name in self.parts]
+        return self.make(cls, parts, where, coder)
+
+    def take_apart(self, value: Any, where: str) -> Parts:
+        """Return the parts of an object."""
+        return vars(value), dict(value) if isinstance(value, dict) else {}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Any:
+        """Return an object of a class, made from its parts."""
+        attributes, items = parts
+        value = with_attributes(cls.__new__(cls), attributes)
+        if items:
+            dict.update(value, items)
+        return value
+
+
+class _Estimator(_Object):
+    """An estimator or a specification: its parameters and its fitted attributes."""
+
+    name, kinds, parts = "estimator", (BaseEstimator,), ("parameters", "attributes")
+
+    def take_apart(self, value: BaseEstimator, where: str) -> Parts:
+        check_parameters(value)
+        parameters = value.get_params(deep=False)
+        # Callbacks can be any object, such as a progress bar on a screen.
+        left_out = {*parameters, CALLBACKS}
+        return parameters, {k: v for k, v in vars(value).items() if k not in left_out}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> BaseEstimator:
+        parameters, attributes = parts
+        unknown = sorted(parameters.keys() - set(cls._get_param_names()))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
+        if coder.device is not None and "device" in parameters:
+            parameters["device"] = coder.device
+        estimator: BaseEstimator = cls(**parameters)
+        check_parameters(estimator)
+        with_attributes(estimator, attributes)
+        check_fitted(estimator, where)
+        return estimator
+
+
+class _Model(_Object):
+    """A model: its configuration and its tensors, from which it is built again."""
+
+    name, kinds, parts = "model", (Model,), ("config", "state")
+
+    def suits(self, cls: type) -> bool:
+        return issubclass(cls, Model)
+
+    def take_apart(self, value: Model, where: str) -> Parts:
+        parts = value.config, value.state_dict()
+        try:
+            type(value).from_state(*parts)
+        except Exception as error:
+            raise TypeError(
+                f"The network of {type(value).__name__} cannot be saved, because it cannot be "
+                f"rebuilt from its parameters on torch's device 'meta', without memory ({error})."
+            ) from error
+        return parts
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Model:
+        config, state = parts
+        check_model(cls, config, state, where)
+        return cls.from_state(config, state)
+
+
+class _Neighbors(_Object):
+    """A search for neighbours: its parameters and its points, from which it is built again."""
+
+    name, kinds, parts = "neighbors", (NearestNeighbors,), ("parameters", "learned")
+
+    def take_apart(self, value: NearestNeighbors, where: str) -> Parts:
+        _check_search(value, where)
+        return value.get_params(deep=False), {"points": value._fit_X}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> NearestNeighbors:
+        parameters, learned = parts
+        search = cls(**parameters)
+        _check_search(search, where)
+        return search.fit(learned["points"])
+
+
+def _check_search(search: NearestNeighbors, where: str) -> None:
+    """Raise an error unless all parameters but the number of neighbours are defaults."""
+    usual = type(search)(n_neighbors=search.n_neighbors).get_params(deep=False)
+    for name, value in search.get_params(deep=False).items():
+        if value != usual[name]:
+            raise ValueError(
+                f"{place(where)} is a neighbour search with {name}={value!r}, which is not the "
+                "default"
+            )
+
+
+def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
+    """Set the attributes of an object; none may hide a method or property of its class."""
+    for name in attributes:
+        member = inspect.getattr_static(type(value), name, None)
+        hides = callable(member) or hasattr(type(member), "__get__")
+        if hides or not name.isidentifier() or name.startswith("__"):
+            raise ValueError(f"{type(value).__name__} has no attribute {name!r} that can be set")
+    vars(value).update(attributes)
+    return value
+
+
+# Tried in this order: special cases first.
 VALUES = _Float(), _Strings(), _Array(), _Tensor(), _RandomState(), _Tuple(), _Dict()
+OBJECTS = _Neighbors(), _Estimator(), _Model(), _Object()
+CODECS = (*VALUES, *OBJECTS)

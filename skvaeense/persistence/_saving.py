@@ -6,12 +6,9 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skvaeense.persistence import _files
-from skvaeense.persistence._coder import VALUES, Array, Coder, known_classes
-from skvaeense.persistence._objects import OBJECTS
+from skvaeense.persistence._coder import Array, Coder, known_classes
 from skvaeense.training._session import STATE
 from skvaeense.utils._typing import PathName
-
-CODECS = (*VALUES, *OBJECTS)
 
 
 def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
@@ -131,7 +128,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
 
 def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Array]]:
     """Return the JSON node and the arrays of an estimator, or of another value."""
-    coder = Coder(CODECS, known_classes(trusted), {})
+    coder = Coder(known_classes(trusted), {})
     try:
         return coder.encode(value, ""), coder.arrays
     except RecursionError:
@@ -145,7 +142,7 @@ def read_estimator(
     classes = known_classes(trusted)
     node, arrays = _files.read(path)
     with _files.explained(path):
-        estimator = Coder(CODECS, classes, arrays, device).decode(node, "")
+        estimator = Coder(classes, arrays, device).decode(node, "")
         if not isinstance(estimator, BaseEstimator):
             raise ValueError("it does not hold an estimator")
     return estimator
