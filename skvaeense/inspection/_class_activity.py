@@ -89,8 +89,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     >>> activity.mutual_information
     array([0.693, 0.693, 0.   ])
     """
-    step, X = fitted_step(estimator, X)
-    active = active_mask(step, X)
+    active = active_mask(*fitted_step(estimator, X))
     labels = column_or_1d(y)
     check_consistent_length(active, labels)
     classes, class_of, n_samples = np.unique(labels, return_inverse=True, return_counts=True)

@@ -3,6 +3,8 @@
 The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
 
+from contextlib import suppress
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -38,15 +40,12 @@ def last_step(estimator, X=None):
 
 def feature_names(estimator):
     """Return the names of the features that the `last_step` sees, or None if they have none."""
-    step, _ = last_step(estimator)
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        if not hasattr(estimator, "feature_names_in_"):
-            return None
-        try:
+    if not isinstance(estimator, Pipeline) or len(estimator) == 1:
+        return getattr(last_step(estimator)[0], "feature_names_in_", None)
+    with suppress(AttributeError):  # A step that cannot name its columns.
+        if hasattr(estimator, "feature_names_in_"):
             return estimator[:-1].get_feature_names_out()
-        except AttributeError:  # A step that cannot name its columns.
-            return None
-    return getattr(step, "feature_names_in_", None)
+    return None
 
 
 def fitted_step(estimator, X=None, *, needs=()):

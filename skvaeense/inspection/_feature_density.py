@@ -110,8 +110,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has neither `active_dimensions` nor `transform`.
         """
-        step, rows = last_step(estimator, X)
-        mask = active_mask(step, rows)
+        mask = active_mask(*last_step(estimator, X))
         return cls.from_codes(mask, threshold=threshold, bins=bins, ax=ax, bar_kw=bar_kw)
 
     @classmethod

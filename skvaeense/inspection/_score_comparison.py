@@ -503,15 +503,13 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
 
 def find_widths(X, dequantize):
     """Return the width of the uniform noise of each column, in units of X; 0 means none."""
-    if dequantize is None:
-        return np.zeros(X.shape[1])
     if isinstance(dequantize, str):
         if dequantize != "auto":
             raise ValueError(
                 f"dequantize must be 'auto', None, a float or an array, got {dequantize!r}."
             )
         return (X == np.round(X)).all(axis=0).astype(float)
-    widths = np.asarray(dequantize, dtype=float)
+    widths = np.asarray(0.0 if dequantize is None else dequantize, dtype=float)
     if widths.shape not in {(), X.shape[1:]} or not (np.isfinite(widths) & (widths >= 0)).all():
         raise ValueError(
             f"dequantize must be one non-negative width, or one for each of the {X.shape[1]} "

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,9 +18,6 @@ from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
 from skvaeense.utils._validation import check_integer
-
-# Ending of file stems: the number of the file.
-NUMBERED = re.compile(r"-\d+$", re.ASCII)
 
 
 class Checkpoint(ReprMixin, CheckpointCallback):
@@ -114,11 +110,10 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         list of Path
             Files that `load` can read.
         """
-        found = Path(self.folder).glob(f"{name}-*.safetensors")
         # Other files, such as a copy by another name, are left out.
-        files = [path for path in found if NUMBERED.search(path.stem) and os.path.isfile(path)]
+        found = Path(self.folder).glob(f"{name}-{'[0-9]' * 9}.safetensors")
         # By number, which goes on when a fit continues, since clocks can be set back.
-        return sorted(files, key=lambda path: (path.name.rpartition("-")[0], path.name))
+        return sorted(filter(os.path.isfile, found))
 
     def name(self, estimator: BaseEstimator, facts: list[Any]) -> str:
         """Return a name for a fit: the class, and a digest of all that the fit depends on.
