@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,23 +75,18 @@ def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict
     """Return the activations of some modules of a model, by their names."""
     found: dict[str, torch.Tensor] = {}
 
-    def note(name: str, value: Any) -> None:
+    def note(name: str, _: nn.Module, args: Any, kwargs: Any, *output: Any) -> None:
+        value = output[0] if output else [*args, *kwargs.values()]
         found.setdefault(name, first_tensor(value, name).detach())
         if len(found) == len(modules):
             raise _AllFoundError
 
     with ExitStack() as hooks, suppress(_AllFoundError), evaluating(model):
         for name, module in modules.items():
+            register: Any = module.register_forward_hook
             if name.endswith(INPUT):
-                hook: Any = module.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: note(name, [*args, *kwargs.values()]),
-                    with_kwargs=True,
-                )
-            else:
-                hook = module.register_forward_hook(
-                    lambda _, args, output, name=name: note(name, output)
-                )
-            hooks.enter_context(hook)
+                register = module.register_forward_pre_hook
+            hooks.enter_context(register(partial(note, name), with_kwargs=True))
         run(model, batch)
     missing = [name for name in modules if name not in found]
     if missing:
