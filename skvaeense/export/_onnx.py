@@ -184,19 +184,14 @@ class Locate(nn.Module):
         super().__init__()
         density = locations.density
         noise = density.noise_variances
-        gain = 1 / noise[:, None] - 1 / density.variances
         log_volume = len(density.center) * np.log(noise)
         log_volume += np.log(density.variances / noise[:, None]).sum(axis=1)
         groups = locations.groups[:, None] == np.arange(len(locations))
-        buffers = {
-            "center": density.center,
-            "unit": density.unit,
-            "basis": density.basis,
-            "directions": density.directions,
+        names = "center", "unit", "basis", "directions", "means"
+        buffers = {name: getattr(density, name) for name in names} | {
             "shifts": np.einsum("kp,kpr->kr", density.means, density.directions),
-            "means": density.means,
             "noise": noise,
-            "gain": gain,
+            "gain": 1 / noise[:, None] - 1 / density.variances,
             "constant": np.log(density.weights) - 0.5 * log_volume,
             "outside": np.where(groups, 0.0, -np.inf),
         }
