@@ -34,8 +34,7 @@ def _draw_union(
     ``draw(i, n)`` returns n samples of manifold i, without noise. Noise is drawn last, so that a
     seed gives the same samples at every noise level.
     """
-    quotient, remainder = divmod(n_samples, len(dims))
-    counts = [quotient + (i < remainder) for i in range(len(dims))]
+    counts = [len(share) for share in np.array_split(np.arange(n_samples), len(dims))]
     X = np.concatenate([draw(i, count) for i, count in enumerate(counts)])
     order = rng.permutation(n_samples)
     X, manifold = X[order], np.repeat(np.arange(len(dims)), counts)[order]

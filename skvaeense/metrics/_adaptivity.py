@@ -121,14 +121,12 @@ def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:
 
 def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
-    n_samples, n_components = codes.shape
-    packed = np.empty((n_samples, -(-n_components // 8)), dtype=np.uint8)
-    for rows in row_blocks(n_samples, n_components):
+    packed = []
+    for rows in row_blocks(*codes.shape):
         active = codes[rows] != 0
-        packed[rows] = np.packbits(
-            active if isinstance(active, np.ndarray) else active.toarray(), axis=1
-        )
-    return packed
+        dense = active if isinstance(active, np.ndarray) else active.toarray()
+        packed.append(np.packbits(dense, axis=1))
+    return np.concatenate(packed)
 
 
 def _distances(

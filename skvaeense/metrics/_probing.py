@@ -111,12 +111,12 @@ def sparse_probing(
         )
     # With two classes, one probe separates both.
     told = classes[1:] if len(classes) == 2 else classes
-    scores = np.empty((len(ks), len(told)))
-    for i, n_latents in enumerate(ks):
-        for j, one in enumerate(told):
-            probe = fit_probe(train, y_train == one, n_latents)
-            scores[i, j] = balanced_accuracy_score(y_tested == one, probe.predict(test))
-    return scores.mean(axis=1)
+
+    def score(one: Any, n_latents: int) -> float:
+        probe = fit_probe(train, y_train == one, n_latents)
+        return float(balanced_accuracy_score(y_tested == one, probe.predict(test)))
+
+    return np.array([[score(one, n_latents) for one in told] for n_latents in ks]).mean(axis=1)
 
 
 def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
