@@ -228,9 +228,11 @@ def test_a_share_of_few_points_is_kept_though_lengths_jump():
     assert unexplained(model, corners) < 0.1
 
 
-def test_there_are_latents_for_a_target_though_rows_are_few():
-    X = np.random.default_rng(0).standard_normal((24, 8))
-    assert fit_unwarned(VAEenseTransformer(target_l0=2.5, max_iter=2), X).n_components_ == 3
+@pytest.mark.parametrize(("n_rows", "expected"), [(24, 3), (50, 5), (80, 6)])
+def test_half_of_the_latents_are_spare_unless_rows_are_few(n_rows, expected):
+    """Twice the number of principal components are 4 latents, but 3 open ones need 3 spare ones."""
+    X = np.repeat(np.random.default_rng(0).standard_normal((n_rows, 2)), 4, axis=1)
+    assert fit_unwarned(VAEenseTransformer(target_l0=2.5, max_iter=2), X).n_components_ == expected
 
 
 def test_the_density_does_not_depend_on_a_target():
