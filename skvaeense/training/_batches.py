@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -13,14 +14,15 @@ from skvaeense.training._sizes import SPECTRUM_ROWS
 from skvaeense.training._sources import Source
 from skvaeense.utils._blocks import N_BLOCKS
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._weights import drawn, ends_of, n_draws
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
+from skvaeense.utils._weights import drawn, n_draws
 
 
+@dataclass(eq=False)
 class TensorBatches:
     """Centred and scaled samples in memory, which training passes over, epoch by epoch.
 
-    Parameters
+    Attributes
     ----------
     X : torch.Tensor of shape (n_samples, n_features)
         Centred and scaled samples, on the device of training.
@@ -32,8 +34,6 @@ class TensorBatches:
         How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
         says, rounded up or down at random; None means once.
 
-    Attributes
-    ----------
     shape : tuple of int
         (n_samples, n_features), with the number of samples in an epoch.
 
@@ -42,22 +42,14 @@ class TensorBatches:
         more weight occur more often.
     """
 
-    def __init__(
-        self,
-        X: torch.Tensor,
-        processes: Processes = SINGLE_PROCESS,
-        weights: DoubleArray | None = None,
-    ) -> None:
-        self.X = X
-        self.processes = processes
-        self.ends: torch.Tensor | None = None
-        self.shape = X.shape[0], X.shape[1]
-        self.weights = weights
+    X: torch.Tensor
+    processes: Processes = SINGLE_PROCESS
+    weights: DoubleArray | None = None
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.X) if self.weights is None else n_draws(self.weights)
+        self.shape = n_rows, self.X.shape[1]
         self.head = self.first(SPECTRUM_ROWS)
-        if weights is not None:
-            # On the CPU, because some devices have no double precision.
-            self.ends = torch.from_numpy(ends_of(weights))
-            self.shape = n_draws(weights), X.shape[1]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -78,11 +70,9 @@ class TensorBatches:
         X, n_rows = self.X, self.processes.share(batch_size)
         batch = X.new_empty((n_rows, X.shape[1]))
         order = torch.randperm(len(self), generator=generator, device=X.device)
-        if self.ends is not None:
+        if self.weights is not None:
             offset = torch.rand((), generator=generator, device=X.device)
-            places = order.cpu().double() + offset.cpu().double()
-            rows = torch.searchsorted(self.ends, places, right=True)
-            order = rows.clamp_max_(len(X) - 1).to(X.device)
+            order = torch.from_numpy(drawn(self.weights, float(offset))).to(X.device)[order]
         for start in range(0, len(self) - batch_size + 1, batch_size):
             first = start + self.processes.rank * n_rows
             torch.index_select(X, 0, order[first : first + n_rows], out=batch)
@@ -142,7 +132,7 @@ class SourceBatches:
         """
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
-        pools = self._mixed(np.random.RandomState(seed), self._counts(seed))
+        pools = self._mixed(seed)
         n_rows, n_batches = self.processes.share(batch_size), len(self) // batch_size
         remainder = last = self.head[:0]
         with ThreadPoolExecutor(1) as reader:
@@ -172,30 +162,27 @@ class SourceBatches:
         ends += np.random.RandomState(seed).uniform()
         return np.diff(np.floor(ends).astype(int), prepend=0)
 
-    def _mixed(
-        self, random_state: np.random.RandomState, counts: IntArray | None
-    ) -> Iterator[torch.Tensor]:
+    def _mixed(self, seed: int) -> Iterator[torch.Tensor]:
         """Yield the rows of a few blocks at a time, mixed and scaled."""
-        pool: list[torch.Tensor] = []
+        random_state = np.random.RandomState(seed)
+        blocks = self._scaled(random_state, self._counts(seed))
+        while pool := list(islice(blocks, N_BLOCKS)):
+            # In numpy, like scaling: this runs beside training, and torch would take its threads.
+            rows = np.concatenate(pool)
+            yield torch.from_numpy(rows[random_state.permutation(len(rows))])
+
+    def _scaled(
+        self, random_state: np.random.RandomState, counts: IntArray | None
+    ) -> Iterator[FloatArray]:
+        """Yield the training rows of each block, scaled, as often as they count."""
         for start, rows in self.source.blocks(random_state, self.processes):
             first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
             if counts is not None:
                 rows = np.repeat(rows, counts[start : start + len(rows)], axis=0)
             elif first < last:
                 rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
-            pool.append(self.scaling.apply(rows, dtype=self.head.dtype, device="cpu"))
-            if len(pool) == N_BLOCKS:
-                yield _mix(pool, random_state)
-                pool = []
-        if pool:
-            yield _mix(pool, random_state)
+            yield self.scaling.apply(rows, dtype=self.head.dtype, device="cpu").numpy()
 
 
 # Samples that training passes over.
 Batches: TypeAlias = TensorBatches | SourceBatches
-
-
-def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:
-    # In numpy, like scaling: this runs beside training, and torch would take its threads.
-    rows = np.concatenate([part.numpy() for part in pool])
-    return torch.from_numpy(rows[random_state.permutation(len(rows))])

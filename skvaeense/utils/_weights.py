@@ -176,23 +176,8 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
     ndarray of int of shape (n_draws(weights),)
         Positions, ascending. Row i occurs as often as expected, rounded up or down.
     """
-    ends = ends_of(weights)
-    places = np.arange(n_draws(weights)) + offset
+    n, sums = n_draws(weights), np.cumsum(weights)
+    # The ends of intervals with lengths in proportion to weights.
+    ends = sums * (n / sums[-1])
+    places = np.arange(n) + offset
     return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
-
-
-def ends_of(weights: DoubleArray) -> DoubleArray:
-    """Return the end of each row's interval, with lengths in proportion to weights.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n_rows,)
-        Weights above 0.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,)
-        Ends, ascending; the last one is ``n_draws(weights)``.
-    """
-    ends: DoubleArray = np.cumsum(weights)
-    return ends * (n_draws(weights) / ends[-1])
