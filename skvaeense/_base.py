@@ -28,7 +28,7 @@ from skvaeense._evaluation import (
     validated,
 )
 from skvaeense.mixture import MixtureDensity
-from skvaeense.training._data import FitData
+from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
@@ -304,9 +304,11 @@ class BaseAutoencoder(
             model = self.module_ if continues else None
             facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes)
-            data = session.prepare(samples, scaling, weights, explored)
+            data = prepare_data(
+                self, samples, scaling, weights, explored, session.random_state, processes
+            )
             trainer = self._next_trainer(data, session.random_state) if continues else None
-            with session.running(stacklevel=4):
+            with session.running(data, stacklevel=4):
                 session.trainer = self._train(data, session, trainer)
             trainer = session.end()
             self._store(self._attributes(trainer, data))

@@ -18,6 +18,7 @@ from skvaeense.models import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.optimizers import Adam
 from skvaeense.schedules import Cosine
+from skvaeense.training._data import prepare_data
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
@@ -212,10 +213,11 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         X, weights, _ = distinct_rows(X, weights)
         scaling = Scaling.from_data(X, weights)
         facts = [X, scaling.mean, scaling.scale, weights]
-        session = FitSession(self, facts, processes=find_processes())
+        processes = find_processes()
+        session = FitSession(self, facts, processes=processes)
         with threads_of_all(X.shape):
-            data = session.prepare(X, scaling, weights)
-            with session.running(stacklevel=5):
+            data = prepare_data(self, X, scaling, weights, None, session.random_state, processes)
+            with session.running(data, stacklevel=5):
                 session.trainer = self._train(data, session)
             trainer = session.end()
         self.__dict__.update(self._attributes(trainer, data))

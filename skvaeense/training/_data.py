@@ -92,8 +92,7 @@ class FitData:
         cls, estimator: Any, X: np.ndarray, scaling: Scaling, weights: DoubleArray | None
     ) -> Self:
         """Scale the samples of a batch, which are both training and validation samples."""
-        labels = scaling.locate(X)
-        part = Part(scaling.apply(X, **_kind(estimator), labels=labels), labels, weights)
+        part = _scaled(estimator, X, scaling, weights, np.arange(len(X)))
         train = TensorBatches(part.x, weights=weights)
         valid, valid_labels = part.drawn()
         size = resolve_batch_size(estimator.batch_size, len(train))
@@ -189,13 +188,8 @@ def prepare_data(
         n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
         out = random_state.permutation(len(positions))[:n_out]
-        taken = X.take(positions)
-        labels = scaling.locate(taken)
-        rows = Part(
-            scaling.apply(taken, **_kind(estimator), labels=labels),
-            labels,
-            None if weights is None else weights[positions],
-        )
+        own = None if weights is None else weights[positions]
+        rows = _scaled(estimator, X.take(positions), scaling, own, np.arange(len(positions)))
         left_out = np.zeros(len(positions), dtype=bool)
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
@@ -203,14 +197,9 @@ def prepare_data(
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
     else:
         n_out = held_out.of(len(X))
-        # Very few rows are both training and held-out rows. The order is applied while samples are
-        # scaled, since it would take a separate copy.
+        # Very few rows are both training and held-out rows.
         order = random_state.permutation(len(X)) if n_out else np.arange(len(X))
-        labels = scaling.locate(X)
-        x = scaling.apply(X, **_kind(estimator), order=order, labels=labels)
-        labels = None if labels is None else labels[order]
-        weights = None if weights is None else weights[order]
-        rows = Part(x, labels, weights)
+        rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
@@ -221,9 +210,16 @@ def prepare_data(
     return FitData(train, valid, scaling, size, processes, valid_labels, parts, explored=explored)
 
 
-def _kind(estimator: Any) -> dict[str, Any]:
-    """Return the precision and the device of the training of an estimator."""
-    return {"dtype": DTYPES[estimator.dtype], "device": resolve_device(estimator.device)}
+def _scaled(
+    estimator: Any, X: np.ndarray, scaling: Scaling, weights: DoubleArray | None, order: IntArray
+) -> Part:
+    """Return samples in an order, centred and scaled, in the precision of an estimator."""
+    dtype, device = DTYPES[estimator.dtype], resolve_device(estimator.device)
+    labels = scaling.locate(X)
+    # The order is applied while samples are scaled, since it would take a separate copy.
+    x = scaling.apply(X, dtype=dtype, device=device, order=order, labels=labels)
+    labels, weights = (own if own is None else own[order] for own in (labels, weights))
+    return Part(x, labels, weights)
 
 
 def _chosen(part: Part, is_chosen: BoolArray) -> Part:

@@ -11,17 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._data import FitData
 from skvaeense.training._devices import memory_errors
-from skvaeense.training._exploration import Exploration
 from skvaeense.training._phase import Phase, Plateau, Stage
-from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
 from skvaeense.training._sources import Source, digest
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
-from skvaeense.utils._typing import DoubleArray
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
@@ -92,7 +89,7 @@ class FitSession:
     Attributes
     ----------
     data : FitData
-        The samples, once `prepare` was called.
+        The samples, once training runs.
 
     random_state : RandomState
         The source of all randomness of the fit.
@@ -104,13 +101,7 @@ class FitSession:
         The current trainer, and in the end the kept one.
     """
 
-    def __init__(
-        self,
-        estimator: Any,
-        facts: list[Any],
-        *,
-        processes: Processes,
-    ) -> None:
+    def __init__(self, estimator: Any, facts: list[Any], *, processes: Processes) -> None:
         self.estimator = estimator
         self.processes = processes
         self.stopped = False
@@ -123,15 +114,14 @@ class FitSession:
         self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
         self.last_kept = time.monotonic()
         self.state = self._latest_state()
-        begun: np.random.RandomState
-        if self.state is not None:
-            begun = self.state["random_state"]
+        self.random_state: np.random.RandomState
+        if self.state is None:
+            # Training advances the user's own RandomState, as in scikit-learn.
+            own = check_random_state(estimator.random_state)
+            self.random_state = processes.broadcast_random_state(own)
         else:
-            begun = check_random_state(estimator.random_state)
-            begun = processes.broadcast_random_state(begun)
-        self.begun_random_state = copy.deepcopy(begun)
-        # A fit that does not resume advances the user's own RandomState, as in scikit-learn.
-        self.random_state = begun if self.state is None else copy.deepcopy(begun)
+            self.random_state = copy.deepcopy(self.state["random_state"])
+        self.begun_random_state = copy.deepcopy(self.random_state)
 
     def _latest_state(self) -> dict[str, Any] | None:
         kept = (callback.latest(name) for callback, name in self.names.items())
@@ -142,19 +132,6 @@ class FitSession:
             "that all of these processes can read.",
         )
         return None if estimator is None else vars(estimator)[STATE]
-
-    def prepare(
-        self,
-        X: Any,
-        scaling: Scaling,
-        weights: DoubleArray | None = None,
-        explored: Exploration | None = None,
-    ) -> FitData:
-        """Scale the samples, and hold some out: see `prepare_data`."""
-        self.data = prepare_data(
-            self.estimator, X, scaling, weights, explored, self.random_state, self.processes
-        )
-        return self.data
 
     def begin(self, n_epochs: int) -> None:
         """Tell the callbacks that training begins, and how many epochs it has at most."""
@@ -168,13 +145,14 @@ class FitSession:
         return part
 
     @contextmanager
-    def running(self, *, stacklevel: int) -> Iterator[None]:
+    def running(self, data: FitData, *, stacklevel: int) -> Iterator[None]:
         """Let an estimator train through the phases of the fit, and set `trainer` to the kept one.
 
         After an interruption it is the best one so far, with a warning at the line that is
         `stacklevel` calls up.
         """
-        with memory_errors(self.data.batch_size):
+        self.data = data
+        with memory_errors(data.batch_size):
             try:
                 yield
                 # An interrupted process cannot wait for the others.
