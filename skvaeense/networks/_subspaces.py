@@ -59,7 +59,6 @@ class SubspaceAutoencoder(Autoencoder):
     ) -> None:
         super().__init__()
         self.ranks, self.subspaces, self.n_directions = ranks, subspaces, n_directions
-        self.n_latents = sum(ranks)
         self.linear = linear_layer(n_features, len(n_directions), generator)
         self.log_precision = nn.Parameter(torch.zeros(len(n_directions)))
         self.factors = linear_layer(n_features, max(sum(n_directions), 1), generator)

@@ -86,23 +86,16 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
         biases.append(c / length - row @ mean)
         columns.append((length / (1 - np.sqrt(noise / variances)))[:, None] * part.basis)
         logits.append(np.log(noise) - np.log(variances - noise))
-    n_latents = network.n_latents
     _write(network.linear.weight, np.array(linear))
     # A constant that all components share has no effect.
     _write(network.linear.bias, np.array(constant) - np.max(constant))
     _write(network.log_precision, np.array(log_precision))
-    network.factors.weight.zero_()
-    network.factors.bias.zero_()
-    n_factors = sum(map(len, factors))
-    _write(network.factors.weight[:n_factors], np.concatenate(factors))
-    _write(network.factors.bias[:n_factors], np.concatenate(offsets))
-    network.means.weight.zero_()
-    network.means.bias.zero_()
-    _write(network.means.weight[:n_latents], np.concatenate(rows))
-    _write(network.means.bias[:n_latents], np.concatenate(biases))
-    _write(network.open_logit[:n_latents], np.concatenate(logits))
-    network.decoder.weight[:, n_latents:] = 0
-    _write(network.decoder.weight[:, :n_latents], np.concatenate(columns).T)
+    _write(network.factors.weight, np.concatenate(factors))
+    _write(network.factors.bias, np.concatenate(offsets))
+    _write(network.means.weight, np.concatenate(rows))
+    _write(network.means.bias, np.concatenate(biases))
+    _write(network.open_logit, np.concatenate(logits))
+    _write(network.decoder.weight.T, np.concatenate(columns))
     _write(network.decoder.bias, origin)
 
 
@@ -138,11 +131,11 @@ def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
     least = LEAST_PROBABILITY * float(model.noise_variance)
     _write(model.slab_variance[:rank], np.maximum(variance, least))
     _write(model.linear_decoder.bias, codes.origin)
-    model.linear_decoder.weight.zero_()
-    _write(model.linear_decoder.weight[:, :rank], (codes.atoms / lengths[:, None]).T)
+    _write(model.linear_decoder.weight.T, codes.atoms / lengths[:, None])
     model.network.set_steps(x, float(q.mean()))
 
 
 def _write(target: torch.Tensor, values: np.ndarray) -> None:
-    """Copy values into a slice of a parameter, whatever its dtype and device."""
-    target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+    """Copy values into the first rows of a parameter, and 0 into the others."""
+    target.zero_()
+    target[: len(values)] = torch.from_numpy(values)

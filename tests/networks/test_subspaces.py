@@ -73,7 +73,6 @@ def test_pieces_and_directions_have_defaults():
     """The defaults are a component for each subspace, with as many directions as latents."""
     plain = build(Subspaces((2, 0, 1)))
     named = build(Subspaces((2, 0, 1), subspaces=(0, 1, 2), n_directions=(2, 0, 1)))
-    assert plain.n_latents == 3
     x = draw(3, 5)
     for one, other in zip(plain.encode(x), named.encode(x), strict=True):
         assert torch.equal(one, other)
