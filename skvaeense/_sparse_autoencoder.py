@@ -14,6 +14,7 @@ from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
+from skvaeense.networks._layers import normalize_columns
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense.training._hooks import network_hooks
@@ -30,13 +31,7 @@ from skvaeense.training._sizes import (
     steps_of_epoch,
 )
 from skvaeense.training._sources import as_array
-from skvaeense.training._sparse_hooks import (
-    AnnealedLength,
-    Coefficient,
-    DeadLatents,
-    UnitNorm,
-    normalize_decoder,
-)
+from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._modules import evaluating
@@ -341,7 +336,7 @@ class SparseAutoencoder(BaseAutoencoder):
         hooks += network_hooks(model.network)
         loss = losses.Loss.resolve(self.loss)
         if decay is None:
-            normalize_decoder(model)
+            normalize_columns(model.linear_decoder.weight)
             hooks.append(UnitNorm())
         elif self.loss == "penalized_reconstruction":
             loss = losses.PenalizedReconstruction(decay)

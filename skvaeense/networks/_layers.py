@@ -50,6 +50,12 @@ def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -
     return layer
 
 
+@torch.no_grad()
+def normalize_columns(weight: torch.Tensor) -> None:
+    """Bring columns to norm 1, in place."""
+    weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
 def convolution(
     n_in: int, n_out: int, kernel_size: int, generator: torch.Generator | None, stride: int = 1
 ) -> nn.Conv2d:

@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import MAX_GRADIENT_NORM, POSITIVE_CODE, dictionary_layer
+from skvaeense.networks._layers import (
+    MAX_GRADIENT_NORM,
+    POSITIVE_CODE,
+    dictionary_layer,
+    normalize_columns,
+)
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, set_first_steps
 from skvaeense.utils._typing import Auto
@@ -201,11 +206,9 @@ class MeanFieldAutoencoder(Autoencoder):
             parameter[:, latents] = parameter.median(dim=1, keepdim=True).values
         return weight, self.steps, self.log_noise
 
-    @torch.no_grad()
     def normalize(self) -> None:
         """Bring the columns back to norm 1."""
-        weight = self.decoder.weight
-        weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
+        normalize_columns(self.decoder.weight)
 
 
 class Looks(NamedTuple):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import LayeredAutoencoder, Network, OutputLayer
-from skvaeense.networks._layers import SWITCH, linear_layer
+from skvaeense.networks._layers import SWITCH, dictionary_layer, linear_layer
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import POSITIVE, StrOptions
 
@@ -98,10 +98,9 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
             )
         norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
         encoder = linear_layer(n_features, n_heads * n_components, generator)
-        decoder = linear_layer(n_components, n_targets or n_features, generator)
+        decoder = dictionary_layer(n_components, n_targets or n_features, generator)
         if generator is not None:
             with torch.no_grad():
-                decoder.weight /= decoder.weight.norm(dim=0)
                 if self.tied_init and not has_target:
                     encoder.weight[:n_components] = decoder.weight.T
                 encoder.weight *= float(norm) / encoder.weight.norm(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.networks._layers import normalize_columns
 from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._sizes import SETTLING
 from skvaeense.utils._budget import set_share
@@ -131,14 +132,7 @@ class UnitNorm(Hook):
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Bring the columns back to norm 1."""
-        normalize_decoder(trainer.model)
-
-
-@torch.no_grad()
-def normalize_decoder(model: Any) -> None:
-    """Bring the columns of a linear decoder to norm 1."""
-    weight = model.linear_decoder.weight
-    weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
+        normalize_columns(trainer.model.linear_decoder.weight)
 
 
 class DeadLatents(Hook):

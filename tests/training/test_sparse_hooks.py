@@ -9,6 +9,7 @@ from helpers import draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
+from skvaeense.networks._layers import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.training._batches import TensorBatches
 from skvaeense.training._hooks import Hook, Step
@@ -23,7 +24,6 @@ from skvaeense.training._sparse_hooks import (
     Coefficient,
     DeadLatents,
     UnitNorm,
-    normalize_decoder,
 )
 from skvaeense.utils._budget import set_share
 from skvaeense.utils._processes import Processes
@@ -173,7 +173,7 @@ def test_columns_are_brought_to_norm_1():
     with torch.no_grad():
         model.linear_decoder.weight *= torch.arange(8)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    normalize_decoder(model)
+    normalize_columns(model.linear_decoder.weight)
     # The first column is 0 and has no direction.
     weight = before["network.decoder.weight"][:, 1:]
     weight = torch.cat([torch.zeros(5, 1).double(), weight / weight.norm(dim=0)], dim=1)
@@ -183,7 +183,7 @@ def test_columns_are_brought_to_norm_1():
 
 def test_gradients_become_orthogonal_to_the_columns(make_training):
     trainer = make_training()
-    normalize_decoder(trainer.model)
+    normalize_columns(trainer.model.linear_decoder.weight)
     weight, gradient = trainer.model.linear_decoder.weight, draw(N_FEATURES, N_COMPONENTS, seed=1)
     trainer.parameters.values.grad.fill_(3.0)
     weight.grad.copy_(gradient)
