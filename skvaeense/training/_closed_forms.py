@@ -1,18 +1,14 @@
 """Closed-form updates of gates, slabs and noise, and restarts of silent latents."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
 from skvaeense.losses import Terms
+from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._noise import LEAST_NOISE
-
-if TYPE_CHECKING:
-    from skvaeense.models import SpikeSlabVAE
-    from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Hook, Step, Trainer
 
 # Probabilities stay this far from 0 and 1: closer to 1, single precision cannot tell them from it.
 LEAST_PROBABILITY = torch.finfo(torch.float32).eps
@@ -73,7 +69,7 @@ class ClosedForms(Hook):
 
     def __init__(
         self,
-        model: "SpikeSlabVAE",
+        model: SpikeSlabVAE,
         *,
         learned: bool = True,
         continues: bool = False,
@@ -93,12 +89,12 @@ class ClosedForms(Hook):
         self.left: Terms = {}
         self.value = model.noise_variance.to(model.first_prices.device, copy=True)
 
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Set the model's noise variance."""
         trainer.model.noise_variance = as_number(self.value)
 
     @torch.no_grad()
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Update prices, noise, gates and slabs from a batch."""
         model, terms = trainer.model, step.terms
         if "probability" not in terms:
@@ -114,7 +110,7 @@ class ClosedForms(Hook):
         if step.fraction_done >= self.hold:
             self._follow(model, terms, len(step.x) * trainer.processes.world_size)
 
-    def _steer(self, model: "SpikeSlabVAE", terms: Terms, done: float) -> None:
+    def _steer(self, model: SpikeSlabVAE, terms: Terms, done: float) -> None:
         """Move the prices towards their targets."""
         excess = None
         if len(self.targets):
@@ -128,7 +124,7 @@ class ClosedForms(Hook):
         # This price holds outside training, too, until prices are calibrated.
         model.prices.fill_(model.first_prices[0])
 
-    def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step, done: float) -> None:
+    def _follow_noise(self, model: SpikeSlabVAE, terms: Terms, step: Step, done: float) -> None:
         if len(self.shares):
             self.value = self.shares[0] ** done * self.steering[0].clamp_max(0.0).exp()
             return
@@ -145,7 +141,7 @@ class ClosedForms(Hook):
             best = best.clamp_max(self.most)
         self.value = torch.lerp(self.value, best, self.memory).clamp_min(LEAST_NOISE)
 
-    def _follow(self, model: "SpikeSlabVAE", terms: Terms, n_samples: int) -> None:
+    def _follow(self, model: SpikeSlabVAE, terms: Terms, n_samples: int) -> None:
         q = terms["probability"]
         model.gate_probability.lerp_(q, self.memory)
         pooled = torch.lerp(model.gate_probability, model.gate_probability.mean(), self.pooling)
@@ -178,13 +174,13 @@ class SilentLatents(Hook):
         Whether the model was trained before. If so, no latent is restarted.
     """
 
-    def __init__(self, model: "SpikeSlabVAE", *, continues: bool = False) -> None:
+    def __init__(self, model: SpikeSlabVAE, *, continues: bool = False) -> None:
         self.use = torch.zeros_like(model.slab_mean)
         self.memory = model.prior.memory
         self.to_come = [] if continues else list(RESEED_AT)
 
     @torch.no_grad()
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Track what latents explain, and restart silent ones when it is time."""
         self.use.lerp_(step.terms["second_moment"], self.memory)
         if self.to_come and step.fraction_done >= self.to_come[0]:
@@ -192,7 +188,7 @@ class SilentLatents(Hook):
             self._reseed(trainer, step)
             trainer.processes.broadcast([trainer.parameters.values])
 
-    def _reseed(self, trainer: "Trainer", step: Step) -> None:
+    def _reseed(self, trainer: Trainer, step: Step) -> None:
         model, network = trainer.model, trainer.model.network
         silent = torch.nonzero(self.use < SILENT * self.use.median()).ravel()
         n_most = max(1, int(MOST_RESEEDED * model.n_components))

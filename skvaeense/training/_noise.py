@@ -2,17 +2,14 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._threads import suited_threads
+from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._modules import evaluating
-
-if TYPE_CHECKING:
-    from skvaeense.training._trainer import Trainer
 
 # Least noise variance in the descent, as a share of the error. Far below the error, every latent
 # that explains anything opens for every sample. If the noise variance never falls below the error,
@@ -106,12 +103,12 @@ class NoiseSchedule(Hook):
         else:
             self.running_error.lerp_(error, MEMORY)
 
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Set the model's noise variance."""
         self.value = self.at(fraction_done)
         trainer.model.noise_variance = as_number(self.value)
 
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Update the running error."""
         self.observe(step.terms["error"] / step.x.shape[1])
 

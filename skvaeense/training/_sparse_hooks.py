@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,9 @@ from torch import nn
 
 from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.networks._layers import normalize_columns
-from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._sizes import SETTLING
+from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._budget import set_share
-
-if TYPE_CHECKING:
-    from skvaeense.training._trainer import Trainer
 
 # Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
 # (active / wanted): at first, and at the end, when the learning rate falls and the code responds
@@ -80,12 +77,12 @@ class Coefficient(Hook):
         gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
         self.alpha = self.alpha * torch.exp(gain * excess)
 
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Set the model's coefficient."""
         self.value = self.at(fraction_done)
         trainer.model.alpha = as_number(self.value)
 
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Adapt the coefficient to the batch."""
         if "active_share" in step.terms:
             self.observe(step.terms["active_share"].sum(), step.fraction_done)
@@ -111,12 +108,12 @@ class AnnealedLength(Hook):
         self.first_share = model.n_components / (model.length or model.n_components)
         self.anneal = anneal
 
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Set how many entries this step keeps."""
         left = max(0.0, 1 - fraction_done / self.anneal)
         set_share(trainer.model, self.first_share**left)
 
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Let codes keep k entries again, as validation expects."""
         set_share(trainer.model, 1.0)
 
@@ -125,12 +122,12 @@ class UnitNorm(Hook):
     """Keep the columns of a linear decoder at norm 1, and their gradients orthogonal to them."""
 
     @torch.no_grad()
-    def before_step(self, trainer: "Trainer") -> None:
+    def before_step(self, trainer: Trainer) -> None:
         """Remove the part of the gradients that would change the norms."""
         weight = trainer.model.linear_decoder.weight
         weight.grad -= weight * (weight * weight.grad).sum(dim=0)
 
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Bring the columns back to norm 1."""
         normalize_columns(trainer.model.linear_decoder.weight)
 
@@ -160,12 +157,12 @@ class DeadLatents(Hook):
         self.n_dead = self.n_samples = 0
         self.to_resample = list(RESAMPLE_AT)
 
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Tell the model which latents are dead."""
         trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
 
     @torch.no_grad()
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
+    def after_step(self, trainer: Trainer, step: Step) -> None:
         """Update the counts, and resample dead latents when it is time."""
         model = trainer.model
         if "active_share" not in step.terms:
@@ -201,7 +198,7 @@ class DeadLatents(Hook):
             return 0.0
         return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
 
-    def _resample(self, trainer: "Trainer", x: torch.Tensor, generator: torch.Generator) -> None:
+    def _resample(self, trainer: Trainer, x: torch.Tensor, generator: torch.Generator) -> None:
         """Point dead latents at samples that are reconstructed badly.
 
         Samples are drawn with probability proportional to their squared error. The decoder's

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -13,17 +13,57 @@ from skvaeense.losses import Loss, Terms
 from skvaeense.optimizers import Optimizer
 from skvaeense.schedules import Schedule
 from skvaeense.training._batches import Batches
-from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import restore_generator
 
-HookKind = TypeVar("HookKind", bound=Hook)
 # Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500
 # Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
+
+
+class Step(NamedTuple):
+    """The inputs and results of one step of the trainer."""
+
+    # The batch, and the terms of its loss.
+    x: torch.Tensor
+    terms: Terms
+    # Share of the training that is over.
+    fraction_done: float
+    generator: torch.Generator
+
+
+class Hook:
+    """Take part in training; every method does nothing by default.
+
+    The whole state is in `state_dict`, so that an interrupted training can be resumed.
+    """
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set the attributes of the model that the loss reads."""
+
+    def before_step(self, trainer: "Trainer") -> None:
+        """Change the gradients before the optimizer uses them."""
+
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Change weights, or record the terms, which are means over the whole batch."""
+
+    def values(self) -> dict[str, float]:
+        """Return the numbers that the history records at the end of an epoch."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: all attributes."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a copy of a state."""
+        vars(self).update(copy.deepcopy(state))
+
+
+HookKind = TypeVar("HookKind", bound=Hook)
 
 
 class Trainer:

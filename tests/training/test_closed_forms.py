@@ -12,8 +12,7 @@ from skvaeense.optimizers import Adam
 from skvaeense.priors import SpikeSlab
 from skvaeense.schedules import Cosine
 from skvaeense.training._closed_forms import ClosedForms, SilentLatents
-from skvaeense.training._hooks import Step
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Step, Trainer
 
 N_FEATURES, N_COMPONENTS, N_SAMPLES = 6, 9, 50
 

@@ -12,7 +12,6 @@ from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.networks._layers import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.training._batches import TensorBatches
-from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._sparse_hooks import (
     DEAD_AFTER,
     GAIN,
@@ -25,6 +24,7 @@ from skvaeense.training._sparse_hooks import (
     DeadLatents,
     UnitNorm,
 )
+from skvaeense.training._trainer import Hook, Step
 from skvaeense.utils._budget import set_share
 from skvaeense.utils._processes import Processes
 from skvaeense.utils._seeding import make_generator

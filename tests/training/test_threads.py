@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense import VAEenseTransformer
 from skvaeense.networks import _mean_field
 from skvaeense.training._batches import TensorBatches
-from skvaeense.training._hooks import Hook
 from skvaeense.training._threads import suited_threads
+from skvaeense.training._trainer import Hook
 
 X = np.random.default_rng(0).standard_normal((60, 5))
 

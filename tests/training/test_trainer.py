@@ -18,11 +18,10 @@ from skvaeense.penalties import TopK
 from skvaeense.schedules import Constant, Cosine, Schedule
 from skvaeense.training import _trainer
 from skvaeense.training._batches import TensorBatches
-from skvaeense.training._hooks import Hook
 from skvaeense.training._noise import annealed_noise
 from skvaeense.training._parameters import FlatParameters, layer_rates
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Hook, Trainer
 from skvaeense.utils._seeding import make_generator
 
 X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
