@@ -1,6 +1,6 @@
 """The forms that a user's samples can have, and the sources that read them.
 
-A new kind of store needs one class in `_sources`, and one line here, in `_as_source`.
+A new kind of store needs a `SlicedSource` that reads it, made here, in `_as_source`.
 """
 
 import os
@@ -14,12 +14,11 @@ from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length
 from torch.utils.data import Dataset
 
-from skvaeense.training._shards import SUFFIXES
 from skvaeense.training._sources import (
+    SUFFIXES,
     SlicedSource,
     Source,
     StreamSource,
-    array_source,
     as_array,
     checked_tensor,
     dataset_source,
@@ -27,7 +26,6 @@ from skvaeense.training._sources import (
     joined,
     sharded_source,
     side_by_side,
-    sparse_source,
 )
 
 # Samples with at most this many bytes are read into memory at once, as an array. Of others, as many
@@ -133,11 +131,14 @@ def _as_source(X: Any) -> Source | None:
     if paths := _paths(X):
         return sharded_source(paths)
     if sparse.issparse(X):
-        return sparse_source(X)
+        # Rows are dense only while they are in use.
+        csr = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
+        return SlicedSource(csr.shape, lambda start, stop: csr[start:stop].toarray())
     if isinstance(X, Dataset) and hasattr(X, "__len__"):
         return dataset_source(X)
-    if isinstance(X, np.memmap) or _is_array_elsewhere(X):
-        return array_source(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
+    is_array = isinstance(X, np.memmap) or _is_array_elsewhere(X)
+    if is_array and len(X.shape) == 2 and X.shape[0] > 0:
+        return SlicedSource(X.shape, lambda start, stop: np.asarray(X[start:stop]))
     if _is_stream(X):
         return StreamSource(X)
     return None

@@ -11,17 +11,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from sklearn.utils import assert_all_finite, check_array
 
-from skvaeense.training._shards import open_shard
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
 
 # Length of the runs of rows that replace random single rows: stores are slow at single rows.
 RUN = 64
-
-
+# Endings of files of samples.
+SUFFIXES = (".npy", ".safetensors")
+# The shape of samples, and a function that reads the rows from one position to another.
+Shard: TypeAlias = tuple[tuple[int, ...], Callable[[int, int], Any]]
 # The position of the first row, and the rows.
 Block: TypeAlias = tuple[int, FloatArray]
 
@@ -88,17 +90,6 @@ class SlicedSource:
         return np.concatenate([self[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
 
-def array_source(array: Any) -> SlicedSource:
-    """Return the source of an array not in memory: a memory map, or one of zarr, h5py or Dask."""
-    return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
-
-
-def sparse_source(X: Any) -> SlicedSource:
-    """Return the source of a sparse array: its rows are dense only while they are in use."""
-    rows = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
-    return SlicedSource(rows.shape, lambda start, stop: rows[start:stop].toarray())
-
-
 def sharded_source(paths: Sequence[Path]) -> SlicedSource:
     """Return the source of files of samples, one after the other.
 
@@ -134,6 +125,41 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         return np.concatenate(parts) if parts else np.empty((0, n_features))
 
     return SlicedSource((int(ends[-1]), n_features), read)
+
+
+def open_shard(path: Path) -> Shard:
+    """Open a file as samples that can be read in slices, without reading it."""
+    shape, read = (_open_tensor if path.suffix == ".safetensors" else _open_array)(path)
+    if len(shape) != 2:
+        raise ValueError(f"{path} must hold samples of shape (n_samples, n_features), got {shape}.")
+    return shape, read
+
+
+def _open_array(path: Path) -> Shard:
+    """Open a file in numpy's format."""
+
+    def mapped() -> Any:
+        return np.load(path, mmap_mode="r")
+
+    try:
+        shape = mapped().shape
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not an array in NumPy's format, or it is damaged.") from error
+    # A memory map for each slice, as the pages of one map would fill the memory.
+    return shape, lambda start, stop: np.array(mapped()[start:stop])
+
+
+def _open_tensor(path: Path) -> Shard:
+    """Open a safetensors file, which holds one tensor."""
+    try:
+        file: Any = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or it is damaged: {error}") from error
+    names = list(file.keys())
+    if len(names) != 1:
+        raise ValueError(f"{path} must hold one tensor, the samples, but holds {names}.")
+    tensor = file.get_slice(names[0])
+    return tuple(tensor.get_shape()), lambda start, stop: tensor[start:stop]
 
 
 def dataset_source(dataset: Any) -> SlicedSource:
