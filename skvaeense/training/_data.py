@@ -215,7 +215,7 @@ def _scaled(
 ) -> Part:
     """Return samples in an order, centred and scaled, in the precision of an estimator."""
     dtype, device = DTYPES[estimator.dtype], resolve_device(estimator.device)
-    labels = scaling.locate(X)
+    labels: Any = scaling.locate(X)
     # The order is applied while samples are scaled, since it would take a separate copy.
     x = scaling.apply(X, dtype=dtype, device=device, order=order, labels=labels)
     labels, weights = (own if own is None else own[order] for own in (labels, weights))

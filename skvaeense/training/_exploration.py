@@ -25,7 +25,7 @@ from skvaeense.training._locations import (
     Locations,
     at_origins,
     find_locations,
-    in_units,
+    of_groups,
     pooled,
 )
 from skvaeense.training._scaling import checked_scale
@@ -119,7 +119,7 @@ class Exploration:
             self,
             found=found,
             parts=[_moved(part, center, scale) for part in self.parts],
-            locations=self.locations and in_units(self.locations, center, scale),
+            locations=self.locations and self.locations.in_units(center, scale),
             density=self.density and self.density.in_units(center, scale),
             nats={name: value - shift for name, value in self.nats.items()},
         )
@@ -388,10 +388,9 @@ class _Codes:
 
         They are not tried if flat parts have no more directions than hulls.
         """
-        n_groups = range(len(locations))
-        own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
+        hulls = [pooled(own) for own in of_groups(found.parts, locations.groups)]
         n_directions = sum(len(part.variances) for part in parts)
-        if n_directions <= sum(len(pooled(some).variances) for some in own):
+        if n_directions <= sum(len(hull.variances) for hull in hulls):
             return False
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
@@ -492,7 +491,7 @@ def _flats(
 ) -> tuple[list[FlatPart], np.ndarray]:
     """Return the flats that pieces lie in, relative to their origins, and the flat of each piece.
 
-    A flat has the origin of its first piece.
+    A flat has the origin of its first piece, and as many directions as each piece has.
     """
     shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
     own = [
@@ -502,7 +501,8 @@ def _flats(
     parts = []
     for g in range(groups.max() + 1):
         members = np.flatnonzero(groups == g)
-        part = pooled_as_flat([own[c] for c in members])
+        part, r = pooled([own[c] for c in members]), len(own[members[0]].variances)
+        part = part._replace(basis=part.basis[:r], variances=part.variances[:r])
         parts.append(part._replace(mean=part.mean + shifts[members[0]]))
     return parts, groups
 
@@ -524,9 +524,3 @@ def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
                     groups[i] = j
                     break
     return np.unique(groups, return_inverse=True)[1]
-
-
-def pooled_as_flat(parts: list[FlatPart]) -> FlatPart:
-    """Merge pieces of one flat into one part, with as many directions as each piece has."""
-    both, r = pooled(parts), len(parts[0].variances)
-    return both._replace(basis=both.basis[:r], variances=both.variances[:r])

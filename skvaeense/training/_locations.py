@@ -9,6 +9,7 @@ one of n rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -90,6 +91,11 @@ class Locations:
         """
         return by_group(self.density.log_joint(X), self.groups).argmax(axis=1)
 
+    def in_units(self, center: np.ndarray, scale: float) -> Self:
+        """Return the locations of the samples before they were centred and divided by a scale."""
+        points = center + scale * self.points
+        return replace(self, points=points, density=self.density.in_units(center, scale))
+
 
 def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the joint log-density of rows and each group of components."""
@@ -131,7 +137,7 @@ def find_locations(
     joint = density.log_joint(rows)
     if flats is not None:
         groups = _merged(parts, lambda parts: meeting_point(parts, n)[1])
-        points = [meeting_point(own, n)[0] for own in _of_groups(parts, groups)]
+        points = [meeting_point(own, n)[0] for own in of_groups(parts, groups)]
         groups = groups[pieces]
         if _are_distinct(joint, groups):
             return Locations(np.array(points), groups, density), True
@@ -143,7 +149,7 @@ def find_locations(
     return Locations(np.array(points), groups, density), False
 
 
-def _of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]]:
+def of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]]:
     """Return the parts of each group."""
     return [[parts[c] for c in np.flatnonzero(groups == g)] for g in range(groups.max() + 1)]
 
@@ -274,12 +280,3 @@ def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomStat
         found = IndependentCodes.fit(own, rng)
         points.append(found[0].origin if found else own.mean(axis=0))
     return replace(locations, points=np.array(points))
-
-
-def in_units(locations: Locations, center: np.ndarray, scale: float) -> Locations:
-    """Return the locations of the samples before they were centred and divided by a scale."""
-    return replace(
-        locations,
-        points=center + scale * locations.points,
-        density=locations.density.in_units(center, scale),
-    )

@@ -171,7 +171,7 @@ class Scaling:
         # Values beyond the precision become infinite, and the loss detects them.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
-                if labels is None or self.locations is None:
+                if self.locations is None:
                     values -= centre
                 else:
                     own = labels[rows if order is None else order[rows]]

@@ -6,8 +6,7 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import FastICA
 
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
-from skvaeense.training._components import independent_components
-from skvaeense.training._independent_codes import IndependentCodes
+from skvaeense.training._independent_codes import IndependentCodes, independent_components
 
 
 def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
