@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.losses._base import Terms
-from skvaeense.networks._mean_field import MeanFieldAutoencoder, look, look_gradients
+from skvaeense.networks._mean_field import MeanFieldAutoencoder
 from skvaeense.priors import GatePosterior, SpikeSlab
 
 
@@ -22,7 +22,7 @@ class GateELBOGradient:
         d m     = 2 q ([(1 - q) m + R] / g + beta (m - a) / t) / n
         dW      = 2 r'e / (n g),    db = 2 sum r / (n g)
 
-    and `look_gradients` computes the gradients through the looks.
+    and the `look_gradients` of the network computes the gradients through the looks.
 
     Parameters
     ----------
@@ -51,11 +51,10 @@ class GateELBOGradient:
         model, network = self.model, self.model.network
         weight, bias = network.decoder.weight, network.decoder.bias
         gates = model.gates(len(x))
-        looks = network.looks(x, gates)
         kept: list[Any] = []
-        logit, mean, seen = look(looks, kept)
-        posterior = GatePosterior(logit, mean, gates.open_variance, seen)
-        q, v = posterior.probability, posterior.variance
+        posterior = GatePosterior(*network.infer_gates(x, gates, kept))
+        logit, mean, v, _ = posterior
+        q = posterior.probability
         code = q * mean
         residual = torch.addmm(bias, code, weight.T).sub_(x)
         square = mean.square()
@@ -74,12 +73,12 @@ class GateELBOGradient:
         logit_grad = spread.addcmul_(code, mean, value=-1).mul_(0.5).addcmul_(mean, of_residual)
         logit_grad.div_(noise).add_(terms, alpha=self.beta).mul_(q).mul_(1 - q)
         scale = 2 / len(x)
-        power_grad, seen_grad, weight_grad, steps_grad, log_noise_grad = look_gradients(
-            looks, kept, logit_grad.mul_(scale), mean_grad.mul_(scale)
+        power_grad, seen_grad, weight_grad, steps_grad, log_noise_grad = network.look_gradients(
+            x, kept, logit_grad.mul_(scale), mean_grad.mul_(scale)
         )
         share = scale / float(noise)
         weight.grad.copy_(weight_grad.addmm_(residual.T, code, alpha=share))
-        from_looks = 2 * power_grad @ looks.centred + weight @ seen_grad.sum(dim=0)
+        from_looks = 2 * power_grad @ (x - bias) + weight @ seen_grad.sum(dim=0)
         bias.grad.copy_(residual.sum(dim=0).mul_(share).sub_(from_looks))
         network.steps.grad.copy_(steps_grad)
         network.log_noise.grad.copy_(log_noise_grad)

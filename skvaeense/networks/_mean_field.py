@@ -1,7 +1,6 @@
 """An encoder that infers which gates are open: unrolled mean-field inference."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -128,7 +127,9 @@ class MeanFieldAutoencoder(Autoencoder):
         with torch.no_grad():
             self.steps[0] = FIRST_GAIN
 
-    def infer_gates(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
+    def infer_gates(
+        self, x: torch.Tensor, gates: Any, kept: list[Any] | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Return gate logits, means and variances of open latents, and products with columns.
 
         Parameters
@@ -139,18 +140,125 @@ class MeanFieldAutoencoder(Autoencoder):
         gates : skvaeense.priors.GatePrior
             Prior of the latents, and the noise variance.
 
+        kept : list or None, default=None
+            Takes the intermediate results of each look that `look_gradients` needs.
+
         Returns
         -------
         tuple of torch.Tensor
             Tensors of shape (n_samples, n_components), and variances of shape (n_components,).
         """
-        logit, mean, seen = look(self.looks(x, gates))
+        weight, steps, centred = self.decoder.weight, self.steps, x - self.decoder.bias
+        noise, posterior_of = gates.noise_variance.to(x), gates.update()
+        d = len(weight)
+        seen = centred @ weight
+        gram = overlap(weight)
+        power = torch.linalg.vecdot(centred, centred)
+        inverse = torch.exp(-self.log_noise)
+        code = torch.zeros_like(seen)
+        for t, step in enumerate(steps):
+            if t == 0:
+                left, u, unexplained = seen, step * seen, power
+            else:
+                left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
+                u = torch.addcmul(code, step, left)
+                unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
+            if self.positive:
+                u = u.clamp_min_(0.0) if t else u.relu()
+            is_last = t == len(steps) - 1
+            level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
+            r = inverse[t] / level[:, None]
+            p, mean, logit = posterior_of(u, r)
+            q = torch.sigmoid(logit)
+            if kept is not None:
+                kept.append((left, u, level, unexplained, r, p, mean, q, code, gram))
+            code = q * mean
         return logit, mean, gates.open_variance, seen
 
-    def looks(self, x: torch.Tensor, gates: Any) -> "Looks":
-        """Return all that the looks at samples depend on."""
-        own = self.decoder.weight, self.decoder.bias, self.steps, self.log_noise
-        return Looks(x, *own, gates.update(), gates.noise_variance.to(x), self.positive)
+    def look_gradients(
+        self, x: torch.Tensor, kept: list[Any], logit_grad: torch.Tensor, mean_grad: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the gradients of samples, columns, steps and noise factors.
+
+        With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
+        ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
+
+            logit = log p/(1 - p) - m h / 2 - log(t) / 2 + (y mean - log P) / 2
+
+        so that for gradients D of the logit and M of the mean::
+
+            dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
+            dR = dP + u dy,        du = R dy,        dl = - sum R dR
+
+        Residuals are computed with ``A'A`` if that is the smaller product.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The samples.
+
+        kept : list
+            Intermediate results that `infer_gates` has kept.
+
+        logit_grad, mean_grad : torch.Tensor of shape (n_samples, n_components)
+            Gradients of the logits and means that `infer_gates` has returned.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Gradients of the squared norms of centred samples, shape (n_samples,), of their products
+            with columns, of weight, steps and log_noise.
+        """
+        weight, steps = self.decoder.weight, self.steps
+        # What is left for the first look is the products of samples and columns.
+        seen = kept[0][0]
+        d, last = len(weight), len(steps) - 1
+        step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
+        seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
+        gram_grad = torch.zeros_like(weight[:0] if kept[0][-1] is None else kept[0][-1])
+        power_grad = torch.zeros_like(seen[:, 0])
+        code_grad = seen_grad  # The last look has no code after it.
+        for t in range(last, -1, -1):
+            left, u, level, unexplained, r, p, mean, q, code, gram = kept[t]
+            if t < last:
+                mean_grad = code_grad * q
+                logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
+            half = logit_grad * mean
+            y_grad = torch.addcdiv(half, mean_grad, p)
+            half.mul_(0.5)
+            r_grad = torch.addcmul(y_grad * u, mean, half.sub_(y_grad))
+            r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
+            log_noise_grad[t] = -r_grad.sum(dim=0)
+            u_grad = y_grad.mul_(r)
+            if self.positive:
+                u_grad.mul_(u > 0)
+            step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
+            left_grad = u_grad * steps[t]
+            if t < last:
+                # Gradient through |x - b - A e|^2, unless rounding has brought it to 0.
+                share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
+                power_grad += share
+            if t == 0:
+                seen_grad += left_grad
+                break
+            if t < last:
+                share = share[:, None]
+                u_grad.addcmul_(share, seen + left, value=-1)
+                left_grad.addcmul_(share, code, value=-1)
+                seen_grad.addcmul_(share, code, value=-1)
+            seen_grad += left_grad
+            if gram is not None:
+                code_grad = u_grad.addmm_(left_grad, gram, alpha=-1)
+                gram_grad.addmm_(code.T, left_grad, alpha=-1)
+            else:
+                of_left = left_grad @ weight.T
+                code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
+                weight_grad.addmm_(of_left.T, code, alpha=-1)
+                weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
+        weight_grad.addmm_((x - self.decoder.bias).T, seen_grad)
+        if gram is not None:
+            weight_grad.addmm_(weight, gram_grad + gram_grad.T)
+        return power_grad, seen_grad, weight_grad, step_grad, log_noise_grad
 
     @torch.no_grad()
     def initialize(self, x: torch.Tensor, share: float) -> None:
@@ -209,138 +317,3 @@ class MeanFieldAutoencoder(Autoencoder):
     def normalize(self) -> None:
         """Bring the columns back to norm 1."""
         normalize_columns(self.decoder.weight)
-
-
-class Looks(NamedTuple):
-    """The samples of some looks, the weights, and the prior with the variance of the noise."""
-
-    x: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor
-    steps: torch.Tensor
-    log_noise: torch.Tensor
-    posterior_of: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
-    noise: torch.Tensor
-    positive: bool
-
-    @property
-    def centred(self) -> torch.Tensor:
-        """The samples less the bias."""
-        return self.x - self.bias
-
-
-def look_gradients(
-    looks: Looks, kept: list[Any], logit_grad: torch.Tensor, mean_grad: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Return the gradients of samples, columns, steps and noise factors.
-
-    With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
-    ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
-
-        logit = log p/(1 - p) - m h / 2 - log(t) / 2 + (y mean - log P) / 2
-
-    so that for gradients D of the logit and M of the mean::
-
-        dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
-        dR = dP + u dy,        du = R dy,        dl = - sum R dR
-
-    Residuals are computed with ``A'A`` if that is the smaller product.
-
-    Parameters
-    ----------
-    looks : Looks
-        The argument of `look`.
-
-    kept : list
-        Intermediate results that `look` has kept.
-
-    logit_grad, mean_grad : torch.Tensor of shape (n_samples, n_components)
-        Gradients of the outputs of `look`.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        Gradients of the squared norms of centred samples, shape (n_samples,), of their products
-        with columns, of weight, steps and log_noise.
-    """
-    weight, steps = looks.weight, looks.steps
-    # What is left for the first look is the products of samples and columns.
-    seen = kept[0][0]
-    d, last = len(weight), len(steps) - 1
-    step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
-    seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
-    gram_grad = torch.zeros_like(weight[:0] if kept[0][-1] is None else kept[0][-1])
-    power_grad = torch.zeros_like(seen[:, 0])
-    code_grad = seen_grad  # The last look has no code after it.
-    for t in range(last, -1, -1):
-        left, u, level, unexplained, r, p, mean, q, code, gram = kept[t]
-        if t < last:
-            mean_grad = code_grad * q
-            logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
-        half = logit_grad * mean
-        y_grad = torch.addcdiv(half, mean_grad, p)
-        half.mul_(0.5)
-        r_grad = torch.addcmul(y_grad * u, mean, half.sub_(y_grad))
-        r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
-        log_noise_grad[t] = -r_grad.sum(dim=0)
-        u_grad = y_grad.mul_(r)
-        if looks.positive:
-            u_grad.mul_(u > 0)
-        step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
-        left_grad = u_grad * steps[t]
-        if t < last:
-            # Gradient through |x - b - A e|^2, unless rounding has brought it to 0.
-            share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
-            power_grad += share
-        if t == 0:
-            seen_grad += left_grad
-            break
-        if t < last:
-            share = share[:, None]
-            u_grad.addcmul_(share, seen + left, value=-1)
-            left_grad.addcmul_(share, code, value=-1)
-            seen_grad.addcmul_(share, code, value=-1)
-        seen_grad += left_grad
-        if gram is not None:
-            code_grad = u_grad.addmm_(left_grad, gram, alpha=-1)
-            gram_grad.addmm_(code.T, left_grad, alpha=-1)
-        else:
-            of_left = left_grad @ weight.T
-            code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
-            weight_grad.addmm_(of_left.T, code, alpha=-1)
-            weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
-    weight_grad.addmm_(looks.centred.T, seen_grad)
-    if gram is not None:
-        weight_grad.addmm_(weight, gram_grad + gram_grad.T)
-    return power_grad, seen_grad, weight_grad, step_grad, log_noise_grad
-
-
-def look(
-    looks: Looks, kept: list[Any] | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return logits, means and products with columns; keep the values that the gradient needs."""
-    weight, steps, noise, centred = looks.weight, looks.steps, looks.noise, looks.centred
-    d = len(weight)
-    seen = centred @ weight
-    gram = overlap(weight)
-    power = torch.linalg.vecdot(centred, centred)
-    inverse = torch.exp(-looks.log_noise)
-    code = torch.zeros_like(seen)
-    for t, step in enumerate(steps):
-        if t == 0:
-            left, u, unexplained = seen, step * seen, power
-        else:
-            left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
-            u = torch.addcmul(code, step, left)
-            unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
-        if looks.positive:
-            u = u.clamp_min_(0.0) if t else u.relu()
-        is_last = t == len(steps) - 1
-        level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
-        r = inverse[t] / level[:, None]
-        p, mean, logit = looks.posterior_of(u, r)
-        q = torch.sigmoid(logit)
-        if kept is not None:
-            kept.append((left, u, level, unexplained, r, p, mean, q, code, gram))
-        code = q * mean
-    return logit, mean, seen
