@@ -20,7 +20,7 @@ from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._opening import beside, open_target
 from skvaeense.training._phase import Phase
-from skvaeense.training._scaling import Moments
+from skvaeense.training._scaling import mean_and_rms
 from skvaeense.training._sizes import (
     LONG_STEPS,
     SETTLING,
@@ -591,14 +591,14 @@ class SparseAutoencoder(BaseAutoencoder):
         weights = checked_weights(sample_weight, rows)
         decoded = self._scaling.decoded
         columns = slice(rows.shape[1] - len(decoded.mean), None)
-        moments = Moments.of(rows, weights, columns)
-        if moments.rms == 0:
+        _, rms = mean_and_rms(rows, weights, columns)
+        if rms == 0:
             name = "X" if model.n_targets is None else "y"
             raise ValueError(
                 f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
                 "explain."
             )
-        spread = moments.rms * moments.unit / decoded.scale
+        spread = rms / decoded.scale
 
         def unexplained(model, rows):
             x, target = model.split(rows)

@@ -1,7 +1,7 @@
 """Centring, and scaling by one number."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,53 +12,35 @@ from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
 
 
-class Moments(NamedTuple):
-    """The mean of samples, and their root mean square about it.
+def mean_and_rms(X, weights=None, columns=slice(None)):
+    """Return the mean of some columns, and their root mean square about it, in one pass.
 
-    Attributes
-    ----------
-    mean : ndarray of shape (n_features,)
-        Mean, as a multiple of `unit`.
-
-    rms : float
-        Root mean square of the centred samples over all entries, as a multiple of `unit`; 0 if all
-        features are constant up to rounding.
-
-    unit : float
-        Size of the entries, a unit in which squares and sums of huge or tiny values stay finite.
+    X is an array or a source. The root mean square is that of all entries, and 0 if all columns are
+    constant up to rounding. Rows can have weights. Means and sums of squares of blocks of rows are
+    merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample
+    variance", 1983.
     """
-
-    mean: np.ndarray
-    rms: float
-    unit: float
-
-    @classmethod
-    def of(cls, X, weights=None, columns=slice(None)):
-        """Return the moments of some columns of an array or a source, in one pass.
-
-        Rows can have weights. Means and sums of squares of blocks of rows are merged, which loses
-        no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
-        """
-        n_rows, squares, unit = 0, 0.0, 0.0
-        mean = np.zeros(X.shape[1])[columns]
-        blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
-        for rows, own in _weighted(blocks, weights):
-            block = rows[:, columns]
-            if unit == 0:
-                unit = float(max(abs(block.min()), abs(block.max())))
-            values = block.astype(np.float64) / (unit or 1.0)
-            with np.errstate(over="ignore", invalid="ignore"):
-                n_own = len(values) if own is None else own.sum()
-                n_before, n_rows = n_rows, n_rows + n_own
-                own_mean = np.average(values, axis=0, weights=own)
-                shift = own_mean - mean
-                mean = mean + shift * (n_own / n_rows)
-                left = np.square(values - own_mean)
-                squares += float(left.sum() if own is None else own @ left.sum(axis=1))
-                squares += float(shift @ shift) * n_before * n_own / n_rows
-        rms = float(np.sqrt(squares / (n_rows * mean.size)))
-        rounding = 16 * np.finfo(np.float64).eps * np.abs(mean).max()
-        return cls(mean, 0.0 if rms <= rounding else rms, unit)
+    # Squares and sums of huge or tiny values are finite in units of their size.
+    n_rows, squares, unit = 0, 0.0, 0.0
+    mean = np.zeros(X.shape[1])[columns]
+    blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
+    for rows, own in _weighted(blocks, weights):
+        block = rows[:, columns]
+        if unit == 0:
+            unit = float(max(abs(block.min()), abs(block.max())))
+        values = block.astype(np.float64) / (unit or 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            n_own = len(values) if own is None else own.sum()
+            n_before, n_rows = n_rows, n_rows + n_own
+            own_mean = np.average(values, axis=0, weights=own)
+            shift = own_mean - mean
+            mean = mean + shift * (n_own / n_rows)
+            left = np.square(values - own_mean)
+            squares += float(left.sum() if own is None else own @ left.sum(axis=1))
+            squares += float(shift @ shift) * n_before * n_own / n_rows
+    rms = float(np.sqrt(squares / (n_rows * mean.size)))
+    rounding = 16 * np.finfo(np.float64).eps * np.abs(mean).max()
+    return mean * unit, 0.0 if rms <= rounding else rms * unit
 
 
 @dataclass(frozen=True)
@@ -104,10 +86,8 @@ class Scaling:
 
     @classmethod
     def _of(cls, X, weights, columns):
-        moments = Moments.of(X, weights, columns)
-        if not moments.rms:
-            return cls(moments.mean * moments.unit, 1.0)
-        return cls(moments.mean * moments.unit, checked_scale(moments.rms * moments.unit))
+        mean, rms = mean_and_rms(X, weights, columns)
+        return cls(mean, checked_scale(rms) if rms else 1.0)
 
     @property
     def n_targets(self):
