@@ -1,27 +1,11 @@
 """The specification of an optimizer."""
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from skvaeense.utils._validation import Specification
-
-
-class Steps(Protocol):
-    """The part of a torch optimizer that a trainer needs."""
-
-    param_groups: list[dict[str, Any]]
-    state: Any
-
-    def step(self) -> Any:
-        """Take a step."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the memory of earlier steps, under "state"."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory of earlier steps."""
 
 
 class Optimizer(Specification):
@@ -54,7 +38,7 @@ class Optimizer(Specification):
     is_scale_free = False
 
     @abstractmethod
-    def build(self, parameters: list[torch.nn.Parameter]) -> Steps:
+    def build(self, parameters: list[torch.nn.Parameter]) -> Any:
         """Return the optimizer of some parameters.
 
         Parameters
@@ -65,5 +49,6 @@ class Optimizer(Specification):
         Returns
         -------
         torch.optim.Optimizer
-            The optimizer. The trainer sets the learning rate before each step.
+            The optimizer. The trainer sets the learning rate in `param_groups` before each `step`,
+            and saves and restores the memory of earlier steps by its state dict.
         """
