@@ -6,6 +6,7 @@ import reprlib
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -294,7 +295,9 @@ class BaseAutoencoder(
             if explored is not None and explored.locations is not None and not continues:
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
-                    explored = explored.about_one_point()
+                    # Samples are points, not patterns.
+                    kind = explored.kind if explored.kind == "dictionary" else "points"
+                    explored = replace(explored, kind=kind, locations=None)
             processes = find_processes()
             processes.check_equal(
                 [*samples.shape, scaling.scale, float(scaling.mean.sum())],

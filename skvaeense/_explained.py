@@ -12,8 +12,7 @@ from skvaeense.training._devices import resolve_device
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
-from skvaeense.training._phase import Phase
-from skvaeense.training._selection import Selection
+from skvaeense.training._phase import Phase, Selection
 from skvaeense.training._settling import explains_most, is_clear, settle
 from skvaeense.training._sizes import (
     DATA_STEPS,
@@ -64,8 +63,9 @@ class ExplainedTraining:
     @property
     def _is_open(self):
         """Whether gates can explain the samples."""
-        kind, is_open = self.explored.kind, self.explored.is_open_question
-        return is_open or kind == "dictionary" or self.estimator.positive_code
+        kind, is_flat = self.explored.kind, self.explored.is_flat
+        is_open = kind == "dictionary" or (kind == "dense" and not is_flat)
+        return is_open or self.estimator.positive_code
 
     def train(self):
         """Train through the phases of the fit, and return the trainer of the kept model."""

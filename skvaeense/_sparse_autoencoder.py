@@ -16,7 +16,7 @@ from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import normalize_columns
 from skvaeense.training._devices import DTYPES, resolve_device
-from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
+from skvaeense.training._diagnosis import sparse_failure_signs
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._opening import beside, open_target
 from skvaeense.training._phase import Phase
@@ -469,7 +469,7 @@ class SparseAutoencoder(BaseAutoencoder):
         # How much of a target the samples can explain is not known.
         n_active = round(active.sum(axis=1).mean())
         left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
-        findings = SparseFindings(
+        return sparse_failure_signs(
             active=active,
             n_trained=float(torch.count_nonzero(model.code(trained))) / len(trained),
             unexplained=float(residual.square().sum() / explained.square().sum()),
@@ -478,7 +478,6 @@ class SparseAutoencoder(BaseAutoencoder):
             target_l0=self.target_l0,
             has_alpha=hasattr(self, "alpha_"),
         )
-        return sparse_failure_signs(findings)
 
     # --- coding -------------------------------------------------------------------------------
 

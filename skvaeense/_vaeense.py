@@ -23,7 +23,7 @@ from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._devices import DTYPES, resolve_device
-from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
+from skvaeense.training._diagnosis import failure_signs, find_collapse
 from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._noise import (
@@ -35,8 +35,7 @@ from skvaeense.training._noise import (
     validation_terms,
 )
 from skvaeense.training._parameters import layer_rates
-from skvaeense.training._phase import Phase
-from skvaeense.training._selection import Selection
+from skvaeense.training._phase import Phase, Selection
 from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
     EXACT_RATE,
@@ -829,7 +828,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if labels is not None:
             between = np.square(data.scaling.offsets[labels] / data.scaling.scale).sum()
         within = float(size / (size + between))
-        findings = Findings(
+        return failure_signs(
             active=active,
             found_l0=None if self.target_l0 is None else float(model.lengths[0]),
             deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),
@@ -841,7 +840,6 @@ class VAEenseTransformer(DensityAutoencoder):
             target_l0=None if self.target_l0 is None else model.length,
             has_prices=model.has_prices,
         )
-        return failure_signs(findings)
 
     # --- coding -------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Signs that training failed, each with its cure."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -85,11 +84,24 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     return found
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Measurements of a fitted model on held-out samples.
+def failure_signs(
+    *,
+    active,
+    found_l0,
+    deviation,
+    unexplained,
+    linear_residual,
+    gated,
+    linear_decoder,
+    collapse,
+    target_l0,
+    has_prices,
+):
+    """Return a message for each sign of failure of a fitted model, most telling first.
 
-    Attributes
+    Arguments are measured on held-out samples.
+
+    Parameters
     ----------
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
@@ -113,42 +125,31 @@ class Findings:
     linear_decoder : bool
         Whether the decoder is linear.
 
-    collapse : Collapse or None, default=None
+    collapse : Collapse or None
         What `find_collapse` returned.
 
-    target_l0 : float or None, default=None
+    target_l0 : float or None
         Wanted mean number of active latents.
 
-    has_prices : bool, default=False
+    has_prices : bool
         Whether gates have prices, so that a target for the explained variance can be set.
+
+    Returns
+    -------
+    list of str
+        The messages.
     """
-
-    active: np.ndarray
-    found_l0: float | None
-    deviation: np.ndarray
-    unexplained: float
-    linear_residual: float
-    gated: bool
-    linear_decoder: bool
-    collapse: Collapse | None = None
-    target_l0: float | None = None
-    has_prices: bool = False
-
-
-def failure_signs(findings):
-    """Return a message for each sign of failure, most telling first."""
-    active = findings.active
     n_active = active.sum(axis=1).mean()
     n_components = active.shape[1]
-    if findings.unexplained > ASTRAY:
-        return [astray(findings.unexplained)]
+    if unexplained > ASTRAY:
+        return [astray(unexplained)]
     # If the target exceeds the natural length of codes, closed gates come close to opening.
-    deviation = findings.deviation[active] if findings.has_prices else findings.deviation
-    leaves_more = findings.unexplained > max(0.05, 1.5 * findings.linear_residual)
+    deviation = deviation[active] if has_prices else deviation
+    leaves_more = unexplained > max(0.05, 1.5 * linear_residual)
     near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
     # They are near 0.5, too, if noise is as large as the signal, or if codes are equally good.
     if near_half and leaves_more:
-        what = "probabilities of open gates" if findings.has_prices else "standard deviations"
+        what = "probabilities of open gates" if has_prices else "standard deviations"
         return [
             f"Most posterior {what} are near 0.5: the encoder has not learned to open or close "
             "latents. Raise max_iter, or learning_rate_init."
@@ -161,41 +162,38 @@ def failure_signs(findings):
         ]
     if active.all() and leaves_more:
         return [
-            f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
-            f"variance is unexplained, compared with {findings.linear_residual:.0%} for the same "
+            f"Every latent is active for every sample, and {unexplained:.0%} of the "
+            f"variance is unexplained, compared with {linear_residual:.0%} for the same "
             "number of principal components: the noise variance has not fallen enough for latents "
             "to gain more than they cost. Raise max_iter, or start from a lower noise_variance."
         ]
-    if findings.collapse is not None:
-        location, unexplained, n_directions, residual = findings.collapse
+    if collapse is not None:
+        location, left, n_directions, residual = collapse
         whose = "the variance" if location is None else f"the variance around location {location}"
         return [
-            f"{unexplained:.0%} of {whose} is unexplained, compared with {residual:.0%} for "
+            f"{left:.0%} of {whose} is unexplained, compared with {residual:.0%} for "
             f"{n_directions} principal components, about one for each active latent: latents that "
             "are needed have closed, and the number of active latents says nothing about the "
             "dimension of the samples. Raise n_init or max_iter, or start from a lower "
             "noise_variance."
         ]
-    if findings.target_l0 is not None:
-        return wrong_number(
-            findings.found_l0, findings.target_l0, "Raise max_iter, or lower target_l0."
+    if target_l0 is not None:
+        return wrong_number(found_l0, target_l0, "Raise max_iter, or lower target_l0.")
+    if unexplained > 0.5 and n_active < 0.1 * n_components:
+        found = (
+            f"{unexplained:.0%} of the variance is unexplained with {n_active:.1f} latents active: "
         )
-    if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
-        unexplained = (
-            f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
-            "latents active: "
-        )
-        if findings.has_prices:
+        if has_prices:
             return [
-                f"{unexplained}training stopped too soon, or there is much noise. Raise max_iter, "
+                f"{found}training stopped too soon, or there is much noise. Raise max_iter, "
                 "or set target_explained_variance."
             ]
         return [
-            f"{unexplained}the decoder is too weak for the data, or training stopped too soon. "
+            f"{found}the decoder is too weak for the data, or training stopped too soon. "
             'Raise max_iter, or try network="mlp" with wider or more layers.'
         ]
-    fixed = findings.gated and not active.all() and (active == active[0]).all()
-    if fixed and not findings.linear_decoder and len(active) > 1:
+    fixed = gated and not active.all() and (active == active[0]).all()
+    if fixed and not linear_decoder and len(active) > 1:
         return [
             "All samples have the same active latents although the gate is on. This is right for "
             "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
@@ -260,11 +258,21 @@ def signs_of_batch(x, is_first):
     return []
 
 
-@dataclass(frozen=True)
-class SparseFindings:
-    """Measurements of a fitted sparse autoencoder on held-out samples.
+def sparse_failure_signs(
+    *,
+    active,
+    n_trained,
+    unexplained,
+    linear_residual,
+    dead_fraction,
+    target_l0,
+    has_alpha,
+):
+    """Return a message for each sign of failure of a fitted sparse autoencoder, most telling first.
 
-    Attributes
+    Arguments are measured on held-out samples.
+
+    Parameters
     ----------
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
@@ -286,50 +294,42 @@ class SparseFindings:
 
     has_alpha : bool
         Whether the penalty has a parameter alpha.
+
+    Returns
+    -------
+    list of str
+        The messages.
     """
-
-    active: np.ndarray
-    n_trained: float
-    unexplained: float
-    linear_residual: float
-    dead_fraction: float
-    target_l0: float | None
-    has_alpha: bool
-
-
-def sparse_failure_signs(findings):
-    """Return a message for each sign of failure, most telling first."""
-    l0 = findings.active.sum(axis=1).mean()
-    target = findings.target_l0
-    if findings.unexplained > ASTRAY:
-        return [astray(findings.unexplained)]
+    l0 = active.sum(axis=1).mean()
+    if unexplained > ASTRAY:
+        return [astray(unexplained)]
     if l0 < 0.1:
-        cure = "Lower the penalty's alpha" if findings.has_alpha else "Lower learning_rate_init"
+        cure = "Lower the penalty's alpha" if has_alpha else "Lower learning_rate_init"
         return [
             "Nearly all samples have no active latent: the reconstruction is the mean, as it also "
             f"is for pure noise. {cure}."
         ]
     signs = []
-    if 1 - findings.unexplained < 0.5 * (1 - findings.linear_residual):
-        cure = ", or lower the penalty's alpha" if findings.has_alpha and target is None else ""
+    if 1 - unexplained < 0.5 * (1 - linear_residual):
+        cure = ", or lower the penalty's alpha" if has_alpha and target_l0 is None else ""
         signs.append(
-            f"{findings.unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
-            f"active, compared with {findings.linear_residual:.0%} for the same number of "
+            f"{unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
+            f"active, compared with {linear_residual:.0%} for the same number of "
             "principal components: the autoencoder has not learned. Raise max_iter or "
             f"learning_rate_init{cure}."
         )
-    if target is not None:
-        alpha = "higher" if findings.n_trained > target else "lower"
+    if target_l0 is not None:
+        alpha = "higher" if n_trained > target_l0 else "lower"
         cure = f"Raise max_iter, or start from a {alpha} alpha."
-        signs += wrong_number(findings.n_trained, target, cure)
-    if findings.has_alpha and target is None and l0 > 0.5 * findings.active.shape[1]:
+        signs += wrong_number(n_trained, target_l0, cure)
+    if has_alpha and target_l0 is None and l0 > 0.5 * active.shape[1]:
         signs.append(
-            f"{l0:.1f} of {findings.active.shape[1]} latents are active on average: codes are not "
+            f"{l0:.1f} of {active.shape[1]} latents are active on average: codes are not "
             "sparse. Raise the penalty's alpha, or set target_l0."
         )
-    if findings.dead_fraction > 0.5:
+    if dead_fraction > 0.5:
         signs.append(
-            f"{findings.dead_fraction:.0%} of the latents are dead: no sample used them at the end "
+            f"{dead_fraction:.0%} of the latents are dead: no sample used them at the end "
             "of the training. Lower n_components, the penalty's alpha, or learning_rate_init."
         )
     return signs

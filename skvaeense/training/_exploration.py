@@ -89,11 +89,6 @@ class Exploration:
     density: MixtureDensity | None
 
     @property
-    def is_open_question(self) -> bool:
-        """Whether neither flat parts nor independent codes determine the length of codes."""
-        return self.kind == "dense" and not self.is_flat
-
-    @property
     def is_flat(self) -> bool:
         """Whether samples lie near one flat part."""
         return len(self.found.parts) == 1 and self.is_certain
@@ -123,11 +118,6 @@ class Exploration:
             density=self.density and self.density.in_units(center, scale),
             nats={name: value - shift for name, value in self.nats.items()},
         )
-
-    def about_one_point(self) -> Self:
-        """Return the exploration without locations, for samples that are points, not patterns."""
-        kind = self.kind if self.kind == "dictionary" else "points"
-        return replace(self, kind=kind, locations=None)
 
     def as_one_flat(self, rows: np.ndarray, most: int) -> Self:
         """Return the exploration with one flat part, along principal directions about one location.

@@ -1,4 +1,4 @@
-"""One training of one model: its stages, and when it stops."""
+"""Trainings: their stages, when they stop, and which of several inits is the best."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,25 +11,34 @@ from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Trainer, diverged
 
 
+@dataclass(eq=False)
 class Plateau:
     """Watch a validation loss, keep the best state, and tell when the loss no longer falls.
 
-    Parameters
+    Attributes
     ----------
     tol : float
         Least decrease of the loss that counts.
 
     patience : float
         Number of checks without such a decrease before training stops.
+
+    best_loss, best_state : float and dict or None
+        The least loss so far, and the state of the model at it.
+
+    reference : float
+        The last loss that was lower by `tol` than the one before.
+
+    n_waited : int
+        Number of checks since then.
     """
 
-    def __init__(self, tol: float, patience: float) -> None:
-        self.tol = tol
-        self.patience = patience
-        self.best_loss = math.inf
-        self.reference = math.inf
-        self.best_state: dict[str, Any] | None = None
-        self.n_waited = 0
+    tol: float
+    patience: float
+    best_loss: float = math.inf
+    reference: float = math.inf
+    best_state: dict[str, Any] | None = None
+    n_waited: int = 0
 
     def is_reached(self, loss: float, model: nn.Module) -> bool:
         """Record a loss, and return whether to stop."""
@@ -140,3 +149,74 @@ class Phase:
         if self.is_lost:
             raise FloatingPointError(diverged("The loss"))
         return self.trainer
+
+
+class Selection:
+    """Keep the best of several trainings from different inits, and the logs of the others.
+
+    Parameters
+    ----------
+    make_trainer : callable
+        Maps the index of an init to its trainer, before training.
+
+    Attributes
+    ----------
+    logs : list of list of dict
+        The log of each finished init, in order.
+
+    losses : list of float
+        The losses of these inits.
+
+    best : Trainer or None
+        The trainer with the least loss so far.
+
+    best_init : int
+        The index of its init.
+    """
+
+    def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
+        self.make_trainer = make_trainer
+        self.logs: list[list[dict[str, float]]] = []
+        self.losses: list[float] = []
+        self.best: Trainer | None = None
+        self.best_init = 0
+
+    def offer(self, trainer: Trainer, loss: float) -> None:
+        """Record a finished init."""
+        least = math.inf if self.best is None else self.losses[self.best_init]
+        if loss < least:
+            self.best, self.best_init = trainer, len(self.logs)
+        self.losses.append(loss)
+        self.logs.append(trainer.log)
+
+    def skip(self, init: int) -> None:
+        """Record an init that is not trained, unless it was finished before."""
+        if init == len(self.logs):
+            self.losses.append(math.inf)
+            self.logs.append([])
+
+    def choose(self) -> Trainer:
+        """Return the best trainer, with the logs of the other inits."""
+        if self.best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        others = [log for i, log in enumerate(self.logs) if i != self.best_init]
+        self.best.other_log = [epoch for log in others for epoch in log]
+        return self.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        best = None if self.best is None else self.best.state_dict()
+        return {
+            "logs": self.logs,
+            "losses": self.losses,
+            "best": best,
+            "best_init": self.best_init,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state."""
+        self.logs, self.best_init = list(state["logs"]), state["best_init"]
+        self.losses = list(state["losses"])
+        if state["best"] is not None:
+            self.best = self.make_trainer(self.best_init)
+            self.best.load_state_dict(state["best"])

@@ -13,8 +13,7 @@ from sklearn.utils import check_random_state
 
 from skvaeense.training._data import FitData
 from skvaeense.training._devices import memory_errors
-from skvaeense.training._phase import Phase, Plateau, Stage
-from skvaeense.training._selection import Selection
+from skvaeense.training._phase import Phase, Plateau, Selection, Stage
 from skvaeense.training._sources import Source, digest
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
@@ -169,12 +168,9 @@ class FitSession:
             # A fit that goes on from a checkpoint has compared the model before training already.
             phase.plateau.is_reached(self._loss(trainer), trainer.model)
         for stage in phase.stages():
-            n_epochs = self._n_epochs_left(stage, trainer)
-            if n_epochs is None:
-                continue
             epochs = trainer.epochs(
                 self.data.train,
-                n_epochs=n_epochs,
+                n_epochs=self._n_epochs_left(stage, trainer),
                 batch_size=self.data.batch_size,
                 span=stage.span,
             )
@@ -191,22 +187,21 @@ class FitSession:
         phase.plateau.restore(trainer.model)
         return phase
 
-    def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
-        """Return the number of epochs of a stage; None if it is over or the fit has stopped.
+    def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int:
+        """Return the number of epochs of a stage; 0 if it is over or the fit has stopped.
 
         If the checkpoint is in this stage, the trainer is restored from it.
         """
         if self.stopped:
-            return None
-        n_epochs = stage.n_epochs
+            return 0
+        is_over = False
         if self.state is not None:
             if self.state["stage"] != stage.name:
-                return None
+                return 0
             trainer.load_state_dict(self.state["trainer"])
-            if self.state["is_over"]:
-                n_epochs = 0
+            is_over = self.state["is_over"]
             self.state = None
-        return n_epochs
+        return 0 if is_over else stage.n_epochs
 
     def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
         """Report an epoch, and return whether the stage is over."""

@@ -147,7 +147,11 @@ class Trainer:
         self.hooks = list(hooks)
         self.processes = processes
         self.parameters = FlatParameters(model)
-        self.rates = self._flat_rates(rates)
+        self.rates: torch.Tensor | None = None
+        if rates:
+            self.rates = torch.ones_like(self.parameters.grads)
+            for parameter, rate in rates.items():
+                self.parameters.part(self.rates, parameter)[...] = rate
         self.bounded = bounded
         self.optimizer = optimizer.build([self.parameters.values])
         self.gradient = loss.gradient(model)
@@ -166,17 +170,6 @@ class Trainer:
         self.sums: Terms = {}
         # The state of the generator from which the order of the current epoch was drawn.
         self.order: torch.Tensor | None = None
-
-    def _flat_rates(
-        self, rates: Mapping[nn.Parameter, float | torch.Tensor] | None
-    ) -> torch.Tensor | None:
-        if not rates:
-            return None
-        flat = torch.ones_like(self.parameters.values.detach())
-        for parameter, rate in rates.items():
-            part = self.parameters.part(flat, parameter)
-            part.copy_(torch.as_tensor(rate, dtype=part.dtype).expand_as(part))
-        return flat
 
     def epochs(
         self,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skvaeense.training._batches import TensorBatches
-from skvaeense.training._selection import Selection
+from skvaeense.training._phase import Selection
 
 TRAIN = TensorBatches(torch.arange(20.0, dtype=torch.float64).reshape(10, 2))
 
@@ -37,7 +37,7 @@ def test_the_least_loss_is_kept(train, subtests):
             assert selection.best_init == (best or 0)
             assert selection.logs == [trainer.log for trainer in trainers]
             if best is not None:
-                others = [epoch["init"] for epoch in selection.other_log]
+                others = [epoch["init"] for epoch in selection.choose().other_log]
                 assert others == [i for i in range(len(losses)) for _ in range(2 + i) if i != best]
 
 
