@@ -89,7 +89,7 @@ from skvaeense import _intrinsic_dimension, _vaeense
 from skvaeense.dimension import _errors, _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
+from skvaeense.training import _noise, _parameters, _sizes, _sources, _sparse_hooks
 from skvaeense.utils import _blocks
 
 ROOT = Path(__file__).parent.parent
@@ -607,7 +607,7 @@ def constants():
     values["FIRST_RATE"] = others[0]
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
-    values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
+    values["IN_MEMORY"] = f"{_sources.IN_MEMORY >> 20} MiB"
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))

@@ -34,7 +34,6 @@ from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
-from skvaeense.training._opening import open_samples
 from skvaeense.training._phase import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
@@ -44,6 +43,7 @@ from skvaeense.training._sources import (
     StreamSource,
     as_array,
     checked_tensor,
+    open_samples,
     tensor_as_array,
 )
 from skvaeense.training._threads import suited_threads, threads_of_all

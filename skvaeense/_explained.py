@@ -11,7 +11,7 @@ from skvaeense.training._closed_forms import ClosedForms
 from skvaeense.training._devices import resolve_device
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._independent_codes import IndependentCodes
-from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
+from skvaeense.training._noise import best_noise, followed_noise, validation_terms
 from skvaeense.training._phase import Phase, Selection
 from skvaeense.training._settling import explains_most, is_clear, settle
 from skvaeense.training._sizes import (
@@ -125,8 +125,7 @@ class ExplainedTraining:
         n_components = estimator.n_components or sum(network.ranks)
         model = estimator._make_model(data, self.seeds[1], network, n_components)
         install_subspaces(model.network, explored, len(data.train) + len(data.valid))
-        error = validation_terms(model, data.valid).error / data.valid.shape[1]
-        error = max(error, LEAST_NOISE)
+        error = best_noise(validation_terms(model, data.valid), data.valid.shape[1])
         noise = followed_noise(error, error, learned=True, follow=1.0)
         return estimator._trainer(model, noise, EXACT_RATE, self._generator(), data)
 

@@ -17,8 +17,6 @@ from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import normalize_columns
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import sparse_failure_signs
-from skvaeense.training._hooks import network_hooks
-from skvaeense.training._opening import beside, open_target
 from skvaeense.training._phase import Phase
 from skvaeense.training._scaling import mean_and_rms
 from skvaeense.training._sizes import (
@@ -30,10 +28,10 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sources import as_array
+from skvaeense.training._sources import as_array, beside, open_target
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._threads import suited_threads
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._modules import evaluating
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray

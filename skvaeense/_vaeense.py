@@ -25,7 +25,6 @@ from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatent
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import failure_signs, find_collapse
 from skvaeense.training._exploration import density_with_holes, explore
-from skvaeense.training._hooks import network_hooks
 from skvaeense.training._noise import (
     FINAL_NOISE,
     annealed_noise,
@@ -47,7 +46,7 @@ from skvaeense.training._sizes import (
     linear_residual,
     most_latents,
 )
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._blocks import N_BLOCKS, block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen

@@ -25,7 +25,7 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
 from skvaeense.priors import Mixture
-from skvaeense.training import _opening, _sparse_hooks
+from skvaeense.training import _sources, _sparse_hooks
 from skvaeense.utils import _blocks, _processes
 from skvaeense.utils._processes import find_processes
 
@@ -75,7 +75,7 @@ def main(folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # Read samples in parts, and draw some samples anew, even though they are few.
-    _opening.IN_MEMORY, _blocks.BLOCK_ENTRIES = 0, 8 * 50
+    _sources.IN_MEMORY, _blocks.BLOCK_ENTRIES = 0, 8 * 50
     _sparse_hooks.DEAD_AFTER = 200
     processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):

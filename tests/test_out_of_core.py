@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training import _opening
+from skvaeense.training import _sources
 from skvaeense.utils import _blocks
 
 X_ALL, *_ = make_linear_subspaces(2000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
@@ -30,7 +30,7 @@ EACH = pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.fixture
 def _elsewhere(monkeypatch):
     """Treat all samples as large, and read 300 rows at a time."""
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 300 * 8)
 
 

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn import config_context
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense.training import _data, _opening
+from skvaeense.training import _data, _sources
 from skvaeense.utils import _blocks
 
 RNG = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_many_samples_are_dense_only_some_at_a_time(make, monkeypatch):
         rows_at_once.append(rows.shape[0])
         return to_dense(rows)
 
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_data, "SPECTRUM_ROWS", 64)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 12 * 20)
     monkeypatch.setattr(sparse.csr_matrix, "toarray", counted)

@@ -18,7 +18,7 @@ from skvaeense.losses import _reconstruction
 from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.training import _opening
+from skvaeense.training import _sources
 from skvaeense.utils import _blocks
 
 
@@ -283,7 +283,7 @@ def test_a_checkpoint_tells_targets_apart(tmp_path):
 @pytest.fixture
 def _elsewhere(monkeypatch):
     """Treat all samples as large, and read few rows at a time."""
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
 
 

@@ -90,12 +90,6 @@ class Codes(NamedTuple):
         )
         return np.logaddexp(on, off).sum(axis=1)
 
-    def gain(self, squares: np.ndarray) -> np.ndarray:
-        """Return how far log-densities exceed those of normal codes with the same variances."""
-        variance = self.share * self.slab + (1 - self.share) * self.spike
-        normal = -0.5 * (np.log(2 * np.pi * variance) + squares / variance)
-        return self.log_prob(squares) - normal.sum(axis=1)
-
 
 class IndependentCodes(NamedTuple):
     """A dictionary whose codes are independent, each of them near 0 or normal.
@@ -245,7 +239,10 @@ class IndependentCodes(NamedTuple):
         ndarray of shape (n_samples,)
             Differences in nats.
         """
-        return self.codes.gain(self._squares(X))
+        codes, squares = self.codes, self._squares(X)
+        variance = codes.share * codes.slab + (1 - codes.share) * codes.spike
+        normal = -0.5 * (np.log(2 * np.pi * variance) + squares / variance)
+        return codes.log_prob(squares) - normal.sum(axis=1)
 
     def _squares(self, X: np.ndarray) -> np.ndarray:
         """Return the squared codes of samples."""

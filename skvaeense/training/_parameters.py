@@ -31,10 +31,9 @@ class FlatParameters:
         self.values = nn.Parameter(flat)
         self.values.grad = self.grads = torch.zeros_like(flat)
         self.places = {id(parameter): i for i, parameter in enumerate(parameters)}
-        values, grads = flat.split(self.sizes), self.grads.split(self.sizes)
-        for parameter, value, grad in zip(parameters, values, grads, strict=True):
-            parameter.data = value.view(parameter.shape)
-            parameter.grad = grad.view(parameter.shape)
+        for parameter in parameters:
+            parameter.data = self.part(flat, parameter)
+            parameter.grad = self.part(self.grads, parameter)
 
     def part(self, flat: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
         """Return the part of a flat tensor that belongs to a parameter, as a view of its shape."""

@@ -12,7 +12,7 @@ from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
 
 
-def mean_and_rms(X, weights=None, columns=slice(None)):
+def mean_and_rms(X, weights, columns):
     """Return the mean of some columns, and their root mean square about it, in one pass.
 
     X is an array or a source. The root mean square is that of all entries, and 0 if all columns are
@@ -21,10 +21,14 @@ def mean_and_rms(X, weights=None, columns=slice(None)):
     variance", 1983.
     """
     # Squares and sums of huge or tiny values are finite in units of their size.
-    n_rows, squares, unit = 0, 0.0, 0.0
+    start, n_rows, squares, unit = 0, 0, 0.0, 0.0
     mean = np.zeros(X.shape[1])[columns]
     blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
-    for rows, own in _weighted(blocks, weights):
+    for _, rows in blocks:
+        own = None if weights is None else weights[start : start + len(rows)]
+        start += len(rows)
+        if own is not None and not own.any():
+            continue
         block = rows[:, columns]
         if unit == 0:
             unit = float(max(abs(block.min()), abs(block.max())))
@@ -79,10 +83,8 @@ class Scaling:
         scaled separately.
         """
         n_features = X.shape[1] - n_targets
-        scaling = cls._of(X, weights, slice(n_features))
-        if n_targets == 0:
-            return scaling
-        return replace(scaling, target=cls._of(X, weights, slice(n_features, None)))
+        target = cls._of(X, weights, slice(n_features, None)) if n_targets else None
+        return replace(cls._of(X, weights, slice(n_features)), target=target)
 
     @classmethod
     def _of(cls, X, weights, columns):
@@ -186,16 +188,6 @@ def checked_scale(scale):
 def in_double(x):
     """Return a tensor in double precision; on the CPU, if its device does not support it."""
     return (x.cpu() if x.device.type == "mps" else x).double()
-
-
-def _weighted(blocks, weights):
-    """Yield blocks of rows with their weights; skip blocks whose weights are all 0."""
-    start = 0
-    for _, block in blocks:
-        own = None if weights is None else weights[start : start + len(block)]
-        start += len(block)
-        if own is None or own.any():
-            yield block, own
 
 
 def _chunks(X, order=None):

@@ -12,7 +12,7 @@ from torch import nn
 from skvaeense.losses import Loss, Terms
 from skvaeense.optimizers import Optimizer
 from skvaeense.schedules import Schedule
-from skvaeense.training._batches import Batches
+from skvaeense.training._data import Batches
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -61,6 +61,44 @@ class Hook:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a copy of a state."""
         vars(self).update(copy.deepcopy(state))
+
+
+class GradientClipping(Hook):
+    """Limit the norm of the gradients.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm, for a loss that is a fraction of the variance.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    @torch.no_grad()
+    def before_step(self, trainer: "Trainer") -> None:
+        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
+        grads = trainer.parameters.grads
+        grads *= trainer.model.loss_unit
+        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+
+
+class Normalization(Hook):
+    """Call the `normalize` of a network after each step."""
+
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Bring the weights back to their norm."""
+        trainer.model.network.normalize()
+
+
+def network_hooks(network: Any, max_gradient_norm: float | None = None) -> list[Hook]:
+    """Return the hooks that the module of a network needs.
+
+    The given `max_gradient_norm` holds if the module does not define one.
+    """
+    limit = getattr(network, "max_gradient_norm", max_gradient_norm)
+    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
+    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks
 
 
 HookKind = TypeVar("HookKind", bound=Hook)

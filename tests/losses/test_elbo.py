@@ -7,7 +7,7 @@ from helpers import draw, each_once, make_vae
 from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss
-from skvaeense.losses._gate_elbo import GateELBOGradient
+from skvaeense.losses._elbo import GateELBOGradient
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, MeanField

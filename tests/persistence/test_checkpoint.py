@@ -27,7 +27,7 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training import _opening, _sparse_hooks, _trainer
+from skvaeense.training import _sources, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 from skvaeense.utils import _blocks
 
@@ -102,7 +102,7 @@ def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
 @pytest.mark.parametrize("lies", ["in memory", "in files"])
 def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
     monkeypatch.setattr(_trainer, "STRIDE", 5)
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 8 * 40)
     data = X
     if lies == "in files":
@@ -253,7 +253,7 @@ def test_other_fits_do_not_read_them(tmp_path):
 @pytest.mark.parametrize("lies", ["in memory", "in files"])
 def test_fits_of_the_same_moments_do_not_read_them(lies, tmp_path, monkeypatch):
     """Integers in another order have the same mean and scale, bit for bit."""
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     rng = np.random.default_rng(0)
     column = np.repeat([-2.0, -1.0, 1.0, 2.0], 16)
     counts = np.stack([rng.permutation(column) for _ in range(8)], axis=1)

@@ -5,12 +5,11 @@ from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.training import _opening
-from skvaeense.training._batches import SourceBatches, TensorBatches
-from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._opening import open_samples
+from skvaeense.training import _sources
+from skvaeense.training._data import FitData, SourceBatches, TensorBatches, prepare_data
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import Spectrum
+from skvaeense.training._sources import open_samples
 from skvaeense.utils import _blocks
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import make_generator
@@ -25,7 +24,7 @@ ESTIMATOR = VAEenseTransformer(dtype="float64", device="cpu")
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 

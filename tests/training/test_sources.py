@@ -9,9 +9,8 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from skvaeense.training import _opening
-from skvaeense.training._opening import open_samples
-from skvaeense.training._sources import SlicedSource, Source, StreamSource
+from skvaeense.training import _sources
+from skvaeense.training._sources import SlicedSource, Source, StreamSource, open_samples
 from skvaeense.utils import _blocks
 from skvaeense.utils._processes import Processes
 
@@ -22,7 +21,7 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     """Treat all samples as large, and read 50 rows at a time."""
-    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
@@ -196,7 +195,7 @@ def test_rows_are_checked_when_they_are_read(bad):
 
 
 def test_small_ones_are_read_into_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(_opening, "IN_MEMORY", X.nbytes)
+    monkeypatch.setattr(_sources, "IN_MEMORY", X.nbytes)
     for make in SLICED.values():
         folder = tmp_path / make.__name__ if make.__name__ != "<lambda>" else tmp_path
         folder.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from skvaeense.optimizers import SGD, Adam, Optimizer
 from skvaeense.penalties import TopK
 from skvaeense.schedules import Constant, Cosine, Schedule
 from skvaeense.training import _trainer
-from skvaeense.training._batches import TensorBatches
+from skvaeense.training._data import TensorBatches
 from skvaeense.training._noise import annealed_noise
 from skvaeense.training._parameters import FlatParameters, layer_rates
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
