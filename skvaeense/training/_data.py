@@ -223,40 +223,41 @@ class FitData:
     train : Batches
         Most of the samples, centred and scaled.
 
-    valid : torch.Tensor of shape (n_valid, n_features)
-        Samples that compare inits and epochs. Samples of more weight occur more often.
-
     scaling : Scaling
         The map between the user's units and the units of training.
 
     batch_size : int
         Samples in each step.
 
-    processes : Processes
-        The processes that train together.
-
-    valid_labels : ndarray of int of shape (n_valid,) or None
-        Index of the location of each sample in `valid`; None if all have the same one.
-
     parts : sequence of Part
         Some thousand samples: held-out samples first, then training samples.
+
+    processes : Processes
+        The processes that train together.
 
     is_batch : bool
         Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
     explored : Exploration or None
         The exploration of the samples in the units of training, if there was one.
+
+    valid : torch.Tensor of shape (n_valid, n_features)
+        Samples that compare inits and epochs. Samples of more weight occur more often.
+
+    valid_labels : ndarray of int of shape (n_valid,) or None
+        Index of the location of each sample in `valid`; None if all have the same one.
     """
 
     train: Batches
-    valid: torch.Tensor
     scaling: Scaling
     batch_size: int
+    parts: Sequence[Part]
     processes: Processes = SINGLE_PROCESS
-    valid_labels: np.ndarray | None = None
-    parts: Sequence[Part] = ()
     is_batch: bool = False
     explored: Exploration | None = None
+
+    def __post_init__(self) -> None:
+        self.valid, self.valid_labels = self.parts[0].drawn()
 
     @classmethod
     def of_batch(
@@ -265,11 +266,8 @@ class FitData:
         """Scale the samples of a batch, which are both training and validation samples."""
         part = _scaled(estimator, X, scaling, weights, np.arange(len(X)))
         train = TensorBatches(part.x, weights=weights)
-        valid, valid_labels = part.drawn()
         size = resolve_batch_size(estimator.batch_size, len(train))
-        return cls(
-            train, valid, scaling, size, valid_labels=valid_labels, parts=[part], is_batch=True
-        )
+        return cls(train, scaling, size, [part], is_batch=True)
 
     def some(self) -> tuple[FloatArray, IntArray, DoubleArray | None]:
         """Return some thousand samples, held-out samples first.
@@ -374,11 +372,10 @@ def prepare_data(
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
-    valid, valid_labels = parts[0].drawn()
     size = resolve_batch_size(estimator.batch_size, len(train))
     if explored is not None:
         explored = explored.within(scaling.mean, scaling.scale)
-    return FitData(train, valid, scaling, size, processes, valid_labels, parts, explored=explored)
+    return FitData(train, scaling, size, parts, processes, explored=explored)
 
 
 def _scaled(

@@ -194,13 +194,12 @@ class FitSession:
         """
         if self.stopped:
             return 0
-        is_over = False
-        if self.state is not None:
-            if self.state["stage"] != stage.name:
-                return 0
-            trainer.load_state_dict(self.state["trainer"])
-            is_over = self.state["is_over"]
-            self.state = None
+        if self.state is None:
+            return stage.n_epochs
+        if self.state["stage"] != stage.name:
+            return 0
+        trainer.load_state_dict(self.state["trainer"])
+        is_over, self.state = self.state["is_over"], None
         return 0 if is_over else stage.n_epochs
 
     def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
