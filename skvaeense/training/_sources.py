@@ -119,19 +119,17 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
     widths = {shape[1] for shape, _ in shards}
     if len(widths) > 1:
         raise ValueError(f"All shards must have the same number of features, got {sorted(widths)}.")
-    ends, n_features = np.cumsum([shape[0] for shape, _ in shards]), widths.pop()
+    ends, n_features = np.cumsum([shape[0] for shape, _ in shards]).tolist(), widths.pop()
 
     def read(start: int, stop: int) -> Any:
-        first = int(np.searchsorted(ends, start, side="right"))
         parts = []
-        for (shape, read_shard), end in zip(shards[first:], ends[first:].tolist(), strict=True):
+        for (shape, read_shard), end in zip(shards, ends, strict=True):
             begin = end - shape[0]
-            if begin >= stop:
-                break
-            parts.append(as_array(read_shard(max(start - begin, 0), stop - begin)))
+            if begin < stop and start < end:
+                parts.append(as_array(read_shard(max(start - begin, 0), stop - begin)))
         return np.concatenate(parts) if parts else np.empty((0, n_features))
 
-    return SlicedSource((int(ends[-1]), n_features), read)
+    return SlicedSource((ends[-1], n_features), read)
 
 
 def open_shard(path: Path) -> Shard:
@@ -368,10 +366,22 @@ def beside(X: Any, target: Any) -> Any:
     """
     if not isinstance(target, Source | torch.Tensor):
         target = check_array(target, dtype=(np.float64, np.float32), input_name="y")
-    if not (isinstance(X, StreamSource) or isinstance(target, StreamSource)):
-        check_consistent_length(X, target)
+    if isinstance(X, StreamSource) and isinstance(target, StreamSource):
+        # Streams from one place can have a method that joins them.
+        together = getattr(X.batches, "beside", lambda batches: None)(target.batches)
+        return StreamSource(_Together(X, target) if together is None else together)
+    if isinstance(X, StreamSource) or isinstance(target, StreamSource):
+        raise ValueError(
+            f"Samples in a {type(X).__name__} cannot be read together with a target in a "
+            f"{type(target).__name__}; give both in the same form."
+        )
+    check_consistent_length(X, target)
     if isinstance(X, Source) or isinstance(target, Source):
-        return joined(X, target)
+
+        def read(start: int, stop: int) -> FloatArray:
+            return side_by_side(X[start:stop], target[start:stop])
+
+        return SlicedSource((len(X), X.shape[1] + target.shape[1]), read)
     if isinstance(X, torch.Tensor):
         return torch.hstack([X, torch.as_tensor(target, dtype=X.dtype, device=X.device)])
     return side_by_side(X, target)
@@ -450,40 +460,6 @@ def digest(source: Source) -> str:
     return found.hexdigest()
 
 
-def joined(X: Any, Y: Any) -> Source:
-    """Return the source of the rows of X with the columns of Y appended.
-
-    Parameters
-    ----------
-    X, Y : Source, ndarray or torch.Tensor
-        Samples and further columns of the same rows; one of the two is a source.
-
-    Returns
-    -------
-    Source
-        All columns.
-
-    Raises
-    ------
-    ValueError
-        If only one of the two is a stream.
-    """
-    if not (isinstance(X, StreamSource) or isinstance(Y, StreamSource)):
-
-        def read(start: int, stop: int) -> FloatArray:
-            return side_by_side(X[start:stop], Y[start:stop])
-
-        return SlicedSource((len(X), X.shape[1] + Y.shape[1]), read)
-    if not (isinstance(X, StreamSource) and isinstance(Y, StreamSource)):
-        raise ValueError(
-            f"Samples in a {type(X).__name__} cannot be read together with a target in a "
-            f"{type(Y).__name__}; give both in the same form."
-        )
-    # Streams from one place can have a method that joins them.
-    together = getattr(X.batches, "beside", lambda batches: None)(Y.batches)
-    return StreamSource(_Together(X, Y) if together is None else together)
-
-
 class _Together:
     """Two streams whose batches have the same rows, side by side."""
 
@@ -552,7 +528,4 @@ def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
 def checked(rows: Any) -> FloatArray:
     """Return rows in single or double precision, as scikit-learn accepts arrays."""
     rows = as_array(rows)
-    if rows.dtype not in (np.float32, np.float64):
-        rows = rows.astype(np.float64)
-    assert_all_finite(rows, input_name="X")
-    return rows
+    return check_array(rows, dtype=(np.float64, np.float32), ensure_min_samples=0, input_name="X")
