@@ -144,14 +144,14 @@ def most_latents(data):
     return n_rows // ROWS_OF_A_LATENT
 
 
-def default_batch_size(n_samples):
-    """Return 256, or, if samples are few, an eighth of their number, at least 32."""
-    return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
-
-
 def resolve_batch_size(batch_size, n_samples):
-    """Return the batch size as a number, at most the number of samples."""
-    return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
+    """Return the batch size as a number, at most the number of samples.
+
+    "auto" means 256, or, if samples are few, an eighth of their number, at least 32.
+    """
+    if batch_size == "auto":
+        batch_size = min(MAX_BATCH, max(MIN_BATCH, n_samples // 8))
+    return min(batch_size, n_samples)
 
 
 def steps_of_epoch(n_samples, batch_size):

@@ -7,7 +7,6 @@ from skvaeense.training._sizes import (
     LONG_STEPS,
     SPARSE_HELD_OUT,
     Spectrum,
-    default_batch_size,
     default_n_components,
     linear_residual,
     n_epochs,
@@ -28,16 +27,16 @@ def test_number_of_steps_does_not_depend_on_the_number_of_samples(subtests):
     """There is at most one epoch more than the requested steps need."""
     for n_samples in (500, 5_000, 500_000):
         with subtests.test(n_samples=n_samples):
-            batch_size = default_batch_size(n_samples)
+            batch_size = resolve_batch_size("auto", n_samples)
             steps = n_samples // batch_size
             assert 1000 <= n_epochs("auto", n_samples, batch_size, 1000) * steps < 1000 + steps
 
 
 def test_batches_grow_with_the_samples_and_fit_in_them():
     for n_samples in SIZES:
-        assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
-        assert n_epochs("auto", n_samples, default_batch_size(n_samples), 1) == 1
-    sizes = [default_batch_size(n) for n in SIZES]
+        assert 1 <= resolve_batch_size("auto", n_samples) <= min(256, n_samples)
+        assert n_epochs("auto", n_samples, resolve_batch_size("auto", n_samples), 1) == 1
+    sizes = [resolve_batch_size("auto", n) for n in SIZES]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 256
 
@@ -135,4 +134,3 @@ def test_components_of_few_rows_leave_more_of_others():
 def test_batch_size_that_samples_can_fill():
     assert resolve_batch_size(64, 500) == 64
     assert resolve_batch_size(64, 50) == 50
-    assert resolve_batch_size("auto", 5000) == default_batch_size(5000)
