@@ -321,13 +321,11 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
                 parts, groups = _flats(found.parts, len(rows), origins)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
-        local = None
-        if locations is not None and codes.gain_from(locations, found, parts):
-            local = locations
+        is_local = locations is not None and codes.gain_from(locations, found, parts)
         others = found.nats["dense" if are_patterns else "mixture"]
         is_dictionary = codes.are_better_than(others, is_normal=len(found.parts) == 1)
         if is_dictionary:
-            locations = local and at_origins(local, rows, rng)
+            locations = at_origins(locations, rows, rng) if locations and is_local else None
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None

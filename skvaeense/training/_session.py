@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
-import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.training._data import FitData
@@ -113,7 +112,6 @@ class FitSession:
         self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
         self.last_kept = time.monotonic()
         self.state = self._latest_state()
-        self.random_state: np.random.RandomState
         if self.state is None:
             # Training advances the user's own RandomState, as in scikit-learn.
             own = check_random_state(estimator.random_state)
