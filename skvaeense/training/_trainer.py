@@ -1,4 +1,4 @@
-"""The trainer: epochs of steps on shuffled mini-batches."""
+"""The trainer: epochs of steps on shuffled mini-batches, and hooks around each step."""
 
 import copy
 import math
