@@ -179,11 +179,6 @@ class BaseAutoencoder(
         """Return a message for each sign of failure in samples at their locations."""
         return []
 
-    @property
-    def _takes_missing(self) -> bool:
-        """Whether samples can have missing values."""
-        return False
-
     def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
         """Return the training samples, and their exploration if training starts from one.
 
@@ -384,7 +379,12 @@ class BaseAutoencoder(
             weights = rows.weights
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer = self._partial_trainer(data)
+            trainer = self._next_trainer(data, check_random_state(self.random_state))
+            trainer.least_factor = PARTIAL_LEARNING_RATE
+            if hasattr(self, "_partial_state_"):
+                trainer.load_state_dict(self._partial_state_)
+            elif not first:
+                trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
             start, stop = (min(n_steps / self._n_steps, 1.0) for n_steps in ends)
             batch_size = data.batch_size
@@ -396,16 +396,6 @@ class BaseAutoencoder(
             self._partial_state_ = copy.deepcopy(trainer.state_dict())
             self._warn(signs_of_batch(data.valid, first), stacklevel=4)
         return self
-
-    def _partial_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer for `partial_fit`: its own, one of a fitted model, or a new one."""
-        trainer = self._next_trainer(data, check_random_state(self.random_state))
-        trainer.least_factor = PARTIAL_LEARNING_RATE
-        if hasattr(self, "_partial_state_"):
-            trainer.load_state_dict(self._partial_state_)
-        elif hasattr(self, "module_"):
-            trainer.n_steps = self._n_steps
-        return trainer
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
         """Return the trainer of the fitted model, or of a new one if there is none."""
@@ -446,20 +436,24 @@ class BaseAutoencoder(
         model: Any = copy.deepcopy(trainer.model).eval()
         with suited_threads(model, len(data.valid)):
             further = self._finish(model, trainer, data)
-        history, n_epochs = self._history(trainer, data), len(trainer.log)
-        return self._model_attributes(model.cpu(), data.scaling, history, n_epochs) | further
+        rows = []
+        for epoch in (*trainer.other_log, *trainer.log):
+            row = trainer.loss.in_user_units(
+                epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
+            )
+            rows.append(row | {name: epoch[name] for name in trainer.tags})
+        return self._model_attributes(model.cpu(), data.scaling, History.from_log(rows)) | further
 
-    def _model_attributes(
-        self, model: Any, scaling: Scaling, history: History, n_epochs: int
-    ) -> dict[str, Any]:
-        """Return the fitted attributes of a model on the CPU, trained for this number of epochs."""
+    def _model_attributes(self, model: Any, scaling: Scaling, history: History) -> dict[str, Any]:
+        """Return the fitted attributes of a model on the CPU."""
+        loss_curve = history["loss"][history.kept].tolist()
         attributes = {
             "module_": model,
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "n_components_": model.n_components + len(scaling.offsets),
-            "n_iter_": n_epochs,
-            "loss_curve_": history["loss"][history.kept].tolist(),
+            "n_iter_": len(loss_curve),
+            "loss_curve_": loss_curve,
             "history_": history,
             "_structure_": {
                 name: clone(getattr(self, name), safe=False) for name in self._structural
@@ -476,15 +470,6 @@ class BaseAutoencoder(
             attributes["_locations_"] = scaling.locations
             attributes["locations_"] = scaling.locations.points
         return attributes
-
-    def _history(self, trainer: Trainer, data: FitData) -> History:
-        rows = []
-        for epoch in (*trainer.other_log, *trainer.log):
-            row = trainer.loss.in_user_units(
-                epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
-            )
-            rows.append(row | {name: epoch[name] for name in trainer.tags})
-        return History.from_log(rows)
 
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit, for instance with another network, can have set attributes that this
@@ -688,7 +673,6 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self._takes_missing
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -496,14 +497,6 @@ class VAEenseTransformer(DensityAutoencoder):
             inits.offer(phase.trainer, math.inf if is_lost else loss_of(phase.trainer.model, i))
             if session.stopped:
                 break
-
-    @property
-    def _takes_missing(self):
-        try:
-            network, prior = self._network(), self._resolved_prior()
-        except ValueError:
-            return False  # `fit` raises the error.
-        return network.has_linear_decoder and isinstance(prior, priors.Mixture)
 
     def _prepare_rows(self, rows):
         rows, density = self._imputed_rows(rows)
@@ -1053,3 +1046,13 @@ class VAEenseTransformer(DensityAutoencoder):
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
         return self._by_chunks(X, model, answer, block_rows(n_latents * width))
+
+    # --- scikit-learn's protocols -------------------------------------------------------------
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # `fit` raises the error of a network that is not valid.
+        with suppress(ValueError):
+            is_mixture = isinstance(self._resolved_prior(), priors.Mixture)
+            tags.input_tags.allow_nan = self._network().has_linear_decoder and is_mixture
+        return tags

@@ -116,7 +116,7 @@ def from_saelens(
     if has_target:
         scaling = replace(scaling, target=_target_scaling(X, y, len(weights["b_dec"])))
     model = _model(estimator, weights, activation, scaling)
-    attributes = estimator._model_attributes(model, scaling, History.from_log([]), 0)
+    attributes = estimator._model_attributes(model, scaling, History.from_log([]))
     estimator.__dict__.update(attributes, n_features_in_=model.n_features)
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
