@@ -104,6 +104,8 @@ class BaseAutoencoder(
     history_: History
     # The structural parameters that the model was built from.
     _structure_: dict[str, Any]
+    # The state of the trainer after the last call of `partial_fit`.
+    _partial_state_: dict[str, Any]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 

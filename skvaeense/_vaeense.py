@@ -764,10 +764,9 @@ class VAEenseTransformer(DensityAutoencoder):
         may_settle = model.searches and model.learns_slabs and self._minimises_bound
         if may_settle and not model.is_settled:
             (shorten if model.has_target else settle)(model, data)
-        if model.takes_calibration:
-            rows = torch.cat([data.valid, data.train.head])
-            rows = rows[: N_BLOCKS * block_rows(model.n_components)]
-            model.calibrate(rows, len(data.valid))
+        rows = torch.cat([data.valid, data.train.head])
+        rows = rows[: N_BLOCKS * block_rows(model.n_components)]
+        model.calibrate(rows, len(data.valid))
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)

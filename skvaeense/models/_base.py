@@ -193,11 +193,6 @@ class AutoencoderModel(Model):
         return False
 
     @property
-    def takes_calibration(self) -> bool:
-        """Whether `calibrate` has anything to set."""
-        return hasattr(self.network, "calibrate")
-
-    @property
     def loss_unit(self) -> float | torch.Tensor:
         """A loss of 1, as a fraction of the variance of the samples."""
         return 1.0

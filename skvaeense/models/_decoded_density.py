@@ -1,15 +1,13 @@
 """Bounds of the log-density of decoded codes, for nonlinear decoders."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
 
-from skvaeense.models._tangent import tangent
-from skvaeense.models._vae import VAE
+from skvaeense.models._vae import VAE, TensorMap, opposite_draws, tangent
 from skvaeense.priors import CodeMixture
 from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
@@ -78,11 +76,7 @@ class DecodedDensity:
         self.factors = torch.from_numpy(codes.factors)
         self.noise = torch.from_numpy(codes.noise_variances)
         self.inverses = torch.linalg.pinv(self.factors)
-        # Draws come in opposite pairs.
-        generator = torch.Generator().manual_seed(0)
-        shape = -(-n_draws // 2), self.factors.shape[2]
-        half = torch.randn(shape, generator=generator, dtype=torch.float64)
-        self.draws = torch.cat([half, -half])[:n_draws]
+        self.draws = opposite_draws(n_draws, self.factors.shape[2])
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -319,7 +313,7 @@ def _log_det(L: torch.Tensor) -> torch.Tensor:
 
 
 def _derivatives(
-    f: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor, tangents: torch.Tensor
+    f: TensorMap, points: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return derivatives of a function of rows along given directions for each row, and values."""
     values, push = tangent(f, points)

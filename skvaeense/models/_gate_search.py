@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +38,8 @@ class FoundGates(NamedTuple):
     def or_better(self, other: "FoundGates") -> "FoundGates":
         """Return for each sample the result of two searches whose patterns are more probable."""
         is_better = (other.log_prob > self.log_prob)[:, None]
-        ours, theirs = self.posterior, other.posterior
-        chosen = ours._replace(
-            gate_logit=torch.where(is_better, theirs.gate_logit, ours.gate_logit),
-            mean=torch.where(is_better, theirs.mean, ours.mean),
-            variance=torch.where(is_better, theirs.variance, ours.variance),
-        )
+        pairs: Any = zip(self.posterior, other.posterior, strict=True)
+        chosen = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in pairs))
         return FoundGates(chosen, torch.maximum(self.log_prob, other.log_prob))
 
 

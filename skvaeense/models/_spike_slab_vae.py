@@ -666,11 +666,6 @@ class SpikeSlabVAE(VAE):
             return self.targets[0]
         return float(self.lengths[0]) or float(self.n_components)
 
-    @property
-    def takes_calibration(self) -> bool:
-        """Whether `calibrate` has anything to set: prices."""
-        return True
-
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         """Find the price that meets the target, and the prices of shorter codes."""
         super()._calibrate(x, n_new)
@@ -830,14 +825,36 @@ class _Prices:
         return self.at(price)[0]
 
     def meeting(self, target: float) -> float:
-        """Return the price that meets one of the targets of the model."""
-        if self.model.targets:
-            return _find_price(self.length, target, self.first)
-        if self.total == 0:
+        """Return the price that meets one of the targets of the model.
+
+        Lengths and explained shares fall with the price; where shares jump, codes keep more than
+        the target. A bracket grows by steps that quadruple, and is then cut by Brent's method:
+        Brent, "Algorithms for minimization without derivatives", 1973.
+        """
+        has_lengths = bool(self.model.targets)
+        if self.total == 0 and not has_lengths:
             return self.first
-        return _find_price(
-            lambda price: 1 / self.at(price)[1], 1 / target, self.first, at_least=True
-        )
+        tried: dict[float, float] = {}
+
+        def excess(price: float) -> float:
+            if price not in tried:
+                length, left = self.at(price)
+                value, wanted = (length, target) if has_lengths else (1 / left, 1 / target)
+                tried[price] = math.log(max(value, ROUNDING) / wanted)
+            return tried[price] if abs(tried[price]) >= PRICE_TOLERANCE else 0.0
+
+        low, high, step = self.first, self.first, 0.1
+        for _ in range(N_PRICES):
+            if excess(low) >= 0 >= excess(high):
+                break
+            price = high + step if excess(high) > 0 else low - step
+            low, high = (high, price) if price > high else (price, low)
+            step *= 4
+        if excess(low) > 0 > excess(high):
+            brentq(excess, low, high, xtol=PRICE_TOLERANCE)
+        enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]
+        allowed = enough if enough and not has_lengths else tried
+        return min(allowed, key=lambda price: abs(tried[price]))
 
 
 def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
@@ -855,32 +872,3 @@ def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
     error = math.sqrt(float(new.var() / len(new) + old.var() / len(old)))
     error *= 1 if gap > 0 else 2
     return float(old.mean()) + (gap * max(1 - (error / gap) ** 2, 0.0) if gap else 0.0)
-
-
-def _find_price(
-    value_at: Any, wanted: float, price: float, step: float = 0.1, at_least: bool = False
-) -> float:
-    """Return the price at which a value that falls with the price is close to the wanted one.
-
-    If the value jumps, `at_least` asks for more rather than less. A bracket grows by steps that
-    quadruple, and is then cut by Brent's method: Brent, "Algorithms for minimization without
-    derivatives", 1973.
-    """
-    tried: dict[float, float] = {}
-
-    def excess(price: float) -> float:
-        if price not in tried:
-            tried[price] = math.log(max(value_at(price), ROUNDING) / wanted)
-        return tried[price] if abs(tried[price]) >= PRICE_TOLERANCE else 0.0
-
-    low = high = price
-    for _ in range(N_PRICES):
-        if excess(low) >= 0 >= excess(high):
-            break
-        price = high + step if excess(high) > 0 else low - step
-        low, high = (high, price) if price > high else (price, low)
-        step *= 4
-    if excess(low) > 0 > excess(high):
-        brentq(excess, low, high, xtol=PRICE_TOLERANCE)
-    enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]
-    return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))

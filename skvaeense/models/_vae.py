@@ -1,21 +1,20 @@
 """The variational autoencoder, with or without a gate."""
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
-from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._rounding import ROUNDING
 
-# Number of pairs of opposite draws that estimate the expectation under a nonlinear decoder.
-EXPECTATION_PAIRS = 8
+# Number of draws that estimate the expectation under a nonlinear decoder.
+EXPECTATION_DRAWS = 16
 # For densities, a latent is open below this variance, whatever the threshold of an estimator.
 OPEN_VARIANCE = 0.5
 # Number of training samples whose gates are kept to draw from. Saved files have this number, too.
@@ -334,7 +333,7 @@ class VAE(AutoencoderModel):
         if generator is not None:
             draws = [torch.randn(mean.shape, generator=generator, dtype=x.dtype, device=x.device)]
         else:
-            draws = list(self._fixed_draws().to(x))
+            draws = list(opposite_draws(EXPECTATION_DRAWS, self.n_components).to(x))
         error = x.new_zeros(len(x))
         for eps in draws:
             residual = x - self.decode(torch.addcmul(mean, std, eps))
@@ -359,12 +358,6 @@ class VAE(AutoencoderModel):
             An empty dict.
         """
         return {}
-
-    def _fixed_draws(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(0)
-        shape = EXPECTATION_PAIRS, self.n_components
-        draws = torch.randn(shape, generator=generator, dtype=torch.float64)
-        return torch.cat([draws, -draws])
 
     @torch.no_grad()
     def remember_gates(self, x: torch.Tensor) -> None:
@@ -502,3 +495,26 @@ class VAE(AutoencoderModel):
             return decoder.weight.norm(dim=0)
         origin = next(self.parameters()).new_zeros(self.n_components)
         return torch.func.jacrev(lambda e: self.decode(e[None])[0])(origin).norm(dim=0)
+
+
+def opposite_draws(n_draws: int, width: int) -> torch.Tensor:
+    """Return standard normal draws in opposite pairs, in double precision, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(-(-n_draws // 2), width, generator=generator, dtype=torch.float64)
+    return torch.cat([half, -half])[:n_draws]
+
+
+TensorMap: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+
+def tangent(f: TensorMap, points: torch.Tensor) -> tuple[torch.Tensor, TensorMap]:
+    """Return the values of a function of rows, and its derivative as a linear function of rows.
+
+    Rows do not depend on each other, so that one derivative serves all rows. Reverse
+    differentiation, which gives the transpose, is applied twice: forward differentiation costs no
+    less, and compiles its rules at the first call.
+    """
+    pulled: Any = torch.func.vjp(f, points)
+    values, pull = pulled
+    pushed: Any = torch.func.vjp(lambda outer: pull(outer)[0], torch.zeros_like(values))
+    return values, lambda direction: pushed[1](direction)[0]
