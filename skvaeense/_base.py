@@ -48,7 +48,7 @@ from skvaeense.training._sources import (
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
-from skvaeense.utils._batch_threshold import SHARES
+from skvaeense.utils._budget import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing, fitted
 from skvaeense.utils._processes import find_processes

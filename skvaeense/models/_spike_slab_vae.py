@@ -16,8 +16,7 @@ from skvaeense.networks import MeanField
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
-from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._budget import Lengths
+from skvaeense.utils._budget import SHARES, Lengths
 from skvaeense.utils._rounding import ROUNDING
 
 # Largest absolute value of the logarithm of a latent's noise, as a share of its slab, that the

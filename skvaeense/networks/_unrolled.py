@@ -18,8 +18,7 @@ from skvaeense.networks._layers import (
     dictionary_layer,
 )
 from skvaeense.networks._restricted import restricted_code
-from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._budget import Lengths
+from skvaeense.utils._budget import BatchThreshold, Lengths
 from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import ROUNDING
