@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import get_config
-from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -22,7 +22,7 @@ from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks
 from skvaeense.utils._missing import check_seen
-from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
+from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import AliasOf, HasMethods
 from skvaeense.utils._weights import distinct_rows
 
@@ -126,7 +126,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def __init__(
         self,
-        autoencoder: HasActiveDimensions | None = None,
+        autoencoder: BaseEstimator | None = None,
         *,
         method: str | AutoencoderMethod = "auto",
         n_neighbors: Auto | int = "auto",

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import distributed
 
+from skvaeense.utils._seeding import make_generator, seed_from
+
 # Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -59,10 +61,7 @@ class Processes:
         """
         if self.world_size == 1:
             return shared
-        own = torch.Generator(shared.device)
-        own.set_state(shared.get_state())
-        seed = int(torch.randint(2**31 - 1, (), generator=own, device=own.device))
-        return own.manual_seed(seed + self.rank)
+        return make_generator(seed_from(shared) + self.rank, shared.device)
 
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Iterable[torch.Tensor]) -> None:

@@ -1,7 +1,7 @@
 """Types that public signatures share; without torch, which datasets and metrics do not need."""
 
 from os import PathLike
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,3 @@ Auto: TypeAlias = Literal["auto"]
 Precision: TypeAlias = Literal["float32", "float64"]
 PathName: TypeAlias = str | PathLike[str]
 RandomState: TypeAlias = int | np.random.RandomState | None
-
-
-class HasActiveDimensions(Protocol):
-    """An autoencoder whose active latents can be counted."""
-
-    def fit(self, X: Any, /) -> Any:
-        """Fit the autoencoder."""
-
-    def active_dimensions(self, X: Any, /) -> Any:
-        """Return the mask of active latents."""
