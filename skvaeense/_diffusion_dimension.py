@@ -218,17 +218,15 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         with threads_of_all(X.shape):
             data = prepare_data(self, X, scaling, weights, None, session.random_state, processes)
             with session.running(data, stacklevel=5):
-                session.trainer = self._train(data, session)
+                trainer = self._make_trainer(data, session.random_state)
+                # Seed of the draws at prediction, which are the same in every call.
+                self._seed_ = draw_seed(session.random_state)
+                epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, LONG_STEPS)
+                session.begin(epochs)
+                phase = Phase(trainer, epochs, Plateau(0.0, math.inf))
+                session.trainer = session.train(phase).result()
             trainer = session.end()
         self.__dict__.update(self._attributes(trainer, data))
-
-    def _train(self, data, session):
-        trainer = self._make_trainer(data, self._level(data), session.random_state)
-        # Seed of the draws at prediction, which are the same in every call.
-        self._seed_ = draw_seed(session.random_state)
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, LONG_STEPS)
-        session.begin(epochs)
-        return session.train(Phase(trainer, epochs, Plateau(0.0, math.inf))).result()
 
     def _level(self, data):
         """Return the noise level in units of the scaled samples."""
@@ -252,8 +250,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             "_seed_": self._seed_,
         }
 
-    def _make_trainer(self, data, level, random_state):
-        """Return the trainer of a new network, for this noise level."""
+    def _make_trainer(self, data, random_state):
+        """Return the trainer of a new network."""
         n_features = data.train.shape[1]
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_features, 2)
         if not sizes:
@@ -261,6 +259,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         device = resolve_device(self.device)
         generator = make_generator(draw_seed(random_state), device)
         weights = make_generator(draw_seed(random_state))
+        level = self._level(data)
         levels = LEAST_LEVEL * level, GREATEST_LEVEL * level
         model = Denoiser(n_features, sizes, levels, generator=weights)
         return Trainer(

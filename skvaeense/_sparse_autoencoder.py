@@ -1,6 +1,7 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -547,11 +548,7 @@ class SparseAutoencoder(BaseAutoencoder):
         """
         rows, model = self._check_for_scoring(X, y)
 
-        def explained(model, rows):
-            x, target = model.split(rows)
-            return 1 - (target - model.decode(model.code(x))).square().mean(dim=1)
-
-        return self._by_chunks(rows, model, explained, out=out)
+        return self._by_chunks(rows, model, lambda *given: 1 - errors(*given), out=out)
 
     def score(
         self,
@@ -597,12 +594,8 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         spread = rms / decoded.scale
 
-        def unexplained(model, rows):
-            x, target = model.split(rows)
-            # Divided before it is squared, which could overflow.
-            return ((target - model.decode(model.code(x))) / spread).square().mean(dim=1)
-
-        left = as_array(self._by_chunks(rows, model, unexplained)).astype(np.float64)
+        left = self._by_chunks(rows, model, partial(errors, unit=spread))
+        left = as_array(left).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
 
     def _check_for_scoring(self, X: Any, y: object) -> tuple[Any, Any]:
@@ -618,6 +611,13 @@ class SparseAutoencoder(BaseAutoencoder):
                 f"y is {described_target(n_given)}. Give a matching y."
             )
         return beside(X, target), model
+
+
+def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:
+    """Return the mean squared error of each sample, or of its target, in a unit of features."""
+    x, target = model.split(rows)
+    # Divided before it is squared, which could overflow.
+    return ((target - model.decode(model.code(x))) / unit).square().mean(dim=1)
 
 
 def described_target(n_targets: int | None) -> str:

@@ -562,31 +562,26 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         thresholds.ThresholdRule.resolve(self.threshold)
-        if model is not None:
-            self._check_targets()
-        device = resolve_device(self.device)
-        generator = make_generator(seeds[0], device)
-        if not self._has_gates and model is not None and model.has_prices:
+        self._check_targets()
+        generator = make_generator(seeds[0], resolve_device(self.device))
+        continues = model is not None
+        if not continues:
+            model = self._make_model(data, seeds[1])
+        elif model.has_prices and not self._has_gates:
             # An earlier fit has chosen gates with a prior.
             chosen = self._gate_estimator(model.config["target_explained_variance"])
             return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
-            continues = model is not None
-            model = self._retargeted(model, data) if continues else self._make_model(data, seeds[1])
+            model = self._retargeted(model, data)
             return self._gates_trainer(model, generator, data, init, continues)
-        if model is not None:
-            noise = followed_noise(
-                float(model.noise_variance), FINAL_NOISE, learned=self.learn_noise_variance
-            )
+        learned = self.learn_noise_variance
+        if continues:
+            noise = followed_noise(float(model.noise_variance), FINAL_NOISE, learned=learned)
             rate = EXACT_RATE if model.config["network"].is_exact else FEED_FORWARD_RATES[0]
-            return self._trainer(model, noise, rate, generator, data)
-        model = self._make_model(data, seeds[1])
-        noise = annealed_noise(
-            self._first_noise(data, init),
-            data.spectrum.mean_eigenvalue,
-            learned=self.learn_noise_variance,
-        )
-        rate = FEED_FORWARD_RATES[init % len(FEED_FORWARD_RATES)]
+        else:
+            first, scale = self._first_noise(data, init), data.spectrum.mean_eigenvalue
+            noise = annealed_noise(first, scale, learned=learned)
+            rate = FEED_FORWARD_RATES[init % len(FEED_FORWARD_RATES)]
         return self._trainer(model, noise, rate, generator, data, init=init)
 
     def _gates_trainer(self, model, generator, data, init, continues):

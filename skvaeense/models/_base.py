@@ -148,9 +148,10 @@ class AutoencoderModel(Model):
 
         Parameters
         ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled training samples.
+        x : torch.Tensor of shape (n_samples, n_features) or (n_samples, n_features + n_targets)
+            Centred and scaled training samples, followed by their target, if there is one.
         """
+        x = x[:, : self.n_features]
         if hasattr(self.network, "initialize"):
             self.network.initialize(x)
         with evaluating(self):

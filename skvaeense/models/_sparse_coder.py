@@ -136,16 +136,6 @@ class SparseCoder(AutoencoderModel):
         x, target = rows[:, : self.n_features], rows[:, self.n_features :]
         return x, target if self.skip is None else target - self.skip(x)
 
-    def initialize(self, x: torch.Tensor) -> None:
-        """Let the network set its first weights from samples, if it can.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features + n_targets)
-            Centred and scaled training samples, followed by their target, if there is one.
-        """
-        super().initialize(x[:, : self.n_features])
-
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of samples, or of their target.
 

@@ -529,11 +529,9 @@ class SpikeSlabVAE(VAE):
         left = self._left(x, code) + float(spread.to(widest(x)).sum())
         n_open = found.to(x).sum(dim=0)
         # The previous prior counts as two more open gates.
-        moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
-        mean, square = (
-            (moment + value.sum(dim=0)) / (2 + n_open)
-            for moment, value in zip(moments, (code, code.square() + spread), strict=True)
-        )
+        mean = (2 * self.slab_mean + code.sum(dim=0)) / (2 + n_open)
+        square = 2 * (self.slab_mean.square() + self.slab_variance)
+        square = (square + (code.square() + spread).sum(dim=0)) / (2 + n_open)
         share = n_open / len(x)
         share = torch.lerp(share, share.mean(), self.config["prior"].pooling)
         least = torch.finfo(share.dtype).eps

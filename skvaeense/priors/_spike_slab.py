@@ -133,11 +133,6 @@ class GatePosterior(NamedTuple):
         """Standard deviations of the latents, if their gates are open."""
         return self.variance.sqrt().expand_as(self.mean)
 
-    @property
-    def log_variance(self) -> torch.Tensor:
-        """Natural logarithm of the variances."""
-        return self.variance.log().expand_as(self.mean)
-
 
 class SpikeSlab(Mixture):
     """Give each latent a gate that is open with a learned probability, and a slab behind it.
