@@ -327,8 +327,7 @@ class BaseAutoencoder(
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
         """Return `max_iter`, or the epochs of a number of steps if it is "auto"."""
-        epochs: int = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
-        return epochs
+        return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

@@ -135,8 +135,7 @@ class BaseDimensionEstimator(
     def _check_new(self, X: ArrayLike) -> FloatArray:
         """Return validated samples, once the estimator is fitted."""
         check_is_fitted(self)
-        samples: FloatArray = validated(self, tensor_as_array(X), reset=False)
-        return samples
+        return validated(self, tensor_as_array(X), reset=False)
 
     def predict(self, X: ArrayLike) -> DoubleArray:
         """Return the local dimension of samples, seen or unseen.

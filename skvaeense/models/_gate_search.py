@@ -95,19 +95,11 @@ def search_gates(
     weight = decoder.weight.to(wide)
     centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
     seen = centred @ weight
-    # Below half of the digits of unit variances, the gains of flips drown in rounding.
-    noise = gates.noise_variance.to(wide).clamp_min(math.sqrt(torch.finfo(wide).eps))
-    odds = gates.log_odds.to(wide).expand(weight.shape[1])
-    slabs = gates.mean.to(wide), gates.variance.to(wide)
-    gram = overlap(weight)
-    # An added decoder column of zeros is for empty slots.
-    columns = F.pad(weight.T, (0, 0, 0, 1))
-    gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
-    prior = _Prior(weight, columns, gram, noise, odds, *slabs, positive)
+    prior = _Prior(weight, gates, positive)
     # Log-density of samples whose gates are all closed.
-    log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
-        x.shape[1] * torch.log(2 * torch.pi * noise) + torch.linalg.vecdot(centred, centred) / noise
-    )
+    log_volume = x.shape[1] * torch.log(2 * torch.pi * prior.noise)
+    squares = torch.linalg.vecdot(centred, centred)
+    log_prob = F.logsigmoid(-prior.odds).sum() - 0.5 * (log_volume + squares / prior.noise)
     logit, mean, variance = (torch.empty_like(seen) for _ in range(3))
     for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
         patterns = _Patterns(seen[rows], is_open[rows], prior)
@@ -137,22 +129,27 @@ def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
     return chunks
 
 
-class _Prior(NamedTuple):
-    """Columns of the decoder, noise variance, and prior of the latents."""
+class _Prior:
+    """Columns of the decoder, noise variance, and prior of the latents, in one precision."""
 
-    weight: torch.Tensor
-    columns: torch.Tensor
-    gram: torch.Tensor | None
-    noise: torch.Tensor
-    odds: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
-    positive: bool
-
-    @property
-    def constant(self) -> torch.Tensor:
-        """The part of the log-odds of open gates that is the same for all samples."""
-        return self.odds - 0.5 * (self.mean.square() / self.variance + self.variance.log())
+    def __init__(self, weight: torch.Tensor, gates: GatePrior, positive: bool) -> None:
+        self.weight, self.positive = weight, positive
+        self.mean, self.variance = gates.mean.to(weight), gates.variance.to(weight)
+        self.odds = gates.log_odds.to(weight).expand(weight.shape[1])
+        # Below half of the digits of unit variances, the gains of flips drown in rounding.
+        least = math.sqrt(torch.finfo(weight.dtype).eps)
+        self.noise = gates.noise_variance.to(weight.dtype).clamp_min(least)
+        self.ridge = self.noise / self.variance
+        # The part of the log-odds of open gates that is the same for all samples.
+        constant = self.odds - 0.5 * (self.mean.square() / self.variance + self.variance.log())
+        # The last column, of zeros, is for empty slots, where a flip gains nothing.
+        self.columns, gram = F.pad(weight.T, (0, 0, 0, 1)), overlap(weight)
+        self.gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
+        self.squares = torch.linalg.vecdot(self.columns, self.columns)
+        self.constant = F.pad(constant, (0, 1))
+        # The least and the greatest variance of a latent, given all others.
+        self.least = F.pad(self.noise / (self.squares[:-1] + self.ridge), (0, 1), value=1.0)
+        self.most = F.pad(self.variance, (0, 1), value=1.0)
 
 
 class _Patterns:
@@ -171,36 +168,29 @@ class _Patterns:
 
     def __init__(self, seen: torch.Tensor, is_open: torch.Tensor, prior: _Prior) -> None:
         self.prior, self.n_components = prior, seen.shape[1]
-        # The last entry is for empty slots, where a flip gains nothing.
-        self.constant = F.pad(prior.constant, (0, 1))
-        self.columns, self.gram = prior.columns, prior.gram
         n_slots = max(int(is_open.sum(dim=1).max()), 1)
         order = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
         is_on = is_open.gather(1, order)
         self.slots = order.masked_fill(~is_on, self.n_components)
-        ridge = prior.noise / prior.variance
-        squares = torch.linalg.vecdot(self.columns, self.columns)
-        self.least = F.pad(prior.noise / (squares[:-1] + ridge), (0, 1), value=1.0)
-        self.most = F.pad(prior.variance, (0, 1), value=1.0)
-        if self.gram is None:
-            products = F.pad(self.columns[self.slots] @ prior.weight, (0, 1))
+        if prior.gram is None:
+            products = F.pad(prior.columns[self.slots] @ prior.weight, (0, 1))
         else:
-            products = self.gram[self.slots]
+            products = prior.gram[self.slots]
         overlaps = products[:, :, :-1]
         products = products.gather(2, self.slots[:, None].expand(-1, n_slots, -1))
-        products.diagonal(dim1=1, dim2=2).add_(torch.where(is_on, ridge[order], 1.0))
+        products.diagonal(dim1=1, dim2=2).add_(torch.where(is_on, prior.ridge[order], 1.0))
         factor = torch.linalg.cholesky(products)
         both = (is_on[:, :, None] & is_on[:, None, :]).to(seen)
         self.inverse = torch.cholesky_inverse(factor) * both
-        aim = (seen + ridge * prior.mean).gather(1, order) * is_on
+        aim = (seen + prior.ridge * prior.mean).gather(1, order) * is_on
         # The inverse is symmetric, and products with rows are faster than with columns.
         self.place = (aim[:, None] @ self.inverse)[:, 0]
         halves = torch.linalg.solve_triangular(factor, overlaps, upper=False)
-        self.own = squares[:-1] - halves.square_().sum(dim=1)
+        self.own = prior.squares[:-1] - halves.square_().sum(dim=1)
         self.left = seen - (self.place[:, None] @ overlaps)[:, 0]
         logs = torch.log(prior.noise) - 2 * factor.diagonal(dim1=1, dim2=2).log()
         self.log_prob = 0.5 * torch.linalg.vecdot(aim, self.place) / prior.noise
-        self.log_prob += (is_on * (self.constant[order] + 0.5 * logs)).sum(dim=1)
+        self.log_prob += (is_on * (prior.constant[order] + 0.5 * logs)).sum(dim=1)
 
     def climb(self) -> None:
         """Make the best flip of each sample until no flip gains anything."""
@@ -244,13 +234,13 @@ class _Patterns:
         """Return the variances of the latents in slots, and 1 for empty slots."""
         spread = self.prior.noise * self.inverse.diagonal(dim1=1, dim2=2)
         # Between the variance given all other latents and the slab's, in spite of rounding.
-        return spread.clamp(self.least[self.slots], self.most[self.slots])
+        return spread.clamp(self.prior.least[self.slots], self.prior.most[self.slots])
 
     def gains(
         self, precision: torch.Tensor, along: torch.Tensor, spread: torch.Tensor
     ) -> torch.Tensor:
         """Return the nats that flips of gates gain; the last column, for empty slots, is 0."""
-        prior, constant = self.prior, self.constant
+        prior, constant = self.prior, self.prior.constant
         gain = torch.addcdiv(precision.log().neg_(), along.square(), precision).mul_(0.5)
         gain.add_(constant[:-1])
         if prior.positive:
@@ -270,9 +260,9 @@ class _Patterns:
         opening = (self._products(latents, slots)[:, None] @ self.inverse)[:, 0]
         opening[each, slot] = -1.0
         closing = self.inverse[each, :, slot]
-        own = self.own[each, latents].clamp_min(0) + prior.noise / prior.variance[latents]
+        own = self.own[each, latents].clamp_min(0) + prior.ridge[latents]
         along = self.left[each, latents] + (prior.noise * prior.mean / prior.variance)[latents]
-        kept = closing[each, slot].clamp_min(self.least[latents] / prior.noise)
+        kept = closing[each, slot].clamp_min(prior.least[latents] / prior.noise)
         by = torch.where(closes[:, None], closing, opening)
         scale = torch.where(closes, -1 / kept, 1 / own) * continues
         step = torch.where(closes, self.place[each, slot] / kept, along / own) * continues
@@ -290,16 +280,17 @@ class _Patterns:
 
     def _products(self, latents: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Return products of one latent's column for each sample with the columns of slots."""
-        if self.gram is not None:
-            return self.gram[latents].gather(1, slots)
-        return (self.columns[slots] @ self.columns[latents][:, :, None])[:, :, 0]
+        columns, gram = self.prior.columns, self.prior.gram
+        if gram is not None:
+            return gram[latents].gather(1, slots)
+        return (columns[slots] @ columns[latents][:, :, None])[:, :, 0]
 
     def _along(self, slots: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
         """Return products of all columns with weighted sums of the columns of slots."""
-        if self.gram is not None:
+        if self.prior.gram is not None:
             weights = by.new_zeros(len(by), self.n_components + 1).scatter_(1, slots, by)
-            return (weights @ self.gram)[:, :-1]
-        return (by[:, None] @ self.columns[slots])[:, 0] @ self.prior.weight
+            return (weights @ self.prior.gram)[:, :-1]
+        return (by[:, None] @ self.prior.columns[slots])[:, 0] @ self.prior.weight
 
     def _add_slots(self, n: int) -> None:
         self.slots = F.pad(self.slots, (0, n), value=self.n_components)

@@ -1,6 +1,7 @@
 """Gates that are open with learned probabilities, and slabs behind them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
 
@@ -134,7 +135,8 @@ class GatePosterior(NamedTuple):
         return self.variance.sqrt().expand_as(self.mean)
 
 
-class SpikeSlab(Mixture):
+@dataclass(eq=False, repr=False, kw_only=True)
+class SpikeSlab(Mixture):  # numpydoc ignore=PR02
     """Give each latent a gate that is open with a learned probability, and a slab behind it.
 
     A latent is exactly 0, the spike, or from a normal distribution, the slab [1]_::
@@ -233,28 +235,15 @@ class SpikeSlab(Mixture):
         "search": ["boolean"],
     } | {k: v for k, v in Mixture._parameter_constraints.items() if k != "n_draws"}
 
-    def __init__(
-        self,
-        *,
-        first_share: Auto | float = "auto",
-        hold: float = 0.3,
-        memory: float = 0.05,
-        pooling: float = 0.1,
-        first_noise: float = 3.0,
-        search: bool = True,
-        n_components: Auto | int = "auto",
-        max_components: int = 64,
-        lazy: bool = True,
-    ) -> None:
-        self.first_share = first_share
-        self.hold = hold
-        self.memory = memory
-        self.pooling = pooling
-        self.first_noise = first_noise
-        self.search = search
-        self.n_components = n_components
-        self.max_components = max_components
-        self.lazy = lazy
+    first_share: Auto | float = "auto"
+    hold: float = 0.3
+    memory: float = 0.05
+    pooling: float = 0.1
+    first_noise: float = 3.0
+    search: bool = True
+    n_components: Auto | int = "auto"
+    max_components: int = 64
+    lazy: bool = True
 
     @staticmethod
     def divergence(posterior: GatePosterior, prior: GatePrior) -> torch.Tensor:

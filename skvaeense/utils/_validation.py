@@ -139,10 +139,7 @@ class AliasOf(StrOptions):
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
     """Return scikit-learn's decorator that validates parameters before a method runs."""
-    decorator: Callable[[Method], Method] = _fit_context(
-        prefer_skip_nested_validation=prefer_skip_nested_validation
-    )
-    return decorator
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
 
 
 def are_equal(a: Any, b: Any) -> bool:
