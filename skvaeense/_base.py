@@ -104,8 +104,6 @@ class BaseAutoencoder(
     history_: History
     # The structural parameters that the model was built from.
     _structure_: dict[str, Any]
-    # The state of the trainer after the last call of `partial_fit`.
-    _partial_state_: dict[str, Any]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -382,8 +380,9 @@ class BaseAutoencoder(
             data = FitData.of_batch(self, samples, scaling, weights)
             trainer = self._next_trainer(data, check_random_state(self.random_state))
             trainer.least_factor = PARTIAL_LEARNING_RATE
-            if hasattr(self, "_partial_state_"):
-                trainer.load_state_dict(self._partial_state_)
+            state = getattr(self, "_partial_state_", None)
+            if state is not None:
+                trainer.load_state_dict(state)
             elif not first:
                 trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size

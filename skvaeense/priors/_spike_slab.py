@@ -134,6 +134,11 @@ class GatePosterior(NamedTuple):
         """Standard deviations of the latents, if their gates are open."""
         return self.variance.sqrt().expand_as(self.mean)
 
+    @property
+    def log_variance(self) -> torch.Tensor:
+        """Natural logarithm of the variances."""
+        return self.variance.log().expand_as(self.mean)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SpikeSlab(Mixture):  # numpydoc ignore=PR02
