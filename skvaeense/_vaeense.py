@@ -96,9 +96,9 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of latents. None means one for each direction of the flat parts of the data if these
         explain the data, and otherwise twice the number of principal components that hold 99 % of
         the variance, at most 256, unless twice what a target needs is more. If gates may explain
-        the data, up to four times this number is tried, too. If gates have a prior, the number is
-        at most a tenth of the number of samples, unless a target needs more. Latents that are not
-        needed stay closed.
+        the data, up to four times this number is tried, too. If gates have a prior, at most a tenth
+        of the number of samples are more than a target needs. Latents that are not needed stay
+        closed.
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
@@ -685,18 +685,18 @@ class VAEenseTransformer(DensityAutoencoder):
 
         If gates have a prior, it is at least twice what a target needs: its number of active
         latents, or the number of principal components that keep its share. Without spare latents,
-        all are open for every sample. It is also at most a tenth of the rows, so that each column
-        has ten rows to learn from, unless a target needs more.
+        all are open for every sample. Beyond what the target needs, there is at most one latent for
+        ten rows, so that each column has rows to learn from.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
             return width
-        share, need = self._kept_share, 1
+        share, need = self._kept_share, 0
         if share is not None:
             need = data.spectrum.dimension_holding(np.max(share))
         elif self.target_l0 is not None:
             need = math.ceil(np.max(self.target_l0))
-        return max(min(max(width, 2 * need), most_latents(data)), need)
+        return max(min(max(width, 2 * need), need + most_latents(data)), 1)
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):
         cosine = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
