@@ -527,5 +527,10 @@ def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
 
 def checked(rows: Any) -> FloatArray:
     """Return rows in single or double precision, as scikit-learn accepts arrays."""
-    rows = as_array(rows)
-    return check_array(rows, dtype=(np.float64, np.float32), ensure_min_samples=0, input_name="X")
+    return check_array(
+        as_array(rows),
+        dtype=(np.float64, np.float32),
+        allow_nd=True,
+        ensure_min_samples=0,
+        input_name="X",
+    )
