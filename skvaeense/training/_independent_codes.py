@@ -271,7 +271,8 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
             width /= 2
         if not np.isfinite(W).all():
             return np.eye(rank)
-        symmetric, before, (log_prob, codes) = W, -np.inf, _log_prob(Y, W)
+        best = symmetric = W
+        before, (log_prob, codes) = -np.inf, _log_prob(Y, W)
         while log_prob > before:
             best, before = W, log_prob
             for _ in range(4):
