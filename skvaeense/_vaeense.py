@@ -95,10 +95,9 @@ class VAEenseTransformer(DensityAutoencoder):
     n_components : int or None, default=None
         Number of latents. None means one for each direction of the flat parts of the data if these
         explain the data, and otherwise twice the number of principal components that hold 99 % of
-        the variance, at most 256, unless twice what a target needs is more. If gates may explain
-        the data, up to four times this number is tried, too. If gates have a prior, at most a tenth
-        of the number of samples are more than a target needs. Latents that are not needed stay
-        closed.
+        the variance, at most 256 unless a target needs more. If gates may explain the data, up to
+        four times this number is tried, too. If gates have a prior, at most a tenth of the number
+        of samples are more than a target needs. Latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
@@ -683,10 +682,10 @@ class VAEenseTransformer(DensityAutoencoder):
     def _default_width(self, data):
         """Return the default number of latents.
 
-        If gates have a prior, it is at least twice what a target needs: its number of active
-        latents, or the number of principal components that keep its share. Without spare latents,
-        all are open for every sample. Beyond what the target needs, there is at most one latent for
-        ten rows, so that each column has rows to learn from.
+        If gates have a prior, at most a tenth of the rows are spare latents, beyond what a target
+        needs: its number of active latents, or the number of principal components that keep its
+        share. So each spare column has ten rows to learn from. Without spare latents, all are open
+        for every sample.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
@@ -696,7 +695,7 @@ class VAEenseTransformer(DensityAutoencoder):
             need = data.spectrum.dimension_holding(np.max(share))
         elif self.target_l0 is not None:
             need = math.ceil(np.max(self.target_l0))
-        return max(min(max(width, 2 * need), need + most_latents(data)), 1)
+        return max(min(width, need + most_latents(data)), need, 1)
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):
         cosine = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)

@@ -228,10 +228,10 @@ def test_a_share_of_few_points_is_kept_though_lengths_jump():
     assert unexplained(model, corners) < 0.1
 
 
-@pytest.mark.parametrize(("n_rows", "expected"), [(24, 5), (50, 6)])
-def test_half_of_the_latents_are_spare_unless_rows_are_few(n_rows, expected):
-    """Twice the number of principal components are 4 latents, but 3 open ones need 3 spare ones."""
-    X = np.repeat(np.random.default_rng(0).standard_normal((n_rows, 2)), 4, axis=1)
+@pytest.mark.parametrize(("n_rows", "expected"), [(24, 5), (50, 8)])
+def test_few_rows_have_one_spare_latent_for_ten_rows(n_rows, expected):
+    """Three open latents are needed; 4 dimensions have 8 latents if there are enough rows."""
+    X = np.repeat(np.random.default_rng(0).standard_normal((n_rows, 4)), 2, axis=1)
     assert fit_unwarned(VAEenseTransformer(target_l0=2.5, max_iter=2), X).n_components_ == expected
 
 
