@@ -48,7 +48,8 @@ def is_clear(gain: DoubleArray, data: FitData) -> bool:
 def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
     """Update decoder, noise and prior by the gates of a search, while held-out samples gain.
 
-    Stop early once the mean bound of held-out samples is enough. Return the bound of each.
+    Stop early once the mean bound of held-out samples is enough, or once a round gains too little
+    of what it would take. Return the bound of each.
     """
     broadcast = data.processes.broadcast_scalar
     bounds, is_open = held_out_bounds(model, data), None
