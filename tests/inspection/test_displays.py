@@ -108,17 +108,7 @@ def test_axes_without_a_grid_are_used():
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_plot_draws_again_and_returns_the_display(name):
-    display = DRAW[name]()
-    first = display.ax_
-    assert display.plot() is display
-    assert display.ax_ is not first
-    assert repr(display).startswith(f"{type(display).__name__}(")
-    assert len(repr(display)) < 400
-
-
-@pytest.mark.parametrize("name", DRAW)
-def test_labels_are_inside_a_new_figure(name):
+def test_labels_are_inside_a_new_figure_and_plot_draws_another(name):
     display = DRAW[name]()
     assert display.figure_.number in plt.get_fignums()
     assert display.ax_ in display.figure_.axes
@@ -130,6 +120,11 @@ def test_labels_are_inside_a_new_figure(name):
     assert box.y0 >= -0.02
     assert box.x1 <= width + 0.02
     assert box.y1 <= height + 0.02
+    first = display.ax_
+    assert display.plot() is display
+    assert display.ax_ is not first
+    assert repr(display).startswith(f"{type(display).__name__}(")
+    assert len(repr(display)) < 400
 
 
 def test_missing_matplotlib_is_named(monkeypatch):
