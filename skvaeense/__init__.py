@@ -1,6 +1,6 @@
 """Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators.
 
-Estimators and subpackages are imported when they are first used, as in SPEC 1.
+Estimators and subpackages are imported on first use (lazy loading, Scientific Python's SPEC 1).
 """
 
 import importlib
@@ -45,7 +45,7 @@ def _subpackages() -> set[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is first used: an estimator, a function or a subpackage."""
+    """Import an estimator, a function or a subpackage on first use."""
     if name in _MODULES:
         module = importlib.import_module(f"skvaeense.{_MODULES[name]}")
         return globals().setdefault(name, getattr(module, name))

@@ -91,7 +91,7 @@ class BaseAutoencoder(
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
     # How many rows are held out.
     _held_out = HELD_OUT
-    # The cure that an error names for a model whose codes have no length.
+    # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
     transform_l0: float | None
@@ -147,7 +147,10 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
-        """Train through the phases of a fit, new or continued; return the kept trainer."""
+        """Train through the phases of a fit, and return the trainer of the kept model.
+
+        With a trainer, continue an earlier fit.
+        """
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
@@ -159,7 +162,7 @@ class BaseAutoencoder(
 
     @property
     def _n_steps(self) -> int:
-        """Number of steps of the training of a new model."""
+        """Number of training steps for a new model."""
         return RANDOM_STEPS
 
     def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
@@ -176,7 +179,7 @@ class BaseAutoencoder(
     def _failure_signs(
         self, model: Any, data: FitData, x: torch.Tensor, labels: IntArray | None
     ) -> list[str]:
-        """Return a message for each sign of failure in samples at their locations."""
+        """Return a message for each sign of failure, given samples relative to their locations."""
         return []
 
     def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
@@ -199,7 +202,7 @@ class BaseAutoencoder(
         return X
 
     def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
-        """Return the samples without those that are far from all others."""
+        """Leave out samples that are far from all others, with a warning."""
         density = None if explored is None else explored.found.density
         rows_far = find_far_rows(rows.X, rows.weights, density)
         if len(rows_far) == 0:
@@ -235,15 +238,16 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training samples, in any units: `fit` centres them and scales them by one factor. A
-            torch tensor works too. Large sparse samples become dense only some rows at a time.
-            Samples outside memory are read as they are needed: a memory map, an array of zarr,
-            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
-            each), a torch dataset or loader, or another iterable of batches.
+            torch tensor works too. Large sparse samples become dense only a few rows at a time.
+            Samples that are not in memory are read as needed: a memory map, an array of zarr, h5py
+            or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in each), a
+            torch dataset or loader, or another iterable of batches.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
-            For a SparseAutoencoder, floats with two columns or more are a target that codes are
-            decoded to. It can have any form of X, and must be a stream if X is one. Anything else,
-            such as labels or single numbers, is ignored; a VAEenseTransformer ignores every y.
+            For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
+            decoded. A target can have any form that X can have, and must be a stream if X is a
+            stream. Any other y, such as labels or one number per sample, is ignored. A
+            VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
@@ -263,7 +267,8 @@ class BaseAutoencoder(
             with ``warm_start=True``, a parameter that the model was built from has changed.
 
         FloatingPointError
-            If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
+            If the loss of every init becomes NaN or infinite. Attributes of an earlier fit are
+            kept.
 
         Warns
         -----
@@ -271,7 +276,7 @@ class BaseAutoencoder(
             If the fitted model shows a sign of failure; the message names the cure.
 
         UserWarning
-            If Ctrl-C (a KeyboardInterrupt) ends training. What was learned until then is kept.
+            If Ctrl-C (a KeyboardInterrupt) ends training. The best model so far is kept.
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
@@ -290,7 +295,7 @@ class BaseAutoencoder(
             if explored is not None and explored.locations is not None and not continues:
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
-                    # Samples are points, not patterns.
+                    # All samples coincide with their locations.
                     kind = explored.kind if explored.kind == "dictionary" else "points"
                     explored = replace(explored, kind=kind, locations=None)
             processes = find_processes()
@@ -316,15 +321,15 @@ class BaseAutoencoder(
         return self
 
     def _schedule_or(self, default: schedules.Schedule) -> schedules.Schedule:
-        """Return the schedule of the learning rate, given the one that "auto" means."""
+        """Return the schedule of the learning rate; "auto" means the default."""
         return default if self.schedule == "auto" else schedules.Schedule.resolve(self.schedule)
 
     def _plateau(self) -> Plateau:
-        """Return a plateau with the patience and the tolerance of the parameters."""
+        """Return a plateau with the parameters `tol` and `n_iter_no_change`."""
         return Plateau(self.tol, self.n_iter_no_change)
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
-        """Return `max_iter`, or the epochs of a number of steps if it is "auto"."""
+        """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""
         return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -339,7 +344,8 @@ class BaseAutoencoder(
         The first call fixes the centre, the scale and the number of components, so its batch
         should be a fair sample of the data. Settings that change during training, such as the
         learning rate, follow the schedule of one init of `fit`, counted in steps over all calls.
-        After that they keep their last values.
+        After that they keep their last values. The learning rate never falls below a tenth of its
+        peak.
 
         Parameters
         ----------
@@ -350,7 +356,7 @@ class BaseAutoencoder(
             The target of these samples, as for `fit`.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts, as for `fit`. All batches weigh the same.
+            How often each sample counts, as for `fit`. Only ratios within a batch matter.
 
         Returns
         -------
@@ -398,14 +404,14 @@ class BaseAutoencoder(
         return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
-        """Return the trainer of the fitted model, or of a new one if there is none."""
+        """Return a trainer of the fitted model, or of a new model if none is fitted."""
         model = self._copy_of_model() if hasattr(self, "module_") else None
         trainer = self._make_trainer(data, draw_seeds(random_state), model=model)
         self._check_length(trainer.model)
         return trainer
 
     def _check_samples(self, X, *, reset, least=1):
-        """Return samples as a valid array or tensor, or as a source that checks rows it reads."""
+        """Return samples as a valid array or tensor, or as a source that checks what it reads."""
         X = open_samples(X)
         head = X
         if isinstance(X, Source):
@@ -419,7 +425,7 @@ class BaseAutoencoder(
         return as_array(head)
 
     def _copy_of_model(self) -> Any:
-        """Return a copy of the fitted model to train further, if its parameters are unchanged."""
+        """Return a copy of the fitted model; raise an error if a structural parameter changed."""
         for name, before in getattr(self, "_structure_", {}).items():
             now = getattr(self, name)
             if not are_equal(before, now):
@@ -479,7 +485,7 @@ class BaseAutoencoder(
         self.__dict__.update(attributes)
 
     def _warn_of_failure(self, data: FitData) -> None:
-        """Warn of signs of failure in held-out samples, with training samples if these are few."""
+        """Warn of signs of failure in held-out samples; if they are few, add training samples."""
         x, labels = data.shown(MIN_ROWS_TO_SPLIT)
         if not bool((x != x[0]).any()):
             return  # Identical samples have no latent to find.
@@ -506,15 +512,15 @@ class BaseAutoencoder(
             stream.
 
         out : array of shape (n_samples, n_components) or None, default=None
-            Where the codes are written, some rows at a time: an array in memory, a memory map, or
+            Array that the codes are written to, a few rows at a time: in memory, a memory map, or
             an array of zarr or h5py. None makes a new array.
 
         Returns
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
-            The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
-            a CSR array if scikit-learn's ``sparse_interface`` is "sparray". Otherwise a tensor X
-            gives a tensor on its device; other methods do the same.
+            The codes, or `out` if it was given. With ``sparse_output=True`` they are a CSR matrix,
+            or a CSR array if scikit-learn's ``sparse_interface`` is "sparray". Otherwise, if X is a
+            tensor, codes are a tensor on the same device, as in other methods.
 
         Raises
         ------
@@ -572,17 +578,17 @@ class BaseAutoencoder(
             Codes, as `transform` returns them. Set latents to 0 to see what the others hold.
 
         out : array of shape (n_samples, n_features) or None, default=None
-            Where the reconstructions are written, as for `transform`.
+            Array that the reconstructions are written to, as for `transform`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Reconstructions in the units of the training samples; `out`, if it was given.
+            Reconstructions in the units of the training samples, or `out` if it was given.
 
         Raises
         ------
         ValueError
-            If X has another number of columns than the codes, or NaN or infinite values.
+            If X does not have `n_components_` columns, or has NaN or infinite values.
         """
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):

@@ -50,7 +50,7 @@ def _may_impute(estimator: Any) -> bool:
 
 
 class DensityAutoencoder(BaseAutoencoder):
-    """Autoencoder with a prior, which can give a density of samples."""
+    """Autoencoder whose prior can define a density of samples."""
 
     module_: VAE
     noise_variance_: float
@@ -65,9 +65,9 @@ class DensityAutoencoder(BaseAutoencoder):
     # --- the density --------------------------------------------------------------------------
 
     def _has_free_density(self, model: Any) -> bool:
-        """Return whether the density may vary in other directions than decoder columns.
+        """Return whether components of the density may vary outside the span of decoder columns.
 
-        With a given `n_components` it is restricted to the columns of the decoder.
+        With a given `n_components` they may not.
         """
         has_columns = model.linear_decoder is not None
         return has_columns and model.prior.keeps_samples and self.n_components is None
@@ -75,7 +75,8 @@ class DensityAutoencoder(BaseAutoencoder):
     def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
-        The prior of the model stores it. Threads that ask at the same time get the same density.
+        The prior of the model stores it. Threads that compute it at the same time find the same
+        density.
         """
         prior = self.module_.prior
         if not self.module_.has_density:
@@ -155,7 +156,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 known = x.astype(rows.dtype, copy=False)
                 with suited_threads(self.module_, len(x)):
                     values: FloatArray = function(x).astype(rows.dtype, copy=False)
-            # Features may be NaN, which means that they are missing, but not infinite.
+            # A feature may be NaN, for a missing value, but not infinite.
             if np.isinf(known).any() or not np.isfinite(values).all():
                 raise too_far(rows.dtype)
             return values
@@ -165,25 +166,27 @@ class DensityAutoencoder(BaseAutoencoder):
     # --- scores -------------------------------------------------------------------------------
 
     def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Return the log-density of each sample, or a lower bound of it.
+        """Return the log-density of each sample, or a lower bound.
 
-        With a linear decoder, which is the default, the log-density is exact for
-        ``prior="mixture"``, and for ``prior="standard_normal"`` without a gate: the log-density of
-        a mixture of normal distributions, without the encoder. With a nonlinear decoder scores are
-        lower bounds for these priors: the logarithm of a mean over few draws, which are the same
-        for every sample. The expectation of this logarithm is at most the log-density; see
-        `skvaeense.models.DecodedDensity`. If `explanation_` is "dictionary" or "gates", the density
-        is a mean of two densities, of the gates and of the mixture, with shares proportional to
-        ``exp(a)`` for the mean log-density a of held-out samples under each. The evidence lower
-        bound replaces the density of the gates, so that scores are lower bounds, too. Otherwise,
-        with ``prior="standard_normal"`` and a gate, scores come from `elbo_samples`. The first call
-        fits the mixture.
+        The first call fits a mixture of normal distributions. With a linear decoder, the default,
+        scores are exact log-densities under this mixture, without the encoder. With a nonlinear
+        decoder, scores are lower bounds: the logarithm of a mean over a few draws, which are the
+        same for every sample. The expectation of this logarithm is at most the log-density; see
+        `skvaeense.models.DecodedDensity`.
+
+        If `explanation_` is "dictionary" or "gates", and there is one location, the density is a
+        weighted mean of this mixture and the density of the gates. The weights are proportional to
+        ``exp(a)``, where a is the mean log-density of held-out samples under each of the two. The
+        evidence lower bound replaces the density of the gates, so scores are lower bounds.
+
+        With ``prior="standard_normal"`` and a gate there is no density, and scores come from
+        `elbo_samples`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. With a linear decoder they can have missing values, as NaN: the score is then
-            the log-density of the known values under the mixture.
+            Samples. With a linear decoder they can have missing values, given as NaN. The score is
+            then the log-density of the known values under the mixture.
 
         out : array of shape (n_samples,) or None, default=None
             Array that the scores are written to, as for `transform`.
@@ -294,7 +297,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Warns
         -----
         UserWarning
-            If the mean is not meaningful: one value fills 10 % of the rows or more in some columns,
+            If the mean is not meaningful: in some column one value fills at least 10 % of the rows,
             or the density was learned from so few samples that none were held out.
         """
         scores = as_array(self.score_samples(X))
@@ -303,7 +306,7 @@ class DensityAutoencoder(BaseAutoencoder):
         return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     def _warn_of_spikes(self, X: Any) -> None:
-        """Warn if only the least noise of the density bounds the log-density."""
+        """Warn if only the minimum noise of the density bounds the log-density."""
         n_rows = len(self.module_.prior.rows_.x)
         if n_rows < MIN_ROWS_TO_SPLIT:
             warnings.warn(
@@ -476,7 +479,8 @@ class DensityAutoencoder(BaseAutoencoder):
         share of outliers. A default fit compares with held-out samples, so these are conformal
         p-values [1]_. With a nonlinear decoder, the decoder is trained without the held-out
         samples, but their codes are among the codes that the density is fitted to. If training
-        samples have missing values, draws from the model take the place of held-out samples.
+        samples have missing values, or with ``prior="standard_normal"``, draws from the model take
+        the place of held-out samples.
 
         Parameters
         ----------
@@ -524,8 +528,8 @@ class DensityAutoencoder(BaseAutoencoder):
     def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
         """Return the scaled rows that training has held out, or draws.
 
-        Draws take their place if the rows were not kept, or if they had missing values: a mixture
-        without held-out rows is one of rows with missing values.
+        Draws take their place if the model has not kept the rows, or if the rows had missing
+        values.
         """
         n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
         if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):

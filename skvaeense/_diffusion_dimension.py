@@ -36,8 +36,8 @@ from skvaeense.utils._weights import distinct_rows
 
 # Noise levels of the training, as multiples of the level at which the score is used.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Draws of noise for each held-out row by which the states of a training are compared. With more
-# features, fitted models are compared by more draws.
+# Number of noise draws for each held-out row: to compare the states of a training, and at most to
+# compare fitted models, which takes more draws the more features there are.
 STATE_DRAWS, MOST_DRAWS = 8, 64
 
 
@@ -56,7 +56,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         How the dimension of a sample x follows from the score s at the noise level t.
         "normal_bundle" [1]_ takes the scores at perturbations of x, of length t sqrt(D), and
         counts the singular values of their matrix that lie below the largest gap; it gives
-        integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, cut to [0, D]; it is
+        integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, clipped to [0, D]; it is
         faster on many features. The method can be changed after fitting. An instance of
         :class:`~skvaeense.dimension.FLIPD` sets the number of random vectors.
 
@@ -306,7 +306,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 def _fixed_noise(n_features, n_draws):
     """Return draws of noise that are the same for all models, so that losses are comparable.
 
-    The draws are corners of regular simplices, whose share along a manifold hardly varies.
+    The draws are corners of regular simplices: the share of such noise that lies along a manifold
+    hardly varies.
     """
     generator = make_generator(0)
     n_simplices = math.ceil(n_draws / (n_features + 1))

@@ -34,9 +34,9 @@ class BaseDimensionEstimator(
 ):
     """Estimate the dimension of each sample, seen or unseen.
 
-    A subclass has the parameters `method`, `aggregate` and `random_state`, and defines what it
-    learns, how the dimension of a sample follows from this, and how well it fits samples of unknown
-    dimension.
+    A subclass has the parameters `method`, `aggregate` and `random_state`. It defines what to learn
+    (`_learn`), how the dimension of a sample follows (`_estimate`), and how well the model fits
+    samples of unknown dimension (`_score_fit`).
     """
 
     # Class of the parameter `method`: AutoencoderMethod or ScoreMethod.
@@ -72,7 +72,7 @@ class BaseDimensionEstimator(
 
     # --- the contract -------------------------------------------------------------------------
 
-    # Does nothing for a subclass without CallbackSupportMixin.
+    # The first decorator does nothing for a subclass without CallbackSupportMixin.
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -127,7 +127,7 @@ class BaseDimensionEstimator(
     def _set_dimensions(self, dimension, std, weights, n):
         """Set the attributes for the dimensions of the training samples.
 
-        The samples have these weights, and the information of n different samples of equal weight.
+        The samples have these weights, and the effective sample size n.
         """
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](dimension, weights=weights))

@@ -55,7 +55,7 @@ class ModelEvaluation:
         return draft
 
     def _model_for(self, dtype):
-        """Return the model in the precision of the samples, so that results have it too."""
+        """Return the model in the precision of the samples, so that results have the same one."""
         dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
         device = resolve_device(self.device)
         parameter = next(self.module_.parameters())
@@ -114,9 +114,10 @@ class ModelEvaluation:
 def validated(
     estimator: Any, X: Any, *, reset: bool, least: int = 1, takes_missing: bool = True
 ) -> Any:
-    """Return at least `least` samples as a valid array, of a kind that the estimator's tags allow.
+    """Return samples as a valid array of a kind that the estimator's tags allow.
 
-    Sparse samples cannot have missing values, nor can others without `takes_missing`.
+    There must be at least `least` samples. Only dense samples can have missing values, and only
+    with `takes_missing`.
     """
     tags = get_tags(estimator).input_tags
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
@@ -145,19 +146,19 @@ def too_far(dtype: Any) -> ValueError:
 
 
 def _is_finite(values):
-    """Return whether all values are finite. A finite sum settles it at little cost."""
+    """Return whether all values are finite. A finite sum proves this at little cost."""
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
 def in_chunks(
     estimator: Any, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
 ) -> Any:
-    """Join the answers of a method of an estimator for successive chunks of rows.
+    """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
     ----------
     estimator : estimator
-        The estimator that has the method.
+        The estimator that is evaluated.
 
     X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
         All rows.
@@ -166,15 +167,17 @@ def in_chunks(
         Number of rows in a chunk.
 
     answer : callable
-        Takes the rows of a chunk, and returns an array or a tensor with as many rows.
+        The function. It maps the rows of a chunk to an array or a tensor with the same number of
+        rows.
 
     out : array or None, default=None
-        Where answers are written. None makes a new array, or for a tensor X a tensor on its device.
+        Array that results are written to. None makes a new array, or for a tensor X a tensor on its
+        device.
 
     Returns
     -------
     array or torch.Tensor
-        The answers for all rows; they are in memory once.
+        The results for all rows. They are in memory only once.
     """
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None

@@ -34,7 +34,7 @@ DEFAULT_SHARE = 0.95
 
 
 class ExplainedTraining:
-    """Train from exact inference in the explored structure, or train gates with a prior.
+    """Train a model from the flat parts or independent codes of the samples, or train gates.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class ExplainedTraining:
 
     @property
     def _is_open(self):
-        """Whether gates can explain the samples."""
+        """Whether gates may explain the samples."""
         kind, is_flat = self.explored.kind, self.explored.is_flat
         is_open = kind == "dictionary" or (kind == "dense" and not is_flat)
         return is_open or self.estimator.positive_code
@@ -89,7 +89,7 @@ class ExplainedTraining:
             trainer = self.codes or self._flats()
             is_final = is_final or explored.kind == "points"
             if not is_final and explored.kind == "mixture":
-                # If several flat parts leave most of the variance at the start, it is noise.
+                # If several flat parts leave most of the variance at the start, they leave noise.
                 is_final = not explains_most(trainer.model, self.data)
             phase = Phase(trainer, first, estimator._plateau(), from_start=True)
             trainer = self.session.train(phase).result()
@@ -133,7 +133,10 @@ class ExplainedTraining:
         return make_generator(self.seeds[0], resolve_device(self.estimator.device))
 
     def _find_codes(self):
-        """Look for independent codes that explain samples; return whether they are independent."""
+        """Look for a dictionary that explains samples; return whether its codes are independent.
+
+        If there is one, `codes` becomes its trainer.
+        """
         data = self.data
         rows = data.train.head.cpu().double().numpy()
         with threads_for(rows.size * rows.shape[1]):
@@ -147,7 +150,8 @@ class ExplainedTraining:
             model = gated._make_model(data, self.seeds[1])
             install_codes(model, codes, data.train.head)
             gain = settle(model, data) - bounds
-            # The log-density is at least the bound. So only other codes need a margin for chance.
+            # The first dictionary compares its bound with a log-density. It needs no margin for
+            # chance, since its log-density is at least the bound. The second compares bounds.
             is_better = self._broadcast(gain.mean()) > 0 if best is None else is_clear(gain, data)
             if model.has_patterns and is_better:
                 best, bounds = (gated, model, codes), bounds + gain
@@ -176,16 +180,16 @@ class ExplainedTraining:
     def _train_gates(self, widths, epochs):
         """Train gates with a prior: for independent codes or for a share, then with learned noise.
 
-        With learned noise the bound can keep rising as codes get longer. So it decides on their
-        length only if it exceeds the score of the first init: the bound of independent codes, or,
-        for codes that keep a share, the log-density under normal distributions. The codes must
-        also explain more of the samples than they leave, and the gates must differ from sample to
-        sample.
+        With learned noise the bound can keep rising as codes get longer. So these gates are kept
+        only if their bound exceeds the score of the first init: the bound of independent codes, or,
+        for codes that keep a share, the log-density under normal distributions. Their codes must
+        also explain more of the variance than they leave, and the gates must differ between
+        samples.
 
-        The least number of latents and a large one are tried first: with fewer columns than atoms
-        gates may explain nothing, and with many columns few samples say little about each. Then
-        numbers next to the best one are tried. The best number is trained again from the start,
-        for longer: gates of many atoms find their places late.
+        The least number of latents and a large one are tried first. With fewer columns than atoms,
+        gates may explain nothing; with many columns, few samples say little about each column. Then
+        numbers next to the best number are tried. Finally, the best number is trained again from
+        the start, for longer, because gates of many atoms settle late.
         """
         explored, session = self.explored, self.session
 
@@ -194,7 +198,7 @@ class ExplainedTraining:
             return widths[i - 1 if i <= len(widths) else int(np.argmin(inits.losses[1:i]))]
 
         def is_next(width, init):
-            """Return whether no other number of latents lies between a number and an init's."""
+            """Return whether a number of latents is next to the number of an init."""
             ranks = sorted(widths)
             return abs(ranks.index(width) - ranks.index(width_of(init))) == 1
 
@@ -207,7 +211,7 @@ class ExplainedTraining:
 
         inits = session.track("inits", Selection(make_trainer))
         self._train(inits, epochs[:1])
-        # A fit that is resumed from a checkpoint can have the answer already.
+        # A fit that is resumed from a checkpoint may know the answer already.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
                 # Very many latents are worth their time only once gates explain the samples.
@@ -235,7 +239,8 @@ class ExplainedTraining:
     def _may_win(self, model, least_loss):
         """Return whether the last steps of a training can make gates the best.
 
-        They can if gates are at least halfway from codes that are all open to the first init.
+        They can if the bound of the gates is at least halfway between two scores: with all gates
+        open, and of the first init.
         """
         enough = (self._broadcast(self.explored.nats["dense"]) - least_loss) / 2
         return self._settled("gates", copy.deepcopy(model), enough) >= enough
@@ -257,12 +262,13 @@ class ExplainedTraining:
         return -mean
 
     def _have_gates(self, model):
-        """Return whether gates can be better than codes that are all open.
+        """Return whether gates can be better than codes whose gates are all open.
 
         They can if independent codes explain held-out samples best. Otherwise gates with learned
         noise are trained in short rounds, with at most the steps of a whole training. The rounds
-        end early once gates beat open codes, or would not beat them with the same gain in every
-        further round. Flat parts are not compared: at times they beat half-trained gates.
+        end early once the gates beat open codes, or once they would not beat open codes even with
+        the same gain in every further round. Flat parts are left out of the comparison: they can
+        beat half-trained gates.
         """
         data = self.data
         if self.explored.kind == "dictionary":

@@ -26,7 +26,7 @@ from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import AliasOf, HasMethods
 from skvaeense.utils._weights import distinct_rows
 
-# Mean reliability below which another autoencoder is tried: a fifth of the answers are wrong.
+# Mean reliability below which another autoencoder is tried: a fifth of the dimensions are wrong.
 LEAST_EXPECTED = 0.8
 
 
@@ -43,10 +43,11 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Any estimator with `fit` and `active_dimensions`. Without `transform` and
         `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
         unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. If more than a fifth of the
-        dimensions from this autoencoder are probably wrong, and gates explain the samples, None
-        means ``VAEenseTransformer()``, which trains gates too. The `threshold` of the autoencoder
-        defines which latents are active.
+        ``VAEenseTransformer(target_explained_variance=None)``. If this autoencoder probably gets
+        more than a fifth of the dimensions wrong, ``VAEenseTransformer()`` is tried, which trains
+        gates, too. It is kept if gates explain the samples, and fewer than a fifth of its
+        dimensions are probably wrong. The `threshold` of the autoencoder defines which latents are
+        active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions above
@@ -60,7 +61,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
         the `n_neighbors` of the method, by default 512, or a sixth of the samples if there are few.
-        If noise moves samples by more than the distance to these neighbours, it means a larger
+        If noise moves samples by more than the distance to these neighbours, "auto" means a larger
         number, up to a sixth of the samples. An int replaces the `n_neighbors` of the method. Not
         used by "count" and "component_rank".
 
@@ -79,7 +80,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Dimension of the training set: the aggregate of `dimension_pw_`.
 
     dimension_std_ : float
-        Standard error of `dimension_`; NaN if the method has none, as for "count".
+        Standard error of `dimension_`; NaN if the method gives no standard errors, as for "count".
 
     dimension_pw_ : ndarray of shape (n_samples,)
         Dimension at each training sample.
@@ -140,7 +141,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self.random_state = random_state
 
     def _unfitted(self, share=None):
-        """Return the unfitted autoencoder; the default one explains a share of the variance."""
+        """Return the unfitted autoencoder; `share` is the target of the default autoencoder."""
         if self.autoencoder is not None:
             return clone(self.autoencoder)
         default = VAEenseTransformer(
@@ -165,7 +166,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return router.add(autoencoder=self._unfitted(), method_mapping=mapping)
 
     def _params_of(self, method, autoencoder, weights):
-        """Return the arguments for a method of the autoencoder that follow from weights."""
+        """Return the arguments that pass weights to a method of the autoencoder."""
         if weights is None:
             return {}
         if get_config()["enable_metadata_routing"]:
@@ -180,13 +181,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _learn(self, X, weights):
         explorations = {}
-        # Short codes would cut directions with little of the variance.
+        # Short codes would lose directions with little variance.
         self.autoencoder_ = self._fitted(X, weights, explorations)
         self._method_ = self._fitted_method(X, weights)
         why = getattr(self.autoencoder_, "explanation_", None)
         may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
         if may_have_gates and self._expected(X) < LEAST_EXPECTED:
-            # Too many answers may be wrong. Gates take longer, but may do better.
+            # Too many dimensions may be wrong. Gates take longer, but may do better.
             first = self.autoencoder_, self._method_
             other = self._fitted(X, weights, explorations, "auto")
             if other.explanation_ == "gates":
@@ -201,7 +202,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return float(np.mean(self._reliability(some)[0]))
 
     def _fitted(self, X, weights, explorations, share=None):
-        """Return the fitted autoencoder; the default one adds to the explorations."""
+        """Return the fitted autoencoder; the default one reuses and adds to `explorations`."""
         autoencoder = self._unfitted(share)
         method = self._resolved_method()
         if not all(hasattr(autoencoder, name) for name in method.requires):
@@ -231,7 +232,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             return method.fit(self.autoencoder_, near, self.random_state)
 
     def _complete(self, X):
-        """Return samples with their holes filled by the autoencoder."""
+        """Return samples with missing values filled in by the autoencoder."""
         return self.autoencoder_.impute(X) if np.isnan(X).any() else X
 
     def _ask(self, function, X):
@@ -247,7 +248,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _estimate(self, X):
         parts = self._ask(self._method_.estimate, X)
         dimension, std = (np.concatenate(part) for part in zip(*parts, strict=True))
-        # The number of active latents, or the estimate by distances, can exceed the features.
+        # Neither active latents nor estimates by distances are limited by the number of features.
         return np.minimum(dimension, self.n_features_in_), std
 
     def _set_dimensions(self, dimension, std, weights, n):
@@ -297,7 +298,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
         std : ndarray of shape (n_samples,)
             Standard error of each dimension, if `return_std`. It includes all reasons of
-            `reliability`, and is NaN if the method has none, as for "count".
+            `reliability`, and is NaN if the method gives no standard errors, as for "count".
         """
         dimension, std = self._estimate(self._check_new(X))
         return (dimension, std) if return_std else dimension
@@ -338,8 +339,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             - "sampling": few samples, whose distances differ by chance;
             - "noise": the estimate by distances falls as the scale grows, as it does with noise;
             - "disagreement": the dimension differs from the estimates by distances at all scales;
-            - "intersection": pools nearby extend in different numbers of directions;
-            - "small_coefficients": noise hides whether the sample has some of the atoms;
+            - "intersection": nearby groups of samples extend in different numbers of directions;
+            - "small_coefficients": noise hides whether the sample uses some of the atoms;
             - "few_neighbors": hardly any training sample nearby has similar active latents;
             - "far": the sample lies far from all training samples.
 

@@ -303,7 +303,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _train(self, data, session, trainer):
         unwatched = 0.0
         if trainer is None:
-            # Losses of epochs with longer codes cannot be compared with those of later epochs.
+            # The loss of an epoch with longer codes cannot be compared with later losses.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
         epochs = self._epochs(data, self._n_steps)
@@ -312,7 +312,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return session.train(phase).result()
 
     def _planned_steps(self, data):
-        """Return the number of steps of the whole training; a batch is only a part of one."""
+        """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
         if data.is_batch:
             return self._n_steps
         n_steps = steps_of_epoch(len(data.train), data.batch_size)
@@ -390,7 +390,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return with_known(networks.Network.resolve(self.network), known)
 
     def _with_penalty(self, model, penalty, generator):
-        """Return a copy of a model that goes on, with the present penalty."""
+        """Return a copy of an earlier model, with the present penalty."""
         config = model.config | {"penalty": penalty, "network": self._network(penalty)}
         new = SparseCoder(**config, generator=generator).to(next(model.parameters()))
         new.network.load_state_dict(model.network.state_dict())
@@ -444,8 +444,8 @@ class SparseAutoencoder(BaseAutoencoder):
             l0 = float(torch.count_nonzero(coding.code) / len(x))
             cost = float(model.penalty.cost(coding).mean())
         if self.target_l0 is not None:
-            # The coefficient changes between epochs, so that costs cannot be compared. Too many
-            # active latents count as an error instead.
+            # The coefficient changes between epochs, so costs cannot be compared. Too many active
+            # latents count as an error instead.
             return error + EXCESS_WEIGHT * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
         return error + float(model.alpha) * cost
 
@@ -537,8 +537,8 @@ class SparseAutoencoder(BaseAutoencoder):
         -------
         ndarray of shape (n_samples,)
             ``1 - ||x - f(z)||^2 / v`` with v the mean squared norm of the centred training
-            samples: 1 for a perfect reconstruction, and on the training samples the mean is the
-            explained variance. With a target both norms are of the target.
+            samples. It is 1 for a perfect reconstruction; the mean over the training samples is the
+            explained variance. With a target, both norms refer to the target.
 
         Raises
         ------
@@ -614,9 +614,9 @@ class SparseAutoencoder(BaseAutoencoder):
 
 
 def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:
-    """Return the mean squared error of each sample, or of its target, in a unit of features."""
+    """Return the mean squared error of each sample, or of its target, in squares of a unit."""
     x, target = model.split(rows)
-    # Divided before it is squared, which could overflow.
+    # Squares of undivided residuals could overflow.
     return ((target - model.decode(model.code(x))) / unit).square().mean(dim=1)
 
 

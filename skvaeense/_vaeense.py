@@ -67,8 +67,8 @@ from skvaeense.utils._weights import Distinct
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
-# Peak learning rates of feed-forward encoders, as shares of learning_rate_init: of random inits, in
-# turn.
+# Peak learning rates of feed-forward encoders, as shares of learning_rate_init. Random inits take
+# them in turn.
 FEED_FORWARD_RATES = 0.4, 0.6, 0.2
 # Number of inits for n_init="auto", unless gates have a prior.
 N_INIT = len(FEED_FORWARD_RATES)
@@ -96,8 +96,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of latents. None means one for each direction of the flat parts of the data if these
         explain the data, and otherwise twice the number of principal components that hold 99 % of
         the variance, at most 256 unless a target needs more. If gates may explain the data, up to
-        four times this number is tried, too. If gates have a prior, at most a tenth of the number
-        of samples are more than a target needs. Latents that are not needed stay closed.
+        four times this number is tried, too. If gates have a prior, the number is at most what a
+        target needs plus a tenth of the number of samples. Latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
@@ -156,7 +156,7 @@ class VAEenseTransformer(DensityAutoencoder):
         Prior distribution of the latents. "spike_slab" gives each latent a gate that is open with a
         learned probability. An open gate has a price, so that codes are sparse if this explains
         samples better, even with more latents than features. With a nonlinear decoder the bound of
-        "spike_slab" is estimated from one draw. The other priors train with independent standard
+        "spike_slab" is estimated from draws. The other priors train with independent standard
         normal latents. After training, "mixture" and "spike_slab" fit a Gaussian mixture to the
         codes, when `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute` first
         needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`. "standard_normal" with
@@ -182,8 +182,9 @@ class VAEenseTransformer(DensityAutoencoder):
         Optimizer of the weights.
 
     learning_rate_init : float, default=0.02
-        Peak learning rate if gates have a prior. If the encoder does not use the decoder to infer
-        gates, the peaks of the inits are 0.4, 0.6 and 0.2 of this value, in turn.
+        Peak learning rate of `networks.MeanField`. Other networks take a share of it: 0.4 with
+        ``prior="spike_slab"``, 0.05 if training starts from exact inference, and 0.4, 0.6 and 0.2
+        for random inits, in turn.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means "cosine"; if gates have a prior, the rate stays
@@ -299,8 +300,8 @@ class VAEenseTransformer(DensityAutoencoder):
     latents open. `elbo_samples` returns the objective. Samples are scored by a separate density,
     under which codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder
     samples follow a Gaussian mixture, too, and their log-density is exact. See
-    :class:`skvaeense.priors.Mixture`. This density is fitted after training to at most 8,192
-    training samples, which `module_` keeps, unless the fit has found it before training.
+    :class:`skvaeense.priors.Mixture`. Unless `fit` has found this density before training, it is
+    fitted afterwards, to at most 8,192 training samples that `module_` keeps.
 
     Before training, the default model looks for the flat parts of the data with
     :class:`skvaeense.mixture.SubspaceMixture`. Unless `n_components` is given, this mixture is also
@@ -443,7 +444,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return {"target_l0": self.target_l0, "target_explained_variance": self._kept_share}
 
     def _gate_estimator(self, share, n_components=None):
-        """Return a copy of the estimator whose gates have a prior, for a share of variance."""
+        """Return a copy of the estimator whose gates have a prior, with a target share."""
         n_components = n_components or self.n_components
         return clone(self).set_params(
             prior="spike_slab", target_explained_variance=share, n_components=n_components
@@ -628,8 +629,8 @@ class VAEenseTransformer(DensityAutoencoder):
             )
         if isinstance(network, networks.Unrolled):
             raise ValueError(
-                f"network={self.network!r} gives codes without a posterior, for a sparse "
-                "autoencoder. Leave network='auto', whose encoder also looks several times."
+                f"network={self.network!r} gives codes without a posterior, so it only works in "
+                "SparseAutoencoder. Leave network='auto'."
             )
         return with_known(network, {"positive": self.positive_code})
 
@@ -682,10 +683,10 @@ class VAEenseTransformer(DensityAutoencoder):
     def _default_width(self, data):
         """Return the default number of latents.
 
-        If gates have a prior, at most a tenth of the rows are spare latents, beyond what a target
-        needs: its number of active latents, or the number of principal components that keep its
-        share. So each spare column has ten rows to learn from. Without spare latents, all are open
-        for every sample.
+        If gates have a prior, the number is at most what a target needs plus a tenth of the number
+        of rows. So each spare column has ten rows to learn from. A target needs its number of
+        active latents, or the number of principal components that keep its share. Without spare
+        latents, every latent is open for every sample.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
@@ -711,9 +712,9 @@ class VAEenseTransformer(DensityAutoencoder):
             generator=generator,
             hooks=[noise, *network_hooks(model.network, limit)],
             rates=layer_rates(model) if rates is None else rates,
-            # Gradients grow as the noise variance falls, faster than Adam forgets smaller ones. Its
-            # steps become several times as long, and training can collapse. Elsewhere it may gain,
-            # so the first init takes such steps, and held-out rows choose.
+            # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
+            # steps become several times as long, and training can collapse. On other data long
+            # steps help. So the first init takes them, and held-out rows choose the init.
             bounded=is_random and init > 0 and optimizer.is_scale_free,
             processes=data.processes,
             init=init,
@@ -788,7 +789,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return {"explanation_": explored.kind, "explanation_nats_": nats}
 
     def _give_samples(self, model, data):
-        """Give the prior of a trained model the samples for a new density."""
+        """Give the prior of a trained model the samples that a density is fitted to."""
         prior = model.prior
         for name in ("density_", "mixture_"):
             vars(prior).pop(name, None)
@@ -807,7 +808,7 @@ class VAEenseTransformer(DensityAutoencoder):
         code = model.code(posterior)
         residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
-        # Residuals are shares of all variance, which includes that between locations.
+        # Residuals are shares of the whole variance, around and between locations.
         size = x.square().sum()
         between = 0.0
         if labels is not None:
@@ -1044,7 +1045,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # `fit` raises the error of a network that is not valid.
+        # `fit` raises an error if the network is not valid.
         with suppress(ValueError):
             is_mixture = isinstance(self._resolved_prior(), priors.Mixture)
             tags.input_tags.allow_nan = self._network().has_linear_decoder and is_mixture
