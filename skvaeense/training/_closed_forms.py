@@ -10,14 +10,14 @@ from skvaeense.models._base import as_number
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.training._trainer import Hook, Step, Trainer
 
-# Probabilities stay this far from 0 and 1: closer to 1, single precision cannot tell them from it.
+# Probabilities stay this far from 0 and 1. Single precision cannot tell closer ones from 1.
 LEAST_PROBABILITY = torch.finfo(torch.float32).eps
 # Gain with which the price of gates follows the logarithm of (actual / wanted).
 PRICE_GAIN = 0.1
-# Least factor on the noise variance, which falls if a price would have to be negative.
+# If a price would have to be negative, the noise variance falls instead, at most by this factor.
 LEAST_OF_SHARE = 0.1
 # Share of the training in which the noise variance falls to the value that suits the error. Prices
-# start to follow halfway through this share.
+# start to move halfway through this share.
 ANNEALED = 0.5
 # Shares of the training at which silent latents are restarted.
 RESEED_AT = tuple(i / 20 for i in range(4, 13))
@@ -27,7 +27,7 @@ SILENT, MOST_RESEEDED = 0.15, 0.05
 
 
 class ClosedForms(Hook):
-    """Move gates, slabs and noise of a `SpikeSlabVAE` to what is best for its encoder.
+    """Move gates, slabs and noise of a `SpikeSlabVAE` to the best values for its encoder.
 
     With the expected squared error E of a batch of n samples with d features, as running means::
 
@@ -37,20 +37,20 @@ class ClosedForms(Hook):
     Slabs are learned if the network infers gates by columns of norm 1. Otherwise m and t stay
     fixed, and g is at most its first value before half of the training.
 
-    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts,
-    unless there is a `target_l0`. With the second moments S of the residual, r is ``tr S^2 / tr
-    S``: the mean of the eigenvalues of S, each weighted by itself. Noise has the same variance in
-    all directions, and then r is that variance. A residual in few directions is no noise, and
-    stands out from noise of the variance r. If it counted only by the mean over all directions, g
+    The factor a falls from `first_noise` to 1 over the first half of the training. After that, g is
+    at least r, unless there is a target. With the second moments S of the residual, r is ``tr S^2 /
+    tr S``: the mean of the eigenvalues of S, each weighted by itself. If the residual is noise,
+    with the same variance in all directions, r is this variance. A residual in few directions is no
+    noise, and r is its variance in these directions. With its mean variance over all directions, g
     would run to 0 on data without noise, and latents would open for mere errors of the encoder.
 
     **Targets.** The price of open gates rises while more gates are open than `target_l0`, and falls
-    while fewer are. With a `target_explained_variance` of 1 - s it rises while codes leave less
-    than a share that falls from 1 to s by half of the training. g falls with that share, to the
-    least s if there are several. If s were wanted from the start, gates would open early that
-    nothing closes later. If a price would have to be negative, g falls further instead, to a tenth
-    at most: with less noise more gates open, and their latents are learned. With a share, r does
-    not count either.
+    while fewer are open. With a `target_explained_variance` of 1 - s, the price rises while codes
+    leave less than a share of the variance that falls from 1 to s over the first half of the
+    training. g is equal to this share, for the least s if there are several. If codes had to reach
+    s from the start, gates would open early, and nothing would close them later. If a price would
+    have to be negative, g falls further instead, to a tenth at most: with less noise more gates
+    open, and their latents are learned.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class ClosedForms(Hook):
             self.steering += PRICE_GAIN * excess.log()
             self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
             model.first_prices.copy_(self.steering.clamp_min(0.0))
-        # This price holds outside training, too, until prices are calibrated.
+        # This price also holds outside training, until prices are calibrated.
         model.prices.fill_(model.first_prices[0])
 
     def _follow_noise(self, model: SpikeSlabVAE, terms: Terms, step: Step, done: float) -> None:
@@ -163,7 +163,7 @@ class ClosedForms(Hook):
 
 
 class SilentLatents(Hook):
-    """Restart latents that explain almost nothing, at samples that are badly explained.
+    """Restart latents that explain almost nothing, from the residuals of badly explained samples.
 
     Parameters
     ----------

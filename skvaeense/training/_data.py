@@ -47,7 +47,7 @@ class TensorBatches:
         (n_samples, n_features), with the number of samples in an epoch.
 
     head : torch.Tensor of shape (n_rows, n_features)
-        Some thousand samples, or all if they are fewer, from which sizes are derived. Samples of
+        A few thousand samples, or all if there are fewer, from which sizes are derived. Samples of
         more weight occur more often.
     """
 
@@ -92,8 +92,9 @@ class TensorBatches:
 class SourceBatches:
     """Samples that are read during training.
 
-    Blocks are read in random order, a few at a time, and their rows are mixed. So a batch has rows
-    from several blocks, and memory holds only a few. The next ones are read while these train.
+    Blocks of rows are read in random order, a few at a time, and their rows are mixed. So a batch
+    has rows from several blocks, and memory holds only a few blocks. The next blocks are read while
+    the model trains on these.
 
     Attributes
     ----------
@@ -176,7 +177,7 @@ class SourceBatches:
         random_state = np.random.RandomState(seed)
         blocks = self._scaled(random_state, self._counts(seed))
         while pool := list(islice(blocks, N_BLOCKS)):
-            # In numpy, like scaling: this runs beside training, and torch would take its threads.
+            # In numpy, like scaling: torch would take threads from training, which runs meanwhile.
             rows = np.concatenate(pool)
             yield torch.from_numpy(rows[random_state.permutation(len(rows))])
 
@@ -230,7 +231,7 @@ class FitData:
         Samples in each step.
 
     parts : sequence of Part
-        Some thousand samples: held-out samples first, then training samples.
+        A few thousand samples: held-out samples first, then training samples.
 
     processes : Processes
         The processes that train together.
@@ -270,7 +271,7 @@ class FitData:
         return cls(train, scaling, size, [part], is_batch=True)
 
     def some(self) -> tuple[FloatArray, IntArray, DoubleArray | None]:
-        """Return some thousand samples, held-out samples first.
+        """Return a few thousand samples, held-out samples first.
 
         Returns
         -------
@@ -290,7 +291,7 @@ class FitData:
         return x, np.concatenate(labels), np.concatenate(weights) if has_weights else None
 
     def shown(self, least: int) -> tuple[torch.Tensor, IntArray | None]:
-        """Return held-out samples and their locations, with training samples if they are few."""
+        """Return held-out samples, and training samples if those are few, and their locations."""
         if len(self.valid) >= least or len(self.parts) == 1:
             return self.valid, self.valid_labels
         drawn = [part.drawn() for part in self.parts]
@@ -366,7 +367,7 @@ def prepare_data(
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
     else:
         n_out = held_out.of(len(X))
-        # Very few rows are both training and held-out rows.
+        # If there are very few rows, all are both training and held-out rows.
         order = random_state.permutation(len(X)) if n_out else np.arange(len(X))
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
@@ -384,7 +385,7 @@ def _scaled(
     """Return samples in an order, centred and scaled, in the precision of an estimator."""
     dtype, device = DTYPES[estimator.dtype], resolve_device(estimator.device)
     labels: Any = scaling.locate(X)
-    # The order is applied while samples are scaled, since it would take a separate copy.
+    # Samples are put in order while they are scaled, which saves a copy.
     x = scaling.apply(X, dtype=dtype, device=device, order=order, labels=labels)
     labels, weights = (own if own is None else own[order] for own in (labels, weights))
     return Part(x, labels, weights)

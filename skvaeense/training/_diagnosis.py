@@ -41,8 +41,8 @@ class Collapse(NamedTuple):
 def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     """Return the group of samples that is explained worst, if principal components do far better.
 
-    The unexplained fraction is known up to its standard error. Samples within the noise of their
-    location have nothing to explain.
+    The unexplained fraction must be too large by more than its standard error. Groups of samples
+    within the noise of their location do not count: they have nothing to explain.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def failure_signs(
     target_l0,
     has_prices,
 ):
-    """Return a message for each sign of failure of a fitted model, most telling first.
+    """Return a message for the most telling sign of failure of a fitted model, if there is any.
 
     Arguments are measured on held-out samples.
 
@@ -117,7 +117,7 @@ def failure_signs(
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction of the variance that one principal component for each latent leaves.
+        Fraction of the variance that `n_components` principal components leave.
 
     gated : bool
         Whether the gate is on.
@@ -137,17 +137,17 @@ def failure_signs(
     Returns
     -------
     list of str
-        The messages.
+        At most one message.
     """
     n_active = active.sum(axis=1).mean()
     n_components = active.shape[1]
     if unexplained > ASTRAY:
         return [astray(unexplained)]
-    # If the target exceeds the natural length of codes, closed gates come close to opening.
+    # Only open gates count: closed ones are near 0.5, too, if the target asks for long codes.
     deviation = deviation[active] if has_prices else deviation
     leaves_more = unexplained > max(0.05, 1.5 * linear_residual)
     near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
-    # They are near 0.5, too, if noise is as large as the signal, or if codes are equally good.
+    # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
     if near_half and leaves_more:
         what = "probabilities of open gates" if has_prices else "standard deviations"
         return [
@@ -203,10 +203,7 @@ def failure_signs(
 
 
 def wrong_number(n_active, target_l0, cure):
-    """Return a message if the number of active latents of training samples misses its target.
-
-    Held-out samples have more active latents if there are few samples for each latent.
-    """
+    """Return a message if the mean number of active latents misses its target."""
     if 0.9 <= n_active / target_l0 <= 1.1:
         return []
     return [
@@ -278,13 +275,14 @@ def sparse_failure_signs(
         Which latents are active.
 
     n_trained : float
-        Mean number of active latents of training samples.
+        Mean number of active latents of training samples. Held-out samples have more if there are
+        few training samples for each latent.
 
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction that one principal component for each active latent leaves.
+        Fraction that n principal components leave, where n is the mean number of active latents.
 
     dead_fraction : float
         Fraction of latents that were silent at the end of the training.

@@ -38,9 +38,10 @@ def subspace_network(explored: Exploration) -> Subspaces:
 def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     """Write the weights of exact inference into a network, in place.
 
-    For a direction u of a part with the variance v, the noise g and the coordinate c of its mean
-    relative to its location o, the posterior of a standard normal latent z has the variance g / v,
-    and with ``L^2 = v - g + c^2``::
+    Let u be a direction of a part, with variance v along u and noise variance g, and let c be the
+    coordinate of the part's mean along u, relative to the part's location. The posterior of a
+    standard normal latent has the variance g / v. With ``L^2 = v - g + c^2``, its mean m and its
+    decoder column W are::
 
         m = [c + (1 - g / v) u'(x - mean)] / L,    W = u L / (1 - (g / v)^(1/2))
 

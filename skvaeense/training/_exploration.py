@@ -37,7 +37,7 @@ from skvaeense.utils._typing import DoubleArray
 
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
-# Beyond this multiple of their typical size, rounding of squared rows reaches the least variance.
+# Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 
@@ -187,8 +187,9 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
 def _some_outweigh(X: np.ndarray) -> bool:
     """Return whether a few rows may have more of the variance than all others.
 
-    This is faster than a search for far rows. A few rows do not move the median far. So if they
-    outweigh the others, the farthest rows have at least half as large a sum of squares about it.
+    This check is faster than a search for far rows. A few rows do not move the median far. So if a
+    few rows outweigh the others, the farthest rows have at least half the others' sum of squares
+    about the median.
     """
     n_few = int(MAX_FAR_SHARE * len(X))
     size = float(np.abs(X).max())
@@ -213,7 +214,7 @@ def find_far_rows(
         How often each sample counts, above 0; None means once.
 
     density : MixtureDensity or None, default=None
-        The mixture of the samples, if it is known. It is tried, too.
+        The mixture of the samples, if it is known. It is used if a small mixture finds no far rows.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def find_far_rows(
     if not _some_outweigh(X):
         return np.empty(0, dtype=int)
     rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
-    # A mixture with one more component suffices to find rows that no component explains.
+    # The first round of a search suffices to find rows that no component explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
     far = far_rows(X, found.density.in_units(center, scale))
     # At times a component of the small mixture, or of the large one, takes in far rows.
@@ -262,7 +263,7 @@ def _some_rows(
     weights = np.ones(n) if weights is None else weights[some]
     center, scale = units_of(rows, weights)
     with np.errstate(over="ignore"):
-        # Then no more rows than can be left out lie beyond FAR.
+        # In units of this scale, no more rows than can be left out lie beyond FAR.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
         scale = checked_scale(max(scale, far))
@@ -281,7 +282,7 @@ def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
 
 
 def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None) -> Exploration:
-    """Find the flat parts of samples, and whether flat parts explain the samples.
+    """Find the flat parts of samples, and what explains the samples best.
 
     The result is the same for the same X, whatever the random state of the fit.
 
@@ -291,7 +292,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         Samples, in any units.
 
     max_latents : int
-        Maximum total number of directions for flat parts to have their own latents.
+        Largest total number of directions with which flat parts have their own latents.
 
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
@@ -351,11 +352,11 @@ class _Codes:
         self.before: Trial | None = None
 
     def end_search(self, search: Search) -> bool:
-        """Return whether a search cannot find a mixture that makes a better code.
+        """Return whether to end a search, since it cannot find a mixture that makes a better code.
 
         It cannot if the mixture would stay behind independent codes even with the same gain in
-        every further round; or if the mixture has more directions than the maximum number of
-        latents. In the second case the search goes on if it costs little, for the density.
+        every further round, or if the mixture has more directions than the maximum number of
+        latents. In the second case a search with few features goes on, for the density.
         """
         best, one = search.best, search.one
         before, self.before = self.before or one, best
@@ -374,7 +375,8 @@ class _Codes:
     def gain_from(self, locations: Locations, found: FoundMixture, parts: list[FlatPart]) -> bool:
         """Return whether separate codes for each location are better than codes for all rows.
 
-        They are not tried if flat parts have no more directions than hulls.
+        Separate codes are not tried if flat parts have no more directions than the hulls of
+        locations. Store the scores of separate codes if these are better.
         """
         hulls = [pooled(own) for own in of_groups(found.parts, locations.groups)]
         n_directions = sum(len(part.variances) for part in parts)
@@ -394,7 +396,7 @@ class _Codes:
         """Fit codes, and return whether they are better than normal codes of the same variances.
 
         Codes that are nearly always on are nearly normal, and then the mixture has one part. Rows
-        are compared one by one. With n rows, chance alone passes this test for one of n tables.
+        are compared one by one. With n rows, chance alone passes this test on one of n data sets.
         """
         codes, scores = self._best(self.train, self.valid)
         n = len(self.valid)
@@ -423,7 +425,8 @@ class _Codes:
     def are_better_than(self, nats: float, *, is_normal: bool = False) -> bool:
         """Return whether independent codes exceed a mean log-density by more than chance.
 
-        If it is nearly the log-density of one normal distribution, codes are compared with that.
+        With `is_normal`, the mixture is one normal distribution. Then codes must exceed normal
+        codes by more than chance, and the mean log-density by any amount.
         """
         if is_normal and not self._are_better_than_normal():
             return False
@@ -434,10 +437,10 @@ class _Codes:
 def _stand_clear(parts: list[FlatPart], n: int) -> bool:
     """Return whether most rows belong to parts whose directions stand clearly above their noise.
 
-    If variances fall from direction to direction without a gap, the number of directions depends
-    on the number of rows. If fewer directions are left than stand out, the noise is poorly known.
-    Then the directions that stand out must be farther above the noise than from one another. The
-    same holds for a single part.
+    If variances fall from direction to direction without a gap, the number of directions that
+    stand out depends on the number of rows. If fewer directions are left than stand out, the noise
+    is poorly known. Then the gap between these directions and the noise must be wider than the
+    range of their variances. The same holds for a single part.
     """
     is_clear = []
     for part in parts:
@@ -467,7 +470,7 @@ def _are_patterns(parts: list[FlatPart], n: int) -> bool:
             if min(ranks) and sum(ranks) <= d:
                 cosines = np.linalg.svd(part.basis @ other.basis.T, compute_uv=False)
                 common = 1 - np.square(cosines) <= errors[i] + errors[j]
-                # A line in a plane is a subspace of it, and no pattern.
+                # A part that lies within another, as a line in a plane, is no pattern.
                 if common.any() and not common.all():
                     shares[[i, j]] = True
     weights = np.array([part.weight for part in parts])
@@ -479,7 +482,7 @@ def _flats(
 ) -> tuple[list[FlatPart], np.ndarray]:
     """Return the flats that pieces lie in, relative to their origins, and the flat of each piece.
 
-    A flat has the origin of its first piece, and as many directions as each piece has.
+    A flat has the origin of its first piece. All its pieces have its number of directions.
     """
     shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
     own = [
@@ -496,7 +499,7 @@ def _flats(
 
 
 def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
-    """Return the index of the flat of each part: parts of one rank in one flat share it."""
+    """Return the index of each part's flat; parts of equal rank that lie in one flat share it."""
     groups = list(range(len(parts)))
     for i, part in enumerate(parts):
         for j in range(i):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class History(dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
-    The epochs of inits that were not kept come first, one init after the other. Those of the kept
-    model come last.
+    The epochs of inits that were not kept come first, one init after the other. The epochs of the
+    kept model come last.
     """
 
     @classmethod

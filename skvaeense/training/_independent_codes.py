@@ -1,4 +1,4 @@
-"""Independent codes, each 0 or not: many patterns of one dictionary, in closed form."""
+"""Dictionaries with independent codes, each near 0 or not, and their densities in closed form."""
 
 import math
 import warnings
@@ -27,7 +27,7 @@ class Codes(NamedTuple):
     Attributes
     ----------
     share, slab, spike : ndarray of shape (n_codes,)
-        How often each code is not near 0, its mean square in that case, and otherwise.
+        How often each code is not near 0; its mean square in these samples, and in the others.
     """
 
     share: np.ndarray
@@ -108,7 +108,7 @@ class IndependentCodes(NamedTuple):
         Rows that map samples to codes.
 
     codes : Codes
-        Their distribution.
+        Distribution of the codes.
 
     noise : float
         Variance in each direction without a code.
@@ -146,7 +146,7 @@ class IndependentCodes(NamedTuple):
         Returns
         -------
         list of IndependentCodes
-            At most two. Empty if rows vary in too few directions, or are too few for these.
+            At most two. Empty if rows vary in too few directions, or are too few for them.
         """
         (n, d), mean = rows.shape, rows.mean(axis=0)
         floor = least_variance(local_size(rows)) if floor is None else floor
@@ -185,8 +185,8 @@ class IndependentCodes(NamedTuple):
     def are_independent(self, rows: np.ndarray) -> bool:
         """Return whether no two codes are on together more often than chance explains.
 
-        With n rows, chance alone fails this test, over all pairs, for one of n tables. If there are
-        more atoms than directions, or atoms are not found, codes are on together more often.
+        With n rows, chance alone fails this test, over all pairs, on one of n data sets. If there
+        are more atoms than directions, or atoms are not found, codes are on together more often.
 
         Parameters
         ----------
@@ -253,10 +253,10 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
     """Return directions, as unit rows, along which white samples are independent.
 
     FastICA finds them roughly. A contrast that only sees samples near 0 then makes each direction
-    orthogonal to the samples for which it is inactive. The width of the contrast is halved while
-    samples get more probable, until it sees their noise. From the third width on every direction
-    moves separately: if subspaces are not orthogonal in the white space, their directions are not
-    either. A direction that would leave its place, towards another direction, does not move.
+    orthogonal to the samples for which it is inactive. The width of the contrast is halved as long
+    as samples get more probable. From the third width on, every direction moves separately: if
+    subspaces are not orthogonal in the white space, their directions are not either. A direction
+    that would leave its place, towards another direction, does not move.
     """
     n_samples, rank = Y.shape
     if rank == 1 or n_samples < 2 * rank:

@@ -1,7 +1,7 @@
 """Locations: one point for each group of flat parts that has no point in common with the others.
 
 Parts that are connected by rows form one group, such as pieces of a curved sheet or patterns of
-sparse codes. The hull of a part is its mean and the directions in which it varies. If hulls meet
+sparse codes. The hull of a part is the flat through its mean, along its directions. If hulls meet
 within the parts, as linear subspaces do at the origin, the parts share one location. Data is then
 described relative to its location. Tests have a level of 1 / n, so that chance alone fails them for
 one of n rows.
@@ -36,7 +36,7 @@ class Locations:
         Index of the location of each component.
 
     density : MixtureDensity
-        A mixture that says which component samples belong to.
+        The mixture that assigns samples to components.
     """
 
     points: np.ndarray

@@ -20,7 +20,7 @@ MEMORY = 0.02
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
 # varies in few of many directions, each of these stands out far more from the same noise.
 FINAL_NOISE = 1e-5
-# First factor on the error that the noise variance follows. Below 1, so that it does not stall.
+# First factor on the error that the noise variance follows. A factor of 1 would make it stall.
 FOLLOW = 0.7
 # Least noise variance that is reported, as a fraction of the data's variance: the value for data
 # without any noise, in single precision.
@@ -32,9 +32,10 @@ class NoiseSchedule(Hook):
     """Set the noise variance of a VAE before each step.
 
     Given the rest of the model, the best noise variance is the mean squared error per feature.
-    Following it from the start finds bad minima: if it is too high, all latents close; if too low,
-    patterns freeze before they are sorted out. So training holds the first value, then lowers it
-    geometrically, and from `settle` on follows a running mean of the error. At fraction p done::
+    A noise variance that follows this error from the start leads to bad minima: if it is too high,
+    all latents close; if it is too low, the patterns of open latents freeze too early. So training
+    holds the first value, then lowers it geometrically, and from `settle` on follows a running mean
+    of the error. At the fraction p of the training::
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
@@ -58,8 +59,9 @@ class NoiseSchedule(Hook):
         Share of the training after which the error is followed.
 
     follow : float, default=1.0
-        First factor on the running mean of the error. The factor then rises to 1. Below 1 the noise
-        variance falls faster than the error, which alone would stall above its limit.
+        First factor on the running mean of the error. The factor then rises to 1. A factor below 1
+        makes the noise variance fall faster than the error, which alone would stall above its
+        limit.
 
     learned : bool, default=True
         If False, the value stays at `first`.

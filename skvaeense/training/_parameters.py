@@ -49,8 +49,8 @@ def layer_rates(model: nn.Module) -> dict[nn.Parameter, float | torch.Tensor]:
     """Return factors on the learning rate of layers with many inputs.
 
     Adam moves every weight by about the learning rate, so the output of a unit moves by that rate
-    times the sum of its inputs. Layers with many inputs take smaller steps, or training on wide
-    data misses its patterns. A power above 1 was steadier there than 1.
+    times the sum of its inputs. Without smaller steps for layers with many inputs, training on wide
+    data misses patterns. A power above 1 was steadier there than a power of 1.
     """
     # The weights of a convolution have the shape (n_out, n_in, height, width).
     n_inputs = {p: p.shape[1:].numel() for p in model.parameters()}

@@ -171,7 +171,7 @@ class Selection:
         The trainer with the least loss so far.
 
     best_init : int
-        The index of its init.
+        The index of the init of this trainer.
     """
 
     def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:

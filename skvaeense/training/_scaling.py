@@ -15,10 +15,10 @@ from skvaeense.utils._rounding import ROUNDING
 def mean_and_rms(X, weights, columns):
     """Return the mean of some columns, and their root mean square about it, in one pass.
 
-    X is an array or a source. The root mean square is that of all entries, and 0 if all columns are
-    constant up to rounding. Rows can have weights. Means and sums of squares of blocks of rows are
-    merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample
-    variance", 1983.
+    X is an array or a source. The root mean square is taken over all entries, and is 0 if all
+    columns are constant up to rounding. Rows can have weights. Means and sums of squares of blocks
+    of rows are merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing
+    the sample variance", 1983.
     """
     # Squares and sums of huge or tiny values are finite in units of their size.
     start, n_rows, squares, unit = 0, 0, 0.0, 0.0
@@ -49,10 +49,10 @@ def mean_and_rms(X, weights, columns):
 
 @dataclass(frozen=True)
 class Scaling:
-    """The map between the user's units and those of training.
+    """The map between the user's units and the units of training.
 
-    One factor for all features keeps their relative sizes; with it nothing in training depends
-    on the units of the data.
+    One factor for all features keeps their relative sizes, and makes training independent of the
+    units of the data.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Scaling:
 
     @classmethod
     def from_data(cls, X, weights=None, n_targets=0):
-        """Return the scaling that centres X and makes its variance average 1.
+        """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
         scaled separately.
@@ -138,8 +138,8 @@ class Scaling:
 
         `labels` is the result of `locate` for X, if it is known already.
 
-        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
-        is done by numpy: if samples are read during training, torch would take threads from it.
+        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
+        Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
         labels = self.locate(X) if labels is None else labels
         centre, factor = self._centre_and_factor()

@@ -61,7 +61,7 @@ class CheckpointCallback(ABC):
         """
         return
 
-    # The other hooks of scikit-learn's protocol do nothing, too.
+    # The other hooks of scikit-learn's protocol do nothing either.
     teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
@@ -96,7 +96,7 @@ class FitSession:
         Whether a callback has asked to stop.
 
     trainer : Trainer or None
-        The current trainer, and in the end the kept one.
+        The current trainer, and in the end the trainer of the kept model.
     """
 
     def __init__(self, estimator: Any, facts: list[Any], *, processes: Processes) -> None:
@@ -143,10 +143,9 @@ class FitSession:
 
     @contextmanager
     def running(self, data: FitData, *, stacklevel: int) -> Iterator[None]:
-        """Let an estimator train through the phases of the fit, and set `trainer` to the kept one.
+        """Let an estimator train in this context, and keep the best trainer if it is interrupted.
 
-        After an interruption it is the best one so far, with a warning at the line that is
-        `stacklevel` calls up.
+        The warning of an interruption points to the line that is `stacklevel` calls up.
         """
         self.data = data
         with memory_errors(data.batch_size):
@@ -163,7 +162,7 @@ class FitSession:
         trainer = self.trainer = phase.trainer
         self.track(f"{phase.name} plateau", phase.plateau)
         if phase.from_start and self.state is None:
-            # A fit that goes on from a checkpoint has compared the model before training already.
+            # A fit that is resumed from a checkpoint has done this comparison already.
             phase.plateau.is_reached(self._loss(trainer), trainer.model)
         for stage in phase.stages():
             epochs = trainer.epochs(
@@ -176,7 +175,7 @@ class FitSession:
                 for is_whole in epochs:
                     is_over = is_whole and self._end_epoch(phase, stage)
                     if phase.given_up:
-                        # No checkpoint: a resumed fit has to give it up again.
+                        # No checkpoint: a resumed fit has to give this training up again.
                         return phase
                     if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
                         self._keep(trainer, stage.name, is_over)
@@ -237,7 +236,7 @@ class FitSession:
         return trainer
 
     def end(self) -> Trainer:
-        """Mark the fit as over, and return the kept trainer, which was trained now or before."""
+        """Mark the fit as over, and return the kept trainer, perhaps from a checkpoint."""
         kept: Trainer = self.trainer
         if self.state is not None:
             kept.load_state_dict(self.state["trainer"])

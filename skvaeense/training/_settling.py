@@ -1,4 +1,4 @@
-"""Checks of a trained model on held-out samples, which also end the last updates by gates."""
+"""Last updates of a trained model from its gates, and the checks on held-out samples."""
 
 import copy
 import math
@@ -13,9 +13,9 @@ from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.utils._modules import evaluating
 from skvaeense.utils._typing import DoubleArray
 
-# Least gain of a round of expectation maximisation; below it, no further round follows. It is a
-# share of the gain of all rounds or of the wanted gain, or, with a target, of the length or the
-# error of held-out codes.
+# A round of expectation maximisation that gains less than this share is the last. The share is of
+# the gain of all rounds or of the wanted gain; with a target, of the length or the error of
+# held-out codes.
 LEAST_GAIN = 0.02
 
 
@@ -48,8 +48,8 @@ def is_clear(gain: DoubleArray, data: FitData) -> bool:
 def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
     """Update decoder, noise and prior by the gates of a search, while held-out samples gain.
 
-    Stop early once the mean bound of held-out samples is enough, or once a round gains too little
-    of what it would take. Return the bound of each.
+    Stop early once the mean bound of held-out samples is enough, or once a round adds too small a
+    share of the wanted or whole gain. Return the bound of each held-out sample.
     """
     broadcast = data.processes.broadcast_scalar
     bounds, is_open = held_out_bounds(model, data), None
@@ -72,10 +72,11 @@ def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
 
 
 def shorten(model: Any, data: FitData) -> None:
-    """Update decoder and prior by the gates of a search, while codes that meet the target gain.
+    """Update decoder and prior by the gates of a search, while codes that meet the target improve.
 
-    Codes of held-out samples get shorter, or, with a target for their length, leave less. Training
-    weighs gates by their probability, but in codes they are open or closed.
+    Codes of held-out samples improve if they get shorter, or, with a target for their length, if
+    they leave less of the variance. Training weighs gates by their probability, but in codes gates
+    are open or closed.
     """
     rows = data.train.first(max(MAX_ENTRIES // model.n_components, len(data.train.head)))
     model.eval()

@@ -12,8 +12,8 @@ from skvaeense.utils._principal import principal_directions
 # Maximum number of rows that the spectrum is computed from.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
-# Least number of rows for each latent, if gates have a prior and n_components is not given, and for
-# each direction of a group that is judged.
+# Least number of rows for each spare latent, if gates have a prior and n_components is not given,
+# and for each direction of a group that is checked for a collapse.
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
@@ -36,8 +36,8 @@ FULL_RATE_COMPONENTS = 512
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
-# Fewer rows than this are not split: all are both training and held-out rows. Neither is a group
-# judged by fewer rows.
+# Fewer rows than this are not split: all are both training and held-out rows. Nor is a group of
+# fewer rows checked for a collapse.
 MIN_ROWS_TO_SPLIT = 20
 
 
@@ -56,7 +56,7 @@ class HeldOut(NamedTuple):
 
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
-# Held-out rows that only decide when to stop. With many latents, training lacks these rows.
+# Held-out rows that only decide when to stop. They are few: training of many latents misses them.
 SPARSE_HELD_OUT = HeldOut(0.05, 1000)
 
 
@@ -85,7 +85,7 @@ class Spectrum:
         The least of the largest eigenvalues that together hold 80 % of the variance.
 
     held : torch.Tensor of shape (n_eigenvalues,)
-        Share of the variance that each number of principal components holds, from 1.
+        Shares of the variance that the first 1, 2, ... principal components hold.
     """
 
     linear_dimension: int
@@ -170,8 +170,8 @@ def sparse_learning_rate(batch_size, n_components, n_steps):
     """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
     The noise of gradients falls with the root of the batch size, and Adam can take steps that are
-    larger by that factor. More latents than features get in one another's way. Noisy steps drive
-    out latents for rare features in the long run, and many steps can be smaller.
+    larger by that factor. Many latents get in one another's way. Noisy steps drive out latents for
+    rare features in the long run, and many steps can be smaller.
     """
     crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
     haste = min(1.0, LONG_STEPS / n_steps)

@@ -24,8 +24,8 @@ from skvaeense.utils._typing import FloatArray, IntArray
 
 # Length of the runs of rows that replace random single rows: stores are slow at single rows.
 RUN = 64
-# Samples with at most this many bytes are read into memory at once, as an array. Of others, as many
-# are kept in memory.
+# Samples with at most this number of bytes are read into memory at once, as an array. Of larger
+# samples, at most this number of bytes is kept in memory.
 IN_MEMORY = 2**28
 # Endings of files of samples.
 SUFFIXES = (".npy", ".safetensors")
@@ -311,8 +311,8 @@ def open_samples(X: Any) -> Any:
 def open_target(y: Any) -> Any:
     """Return y as a target of the codes, or None if it is not a target.
 
-    Scikit-learn passes y to every step of a pipeline, also labels and targets of other steps. A
-    transformer ignores these: whole numbers, texts, and one number for each sample.
+    Scikit-learn passes y to every step of a pipeline, including labels and targets of other steps.
+    A transformer ignores these: whole numbers, texts, and one number for each sample.
 
     Parameters
     ----------
@@ -407,7 +407,7 @@ def _as_source(X: Any) -> Source | None:
 
 
 def _is_array_elsewhere(X: Any) -> bool:
-    """Whether X behaves like an array, and is none that scikit-learn accepts directly."""
+    """Return whether X behaves like an array, but not one that scikit-learn accepts directly."""
     known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
     needed = ("shape", "dtype", "__getitem__")
     return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")

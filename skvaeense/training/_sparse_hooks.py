@@ -16,13 +16,13 @@ from skvaeense.utils._budget import set_share
 
 # Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
 # (active / wanted): at first, and at the end, when the learning rate falls and the code responds
-# less and less. The second logarithm is clipped at MOST_EXCESS.
+# less and less. The logarithm of (active / wanted) is clipped at MOST_EXCESS.
 GAIN = 0.03
 LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
 # A latent is dead once it was inactive for this many training samples in a row.
 DEAD_AFTER = 10_000
-# Norm of a new encoder row, as a share of the mean norm for living latents.
+# Norm of a new encoder row, as a share of the mean norm of the rows of living latents.
 RESAMPLED_NORM = 0.2
 # Number of resamplings of dead latents, and when they happen, as shares of the training.
 N_RESAMPLINGS = 7
@@ -101,7 +101,7 @@ class AnnealedLength(Hook):
         The model, whose `length` is k.
 
     anneal : float
-        Share of the training over which their number falls, above 0.
+        Share of the training over which the number of kept latents falls, above 0.
     """
 
     def __init__(self, model: AutoencoderModel, anneal: float) -> None:
@@ -150,7 +150,7 @@ class DeadLatents(Hook):
             for name, parameter in activation.named_parameters()
             if parameter.ndim and len(parameter) == model.n_components
         }
-        # Resampling of a latent resets its first count, but not its second.
+        # Resampling a latent resets the first count, but not the second.
         self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
         self.inactive_for = self.silent_for.clone()
         self.dead = self.silent_for.bool()
@@ -183,7 +183,7 @@ class DeadLatents(Hook):
             count.masked_fill_(fired, 0)
         n_looks = self.n_samples // DEAD_AFTER
         self.n_samples += n_samples
-        # A look waits for the device. Between two looks, a latent that begins to be silent can die.
+        # A look waits for the device. So looks are as far apart as a latent takes to die.
         if self.n_samples // DEAD_AFTER > n_looks:
             self.dead = self.silent_for >= DEAD_AFTER
             self.n_dead = int(self.dead.sum())

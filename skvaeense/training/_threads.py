@@ -18,9 +18,9 @@ _lock = Lock()
 def restored_threads() -> Iterator[int]:
     """Yield the number of torch's threads, and restore it if it was changed inside.
 
-    Torch has one number for each thread, and a new thread takes the number that any thread has set
-    last. So a thread can start with the number of another one that trains. The last of overlapping
-    contexts restores the number from before the first one.
+    Torch keeps this number for each Python thread. A new Python thread starts with the number that
+    was set last, by any thread. So it can start with the number of another thread, which trains.
+    The last of overlapping contexts restores the number from before the first context.
     """
     own = torch.get_num_threads()
     with _lock:

@@ -240,7 +240,7 @@ class Trainer:
         Yields
         ------
         bool
-            True after each epoch, and False after some hundred steps within a long one.
+            True after each epoch, and False after every few hundred steps within a long epoch.
         """
         batch_size = min(batch_size, len(train))
         n_steps = len(train) // batch_size
@@ -427,7 +427,8 @@ class Trainer:
 def check_layout(own: Any, given: Any, where: str) -> None:
     """Raise an error unless a state has the names and shapes of this trainer's own state.
 
-    A number or None in the own state can be a tensor without dimensions, or not set, in the other.
+    Where this trainer has a number or None, the state can have a number, a tensor without
+    dimensions, or None.
     """
     if isinstance(own, torch.Tensor) and own.ndim:
         fits = isinstance(given, torch.Tensor) and given.shape == own.shape
