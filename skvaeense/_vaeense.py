@@ -509,7 +509,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if near is rows:
             return rows, explored
         others = self._explored(near)
-        # The density is that of all rows, far ones included.
+        # The density covers all rows, far ones included.
         return near, replace(others, density=explored.density or others.density)
 
     def _explored_elsewhere(self, data):

@@ -47,7 +47,7 @@ class Loss(Specification):
         Parameters
         ----------
         model : Model
-            In training mode.
+            The model, in training mode.
 
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.

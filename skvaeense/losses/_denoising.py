@@ -67,8 +67,8 @@ class DenoisingScoreMatching(Loss):
     def sample_losses(self, model: Any, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return the loss of each sample, with the same noise for all samples.
 
-        So the loss of a sample does not depend on the samples beside it, and models are compared
-        at the same noise.
+        So the loss of a sample does not depend on other samples, and models are compared at the
+        same noise.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class DenoisingScoreMatching(Loss):
             Centred and scaled samples.
 
         noise : torch.Tensor of shape (n_draws, n_features)
-            Draws of noise, each at a level of its own, from the least to the greatest.
+            Draws of noise. The first is used at the least level, and the last at the greatest.
 
         Returns
         -------

@@ -85,16 +85,18 @@ class ELBO(Loss):
 class GateELBOGradient:
     """Compute the terms of `ELBO` and set their gradients, for gates inferred by `MeanField`.
 
-    For a batch of n samples x with gate probabilities q, means m and variances v where gates are
-    open, the prior's means a and variances t, decoder W and b, noise variance g, and its log-odds,
-    let ``e = q m`` be the code, ``r = e W' + b - x`` and ``R = r W``. With the terms of the
-    divergence, ``A = logit - log-odds + [v/t - 1 - log(v/t) + (m - a)^2 / t] / 2``, ::
+    A batch has n samples x, with gate probabilities q, and means m and variances v where gates are
+    open. The prior has means a, variances t and log-odds. The decoder has columns W and bias b, and
+    the noise variance is g. With the code e, the residual r and the terms A of the divergence, the
+    gradients are::
 
+        e = q m,    r = e W' + b - x,    R = r W
+        A = logit - log-odds + [v/t - 1 - log(v/t) + (m - a)^2 / t] / 2
         d logit = 2 q (1 - q) ([v + m^2 - 2 q m^2 + 2 m R] / 2g + beta A) / n
         d m     = 2 q ([(1 - q) m + R] / g + beta (m - a) / t) / n
         dW      = 2 r'e / (n g),    db = 2 sum r / (n g)
 
-    and the `look_gradients` of the network computes the gradients through the looks.
+    and `look_gradients` of the network computes the gradients through the looks.
 
     Parameters
     ----------

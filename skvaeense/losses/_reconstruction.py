@@ -131,10 +131,11 @@ AUXILIARY_WEIGHT = 1 / 32
 def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
     """Return the error of the residual's reconstruction from dead latents alone.
 
-    Each sample uses the dead latents with the largest pre-activations, at most half as many as
-    there are features. A rectified latent whose pre-activation is negative for all samples would
-    have no gradient. So the squares of negative pre-activations are added for the samples with the
-    largest pre-activations of each latent, as many samples as a latent is active for on average.
+    Each sample uses the dead latents with the largest pre-activations, at most half the number of
+    features. A rectified latent whose pre-activation is negative for all samples would have no
+    gradient. So the squares of negative pre-activations are added, for each latent at the samples
+    with its largest pre-activations. The number of these samples is the mean number of samples for
+    which a latent is active.
 
     Parameters
     ----------

@@ -209,7 +209,7 @@ class _Counted(TorchFunctionMode):
     """Raise an error if many more tensors are made than a state has.
 
     So the size of a state bounds the size of the module. The bound is loose, as some tensors are
-    replaced and others are outside the state. Like any mode of torch, it affects one thread alone.
+    replaced and others are outside the state. Like any mode of torch, this one affects one thread.
     """
 
     def __init__(self, n_tensors: int) -> None:

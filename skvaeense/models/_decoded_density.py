@@ -13,14 +13,14 @@ from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Number of components that the bound of a sample sums over, and the most nats by which one can be
-# below the best at the tangent. Worse ones would be lost in the sum.
+# Number of components that the bound of a sample sums over, and the most nats by which a component
+# can be below the best one, at the tangent. Worse components would be lost in rounding.
 N_BEST, MOST_BEHIND = 3, -math.log(ROUNDING)
 # Number of Gauss-Newton steps, the same for every sample, and the shares of a step that are tried.
 N_STEPS = 3
 SHARES = [0.25**i for i in range(N_STEPS)]
-# The noise variance of a component is shrunk to the common one, which counts as this number of
-# rows. It is at least this share of the model's noise variance.
+# The noise variance of a component is shrunk to the common one, which counts as NOISE_ROWS rows. It
+# is at least a share of LEAST_NOISE of the model's noise variance.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
 
 
@@ -31,12 +31,13 @@ class DecodedDensity:
 
         p(x) = sum_c p_c * integral of N(w; 0, I) N(x; f(mu_c + S_c w), g_c I) dw
 
-    The sum is over the components that fit x best when a tangent replaces the decoder. For each,
-    Gauss-Newton steps find the mode w* of the integrand, and w is drawn from the normal
+    The sum is over the components that fit x best when a tangent replaces the decoder. For each of
+    them, Gauss-Newton steps find the mode w* of the integrand. Then w is drawn from the normal
     distribution of mean w* and covariance ``(I + S_c' J' J S_c / g_c)^-1``, with the Jacobian J at
-    w*. The mean ratio of integrand and density of the draws is an unbiased estimate of the
-    integral. So the expectation of its logarithm is a lower bound, and other components would only
-    add to the sum. The bound gets tighter with more draws [1]_. It is exact for a linear decoder.
+    w*. The ratio of the integrand to the density of a draw, averaged over draws, is an unbiased
+    estimate of the integral. So the expectation of its logarithm is a lower bound. Other components
+    would only add to the sum. The bound gets tighter with more draws [1]_. For a linear decoder
+    each integral is exact.
 
     Draws are the same for all samples.
 

@@ -36,7 +36,7 @@ class FoundGates(NamedTuple):
     log_prob: torch.Tensor
 
     def or_better(self, other: "FoundGates") -> "FoundGates":
-        """Return for each sample the result of two searches whose patterns are more probable."""
+        """Return, for each sample, the more probable of the results of two searches."""
         is_better = (other.log_prob > self.log_prob)[:, None]
         pairs: Any = zip(self.posterior, other.posterior, strict=True)
         chosen = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in pairs))
@@ -136,7 +136,7 @@ class _Prior:
         self.weight, self.positive = weight, positive
         self.mean, self.variance = gates.mean.to(weight), gates.variance.to(weight)
         self.odds = gates.log_odds.to(weight).expand(weight.shape[1])
-        # Below half of the digits of unit variances, the gains of flips drown in rounding.
+        # With less noise, for samples of unit variance, the gains of flips drown in rounding.
         least = math.sqrt(torch.finfo(weight.dtype).eps)
         self.noise = gates.noise_variance.to(weight.dtype).clamp_min(least)
         self.ridge = self.noise / self.variance

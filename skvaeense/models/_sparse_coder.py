@@ -106,7 +106,7 @@ class SparseCoder(AutoencoderModel):
                     "skip_connection=True needs a target, as in fit(X, Y). Without a target, its "
                     "linear map would reconstruct all samples without a code."
                 )
-            # At first, neither codes nor the skip connection explain any of the target.
+            # At first, the skip connection explains nothing of the target.
             self.skip = linear_layer(n_features, n_targets, generator, bias=False)
             nn.init.zeros_(self.skip.weight)
 

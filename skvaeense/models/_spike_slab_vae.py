@@ -89,8 +89,8 @@ class SpikeSlabVAE(VAE):
         Variance of the noise in each feature, in squared units of the scaled samples.
 
     is_settled : torch.Tensor without dimensions
-        Whether the gates of a search have set decoder, noise and prior since training, or the price
-        that meets the target.
+        Whether, since training, the gates of a search have set decoder, noise and prior, or the
+        price that meets the target.
 
     first_prices : torch.Tensor of shape (n_targets,)
         Price of an open gate in training, in nats, for each target.
@@ -278,9 +278,10 @@ class SpikeSlabVAE(VAE):
     def _searched(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> FoundGates:
         """Return the result of a search from given gates, or from the gates that the encoder opens.
 
-        The encoder knows only the prices of training, or the price of the requested length. With
-        more columns than features, several patterns can explain a sample almost equally well, and a
-        search ends at one of them. So a second search starts with all gates closed.
+        The encoder opens gates at the price of training, or at the price of the longest codes once
+        the model is settled, even if the search is for shorter codes. With more columns than
+        features, several patterns can explain a sample almost equally well, and a search ends at
+        one of them. So a second search starts with all gates closed.
         """
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
@@ -295,8 +296,8 @@ class SpikeSlabVAE(VAE):
     def _likely(self, posterior: GatePosterior, n_features: int) -> torch.Tensor:
         """Return the open gates of a posterior, or the most probable ones if they are many.
 
-        If there is little noise, the encoder opens too many gates. At most two standard deviations
-        more are open than the prior expects, and no more than there are features.
+        If there is little noise, the encoder opens too many gates. So at most the expected number
+        under the prior plus two standard deviations stay open, and no more than there are features.
         """
         p = self.gate_probability
         most = p.sum() + 2 * (p * (1 - p)).sum().sqrt()
@@ -364,8 +365,8 @@ class SpikeSlabVAE(VAE):
     def code(self, posterior: Any, eps: torch.Tensor | None = None) -> torch.Tensor:
         """Return the codes with the smallest residuals, given the open gates of the posterior.
 
-        Conjugate gradient steps, one for each look of the encoder, lead to them from the posterior
-        means. With a nonlinear decoder, codes are these means.
+        Conjugate gradient steps, one for each look of the encoder, start from the posterior means.
+        With a nonlinear decoder, codes are the posterior means.
 
         Parameters
         ----------
@@ -561,10 +562,10 @@ class SpikeSlabVAE(VAE):
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
     def _are_missed(self, posterior: GatePosterior) -> torch.Tensor:
-        """Return a mask of latents without which samples lose the ``log(n) / 2`` of one weight.
+        """Return a mask of latents without which samples lose ``log(n) / 2`` nats or more.
 
-        The gates of a latent whose slab is far narrower than the noise could otherwise all stay
-        open, and its code would be noise.
+        This is the cost of one weight. Otherwise all gates of a latent with a slab far narrower
+        than the noise could stay open, and its code would be noise.
         """
         n = len(posterior.gate_logit)
         lost = posterior.gate_logit.clamp_min(0) + F.logsigmoid(-self.gates(n).log_odds)
@@ -589,7 +590,7 @@ class SpikeSlabVAE(VAE):
     ) -> torch.Tensor:
         """Set the decoder by least squares, and return the factors by which codes grow.
 
-        Columns of latents that at most two samples open stay, and all columns of a diverged model.
+        Columns do not change if at most two samples open their latent, or if the model diverged.
         """
         decoder: Any = self.linear_decoder
         wide = widest(x)
@@ -824,9 +825,9 @@ class _Prices:
     def meeting(self, target: float) -> float:
         """Return the price that meets one of the targets of the model.
 
-        Lengths and explained shares fall with the price; where shares jump, codes keep more than
-        the target. A bracket grows by steps that quadruple, and is then cut by Brent's method:
-        Brent, "Algorithms for minimization without derivatives", 1973.
+        Lengths and explained shares fall as the price rises. Where shares jump across the target,
+        codes keep more than the target. A bracket grows by steps that quadruple. Brent's method
+        then finds the price in it: Brent, "Algorithms for minimization without derivatives", 1973.
         """
         has_lengths = bool(self.model.targets)
         if self.total == 0 and not has_lengths:
@@ -857,10 +858,10 @@ class _Prices:
 def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
     """Return the mean over new samples, which come first, with the help of training samples.
 
-    New samples have more open gates than training samples, or fewer if codes explain them badly,
-    which is rare. So the means differ by the observed gap, shrunk according to chance, or to twice
-    the standard error if new samples have fewer: James and Stein, "Estimation with quadratic loss",
-    1961.
+    New samples have more open gates than training samples or, rarely, fewer, if codes explain new
+    samples badly. So the result is the mean over training samples plus the observed gap, shrunk
+    according to its standard error, which is doubled if new samples have fewer open gates: James
+    and Stein, "Estimation with quadratic loss", 1961.
     """
     new, old = values[:n_new], values[n_new:]
     if min(len(new), len(old)) < 2:

@@ -182,9 +182,9 @@ class VAE(AutoencoderModel):
     def close_unused(self, x: torch.Tensor) -> None:
         """Close the latents that training samples do not use, for all samples.
 
-        No sample opens these latents, and their nats, summed over all samples, are fewer than the
-        ``log(n) / 2`` of one weight. The little that their gates let through carries no
-        information, and would become large if codes are divided by their standard deviation.
+        No training sample opens these latents, and the divergence of each, summed over samples, is
+        below ``log(n) / 2`` nats, the cost of one weight. The little that their gates let through
+        carries no information, but becomes large if codes are divided by their standard deviation.
 
         Parameters
         ----------

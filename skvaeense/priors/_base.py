@@ -85,7 +85,7 @@ class Prior(Specification):
 
     # Whether a model keeps training samples for `density`.
     keeps_samples: bool = False
-    # Whether the density is fitted when it is first asked for, not in `fit`.
+    # Whether the density is fitted when it is first needed, not in `fit`.
     lazy: bool = True
     # Number of draws in the bound for a nonlinear decoder.
     n_draws: int = 16

@@ -14,8 +14,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 class CodeMixture(Shared):  # numpydoc ignore=PR02
     """A mixture of normal distributions of codes, each with its own few directions.
 
-    Component c has weight p_c, codes ``e = mu_c + S_c w`` with w from N(0, I), and the noise
-    variance g_c of the samples that are decoded from them.
+    Component c has the weight p_c and the codes ``e = mu_c + S_c w``, with w from N(0, I). Samples
+    that are decoded from these codes have the noise variance g_c.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
         for c in range(len(density)):
             covariance = density.covariance(c) - noise_variance * np.eye(d)
             values, vectors = np.linalg.eigh(covariance)
-            # Values that the noise alone can leave count as 0.
+            # Values within the rounding errors of the noise count as 0.
             values = np.where(values > noise_variance * ROUNDING, values, 0.0)
             factors[c] = (vectors * np.sqrt(values))[:, ::-1]
         rank = int(factors.any(axis=1).sum(axis=1).max(initial=0))

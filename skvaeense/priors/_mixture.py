@@ -19,8 +19,9 @@ class Mixture(StandardNormal):
     Training uses the prior of `StandardNormal`. This prior describes the distribution of an open
     latent, but not which latents open together. So after training, with the decoder ``W e + b``
     fixed, a mixture of normal distributions is fitted to the codes e. With noise added, the samples
-    then have a mixture, too: `MixtureDensity`. Its log-density is exact, and needs no encoder. With
-    a nonlinear decoder there is a lower bound of the log-density: `CodeMixture`.
+    then follow a mixture of normal distributions, too: `MixtureDensity`. Its log-density is exact,
+    and needs no encoder. With a nonlinear decoder there is a lower bound of the log-density:
+    `CodeMixture`.
 
     The mixture is fitted to training samples that the model keeps: at most 8,192, and no more than
     four million entries.
@@ -38,7 +39,7 @@ class Mixture(StandardNormal):
         bound tighter.
 
     lazy : bool, default=True
-        Whether the mixture is fitted when it is first asked for, and not in `fit`.
+        Whether the mixture is fitted when it is first needed, and not in `fit`.
 
     See Also
     --------
@@ -51,16 +52,16 @@ class Mixture(StandardNormal):
     The mixture is fitted as in :class:`skvaeense.mixture.SubspaceMixture`, in the span of the
     decoder: components vary freely there, in at most 128 directions, and by noise elsewhere. The
     residual of the decoder need not be noise alone. If some of its directions stand out, the
-    residual has one normal distribution, the same for all components. So a decoder has a lower
-    density if it leaves out the directions that distinguish components.
+    residual has one normal distribution, the same for all components. So densities are lower if the
+    decoder leaves out directions that distinguish components.
 
     A default fit finds a mixture before training, and starts from it. Then this mixture is the
     density.
 
-    With a nonlinear decoder the mixture is fitted to codes, with each latent multiplied by the root
-    mean square norm of its column of the decoder's Jacobian, and noise of the learned variance. So
-    the same differences distinguish codes and samples. The noise variances of the components then
-    follow from up to 512 training samples.
+    With a nonlinear decoder the mixture is fitted to scaled codes plus noise of the learned
+    variance. Each latent is multiplied by the root mean square norm of its column of the decoder's
+    Jacobian, so that differences between codes are as large as between samples. The noise variances
+    of the components then follow from up to 512 training samples.
 
     Examples
     --------

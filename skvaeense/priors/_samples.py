@@ -46,7 +46,7 @@ class CodedSamples(NamedTuple):
     >>> x = np.random.default_rng(0).standard_normal((5, 1))
     >>> samples = CodedSamples(x, np.ones((1, 1)), np.zeros(1), 0.5, np.ones(1, dtype=bool))
     >>> density = StandardNormal().density(samples)
-    >>> [round(float(p), 4) for p in density.log_prob(np.zeros((1, 1)))]  # That of N(0, 1.5).
+    >>> [round(float(p), 4) for p in density.log_prob(np.zeros((1, 1)))]  # For N(0, 1.5).
     [-1.1217]
     """
 

@@ -151,9 +151,9 @@ class SpikeSlab(Mixture):  # numpydoc ignore=PR02
     So an open latent has a price: the bound charges for ``log 1 / p_j`` and for its precision. With
     a linear decoder the bound is exact without sampling; the default network, `networks.MeanField`,
     has a linear decoder, and its encoder uses the decoder to infer gates. If another decoder f
-    takes the place of A, the bound is estimated at one draw of a normal code with the mean and
+    takes the place of A, the bound is estimated from draws of a normal code with the mean and
     variance of ``s * z``. In training, p and the noise variance are running means of their best
-    values, given the encoder. So are m and t with `networks.MeanField`; with other networks, m and
+    values, given the encoder. With `networks.MeanField`, so are m and t. With other networks, m and
     t do not change, and set the unit of codes.
 
     If the decoder is linear, a search starts from the gates of the encoder. It opens and closes
@@ -196,7 +196,7 @@ class SpikeSlab(Mixture):  # numpydoc ignore=PR02
         Largest number that "auto" tries.
 
     lazy : bool, default=True
-        Whether the mixture is fitted when it is first asked for, and not in `fit`.
+        Whether the mixture is fitted when it is first needed, and not in `fit`.
 
     See Also
     --------

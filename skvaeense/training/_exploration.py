@@ -365,7 +365,7 @@ class _Codes:
             return False
         if self.nats is None:
             self._compare(self._best(self.train, self.valid)[1])
-        # A round adds half as many components as there are.
+        # A round adds half the present number of components.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
         is_wide = self.train.shape[1] > MAX_DIRECTIONS

@@ -227,7 +227,7 @@ class IndependentCodes(NamedTuple):
         return self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)
 
     def gain(self, X: np.ndarray) -> np.ndarray:
-        """Return how far log-densities exceed those of normal codes with the same variances.
+        """Return how far log-densities exceed the ones under normal codes of the same variances.
 
         Parameters
         ----------
