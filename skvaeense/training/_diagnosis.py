@@ -143,7 +143,7 @@ def failure_signs(
     n_components = active.shape[1]
     if unexplained > ASTRAY:
         return [astray(unexplained)]
-    # Only open gates count: closed ones are near 0.5, too, if the target asks for long codes.
+    # Only open gates count: closed ones are near 0.5, too, if the target exceeds natural lengths.
     deviation = deviation[active] if has_prices else deviation
     leaves_more = unexplained > max(0.05, 1.5 * linear_residual)
     near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5

@@ -482,7 +482,7 @@ def _flats(
 ) -> tuple[list[FlatPart], np.ndarray]:
     """Return the flats that pieces lie in, relative to their origins, and the flat of each piece.
 
-    A flat has the origin of its first piece. All its pieces have its number of directions.
+    A flat has the origin of its first piece, and the number of directions of each of its pieces.
     """
     shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
     own = [

@@ -25,7 +25,7 @@ from skvaeense.utils._typing import FloatArray, IntArray
 # Length of the runs of rows that replace random single rows: stores are slow at single rows.
 RUN = 64
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
-# samples, at most this number of bytes is kept in memory.
+# samples, at most this number of bytes, or one batch, is kept in memory.
 IN_MEMORY = 2**28
 # Endings of files of samples.
 SUFFIXES = (".npy", ".safetensors")
