@@ -147,10 +147,7 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
-        """Train through the phases of a fit, and return the trainer of the kept model.
-
-        With a trainer, continue an earlier fit.
-        """
+        """Train through the phases of a new or continued fit; return the kept model's trainer."""
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
@@ -245,9 +242,8 @@ class BaseAutoencoder(
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
-            decoded. A target can have any form that X can have, and must be a stream if X is a
-            stream. Any other y, such as labels or one number per sample, is ignored. A
-            VAEenseTransformer ignores every y.
+            decoded. A target can have any form of X, and must be a stream if X is a stream. Any
+            other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
@@ -267,8 +263,7 @@ class BaseAutoencoder(
             with ``warm_start=True``, a parameter that the model was built from has changed.
 
         FloatingPointError
-            If the loss of every init becomes NaN or infinite. Attributes of an earlier fit are
-            kept.
+            If the loss of every init becomes NaN or infinite. Earlier fitted attributes are kept.
 
         Warns
         -----

@@ -75,8 +75,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
-        The prior of the model stores it. Threads that compute it at the same time find the same
-        density.
+        The prior of the model stores it. Concurrent threads find the same density.
         """
         prior = self.module_.prior
         if not self.module_.has_density:
@@ -170,9 +169,8 @@ class DensityAutoencoder(BaseAutoencoder):
 
         The first call fits a mixture of normal distributions. With a linear decoder, the default,
         scores are exact log-densities under this mixture, without the encoder. With a nonlinear
-        decoder, scores are lower bounds: the logarithm of a mean over a few draws, which are the
-        same for every sample. The expectation of this logarithm is at most the log-density; see
-        `skvaeense.models.DecodedDensity`.
+        decoder, scores are logarithms of means over a few draws, which are the same for every
+        sample. Their expectations are lower bounds; see `skvaeense.models.DecodedDensity`.
 
         If `explanation_` is "dictionary" or "gates", and there is one location, the density is a
         weighted mean of this mixture and the density of the gates. The weights are proportional to
@@ -528,8 +526,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
         """Return the scaled rows that training has held out, or draws.
 
-        Draws take their place if the model has not kept the rows, or if the rows had missing
-        values.
+        Draws take their place if the rows were not kept, or had missing values.
         """
         n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
         if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):

@@ -72,7 +72,7 @@ class BaseDimensionEstimator(
 
     # --- the contract -------------------------------------------------------------------------
 
-    # The first decorator does nothing for a subclass without CallbackSupportMixin.
+    # The decorator does nothing for a subclass without CallbackSupportMixin.
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:

@@ -114,10 +114,9 @@ class ModelEvaluation:
 def validated(
     estimator: Any, X: Any, *, reset: bool, least: int = 1, takes_missing: bool = True
 ) -> Any:
-    """Return samples as a valid array of a kind that the estimator's tags allow.
+    """Return at least `least` samples as a valid array, of a kind that the estimator's tags allow.
 
-    There must be at least `least` samples. Only dense samples can have missing values, and only
-    with `takes_missing`.
+    Only dense samples can have missing values, and only with `takes_missing`.
     """
     tags = get_tags(estimator).input_tags
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
@@ -167,12 +166,10 @@ def in_chunks(
         Number of rows in a chunk.
 
     answer : callable
-        The function. It maps the rows of a chunk to an array or a tensor with the same number of
-        rows.
+        Maps the rows of a chunk to an array or a tensor with the same number of rows.
 
     out : array or None, default=None
-        Array that results are written to. None makes a new array, or for a tensor X a tensor on its
-        device.
+        Array for the results. None makes a new array, or for a tensor X a tensor on its device.
 
     Returns
     -------

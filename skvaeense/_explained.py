@@ -183,13 +183,12 @@ class ExplainedTraining:
         With learned noise the bound can keep rising as codes get longer. So these gates are kept
         only if their bound exceeds the score of the first init: the bound of independent codes, or,
         for codes that keep a share, the log-density under normal distributions. Their codes must
-        also explain more of the variance than they leave, and the gates must differ between
-        samples.
+        also explain more of the variance than they leave, and gates must differ between samples.
 
         The least number of latents and a large one are tried first. With fewer columns than atoms,
-        gates may explain nothing; with many columns, few samples say little about each column. Then
-        numbers next to the best number are tried. Finally, the best number is trained again from
-        the start, for longer, because gates of many atoms settle late.
+        gates may explain nothing; with many columns, few samples say little about each. Then the
+        neighbours of the best number are tried. Finally, the best number is trained again, for
+        longer, because gates of many atoms settle late.
         """
         explored, session = self.explored, self.session
 
@@ -239,8 +238,7 @@ class ExplainedTraining:
     def _may_win(self, model, least_loss):
         """Return whether the last steps of a training can make gates the best.
 
-        They can if the bound of the gates is at least halfway between two scores: with all gates
-        open, and of the first init.
+        They can if gates are halfway from the score of open codes to the score of the first init.
         """
         enough = (self._broadcast(self.explored.nats["dense"]) - least_loss) / 2
         return self._settled("gates", copy.deepcopy(model), enough) >= enough
@@ -266,9 +264,8 @@ class ExplainedTraining:
 
         They can if independent codes explain held-out samples best. Otherwise gates with learned
         noise are trained in short rounds, with at most the steps of a whole training. The rounds
-        end early once the gates beat open codes, or once they would not beat open codes even with
-        the same gain in every further round. Flat parts are left out of the comparison: they can
-        beat half-trained gates.
+        end early once gates beat open codes, or once the same gain in every further round would not
+        suffice. Flat parts are not compared, since they can beat half-trained gates.
         """
         data = self.data
         if self.explored.kind == "dictionary":

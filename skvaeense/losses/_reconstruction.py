@@ -133,9 +133,8 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
 
     Each sample uses the dead latents with the largest pre-activations, at most half the number of
     features. A rectified latent whose pre-activation is negative for all samples would have no
-    gradient. So the squares of negative pre-activations are added, for each latent at the samples
-    with its largest pre-activations. The number of these samples is the mean number of samples for
-    which a latent is active.
+    gradient. So the squares of negative pre-activations are added, for each latent at the n samples
+    with its largest pre-activations. On average a latent is active for n samples.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ class DecodedDensity:
     distribution of mean w* and covariance ``(I + S_c' J' J S_c / g_c)^-1``, with the Jacobian J at
     w*. The ratio of the integrand to the density of a draw, averaged over draws, is an unbiased
     estimate of the integral. So the expectation of its logarithm is a lower bound. Other components
-    would only add to the sum. The bound gets tighter with more draws [1]_. For a linear decoder
-    each integral is exact.
+    would add to the sum. More draws make the bound tighter [1]_. Integrals of a linear decoder are
+    exact.
 
     Draws are the same for all samples.
 

@@ -92,9 +92,8 @@ class TensorBatches:
 class SourceBatches:
     """Samples that are read during training.
 
-    Blocks of rows are read in random order, a few at a time, and their rows are mixed. So a batch
-    has rows from several blocks, and memory holds only a few blocks. The next blocks are read while
-    the model trains on these.
+    Blocks of rows are read in random order, a few at a time, and mixed. So a batch has rows from
+    several blocks, and memory holds only a few blocks. Training and reading run in parallel.
 
     Attributes
     ----------

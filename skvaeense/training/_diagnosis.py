@@ -41,8 +41,8 @@ class Collapse(NamedTuple):
 def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     """Return the group of samples that is explained worst, if principal components do far better.
 
-    The unexplained fraction must be too large by more than its standard error. Groups of samples
-    within the noise of their location do not count: they have nothing to explain.
+    The unexplained fraction must be too large by more than its standard error. Groups within the
+    noise of their location have nothing to explain.
 
     Parameters
     ----------
@@ -275,8 +275,7 @@ def sparse_failure_signs(
         Which latents are active.
 
     n_trained : float
-        Mean number of active latents of training samples. Held-out samples have more if there are
-        few training samples for each latent.
+        Mean number of active latents of training samples. Held-out samples can have more.
 
     unexplained : float
         Fraction of the variance that the reconstruction leaves.

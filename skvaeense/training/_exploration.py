@@ -354,9 +354,9 @@ class _Codes:
     def end_search(self, search: Search) -> bool:
         """Return whether to end a search, since it cannot find a mixture that makes a better code.
 
-        It cannot if the mixture would stay behind independent codes even with the same gain in
-        every further round, or if the mixture has more directions than the maximum number of
-        latents. In the second case a search with few features goes on, for the density.
+        It cannot if the same gain in every further round would leave the mixture behind independent
+        codes, or if the mixture has more directions than the maximum number of latents. In the
+        second case a search with few features goes on, for the density.
         """
         best, one = search.best, search.one
         before, self.before = self.before or one, best
@@ -375,8 +375,7 @@ class _Codes:
     def gain_from(self, locations: Locations, found: FoundMixture, parts: list[FlatPart]) -> bool:
         """Return whether separate codes for each location are better than codes for all rows.
 
-        Separate codes are not tried if flat parts have no more directions than the hulls of
-        locations. Store the scores of separate codes if these are better.
+        Separate codes are not tried if flat parts have no more directions than locations' hulls.
         """
         hulls = [pooled(own) for own in of_groups(found.parts, locations.groups)]
         n_directions = sum(len(part.variances) for part in parts)

@@ -32,10 +32,10 @@ class NoiseSchedule(Hook):
     """Set the noise variance of a VAE before each step.
 
     Given the rest of the model, the best noise variance is the mean squared error per feature.
-    A noise variance that follows this error from the start leads to bad minima: if it is too high,
-    all latents close; if it is too low, the patterns of open latents freeze too early. So training
-    holds the first value, then lowers it geometrically, and from `settle` on follows a running mean
-    of the error. At the fraction p of the training::
+    Training that follows this error from the start finds bad minima: with too much noise all
+    latents close, and with too little noise their patterns freeze too early. So training holds the
+    first value, then lowers it geometrically, and from `settle` on follows a running mean of the
+    error. At the fraction p of the training::
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
@@ -59,9 +59,8 @@ class NoiseSchedule(Hook):
         Share of the training after which the error is followed.
 
     follow : float, default=1.0
-        First factor on the running mean of the error. The factor then rises to 1. A factor below 1
-        makes the noise variance fall faster than the error, which alone would stall above its
-        limit.
+        First factor on the running mean of the error, which then rises to 1. A factor below 1 makes
+        the noise variance fall faster than the error, which alone would stall above its limit.
 
     learned : bool, default=True
         If False, the value stays at `first`.

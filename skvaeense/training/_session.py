@@ -143,9 +143,9 @@ class FitSession:
 
     @contextmanager
     def running(self, data: FitData, *, stacklevel: int) -> Iterator[None]:
-        """Let an estimator train in this context, and keep the best trainer if it is interrupted.
+        """Let an estimator train in this context; if it is interrupted, keep the best trainer.
 
-        The warning of an interruption points to the line that is `stacklevel` calls up.
+        The warning then points to the line that is `stacklevel` calls up.
         """
         self.data = data
         with memory_errors(data.batch_size):

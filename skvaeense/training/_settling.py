@@ -74,9 +74,8 @@ def settle(model: Any, data: FitData, enough: float = math.inf) -> DoubleArray:
 def shorten(model: Any, data: FitData) -> None:
     """Update decoder and prior by the gates of a search, while codes that meet the target improve.
 
-    Codes of held-out samples improve if they get shorter, or, with a target for their length, if
-    they leave less of the variance. Training weighs gates by their probability, but in codes gates
-    are open or closed.
+    Codes of held-out samples improve if they get shorter, or, with a target for their length, leave
+    less variance. Training weighs gates by their probability, but codes have them open or closed.
     """
     rows = data.train.first(max(MAX_ENTRIES // model.n_components, len(data.train.head)))
     model.eval()

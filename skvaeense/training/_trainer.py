@@ -427,8 +427,7 @@ class Trainer:
 def check_layout(own: Any, given: Any, where: str) -> None:
     """Raise an error unless a state has the names and shapes of this trainer's own state.
 
-    Where this trainer has a number or None, the state can have a number, a tensor without
-    dimensions, or None.
+    A number or None in `own` can be a number, a tensor without dimensions or None in `given`.
     """
     if isinstance(own, torch.Tensor) and own.ndim:
         fits = isinstance(given, torch.Tensor) and given.shape == own.shape
