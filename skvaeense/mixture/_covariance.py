@@ -29,7 +29,7 @@ class Family(NamedTuple):
         component.
 
     roundness : float, default=1.0
-        Shrinkage of the prior's correlations, relative to all components together: 0 keeps the
+        Shrinkage of the prior's correlations, which are pooled over all components: 0 keeps the
         correlations, 1 removes them.
 
     scaled : bool, default=False
@@ -67,12 +67,12 @@ class Gaussians(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Numbers, means and covariances of rows, weighted by their shares in components.
+    """Counts, means and covariances of the rows of components, weighted by the rows' shares.
 
     Attributes
     ----------
     n_rows : ndarray of shape (n_components,)
-        Effective number of rows: rows of equal weight with the same information.
+        Effective number of rows: the number of equal rows that carry the same information.
 
     means : ndarray of shape (n_components, n_directions)
         Means.
@@ -99,7 +99,7 @@ def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
         Variance of the noise in each direction.
 
     n_directions : int or ndarray
-        Number of directions; none counts as one.
+        Number of directions; 0 counts as 1.
 
     n_rows : float or ndarray
         Number of rows of the sample.
@@ -129,8 +129,8 @@ def spikes(
     """Return the numbers of eigenvalues that stand out from the noise, and the noise variances.
 
     An eigenvalue stands out if it exceeds the `edge` of the noise in the space left by all larger
-    ones. All eigenvalues up to the last that stands out are directions: if few directions hold
-    noise alone, the first eigenvalues do not stand out from the mean of all others.
+    eigenvalues. All eigenvalues up to the last one that stands out count as directions. The first
+    ones need not stand out: if few directions hold only noise, the others raise the mean.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def spikes(
         Sum of the variances in all further directions.
 
     n_features : int
-        Number of all directions.
+        Total number of directions.
 
     n_rows : ndarray of shape (n_components,)
         Number of rows of each covariance.
@@ -174,7 +174,7 @@ def spikes(
 
 
 def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int, float]:
-    """Return the number of eigenvalues of one covariance above the noise, and its variance.
+    """Return how many eigenvalues of a covariance exceed the noise, and the noise variance.
 
     Parameters
     ----------
@@ -203,8 +203,8 @@ def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int,
 def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:
     """Return eigenvalues that stand out, corrected for the bias that noise adds in few rows.
 
-    The estimate is the best one in the sense of Stein: Donoho, Gavish and Johnstone, "Optimal
-    shrinkage of eigenvalues in the spiked covariance model", 2018.
+    The estimate minimises the Frobenius loss and the entropy loss: Donoho, Gavish and Johnstone,
+    "Optimal shrinkage of eigenvalues in the spiked covariance model", 2018.
 
     Parameters
     ----------
@@ -242,13 +242,13 @@ def gaussians(
         Moments of each component.
 
     n_features : int
-        Number of all directions.
+        Total number of directions.
 
     family : Family
         The regularisation of covariances.
 
     common : ndarray of shape (n_directions, n_directions)
-        Covariance within all components together.
+        Pooled covariance within the components.
 
     floor : float
         Least variance in any direction.

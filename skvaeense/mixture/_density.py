@@ -198,10 +198,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Parameters
         ----------
         h : ndarray of shape (n_samples, n_directions)
-            ``Q'(x - b)``, for quotients.
+            ``Q'(x - b)``, with ``x - b`` divided by the scale.
 
         off : ndarray of shape (n_samples,)
-            ``|x - b - Q h|^2``, for quotients.
+            ``|x - b - Q h|^2``, with ``x - b`` divided by the scale.
 
         Returns
         -------
@@ -225,7 +225,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         sizes = np.square(self.means).sum(axis=1)
         distances += sizes + off[:, None]
         quadratic = distances / noise - explained
-        # Beside large means or variances, rounding would spoil the differences of squares.
+        # With large means or variances, rounding would spoil the differences of squares.
         sizes = np.maximum(sizes, self.variances.max(axis=1, initial=0.0))
         for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
             rest = h - self.means[c]
@@ -285,7 +285,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         ndarray of shape (n_samples,)
-            Shares, in which the sample itself counts, so that none is 0.
+            Shares, above 0 because the sample itself counts.
 
         Raises
         ------
@@ -542,7 +542,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return log_prob, np.where(known, x, self.center + mean), factors
 
     def _log_known(self, c: int, x: DoubleArray) -> DoubleArray:
-        """Return the log-density of known features under a component, from the smaller system."""
+        """Return the log-density of known features under a component, by the smaller system."""
         few = np.isnan(x).sum(axis=1) < (self.n_directions[c] if self._keeps_digits(c) else 0)
         log_prob = np.empty(len(x))
         if few.any():
@@ -552,7 +552,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return log_prob
 
     def _log_of_most(self, c: int, x: DoubleArray) -> DoubleArray:
-        """Return the log-density of known features by systems in the missing ones.
+        """Return the log-density of known features, by linear systems in the missing ones.
 
         With the precision P of all features, known features k and missing ones m have the quadratic
         form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
@@ -592,7 +592,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
 
     def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return the log-density of known features under a component, and two factors of it.
+        """Return the log-density of known features under a component, and two factors.
 
         The model is ``x = m + F w`` plus noise, with w from N(0, I), and uses only the rows of F
         for known features. The factors are the Cholesky factor L of the precision of w, and
@@ -608,7 +608,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
             quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
         else:
-            # The precision would lose more digits. Its square root keeps them.
+            # The precision would lose digits that its square root keeps.
             root = known[:, :, None] * F / math.sqrt(noise)
             root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
             q, upper = np.linalg.qr(root)

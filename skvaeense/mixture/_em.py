@@ -17,11 +17,10 @@ LEAST_RESPONSIBILITY = ROUNDING
 LEAST_ROWS = 2.0
 # Variance of the rounding error of numbers of unit size.
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
-# Maximum number of components, unless a user wants more.
+# Default maximum number of components.
 MAX_COMPONENTS = 64
-# Factors on the variances of the background, which is broad enough for any sample: each is the
-# square of the one before, up to rows so far away that rounding of their squares reaches the least
-# variance.
+# Factors on the variances of the background. Each is the square of the previous one. The last
+# reaches rows so far away that their squares are rounded by about the least variance.
 BROAD_FACTORS = tuple(2.0**2**i for i in range(6))
 
 
@@ -44,11 +43,12 @@ class Rows:
         How often each row counts.
 
     log_broad : ndarray of shape (n_rows,)
-        Log-density under the background of mixtures of these rows. It never changes.
+        Log-density under the background, which all mixtures of these rows share.
 
     size : float
-        Mean variance per feature of neighbouring rows; least variances are shares of it. It never
-        changes: without noise, smaller components would seem to gain from smaller least variances.
+        Mean variance per feature of neighbouring rows; least variances are shares of it. Subsets of
+        the rows keep this size: without noise, small components would seem to gain from smaller
+        least variances.
     """
 
     basis: DoubleArray
@@ -65,7 +65,7 @@ class Rows:
         """Return rows as coordinates in a basis, by default the features."""
         h, off = x, np.zeros(len(x))
         if basis is None or np.isnan(x).any():
-            # With a hole in a row, a product would make all its coordinates NaN.
+            # A hole in a row would make all its coordinates NaN.
             basis = np.eye(x.shape[1])
         else:
             h, off = along(x, basis)
@@ -158,8 +158,8 @@ class Rows:
     def _within_range(self, covariance: DoubleArray) -> DoubleArray:
         """Return a covariance whose standard deviations are at most half of each feature's range.
 
-        Nothing else bounds the expected variance, from step to step, of a feature that a component
-        never sees.
+        Otherwise, if all rows of a component lack a feature, its expected variance could grow from
+        step to step.
         """
         missing = np.isnan(self.h)
         low, high = (np.where(missing, s * np.inf, self.h) for s in (1, -1))
@@ -183,8 +183,8 @@ class Rows:
 def local_size(x: DoubleArray) -> float:
     """Return half the mean squared difference, per feature, of two neighbouring rows.
 
-    Neighbouring rows are no farther apart than rows of one component: with K components, at least a
-    share of 1 / K of all pairs lie in the same component.
+    This is the quantile 1 / `MAX_COMPONENTS` over random pairs of rows. With K components, at least
+    a share of 1 / K of all pairs lie in the same component.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def background(rows: Rows) -> MixtureDensity:
     """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
 
     The normal distribution has only the directions that stand out from the noise. With all
-    directions, it would know a few rows better than components know them.
+    directions, it would fit a few rows better than the components do.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def background(rows: Rows) -> MixtureDensity:
     Returns
     -------
     MixtureDensity
-        A mixture of few components about one mean.
+        A mixture whose components have the same mean.
     """
     one = maximise(rows, rows.weights[:, None], Family())
     floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
@@ -245,7 +245,7 @@ def background(rows: Rows) -> MixtureDensity:
         factors[:, None] * np.maximum(one.variances, floors[:, None]),
         factors * np.maximum(one.noise_variances, floors),
     )
-    # The tails fall as those of a multivariate Cauchy distribution.
+    # The tails fall like the tails of a multivariate Cauchy distribution.
     return rows.mixture(weights / weights.sum(), parts)
 
 
@@ -272,7 +272,7 @@ def maximise(
         The regularisation of covariances.
 
     before : MixtureDensity or None, default=None
-        The mixture behind the shares. Its background is kept, and it fills in holes.
+        The mixture that gave the shares. It fills in holes, and its background is kept.
 
     broad_shares : ndarray of shape (n_rows,) or None, default=None
         Shares of the rows in the background.

@@ -1,4 +1,4 @@
-"""Fit a mixture to rows: its coordinates, the missing values, and its flat parts."""
+"""Fit a mixture to rows: choose coordinates, fill in missing values, find the flat parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,8 +76,8 @@ class FoundMixture(NamedTuple):
 
     is_flat : bool
         Whether held-out rows are most probable if directions that do not stand out from the noise
-        are cut. In that case the data consists of the parts; otherwise the parts only show where it
-        is dense.
+        are cut. In that case the data consists of the parts; otherwise the parts only show where
+        the data is dense.
 
     is_complete : bool
         Whether the search ran to the end.
@@ -94,7 +94,7 @@ class FoundMixture(NamedTuple):
 
 
 def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
-    """Return the centre and the scale of rows, neither of which a few distant rows change.
+    """Return the centre and the scale of rows, leaving out distant rows.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
     Returns
     -------
     center : ndarray of shape (n_features,)
-        Means of the features.
+        Means of the features, without the farthest quarter of the rows.
 
     scale : float
         Root mean square, about the centre, of the rows without the farthest quarter.
@@ -282,7 +282,7 @@ def _search_filled(
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     """Return the standard deviation of the known values of each feature.
 
-    A constant feature gets the median of the other features, since new samples can differ in it.
+    A constant feature gets the median over the other features, since new samples can differ in it.
     """
     known = ~np.isnan(x) * weights[:, None]
     n = known.sum(axis=0)
@@ -328,7 +328,7 @@ def _turned(
     Parameters
     ----------
     density : MixtureDensity
-        A mixture along as many other directions.
+        A mixture along the same number of other directions.
 
     family : Family
         The regularisation of covariances.
@@ -366,7 +366,8 @@ def _scores_of_new(
 ) -> DoubleArray:
     """Return log-densities of rows under mixtures that are fitted without these rows.
 
-    Very few rows are not held out. `known` has the rows, and what else the fit needs of each row.
+    If there are very few rows, none is held out. `known` has the rows, and the other arrays that
+    the fit needs, with an entry for each row.
     """
     x, scores = known[0], []
     if len(x) < 2 * LEAST_ROWS:
@@ -400,8 +401,8 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     Returns
     -------
     MixtureDensity
-        The mixture of rows. Its held-out log-densities are of rows without which the normal
-        distribution and the background were fitted, but not the mixture.
+        The mixture of rows. For its held-out log-densities, the normal distribution and the
+        background are fitted without the held-out rows, but the given mixture is not.
     """
     inside = replace(
         density,
@@ -452,7 +453,8 @@ def _with_rest(
 ) -> MixtureDensity:
     """Return a mixture along its basis, combined with one normal distribution off the basis.
 
-    The normal distribution is fitted to rows. Each component has its covariance times a factor.
+    The normal distribution is fitted to rows. Each component takes the covariance of this
+    distribution, times a factor.
     """
     (d, p), k, x = density.basis.shape, len(density), rows.h
     left = x - density.center

@@ -24,10 +24,10 @@ ANNEALED = (3e-2, 1e-2, 3e-3, 0.0)
 # Numbers of rows that a component starts from. The smallest is the least number per component.
 SIZES = (8, 24, 72)
 LEAST_ROWS = SIZES[0]
-# Most rows of an old component that are used.
+# Maximum number of rows of an old component that are used.
 MAX_ROWS = 1024
-# With more features, components grow only in the directions of the old component or, without any,
-# in as many principal directions of its rows.
+# With more features, components grow only in the directions of the old component. If it has none,
+# they grow in this number of principal directions of its rows.
 MAX_DIRECTIONS = 24
 # Share of the starts that each level of the annealing keeps, and share of the best gain that
 # another proposal needs to become a component too.
@@ -83,7 +83,7 @@ def propose(
     Returns
     -------
     list of Proposal
-        The best proposal first; at most as many as the mixture has components.
+        The best proposal first; at most half as many as the mixture has components, or one.
     """
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
     labels = joint.argmax(axis=1)
@@ -104,10 +104,11 @@ def propose(
 
 
 class _Nest:
-    """The rows of one component, along its directions, among which new components grow.
+    """The rows of one component or of the background, among which new components grow.
 
-    Without such directions, and for rows of the background, whose index follows the components,
-    these are the rows' principal directions.
+    With many features, only the directions of the component are used. If it has none, and in the
+    background, the principal directions of the rows are used. The index of the background follows
+    the indices of the components.
     """
 
     def __init__(self, rows: Rows, density: MixtureDensity, parent: int, factor: float) -> None:
@@ -128,7 +129,7 @@ class _Nest:
         self.off = np.maximum(rest, 0.0) + rows.off
         self.weights = rows.weights * factor
         self.rows = rows
-        # Log-density under the old components, with as much noise as the new component has.
+        # Log-density under the old components, with noise raised as in the new component.
         alone = replace(density, background=None, background_weight=0.0)
         self.totals = [rows.log_prob(alone.raised(share)) for share in ANNEALED[:-1]]
         self.totals.append(rows.log_prob(density))
@@ -141,7 +142,7 @@ class _Nest:
         at_most: int,
         rng: np.random.RandomState,
     ) -> list[Proposal]:
-        """Return the components that grow from starts, each of which adds to those before it."""
+        """Return components that grow from starts, as long as each one raises the log-density."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
         shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
         for least, total in zip(ANNEALED, self.totals, strict=True):

@@ -15,7 +15,7 @@ from skvaeense.mixture._growth import LEAST_ROWS, propose
 from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Number of rows that mixtures are compared by. The final mixture is fitted to all rows.
+# Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
 # Number of parts of the rows: one part is held out, or each in turn if there are few rows.
 N_PARTS = 5
@@ -42,7 +42,7 @@ MOVES: tuple[Callable[[Family], Family], ...] = (
 
 
 class Split(NamedTuple):
-    """Training rows and held-out rows, both in two units."""
+    """Training rows and held-out rows, each as they are and divided by a scale."""
 
     train: tuple[Rows, Rows]
     valid: tuple[Rows, Rows]
@@ -83,7 +83,7 @@ class Trial(NamedTuple):
 
 
 def held_out(order: IntArray) -> list[IntArray]:
-    """Return the rows that are held out, the first ones in an order; of few rows, all in turn."""
+    """Return the rows that each split holds out: the first of an order, or all in turn if few."""
     n_splits = N_PARTS if len(order) < SOME_ROWS else 1
     return np.split(order[: n_splits * (len(order) // N_PARTS)], n_splits)
 
@@ -115,8 +115,8 @@ class Search:
         The number of components, if it is not to be chosen.
 
     known : tuple of Rows or None, default=None
-        The same rows with holes, if the holes were filled for the search. They are the held-out
-        rows.
+        The same rows with holes, if the holes were filled for the search. Held-out rows are taken
+        from these.
 
     stop : callable or None, default=None
         Function that takes the search, as components are added, and returns whether to stop it.
@@ -183,7 +183,7 @@ class Search:
     def final(
         self, rows: tuple[Rows, Rows], n_iter: int = FINAL[0], tol: float = FINAL[1]
     ) -> MixtureDensity:
-        """Return the best mixture, fitted to all rows from the split that suits all rows best."""
+        """Return the best mixture, fitted to all rows from the start that suits them best."""
         family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
         own = rows[family.scaled].facing(broad)
@@ -302,8 +302,8 @@ class Search:
     def change_family(self, n_starts: int = 0) -> Self:
         """Try other families of covariances.
 
-        Components with common correlations are simpler than others, so more of them are tried, too:
-        around a number of rows.
+        Components with common correlations are simpler than others, so more of them are tried too,
+        around `n_starts` rows.
         """
         before = self.best
         for family in FAMILIES:
@@ -339,9 +339,9 @@ class Search:
     def _doubt(self) -> None:
         """Return to one component if chance can explain the gain of several.
 
-        If the one component were the true density, held-out rows would be t times as probable under
-        others with a probability of at most 1 / t (Markov's inequality). With n rows, chance alone
-        then keeps several components, over all trials, for one of n tables.
+        If one component were the true density, held-out rows would be t times as probable under
+        another mixture with a probability of at most 1 / t (Markov's inequality). So, with n rows,
+        chance alone keeps several components with a probability of at most 1 / n over all trials.
         """
         if self.n_components is not None or self.best.size == 1:
             return

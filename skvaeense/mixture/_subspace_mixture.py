@@ -71,7 +71,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     See Also
     --------
     skvaeense.VAEenseTransformer : Sparse codes, which start from such a mixture.
-    sklearn.mixture.GaussianMixture : Mixture without directions, of a given size.
+    sklearn.mixture.GaussianMixture : Mixture with a given number of components.
 
     Notes
     -----
