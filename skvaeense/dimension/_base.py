@@ -13,8 +13,8 @@ class AutoencoderMethod(Specification):
     """Estimate the dimension of each sample with a fitted autoencoder.
 
     Derive from this class and implement `estimate`. A method that learns from the training samples
-    also implements `fit`, and keeps the results in attributes: arrays, numbers, searches for
-    neighbours. :class:`~skvaeense.IntrinsicDimensionEstimator` fits a clone, so its parameter
+    also implements `fit`, and keeps the results in attributes, such as arrays, numbers or searches
+    for neighbours. :class:`~skvaeense.IntrinsicDimensionEstimator` fits a clone, so its parameter
     `method` is not changed. The autoencoder is not kept; it is passed again.
 
     See Also

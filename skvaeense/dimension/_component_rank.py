@@ -12,11 +12,11 @@ class ComponentRank(AutoencoderMethod):
     """Count the directions of the mixture component that a sample belongs to.
 
     The density of :class:`~skvaeense.VAEenseTransformer` is a Gaussian mixture. Each component has
-    a noise variance, and directions in which it varies by more than this noise would show in so few
-    samples. The number of these directions is the dimension of the component. The location of a
-    cluster is part of the component's mean, and adds no dimension. On a curved manifold, the number
-    of directions, like the number of active latents, is the dimension of a linear space that holds
-    a piece of the manifold.
+    a noise variance, and directions in which it varies by more than noise alone would in the same
+    number of samples. The number of these directions is the dimension of the component. The
+    location of a cluster is part of the component's mean, and adds no dimension. On a curved
+    manifold, the number of directions, like the number of active latents, is the dimension of a
+    linear space that holds a piece of the manifold.
 
     See Also
     --------

@@ -5,7 +5,7 @@ import numpy as np
 from skvaeense.dimension._pools import PoolMethod
 from skvaeense.utils._typing import Auto
 
-# If a smaller share of the nearest samples has similar active latents, they lie elsewhere.
+# If fewer of the nearest samples have similar active latents, they lie on other subspaces.
 LEAST_ALIKE = 0.2
 
 
@@ -19,9 +19,10 @@ class Consensus(PoolMethod):
 
     For all other samples, the method takes the rank of the pool, or of its nearest quarter, if the
     estimate by distances agrees, and otherwise the rounded estimate by distances. The rank is the
-    number of directions with a tenth of the largest variance. Without noise, thin directions count
-    too, if the number of directions that no polynomial of the others predicts is clear. The method
-    combines the best of `Count` and `Neighbors`; the latter describes pools.
+    number of directions with at least a tenth of the largest variance. Without noise, thin
+    directions count too: the rank is then the number of directions that no polynomial of the others
+    predicts, if this number is clear. The method combines `Count` and `Neighbors`, which describes
+    pools.
 
     Parameters
     ----------

@@ -16,16 +16,17 @@ from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS, row_blocks
 from skvaeense.utils._rounding import EXACT, TINY
 
 # Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
-# changes of a support by one atom that joins and one that leaves. Latents that do not belong make
-# up for inaccurate atoms. So atoms are fitted first, as long as a fit lowers the error by this
-# share.
+# changes of a support. In each change, at most one atom leaves and one joins. Superfluous latents
+# make up for inaccurate atoms. So atoms are fitted first, as long as a fit lowers the error by
+# this share.
 N_ROUNDS, GAIN = 5, 0.003
-# Independent directions: a coefficient counts at first if it is above this number of noise standard
-# deviations. The search is not exact, so it must also be above this share of its root mean square.
+# In independent directions, a coefficient counts at first if it is above this number of standard
+# deviations of the noise. The search for directions is not exact, so the coefficient must also be
+# above this share of the root mean square in its direction.
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Larger supports are left as they are: their linear systems are large, and there are many.
 MAX_SUPPORT = 64
-# Share of the largest variance under which a direction is an error of the atoms.
+# Share of the largest variance below which a direction counts as an error of the atoms.
 HARMLESS = 1e-4
 # Codes are dense if at least this share of the useful latents is active. All neighbours then have
 # similar active latents, and say nothing about atoms.
@@ -72,12 +73,12 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     used, turned = active.mean(axis=0) > RARELY, None
     if not counted and active[:, used].mean() < DENSE:
         return None
-    # Dictionaries claim no precision beyond this.
+    # Rounding limits the precision of every dictionary.
     error = max(error, 2 * EXACT * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:SOME_ROWS].sum(axis=1).mean()
-    # Among few samples some directions look independent by chance. So their number is counted in
-    # samples without which they are found.
+    # Among few samples, some directions look independent by chance. So atoms are counted in samples
+    # that are not used to find the directions.
     n_new = min(max(len(X) // N_PARTS, 1), SOME_ROWS)
     fewer = np.fmin((1 - CLOSE) * count, most)
     known = {"atoms": atoms[used], "offset": offset, "most": fewer, "noise": noise}
@@ -102,7 +103,7 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
 class Dictionary:
     """A linear decoder, fitted to samples more precisely than the encoder allows.
 
-    One encoder serves all samples, and errs a little for each sample: coefficients of the size of
+    The encoder serves all samples, so it errs a little for each, and coefficients of the size of
     this error are lost. Here a sample's coefficients are a least-squares fit on its support, the
     set of its active latents. Latent j belongs in a support of c out of K latents if it lowers the
     squared error by more than ::
@@ -114,15 +115,15 @@ class Dictionary:
     also fitted by least squares.
 
     Even so, a coefficient can be lost in the noise, or noise can be taken for a coefficient. So the
-    evidence for a size of a support covers all supports of this size, with the other coefficients
+    evidence for a support size covers all supports of this size, with the other coefficients
     unchanged. If latent j lowers the squared error by s_j, the evidence is, up to a constant, the
     mean over supports S of the product over j in S of ::
 
         exp(s_j / 2g) / sqrt(1 + ||w_j||^2 / g)
 
     Expectation maximisation finds how often each size occurs. The number of atoms that a sample
-    needs is then the median of the sizes, given the sample. If many samples have the same support,
-    but vary in fewer directions than it has atoms, they need only as many atoms as directions.
+    needs is then the posterior median of the size. If many samples have the same support, but vary
+    in fewer directions than the support has atoms, they need only one atom for each direction.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ class Dictionary:
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
-        # Supports whose samples have fewer dimensions than atoms, the dimension, and its error.
+        # Supports with more atoms than dimensions; for each, the dimension and its error.
         self._dependent = []
 
     @classmethod
@@ -180,7 +181,7 @@ class Dictionary:
             Maximum mean number of atoms per sample.
 
         noise : float, default=inf
-            Noise variance. Beyond it, atoms can leave a hundredth of the samples' variance.
+            Noise variance. Atoms can leave it and a hundredth of the samples' variance unexplained.
 
         Returns
         -------
@@ -204,8 +205,7 @@ class Dictionary:
         freedom = max(X.shape[1] - len(atoms), 1)
         X = X[:MANY_ROWS]
         coefficients = dictionary._project(X)
-        # If fewer than half of the samples have an atom, the median of its coefficients is its
-        # zero.
+        # If fewer than half of the samples use an atom, its median coefficient stands for 0.
         middle = np.median(coefficients, axis=0)
         dictionary.offset, coefficients = dictionary.offset + middle @ turned, coefficients - middle
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
@@ -381,8 +381,8 @@ class Dictionary:
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, relative to the best size.
 
-        The sum over supports of a size is a sum over numbers of successes in independent trials.
-        The odds of the trials match the size of the given support.
+        The sum over the supports of a size follows from the probability of this number of successes
+        in independent trials, whose odds match the size of the given support.
         """
         norms = np.square(self.atoms).sum(axis=1)
         codes, saved = self._least_squares(X, support, losses=True)

@@ -8,9 +8,10 @@ from skvaeense.dimension._local import LocalDimension
 from skvaeense.utils._typing import DoubleArray
 
 # Weights of the sources of error: distances differ by chance; the answer is outside the range of
-# the estimates by distances; ranks nearby differ from the answer. Of a dozen choices, these left
-# most answers certain with at most 1 % of all answers certain but wrong, in two draws of the
-# families `CHOSEN_BY` of `python -m benchmarks dimension_unseen`, at each size and with noise.
+# the estimates by distances; ranks nearby differ from the answer. Of a dozen choices, these weights
+# left the most answers certain, while at most 1 % of all answers were certain but wrong, in two
+# draws of the families `CHOSEN_BY` of `python -m benchmarks dimension_unseen`, at each size and
+# with noise.
 SAMPLING, DISAGREEMENT, SPREAD = 0.7, 2.0, 0.35
 # The standard error at which a dimension is as likely right as wrong: of 2, 2.5, 3, 3.5 and 4, the
 # largest with at most 0.3 % of all answers certain but wrong, on the families `CHOSEN_BY`, by
@@ -64,8 +65,8 @@ def probability_right(std: DoubleArray) -> DoubleArray:
     """Return the probabilities that errors are under half a dimension.
 
     A standard error covers the dimensions that the measurements leave open, and the answer is the
-    most plausible of them. So it is right more often than a normal error would be: the odds fall
-    with the standard error, not with the square of its inverse.
+    most plausible of them. So the answer is right more often than normal errors would allow: its
+    odds are inversely proportional to the standard error.
 
     Parameters
     ----------

@@ -10,20 +10,21 @@ from skvaeense.utils._rounding import TINY
 N_MEMBERS = 24
 # FLAT is the share of the largest variance under which a direction counts as curvature or noise,
 # and the share of its squared distance by which a sample can be off a flat, relative to chance.
-# BENT is how many times farther off than the next members others can be, since manifolds bend.
+# BENT is how many times farther off the flat samples can be than the next members of its pool,
+# since manifolds bend.
 FLAT, BENT = 0.1, 4.0
 LEAST_SQUARE = np.sqrt(TINY)
 
 
 class Flat:
-    """The flat through the nearest samples of a pool, and a test for others on its manifold.
+    """The flat through the nearest samples of a pool, and a test of who else is on its manifold.
 
     If manifolds cross or come near one another, the nearest samples still belong to one manifold,
     and their principal directions are its tangents. Because of curvature, other samples of this
     manifold are off the flat by a share of their squared distance that grows with the squared
     distance. Samples of another manifold are off by more. The next members of the pool show how
-    much is usual. If noise or too few samples turn the flat, this is so much that all samples
-    belong.
+    much is usual. If noise or too few samples turn the flat, the next members are so far off that
+    all samples belong.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ class Flats:
 
 
 def _most_off(rank, n_features):
-    """Return the most that samples can be off a flat; 1 - rank / n_features is chance."""
+    """Return the largest share by which samples can be off a flat: a tenth of that by chance."""
     return FLAT * (1 - rank / n_features)
 
 

@@ -29,7 +29,7 @@ class FLIPD(ScoreMethod):
     Parameters
     ----------
     n_probes : "auto" or int, default="auto"
-        Number of random vectors that estimate the trace. Each vector takes a derivative of the
+        Number of random vectors that estimate the trace. Each vector costs a derivative of the
         network. With at least as many vectors as features, the trace is exact. "auto" means 64, or
         the number of features if it is smaller.
 

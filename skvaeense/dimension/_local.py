@@ -23,14 +23,14 @@ from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import EXACT, TINY
 
-# Maximum number of references that pools are taken around, and number that answer for a sample.
+# Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# The rank of the nearest members bounds the dimension if there are so many members per dimension.
+# The rank of the nearest members bounds the dimension if there are this many per dimension.
 STEADY_MEMBERS = 4
 # Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Distances are believed if their squares are at least this multiple of the share due to noise.
+# Distances are believed if their squares are at least this multiple of their part due to noise.
 CLEAR = 4.0
 # Number of radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
@@ -70,7 +70,7 @@ class LocalDimension(NamedTuple):
         Share of the nearest references that have similar active latents.
 
     held : ndarray of bool
-        Whether the sample is on the flat of a reference that answers, and the dimension is the rank
+        Whether the sample is on the flat of a landmark that it uses, and the dimension is the rank
         of the nearest members.
 
     excess : ndarray
@@ -99,19 +99,20 @@ class LocalGeometry:
     scales. The *rank* is the number of directions in which the pools nearby extend.
 
     The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
-    off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number next
-    to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is taken if
-    it agrees better. A rank that is clear without noise needs no agreement: thin directions hardly
-    affect distances. In small pools, the number of active latents replaces the rank.
+    off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number
+    nearest to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is
+    taken if it agrees better. A rank that is clear without noise needs no agreement: thin
+    directions hardly affect distances. In small pools, the number of active latents replaces the
+    rank.
 
-    Noise makes the ratio too high at small scales. So the rank can agree with the ratio at any
-    scale down to which the ratio falls, or would fall in one more step. This does not hold if noise
+    Noise makes the ratio too high at small scales. So the rank can agree with any value to which
+    the ratio falls at larger scales, or would fall in one more step. This does not apply if noise
     would be visible but is not, or if the flattest of all pools shows that there is less noise. If
     the ratio rises with the scale, other manifolds have come into view.
 
-    Pools are taken around landmarks, which are some of the references. The landmarks in a sample's
-    pool answer for the sample: landmarks whose flats hold it, otherwise landmarks whose flats do
-    not fit, otherwise all. So the sample is compared with landmarks only.
+    Pools are taken around landmarks, which are some of the references. A sample uses the landmarks
+    in its pool: landmarks whose flats hold it, otherwise landmarks whose flats do not fit,
+    otherwise all. So the sample is compared with landmarks only.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ class LocalGeometry:
         Number of directions with remaining noise. None means all.
 
     clear : bool, default=True
-        Whether nothing is known to have been removed from the references. Otherwise, empty
+        False if decoding is known to have changed the dimension of the references. Then empty
         directions do not show that a manifold is flat, and thin directions may be remaining noise.
 
     Attributes
@@ -161,7 +162,7 @@ class LocalGeometry:
             told_by = [points[pool] for pool in members[:N_QUERIES]]
             told, seen = typical_noise(told_by)
             may_be_noisy = seen or not clear
-            # The noise that decoding leaves does not have one variance.
+            # The noise that decoding leaves has no single variance.
             self._noise_variance = told if active is None else 0.0
         self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
 
@@ -211,7 +212,7 @@ class LocalGeometry:
         flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
         for pool, its, flat in zip(pools, own, flats, strict=True):
             its[its] = flat.belongs(points[pool[its]])
-        # As many landmarks as lie in a pool.
+        # About the number of landmarks in a pool.
         self._n_near = min(
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
@@ -230,9 +231,9 @@ class LocalGeometry:
     def _barred(self, points, pools, near):
         """Return a mask of the members of the landmarks' pools that are on another manifold.
 
-        Such a member is on the flat of the landmark next to it, and the landmark of the pool does
-        not belong to this flat. If the own flat of the landmark of the pool does not fit, each flat
-        that does not hold this landmark is of another manifold.
+        Such a member is on the flat of its nearest landmark, and this flat excludes the landmark of
+        the pool. If the flat of the pool does not fit, every flat that does not hold the landmark
+        of the pool counts as another manifold.
         """
         landmarks = points[: len(pools)]
         off, solid = self._flats.bar(landmarks, near), ~self._flats.fit
@@ -272,7 +273,7 @@ class LocalGeometry:
             # ratio.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
-                # Distances overestimate the dimension by at most a little.
+                # Distances hardly overestimate the dimension.
                 self._clear_ranks[i] = clear_rank(
                     points[members[i][:LARGEST]], self._n_features, most, least=ratio[i] - 1
                 )
@@ -392,7 +393,7 @@ class LocalGeometry:
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # 3 if a flat holds the sample, 2 if it does not fit. A flat that fits but does not hold the
-        # sample is more likely of another manifold.
+        # sample more likely belongs to another manifold.
         like = alike * (1 + ~self._flats.fit[near] + 2 * self._flats.hold(points, near))
         # The nearest of the landmarks that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
@@ -478,7 +479,7 @@ def _median(values):
 def _pack(points, active):
     """Return active latents as the bits of words, of shape (n_samples, n_words).
 
-    Without active latents, all samples get the same single one.
+    Without active latents, all samples get the same single latent.
     """
     if active is None:
         active = np.ones((len(points), 1), dtype=bool)

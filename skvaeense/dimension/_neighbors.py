@@ -30,8 +30,9 @@ class Neighbors(PoolMethod):
     -----
     If the autoencoder moves samples by more than 15 % of the mean squared distance to their
     neighbours, pools grow, since noise may be larger than the pools. If pools of a sixth of the
-    samples are not enough, or if the autoencoder moves samples by this much beyond their noise, it
-    is not used: samples are projected onto the principal directions that stand above the noise.
+    samples are not enough, or if the autoencoder moves samples by this much beyond their noise, the
+    autoencoder is not used: samples are projected onto the principal directions that stand above
+    the noise.
 
     The noise variance comes from the smallest variances of the samples, if the law of Marchenko and
     Pastur explains at least eight of them [3]_. Otherwise, if the autoencoder is not used, the

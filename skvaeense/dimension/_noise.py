@@ -22,7 +22,7 @@ def fair_share(share, rank, n_samples):
     Parameters
     ----------
     share : float
-        The share if there were many samples.
+        The share for many samples.
 
     rank : int
         Number of equal variances.
@@ -151,7 +151,7 @@ def _measure(X):
         "directions": directions[:rank],
         "noise": float(rest[rank]) if told else 0.0,
         "seen": bool(seen),
-        # With so few samples, some direction has no variance.
+        # With no more samples than features, some direction has no variance.
         "smallest": float(variances[-1]) if n_samples > n_features else 0.0,
     }
 

@@ -25,7 +25,7 @@ def simplex(n_features: int, generator: torch.Generator) -> Tensor:
 class NormalBundle(ScoreMethod):
     """Count the directions in which the scores around a sample do not point.
 
-    Around a sample on a manifold the score of the noisy density points back to the manifold, so
+    Around a sample on a manifold, the score of the noisy density points back to the manifold, so
     the scores at many perturbations of a sample span its normal space. Their matrix has D - d
     large singular values and d small ones. In units of the noise that was added, a singular value
     is 1 in a normal direction and 0 in a tangent direction, and the dimension is the number of
@@ -107,7 +107,7 @@ class NormalBundle(ScoreMethod):
         # Matrices with entries that are not finite have no eigenvalues.
         known = scores.isfinite().all(dim=2).all(dim=1)
         scores = scores.where(known[:, None, None], 0)
-        # Far from the data scores can be so large that their squares overflow.
+        # Far from the data, scores can be so large that their squares overflow.
         size = scores.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1.0)
         scores = scores / size
         # The eigenvalues of the covariance are the squares of the singular values.

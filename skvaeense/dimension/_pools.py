@@ -52,11 +52,11 @@ class PoolMethod(AutoencoderMethod):
     geometry_: LocalGeometry | None
     # The noise of the samples, which is removed if the autoencoder is not trusted.
     floor_: NoiseFloor
-    # Squared distance to its denoised point that few training samples exceed.
+    # Squared distance between a sample and its denoised point that few training samples exceed.
     reach_: float
     # Whether the autoencoder denoises samples, and shows which samples are alike.
     trusted_: bool
-    # Share by which decoding changes the dimension by distances. Visible noise explains it.
+    # Share by which decoding changes the dimension by distances; visible noise explains a change.
     change_: float
 
     @abstractmethod
@@ -375,7 +375,7 @@ def _by_distances(points):
 
 
 def _change_of_dimension(of_samples, of_points):
-    """Return the change of the dimension by distances through decoding, and whether it falls.
+    """Return how decoding changes the dimension by distances, and whether it falls with the scale.
 
     The change is a share. Without noise, decoding should not change the dimension. Noise makes the
     dimension by distances fall as the scale grows, but so do thin directions.

@@ -13,9 +13,9 @@ CLEARLY = 50.0
 def clear_rank(points, n_features, noise=np.inf, least=1.0):
     """Return the number of directions that no others predict; 0 if it is not clear.
 
-    The number is clear under two conditions. It is the same for all points and for their nearest
-    quarter, or half. Variances fall by much after the last direction, or its variance is much
-    larger than the noise variance.
+    The number is clear under two conditions. First, it is the same for all points and for their
+    nearest quarter, or half. Second, variances fall sharply after the last direction, or its
+    variance is much larger than the noise variance.
 
     Parameters
     ----------
@@ -37,14 +37,15 @@ def clear_rank(points, n_features, noise=np.inf, least=1.0):
     float
         The number of directions.
     """
-    # A polynomial in r directions has (r + 1)(r + 2) / 2 terms. A part needs two points for each.
+    # A polynomial of second degree in r directions has (r + 1)(r + 2) / 2 terms. Half of the
+    # points must be at least two for each term.
     if len(points) < NEAREST or (least + 1) * (least + 2) > len(points) // 2:
         return 0.0
     points = points - points.mean(axis=0)
     size = np.abs(points).max()
     if size == 0:
         return 0.0
-    # A singular value decomposition does not converge for all samples.
+    # A singular value decomposition can fail to converge.
     points, noise = points / size, noise / size**2
     if points.shape[1] > len(points):
         variances, turned = np.linalg.eigh(points @ points.T)
@@ -58,7 +59,7 @@ def clear_rank(points, n_features, noise=np.inf, least=1.0):
         if not np.isnan(nearest[0]):
             break
     rank, is_clear = nearest
-    # Most pools fail at their nearest part, which costs less than the whole pool.
+    # Most pools already fail in their nearest part, which costs less than the whole pool.
     if is_clear and rank >= least and residual_rank(coordinates, n_features, noise) == nearest:
         return rank
     return 0.0
@@ -92,7 +93,7 @@ def residual_rank(points, n_features, noise=np.inf):
         Number of directions; NaN if there are too few points.
 
     clear : bool
-        Whether residuals fall by much after the last direction.
+        Whether residuals fall sharply after the last direction.
     """
     n = len(points)
     rest = points - points.mean(axis=0)

@@ -89,7 +89,7 @@ def curved_dimension(coefficients, rank):
     # Constant directions carry no information.
     if variances[kept][0] <= EXACT * variances[-1]:
         return rank, 0.0
-    # Remove correlations, in directions as near as possible to the directions of the coefficients.
+    # Whiten the codes, with directions as near as possible to the directions of the coefficients.
     alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
     mixed = np.random.default_rng(0).permuted(alone, axis=0)
     k = SCALES[1]

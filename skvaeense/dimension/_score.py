@@ -16,7 +16,7 @@ class ScoreMethod(Specification):
     """Estimate the dimension of each sample from the score of noisy samples.
 
     The score is given as the noise that it predicts: for samples z = x + t e with standard normal e
-    and a fixed level t, ``noise(z)`` is the expectation of e for given z, which is -t times the
+    and a fixed level t, ``noise(z)`` is the expectation of e given z, which is -t times the
     gradient of the log-density of z. Derive from this class and implement `estimate`. Implement
     `vectors` too, if the method needs directions in which to use the score. A method has
     parameters, and learns nothing.
