@@ -1,10 +1,10 @@
 """Pictures of estimators and their codes, and the numbers behind them.
 
 The displays follow scikit-learn's convention: `from_estimator`, and a second constructor that takes
-the numbers, draw at once, and `plot` draws again on other axes or in another style. The displays
-need matplotlib, and import it only when they draw a picture.
+the numbers, draw at once; `plot` draws again, on other axes or in another style. The displays need
+matplotlib, and import it only to draw.
 
-A new display is a class in a file of its own that derives from `Display`, and a line here.
+To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay

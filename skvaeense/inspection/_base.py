@@ -73,7 +73,7 @@ class Display(ReprMixin, ABC):
         """
 
     def use_axes(self, ax: OptionalAxes, figsize: tuple[float, float]) -> Any:
-        """Set `ax_` and `figure_` to the given axes, or to those of a new figure.
+        """Set `ax_` and `figure_` from the given axes, or from a new figure.
 
         Parameters
         ----------

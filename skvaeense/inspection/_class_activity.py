@@ -55,7 +55,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
         If the estimator has neither `active_dimensions` nor `transform`.
 
     ValueError
-        If `y` has another length than X, or more than one column.
+        If the lengths of X and `y` differ, or if `y` has more than one column.
 
     See Also
     --------
@@ -112,10 +112,9 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
 class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the share of the samples of each class in which each latent is active.
 
-    Each row is a class and each column a latent. Latents are in the order of
-    `SparsityPatternDisplay`: by the class that uses them most, the most used first. The label of a
-    class shows its mean number of active latents per sample, with the standard deviation over its
-    samples.
+    Each row is a class and each column a latent. Latents are ordered by the class that uses them
+    most, the most used first, as in `SparsityPatternDisplay`. The label of a class shows its mean
+    number of active latents per sample, with the standard deviation over its samples.
 
     Parameters
     ----------

@@ -52,8 +52,8 @@ def dictionary_stability(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With these attributes for n dictionaries. The similarities are 1 for equal dictionaries,
-        but not those to random ones:
+        With these attributes for n dictionaries. Similarities of equal dictionaries are 1, but
+        similarities to random dictionaries are smaller:
 
         similarity : ndarray of shape (n, n)
             For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
@@ -88,8 +88,8 @@ def dictionary_stability(
     -----
     With unit-norm atoms in the rows of A and B, the similarity of A to B is
     ``mean_i max_j |a_i . b_j|`` (without the absolute value if `signed`). The matched similarity is
-    the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p of as many atoms as the smaller
-    dictionary has. The subspace similarity is ``tr(M N) / (|M| |N|)`` with ``M = A'A / n_A``,
+    the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p, which use all atoms of the smaller
+    dictionary. The subspace similarity is ``tr(M N) / (|M| |N|)`` with ``M = A'A / n_A``,
     ``N = B'B / n_B`` and the Frobenius norm; for orthonormal atoms it is the mean squared cosine of
     the angles between the spans. Random atoms are normal, with the second moments M.
 
@@ -104,7 +104,7 @@ def dictionary_stability(
     References
     ----------
     G. Paulo and N. Belrose, "Sparse autoencoders trained on the same data learn different
-    features", 2025, arXiv:2501.16615, on matches of several seeds.
+    features", 2025, arXiv:2501.16615, on matching the atoms of several seeds.
 
     Examples
     --------

@@ -86,8 +86,8 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            Fitted, with methods `predict` and `reliability`, as IntrinsicDimensionEstimator has. It
-            can be the last step of a Pipeline.
+            Fitted, with `predict` and `reliability`, such as IntrinsicDimensionEstimator. It can be
+            the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.

@@ -83,8 +83,8 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            Fitted, with a method `dimension_scale`, as IntrinsicDimensionEstimator has. It can be
-            the last step of a Pipeline.
+            Fitted, with `dimension_scale`, such as IntrinsicDimensionEstimator. It can be the last
+            step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.

@@ -1,4 +1,4 @@
-"""Access of the displays to estimators, which can be the last step of a pipeline.
+"""How displays use estimators, which can be the last step of a pipeline.
 
 The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
@@ -49,7 +49,10 @@ def feature_names(estimator):
 
 
 def fitted_step(estimator, X=None, *, needs=()):
-    """Return the `last_step` and its samples; raise an error if not fitted or without `needs`."""
+    """Return the `last_step` and its samples.
+
+    Raise an error if it is not fitted, or lacks a method or attribute in `needs`.
+    """
     step, X = last_step(estimator, X)
     check_is_fitted(step)
     for name in needs:
@@ -74,7 +77,7 @@ def require(estimator, *names):
 def active_mask(estimator, X, codes=None):
     """Return the mask of active latents: `active_dimensions`, or where `transform` is not 0.
 
-    Codes that are given are not computed again.
+    If `codes` are given, `transform` is not called.
     """
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
@@ -104,7 +107,7 @@ def contributions(estimator, codes):
     """
     if hasattr(estimator, "components_"):
         return np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
-    # Central differences. The step is small against codes, and large against float32 rounding.
+    # Central differences. The step is small beside codes, and large beside float32 rounding.
     steps = 0.01 * np.eye(codes.shape[1])
     ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
     return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02

@@ -1,4 +1,4 @@
-"""Absorption of the latents of a label by more special latents."""
+"""Absorption of the latents of a label by more specific latents."""
 
 from typing import Any
 
@@ -30,9 +30,9 @@ def feature_absorption(
 ) -> Bunch:
     """Measure how far other latents replace the latents of a label.
 
-    If a special feature implies a common one, as "London" implies "begins with L", a sparse code
-    saves a latent when the special latent also carries the common feature, and the common latent is
-    silent. The common latent then looks like a detector of the label with holes. A linear probe
+    If a specific feature implies a general one, as "London" implies "begins with L", a sparse code
+    saves a latent when the specific latent also carries the general feature, and the general latent
+    is silent. The general latent then looks like a detector of the label with holes. A linear probe
     finds the direction of the label in the samples, and codes show which latents contribute to it.
 
     Parameters
@@ -53,18 +53,18 @@ def feature_absorption(
         Maximum number of latents that a label can be split into.
 
     min_gain : float, default=0.03
-        A further latent counts as one of the label if it raises the F1 score of a probe this much.
-        The label is then split, and nothing is absorbed.
+        Least increase of a probe's F1 score by which a further latent counts as a latent of the
+        label. The label is then split, and nothing is absorbed.
 
     min_cosine : float, default=0.025
         Least cosine of the atom of an absorbing latent with the direction of the label.
 
     min_share : float, default=0.4
-        Least share of a sample's projection on that direction that one latent must contribute for
+        Least share of a sample's projection on that direction that a single latent contributes in
         full absorption.
 
     test_size : float, default=0.5
-        Share of the samples for the measures; probes are fitted to the others.
+        Share of the samples in which absorption is measured; probes are fitted to the others.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the split.
@@ -82,7 +82,7 @@ def feature_absorption(
             Mean share of other latents in all contributions to the direction of the label.
         full_absorption : ndarray of shape (n_classes,)
             Share of samples in which all latents of the label are silent, and another latent
-            contributes `min_share` of its direction.
+            contributes at least `min_share` of the projection on the direction of the label.
         n_samples : ndarray of int of shape (n_classes,)
             Number of samples with the label that the probe recognises. Both shares are means over
             these samples, and NaN if there are none.
@@ -90,7 +90,8 @@ def feature_absorption(
     Raises
     ------
     ValueError
-        If shapes do not match, if a class has fewer than four samples, or if there is only one.
+        If shapes do not match, if there is only one class, or if a class has fewer than four
+        samples.
 
     See Also
     --------
@@ -114,17 +115,17 @@ def feature_absorption(
 
     Examples
     --------
-    A quarter of the samples of a label have one of ten special latents, which also carry the label,
-    and the latent of the label is silent in these samples:
+    A quarter of the samples of a label have one of ten specific latents, which also carry the
+    label, and the latent of the label is silent in these samples:
 
     >>> import numpy as np
     >>> from skvaeense.inspection import feature_absorption
     >>> rng = np.random.default_rng(0)
     >>> label = rng.uniform(size=2000) < 0.5
-    >>> special = rng.integers(40, size=(2000, 1)) == np.arange(10)
-    >>> special &= label[:, None]
-    >>> X = np.column_stack([label, special]) + 0.01 * rng.standard_normal((2000, 11))
-    >>> codes = np.column_stack([label & ~special.any(axis=1), special]).astype(float)
+    >>> specific = rng.integers(40, size=(2000, 1)) == np.arange(10)
+    >>> specific &= label[:, None]
+    >>> X = np.column_stack([label, specific]) + 0.01 * rng.standard_normal((2000, 11))
+    >>> codes = np.column_stack([label & ~specific.any(axis=1), specific]).astype(float)
     >>> atoms = np.eye(11)
     >>> atoms[1:, 0] = 1
     >>> result = feature_absorption(codes, atoms, X, np.where(label, "L", "other"))

@@ -99,7 +99,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            Fitted, with `components_`, as PCA and autoencoders with a linear decoder have. It can
+            Fitted, with `components_`, such as PCA or an autoencoder with a linear decoder. It can
             be the last step of a Pipeline.
 
         image_shape : tuple of two ints, or None, default=None
@@ -287,7 +287,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
 
 
 def _tile(components, image_shape, n_rows, n_columns):
-    """Return one image of all images, with gaps of NaN, and the positions of the captions."""
+    """Return a mosaic of the images, with gaps of NaN, and the positions of the captions."""
     height, width = image_shape
     # Room between the images, and for the caption above each.
     top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))

@@ -46,7 +46,7 @@ def check_density(name, estimator):
 def log_density(estimator, X):
     """Return the log-density of each sample in nats, in the units of X.
 
-    After a step ``u = t(x)`` of a pipeline it is ``log p(u) + log |det dt/dx|``.
+    After a step ``u = t(x)`` of a pipeline, it is ``log p(u) + log |det dt/dx|``.
 
     Parameters
     ----------

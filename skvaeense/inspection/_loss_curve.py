@@ -1,4 +1,4 @@
-"""The losses of a training."""
+"""A picture of the loss during training."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
@@ -13,7 +13,7 @@ from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
 
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02
-    """Draw the loss, its parts and their weight over the epochs of training.
+    """Draw the loss, its parts and their relative weight over the epochs of training.
 
     The upper panel shows the loss: grey for the initializations that were dropped, blue for the one
     that was kept. The next panel shows the two parts of the loss: the error, and the cost of the
@@ -185,9 +185,9 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
 
 
 def _panels(kept):
-    """Return the unit of the loss, and label, scale and lines of each panel under it.
+    """Return the unit of the loss, and the label, scale and lines of each further panel.
 
-    A line is its color, its name, which may be empty, and its values.
+    A line is a tuple of its color, its name, which may be empty, and its values.
     """
     unit, lines, panels = None, [], []
     if "kl" in kept:

@@ -38,11 +38,10 @@ def reconstruction_sparsity_curve(
 
     The contribution of entry j of a code is ``|e_j| ||W_j||``, with W_j the decoder column of
     latent j; it measures how far the entry moves the reconstruction. For a decoder with hidden
-    layers, W_j is column j of its Jacobian at the code 0. Among the entries of all samples
-    together, those with the largest contributions are kept, the others are set to 0, and the codes
-    are decoded, so that the number of active latents adapts to the sample. An estimator with
-    principal components (PCA, TruncatedSVD) keeps its first components instead, the same for all
-    samples.
+    layers, W_j is column j of its Jacobian at the code 0. Over all samples together, the entries
+    with the largest contributions are kept, and the others are set to 0 before decoding. So the
+    number of active latents adapts to the sample. An estimator with principal components (PCA,
+    TruncatedSVD) keeps its first components instead, the same for all samples.
 
     Parameters
     ----------
@@ -68,8 +67,8 @@ def reconstruction_sparsity_curve(
         Error at these points.
 
     operating_point : tuple of two floats, or None
-        Mean number of active latents, and the error if only these are kept. They are given by
-        `active_dimensions` or, without this method, by codes that are not 0. None if all latents
+        Mean number of active latents, and the error if only these are kept. Latents are active by
+        `active_dimensions` or, without this method, if their codes are not 0. None if all latents
         are always active, as in PCA.
 
     Raises

@@ -49,7 +49,7 @@ def compare_scores(
     """Compare the cross-validated log-densities of estimators, in nats per sample.
 
     All estimators are fitted and scored on the same folds of the same samples, so the difference
-    of two scores is known far better than either score. Noise is added to the samples before
+    of two scores is known more precisely than either score. Noise is added to the samples before
     anything is fitted, so that no log-density is unbounded.
 
     Parameters
@@ -67,8 +67,8 @@ def compare_scores(
         Samples.
 
     cv : int, cross-validation generator or iterable, default=5
-        A number of folds, into which the rows are shuffled, since the rows of a table are often
-        sorted; or a splitter, or pairs of training and held-out rows, such as
+        A number of folds, for which the rows are shuffled, since the rows of a table are often
+        sorted; or a splitter; or pairs of training and held-out rows, such as
         ``list(StratifiedKFold().split(X, y))``.
 
     reference : str or None, default=None
@@ -235,7 +235,7 @@ def compare_scores(
 
 
 def _named_estimators(estimators):
-    """Return the estimators by name: the given name, or that of the class with a number."""
+    """Return the estimators by name: the given name, or the class, numbered if it is repeated."""
     if isinstance(estimators, Mapping):
         estimators = estimators.items()
     elif hasattr(estimators, "fit"):
@@ -521,8 +521,8 @@ def find_widths(X, dequantize):
 def smooth(X, widths, noise_floor, rng):
     """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
 
-    These are `noise_floor` times the standard deviation of the column, or `noise_floor` itself for
-    a constant column.
+    These deviations are `noise_floor` times the standard deviation of the column, or `noise_floor`
+    itself for a constant column.
     """
     X = X + widths * rng.random(X.shape)
     spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)

@@ -50,7 +50,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Number of latents, shown or not.
 
     sizes : ndarray of shape (n_rows, n_columns) or None, default=None
-        Absolute codes as shares of the largest of the latent; None draws all active latents alike.
+        Absolute codes, divided by the latent's largest; None draws all active latents alike.
 
     Attributes
     ----------
