@@ -1,6 +1,6 @@
 """Specifications of encoders and decoders; `build` turns one into a torch module.
 
-A new architecture is one class in one file that derives from `Network`, and its import here.
+To add an architecture, derive a class from `Network` in a new file, and import it here.
 """
 
 from skvaeense.networks._base import Network

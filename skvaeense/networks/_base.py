@@ -115,11 +115,11 @@ class Network(Specification):
             `skvaeense.priors.GatePosterior`. Then its decoder is linear with columns of norm 1, and
             its `initialize` is called with samples and the share of open gates.
 
-            Training uses these if they exist: `initialize` is called with training samples before
-            the first step, to set weights, and `calibrate` with held-out samples after the last
-            one, to set thresholds and other values; `normalize` is called after each step;
-            `max_gradient_norm` is the norm to which gradients are clipped, for a loss that is a
-            fraction of the variance of the samples.
+            Training uses these attributes if they exist: `initialize` is called with training
+            samples before the first step, to set weights, and `calibrate` with held-out samples
+            after the last step, to set thresholds and other values; `normalize` is called after
+            each step; `max_gradient_norm` is the norm to which gradients are clipped, for a loss
+            that is a fraction of the variance of the samples.
 
             If the decoder can return a target instead of samples, `build` also takes the keyword
             `n_targets`, None by default: the number of features that `decode` returns.
@@ -141,7 +141,7 @@ class OutputLayer(NamedTuple):
         Bias of the layer.
 
     has_shortcuts : bool
-        Whether a linear map of the samples is added, too.
+        Whether a linear map of the samples is added too.
 
     others : list of torch.nn.Parameter
         Further parameters, whose first entries or rows belong to the latents.
@@ -215,7 +215,7 @@ def build_network(
 
 
 def with_known(network: Network, known: dict[str, Any]) -> Network:
-    """Return a network with known values, by parameter, in place of "auto"; None is not known."""
+    """Return a network with known values, by parameter, in place of "auto"; None means unknown."""
     parameters = network.get_params(deep=False).items()
     automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
     values = {name: known[name] for name in automatic if known.get(name) is not None}

@@ -21,8 +21,8 @@ class Linear(DenseNetwork):
 
     skip : bool or "first", default="first"
         Whether a linear map of the sample is added to the outputs of the encoder's heads, or of the
-        first head alone. Inside one linear subspace the exact mean is linear, and the skip carries
-        this mean to small noise levels.
+        first head alone. Inside one linear subspace, the exact mean is linear in the sample, and
+        this map represents it even at small noise levels.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""An encoder that takes one atom after the other."""
+"""An encoder that takes one atom at a time."""
 
 import math
 from typing import Any
@@ -14,16 +14,16 @@ from skvaeense.utils._typing import Auto
 
 
 class MatchingPursuit(Network):
-    """Linear decoder, and an encoder that takes one atom after the other.
+    """Linear decoder, and an encoder that takes one atom at a time.
 
-    With the columns of the decoder W at norm 1 in A, and the residual ``r = x - b`` of a sample,
-    matching pursuit repeats::
+    With the columns of the decoder W, scaled to norm 1, in A, and the residual ``r = x - b`` of a
+    sample, matching pursuit repeats::
 
         j = the index of the largest |a_j . r|,   z_j += a_j . r,   r -= (a_j . r) a_j
 
-    so that the residual of the previous atoms decides on an atom, not the sample alone. The encoder
-    has no weights besides the decoder. It is for sparse autoencoders whose penalty has a k, such as
-    `TopK`.
+    So each atom is chosen by the residual of the previous atoms, not by the sample alone. The
+    encoder has no weights besides the decoder. It is for sparse autoencoders whose penalty has a k,
+    such as `TopK`.
 
     Parameters
     ----------

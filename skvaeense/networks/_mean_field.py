@@ -22,13 +22,13 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 class MeanField(Network):
     """Linear decoder, and an encoder that infers each gate from the residual of the other latents.
 
-    It is for ``prior="spike_slab"``: latent j is open with probability p_j, and an open latent is
-    drawn from N(m_j, t_j). An encoder of one layer decides on each gate alone. This encoder looks
-    several times. Each look computes the residual of the code e. The residual gives the probability
-    that a gate is open and the mean of the open latent, as if the rest of the code were right. This
-    is mean-field inference [1]_, unrolled, with learned steps and noise [2]_.
+    This network is for ``prior="spike_slab"``: latent j is open with probability p_j, and an open
+    latent is drawn from N(m_j, t_j). An encoder of one layer decides on each gate alone. This
+    encoder looks several times. Each look computes the residual of the code e. The residual gives
+    the probability that a gate is open and the mean of the open latent, as if the rest of the code
+    were right. This is mean-field inference [1]_, unrolled, with learned steps and noise [2]_.
 
-    With the columns of the decoder at norm 1 in A, noise variance g, ``c = A' (x - b)``::
+    With the columns of the decoder, of norm 1, in A, noise variance g, and ``c = A' (x - b)``::
 
         e = 0
         repeated:  u = e + step * (c - A'A e)
@@ -210,7 +210,7 @@ class MeanFieldAutoencoder(Autoencoder):
             with columns, of weight, steps and log_noise.
         """
         weight, steps = self.decoder.weight, self.steps
-        # What is left for the first look is the products of samples and columns.
+        # In the first look, residuals are the samples themselves.
         seen = kept[0][0]
         d, last = len(weight), len(steps) - 1
         step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)

@@ -15,8 +15,8 @@ def restricted_code(
     """Return codes with the same open latents and smaller residuals.
 
     The residual is smallest where ``W_S'W_S e = seen_S`` for the open latents S of a sample.
-    Conjugate gradient steps, each with as many products as a look of an encoder, never increase it.
-    No step follows a difference of columns that is rounding alone: columns are learned in single
+    Conjugate gradient steps never increase it; each costs about as much as a look of an encoder. No
+    step follows a difference of columns that is rounding alone: columns are learned in single
     precision.
 
     Parameters

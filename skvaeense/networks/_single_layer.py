@@ -145,7 +145,7 @@ class SingleLayerAutoencoder(LayeredAutoencoder):
         """Return the layer that gives the pre-activations.
 
         The layer's bias includes the subtraction of the decoder's bias b from the samples: with
-        weights A it is ``a - A b``. To subtract b itself would need a gradient for each sample.
+        weights A, it is ``a - A b``. Subtracting b itself would need a gradient for each sample.
         """
         weight = self.encoder.weight
         bias: torch.Tensor = self.encoder.bias

@@ -124,8 +124,8 @@ class Subspaces(Network):  # numpydoc ignore=PR02
         subspace.
 
     n_directions : tuple of int or None, default=None
-        Number of directions in which each component varies freely; None means as many as its
-        subspace has latents.
+        Number of directions in which each component varies freely; None means the number of latents
+        of its subspace.
 
     See Also
     --------

@@ -38,7 +38,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     compute the residual, and corrects the code: iterative hard thresholding [1]_, unrolled for a
     few sweeps with learned factors [2]_.
 
-    With the columns of the decoder W at norm 1 in A, and their products with a sample,
+    With the columns of the decoder W, scaled to norm 1, in A, and their products with a sample,
     ``c = A' (x - b)``::
 
         u = g * c + a
@@ -82,7 +82,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     values, sweeps of many latents would diverge.
 
     Refinements are conjugate gradient steps for least squares on the active latents of each sample.
-    They change neither the set of active latents nor the effect of a penalty on training. Each
+    They change neither the set of active latents nor the effect of a penalty on training. Each step
     takes about as long as a sweep.
 
     References
@@ -181,7 +181,7 @@ class UnrolledAutoencoder(Autoencoder):
         Returns
         -------
         torch.Tensor of shape (n_samples, n_components)
-            The codes. If codes must be positive, entries that would not be stay as they are.
+            The codes. If codes must be positive, entries that would not be positive are unchanged.
         """
         if self.n_refinements == 0:
             return code
