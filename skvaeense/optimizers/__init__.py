@@ -1,6 +1,6 @@
 """Optimizers, which move the weights by their gradients.
 
-A new optimizer needs one class that derives from `Optimizer`, in one file, and its import here.
+To add an optimizer, derive a class from `Optimizer` in a new file, and import it here.
 """
 
 from skvaeense.optimizers._adam import Adam

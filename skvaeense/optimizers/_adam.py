@@ -26,8 +26,8 @@ class Adam(Optimizer):  # numpydoc ignore=PR02
         Added to the root of the running mean of squares.
 
     weight_decay : float, default=0.0
-        Share of each weight that a step takes off, multiplied by the learning rate (decoupled, as
-        in AdamW).
+        Share of each weight that a step subtracts, times the learning rate (decoupled, as in
+        AdamW).
 
     See Also
     --------

@@ -17,7 +17,7 @@ class Optimizer(Specification):
     ----------
     is_scale_free : bool
         Whether steps are about as long as the learning rate, whatever the size of gradients. If so,
-        inits after the first limit each step to the learning rate; see `Adam`.
+        inits after the first limit each step of a VAEenseTransformer to the learning rate.
 
     See Also
     --------

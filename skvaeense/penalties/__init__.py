@@ -1,6 +1,6 @@
 """Penalties that make codes of sparse autoencoders sparse, by a price, a constraint, or both.
 
-A new penalty is one class in one file that derives from `Penalty`, and its import here.
+To add a penalty, derive a class from `Penalty` in a new file, and import it here.
 """
 
 from skvaeense.penalties._base import Coding, Penalty

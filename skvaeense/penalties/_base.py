@@ -70,7 +70,7 @@ class Penalty(Specification):
     """Specify how pre-activations become codes, and the cost of codes.
 
     To add a penalty, derive from this class and write `build`. If the loss has a term for sparsity,
-    write `cost`, too, and add the parameter `alpha`. A penalty holds no weights: the weights of the
+    also write `cost`, and add the parameter `alpha`. A penalty holds no weights: the weights of the
     activation are in the module that `build` returns.
 
     See Also

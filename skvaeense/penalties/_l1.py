@@ -27,7 +27,7 @@ class L1(Shrinkage):
     See Also
     --------
     Log : Shrinks large codes less.
-    Gated : Shrinks only the choice of the latents.
+    Gated : Penalizes only the choice of latents.
 
     Notes
     -----

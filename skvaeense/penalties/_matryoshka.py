@@ -11,11 +11,11 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 
 
 class Matryoshka(BatchTopK):
-    """BatchTopK in which the first latents must also reconstruct alone.
+    """BatchTopK whose first latents must also reconstruct samples on their own.
 
     Training minimises the sum, over m nested prefixes of the latents, of the squared error of
     the reconstruction from that prefix alone. The prefixes are the first 1/2^(m-1), ..., 1/2
-    and all of the latents. General features then come first, and are not split up among special
+    and all of the latents. General features then come first, and are not split up among specific
     features.
 
     Parameters
@@ -24,7 +24,7 @@ class Matryoshka(BatchTopK):
         Mean number of active latents, among all latents; see `BatchTopK`.
 
     n_prefixes : int, default=5
-        Number of prefixes, all of the latents included.
+        Number of prefixes, including all of the latents.
 
     anneal : float, default=0.0
         Share of the training over which the number of active latents falls from all to k; see

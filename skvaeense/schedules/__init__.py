@@ -1,6 +1,6 @@
 """Schedules of the learning rate.
 
-A new schedule needs one class that derives from `Schedule`, in one file, and its import here.
+To add a schedule, derive a class from `Schedule` in a new file, and import it here.
 """
 
 from skvaeense.schedules._base import Schedule

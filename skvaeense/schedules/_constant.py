@@ -8,7 +8,7 @@ class Constant(Schedule):
 
     See Also
     --------
-    Cosine : It falls to 0, which most models need.
+    Cosine : Falls to 0, which most models need.
 
     Examples
     --------

@@ -25,7 +25,7 @@ class Cosine(Schedule):
 
     See Also
     --------
-    Constant : Neither rise nor fall.
+    Constant : Neither rises nor falls.
 
     Examples
     --------

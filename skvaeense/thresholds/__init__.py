@@ -1,6 +1,6 @@
 """Rules that decide which latents are active; they need numpy only.
 
-A new rule is one class in one file that derives from `ThresholdRule`, and its import here.
+To add a rule, derive a class from `ThresholdRule` in a new file, and import it here.
 """
 
 from skvaeense.thresholds._base import Latents, ThresholdRule

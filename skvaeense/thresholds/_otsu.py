@@ -17,7 +17,7 @@ def _cut(values: FloatArray) -> FloatArray:
     n = ordered.shape[1]
     if n == 1:
         return ordered[:, 0]
-    # Far from the training samples values can be so large that their squares overflow.
+    # Far from the training samples, values can be so large that their squares overflow.
     size = np.abs(ordered).max(axis=1, keepdims=True)
     centred = ordered / np.where(size == 0, 1, size)
     centred -= centred.mean(axis=1, keepdims=True)
