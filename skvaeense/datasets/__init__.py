@@ -4,7 +4,7 @@ Every generator returns the same tuple ``(X, manifold, dimension)``: the samples
 manifold that each sample was drawn from, and the dimension of that manifold. To get training and
 test samples of the same manifolds, draw one set and split it.
 
-To add a generator, write one function in its own file and add a line here.
+To add a generator, write one function in a new file, and import it here.
 """
 
 from skvaeense.datasets._dictionary import make_sparse_dictionary

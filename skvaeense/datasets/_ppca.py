@@ -1,4 +1,4 @@
-"""Samples of the probabilistic PCA model."""
+"""Samples from the probabilistic PCA model."""
 
 from typing import Literal, overload
 

@@ -19,7 +19,7 @@ def pattern_adaptivity(
     max_pairs: int = 1_000_000,
     random_state: RandomState = None,
 ) -> float:
-    """Compute the mean Jaccard distance between the supports of two different samples.
+    """Compute the mean Jaccard distance between the supports of pairs of different samples.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def sparse_probing(
     See Also
     --------
     skvaeense.inspection.class_activity : Classes in which latents are active.
-    skvaeense.inspection.feature_absorption : Whether other latents take a label's place.
+    skvaeense.inspection.feature_absorption : Whether other latents replace a label's latents.
 
     Notes
     -----

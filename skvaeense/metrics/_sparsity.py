@@ -109,7 +109,7 @@ def dead_fraction(
     -----
     ``1 - active_union(codes) / n_components``. A latent counts as dead if it is inactive in all of
     the given samples. A rare latent looks dead if there are too few samples, so the value can
-    only fall as samples are added: compare values over equally many samples.
+    only fall as samples are added: compare values over the same number of samples.
 
     References
     ----------

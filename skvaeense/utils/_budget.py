@@ -1,4 +1,4 @@
-"""Numbers of entries that codes keep: one or several in training, any smaller one afterwards."""
+"""Numbers of entries that codes keep: one or several in training, any smaller number later."""
 
 import math
 from collections.abc import Sequence
@@ -62,9 +62,9 @@ class Budget(nn.Module):
 
 
 class BatchThreshold(Budget):
-    """Mask the k n largest entries of n samples; outside training, entries from a threshold on.
+    """Mask the k n largest entries of n samples; outside training, entries that reach a threshold.
 
-    So in training samples share a budget, and afterwards each sample is masked separately.
+    So samples share a budget in training, and afterwards each sample is masked separately.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class BatchThreshold(Budget):
 
         The interpolation is exact if sizes have an exponential tail.
         """
-        # Rounded, so that each of `SHARES` has its own threshold to the bit.
+        # Rounded, so that each of `SHARES` has exactly its own threshold.
         place = round(-math.log2(self.share) * PER_OCTAVE, 9)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
@@ -122,7 +122,7 @@ class BatchThreshold(Budget):
             return (size >= self.threshold) & (size > 0)
         parts = self.parts(size)
         least = [_least_kept(part, k) for k, part in parts]
-        # The threshold for later is computed for k, though training can keep more entries.
+        # The running threshold is computed for k, though training can keep more entries.
         seen = least[0] if self.share == 1 else _least_kept(parts[0][1], self.k)
         running = self.thresholds[0]
         weight = torch.where(running < 0, 1.0, self.memory)

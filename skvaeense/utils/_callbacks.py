@@ -17,7 +17,7 @@ __all__ = ["CallbackSupportMixin"]
 
 # The attribute in which an estimator keeps its callbacks.
 CALLBACKS = "_skl_callbacks"
-# The callbacks that `show_progress` has asked for.
+# The callbacks of `show_progress`.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -37,7 +37,7 @@ class EpochReports:
         The estimator that is fitted.
 
     n_epochs : int
-        Number of epochs of all trainings together, if none ends early.
+        Total number of epochs, if no training run ends early.
 
     processes : Processes
         The processes that train together: the first process reports, and all stop if it does.
@@ -116,10 +116,9 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
 
     scikit-learn's callbacks report on `fit`. Inside this context they also report on `transform`,
     `inverse_transform`, `predict`, `score_samples` and the other methods that this library
-    computes some thousand samples at a time. A call of a method is a task, and each chunk of
+    computes in chunks of a few thousand samples. A call of a method is a task, and each chunk of
     samples is a subtask of it. Return values of callbacks are ignored here, so that no callback can
-    stop a call half done. Training is reported to the estimator's own callbacks: see
-    `set_callbacks`.
+    stop a call halfway. Training is reported to the estimator's own callbacks: see `set_callbacks`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Columns of repeated values, whose log-density no data bounds."""
+"""Columns of repeated values, whose log-density has no bound."""
 
 import warnings
 from collections.abc import Sequence

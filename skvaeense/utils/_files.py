@@ -55,7 +55,7 @@ def check_regular(path: Path) -> None:
 
 @contextmanager
 def _draft_of(path: Path) -> Iterator[Path]:
-    """Yield an unused path beside a given path, on the same disk, and move what is there."""
+    """Yield an unused path beside a given path, and move what is there to the given path."""
     end = f".{uuid4().hex}{DRAFT_SUFFIX}"
     begin = os.fsencode(f".{path.name}")[: MOST_BYTES - len(end)].decode(errors="ignore")
     draft = path.with_name(begin + end)

@@ -1,4 +1,4 @@
-"""The mode of a module of torch."""
+"""Evaluation mode of torch modules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -8,7 +8,7 @@ def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the thin singular value decomposition U, s, V' of a matrix.
 
     Divide and conquer is the fastest method. In rare cases it does not converge, above all if
-    singular values fall to 0 step by step. QR iteration, which is slower, then takes its place.
+    singular values fall gradually to 0. QR iteration, which is slower, then takes its place.
     """
     try:
         return np.linalg.svd(matrix, full_matrices=False)

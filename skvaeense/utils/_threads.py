@@ -7,18 +7,18 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 # Number of multiplications that justify a thread, about a millisecond. Threads with less work wait
-# for one another more than they gain, and far more if another process uses a core.
+# for one another longer than they save, and far longer if another process uses a core.
 WORK_OF_A_THREAD = 2**26
 
-# Once, since finding the libraries takes longer than a limit.
+# Cached, since finding the libraries takes longer than setting a limit.
 _find_pools = cache(ThreadpoolController)
 
 
 def threads_for(work: int) -> AbstractContextManager[Any]:
     """Return a context with one thread if there is too little work for more.
 
-    The limit holds for everything that OpenMP runs in parallel, such as torch's operations, too. If
-    several threads fit at once, only the first of them changes the number for BLAS.
+    The limit also holds for everything that OpenMP runs in parallel, such as torch's operations. If
+    several Python threads fit at once, only the first of them changes the number of BLAS threads.
 
     Parameters
     ----------

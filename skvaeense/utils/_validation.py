@@ -125,7 +125,7 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
 
 
 class AliasOf(StrOptions):
-    """The aliases of a kind of part, also of classes defined later, and other words."""
+    """The aliases of a kind of part, including classes defined later, and other words."""
 
     def __init__(self, kind: type[Specification], *others: str) -> None:
         super().__init__({*others, *kind.aliases})

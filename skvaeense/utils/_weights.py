@@ -27,8 +27,9 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     Returns
     -------
     ndarray of shape (n_samples,) or None
-        The weights; None if there are none. Weights too small, beside the largest, to change a sum
-        of squares are 0. If the sum of squares is out of range, weights are divided by the largest.
+        The weights; None if there are none. Weights become 0 if they are too small, compared with
+        the largest, to change a sum of squares. If the sum of squares is out of range, weights are
+        divided by the largest.
 
     Raises
     ------
@@ -75,8 +76,8 @@ class Distinct(NamedTuple):
 def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct:
     """Return the distinct rows, and how often each row counts.
 
-    So a row of weight 2 has the same effect as a row that occurs twice, and no row is both held out
-    and trained on.
+    With these, a row of weight 2 has the same effect as a row that occurs twice, and no row is both
+    held out and trained on.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     Returns
     -------
     Distinct
-        The distinct rows of weight above 0, and X itself if no row is left out. Their order does
-        not depend on the order of X, unless all weights are equal.
+        The distinct rows of weight above 0, or X itself if no row is left out. Their order does not
+        depend on the order of X, unless all weights are equal.
     """
     if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
         return Distinct(X, None, slice(None))
