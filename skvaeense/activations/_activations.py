@@ -42,7 +42,7 @@ class Activations:
 
     skip : sequence of int, default=(0,)
         Positions of each text that are left out; negative ones count from the end. In language
-        models activations at the first position are far longer than others.
+        models, activations at the first position are far longer than others.
 
     mask : str or None, default="attention_mask"
         Name of an argument that is 0 at positions to leave out, if a batch is a dict with this
@@ -71,7 +71,7 @@ class Activations:
 
     Notes
     -----
-    Besides its epochs a fit passes over its samples three times: to count them, for their mean and
+    Besides its epochs, a fit passes over its samples three times: to count them, for their mean and
     scale, and for the held-out rows. `save` writes them to files in one pass of the model.
 
     Examples
@@ -90,7 +90,7 @@ class Activations:
     >>> sae.n_features_in_
     32
 
-    A transcoder from the output of one module to that of another, from one run of the model:
+    A transcoder from the output of one module to the output of another, from one run of the model:
 
     >>> both = Activations(model, ["0", "2"], texts.split(20))
     >>> sae.fit(both.of("0"), both.of("2")).n_features_in_
@@ -147,7 +147,7 @@ class Activations:
         Returns
         -------
         Activations
-            Samples in the same order as those of the other modules. A fit with the activations of
+            Samples in the same order as for the other modules. A fit with the activations of
             another module as its target runs the model once for both.
         """
         if name not in self.names:

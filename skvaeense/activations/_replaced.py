@@ -43,12 +43,12 @@ def replaced(
         to an array.
 
     skip : sequence of int, default=(0,)
-        Positions that are not replaced, as those that an `Activations` leaves out.
+        Positions that are not replaced, such as those that `Activations` leaves out.
 
     Yields
     ------
     None
-        After the context the model is as before, whatever happens inside.
+        After the context, the model is as before, whatever happens inside.
 
     Raises
     ------

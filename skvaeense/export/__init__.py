@@ -1,6 +1,6 @@
 """Export of fitted estimators to other programs, and import from them.
 
-A new format is one function in one file, and one line here.
+To add a format, write one function in a new file, and import it here.
 """
 
 from skvaeense.export._from_saelens import from_saelens

@@ -50,7 +50,7 @@ def to_onnx(
         The file. Its name usually ends in ".onnx".
 
     opset_version : int, default=18
-        Version of the operators.
+        Version of the ONNX operator set.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of X, of the codes and of all computations in between. Some programs, such as
@@ -242,7 +242,7 @@ def _active_of(rule):
 
 
 def _otsu(latents):
-    """Return Otsu's mask, by the same steps as the rule in numpy."""
+    """Return Otsu's mask, by the formula of the rule in numpy."""
     ordered = latents.log_variance.sort(dim=1).values
     n = ordered.shape[1]
     if n == 1:

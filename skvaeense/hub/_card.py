@@ -58,7 +58,7 @@ def model_card(
         Target of X, for a transcoder.
 
     name : str, default="folder"
-        Folder or repository that the card names to read from.
+        Folder or repository to load the estimator from, as the card names it.
 
     title : str or None, default=None
         Heading; None means the class and the number of latents.
@@ -67,7 +67,7 @@ def model_card(
         Description of the samples in Markdown: model, layer, texts.
 
     metrics : dict of float or None, default=None
-        Further measures, such as those of `skvaeense.activations.loss_recovered`.
+        Further measures, such as the results of `skvaeense.activations.loss_recovered`.
 
     needs_registration : bool, default=False
         Whether SAELens needs the class that `register_saelens` adds.

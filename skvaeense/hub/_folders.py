@@ -55,7 +55,8 @@ def save_pretrained(
         Target of X, for a transcoder.
 
     name : str or None, default=None
-        Folder or repository that the card names to read from; None means the name of the folder.
+        Folder or repository to load the estimator from, as the card names it; None means the name
+        of the folder.
 
     description : str, default=""
         Description of the samples, for the card.
@@ -135,7 +136,7 @@ def from_pretrained(
         "owner/name".
 
     device : str or None, default=None
-        Device of the estimator; None keeps the saved one.
+        Device of the estimator; None keeps the saved device.
 
     revision : str or None, default=None
         Branch, tag or commit of the repository.

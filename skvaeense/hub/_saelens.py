@@ -24,7 +24,7 @@ def registered_files(
     """Return settings and weights of any autoencoder, for the class that `register_saelens` adds.
 
     The weights include the bytes of the estimator's file as numbers, since SAELens downloads no
-    other file. It converts all tensors to one type, which has these numbers exactly.
+    other file. SAELens converts all tensors to one type, which represents these numbers exactly.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "estimator.safetensors"
@@ -50,12 +50,12 @@ def read_estimator(data: torch.Tensor) -> Any:
 
 
 def register_saelens() -> None:
-    """Register a class with SAELens for estimators that it has no architecture for.
+    """Register a class with SAELens, for estimators that SAELens has no architecture for.
 
     ``SAE.load_from_disk`` and ``SAE.from_pretrained`` then read folders of `save_pretrained` with
-    unrolled encoders, variational autoencoders and all else. `encode` of the result returns the
-    same as `transform`, and `decode` the same as `inverse_transform`. Both have gradients, except
-    for hard codes of gates with a prior and codes of a search. A second call changes nothing.
+    unrolled encoders, variational autoencoders and everything else. `encode` of the result returns
+    the same as `transform`, and `decode` the same as `inverse_transform`. Both have gradients,
+    except for hard codes of gates with a prior and codes of a search. A second call has no effect.
 
     Raises
     ------

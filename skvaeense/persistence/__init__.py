@@ -5,8 +5,9 @@ codec for each kind of value, and lists the classes that a file can name. `_chec
 parts of a file fit together, and `_files` reads and writes files. `_checkpoint` keeps running fits
 in such files.
 
-A new kind of value is one codec, and its name at the end of the file. A new attribute needs nothing
-here; give it a default in its class, and older files still load.
+To save a new kind of value, write a codec in `_coder`, and add it to the list at the end of the
+file. A new attribute needs nothing here; give it a default in its class, so that older files still
+load.
 """
 
 from skvaeense.persistence._checkpoint import Checkpoint

@@ -33,8 +33,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     ----------
     folder : str or path-like
         Folder of the files, which is created if it does not exist. Any number of estimators and
-        searches can share it: files are named by a digest of the parameters, of the samples, with
-        one pass over samples that are not in memory, and of the version of this package.
+        searches can share it: names of files hold a digest of the parameters, the samples and the
+        version of this package. The digest takes one pass over samples that are not in memory.
 
     interval : float, default=60.0
         Least time between two states, in seconds. In between no file is touched.
@@ -64,7 +64,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     -----
     A state is written to a new file, which gets its name once it is completely on the disk: no file
     ever holds half a state. Callbacks that count epochs, such as a progress bar, start again when a
-    fit continues. With ``random_state=None`` a fit continues, too, with the random numbers that it
+    fit continues. A fit with ``random_state=None`` also continues with the random numbers that it
     started with; use another folder for another draw.
 
     Examples
@@ -110,7 +110,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         list of Path
             Files that `load` can read.
         """
-        # Other files, such as a copy by another name, are left out.
+        # Other files, such as a copy under another name, are left out.
         found = Path(self.folder).glob(f"{name}-{'[0-9]' * 9}.safetensors")
         # By number, which goes on when a fit continues, since clocks can be set back.
         return sorted(filter(os.path.isfile, found))

@@ -22,7 +22,7 @@ KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 
 
 def place(where: str) -> str:
-    """Return the name of an attribute path in messages."""
+    """Return the name of an attribute path for messages."""
     return where or "the estimator"
 
 

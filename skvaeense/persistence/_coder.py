@@ -26,8 +26,8 @@ from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
 from skvaeense.utils._callbacks import CALLBACKS
 
-# Kinds of classes of the package that files can name. They can also name all classes in the folder
-# of dimension methods, which keep their results in such objects.
+# Kinds of classes of the package that files can name. Files can also name all classes in the folder
+# of dimension methods, which keep their results in objects of these classes.
 KINDS = BaseEstimator | Model | History | Locations | TrainingRows | CodeMixture | MixtureDensity
 ROOM = "skvaeense.dimension."
 
@@ -127,7 +127,7 @@ class Coder:
             return value
         if type(value) is list:
             return self.items(value, where)
-        # JSON has no other keys than strings, and a dict with a type would look like a node.
+        # JSON only allows strings as keys, and a dict with a type would look like a node.
         is_plain = type(value) in (dict, OrderedDict) and "type" not in value
         if is_plain and all(type(key) is str for key in value):
             return {name: self.encode(item, join(where, name)) for name, item in value.items()}
@@ -270,7 +270,7 @@ class _Tensor(Codec):
 
 
 class _RandomState(Codec):
-    """A numpy RandomState with its position, from which the loaded one continues."""
+    """A numpy RandomState with its position, from which the loaded object continues."""
 
     name, kinds = "random_state", (np.random.RandomState,)
 
@@ -300,7 +300,7 @@ class _Tuple(Codec):
 
 
 class _Dict(Codec):
-    """A dict with keys that JSON does not allow, or that looks like a node."""
+    """A dict that has keys that JSON does not allow, or looks like a node."""
 
     name, kinds = "dict", (dict, OrderedDict)
 

@@ -14,9 +14,9 @@ from skvaeense.utils._typing import PathName
 def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
     """Write an estimator, fitted or not, into one file.
 
-    The file has the safetensors format. Its tensors are the arrays and weights; parameters and all
-    else are one JSON text in its metadata. `load` returns an estimator with exactly the same
-    outputs. The state of `partial_fit` is saved, too. Callbacks are not.
+    The file has the safetensors format. Its tensors are the arrays and weights; parameters and
+    everything else are one JSON text in its metadata. `load` returns an estimator with exactly the
+    same outputs. The state of `partial_fit` is saved, and callbacks are not.
 
     An existing file is replaced in one step: it is either the old or the new file. If writing
     fails, nothing else is left in the folder.
@@ -36,8 +36,9 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     Raises
     ------
     TypeError
-        If `estimator` is none, if it holds an object of a class that is neither of this package
-        nor trusted, or if a network of your own cannot be built without memory for its weights.
+        If `estimator` is not an estimator, if it holds an object of a class that is neither of this
+        package nor trusted, or if a network of your own cannot be built without memory for its
+        weights.
 
     ValueError
         If a parameter is out of its range.
@@ -70,7 +71,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     """Read an estimator from a file that was written by `save` or a `Checkpoint`.
 
     No code in the file is run: the file can only name classes of this package and trusted classes.
-    So, unlike pickles, files from others can be loaded.
+    So, unlike pickles, files from other people are safe to load.
 
     Parameters
     ----------
@@ -83,8 +84,8 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
         without a GPU.
 
     trusted : iterable of classes, default=()
-        Classes of your own that the file can name. Their objects are rebuilt like all others, and
-        estimators among them by their `__init__`.
+        Classes of your own that the file can name. Estimators of these classes are rebuilt by their
+        `__init__`, and most other objects from their attributes.
 
     Returns
     -------
