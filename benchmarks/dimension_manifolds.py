@@ -7,9 +7,10 @@ The peers are methods of scikit-dimension 0.5.0; the given Python must have this
 The rival is a trivial method that knows the true dimensions: PCA to 99 % of the variance, FastICA,
 and the mean number of codes above one level, which is chosen by the true dimensions of all
 manifolds. All other methods have their defaults. An error is the absolute difference from the true
-dimension, divided by the true dimension. Methods with standard errors, `auto` and GRIDE, are also
-asked how often the true dimension is within two of them. Each seed draws the samples anew. Methods
-can be added to a file of results one after the other. All run on one thread; times are CPU seconds.
+dimension, divided by the true dimension. For methods with standard errors, `auto` and GRIDE, the
+share of true dimensions within two standard errors is also measured. Each seed draws the samples
+anew. Methods can be added to a file of results one at a time. All run on one thread; times are CPU
+seconds.
 """
 
 import tempfile

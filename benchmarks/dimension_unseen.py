@@ -17,9 +17,9 @@ is measured for comparison.
 `peers` measures other packages at 100 of 2,000 training samples, as dimension_peers.py does, and
 needs the same packages. `solids` measures a part that fills the space beside a thinner part, in 2
 to 10 dimensions. `chances` measures on the families of `CHOSEN_BY` how many answers would be sure,
-and surely wrong, if another standard error meant an even chance to be right: `EVEN_CHANCE` of the
-package is the largest with few surely wrong answers. All run on one thread; times are CPU seconds
-of the fit.
+and surely wrong, if another standard error meant an even chance of being right: `EVEN_CHANCE` of
+the package is the largest with few surely wrong answers. All run on one thread; times are CPU
+seconds of the fit.
 """
 
 import warnings

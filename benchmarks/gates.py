@@ -6,15 +6,15 @@
 `planted` draws the features of `planted_features`, with a base setting of 128 features in 64
 dimensions, about 5 active features in each sample, and noise of .05 of the standard deviation. Most
 other settings change one of these numbers or the kind of features. Gates know neither the length
-nor the noise. "default" sets no parameter, and does not know the number of features, either.
+nor the noise. "default" sets no parameter, and does not know the number of features either.
 Batch-top-k has the same number of steps, the true number of active features, and an encoder of
 several sweeps.
 
 `shares` fits codes that keep 80, 90 and 95 % of the variance of three quarters of a table. On the
-rest it measures their length, their error, and the error of as many principal components,
-interpolated linearly between whole numbers of components. Each model is trained for the 1,000 steps
-of the default, and for three times as many, without early stopping. Columns are standardised,
-except for pixels.
+other rows it measures the length of codes, their error, and the error of that number of principal
+components, interpolated linearly between whole numbers of components. Each model is trained for the
+1,000 steps of the default, and for three times as many, without early stopping. Columns are
+standardised, except for pixels.
 
 Settings were chosen with seeds 100 to 102 and 200 of `planted`, and split 100 of `shares`; the
 seeds here start at 300. One rule was chosen after a run of split 300 of `shares`, in which the

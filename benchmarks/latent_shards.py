@@ -1,4 +1,4 @@
-"""Latents over several processes: what it takes, and a prototype that equals one process.
+"""Latents divided among processes: the costs, and a prototype with the result of one process.
 
     python -m benchmarks latent_shards costs
     python -m benchmarks latent_shards shards [--steps 20]

@@ -2,7 +2,7 @@
 
     python -m benchmarks latent_stability fits [--kinds NAME ...] [--only NAME ...] [--seeds 2]
 
-The samples are those of planted_features: 64 features in 32 dimensions, about 3 of them active. For
+The samples are as in planted_features: 64 features in 32 dimensions, about 3 of them active. For
 each row, four models with 48, 64 or 128 latents are fitted to one data set from four seeds.
 `dictionary_stability` compares the first two models, or all four. A latent is a feature if the
 cosine of its atom with a planted feature is above .9. The one constant of the probabilities was

@@ -12,8 +12,8 @@ Columns are standardised.
 
 With 30 % missing at random, the log-density of complete held-out rows is also measured, for a
 SubspaceMixture fitted to the training rows with missing entries, to the training rows as filled in
-by each other method, and to the complete training rows. VAEenseTransformer and trees take longer
-than the other methods, and are fitted only where 30 % are missing.
+by each of the other methods, and to the complete training rows. VAEenseTransformer and trees take
+longer than the other methods, and are fitted only where 30 % are missing.
 """
 
 import time

@@ -7,8 +7,8 @@ folder shard by shard, fitted, and deleted afterwards.
 
 * `peak`: the peak memory of a process that fits all samples, beside `peak_import`, the peak of a
   process that only imports the package.
-* `fits`: unexplained variance on held-out samples after one pass over all shards, and after as many
-  steps on the part of the samples that fits into memory.
+* `fits`: unexplained variance on held-out samples after one pass over all shards, and after the
+  same number of steps on the part of the samples that fits into memory.
 * `pace`: samples per second of VAEense's training from memory maps and from shards, as ratios to
   the training from memory. The three are timed in turn, and medians are taken over the turns.
 

@@ -3,7 +3,7 @@
     python -m benchmarks outliers [--seeds 5] [--only NAME ...]
 
 Rows of some classes are usual, and rows of another class are outliers. A detector gets no labels,
-and 5 % of its training rows are outliers, too. It scores the 30 % of the usual rows that were held
+and 5 % of its training rows are outliers too. It scores the 30 % of the usual rows that were held
 out, and one new outlier for every three of them. Columns are standardised by the training rows. The
 measures are the area under the ROC curve and the average precision of these scores. All detectors
 have their defaults, except that GaussianMixture has the number of components and the type of
@@ -11,7 +11,7 @@ covariances with the lowest BIC.
 
 The p-values of usual rows should be uniform. Two measures test this: the shares of p-values of at
 most 0.01, 0.05 and 0.1, and the Kolmogorov-Smirnov distance from the uniform distribution. The
-distance is compared with the mean distance by chance, if as many new rows and training rows have
+distance is compared with its mean by chance, if the same numbers of new rows and training rows have
 one distribution. Both are measured for fits to training rows with outliers, and to usual rows
 alone.
 

@@ -22,7 +22,7 @@ features, samples and weights. The measures on held-out samples are:
   as means over features. Each feature is assigned a different latent, so that the sum of cosines is
   largest. If codes are signed, a latent is active if its code has the sign of this cosine.
 
-"true features" are coded like dictionary learning, by a lasso with positive codes whose penalty is
+"true features" are coded as in dictionary learning, by a lasso with positive codes whose penalty is
 set to reach the number of active latents. The penalty that dictionary learning is fitted with was
 chosen from .1, .2, .3 and 1 by F1 on hierarchical samples of another seed.
 

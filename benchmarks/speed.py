@@ -6,7 +6,8 @@ WHAT is one of:
 
 * `step`: the time of a training step, as a ratio to the time of its matrix products alone (the
   floor), beside loops written by hand;
-* `transform`: the time of a transform, as a ratio to the time of PCA with as many components;
+* `transform`: the time of a transform, as a ratio to the time of PCA with the same number of
+  components;
 * `growth`: fits with more and more samples and latents: seconds of an epoch, and peak memory above
   the samples;
 * `answer`: the time until dimensions are right, beside the recipe of the paper's code;

@@ -14,8 +14,8 @@ Samples are drawn once for each size, and saved under ``--data``. All methods wi
 pass over them, in batches of 1,024, or 16 passes over half a million samples. Methods without a
 target take the first 200,000 samples, for the number of passes of their defaults. SAELens' models
 are trained by SAELens' trainer like the published models, at the learning rate 3e-4, which is too
-low for so few steps; "lr 3e-3" is ten times as high. Our models have their defaults. The target is
-the mean number of active features among the most frequent features, as many as there are latents,
+low for so few steps; "lr 3e-3" is ten times as high. Our models have their defaults. With m
+latents, the target is the mean number of active features among the m most frequent features,
 rounded. The measures on 100,000 samples that were not used in training follow SAELens' definitions:
 F1, precision and recall of each latent for the feature with the most similar direction, as means
 over latents; MCC, the mean absolute cosine of the best assignment of latents to features; explained

@@ -255,7 +255,7 @@ def next_token_loss(logits: torch.Tensor, batch: Any) -> torch.Tensor:
 
 
 def _counted(values: torch.Tensor, batch: Any, start: int = 0) -> torch.Tensor:
-    """Return the values of positions from `start` on, without those of padding."""
+    """Return the values of positions from `start` on, without padding."""
     if isinstance(batch, Mapping) and "attention_mask" in batch:
         return values[batch["attention_mask"][:, start:].to(values.device) != 0]
     return values

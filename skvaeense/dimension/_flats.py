@@ -17,7 +17,7 @@ LEAST_SQUARE = np.sqrt(TINY)
 
 
 class Flat:
-    """The flat through the nearest samples of a pool, and a test of who else is on its manifold.
+    """A flat through the nearest samples of a pool, which tests whether others share its manifold.
 
     If manifolds cross or come near one another, the nearest samples still belong to one manifold,
     and their principal directions are its tangents. Because of curvature, other samples of this

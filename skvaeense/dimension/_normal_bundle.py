@@ -33,7 +33,7 @@ class NormalBundle(ScoreMethod):
     dimension can be D or 0; singular values above 1, as on curved manifolds, count as 1. The mean
     of the scores is subtracted first: it points along the manifold, to where samples are denser.
 
-    This is the estimator of [1]_; the bounds, the mean and the regular perturbations are ours.
+    This is the estimator of [1]_, with added bounds, a subtracted mean and regular perturbations.
 
     See Also
     --------

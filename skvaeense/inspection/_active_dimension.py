@@ -111,7 +111,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         if hasattr(step, "active_dimensions"):
             dimensions, quantity = active_mask(step, X).sum(axis=1), "Active latents"
         else:
-            # `dimension_` is required, since classifiers and regressors have `predict`, too.
+            # `dimension_` is required, since classifiers and regressors have `predict` too.
             require(step, "active_dimensions", "dimension_")
             dimensions, quantity = step.predict(X), "Estimated dimension"
         return cls.from_dimensions(dimensions, y, quantity=quantity, ax=ax, bar_kw=bar_kw)

@@ -299,7 +299,7 @@ def _search_wide(
 ) -> Search:
     """Search for a mixture along principal directions of many features.
 
-    The directions are found without held-out rows. Their number is the one that makes held-out rows
+    The directions are found without held-out rows. Their number is chosen so that held-out rows are
     most probable under one component.
     """
     train = search_of.keywords["order"][max(len(x) // N_PARTS, 1) :]
