@@ -70,8 +70,7 @@ def sparse_probing(
     -----
     The penalty of each regression is chosen from ten values, by the largest area under the ROC
     curve on a fifth of the training samples. Classes weigh equally. The protocol is from sae-probes
-    [1]_, except for the balanced accuracy: a latent may have no values between the values of the
-    two classes.
+    [1]_, except that the measure is the balanced accuracy.
 
     References
     ----------

@@ -72,7 +72,7 @@ class Moments(NamedTuple):
     Attributes
     ----------
     n_rows : ndarray of shape (n_components,)
-        Effective number of rows: the number of equal rows that carry the same information.
+        Effective number of rows: the number of rows of equal weight with the same information.
 
     means : ndarray of shape (n_components, n_directions)
         Means.
@@ -130,7 +130,7 @@ def spikes(
 
     An eigenvalue stands out if it exceeds the `edge` of the noise in the space left by all larger
     eigenvalues. All eigenvalues up to the last one that stands out count as directions. The first
-    ones need not stand out: if few directions hold only noise, the others raise the mean.
+    ones need not stand out: if only a few directions are noise, the others raise the mean.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class ThresholdRule(Specification):
     See Also
     --------
     FixedVariance : Threshold on the posterior variance, the default.
-    Otsu : The rule of the paper.
+    Otsu : Threshold between two groups, the rule of the paper on VAEase.
     Contribution : Threshold on the contribution to the reconstruction.
 
     Examples

@@ -33,8 +33,8 @@ def _cut(values: FloatArray) -> FloatArray:
 class Otsu(ThresholdRule):
     """Split the log variances of each sample into two groups with the least variance within.
 
-    This is the rule of the paper. It always finds two groups, so it is wrong if all latents are
-    active, or if none is.
+    The paper on VAEase [2]_ uses this rule, by Otsu [1]_. It always finds two groups, so it is wrong
+    if all latents are active, or if none is.
 
     See Also
     --------
@@ -42,8 +42,9 @@ class Otsu(ThresholdRule):
 
     References
     ----------
-    Otsu, N. (1979). A threshold selection method from gray-level histograms. IEEE Transactions
-    on Systems, Man, and Cybernetics, 9(1), 62-66.
+    .. [1] Otsu, N. (1979). A threshold selection method from gray-level histograms. IEEE
+       Transactions on Systems, Man, and Cybernetics, 9(1), 62-66.
+    .. [2] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
 
     Examples
     --------
