@@ -247,7 +247,9 @@ def _otsu(latents):
     n = ordered.shape[1]
     if n == 1:
         return torch.zeros_like(ordered, dtype=torch.bool)
-    centred = ordered - ordered.mean(dim=1, keepdim=True)
+    size = ordered.abs().amax(dim=1, keepdim=True)
+    centred = ordered / torch.where(size == 0, 1, size)
+    centred = centred - centred.mean(dim=1, keepdim=True)
     sizes = torch.arange(1, n, dtype=ordered.dtype)
     sums = centred.cumsum(dim=1)[:, :-1]
     best = (sums**2 / (sizes * (n - sizes))).argmax(dim=1, keepdim=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, last_step
+from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._plotting import BLUE, RED, style
 from skvaeense.metrics import feature_density
 from skvaeense.utils._typing import DoubleArray
@@ -110,7 +110,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has neither `active_dimensions` nor `transform`.
         """
-        mask = active_mask(*last_step(estimator, X))
+        mask = active_mask(*fitted_step(estimator, X))
         return cls.from_codes(mask, threshold=threshold, bins=bins, ax=ax, bar_kw=bar_kw)
 
     @classmethod

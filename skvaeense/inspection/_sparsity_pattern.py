@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, last_step
+from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
 from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many, style
 from skvaeense.training._sources import as_array
@@ -137,7 +137,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has neither `active_dimensions` nor `transform`.
         """
-        step, seen = last_step(estimator, X)
+        step, seen = fitted_step(estimator, X)
         codes = active_mask(step, seen)
         if hasattr(step, "transform") and not hasattr(step, "dimension_pw_"):
             codes = codes * as_array(step.transform(seen))

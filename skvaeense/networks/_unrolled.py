@@ -126,8 +126,8 @@ class Unrolled(Network):  # numpydoc ignore=PR02
         """Make the module with random weights."""
         if n_heads != 1:
             raise ValueError(
-                "Unrolled gives codes without a posterior; use network='auto' for a variational "
-                "autoencoder, whose encoder also looks several times."
+                "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. "
+                "Use network='auto' for a variational autoencoder."
             )
         n_active = check_n_active(self.n_active, n_components)
         decoder = dictionary_layer(n_components, n_features, generator)

@@ -15,10 +15,10 @@ from torch import nn
 
 from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
-from skvaeense.export._onnx import Transform, to_bytes
+from skvaeense.export._onnx import Transform, _active_of, to_bytes
 from skvaeense.networks import MLP, Conv, Linear, MeanField, Unrolled
 from skvaeense.priors import SpikeSlab
-from skvaeense.thresholds import Contribution, FixedVariance, ThresholdRule
+from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -97,6 +97,14 @@ def test_codes_of_all(estimators):
             assert codes.dtype == expected.dtype == np.float64
             np.testing.assert_allclose(codes, expected, atol=1e-12, err_msg=name)
             np.testing.assert_array_equal(codes != 0, expected != 0, err_msg=name)
+
+
+def test_otsu_takes_values_whose_squares_overflow():
+    rule = _active_of(Otsu())
+    values = torch.tensor(np.random.default_rng(0).normal(size=(20, 6)))
+    ones = torch.ones(6, dtype=torch.float64)
+    active = [rule(Latents(scale * values, values, ones, 0.1)) for scale in (1.0, 1e300)]
+    assert torch.equal(*active)
 
 
 def test_gates_that_are_searched_for_cannot_be_exported(tmp_path):
