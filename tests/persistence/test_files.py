@@ -6,6 +6,7 @@ import stat
 from functools import partial
 
 import pytest
+from helpers import each_once
 
 from skvaeense import SparseAutoencoder, load, save
 
@@ -29,9 +30,12 @@ def test_path_may_be_a_string(path):
     assert load(str(path)).n_components == 5
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left"), PermissionError("no"), KeyboardInterrupt()]
+    ("step", "error"),
+    each_once(
+        ["write", "fsync", "replace"],
+        [OSError(errno.ENOSPC, "No space left"), PermissionError("no"), KeyboardInterrupt()],
+    ),
 )
 def test_failure_leaves_the_old_file(step, error, path, monkeypatch):
     def fail(*args):
