@@ -20,14 +20,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skvaeense import networks, optimizers, schedules
-from skvaeense._evaluation import (
-    FEATURES,
-    FLOATS,
-    ModelEvaluation,
-    in_chunks,
-    rows_at_a_time,
-    validated,
-)
+from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, resolve_device
@@ -39,12 +32,14 @@ from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
 from skvaeense.training._sources import (
+    FLOATS,
     Source,
     StreamSource,
     as_array,
     checked_tensor,
     open_samples,
     tensor_as_array,
+    validated,
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
@@ -280,12 +275,12 @@ class BaseAutoencoder(
             n_features = samples.shape[1]
             samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
-            weights = checked_weights(sample_weight, samples)
             stack.enter_context(threads_of_all(samples.shape))
+            weights = checked_weights(sample_weight, samples)
             explored = None
             if not isinstance(samples, Source):
-                rows, explored = self._prepare_rows(distinct_rows(samples, weights))
-                samples, weights, _ = rows
+                distinct = distinct_rows(samples, weights)
+                (samples, weights, _), explored = self._prepare_rows(distinct)
             scaling = self._scaling if continues else Scaling.from_data(samples, weights, n_targets)
             if explored is not None and explored.locations is not None and not continues:
                 scaling = scaling.at(explored.locations, samples, weights)
@@ -294,14 +289,8 @@ class BaseAutoencoder(
                     kind = explored.kind if explored.kind == "dictionary" else "points"
                     explored = replace(explored, kind=kind, locations=None)
             processes = find_processes()
-            processes.check_equal(
-                [*samples.shape, scaling.scale, float(scaling.mean.sum())],
-                "All processes that train together must be given the same samples. Each process "
-                "takes its own part of them.",
-            )
             model = self.module_ if continues else None
-            facts = [samples, scaling.mean, scaling.scale, model, weights]
-            session = FitSession(self, facts, processes=processes)
+            session = FitSession(self, samples, scaling, weights, model, processes=processes)
             data = prepare_data(
                 self, samples, scaling, weights, explored, session.random_state, processes
             )

@@ -16,13 +16,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, in_chunks, too_far
+from skvaeense._evaluation import in_chunks, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
-from skvaeense.training._sources import as_array, tensor_as_array
+from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete

@@ -212,9 +212,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     def _learn(self, X, weights):
         X, weights, _ = distinct_rows(X, weights)
         scaling = Scaling.from_data(X, weights)
-        facts = [X, scaling.mean, scaling.scale, weights]
         processes = find_processes()
-        session = FitSession(self, facts, processes=processes)
+        session = FitSession(self, X, scaling, weights, processes=processes)
         with threads_of_all(X.shape):
             data = prepare_data(self, X, scaling, weights, None, session.random_state, processes)
             with session.running(data, stacklevel=5):

@@ -9,8 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-from skvaeense._evaluation import validated
-from skvaeense.training._sources import tensor_as_array
+from skvaeense.training._sources import tensor_as_array, validated
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin

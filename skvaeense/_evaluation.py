@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils import get_tags
-from sklearn.utils.validation import validate_data
 
 from skvaeense.models import Model
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
@@ -22,7 +19,6 @@ from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-FLOATS = (np.float64, np.float32)
 # The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
 
@@ -109,26 +105,6 @@ class ModelEvaluation:
             return result
 
         return in_chunks(self, X, n_rows or rows_at_a_time(X, model), answer, out)
-
-
-def validated(
-    estimator: Any, X: Any, *, reset: bool, least: int = 1, takes_missing: bool = True
-) -> Any:
-    """Return at least `least` samples as a valid array, of a kind that the estimator's tags allow.
-
-    Only dense samples can have missing values, and only with `takes_missing`.
-    """
-    tags = get_tags(estimator).input_tags
-    allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
-    return validate_data(
-        estimator,
-        X,
-        accept_sparse="csr" if tags.sparse else False,
-        dtype=FLOATS,
-        ensure_all_finite="allow-nan" if allows_nan else True,
-        ensure_min_samples=least,
-        reset=reset,
-    )
 
 
 def rows_at_a_time(X, model):

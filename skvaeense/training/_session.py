@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skvaeense.training._data import FitData
 from skvaeense.training._devices import memory_errors
 from skvaeense.training._phase import Phase, Plateau, Selection, Stage
+from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import Source, digest
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
@@ -78,11 +79,20 @@ class FitSession:
         The estimator before its fit. `_validation_loss` compares epochs, and `_attributes` returns
         the fitted attributes as if training ended now.
 
-    facts : list
-        Samples, numbers, arrays and models that the outcome depends on, besides the parameters.
+    samples : {ndarray, Source} of shape (n_samples, n_features)
+        Training samples.
+
+    scaling : Scaling
+        Their scaling.
+
+    weights : ndarray of shape (n_samples,) or None
+        Their weights.
+
+    model : Model or None, default=None
+        The earlier model, if its training goes on.
 
     processes : Processes
-        The processes that train together.
+        The processes that train together. A ValueError is raised if their samples differ.
 
     Attributes
     ----------
@@ -99,7 +109,16 @@ class FitSession:
         The current trainer, and in the end the trainer of the kept model.
     """
 
-    def __init__(self, estimator: Any, facts: list[Any], *, processes: Processes) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        samples: Any,
+        scaling: Scaling,
+        weights: Any,
+        model: Any = None,
+        *,
+        processes: Processes,
+    ) -> None:
         self.estimator = estimator
         self.processes = processes
         self.stopped = False
@@ -107,8 +126,14 @@ class FitSession:
         self.parts: dict[str, Plateau | Selection] = {}
         callbacks = vars(estimator).get(CALLBACKS, ())
         keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
-        if keepers:
-            facts = [digest(fact) if isinstance(fact, Source) else fact for fact in facts]
+        read = digest(samples) if keepers and isinstance(samples, Source) else samples
+        processes.check_equal(
+            [*samples.shape, scaling.scale, float(scaling.mean.sum())],
+            "All processes that train together must be given the same samples. Each process "
+            "takes its own part of them.",
+        )
+        # What the outcome depends on, besides the parameters.
+        facts = [read, scaling.mean, scaling.scale, model, weights]
         self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
         self.last_kept = time.monotonic()
         self.state = self._latest_state()

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, get_tags
+from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
 
+FLOATS = (np.float64, np.float32)
 # Length of the runs of rows that replace random single rows: stores are slow at single rows.
 RUN = 64
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
@@ -529,8 +531,28 @@ def checked(rows: Any) -> FloatArray:
     """Return rows in single or double precision, as scikit-learn accepts arrays."""
     return check_array(
         as_array(rows),
-        dtype=(np.float64, np.float32),
+        dtype=FLOATS,
         allow_nd=True,
         ensure_min_samples=0,
         input_name="X",
+    )
+
+
+def validated(
+    estimator: Any, X: Any, *, reset: bool, least: int = 1, takes_missing: bool = True
+) -> Any:
+    """Return at least `least` samples as a valid array, of a kind that the estimator's tags allow.
+
+    Only dense samples can have missing values, and only with `takes_missing`.
+    """
+    tags = get_tags(estimator).input_tags
+    allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
+    return validate_data(
+        estimator,
+        X,
+        accept_sparse="csr" if tags.sparse else False,
+        dtype=FLOATS,
+        ensure_all_finite="allow-nan" if allows_nan else True,
+        ensure_min_samples=least,
+        reset=reset,
     )
