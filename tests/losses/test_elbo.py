@@ -125,7 +125,8 @@ def test_other_models_are_left_to_autograd():
         pass
 
     gates = SpikeSlabVAE(MeanField(), 5, 3, prior=OwnGates(), generator=make_generator(0))
-    for model in (make_vae(), gates):
+    other_network = SpikeSlabVAE(MLP((6,)), 5, 3, generator=make_generator(0))
+    for model in (make_vae(), gates, other_network):
         x = draw(4, 5).to(next(model.parameters()))
         terms, gradients = terms_and_gradients(ELBO(), model.train(), x)
         loss = ELBO().terms(model, x, generator=make_generator(3))["loss"]

@@ -6,8 +6,10 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 
 from skvaeense.metrics import sparse_probing
+from skvaeense.metrics._probing import mean_excess
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -48,6 +50,34 @@ def test_latents_are_chosen_whatever_their_size():
     assert_allclose(sparse_probing(*halves(codes * sizes, y), k=1), 1)
 
 
+def test_excess_is_in_units_of_the_mean_where_a_latent_is_active():
+    codes = np.array([[2, 0, 3, 0], [4, 0, 0, 0], [0, 1, 0, 0], [6, 0, 0, 0], [0, 0, 0, 0]])
+    is_one = np.array([True, True, False, False, False])
+    expected = [(3 - 2) / 4, (0 - 1 / 3) / 1, (1.5 - 0) / 3, 0]
+    for kind in (np.asarray, np.float32, sparse.csr_array):
+        assert_allclose(mean_excess(kind(codes), is_one), expected)
+
+
+def test_the_penalty_is_chosen_in_a_fifth_of_the_samples(subtests):
+    """With at least five samples of each class; with fewer, it is the default."""
+    rng = np.random.default_rng(1)
+    for n_ones in (4, 5, 40):
+        with subtests.test(n_ones=n_ones):
+            y = np.arange(2 * N) % N < n_ones
+            codes = rng.normal(size=(2 * N, 12)) * 10.0 ** np.arange(-6, 6) + y[:, None]
+            train, y_train, test, y_test = codes[:N], y[:N], codes[N:], y[N:]
+            best = np.argsort(-np.abs(mean_excess(train, y_train)))[:5]
+            largest = np.abs(train[:, best]).max(axis=0)
+            probe = LogisticRegression(class_weight="balanced", max_iter=1000)
+            if n_ones >= 5:
+                split = StratifiedShuffleSplit(1, test_size=0.2, random_state=0)
+                penalties = {"C": np.logspace(5, -5, 10)}
+                probe = GridSearchCV(probe, penalties, scoring="roc_auc", cv=split)
+            probe.fit(train[:, best] / largest, y_train)
+            expected = balanced_accuracy_score(y_test, probe.predict(test[:, best] / largest))
+            assert sparse_probing(train, y_train, test, y_test, k=5) == pytest.approx(expected)
+
+
 def test_noise_tells_nothing():
     y = RNG.integers(2, size=N)
     assert_allclose(sparse_probing(*halves(with_noise(), y)), 0.5, atol=0.08)
@@ -72,6 +102,11 @@ def test_several_classes_are_told_from_the_others():
     one, two = sparse_probing(*halves(codes, y), k=(1, 2))
     assert 0.85 < one < 1
     assert two == 1
+    # Each class has a probe, and the score is their mean.
+    train, y_train, test, y_test = halves(codes, y)
+    each = [sparse_probing(train, y_train == c, test, y_test == c, k=1) for c in range(3)]
+    assert one == pytest.approx(np.mean(each))
+    assert min(each) < max(each)
 
 
 def test_sparse_codes_and_names_of_classes():
@@ -95,9 +130,20 @@ def test_very_few_samples():
     assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
 
 
+def test_two_samples_of_each_class_are_enough():
+    y = np.array([0, 1, 0, 1])
+    assert_allclose(sparse_probing(y[:, None], y, y[:2, None], y[:2], k=1), 1)
+
+
+def test_codes_that_are_not_finite_are_named():
+    for name, sets in (("codes", ([[np.nan]], [[0]])), ("codes_test", ([[0]], [[np.nan]]))):
+        with pytest.raises(ValueError, match=f"Input {name} contains NaN"):
+            sparse_probing(sets[0], [0], sets[1], [0])
+
+
 def test_bad_input(subtests):
     for y, y_test, k, match in (
-        ([0, 0, 0, 0], [0, 0], 1, "At least two classes"),
+        ([0, 0, 0, 0], [0, 0], 1, "^At least two classes"),
         ([0, 0, 0, 1], [0, 1], 1, "At least two classes"),
         ([0, 0, 1, 1], [0, 0], 1, "At least two classes"),
         ([0, 0, 1, 1], [0, 1], 0, "k must be"),

@@ -3,7 +3,7 @@ import pytest
 from helpers import each_once
 from scipy import sparse
 
-from skvaeense.metrics import active_union, dead_fraction, feature_density, l0
+from skvaeense.metrics import active_union, dead_fraction, dense_fraction, feature_density, l0
 
 CODES = np.array([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 1e-300, 0.0], [0.0, 0.0, 3.0, 2.0]])
 CONTAINERS = [
@@ -68,3 +68,12 @@ def test_bad_codes(subtests):
             codes, match = bad
             with pytest.raises(ValueError, match=match):
                 metric(codes)
+
+
+def test_dense_latents_are_active_in_more_than_the_threshold():
+    codes = [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
+    assert dense_fraction(codes, threshold=0) == pytest.approx(2 / 3)
+    assert dense_fraction(codes, threshold=0.5) == pytest.approx(1 / 3)
+    for threshold in (-0.1, 1):
+        with pytest.raises(ValueError, match=f"below 1, got {threshold}"):
+            dense_fraction(codes, threshold=threshold)
