@@ -316,12 +316,24 @@ class Search:
 
     def _refine(self) -> None:
         """Change the regularisation while held-out rows gain, if all directions are kept."""
-        for move in () if self.best.family.cut else MOVES:
-            family = move(self.best.family)
-            while family != self.best.family and self._keep(
-                self._trial(family, self.best.densities)
-            ):
-                family = move(self.best.family)
+        best = self.best
+        if not best.family.cut:
+            self._keep(self._refined(best))
+            return
+        for family in FAMILIES:
+            if not family.cut:
+                self._keep(self._refined(self._trial(family, self._starts(best, family))))
+
+    def _refined(self, trial: Trial) -> Trial:
+        """Return a trial with the regularisation that makes held-out rows most probable."""
+        for move in MOVES:
+            family = move(trial.family)
+            while family != trial.family:
+                moved = self._trial(family, trial.densities)
+                if not moved.is_better_than(trial):
+                    break
+                trial, family = moved, move(family)
+        return trial
 
     def _cluster(self) -> None:
         """Try clusters of rows as starts, about as many as there are components."""
