@@ -93,9 +93,10 @@ class Search:
 
     Components are added where they gain most, until held-out rows no longer gain. Components that
     are not needed are removed. Then other families of covariances are tried, and more components
-    with the best family, until neither helps. The regularisation of the best family is chosen next,
-    and clusters are tried as other starts. In the end several components must be better than one by
-    more than chance explains, over all trials.
+    with the best family, until neither helps. The regularisation of the best family is chosen next.
+    If this family cuts directions, the other families are tried once more, each with the
+    regularisation that suits it best. Then clusters are tried as other starts. In the end several
+    components must be better than one by more than chance explains, over all trials.
 
     Parameters
     ----------
@@ -315,7 +316,11 @@ class Search:
         return self
 
     def _refine(self) -> None:
-        """Change the regularisation while held-out rows gain, if all directions are kept."""
+        """Change the regularisation while held-out rows gain.
+
+        If directions are cut, nothing else regularises covariances. Then the other families are
+        tried with the regularisation that suits them best.
+        """
         best = self.best
         if not best.family.cut:
             self._keep(self._refined(best))
