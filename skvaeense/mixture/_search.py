@@ -319,7 +319,8 @@ class Search:
         """Change the regularisation while held-out rows gain.
 
         If directions are cut, nothing else regularises covariances. Then the other families are
-        tried with the regularisation that suits them best.
+        tried with the regularisation that suits them best. One of them is kept if chance cannot
+        explain its gain.
         """
         best = self.best
         if not best.family.cut:
@@ -327,7 +328,9 @@ class Search:
             return
         for family in FAMILIES:
             if not family.cut:
-                self._keep(self._refined(self._trial(family, self._starts(best, family))))
+                other = self._refined(self._trial(family, self._starts(best, family)))
+                if self._is_certain(other, self.best):
+                    self._keep(other)
 
     def _refined(self, trial: Trial) -> Trial:
         """Return a trial with the regularisation that makes held-out rows most probable."""
@@ -354,20 +357,24 @@ class Search:
             self._refine()
 
     def _doubt(self) -> None:
-        """Return to one component if chance can explain the gain of several.
-
-        If one component were the true density, held-out rows would be t times as probable under
-        another mixture with a probability of at most 1 / t (Markov's inequality). So, with n rows,
-        chance alone keeps several components with a probability of at most 1 / n over all trials.
-        """
+        """Return to one component if chance can explain the gain of several."""
         if self.n_components is not None or self.best.size == 1:
             return
         found, self.best = self.best, self.one
         self.change_family()
         self._refine()
-        gain = float((found.scores - self.best.scores).sum())
-        if gain > math.log(self.n_trials * len(self.rows[0])):
+        if self._is_certain(found, self.best):
             self.best = found
+
+    def _is_certain(self, trial: Trial, other: Trial) -> bool:
+        """Return whether chance cannot explain that a trial is better than another one.
+
+        If the other mixture were the true density, held-out rows would be t times as probable under
+        the trial with a probability of at most 1 / t (Markov's inequality). With n rows, chance
+        alone then makes any trial certain for one of n tables.
+        """
+        gain = float((trial.scores - other.scores).sum())
+        return gain > math.log(self.n_trials * len(self.rows[0]))
 
     def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
         rows = split.train[family.scaled]
