@@ -265,7 +265,7 @@ def gaussians(
     values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
     # The i-th direction is found after i others, which cost degrees of freedom.
     inflate = n[:, None] / np.maximum(n[:, None] - 1.0 - np.arange(p), 1.0 + 0.02 * n[:, None])
-    inflated = (values + floor) * inflate
+    inflated = values * inflate + floor
     if family.cut:
         ranks, noises = spikes(values + floor, rests, n_features, n, floor)
         ratios = (n_features - ranks) / np.maximum(n, 1)

@@ -8,9 +8,16 @@ from typing import NamedTuple, Self
 import numpy as np
 from sklearn.cluster import KMeans
 
-from skvaeense.mixture._covariance import Family
+from skvaeense.mixture._covariance import Family, edge
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
-from skvaeense.mixture._em import Rows, background, em, maximise, shares_in
+from skvaeense.mixture._em import (
+    Rows,
+    background,
+    em,
+    least_variance,
+    maximise,
+    shares_in,
+)
 from skvaeense.mixture._growth import LEAST_ROWS, propose
 from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -320,17 +327,27 @@ class Search:
 
         If directions are cut, nothing else regularises covariances. Then the other families are
         tried with the regularisation that suits them best. One of them is kept if chance cannot
-        explain its gain.
+        explain its gain. Without noise there is nothing in the directions that are cut.
         """
         best = self.best
         if not best.family.cut:
             self._keep(self._refined(best))
-            return
-        for family in FAMILIES:
+        for family in FAMILIES if best.family.cut and self._has_noise() else ():
             if not family.cut:
                 other = self._refined(self._trial(family, self._starts(best, family)))
                 if self._is_certain(other, self.best):
                     self._keep(other)
+
+    def _has_noise(self) -> bool:
+        """Return whether most rows have more than rounding in the directions that are cut."""
+        shares = []
+        for split, density in zip(self.splits, self.best.densities, strict=True):
+            rows = split.train[self.best.family.scaled]
+            n = density.weights * rows.weights.sum()
+            left = rows.n_features - density.n_directions
+            is_noise = density.noise_variances > edge(least_variance(rows.size), left, n)
+            shares.append(density.weights @ is_noise)
+        return bool(np.mean(shares) > 0.5)
 
     def _refined(self, trial: Trial) -> Trial:
         """Return a trial with the regularisation that makes held-out rows most probable."""
