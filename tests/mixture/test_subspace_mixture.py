@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
 
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.mixture import SubspaceMixture
@@ -173,6 +174,16 @@ def test_the_number_of_components_may_be_bounded():
 
 def test_fits_are_repeated_exactly(mixture):
     assert_array_equal(fit(UNION).score_samples(UNION), mixture.score_samples(UNION))
+
+
+def test_thin_curved_sheets_are_not_a_few_flat_parts():
+    """The Lorenz attractor: flat parts leave noise, and many parts with all directions do not."""
+    X = np.random.default_rng(1).standard_normal((1500, 3)) * 5 + [0, 0, 25]
+    for _ in range(2000):
+        x, y, z = X.T
+        X = X + 0.005 * np.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z], axis=1)
+    gaussians = GaussianMixture(16, random_state=0).fit(X[:1000])
+    assert fit(X[:1000], seed=1).score(X[1000:]) > gaussians.score(X[1000:])
 
 
 # --- weights and order ------------------------------------------------------------------------
