@@ -50,20 +50,20 @@ def test_divergence_leaves_the_estimator_unfitted(estimator):
         assert not hasattr(estimator, "n_features_in_")
 
 
-@pytest.mark.parametrize(("method", "warm_start"), [("fit", True), ("partial_fit", False)])
 @STATES
-def test_divergence_leaves_an_earlier_fit(method, warm_start, estimator):
+def test_divergence_leaves_an_earlier_fit(estimator):
     estimator = fit_unwarned(clone(estimator), X)
     before = copy.deepcopy(vars(estimator))
     codes, score = estimator.transform(X), estimator.score(X)
-    estimator.set_params(warm_start=warm_start, **DIVERGENT)
-    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
-        fit_unwarned(estimator, X, method)
-    assert_array_equal(estimator.transform(X), codes)
-    assert estimator.score(X) == score
-    assert vars(estimator).keys() == before.keys()
-    assert getattr(estimator, "alpha_", None) == before.get("alpha_")
-    assert estimator.loss_curve_ == before["loss_curve_"]
+    for method, warm_start in (("fit", True), ("partial_fit", False)):
+        estimator.set_params(warm_start=warm_start, **DIVERGENT)
+        with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+            fit_unwarned(estimator, X, method)
+        assert_array_equal(estimator.transform(X), codes)
+        assert estimator.score(X) == score
+        assert vars(estimator).keys() == before.keys()
+        assert getattr(estimator, "alpha_", None) == before.get("alpha_")
+        assert estimator.loss_curve_ == before["loss_curve_"]
 
 
 @STATES

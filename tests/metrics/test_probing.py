@@ -124,15 +124,11 @@ def test_more_latents_than_there_are():
     assert_allclose(sparse_probing(*halves(codes, y), k=[1, 100]), 1)
 
 
-def test_very_few_samples():
-    y = np.array([0, 0, 0, 1, 1, 1])
-    codes = np.column_stack([y, 1 - y]).astype(float)
-    assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
-
-
 def test_two_samples_of_each_class_are_enough():
-    y = np.array([0, 1, 0, 1])
-    assert_allclose(sparse_probing(y[:, None], y, y[:2, None], y[:2], k=1), 1)
+    for n_each in (2, 3):
+        y = np.repeat([0, 1], n_each)
+        codes = np.column_stack([y, 1 - y]).astype(float)
+        assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
 
 
 def test_codes_that_are_not_finite_are_named():
