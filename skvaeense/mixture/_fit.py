@@ -29,7 +29,8 @@ from skvaeense.utils._weights import ascending
 
 # With more features, components vary freely only along this many principal directions.
 MAX_DIRECTIONS = 128
-# Number of widths that are tried in this case, each with half the directions of the last.
+# Number of widths that are tried in this case, each with half the directions of the last. Two more
+# are between the best of them and its neighbours.
 N_WIDTHS = 4
 # Family of the first mixture of rows with holes.
 FIRST_FAMILY = Family(False, 3.0)
@@ -302,17 +303,23 @@ def _search_wide(
     The directions are found without held-out rows. Their number is chosen so that held-out rows are
     most probable under one component.
     """
-    train = search_of.keywords["order"][max(len(x) // N_PARTS, 1) :]
+    order = search_of.keywords["order"]
+    train = order[max(len(x) // N_PARTS, 1) :] if len(x) > 1 else order
     both = [_leading(y[train], weights[train]) for y in (x, x / scale)]
-    searches: list[Search] = []
-    # With more directions, new rows would lie much farther from their span than training rows do.
-    k = min(MAX_DIRECTIONS, max(len(both[0]) // 2, 1))
-    while k > 0 and len(searches) < N_WIDTHS:
+
+    def search_along(k: int) -> Search:
         plain, scaled = (directions[:k].T for directions in both)
         rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
-        searches.append(search_of(rows).change_family())
-        k //= 2
-    return max(searches, key=lambda search: search.best.mean).run()
+        return search_of(rows).change_family()
+
+    # With more directions, new rows would lie much farther from their span than training rows do.
+    most = max(min(MAX_DIRECTIONS, len(train) // 2, len(both[0])), 1)
+    widths = {most // 2**i for i in range(N_WIDTHS)} - {0}
+    searches = {k: search_along(k) for k in sorted(widths, reverse=True)}
+    k = max(searches, key=lambda k: searches[k].best.mean)
+    between = {round(k * 2**0.5), round(k / 2**0.5)} & set(range(1, most + 1)) - widths
+    searches |= {k: search_along(k) for k in sorted(between)}
+    return max(searches.values(), key=lambda search: search.best.mean).run()
 
 
 def _turned(

@@ -176,6 +176,16 @@ def test_fits_are_repeated_exactly(mixture):
     assert_array_equal(fit(UNION).score_samples(UNION), mixture.score_samples(UNION))
 
 
+def test_many_directions_are_kept_if_there_are_rows_for_them():
+    """Images of a spot: noise is far below the least of 100 variances."""
+    rng, grid = np.random.default_rng(0), np.arange(12)
+    row, column, width = rng.uniform([[2], [2], [1]], [[10], [10], [2]], (3, 1000))[..., None, None]
+    squares = (grid[:, None] - row) ** 2 + (grid - column) ** 2
+    X = np.exp(-squares / (2 * width**2)).reshape(1000, -1)
+    mixture = GaussianMixture(4, reg_covar=1e-6 * X.var(), random_state=0).fit(X[:700])
+    assert fit(X[:700]).score(X[700:]) > mixture.score(X[700:])
+
+
 def test_thin_curved_sheets_are_not_a_few_flat_parts():
     """The Lorenz attractor: flat parts leave noise, and many parts with all directions do not."""
     X = np.random.default_rng(1).standard_normal((1500, 3)) * 5 + [0, 0, 25]
@@ -247,6 +257,7 @@ ODD = {
     "three samples": PLAIN[:3],
     "more features than samples": RNG.standard_normal((12, 130)),
     "many features": RNG.standard_normal((100, 140)),
+    "many features, all the same": np.ones((9, 140)),
     "a dependent column": np.c_[PLAIN, PLAIN.sum(axis=1)],
     "two values that depend": np.eye(40)[RNG.integers(40, size=60)],
     "heavy tails": RNG.standard_cauchy((300, 3)),
