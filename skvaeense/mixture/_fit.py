@@ -27,7 +27,7 @@ from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._weights import ascending
 
-# With more features, components vary freely only along this many principal directions.
+# With more features, components vary freely only along at most this number of principal directions.
 MAX_DIRECTIONS = 128
 # Number of widths that are tried in this case, each with half the directions of the last. Two more
 # are between the best of them and its neighbours.
@@ -314,11 +314,11 @@ def _search_wide(
 
     # With more directions, new rows would lie much farther from their span than training rows do.
     most = max(min(MAX_DIRECTIONS, len(train) // 2, len(both[0])), 1)
-    widths = {most // 2**i for i in range(N_WIDTHS)} - {0}
-    searches = {k: search_along(k) for k in sorted(widths, reverse=True)}
-    k = max(searches, key=lambda k: searches[k].best.mean)
-    between = {round(k * 2**0.5), round(k / 2**0.5)} & set(range(1, most + 1)) - widths
-    searches |= {k: search_along(k) for k in sorted(between)}
+    widths = [most // 2**i for i in range(N_WIDTHS) if most >= 2**i]
+    searches = {k: search_along(k) for k in widths}
+    best = max(widths, key=lambda k: searches[k].best.mean)
+    between = round(best / 2**0.5), round(best * 2**0.5)
+    searches |= {k: search_along(k) for k in between if 0 < k <= most and k not in searches}
     return max(searches.values(), key=lambda search: search.best.mean).run()
 
 

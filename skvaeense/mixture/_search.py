@@ -233,14 +233,19 @@ class Search:
         log_scale = self.log_scale if family.scaled else 0.0
         return Trial(family, densities, np.concatenate(scores) - log_scale)
 
+    def _is_preferred(self, trial: Trial, other: Trial) -> bool:
+        """Return whether a trial is better, or nearer to the wanted number of components."""
+        is_better = trial.is_better_than(other)
+        if self.n_components is None:
+            return is_better
+        ours, theirs = (abs(t.size - self.n_components) for t in (trial, other))
+        return ours < theirs or (ours == theirs and is_better)
+
     def _keep(self, trial: Trial) -> bool:
-        """Keep a trial if it is better, or nearer to the wanted number of components."""
-        is_better = trial.is_better_than(self.best)
-        if self.n_components is not None:
-            ours, theirs = (abs(t.size - self.n_components) for t in (trial, self.best))
-            is_better = ours < theirs or (ours == theirs and is_better)
-        self.best = trial if is_better else self.best
-        return is_better
+        """Keep a trial if it is preferred to the best one so far; return whether it is kept."""
+        is_kept = self._is_preferred(trial, self.best)
+        self.best = trial if is_kept else self.best
+        return is_kept
 
     def _starts(self, trial: Trial, family: Family) -> list[MixtureDensity]:
         """Return the mixtures of a trial in the units of a family."""
@@ -331,9 +336,9 @@ class Search:
         """
         best = self.best
         if not best.family.cut:
-            self._keep(self._refined(best))
-        for family in FAMILIES if best.family.cut and self._has_noise() else ():
-            if not family.cut:
+            self.best = self._refined(best)
+        elif self._has_noise():
+            for family in (family for family in FAMILIES if not family.cut):
                 other = self._refined(self._trial(family, self._starts(best, family)))
                 if self._is_certain(other, self.best):
                     self._keep(other)
@@ -355,7 +360,7 @@ class Search:
             family = move(trial.family)
             while family != trial.family:
                 moved = self._trial(family, trial.densities)
-                if not moved.is_better_than(trial):
+                if not self._is_preferred(moved, trial):
                     break
                 trial, family = moved, move(family)
         return trial

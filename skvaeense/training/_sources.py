@@ -367,7 +367,7 @@ def beside(X: Any, target: Any) -> Any:
         one of the two is a stream.
     """
     if not isinstance(target, Source | torch.Tensor):
-        target = check_array(target, dtype=(np.float64, np.float32), input_name="y")
+        target = check_array(target, dtype=FLOATS, input_name="y")
     if isinstance(X, StreamSource) and isinstance(target, StreamSource):
         # Streams from one place can have a method that joins them.
         together = getattr(X.batches, "beside", lambda batches: None)(target.batches)

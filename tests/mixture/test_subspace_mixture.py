@@ -177,7 +177,7 @@ def test_fits_are_repeated_exactly(mixture):
 
 
 def test_many_directions_are_kept_if_there_are_rows_for_them():
-    """Images of a spot: noise is far below the least of 100 variances."""
+    """Images of a spot have no noise, and vary in many directions."""
     rng, grid = np.random.default_rng(0), np.arange(12)
     row, column, width = rng.uniform([[2], [2], [1]], [[10], [10], [2]], (3, 1000))[..., None, None]
     squares = (grid[:, None] - row) ** 2 + (grid - column) ** 2
