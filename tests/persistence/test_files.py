@@ -6,7 +6,6 @@ import stat
 from functools import partial
 
 import pytest
-from helpers import each_once
 
 from skvaeense import SparseAutoencoder, load, save
 
@@ -31,25 +30,23 @@ def test_path_may_be_a_string(path):
 
 
 @pytest.mark.parametrize(
-    ("step", "error"),
-    each_once(
-        ["write", "fsync", "replace"],
-        [OSError(errno.ENOSPC, "No space left"), PermissionError("no"), KeyboardInterrupt()],
-    ),
+    "error", [OSError(errno.ENOSPC, "No space left"), PermissionError("no"), KeyboardInterrupt()]
 )
-def test_failure_leaves_the_old_file(step, error, path, monkeypatch):
+def test_failure_leaves_the_old_file(error, path, monkeypatch, subtests):
     def fail(*args):
         raise error
 
-    if step == "write":
-        monkeypatch.setattr("builtins.open", _open_that_fails(error))
-    else:
-        monkeypatch.setattr(os, step, fail)
-    with pytest.raises(type(error)):
-        save(SparseAutoencoder(4), path)
-    monkeypatch.undo()
-    assert os.listdir(path.parent) == [path.name]
-    assert load(path).n_components == 3
+    for step in ("write", "fsync", "replace"):
+        with subtests.test(step=step):
+            with monkeypatch.context() as patch:
+                if step == "write":
+                    patch.setattr("builtins.open", _open_that_fails(error))
+                else:
+                    patch.setattr(os, step, fail)
+                with pytest.raises(type(error)):
+                    save(SparseAutoencoder(4), path)
+            assert os.listdir(path.parent) == [path.name]
+            assert load(path).n_components == 3
 
 
 def _open_that_fails(error):
