@@ -20,7 +20,12 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import FLIPD, AutoencoderMethod, Count
 from skvaeense.export import to_onnx, to_saelens
-from skvaeense.inspection import class_activity, latent_ablation, top_activating
+from skvaeense.inspection import (
+    class_activity,
+    latent_ablation,
+    sparsity_pattern,
+    top_activating,
+)
 from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.models import VAE, SparseCoder
@@ -93,6 +98,7 @@ def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
     latent_ablation(sae, X, "rmse")  # type: ignore[arg-type]
     top_activating(sae, sparse.csr_array(X), n_samples=3)
     class_activity(sae, X, y)
+    sparsity_pattern(sae, X, y, max_samples=50)
 
 
 def use_dimension_estimators(X: Doubles) -> None:

@@ -7,11 +7,12 @@ same latents for all samples. If the VAE has a gate, each sample opens one laten
 of its subspace.
 """
 
+import numpy as np
 from matplotlib import pyplot as plt
 
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.inspection import ActiveDimensionDisplay, SparsityPatternDisplay
+from skvaeense.inspection import ActiveDimensionDisplay, sparsity_pattern
 
 X, subspace, dimension = make_linear_subspaces(3000, dims=(1, 2, 4), n_features=12, random_state=0)
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
@@ -24,13 +25,19 @@ gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 
 # %%
-# Rows are samples that were not used in training, and columns are latents. With the gate, each
-# subspace has its own latents. Without the gate, every latent is active for all samples or for
-# none.
+# Rows are samples that were not used in training, and columns are the latents in use. Entries are
+# darker for larger codes, and nearly white if the latent is not active. With the gate, each
+# subspace has its own latents. Without the gate, the latents in use are active for all samples.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
-    SparsityPatternDisplay.from_estimator(model, test, label, unused=True, ax=ax)
-    ax.set_title(name)
+    pattern = sparsity_pattern(model, test, label)
+    ends = pattern.n_rows.cumsum()
+    shades = np.where(pattern.sizes > 0, 0.3 + 0.7 * pattern.sizes, 0.0)
+    ax.imshow(shades, cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
+    ax.hlines(ends[:-1] - 0.5, -0.5, len(pattern.latents) - 0.5, color="black")
+    ax.set_yticks(ends - pattern.n_rows / 2 - 0.5, pattern.class_names)
+    ax.set_xticks(range(len(pattern.latents)), pattern.latents)
+    ax.set(title=name, xlabel="Latent")
 
 # %%
 # With the gate, the number of active latents of each sample is the dimension of its subspace.

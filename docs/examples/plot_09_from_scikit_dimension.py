@@ -7,9 +7,11 @@ Attributes have the same names as in scikit-dimension: ``dimension_`` for the wh
 the set.
 """
 
+from matplotlib import pyplot as plt
+
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces
-from skvaeense.inspection import ActiveDimensionDisplay, DimensionScaleDisplay
+from skvaeense.inspection import ActiveDimensionDisplay, dimension_by_scale
 
 # %%
 # The whole set
@@ -40,8 +42,15 @@ print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samp
 
 # %%
 # The dimension by distances may depend on the number of neighbours. The more level a line is, the
-# more you can trust the dimension:
-display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
+# more you can trust the dimension. Lines are medians, and bands hold half of the samples:
+by_scale = dimension_by_scale(estimator, test, dimension[2000:])
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+for name, (low, median, high) in zip(by_scale.class_names, by_scale.quartiles, strict=True):
+    ax.plot(by_scale.n_neighbors, median, marker="o", label=f"dimension {name}")
+    ax.fill_between(by_scale.n_neighbors, low, high, alpha=0.15)
+ax.set_xticks(by_scale.n_neighbors)
+ax.set(xlabel="Number of neighbours", ylabel="Dimension by distances", ylim=(0, 6))
+ax.legend(ncols=3)
 
 # sphinx_gallery_start_ignore
 assert abs(estimator.dimension_ - dimension[:2000].mean()) < 0.1

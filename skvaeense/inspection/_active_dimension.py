@@ -51,8 +51,8 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    SparsityPatternDisplay : Which latents are active.
-    DimensionScaleDisplay : Dimension against scale.
+    sparsity_pattern : Which latents are active.
+    dimension_by_scale : The dimension at several scales.
 
     Examples
     --------

@@ -54,7 +54,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    DimensionScaleDisplay : Dimension against scale.
+    dimension_by_scale : The dimension at several scales.
 
     Examples
     --------

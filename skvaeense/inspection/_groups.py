@@ -1,4 +1,4 @@
-"""Samples grouped by label, and latents ordered by the groups that use them."""
+"""Samples grouped by label, and checked choices of latents."""
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
@@ -61,35 +61,4 @@ def check_latents(latents, n_components):
         raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
     if latents.min() < 0 or latents.max() >= n_components:
         raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
-    return latents
-
-
-def latents_to_show(use, unused):
-    """Return the latents, ordered by the group that uses them most and by their use in it.
-
-    Parameters
-    ----------
-    use : ndarray of shape (n_groups, n_components)
-        Share of the samples of each group in which each latent is active.
-
-    unused : bool
-        Whether to append the latents that are active in no sample.
-
-    Returns
-    -------
-    ndarray of int, shape (n_shown,)
-        The latents in order.
-
-    Raises
-    ------
-    ValueError
-        If no latent is left to show.
-    """
-    is_used = use.any(axis=0)
-    order = np.lexsort((-use.max(axis=0), np.where(is_used, use.argmax(axis=0), len(use))))
-    latents = order if unused else order[: is_used.sum()]
-    if not len(latents):
-        raise ValueError(
-            "No latent is active in any sample; set unused=True to show unused latents."
-        )
     return latents

@@ -16,9 +16,12 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.inspection._groups import check_latents
-from skvaeense.inspection._plotting import BLUE, MAX_NAMES, RED, draw_rows, style
+from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
+
+# Maximum number of features that are labelled with names.
+MAX_NAMES = 40
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02
@@ -61,7 +64,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    SparsityPatternDisplay : Draw which latents are active in which samples.
+    sparsity_pattern : Which latents are active in which samples.
 
     Examples
     --------

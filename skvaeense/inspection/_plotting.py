@@ -7,25 +7,16 @@ import numpy as np
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
-GREY, PALE_BLUE = "#BBBBBB", "#D6E8F4"
+GREY = "#BBBBBB"
 # Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
 # Height of the tallest bars in a row of height 1.
 ROOM = 0.9
-# Maximum number of columns that are labelled with names.
-MAX_NAMES = 40
-# Keywords of an image whose pixels are the entries of a table between 0 and 1.
-TABLE = {"vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
 
 
 def style(defaults, given):
     """Return keywords of an artist: the defaults, overridden by what the user gives."""
     return {**defaults, **(given or {})}
-
-
-def how_many(n_shown, n):
-    """Return the number of items that are shown, as "n" or "n_shown of n"."""
-    return f"{n}" if n_shown == n else f"{n_shown} of {n}"
 
 
 def series_style(i):

@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import FunctionTransformer
 
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
-    ClassActivityDisplay,
     DimensionReliabilityDisplay,
-    DimensionScaleDisplay,
     Display,
     LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     ScoreComparisonDisplay,
-    SparsityPatternDisplay,
-    class_activity,
     compare_scores,
 )
 
@@ -62,12 +57,9 @@ class NormDisplay(Display):
 
 
 Y = ["a", "a", "b"]
-ACTIVITY = class_activity(FunctionTransformer(), np.eye(3), Y)
 COMPARISON = compare_scores([PCA(1), PCA(2)], np.random.default_rng(0).standard_normal((20, 3)))
 DRAW = {
     "loss": lambda **kw: LossCurveDisplay.from_history(HISTORY, **kw),
-    "activity": lambda **kw: ClassActivityDisplay.from_activity(ACTIVITY, **kw),
-    "pattern": lambda **kw: SparsityPatternDisplay.from_codes(np.eye(3), Y, **kw),
     "dimension": lambda **kw: ActiveDimensionDisplay.from_dimensions([1.0, 2.0, 4.0], Y, **kw),
     "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
     "images": lambda **kw: LatentDisplay.from_components(np.eye(6), image_shape=(2, 3), **kw),
@@ -80,7 +72,6 @@ DRAW = {
         [False, True, False],
         **kw,
     ),
-    "scale": lambda **kw: DimensionScaleDisplay.from_scales([4, 16], np.ones((3, 2)), Y, **kw),
 }
 
 
@@ -140,7 +131,6 @@ def test_style_is_passed_on(subtests):
         ("loss", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("own", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
-        ("scale", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
         ("scores", {"line_kw": {"color": "green"}}, lambda d: d.points_[0].get_color()),
         ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
         ("bars", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
@@ -150,11 +140,8 @@ def test_style_is_passed_on(subtests):
             assert not same_color(artist(DRAW[name]()), "green")
 
 
-def test_style_of_pictures_is_passed_on(subtests):
-    for name in ("activity", "pattern", "images"):
-        with subtests.test(name=name):
-            image = DRAW[name](im_kw={"cmap": "cividis"}).image_
-            assert image.get_cmap().name == "cividis"
+def test_style_of_pictures_is_passed_on():
+    assert DRAW["images"](im_kw={"cmap": "cividis"}).image_.get_cmap().name == "cividis"
 
 
 def test_documented_parameters_are_those_of_the_constructor():

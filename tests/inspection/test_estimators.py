@@ -14,16 +14,15 @@ from sklearn.linear_model import LinearRegression
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
-    ClassActivityDisplay,
     DimensionReliabilityDisplay,
-    DimensionScaleDisplay,
     LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
-    SparsityPatternDisplay,
     class_activity,
+    dimension_by_scale,
     latent_ablation,
     reconstruction_sparsity_curve,
+    sparsity_pattern,
     top_activating,
 )
 from skvaeense.metrics import squared_error
@@ -31,12 +30,11 @@ from skvaeense.metrics import squared_error
 X = np.array([[3.0, 0.0, 1.0], [0.0, -2.0, 0.0], [-4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 Y = [0, 0, 1, 1]
 READ = {
-    "activity": (lambda e: ClassActivityDisplay.from_estimator(e, X, Y), "active_dimensions or tr"),
-    "pattern": (lambda e: SparsityPatternDisplay.from_estimator(e, X), "active_dimensions or tran"),
+    "pattern": (lambda e: sparsity_pattern(e, X), "active_dimensions or transform"),
     "dimension": (lambda e: ActiveDimensionDisplay.from_estimator(e, X), "active_dimensions or di"),
     "loss": (LossCurveDisplay.from_estimator, "history_ or loss_curve_"),
     "latents": (LatentDisplay.from_estimator, "components_"),
-    "scale": (lambda e: DimensionScaleDisplay.from_estimator(e, X), "dimension_scale"),
+    "scale": (lambda e: dimension_by_scale(e, X), "dimension_scale"),
     "reliability": (lambda e: DimensionReliabilityDisplay.from_estimator(e, X), "reliability"),
     "curve": (lambda e: ReconstructionSparsityDisplay.from_estimator(e, X), "transform"),
     "class_activity": (lambda e: class_activity(e, X, Y), "active_dimensions or transform"),
@@ -67,7 +65,7 @@ def test_samples_go_through_the_steps_of_a_pipeline(subspaces, vaeense, halving)
         lambda e, X: class_activity(e, X, y),
         lambda e, X: latent_ablation(e, X, "fvu"),
         lambda e, X: top_activating(e, X, n_samples=5),
-        lambda e, X: vars(SparsityPatternDisplay.from_estimator(e, X, y)),
+        lambda e, X: sparsity_pattern(e, X, y),
     ):
         through, expected = read(halving, 2 * X), read(vaeense, X)
         for name, value in expected.items():
@@ -80,6 +78,7 @@ def test_sparse_codes_of_an_estimator_are_as_dense_ones(subspaces, sae):
     sparse_sae = copy.deepcopy(sae).set_params(sparse_output=True)
     for read in (
         lambda e: {"share": class_activity(e, X, y).share},
+        lambda e: {"sizes": sparsity_pattern(e, X, y).sizes},
         lambda e: latent_ablation(e, X),
         lambda e: top_activating(e, X, n_samples=5),
     ):

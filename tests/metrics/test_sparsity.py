@@ -77,3 +77,9 @@ def test_dense_latents_are_active_in_more_than_the_threshold():
     for threshold in (-0.1, 1):
         with pytest.raises(ValueError, match=f"below 1, got {threshold}"):
             dense_fraction(codes, threshold=threshold)
+
+
+def test_dense_latents_are_counted_by_weight_and_above_a_tenth_by_default():
+    codes = np.repeat([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [1, 9], axis=0)
+    assert dense_fraction(codes) == pytest.approx(1 / 3)
+    assert dense_fraction(codes, sample_weight=[2.0, *[1.0] * 9]) == pytest.approx(2 / 3)

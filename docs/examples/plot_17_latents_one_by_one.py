@@ -1,0 +1,104 @@
+"""
+Latents one by one
+==================
+
+Which latents of a dictionary are worth a look? How often is each latent active, for which images,
+what is lost without it, does another seed find it again, and do other latents take its place?
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from sklearn.datasets import load_digits
+
+from skvaeense import SparseAutoencoder
+from skvaeense.inspection import (
+    dictionary_stability,
+    feature_absorption,
+    latent_ablation,
+    top_activating,
+)
+from skvaeense.metrics import feature_density
+from skvaeense.penalties import TopK
+
+X, y = load_digits(return_X_y=True)
+fits = [
+    SparseAutoencoder(60, penalty=TopK(8), max_iter=100, random_state=seed).fit(X)
+    for seed in range(3)
+]
+sae = fits[0]
+codes = sae.transform(X)
+
+# %%
+# How often
+# ---------
+#
+# A latent that is active for nearly all images is a part of the mean. A latent that is hardly ever
+# active is of little use, and one that is never active is dead:
+density = feature_density(codes)
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.hist(density[density > 0], bins=np.logspace(np.log10(0.5 / len(X)), 0, 31))
+ax.axvline(0.1, color="black", linestyle="--")
+ax.set(xscale="log", xlabel="Share of images in which a latent is active", ylabel="Latents")
+ax.set_title(f"{(density == 0).sum()} dead, {(density > 0.1).sum()} active in over a tenth")
+
+# %%
+# What is lost without it
+# -----------------------
+#
+# Each latent in turn is left out of all codes. A latent can matter much to few images, or little to
+# many:
+loss = latent_ablation(sae, X, "fvu")
+figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
+points = ax.scatter(loss.use, loss.change_where_active, c=loss.change, cmap="viridis")
+figure.colorbar(points, label="Increase over all images")
+ax.set(xlabel="Share of images in which the latent is active", ylabel="Increase where it is active")
+ax.set_title("Fraction of variance unexplained, without a latent")
+
+# %%
+# For which images
+# ----------------
+#
+# The four latents with the greatest effect, and the images with their largest codes:
+latents = np.argsort(-loss.change)[:4]
+top = top_activating(sae, X, latents=latents, n_samples=10)
+figure, axes = plt.subplots(4, 10, figsize=(8, 3.6), layout="constrained")
+for ax, sample in zip(axes.flat, top.samples.ravel(), strict=True):
+    ax.imshow(X[sample].reshape(8, 8), cmap="Greys")
+    ax.axis("off")
+for ax, latent in zip(axes[:, 0], latents, strict=True):
+    ax.set_title(f"latent {latent}", fontsize=9, loc="left")
+
+# %%
+# With another seed
+# -----------------
+#
+# A latent that represents something in the data should be found again. Nearly all atoms are closer
+# to atoms of other seeds than random atoms are, but few are found again as they are:
+stability = dictionary_stability(fits, signed=True)
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.hist(stability.atom_similarity[0], bins=np.linspace(0, 1, 41))
+ax.axvline(stability.random_similarity[0], color="black", linestyle="--", label="by chance")
+ax.set(xlabel="Largest cosine with atoms of other seeds", ylabel="Latents")
+ax.legend()
+
+# %%
+# In place of others
+# ------------------
+#
+# Do more specific latents take the place of the latents of a digit? If so, the latents of the digit
+# are silent in some of its images, or have smaller codes there:
+absorbed = feature_absorption(codes, sae.components_, X, y)
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.bar(absorbed.classes - 0.2, absorbed.absorption, width=0.4, label="share of other latents")
+ax.bar(absorbed.classes + 0.2, absorbed.full_absorption, width=0.4, label="full absorption")
+ax.set(xlabel="Digit", ylabel="Absorption", xticks=absorbed.classes)
+ax.legend()
+
+# sphinx_gallery_start_ignore
+assert (density > 0).all()
+assert (density > 0.1).mean() > 0.5
+assert loss.change.min() > 0
+assert (stability.atom_similarity[0] > stability.random_similarity[0]).mean() > 0.9
+assert sum((np.bincount(y[row]) > 8).any() for row in top.samples) >= 3
+assert absorbed.full_absorption.max() < absorbed.absorption.max()
+# sphinx_gallery_end_ignore
