@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvaeense.inspection._plotting import (
+from skvaeense.inspection._display import (
     BLUE,
     GREEN,
     ORANGE,

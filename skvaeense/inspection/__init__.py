@@ -8,10 +8,10 @@ To add a display, derive a class from `Display` in a new file, and import it her
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
-from skvaeense.inspection._base import Display
 from skvaeense.inspection._by_class import class_activity, dimension_by_scale, sparsity_pattern
 from skvaeense.inspection._dictionary_stability import dictionary_stability
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
+from skvaeense.inspection._display import Display
 from skvaeense.inspection._feature_absorption import feature_absorption
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay

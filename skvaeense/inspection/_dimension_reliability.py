@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._display import (
+    BLACK,
+    PALETTE,
+    Display,
+    OptionalAxes,
+    Style,
+    add_legend,
+    style,
+)
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.inspection._groups import thin
-from skvaeense.inspection._plotting import BLACK, PALETTE, add_legend, style
 from skvaeense.utils._typing import DoubleArray
 
 # Maximum number of points of a curve.

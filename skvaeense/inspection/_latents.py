@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import (
     active_mask,
     feature_names,
@@ -16,7 +16,6 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.inspection._groups import check_latents
-from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
 

@@ -7,9 +7,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._display import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    RED,
+    Display,
+    OptionalAxes,
+    Style,
+    style,
+)
 from skvaeense.inspection._estimators import fitted_step, require
-from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
 
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02

@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
-from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._display import (
+    Display,
+    OptionalAxes,
+    Style,
+    add_legend,
+    series_style,
+    style,
+)
 from skvaeense.inspection._estimators import (
     active_mask,
     contributions,
@@ -17,7 +24,6 @@ from skvaeense.inspection._estimators import (
     last_step,
     location_columns,
 )
-from skvaeense.inspection._plotting import add_legend, series_style, style
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.training._sources import as_array
 from skvaeense.utils._typing import DoubleArray

@@ -11,9 +11,8 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style, style
 from skvaeense.inspection._log_density import check_density, log_density, name_of
-from skvaeense.inspection._plotting import BLACK, BLUE, GREY, style
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import Auto, RandomState
