@@ -14,13 +14,15 @@ from skvaeense.inspection._estimators import fitted_step
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
 
+# Odds that an atom is a feature of the data if its similarity is half-way between chance and 1.
+HALF_WAY_ODDS = 0.4
+
 
 def dictionary_stability(
     dictionaries: Sequence[Any],
     *,
     signed: bool = False,
     n_random: int = 5,
-    half_way_odds: float = 0.4,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Compare the atoms of several fits with each other, and with random atoms.
@@ -41,10 +43,6 @@ def dictionary_stability(
 
     n_random : int, default=5
         Number of random dictionaries that each dictionary is compared with.
-
-    half_way_odds : float, default=0.4
-        Odds that an atom is a feature of the data if its similarity is half-way between chance and
-        1. See the notes.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random dictionaries.
@@ -94,10 +92,10 @@ def dictionary_stability(
     the angles between the spans. Random atoms are normal, with the second moments M.
 
     If an atom has the similarity s, and the similarity r to random dictionaries, its odds of being
-    a feature are ``o (s - r) / (1 - s)``, with o for `half_way_odds`. The default is from BatchTopK
-    on planted features. There an atom counts as a feature if its cosine with a planted feature is
-    above 0.9. `python -m benchmarks latent_stability` measures how well the default holds for other
-    seeds and for L1. An atom that every fit finds need not be a feature: if features are
+    a feature are ``0.4 (s - r) / (1 - s)``. The factor is the odds half-way between chance and 1.
+    It is from BatchTopK on planted features, where an atom counts as a feature if its cosine with a
+    planted feature is above 0.9. `python -m benchmarks latent_stability` measures how well it holds
+    for other seeds and for L1. An atom that every fit finds need not be a feature: if features are
     hierarchical, L1 finds with every seed the same mixtures of a feature and the features that it
     implies, and stability cannot distinguish these mixtures from features.
 
@@ -137,24 +135,17 @@ def dictionary_stability(
         )
     used = [_unit_rows(atoms) for atoms in given]
     n, rng = len(used), check_random_state(random_state)
-    similarity, matched = np.eye(n), np.eye(n)
     moments = normalize([np.ravel(atoms.T @ atoms) for atoms in used])
-    largest: dict[tuple[int, int], DoubleArray] = {}
+    similarity, matched = np.eye(n), np.eye(n)
+    totals = [np.zeros(len(atoms)) for atoms in used]
     for i, j in permutations(range(n), 2):
         cosines = _cosines(used[i], used[j], signed)
-        largest[i, j] = cosines.max(axis=1)
-        similarity[i, j] = largest[i, j].mean()
-        matched[i, j] = _matched(cosines)
-
-    def against_random(atoms: DoubleArray) -> DoubleArray:
-        """Return the cosines of atoms with random atoms of the same second moments."""
-        mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
-        return _cosines(atoms, _unit_rows(mixed), signed)
-
-    random = [[against_random(atoms) for _ in range(n_random)] for atoms in used]
+        largest = cosines.max(axis=1)
+        totals[i] += largest
+        similarity[i, j], matched[i, j] = largest.mean(), _matched(cosines)
+    again = [total / (n - 1) for total in totals]
+    random = [[_against_random(atoms, signed, rng) for _ in range(n_random)] for atoms in used]
     by_chance = [np.mean([c.max(axis=1) for c in own], axis=0) for own in random]
-    again = [np.mean([largest[i, j] for j in range(n) if j != i], axis=0) for i in range(n)]
-    found = [_probability(s, r, half_way_odds) for s, r in zip(again, by_chance, strict=True)]
     return Bunch(
         similarity=similarity,
         matched_similarity=matched,
@@ -162,13 +153,19 @@ def dictionary_stability(
         random_similarity=np.array([own.mean() for own in by_chance]),
         random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
         atom_similarity=[*map(_with_unused, given, again)],
-        atom_probability=[*map(_with_unused, given, found)],
+        atom_probability=[*map(_with_unused, given, map(_probability, again, by_chance))],
     )
 
 
-def _probability(similarity: DoubleArray, by_chance: DoubleArray, odds: float) -> DoubleArray:
+def _against_random(atoms: DoubleArray, signed: bool, rng: np.random.RandomState) -> DoubleArray:
+    """Return the cosines of atoms with random atoms of the same second moments."""
+    mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
+    return _cosines(atoms, _unit_rows(mixed), signed)
+
+
+def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
     """Return the probabilities that atoms are features, by their similarity beyond chance."""
-    gain = odds * np.maximum(similarity - by_chance, 0)
+    gain = HALF_WAY_ODDS * np.maximum(similarity - by_chance, 0)
     left = 1 - similarity
     return gain / np.where(gain + left > 0, gain + left, 1.0)
 

@@ -12,7 +12,13 @@ from sklearn.utils import Bunch, check_array, check_consistent_length, column_or
 from skvaeense.metrics._probing import fit_probe, mean_excess
 from skvaeense.training._sources import as_array
 from skvaeense.utils._threads import threads_for
-from skvaeense.utils._typing import BoolArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
+
+# Maximum number of latents of a label, and the least gain in F1 score by each after the first.
+MAX_LATENTS, LEAST_GAIN = 10, 0.03
+# Least cosine of the atom of an absorbing latent with the direction of the label, and least share
+# of a sample's projection on that direction that one latent contributes in full absorption.
+LEAST_COSINE, LEAST_SHARE = 0.025, 0.4
 
 
 def feature_absorption(
@@ -21,11 +27,6 @@ def feature_absorption(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    max_latents: int = 10,
-    min_gain: float = 0.03,
-    min_cosine: float = 0.025,
-    min_share: float = 0.4,
-    test_size: float = 0.5,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Measure how far other latents replace the latents of a label.
@@ -49,25 +50,9 @@ def feature_absorption(
     y : array-like of shape (n_samples,)
         Labels, such as the first letter of each token. Each class is measured on its own.
 
-    max_latents : int, default=10
-        Maximum number of latents that a label can be split into.
-
-    min_gain : float, default=0.03
-        Least increase of a probe's F1 score by which a further latent counts as a latent of the
-        label. The label is then split, and nothing is absorbed.
-
-    min_cosine : float, default=0.025
-        Least cosine of the atom of an absorbing latent with the direction of the label.
-
-    min_share : float, default=0.4
-        Least share of a sample's projection on that direction that a single latent contributes in
-        full absorption.
-
-    test_size : float, default=0.5
-        Share of the samples in which absorption is measured; probes are fitted to the others.
-
     random_state : int, RandomState instance or None, default=0
-        Seed of the split.
+        Seed of the split into halves: probes are fitted to one, and absorption is measured in the
+        other.
 
     Returns
     -------
@@ -82,7 +67,7 @@ def feature_absorption(
             Mean share of other latents in all contributions to the direction of the label.
         full_absorption : ndarray of shape (n_classes,)
             Share of samples in which all latents of the label are silent, and another latent
-            contributes at least `min_share` of the projection on the direction of the label.
+            contributes at least 40 % of the projection on the direction of the label.
         n_samples : ndarray of int of shape (n_classes,)
             Number of samples with the label that the probe recognises. Both shares are means over
             these samples, and NaN if there are none.
@@ -102,9 +87,13 @@ def feature_absorption(
     Let p be the unit direction of a label's logistic regression on samples. Latent j contributes
     ``e_j <w_j, p>`` to it, for the code e and the atom w_j. In a sample in which the regression
     finds the label, m is the contribution of the latents of the label, and a the contribution of
-    all other latents that contribute more than 0 and whose atoms have a cosine of `min_cosine` or
-    more with p. The absorption is ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for
-    the share.
+    all other latents that contribute more than 0 and whose atoms have a cosine of 0.025 or more
+    with p. The absorption is ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for the
+    share.
+
+    The latents of a label are the one that predicts it best, and up to nine more, each as long as
+    it raises the F1 score of a logistic regression on their codes by 0.03 or more. If there is more
+    than one, the label is split between them, and none of them absorbs the others.
 
     References
     ----------
@@ -149,49 +138,62 @@ def feature_absorption(
             f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
         )
     fitted, measured = train_test_split(
-        np.arange(len(labels)), test_size=test_size, stratify=labels, random_state=random_state
+        np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=random_state
     )
-    norms = np.linalg.norm(directions, axis=1)
-    least = min_cosine * np.where(norms > 0, norms, np.inf)
-    result = Bunch(classes=classes, latents=[], absorption=[], full_absorption=[], n_samples=[])
-    for one in classes:
-        is_one = labels == one
-        probe = LogisticRegression(class_weight="balanced", max_iter=1000)
-        with threads_for(rows[fitted].size):
-            probe.fit(rows[fitted], is_one[fitted])
-        direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
-        latents = _own_latents(checked[fitted], is_one[fitted], max_latents, min_gain)
-        found = measured[is_one[measured] & probe.predict(rows[measured])]
-        along = directions @ direction
-        found_codes = as_array(checked[found])
-        brought = found_codes * along
-        may_absorb = along >= least
-        may_absorb[latents] = False
-        others = np.where(may_absorb, np.maximum(brought, 0), 0)
-        total, own = others.sum(axis=1), np.maximum(brought[:, latents].sum(axis=1), 0)
-        share = total / np.where(total + own > 0, total + own, 1.0)
-        is_silent = ~np.any(found_codes[:, latents], axis=1)
-        whole = np.maximum((rows[found] - rows.mean(axis=0)) @ direction, 0)
-        full = is_silent & (total > 0) & (others.max(axis=1) >= min_share * whole)
-        result.latents.append(latents)
-        result.absorption.append(share.mean() if len(found) else np.nan)
-        result.full_absorption.append(full.mean() if len(found) else np.nan)
-        result.n_samples.append(len(found))
-    for name in ("absorption", "full_absorption", "n_samples"):
-        result[name] = np.array(result[name])
-    return result
+    latents, absorption, full_absorption, n_samples = zip(
+        *(_of_label(checked, directions, rows, labels == one, fitted, measured) for one in classes),
+        strict=True,
+    )
+    return Bunch(
+        classes=classes,
+        latents=list(latents),
+        absorption=np.array(absorption),
+        full_absorption=np.array(full_absorption),
+        n_samples=np.array(n_samples),
+    )
 
 
-def _own_latents(codes: Any, is_one: BoolArray, max_latents: int, min_gain: float) -> IntArray:
-    """Return the latents of a label: the best one, and more while each gains `min_gain`."""
+def _of_label(
+    codes: Any,
+    atoms: DoubleArray,
+    X: DoubleArray,
+    is_one: BoolArray,
+    fitted: IntArray,
+    measured: IntArray,
+) -> tuple[IntArray, float, float, int]:
+    """Return the latents of a label, both shares, and the number of samples they are means of."""
+    probe = LogisticRegression(class_weight="balanced", max_iter=1000)
+    with threads_for(X[fitted].size):
+        probe.fit(X[fitted], is_one[fitted])
+    direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
+    latents = _own_latents(codes[fitted], is_one[fitted])
+    found = measured[is_one[measured] & probe.predict(X[measured])]
+    if not len(found):
+        return latents, np.nan, np.nan, 0
+    along, norms = atoms @ direction, np.linalg.norm(atoms, axis=1)
+    may_absorb = (along >= LEAST_COSINE * norms) & (norms > 0)
+    may_absorb[latents] = False
+    found_codes = as_array(codes[found])
+    contributed = found_codes * along
+    others = np.where(may_absorb, np.maximum(contributed, 0), 0)
+    total, own = others.sum(axis=1), np.maximum(contributed[:, latents].sum(axis=1), 0)
+    share = total / np.where(total + own > 0, total + own, 1.0)
+    is_silent = ~np.any(found_codes[:, latents], axis=1)
+    whole = np.maximum((X[found] - X.mean(axis=0)) @ direction, 0)
+    full = is_silent & (total > 0) & (others.max(axis=1) >= LEAST_SHARE * whole)
+    return latents, share.mean(), full.mean(), len(found)
+
+
+def _own_latents(codes: Any, is_one: BoolArray) -> IntArray:
+    """Return the latents of a label: the best one, and more while each gains enough."""
     # The sign counts: a latent that is silent for the label is not one of its latents.
     order = np.argsort(mean_excess(codes, is_one))[::-1]
     best = -np.inf
     n_latents = 0
-    for k in range(1, min(max_latents, codes.shape[1]) + 1):
+    for k in range(1, min(MAX_LATENTS, codes.shape[1]) + 1):
         some = codes[:, order[:k]]
         score = f1_score(is_one, fit_probe(some, is_one, k).predict(some))
-        if score < best + min_gain:
+        if score < best + LEAST_GAIN:
             break
         best, n_latents = score, k
     return order[:n_latents]

@@ -63,11 +63,42 @@ def test_a_label_that_is_split_has_both_latents():
     assert result.full_absorption[0] == 0
 
 
-def test_thresholds():
-    given = planted(0.25)
-    assert feature_absorption(*given, min_share=2.0).full_absorption[0] == 0
-    assert feature_absorption(*given, min_cosine=0.9).absorption[0] < 0.01
-    assert len(feature_absorption(*given, min_gain=1.5).latents[0]) == 1
+def test_a_small_contribution_is_no_full_absorption():
+    codes, atoms, X, y = planted(0.3)
+    full = []
+    for part in (0.15, 0.5):
+        atoms[1 : 1 + SPECIAL] = part * atoms[0]
+        full.append(feature_absorption(codes, atoms, X, y).full_absorption[0])
+    assert_allclose(full, [0.0, 0.3], atol=0.03)
+
+
+def test_atoms_across_the_direction_of_the_label_absorb_nothing():
+    codes, atoms, X, y = planted(0.3)
+    # A direction in which samples hardly vary.
+    across = np.linalg.svd(X - X.mean(axis=0))[2][-1]
+    absorption = []
+    for size in (20, 80):
+        atoms[1 : 1 + SPECIAL] = atoms[0] + size * across
+        absorption.append(feature_absorption(codes, atoms, X, y).absorption[0])
+    assert_allclose(absorption, [0.3, 0.0], atol=0.05)
+
+
+def test_a_latent_that_gains_little_is_none_of_the_label():
+    codes, atoms, X, y = planted(0.0)
+    of_label = np.flatnonzero(y == "label")
+    codes[:, 1] = 0.0
+    codes[of_label[::20], :2] = [0.0, 1.0]
+    assert_array_equal(feature_absorption(codes, atoms, X, y).latents[0], [0])
+    codes[of_label[::4], :2] = [0.0, 1.0]
+    assert_array_equal(feature_absorption(codes, atoms, X, y).latents[0], [0, 1])
+
+
+def test_a_label_that_is_never_recognised_has_no_shares():
+    X = np.random.default_rng(3).standard_normal((40, 3))
+    result = feature_absorption(np.abs(X), np.eye(3), X, np.arange(40) < 4)
+    assert_array_equal(result.n_samples > 0, [True, False])
+    for shares in (result.absorption, result.full_absorption):
+        assert_array_equal(np.isnan(shares), [False, True])
 
 
 def test_sparse_codes():
