@@ -50,9 +50,9 @@ ax.set_title(f"{(density == 0).sum()} dead, {(density > 0.1).sum()} active in ov
 loss = latent_ablation(sae, X, "fvu")
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 points = ax.scatter(loss.use, loss.change_where_active, c=loss.change, cmap="viridis")
-figure.colorbar(points, label="Increase over all images")
-ax.set(xlabel="Share of images in which the latent is active", ylabel="Increase where it is active")
-ax.set_title("Fraction of variance unexplained, without a latent")
+figure.colorbar(points, label="Growth over all images")
+ax.set(xlabel="Share of images in which the latent is active", ylabel="Growth where it is active")
+ax.set_title("Growth of the fraction of variance unexplained")
 
 # %%
 # For which images
