@@ -14,7 +14,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
-from skvaeense.priors import CodeMixture, Prior
+from skvaeense.priors import Prior
 
 # Fitted attributes that must be numbers above 0, if an estimator has them.
 POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
@@ -115,8 +115,7 @@ def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> N
         for name in ("density_", "mixture_"):
             density = learned.get(name)
             if density is not None:
-                decodes = isinstance(density, CodeMixture)
-                density.check(model.n_components if decodes else n_features)
+                density.check(n_features)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 
