@@ -194,12 +194,11 @@ ESTIMATORS = (
     skvaeense.VAEenseTransformer,
     skvaeense.SparseAutoencoder,
     skvaeense.IntrinsicDimensionEstimator,
-    skvaeense.DiffusionDimensionEstimator,
     mixture.SubspaceMixture,
 )
 AUTOENCODERS = ESTIMATORS[:2]
 # The share of each estimator among all cases.
-ESTIMATOR_SHARES = 0.4, 0.25, 0.15, 0.1, 0.1
+ESTIMATOR_SHARES = 0.4, 0.3, 0.2, 0.1
 ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 # Values of parameters without declared types, and of parameters whose declared range includes

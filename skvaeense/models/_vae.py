@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._blocks import SOME_ROWS
@@ -45,7 +45,7 @@ class ELBOTerms(NamedTuple):
     kl: torch.Tensor
 
 
-class VAE(AutoencoderModel):
+class VAE(Model):
     """A variational autoencoder whose decoder sees gated latents.
 
     With mean m and standard deviation s from the encoder, decoder f and noise variance g, for d

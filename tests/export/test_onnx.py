@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, _active_of, to_bytes
 from skvaeense.networks import MLP, Conv, Linear, MeanField, Unrolled
@@ -164,7 +164,7 @@ class OwnRule(ThresholdRule):
 def test_what_cannot_be_exported(estimators, tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(TypeError, match="Only the transform of a VAEenseTransformer"):
-        to_onnx(DiffusionDimensionEstimator(), path)
+        to_onnx(IntrinsicDimensionEstimator(), path)
     with pytest.raises(NotFittedError):
         to_onnx(SparseAutoencoder(), path)
     with pytest.raises(ValueError, match="dtype must be one of"):

@@ -27,7 +27,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -233,21 +232,11 @@ def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
     assert_same(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)), vae, new)
 
 
-@pytest.mark.parametrize(("method", "dtype"), [("normal_bundle", "float32"), ("flipd", "float64")])
-def test_diffusion_dimension(method, dtype, tmp_path):
-    estimator = DiffusionDimensionEstimator(
-        method, hidden_layer_sizes=(5, 4), max_iter=2, dtype=dtype, random_state=0
-    )
-    estimator = fit_unwarned(estimator, samples())
-    assert_same(through_a_file(estimator, tmp_path), estimator)
-
-
 def test_what_is_not_fitted(tmp_path):
     for estimator in (
         VAEenseTransformer(7, network=MLP(), threshold="otsu"),
         SparseAutoencoder(penalty=JumpReLU(0.1), network="single_layer"),
         IntrinsicDimensionEstimator(SparseAutoencoder(penalty="log")),
-        DiffusionDimensionEstimator(hidden_layer_sizes=[8]),
         L1(0.3),
     ):
         loaded = through_a_file(estimator, tmp_path)
@@ -630,7 +619,6 @@ FITTED = pytest.mark.parametrize(
         quick_vae(),
         quick_sae(max_iter=1),
         IntrinsicDimensionEstimator(quick_vae(), random_state=0),
-        DiffusionDimensionEstimator(hidden_layer_sizes=4, max_iter=1, random_state=0),
     ],
     ids=class_name,
 )

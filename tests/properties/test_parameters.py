@@ -7,7 +7,7 @@ import re
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from strategies import diffusion, sparse_autoencoder, vaeense
+from strategies import sparse_autoencoder, vaeense
 
 from skvaeense import (
     IntrinsicDimensionEstimator,
@@ -30,7 +30,6 @@ ESTIMATORS = (
     vaeense(),
     sparse_autoencoder(n_components=3),
     IntrinsicDimensionEstimator(vaeense(), random_state=0),
-    diffusion(),
 )
 
 
@@ -40,7 +39,7 @@ def parts():
         for name in room.__all__:
             cls = getattr(room, name)
             is_part = inspect.isclass(cls) and issubclass(cls, BaseEstimator)
-            if is_part and not inspect.isabstract(cls) and cls is not losses.DenoisingScoreMatching:
+            if is_part and not inspect.isabstract(cls):
                 parameters = inspect.signature(cls).parameters
                 yield cls(
                     **{
