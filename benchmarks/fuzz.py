@@ -206,9 +206,6 @@ SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 VALUES = {
     "hidden_layer_sizes": SIZES,
     "encoder_layer_sizes": SIZES,
-    "channels": SIZES,
-    "kernel_size": (1, 2, 3, 0),
-    "image_shape": ((1, 1), (2, 4), (1, 5), (4, 4), (1, 2, 4)),
     "skip": (True, False, "first"),
     "noise_variance": ("auto", 1e-3, 1.0, 1e-30, 1e30),
     "max_iter": (1, 2, 2, 3, 3, 6, 6, 20),

@@ -484,6 +484,8 @@ def encoders_table(results):
             len(row["fvu"]),
         )
         for name, row in results.items()
+        # The package has no matching pursuit any more.
+        if not name.endswith(", matching pursuit")
     ]
     return Table(header, rows)
 

@@ -221,11 +221,13 @@ class _Counted(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.n_left -= func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros)
-        if self.n_left < 0:
-            raise ValueError(
-                f"the model has many more tensors than the {self.n_tensors} that are given"
-            )
+        # Other functions, such as the one that turns gradients on again, must not fail.
+        if func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros):
+            self.n_left -= 1
+            if self.n_left < 0:
+                raise ValueError(
+                    f"the model has many more tensors than the {self.n_tensors} that are given"
+                )
         return func(*args, **(kwargs or {}))
 
 

@@ -19,7 +19,7 @@ from bad_inputs.rows import (
 from skvaeense import VAEenseTransformer
 from skvaeense.dimension import Consensus, Neighbors
 from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.optimizers import SGD, Adam
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 from skvaeense.schedules import Cosine
@@ -194,31 +194,6 @@ NESTED = [
     ),
     of_part(
         AUTOENCODERS, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)
-    ),
-    together(
-        AUTOENCODERS,
-        "X has 4 features, but Conv is expecting 9 features as input: images of "
-        "image_shape=(3, 3), one in each row.",
-        network=Conv((3, 3)),
-    ),
-    together(
-        AUTOENCODERS,
-        "image_shape must be (height, width) or (height, width, n_channels), positive integers, "
-        "got 4.",
-        network=Conv(4),
-    ),
-    together(
-        AUTOENCODERS,
-        "kernel_size must be an odd positive integer, got 2.",
-        network=Conv((2, 2), kernel_size=2),
-    ),
-    together(
-        AUTOENCODERS,
-        "channels must name at least one convolution, got ().",
-        network=Conv((2, 2), ()),
-    ),
-    of_part(
-        AUTOENCODERS, "Conv", "decoder", "a str among {…}", network=Conv((2, 2), decoder="mlp")
     ),
     of_part(VAEENSE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
     of_part(VAEENSE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),

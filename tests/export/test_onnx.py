@@ -16,7 +16,7 @@ from torch import nn
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, _active_of, to_bytes
-from skvaeense.networks import MLP, Conv, Linear, MeanField, Unrolled
+from skvaeense.networks import MLP, Linear, MeanField, Unrolled
 from skvaeense.priors import SpikeSlab
 from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
@@ -139,19 +139,6 @@ def test_file(name, options, dtype, estimators, tmp_path):
     (codes,) = session_of(path).run(["codes"], {"X": X})
     assert codes.dtype == dtype
     np.testing.assert_allclose(codes, estimators[name].transform(X), atol=1e-4)
-
-
-def test_convolutions(tmp_path):
-    """onnxruntime has convolutions only in float32."""
-    network = Conv((3, 2), (4, 3), hidden_layer_sizes=(5,), decoder="conv")
-    vae = fit_unwarned(quick_vae(network=network, max_iter=5), samples())
-    to_onnx(vae, tmp_path / "conv.onnx")
-    session = session_of(tmp_path / "conv.onnx")
-    for n_samples in (80, 7, 1):
-        X = samples(n_samples, n_samples).astype(np.float32)
-        (codes,) = session.run(["codes"], {"X": X})
-        assert np.abs(codes).max() > 0.1
-        np.testing.assert_allclose(codes, vae.transform(X), atol=1e-5)
 
 
 class OwnRule(ThresholdRule):

@@ -36,7 +36,7 @@ from skvaeense import (
 from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Conv, Linear, MeanField, Network, SingleLayer, Subspaces
+from skvaeense.networks import MLP, Linear, MeanField, Network, SingleLayer, Subspaces
 from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import StandardNormal
@@ -46,8 +46,6 @@ NETWORKS = {
     "linear": Linear((5,)),
     "linear_without_skip": Linear((5, 4), skip=False),
     "mlp": MLP((5,), encoder_layer_sizes=6, skip=True),
-    "conv": Conv((2, 3), (4,), hidden_layer_sizes=(5,)),
-    "convolutional_decoder": Conv((1, 2, 3), (4, 5), decoder="conv", skip=False),
     "single_layer": SingleLayer(),
     "single_layer_with_bias": SingleLayer(tied_init=False, init_norm=0.5, subtract_bias=False),
 }
@@ -339,7 +337,6 @@ def test_device_that_is_not_there(tmp_path):
     [
         quick_vae(),
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
-        quick_vae(network=NETWORKS["convolutional_decoder"]),
         *(quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu")),
         quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"], positive_code=False),
         quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),

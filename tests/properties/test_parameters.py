@@ -25,7 +25,7 @@ from skvaeense.utils._validation import Interval
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 ROOMS = dimension, losses, mixture, networks, optimizers, penalties, priors, schedules, thresholds
-NEEDED = {"image_shape": (2, 2), "ranks": (1, 1), "noise_variance": 1.0}
+NEEDED = {"ranks": (1, 1), "noise_variance": 1.0}
 ESTIMATORS = (
     vaeense(),
     sparse_autoencoder(n_components=3),
@@ -58,8 +58,7 @@ def use(part):
     part.validate()
     generator = torch.Generator().manual_seed(0)
     if isinstance(part, networks.Network):
-        gives_codes = isinstance(part, networks.MatchingPursuit | networks.Unrolled)
-        n_heads = 1 if gives_codes else 2
+        n_heads = 1 if isinstance(part, networks.Unrolled) else 2
         part.build(4, 3, n_heads=n_heads, generator=generator)
     elif isinstance(part, penalties.Penalty):
         part.build(3, unit=1.0, positive=True)
