@@ -6,9 +6,9 @@
 
 `unions` draws samples of each data set anew for every seed, fits the estimator to 20,000 of them,
 and measures the mean absolute error per sample on 2,500 held-out samples. `diffusion` does the same
-for DiffusionDimensionEstimator, and `rival` for a trivial method that knows the true dimensions.
-The estimators have their defaults. All run on one thread; times are CPU seconds of the fit. Other
-packages are measured in dimension_peers.py, and whole sets in dimension_manifolds.py.
+for the estimator in peers/diffusion.py, and `rival` for a trivial method that knows the true
+dimensions. The estimators have their defaults. All run on one thread; times are CPU seconds of the
+fit. Other packages are measured in dimension_peers.py, and whole sets in dimension_manifolds.py.
 """
 
 import time
@@ -24,7 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from benchmarks.common import RESULTS, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
-from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
+from benchmarks.peers.diffusion import DiffusionDimension
+from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import (
     make_sparse_dictionary,
     make_spheres,
@@ -130,11 +131,12 @@ def own_methods(X, dimension, seed):
 
 def diffusion_methods(X, dimension, seed):
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
-    estimator = DiffusionDimensionEstimator(random_state=seed)
+    estimator = DiffusionDimension(random_state=seed)
     methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
     # Both methods use the same trained network.
-    flipd = estimator.set_params(method="flipd").predict(test)
-    return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
+    estimator.method = "flipd"
+    error = dimension_error(truth, estimator.predict(test))
+    return methods | {"diffusion, flipd": {"error": error}}
 
 
 def main():

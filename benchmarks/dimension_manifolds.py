@@ -2,7 +2,7 @@
 
     python -m benchmarks dimension_manifolds --peer-python PYTHON [--only METHOD ...] [--seeds 5]
 
-The methods are `auto`, which is IntrinsicDimensionEstimator, `diffusion`, `rival` and the peers.
+The methods are `auto`, which is IntrinsicDimensionEstimator, `rival` and the peers.
 The peers are methods of scikit-dimension 0.5.0; the given Python must have this package and pandas.
 The rival is a trivial method that knows the true dimensions: PCA to 99 % of the variance, FastICA,
 and the mean number of codes above one level, which is chosen by the true dimensions of all
@@ -23,7 +23,7 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.common import apart, fit, load, make_parser, save
-from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
+from skvaeense import IntrinsicDimensionEstimator
 
 NAME = "BenchmarkManifolds"
 PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA")
@@ -50,20 +50,6 @@ def ours(sets, truth, seed):
     return rows
 
 
-def diffusion(sets, truth, seed):
-    """Return the dimension of each set by both methods of DiffusionDimensionEstimator."""
-    rows = {}
-    for name, X in sets.items():
-        model = DiffusionDimensionEstimator(random_state=seed)
-        seconds = fit(model, X)
-        rows[name] = {
-            "normal bundle": model.dimension_,
-            "normal bundle seconds": seconds,
-            "FLIPD": float(model.set_params(method="flipd").predict(X).mean()),
-        }
-    return rows
-
-
 def rival(sets, truth, seed):
     """Return the mean number of independent components above the level that suits all sets best."""
     codes = {}
@@ -81,7 +67,7 @@ def rival(sets, truth, seed):
     return {name: {"PCA and ICA": count} for name, count in best.items()}
 
 
-METHODS = {"auto": ours, "diffusion": diffusion, "rival": rival}
+METHODS = {"auto": ours, "rival": rival}
 
 
 def measure(methods, python, seed):

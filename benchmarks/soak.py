@@ -24,7 +24,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.common import RESULTS, make_parser, write
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -41,7 +40,6 @@ ESTIMATORS = (
     SparseAutoencoder(16, max_iter=3),
     SparseAutoencoder(16, penalty=BatchTopK(3), max_iter=3),
     IntrinsicDimensionEstimator(VAE),
-    DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=3),
 )
 
 

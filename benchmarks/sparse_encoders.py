@@ -33,7 +33,7 @@ from benchmarks.peers.codes import METHODS as PEERS
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import dictionary_stability
 from skvaeense.metrics import dead_fraction, fvu, l0
-from skvaeense.networks import MatchingPursuit, SingleLayer, Unrolled
+from skvaeense.networks import SingleLayer, Unrolled
 from skvaeense.penalties import TopK
 
 N_TRAIN, N_TEST = 10_000, 4000
@@ -47,7 +47,6 @@ ENCODERS = {
     "one layer, k annealed": (SingleLayer(), partial(TopK, anneal=0.5), True),
     "unrolled": (Unrolled(), TopK, True),
     "unrolled, both signs": (Unrolled(), TopK, False),
-    "matching pursuit": (MatchingPursuit(), TopK, True),
 }
 
 

@@ -93,7 +93,6 @@ def manifolds_table(manifolds):
         return Table((), [])
     result = manifolds["BenchmarkManifolds"]
     wanted = ("auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA", "PCA and ICA")
-    wanted += ("normal bundle", "FLIPD")
     methods = [method for method in wanted if method in result["summary"]]
     runs = list(result["runs"].values())
     rows = []

@@ -37,19 +37,6 @@ def real_table(results):
     return Table(header, rows)
 
 
-def nonlinear_table(results):
-    """Return bounds for nonlinear decoders."""
-    header = ("data", "true score", "score", "of 200 draws", "ELBO", "AUC", "ms per sample", "runs")
-    rows = []
-    for (data,), runs in _grouped(results.get("nonlinear", []), "data"):
-        truths = [run["score"] + run["gap"] for run in runs if "gap" in run]
-        truth = f"{mean(truths):.2f}" if truths else "unknown"
-        names = "score", "score_of_200_draws", "elbo", "auc", "ms_per_row"
-        numbers = (f"{mean(run[name] for run in runs):.2f}" for name in names)
-        rows.append((data, truth, *numbers, len(runs)))
-    return Table(header, rows)
-
-
 def imputation_table(results):
     """Return errors of missing features, relative to filling in means."""
     names = ("VAEense", "IterativeImputer", "KNNImputer")

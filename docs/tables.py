@@ -44,7 +44,7 @@ from latent_tables import (
     stability_table,
     synth_table,
 )
-from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
+from likelihood_tables import imputation_table, known_table, real_table
 from mixture_tables import (
     calibration_table,
     densities_table,
@@ -128,7 +128,6 @@ def tables():
         "first_experiment": first_experiment(core),
         "likelihood_known": known_table(load("likelihood.json")),
         "likelihood_real": real_table(load("likelihood.json")),
-        "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
         "gates_planted": planted_gates_table(load("gates_planted.json")),
         "gates_deep": deep_gates_table(load("deep_codes_gates.json"), load("deep_codes.json")),
@@ -485,6 +484,8 @@ def encoders_table(results):
             len(row["fvu"]),
         )
         for name, row in results.items()
+        # The package has no matching pursuit any more.
+        if not name.endswith(", matching pursuit")
     ]
     return Table(header, rows)
 

@@ -8,7 +8,6 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
     from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
     from skvaeense._sparse_autoencoder import SparseAutoencoder
     from skvaeense._vaeense import VAEenseTransformer
@@ -18,7 +17,6 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Checkpoint",
-    "DiffusionDimensionEstimator",
     "IntrinsicDimensionEstimator",
     "SparseAutoencoder",
     "VAEenseTransformer",
@@ -29,7 +27,6 @@ __all__ = [
 
 _MODULES = {
     "Checkpoint": "persistence",
-    "DiffusionDimensionEstimator": "_diffusion_dimension",
     "IntrinsicDimensionEstimator": "_intrinsic_dimension",
     "SparseAutoencoder": "_sparse_autoencoder",
     "VAEenseTransformer": "_vaeense",

@@ -19,8 +19,8 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import in_chunks, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
-from skvaeense.models import VAE, DecodedDensity
-from skvaeense.priors import CodedSamples, CodeMixture
+from skvaeense.models import VAE
+from skvaeense.priors import CodedSamples
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.training._threads import suited_threads, threads_of_all
@@ -38,17 +38,6 @@ def _may_have_density(estimator: Any) -> bool:
     return model is None or model.has_density
 
 
-def _may_impute(estimator: Any) -> bool:
-    """Return whether an estimator has a density whose conditional means are known."""
-    model = getattr(estimator, "module_", None)
-    if model is not None and model.linear_decoder is None:
-        raise AttributeError(
-            'impute needs a linear decoder, such as network="linear" has: conditional means are '
-            "not known for other decoders."
-        )
-    return _may_have_density(estimator)
-
-
 class DensityAutoencoder(BaseAutoencoder):
     """Autoencoder whose prior can define a density of samples."""
 
@@ -59,8 +48,6 @@ class DensityAutoencoder(BaseAutoencoder):
     explanation_nats_: dict[str, float]
     # Location of each sample whose gates the model keeps.
     _gate_labels_: IntArray
-    # Number of samples that training has held out, if any.
-    _n_held_out_: int
 
     # --- the density --------------------------------------------------------------------------
 
@@ -69,10 +56,9 @@ class DensityAutoencoder(BaseAutoencoder):
 
         With a given `n_components` they may not.
         """
-        has_columns = model.linear_decoder is not None
-        return has_columns and model.prior.keeps_samples and self.n_components is None
+        return model.learns_density and self.n_components is None
 
-    def _density(self) -> MixtureDensity | DecodedDensity | None:
+    def _density(self) -> MixtureDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
         The prior of the model stores it. Concurrent threads find the same density.
@@ -83,29 +69,8 @@ class DensityAutoencoder(BaseAutoencoder):
         if not hasattr(prior, "density_"):
             shape = prior.rows_.x.shape if prior.keeps_samples else (1, self.n_features_in_)
             with threads_of_all(shape), suited_threads(self.module_, shape[0]):
-                samples = self._coded_samples()
-                density = prior.density(samples)
-                has_columns = self.module_.linear_decoder is not None
-                prior.density_ = density if has_columns else self._code_mixture(density, samples)
-        if isinstance(prior.density_, MixtureDensity):
-            return prior.density_
-        return self._decoded(prior.density_)
-
-    def _decoded(self, codes: CodeMixture) -> DecodedDensity:
-        """Return the density of samples that are decoded from a mixture of codes."""
-        model = copy.deepcopy(self.module_).cpu().double()
-        return DecodedDensity(model, codes, self.module_.prior.n_draws)
-
-    def _code_mixture(self, density: MixtureDensity, samples: CodedSamples) -> CodeMixture:
-        """Return the mixture of codes, given the density of scaled codes."""
-        noise = samples.noise_variance
-        codes = CodeMixture.of(density, np.diagonal(samples.weight), noise)
-        prior = self.module_.prior
-        if not prior.keeps_samples:
-            return codes
-        x = prior.rows_.x
-        some = x[:: -(-len(x) // SOME_ROWS)].astype(np.float64)
-        return self._decoded(codes).with_noise_of(some)
+                prior.density_ = prior.density(self._coded_samples())
+        return prior.density_
 
     def _complete(self) -> None:
         if not self.module_.prior.lazy:
@@ -132,20 +97,18 @@ class DensityAutoencoder(BaseAutoencoder):
             coded = coded._replace(weight=np.eye(d), used=np.ones(d, dtype=bool))
         return coded
 
-    def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
+    def _mixture(self, name: str) -> MixtureDensity:
         """Return the density, or raise an error that names the method that needs it."""
         check_is_fitted(self)
         density = self._density()
         if density is None:
             raise ValueError(
                 f"{name} needs a density of the samples, but this model has none. Fit it with "
-                'prior="mixture".'
+                'prior="mixture", and with a network whose decoder is linear.'
             )
         return density
 
-    def _by_density(
-        self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None
-    ) -> Any:
+    def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
         """Apply a function to chunks of centred and scaled rows in double precision."""
 
         def answer(rows: Any) -> FloatArray:
@@ -167,23 +130,21 @@ class DensityAutoencoder(BaseAutoencoder):
     def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound.
 
-        The first call fits a mixture of normal distributions. With a linear decoder, the default,
-        scores are exact log-densities under this mixture, without the encoder. With a nonlinear
-        decoder, scores are logarithms of means over a few draws, which are the same for every
-        sample. Their expectations are lower bounds; see `skvaeense.models.DecodedDensity`.
+        The first call fits a mixture of normal distributions. Scores are exact log-densities under
+        this mixture, without the encoder.
 
         If `explanation_` is "dictionary" or "gates", and there is one location, the density is a
         weighted mean of this mixture and the density of the gates. The weights are proportional to
         ``exp(a)``, where a is the mean log-density of held-out samples under each of the two. The
         evidence lower bound replaces the density of the gates, so scores are lower bounds.
 
-        With ``prior="standard_normal"`` and a gate there is no density, and scores come from
-        `elbo_samples`.
+        With a nonlinear decoder, and with ``prior="standard_normal"`` and a gate, there is no
+        density, and scores are the evidence lower bounds of `elbo_samples`.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. With a linear decoder they can have missing values, given as NaN. The score is
+            Samples. If there is a mixture, they can have missing values, given as NaN. The score is
             then the log-density of the known values under the mixture.
 
         out : array of shape (n_samples,) or None, default=None
@@ -192,8 +153,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Log-densities in nats, in units of X, as from `PCA.score_samples`. Outliers have low
-            values.
+            Log-densities or bounds in nats, in units of X, as from `PCA.score_samples`. Outliers
+            have low values.
         """
         X, _ = self._check_for_coding(X, fill=False)
         density = self._density()
@@ -274,7 +235,7 @@ class DensityAutoencoder(BaseAutoencoder):
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the mean log-density.
+        """Return the mean log-density, or the mean of its lower bounds.
 
         Parameters
         ----------
@@ -406,25 +367,23 @@ class DensityAutoencoder(BaseAutoencoder):
     def _imputed(
         self,
         X: FloatArray,
-        density: MixtureDensity | DecodedDensity,
+        density: MixtureDensity,
         rng: np.random.RandomState | None,
     ) -> FloatArray:
         """Return samples with missing values filled in by conditional means, or by draws."""
-        if not isinstance(density, MixtureDensity):
-            raise TypeError("Conditional means are only known with a linear decoder.")
         filled: FloatArray = self._by_density(
             X, density, lambda x: density.impute(x, rng) * self.scale_ + self.mean_
         )
         return np.where(np.isnan(X), filled, X)
 
-    @available_if(_may_impute)
+    @available_if(_may_have_density)
     def impute(
         self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
     ) -> Any:
         """Fill in the missing features of samples.
 
         Each missing feature is replaced by its conditional mean, given the known features of the
-        sample, under the density of `score_samples`. The decoder must be linear.
+        sample, under the density of `score_samples`.
 
         Parameters
         ----------
@@ -447,7 +406,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Raises
         ------
         AttributeError
-            If there is no density, or the decoder is not linear.
+            If there is no density.
 
         ValueError
             If `n_draws` is less than 1.
@@ -475,10 +434,8 @@ class DensityAutoencoder(BaseAutoencoder):
         This share is a p-value. P-values of samples from the distribution of the training samples
         are about uniform on (0, 1]: about 5 % of them are at most 0.05. So you need not guess the
         share of outliers. A default fit compares with held-out samples, so these are conformal
-        p-values [1]_. With a nonlinear decoder, the decoder is trained without the held-out
-        samples, but their codes are among the codes that the density is fitted to. If training
-        samples have missing values, or with ``prior="standard_normal"``, draws from the model take
-        the place of held-out samples.
+        p-values [1]_. If training samples have missing values, or with
+        ``prior="standard_normal"``, draws from the model take the place of held-out samples.
 
         Parameters
         ----------
@@ -518,21 +475,11 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._mixture("outlier_p_values")
         held_out = getattr(density, "held_out", None)
         if held_out is None:
-            held_out = np.sort(density.log_prob(self._held_out_rows(density)))
+            draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
+            held_out = np.sort(density.log_prob(draws))
         return self._by_density(
             X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)
         )
-
-    def _held_out_rows(self, density: MixtureDensity | DecodedDensity) -> DoubleArray:
-        """Return the scaled rows that training has held out, or draws.
-
-        Draws take their place if the rows were not kept, or had missing values.
-        """
-        n_rows, prior = getattr(self, "_n_held_out_", 0), self.module_.prior
-        if isinstance(density, MixtureDensity) or not (n_rows and prior.keeps_samples):
-            return density.sample(SOME_ROWS, np.random.RandomState(0))[0]
-        # Rows need no offsets: with a nonlinear decoder there is one location.
-        return prior.rows_.x[:n_rows].astype(np.float64)
 
     @overload
     def sample(  # numpydoc ignore=GL08

@@ -2,35 +2,68 @@
 
 import math
 from inspect import signature
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import mean_absolute_error
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
+from skvaeense.training._sources import tensor_as_array, validated
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
+from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._missing import check_seen
-from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import AliasOf, HasMethods
-from skvaeense.utils._weights import distinct_rows
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import (
+    RANDOM_STATE,
+    AliasOf,
+    HasMethods,
+    StrOptions,
+    fit_context,
+)
+from skvaeense.utils._weights import checked_weights, distinct_rows
 
 # Mean reliability below which another autoencoder is tried: a fifth of the dimensions are wrong.
 LEAST_EXPECTED = 0.8
 
 
-class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseDimensionEstimator):
+def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
+    """Return the weighted median: the mean of two values if half of the weight is on each side."""
+    weights = np.ones(len(x)) if weights is None else weights
+    middle = [np.quantile(y, 0.5, weights=weights, method="inverted_cdf") for y in (x, -x)]
+    return (middle[0] - middle[1]) / 2
+
+
+AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
+
+
+class IntrinsicDimensionEstimator(
+    CallbackSupportMixin,
+    DocLinkMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
     """Estimate the intrinsic dimension of each sample, seen or unseen.
 
     An autoencoder is trained on the samples. It finds the active latents of each sample, and
@@ -94,7 +127,6 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     See Also
     --------
     VAEenseTransformer : The default autoencoder.
-    DiffusionDimensionEstimator : The dimension from a learned score, without an autoencoder.
 
     Notes
     -----
@@ -116,13 +148,18 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     """
 
     autoencoder_: Any
+    dimension_: float
     dimension_std_: float
+    dimension_pw_: DoubleArray
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
-    _method_kind = AutoencoderMethod
-    _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
+    _parameter_constraints = {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
         "method": [AliasOf(AutoencoderMethod), AutoencoderMethod],
         "n_neighbors": Neighbors._parameter_constraints["n_neighbors"],
+        "aggregate": [StrOptions(set(AGGREGATES))],
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(
@@ -139,6 +176,53 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self.n_neighbors = n_neighbors
         self.aggregate = aggregate
         self.random_state = random_state
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from the training samples, and estimate the dimension at each of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts, at least 0, in training and in `dimension_`. A whole
+            number n counts as n copies. Distances between neighbours are distances between
+            different samples, whatever their weights.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds infinity, or NaN where missing values are not supported, or has fewer than
+            two samples, or if a parameter of the method is out of its range, or a weight is
+            negative, or all are 0.
+
+        TypeError
+            If X is sparse.
+
+        FloatingPointError
+            If training diverges. Attributes of an earlier fit are kept.
+        """
+        with all_or_nothing(self):
+            samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
+            weights = checked_weights(sample_weight, samples)
+            # Check the parameters of the method before the training, not after it.
+            AutoencoderMethod.resolve(self.method)
+            self._learn(samples, weights)
+            dimension, std = self._estimate(samples)
+            n = distinct_rows(samples, weights).effective_size
+            self._set_dimensions(dimension, std, weights, n)
+        return self
 
     def _unfitted(self, share=None):
         """Return the unfitted autoencoder; `share` is the target of the default autoencoder."""
@@ -204,7 +288,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _fitted(self, X, weights, explorations, share=None):
         """Return the fitted autoencoder; the default one reuses and adds to `explorations`."""
         autoencoder = self._unfitted(share)
-        method = self._resolved_method()
+        method = AutoencoderMethod.resolve(self.method)
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
                 f"{type(method).__name__} needs an autoencoder with "
@@ -221,7 +305,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _fitted_method(self, X, weights):
         """Return the method, fitted to the autoencoder."""
-        method = clone(self._resolved_method())
+        method = clone(AutoencoderMethod.resolve(self.method))
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
         with threads_of_all(X.shape):
@@ -252,7 +336,12 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return np.minimum(dimension, self.n_features_in_), std
 
     def _set_dimensions(self, dimension, std, weights, n):
-        super()._set_dimensions(dimension, std, weights, n)
+        """Set the attributes for the dimensions of the training samples.
+
+        The samples have these weights, and the effective sample size n.
+        """
+        self.dimension_pw_ = dimension
+        self.dimension_ = float(AGGREGATES[self.aggregate](dimension, weights=weights))
         weights = np.ones(len(std)) if weights is None else weights
         # Neighbours share their pools, and so their errors.
         n_pools = max(n / self._method_.pool_size_, 1)
@@ -266,9 +355,10 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         variance = np.average(np.square(dimension - center), weights=weights)
         self.dimension_std_ = float(np.hypot(error, np.sqrt(variance / n)))
 
-    def _score_fit(self, X, weights):
-        autoencoder = self.autoencoder_
-        return autoencoder.score(X, **self._params_of("score", autoencoder, weights))
+    def _check_new(self, X: ArrayLike) -> FloatArray:
+        """Return validated samples, once the estimator is fitted."""
+        check_is_fitted(self)
+        return validated(self, tensor_as_array(X), reset=False)
 
     @overload
     def predict(  # numpydoc ignore=GL08
@@ -302,6 +392,79 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         """
         dimension, std = self._estimate(self._check_new(X))
         return (dimension, std) if return_std else dimension
+
+    def fit_predict(self, X: ArrayLike, y: object = None) -> DoubleArray:
+        """Fit, and return the local dimension of the training samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            `dimension_pw_`.
+        """
+        return self.fit(X).dimension_pw_
+
+    def transform(self, X: ArrayLike) -> FloatArray:
+        """Return the local dimension as one column, for a FeatureUnion.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 1)
+            Dimension at each sample, in the precision of X.
+        """
+        samples = self._check_new(X)
+        return self._estimate(samples)[0][:, None].astype(samples.dtype, copy=False)
+
+    if TYPE_CHECKING:
+        # The inherited method has no annotations.
+        def fit_transform(self, X: ArrayLike, y: object = None) -> FloatArray: ...
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the score of predicted dimensions, or of the model's fit to the samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            True dimensions, if known.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts in the mean.
+
+        Returns
+        -------
+        float
+            With y, the negative mean absolute error of `predict`. Without y, the quality of the
+            model's fit to X, where higher is better. So a grid search works without known
+            dimensions.
+        """
+        samples = self._check_new(X)
+        weights = checked_weights(sample_weight, samples)
+        if y is None:
+            params = self._params_of("score", self.autoencoder_, weights)
+            return self.autoencoder_.score(samples, **params)
+        y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
+        error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
+        return -float(error)
 
     @overload
     def reliability(  # numpydoc ignore=GL08
@@ -399,8 +562,15 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         n_neighbors, dimensions = zip(*parts, strict=True)
         return n_neighbors[0], np.concatenate(dimensions)
 
+    # --- scikit-learn's protocols -------------------------------------------------------------
+
+    @property
+    def _n_features_out(self):
+        return 1
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         autoencoder = VAEenseTransformer() if self.autoencoder is None else self.autoencoder
         allows = hasattr(autoencoder, "impute") and get_tags(autoencoder).input_tags.allow_nan
         tags.input_tags.allow_nan = allows

@@ -157,9 +157,10 @@ class VAEenseTransformer(DensityAutoencoder):
         learned probability. An open gate has a price, so that codes are sparse if this explains
         samples better, even with more latents than features. With a nonlinear decoder the bound of
         "spike_slab" is estimated from draws. The other priors train with independent standard
-        normal latents. After training, "mixture" and "spike_slab" fit a Gaussian mixture to the
-        codes, when `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute` first
-        needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`. "standard_normal" with
+        normal latents. If the decoder is linear, "mixture" and "spike_slab" fit a Gaussian mixture
+        to the codes after training, when `score_samples`, `score`, `sample`, `predict_proba`,
+        `predict` or `impute` first needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`.
+        Models with a nonlinear decoder have no density. "standard_normal" with
         ``gated=False`` is the classical variational autoencoder. "auto" means "spike_slab" with a
         `target_l0` or `target_explained_variance`, and for the default model if no flat parts
         explain the samples; otherwise "mixture".
@@ -771,8 +772,6 @@ class VAEenseTransformer(DensityAutoencoder):
         self._give_samples(model, data)
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         attributes |= self._explanation(data)
-        if len(data.parts) > 1:
-            attributes["_n_held_out_"] = len(data.valid)
         if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes

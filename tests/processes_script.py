@@ -20,7 +20,7 @@ import torch
 from helpers import Callback, objective
 from torch import distributed
 
-from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
@@ -65,10 +65,6 @@ def estimators(folder):
         random_state=0,
     )
     yield "vaeense", vaeense, X
-    diffusion = DiffusionDimensionEstimator(
-        hidden_layer_sizes=(16,), batch_size=64, max_iter=4, random_state=0
-    )
-    yield "diffusion", diffusion, X
 
 
 def main(folder):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -144,13 +143,6 @@ def sparse_autoencoder(penalty="l1", **params):
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
-def diffusion(**params):
-    """Return a DiffusionDimensionEstimator that trains for two epochs."""
-    return DiffusionDimensionEstimator(
-        hidden_layer_sizes=(8,), max_iter=2, random_state=0, **params
-    )
-
-
 VAEENSE = {
     "gated": vaeense(),
     "variational": vaeense(gated=False),
@@ -178,8 +170,6 @@ DIMENSION = {
     "neighbors": IntrinsicDimensionEstimator(
         sparse_autoencoder(), method="neighbors", n_neighbors=5, random_state=0
     ),
-    "normal_bundle": diffusion(),
-    "flipd": diffusion(method="flipd"),
 }
 AUTOENCODERS = VAEENSE | SPARSE
 ESTIMATORS = AUTOENCODERS | DIMENSION

@@ -7,7 +7,7 @@ from bad_inputs import TABLES
 from bad_inputs.rows import EVERY
 from helpers import fit_unwarned
 from sklearn.base import clone
-from strategies import diffusion, sparse_autoencoder, vaeense
+from strategies import sparse_autoencoder, vaeense
 
 from skvaeense import IntrinsicDimensionEstimator
 
@@ -18,7 +18,6 @@ QUICK = {
         vaeense(),
         sparse_autoencoder(n_components=3),
         IntrinsicDimensionEstimator(vaeense(), random_state=0),
-        diffusion(),
     )
 }
 

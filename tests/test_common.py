@@ -9,7 +9,6 @@ from helpers import SMALL_MIXTURE
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -27,7 +26,6 @@ GATES = QUICK | {"prior": "spike_slab"}
 MIXTURE = QUICK | {"prior": SMALL_MIXTURE}
 
 ESTIMATORS = [
-    DiffusionDimensionEstimator(**QUICK_SPARSE),
     VAEenseTransformer(**QUICK),
     IntrinsicDimensionEstimator(VAEenseTransformer(**GATES)),
     SparseAutoencoder(**QUICK_SPARSE),
@@ -35,7 +33,6 @@ ESTIMATORS = [
 ]
 
 OTHER_SETTINGS = [
-    DiffusionDimensionEstimator("flipd", **QUICK_SPARSE),
     VAEenseTransformer(**GATES),
     VAEenseTransformer(gated=False, **MIXTURE),
     VAEenseTransformer(threshold="otsu", hard=True, **MIXTURE),

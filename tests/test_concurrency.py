@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
@@ -57,7 +57,6 @@ ESTIMATORS = {
     "vaeense": VAE,
     "sae": quick_sae("topk", max_iter=4),
     "dimension": IntrinsicDimensionEstimator(clone(VAE), random_state=0),
-    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(8,), max_iter=4, random_state=0),
 }
 
 

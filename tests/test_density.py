@@ -128,55 +128,25 @@ def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
     assert fit(gated=False, n_init=1, max_iter=20).score(X_NEW) > ungated.score(X_NEW)
 
 
-@pytest.fixture(scope="module")
-def nonlinear():
-    """Return a fit with a nonlinear decoder."""
-    return fit(network="mlp", n_init=1, max_iter=60, learning_rate_init=0.05)
-
-
-def test_a_nonlinear_decoder_has_a_bound(nonlinear, fitted):
-    scores = nonlinear.score_samples(X_NEW)
-    assert fitted.score(X_NEW) - 3 < scores.mean() < fitted.score(X_NEW) + 0.1
-    assert_allclose(nonlinear.score_samples(X_NEW[:3]), scores[:3], rtol=1e-6)
-    scaled = fit(1000 * X + 7, network="mlp", n_init=1, max_iter=60, learning_rate_init=0.05)
-    expected = scores.mean() - 8 * math.log(1000)
-    assert scaled.score(1000 * X_NEW + 7) == pytest.approx(expected, abs=0.2)
-    with pytest.raises(ValueError, match="too far from the training samples"):
-        nonlinear.score_samples(np.full((1, 8), 1e200))
-
-
-def test_a_nonlinear_decoder_has_components_and_draws(nonlinear):
-    probability = nonlinear.predict_proba(X_NEW)
-    assert_allclose(probability.sum(axis=1), 1)
-    drawn, labels = nonlinear.sample(500, random_state=0, return_labels=True)
-    assert (nonlinear.predict(drawn) == labels).mean() > 0.8
-    assert nonlinear.score(drawn) == pytest.approx(nonlinear.score(X_NEW), abs=3.0)
-    assert len(nonlinear.component_ranks()) == probability.shape[1]
-    with pytest.raises(AttributeError) as error:
-        nonlinear.impute(X_NEW)
-    assert "impute needs a linear decoder" in str(error.value.__cause__)
-
-
-def test_a_nonlinear_decoder_without_a_gate_has_a_bound():
-    ungated = fit(network="mlp", gated=False, prior="standard_normal", n_init=1, max_iter=20)
-    assert ungated.score(X_NEW) > ungated.elbo_samples(X_NEW).mean() - 0.05
-    gated = fit(X[:300], network="mlp", prior="standard_normal", n_init=1, max_iter=3)
-    assert_array_equal(gated.score_samples(X_NEW), gated.elbo_samples(X_NEW))
-    assert gated.sample(3, random_state=0).shape == (3, 8)
-
-
-def test_a_nonlinear_density_is_saved(nonlinear, tmp_path):
-    scores, path = nonlinear.score_samples(X_NEW), tmp_path / "nonlinear.safetensors"
-    save(nonlinear, path)
-    loaded = load(path)
-    assert hasattr(loaded.module_.prior, "density_")
-    assert_array_equal(loaded.score_samples(X_NEW), scores)
-    assert_array_equal(pickle.loads(pickle.dumps(nonlinear)).score_samples(X_NEW), scores)
-    prior = loaded.module_.prior
-    prior.density_ = replace(prior.density_, means=prior.density_.means[:, 1:])
-    save(loaded, path)
-    with pytest.raises(ValueError, match=r"the prior of .* is damaged"):
-        load(path)
+def test_a_nonlinear_decoder_has_a_bound_and_no_density(tmp_path, subtests):
+    for prior in ("mixture", "standard_normal", "spike_slab"):
+        for gated in (True,) if prior == "spike_slab" else (True, False):
+            with subtests.test(prior=prior, gated=gated):
+                quick = {"network": MLP((16,)), "n_init": 1, "max_iter": 3}
+                model = fit(X[:300], prior=prior, gated=gated, **quick)
+                assert not model.module_.has_density
+                scores = model.score_samples(X_NEW)
+                assert_array_equal(scores, model.elbo_samples(X_NEW))
+                assert model.score(X_NEW) == pytest.approx(scores.mean())
+                drawn = model.sample(50, random_state=0)
+                assert drawn.shape == (50, 8)
+                for name in ("predict", "predict_proba", "component_ranks", "impute"):
+                    assert not hasattr(model, name)
+                assert not hasattr(model, "outlier_p_values")
+                with pytest.raises(ValueError, match="network whose decoder is linear"):
+                    model.sample(return_labels=True)
+                save(model, tmp_path / "model")
+                assert_array_equal(load(tmp_path / "model").sample(50, random_state=0), drawn)
 
 
 # --- components -----------------------------------------------------------------------------
@@ -406,18 +376,3 @@ def test_p_values_of_many_features_and_few_latents_are_not_all_small():
     p_values = model.outlier_p_values(X[200:])
     assert (p_values <= 0.05).mean() < 0.1
     assert p_values.mean() > 0.4
-
-
-def test_p_values_of_a_nonlinear_decoder_compare_with_held_out_rows(tmp_path):
-    """Draws of a decoder that errs are more probable than samples."""
-    rng = np.random.default_rng(0)
-    place = rng.uniform(-1, 1, (300, 4))
-    X = np.sin(2 * place @ rng.standard_normal((4, 60)) + rng.uniform(0, 6, 60))
-    X += 0.05 * rng.standard_normal(X.shape)
-    parameters = {"network": MLP((32,)), "max_iter": 20, "n_init": 1, "random_state": 0}
-    model = VAEenseTransformer(8, **parameters).fit(X[:200])
-    p_values = model.outlier_p_values(X[200:])
-    assert (p_values <= 0.05).mean() < 0.1
-    assert p_values.mean() > 0.4
-    save(model, tmp_path / "model")
-    assert_array_equal(load(tmp_path / "model").outlier_p_values(X[200:]), p_values)

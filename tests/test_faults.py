@@ -11,7 +11,7 @@ from helpers import Callback, each_once, fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 
@@ -19,7 +19,6 @@ X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = {
     "vaeense": VAEenseTransformer(6, network=Linear((12,)), n_init=2, max_iter=6, random_state=0),
     "sae": SparseAutoencoder(12, max_iter=6, random_state=0),
-    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
 }
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 

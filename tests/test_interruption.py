@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 import skvaeense
 from skvaeense import (
     Checkpoint,
-    DiffusionDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
 )
@@ -27,7 +26,6 @@ ESTIMATORS = [
         6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=10, random_state=0
     ),
     SparseAutoencoder(12, max_iter=6, random_state=0),
-    DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
 ]
 INTERRUPTED = "Training was interrupted after"
 

@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -219,7 +218,6 @@ def test_tags_say_who_takes_holes():
         VAEenseTransformer(prior="standard_normal"),
         SparseAutoencoder(),
         IntrinsicDimensionEstimator(SparseAutoencoder()),
-        DiffusionDimensionEstimator(),
     ):
         assert not get_tags(other).input_tags.allow_nan
 
@@ -233,7 +231,6 @@ def test_others_say_that_they_take_no_holes(subtests):
         VAEenseTransformer(prior="standard_normal"),
         SparseAutoencoder(),
         IntrinsicDimensionEstimator(VAEenseTransformer(network="mlp")),
-        DiffusionDimensionEstimator(),
     ):
         with (
             subtests.test(estimator=estimator),

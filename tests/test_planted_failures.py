@@ -7,7 +7,6 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -57,10 +56,6 @@ FAILURES = {
     "gates_diverge": (lambda: vae(prior="spike_slab", learning_rate_init=1e30).fit(X), DIVERGED),
     "sae_diverges": (lambda: sae(learning_rate_init=1e30).fit(X), DIVERGED),
     "sae_goes_astray": (lambda: sae(learning_rate_init=30.0).fit(X), DIVERGED),
-    "score_network_diverges": (
-        lambda: DiffusionDimensionEstimator(learning_rate_init=1e30, max_iter=3).fit(X),
-        "learning_rate_init",
-    ),
     "sae_slow": (lambda: sae(learning_rate_init=1e-6).fit(X), UNLEARNED),
     "topk_slow": (lambda: sae(learning_rate_init=1e-6, penalty=TopK(2)).fit(X), UNLEARNED),
     "vae_one_epoch": (lambda: random_vae(max_iter=1).fit(X), "Raise max_iter"),

@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -31,7 +30,6 @@ ESTIMATORS = [
     VAEenseTransformer(target_l0=2, max_iter=3, random_state=0),
     SparseAutoencoder(8, max_iter=3, random_state=0),
     IntrinsicDimensionEstimator(random_state=0),
-    DiffusionDimensionEstimator(max_iter=2, random_state=0),
 ]
 
 

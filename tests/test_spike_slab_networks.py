@@ -12,7 +12,7 @@ from torch.distributions import Normal
 from skvaeense import VAEenseTransformer, load, save
 from skvaeense.metrics import fvu, l0
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.networks import MLP, Conv, Network
+from skvaeense.networks import MLP, Network
 from skvaeense.priors import SpikeSlab
 from skvaeense.utils._seeding import make_generator
 
@@ -49,7 +49,6 @@ class Tanh(Network):
 
 NETWORKS = {
     "mlp": MLP((32,), skip=True),
-    "conv": Conv((N_FEATURES, 1), (4,), hidden_layer_sizes=32, decoder="conv"),
     "linear": "linear",
     "own": Tanh(),
 }

@@ -11,7 +11,7 @@ import pytest
 from helpers import fit_unwarned, quick_sae
 from numpy.testing import assert_allclose
 
-from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK
 
@@ -26,7 +26,6 @@ ESTIMATORS = {
     "batch_topk": quick_sae(BatchTopK(3), **PRECISE),
     "jump_relu": quick_sae("jump_relu", **PRECISE),
     "dimension": IntrinsicDimensionEstimator(VAE, random_state=0),
-    "diffusion": DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(16,), **PRECISE),
 }
 
 

@@ -10,7 +10,6 @@ from scipy import sparse
 from torch import nn
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -18,7 +17,7 @@ from skvaeense import (
     save,
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
-from skvaeense.dimension import FLIPD, AutoencoderMethod, Count
+from skvaeense.dimension import AutoencoderMethod, Count
 from skvaeense.export import to_onnx, to_saelens
 from skvaeense.inspection import (
     class_activity,
@@ -110,11 +109,7 @@ def use_dimension_estimators(X: Doubles) -> None:
     assert_type(estimator.transform(X), Floats)
     assert_type(estimator.score(X, [1, 2]), float)
     assert_type(estimator.dimension_, float)
-    diffusion = DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(8, 8)).fit(X)
-    assert_type(diffusion, DiffusionDimensionEstimator)
-    assert_type(diffusion.predict(X), Doubles)
     IntrinsicDimensionEstimator(method=Widest(), n_neighbors=50)
-    DiffusionDimensionEstimator(FLIPD(n_probes=8))
 
 
 def resolve_names() -> None:

@@ -16,22 +16,20 @@ neighbour.
 """
 
 import base64
-import math
 import zlib
 from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
-from torch import nn
 
 from benchmarks.data import read_mnist
 from benchmarks.paper.common import at_once, run
+from benchmarks.peers.diffusion import learn_noise
 from skvaeense import VAEenseTransformer
 from skvaeense.networks import MLP
 
@@ -40,8 +38,8 @@ LEVELS = (0.01, 20.0)
 # Steps from noise to code, each with two evaluations of the network, and the power that spaces the
 # noise levels.
 N_FLOW, POWER = 40, 7
-# Number of sines and of cosines that encode the noise level; learning rate; batch size.
-N_WAVES, RATE, BATCH_SIZE = 8, 2e-3, 256
+# Peak of the learning rate.
+RATE = 2e-3
 # Share of the active entries that are below the cut for entries of drawn codes.
 CUT = 0.01
 N_JUDGED, N_SHOWN = 5000, 20
@@ -87,57 +85,6 @@ def autoencoder(name, seed, size):
         max_iter=size["max_iter"],
         random_state=seed,
     )
-
-
-class Denoiser(nn.Module):
-    """Predict the noise e in z = x + t e, from z and the noise level t.
-
-    With samples x of unit variance, ``c = 1 / (1 + t^2)`` and a network F::
-
-        e(z, t) = t c z - sqrt(c) F(sqrt(c) z, t)
-
-    The first term is the best prediction for Gaussian samples. Each hidden unit of F is a product
-    ``silu(a) b`` of two linear functions of its inputs; a is multiplied by a function of the level.
-    """
-
-    def __init__(self, n_features, layers):
-        super().__init__()
-        widths = [n_features, *layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in pairwise(widths))
-        self.gains = nn.ModuleList(nn.Linear(2 * N_WAVES, width) for width in layers)
-        self.output = nn.Linear(widths[-1], n_features)
-
-    def forward(self, z, level):
-        low, high = map(math.log, LEVELS)
-        # The slowest wave has a quarter period over the range of levels, so all levels differ.
-        angles = torch.arange(1, N_WAVES + 1) * math.pi / 2 * (level.log() - low) / (high - low)
-        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        c = 1 / (1 + level**2)
-        hidden = c.sqrt() * z
-        for layer, gain in zip(self.hidden, self.gains, strict=True):
-            gate, content = layer(hidden).chunk(2, dim=-1)
-            hidden = F.silu(gate * (1 + gain(waves))) * content
-        return level * c * z - c.sqrt() * self.output(hidden)
-
-
-def learn_diffusion(codes, layers, n_steps, seed):
-    """Train a module by denoising score matching to predict the noise in noisy codes."""
-    torch.manual_seed(seed)
-    module = Denoiser(codes.shape[1], layers)
-    optimizer = torch.optim.Adam(module.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, n_steps, pct_start=0.1, cycle_momentum=False
-    )
-    low, high = map(math.log, LEVELS)
-    for _ in range(n_steps):
-        x = codes[torch.randint(len(codes), (BATCH_SIZE,))]
-        noise, level = torch.randn_like(x), torch.exp(low + (high - low) * torch.rand(len(x), 1))
-        loss = (noise - module(x + level * noise, level)).square().sum(dim=1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return module
 
 
 @torch.no_grad()
@@ -218,7 +165,9 @@ def measure_one(name, seed, size, judge, X, X_test):
     codes = model.transform(X).astype(np.float32)
     scale = float(np.sqrt(np.mean(codes**2)))
     scaled = torch.tensor(codes / scale)
-    module = learn_diffusion(scaled, size["layers"], size["n_steps"], seed)
+    module = learn_noise(
+        scaled, size["layers"], LEVELS, n_steps=size["n_steps"], rate=RATE, seed=seed
+    )
     drawn = scale * draw(module, N_JUDGED, scaled, seed)
     cut = np.quantile(np.abs(codes[codes != 0]), CUT) if name != "PCA" else 0.0
     drawn = np.where(np.abs(drawn) > cut, drawn, 0)

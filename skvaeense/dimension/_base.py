@@ -20,7 +20,6 @@ class AutoencoderMethod(Specification):
     See Also
     --------
     Count : The simplest method.
-    ScoreMethod : The base class for a learned score.
 
     Examples
     --------

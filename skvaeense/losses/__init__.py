@@ -4,8 +4,7 @@ A new loss needs one class that derives from `Loss`, in one file, and its import
 """
 
 from skvaeense.losses._base import Loss, Terms
-from skvaeense.losses._denoising import DenoisingScoreMatching
 from skvaeense.losses._elbo import ELBO
 from skvaeense.losses._reconstruction import PenalizedReconstruction
 
-__all__ = ["ELBO", "DenoisingScoreMatching", "Loss", "PenalizedReconstruction", "Terms"]
+__all__ = ["ELBO", "Loss", "PenalizedReconstruction", "Terms"]

@@ -5,10 +5,8 @@ A model is made from its `config`, which holds specifications and sizes, and has
 """
 
 from skvaeense.models._base import Model
-from skvaeense.models._decoded_density import DecodedDensity
-from skvaeense.models._denoiser import Denoiser
 from skvaeense.models._sparse_coder import SparseCoder
 from skvaeense.models._spike_slab_vae import SpikeSlabVAE
 from skvaeense.models._vae import VAE, ELBOTerms
 
-__all__ = ["VAE", "DecodedDensity", "Denoiser", "ELBOTerms", "Model", "SparseCoder", "SpikeSlabVAE"]
+__all__ = ["VAE", "ELBOTerms", "Model", "SparseCoder", "SpikeSlabVAE"]

@@ -1,4 +1,4 @@
-"""Base classes of all models."""
+"""The base class of all models."""
 
 import copy
 from collections.abc import Mapping
@@ -14,13 +14,21 @@ from skvaeense.utils._modules import evaluating
 
 
 class Model(nn.Module):
-    """A torch module that can be rebuilt from its configuration and its state.
+    """A torch module with a network that encodes and decodes.
+
+    It can be rebuilt from its configuration and its state.
 
     Parameters
     ----------
     config : dict
         The arguments of the constructor of the class, without the generator: specifications,
         numbers and strings.
+
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+
+    generator : torch.Generator or None
+        The source of the random weights; None if they will be loaded.
 
     Examples
     --------
@@ -34,9 +42,17 @@ class Model(nn.Module):
     True
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(
+        self, config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
+    ) -> None:
         super().__init__()
         self.config = config
+        self.n_features: int = config["n_features"]
+        self.n_components: int = config["n_components"]
+        self.n_targets: int | None = config.get("n_targets")
+        self.positive: bool = config["positive"]
+        self.n_heads = n_heads
+        self.network = build_network(config, n_heads=n_heads, generator=generator)
 
     @classmethod
     def from_state(cls, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Self:
@@ -112,21 +128,6 @@ class Model(nn.Module):
         memo[id(self)] = other = type(self).__new__(type(self))
         vars(other).update(copy.deepcopy(vars(self), memo))
         return other
-
-
-class AutoencoderModel(Model):
-    """A model with a network that encodes and decodes."""
-
-    def __init__(
-        self, config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
-    ) -> None:
-        super().__init__(config)
-        self.n_features: int = config["n_features"]
-        self.n_components: int = config["n_components"]
-        self.n_targets: int | None = config.get("n_targets")
-        self.positive: bool = config["positive"]
-        self.n_heads = n_heads
-        self.network = build_network(config, n_heads=n_heads, generator=generator)
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code.
@@ -220,11 +221,13 @@ class _Counted(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.n_left -= func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros)
-        if self.n_left < 0:
-            raise ValueError(
-                f"the model has many more tensors than the {self.n_tensors} that are given"
-            )
+        # Other functions, such as the one that turns gradients on again, must not fail.
+        if func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros):
+            self.n_left -= 1
+            if self.n_left < 0:
+                raise ValueError(
+                    f"the model has many more tensors than the {self.n_tensors} that are given"
+                )
         return func(*args, **(kwargs or {}))
 
 

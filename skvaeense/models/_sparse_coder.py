@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from skvaeense.models._base import AutoencoderModel, as_number, check_shapes
+from skvaeense.models._base import Model, as_number, check_shapes
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 from skvaeense.penalties import Coding, Penalty
@@ -15,7 +15,7 @@ from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._budget import SHARES, Budget, budgets, set_share
 
 
-class SparseCoder(AutoencoderModel):
+class SparseCoder(Model):
     """An autoencoder with an activation that turns pre-activations into sparse codes.
 
     Parameters

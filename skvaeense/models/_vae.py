@@ -1,17 +1,16 @@
 """The variational autoencoder, with or without a gate."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._blocks import SOME_ROWS
-from skvaeense.utils._rounding import ROUNDING
 
 # Number of draws that estimate the expectation under a nonlinear decoder.
 EXPECTATION_DRAWS = 16
@@ -46,7 +45,7 @@ class ELBOTerms(NamedTuple):
     kl: torch.Tensor
 
 
-class VAE(AutoencoderModel):
+class VAE(Model):
     """A variational autoencoder whose decoder sees gated latents.
 
     With mean m and standard deviation s from the encoder, decoder f and noise variance g, for d
@@ -130,14 +129,16 @@ class VAE(AutoencoderModel):
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
-        n_gates = N_GATES if gated and not self.learns_density else 0
+        # Gates with prices are drawn from the prior.
+        keeps_gates = gated and not (self.has_prices or self.learns_density)
+        n_gates = N_GATES if keeps_gates else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
         self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
 
     @property
     def has_density(self) -> bool:
-        """Whether samples have a density, which is exact if the decoder is linear."""
-        return self.prior.has_density(self.gated)
+        """Whether samples have a density, as they can with a linear decoder."""
+        return self.linear_decoder is not None and self.prior.has_density(self.gated)
 
     @property
     def learns_density(self) -> bool:
@@ -409,7 +410,7 @@ class VAE(AutoencoderModel):
 
     @torch.no_grad()
     def coded(self, x: torch.Tensor) -> CodedSamples:
-        """Return the samples and the decoder that a density is fitted to.
+        """Return the samples and the linear decoder that a density is fitted to.
 
         Parameters
         ----------
@@ -419,45 +420,21 @@ class VAE(AutoencoderModel):
         Returns
         -------
         CodedSamples
-            In double precision. With a nonlinear decoder, x holds codes scaled by a diagonal W,
-            plus noise. W holds the root mean square norms of the columns of the decoder's Jacobian.
+            In double precision.
         """
-        decoder = self.linear_decoder
-        posterior = self.inferred(x)
+        decoder: Any = self.linear_decoder
+        n_open = self.is_open(self.inferred(x)).sum(dim=0)
 
         def array(tensor: torch.Tensor) -> np.ndarray:
             return tensor.cpu().double().numpy()
 
-        if decoder is None:
-            code = self.code(posterior)
-            scale = self._reach(code)
-            eps = torch.randn(code.shape, generator=torch.Generator().manual_seed(0)).to(code)
-            x, weight = scale * code + self.noise_variance.sqrt() * eps, scale.diag()
-            bias = None
-        else:
-            weight, bias = decoder.weight, decoder.bias
-        n_open = self.is_open(posterior).sum(dim=0)
         return CodedSamples(
             x=array(x),
-            weight=array(weight),
-            bias=np.zeros(x.shape[1]) if bias is None else array(bias),
+            weight=array(decoder.weight),
+            bias=np.zeros(x.shape[1]) if decoder.bias is None else array(decoder.bias),
             noise_variance=float(self.noise_variance),
             used=(n_open >= min(LEAST_OPEN, len(x))).cpu().numpy(),
         )
-
-    def _reach(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the distance that one unit of each latent moves the reconstruction, at codes."""
-        some = code[:: math.ceil(len(code) / SOME_ROWS)]
-        squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
-        reach = torch.stack(squares).sqrt()
-        # A latent that moves nothing needs a scale above 0, too.
-        return reach.clamp(min=max(ROUNDING * float(reach.max()), ROUNDING))
-
-    def _columns(self, code: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the derivative of the reconstructions by each latent, at some codes."""
-        _, push = tangent(self.decode, code)
-        for one in torch.eye(self.n_components, dtype=code.dtype, device=code.device):
-            yield push(one.expand_as(code))
 
     @torch.no_grad()
     def gram(self, code: torch.Tensor) -> torch.Tensor:
@@ -477,7 +454,10 @@ class VAE(AutoencoderModel):
         if decoder is not None:
             weight = decoder.weight.double()
             return (weight.T @ weight)[None]
-        jacobian = torch.stack([*self._columns(code)], dim=2).double()
+        push = derivative(self.decode, code)
+        units = torch.eye(self.n_components, dtype=code.dtype, device=code.device)
+        columns = [push(one.expand_as(code)) for one in units]
+        jacobian = torch.stack(columns, dim=2).double()
         return jacobian.mT @ jacobian
 
     @torch.no_grad()
@@ -507,8 +487,8 @@ def opposite_draws(n_draws: int, width: int) -> torch.Tensor:
 TensorMap: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
-def tangent(f: TensorMap, points: torch.Tensor) -> tuple[torch.Tensor, TensorMap]:
-    """Return the values of a function of rows, and its derivative as a linear function of rows.
+def derivative(f: TensorMap, points: torch.Tensor) -> TensorMap:
+    """Return the derivative of a function of rows, as a linear function of rows.
 
     Rows do not depend on each other, so that one derivative serves all rows. Reverse
     differentiation, which gives the transpose, is applied twice: forward differentiation costs no
@@ -517,4 +497,4 @@ def tangent(f: TensorMap, points: torch.Tensor) -> tuple[torch.Tensor, TensorMap
     pulled: Any = torch.func.vjp(f, points)
     values, pull = pulled
     pushed: Any = torch.func.vjp(lambda outer: pull(outer)[0], torch.zeros_like(values))
-    return values, lambda direction: pushed[1](direction)[0]
+    return lambda direction: pushed[1](direction)[0]

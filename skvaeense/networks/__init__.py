@@ -4,9 +4,7 @@ To add an architecture, derive a class from `Network` in a new file, and import 
 """
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._conv import Conv
 from skvaeense.networks._linear import Linear
-from skvaeense.networks._matching_pursuit import MatchingPursuit
 from skvaeense.networks._mean_field import MeanField
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
@@ -15,9 +13,7 @@ from skvaeense.networks._unrolled import Unrolled
 
 __all__ = [
     "MLP",
-    "Conv",
     "Linear",
-    "MatchingPursuit",
     "MeanField",
     "Network",
     "SingleLayer",

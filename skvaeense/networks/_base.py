@@ -34,7 +34,6 @@ class Network(Specification):
     --------
     Linear : Linear decoder.
     MLP : Decoder with hidden layers.
-    Conv : Convolutions, for images.
 
     Examples
     --------

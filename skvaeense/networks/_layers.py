@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,6 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 # Constraints on parameters with these names.
 SWITCH: list[Any] = ["boolean"]
@@ -31,6 +30,7 @@ MAX_GRADIENT_NORM = 0.12
 ACTIVE_SHARE = 0.1
 
 
+@torch.no_grad()
 def linear_layer(
     n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True
 ) -> nn.Linear:
@@ -38,7 +38,17 @@ def linear_layer(
 
     Without a generator, the weights take no memory until they are loaded.
     """
-    return _drawn(nn.Linear(n_in, n_out, bias=bias, device="meta"), generator)
+    layer = nn.Linear(n_in, n_out, bias=bias, device="meta")
+    if generator is None:
+        return layer
+    # `Module.to_empty` would load torch's decompositions, which takes half a second.
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    bound = 1 / math.sqrt(n_in)
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if bias:
+        layer.bias.zero_()
+    return layer
 
 
 @torch.no_grad()
@@ -54,32 +64,6 @@ def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -
 def normalize_columns(weight: torch.Tensor) -> None:
     """Bring columns to norm 1, in place."""
     weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
-
-
-def convolution(
-    n_in: int, n_out: int, kernel_size: int, generator: torch.Generator | None, stride: int = 1
-) -> nn.Conv2d:
-    """Return a convolution with weights as in a `linear_layer` of its window's inputs.
-
-    Height and width are divided by the stride, and rounded up; the kernel size is odd.
-    """
-    padding = kernel_size // 2
-    layer = nn.Conv2d(n_in, n_out, kernel_size, stride=stride, padding=padding, device="meta")
-    return _drawn(layer, generator)
-
-
-@torch.no_grad()
-def _drawn(layer: Layer, generator: torch.Generator | None) -> Layer:
-    if generator is None:
-        return layer
-    # `Module.to_empty` would load torch's decompositions, which takes half a second.
-    for name, parameter in list(layer.named_parameters()):
-        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
-    bound = 1 / math.sqrt(layer.weight[0].numel())
-    layer.weight.uniform_(-bound, bound, generator=generator)
-    if layer.bias is not None:
-        layer.bias.zero_()
-    return layer
 
 
 def hidden_layers(

@@ -27,7 +27,6 @@ class Linear(DenseNetwork):
     See Also
     --------
     MLP : Decoder with hidden layers.
-    Conv : Convolutional encoder, for images.
 
     Examples
     --------

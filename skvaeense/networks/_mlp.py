@@ -28,7 +28,6 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
     See Also
     --------
     Linear : Linear decoder.
-    Conv : Convolutional encoder and decoder, for images.
 
     Examples
     --------

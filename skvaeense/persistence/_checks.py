@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._evaluation import ModelEvaluation
+from skvaeense._base import BaseAutoencoder
+from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
-from skvaeense.priors import CodeMixture, Prior
+from skvaeense.priors import Prior
 
 # Fitted attributes that must be numbers above 0, if an estimator has them.
 POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
@@ -45,10 +45,10 @@ def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], w
 def check_fitted(estimator: BaseEstimator, where: str) -> None:
     """Check the attributes that all fitted estimators of the package have."""
     fitted = {k: v for k, v in vars(estimator).items() if k.endswith("_")}
-    if not fitted or not isinstance(estimator, ModelEvaluation | BaseDimensionEstimator):
+    if not fitted or not isinstance(estimator, BaseAutoencoder | IntrinsicDimensionEstimator):
         return
     needed = ["n_features_in_", "module_", "mean_", "scale_"]
-    if not isinstance(estimator, ModelEvaluation):
+    if not isinstance(estimator, BaseAutoencoder):
         needed = ["n_features_in_", "autoencoder_"]
     for name in needed:
         if name not in fitted:
@@ -60,8 +60,7 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
     n_locations = _check_locations(fitted, n_features, where)
     if isinstance(part, Model):
         _check_prior(part, n_features, n_locations, where)
-        n_latents = part.config.get("n_components")
-        found = part.config["n_features"], n_latents and n_latents + n_locations
+        found = part.config["n_features"], part.config["n_components"] + n_locations
     else:
         found = getattr(part, "n_features_in_", n_features), n_components
     if found != sizes:
@@ -115,8 +114,7 @@ def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> N
         for name in ("density_", "mixture_"):
             density = learned.get(name)
             if density is not None:
-                decodes = isinstance(density, CodeMixture)
-                density.check(model.n_components if decodes else n_features)
+                density.check(n_features)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 

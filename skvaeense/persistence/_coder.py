@@ -20,7 +20,6 @@ import skvaeense
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.models import Model
 from skvaeense.persistence._checks import check_fitted, check_model, check_parameters, place
-from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
@@ -28,7 +27,7 @@ from skvaeense.utils._callbacks import CALLBACKS
 
 # Kinds of classes of the package that files can name. Files can also name all classes in the folder
 # of dimension methods, which keep their results in objects of these classes.
-KINDS = BaseEstimator | Model | History | Locations | TrainingRows | CodeMixture | MixtureDensity
+KINDS = BaseEstimator | Model | History | Locations | TrainingRows | MixtureDensity
 ROOM = "skvaeense.dimension."
 
 

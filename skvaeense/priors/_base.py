@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._samples import CodedSamples, TrainingRows
 from skvaeense.utils._validation import Specification
 
@@ -54,15 +53,14 @@ class Posterior(NamedTuple):
 class Prior(Specification):
     """Specify the distribution of latents before a sample is seen.
 
-    To add a prior, derive from this class and write `kl`, `log_prob` and `sample`. If the prior has
-    a density of samples, which is exact with a linear decoder, write `has_density` and `density`,
-    too. With ``keeps_samples = True``, `density` sees training samples, and can learn from them.
+    To add a prior, derive from this class and write `kl`, `log_prob` and `sample`. If samples have
+    a density with a linear decoder, write `has_density` and `density`, too. With
+    ``keeps_samples = True``, `density` sees training samples, and can learn from them.
 
     Attributes
     ----------
-    density_ : MixtureDensity or CodeMixture
-        Output of `density`, once a fitted estimator has called it; with a nonlinear decoder, a
-        mixture of codes.
+    density_ : MixtureDensity
+        Output of `density`, once a fitted estimator has called it.
 
     rows_ : TrainingRows
         Samples that the prior learns from, if `keeps_samples`.
@@ -87,10 +85,8 @@ class Prior(Specification):
     keeps_samples: bool = False
     # Whether the density is fitted when it is first needed, not in `fit`.
     lazy: bool = True
-    # Number of draws in the bound for a nonlinear decoder.
-    n_draws: int = 16
 
-    density_: MixtureDensity | CodeMixture
+    density_: MixtureDensity
     rows_: TrainingRows
     mixture_: MixtureDensity
 
@@ -146,7 +142,7 @@ class Prior(Specification):
         """
 
     def has_density(self, gated: bool) -> bool:
-        """Return whether samples have a density; False by default.
+        """Return whether samples have a density if the decoder is linear; False by default.
 
         Parameters
         ----------
@@ -166,8 +162,7 @@ class Prior(Specification):
         Parameters
         ----------
         samples : CodedSamples
-            Training samples, if `keeps_samples`, and the decoder. If the decoder is not linear,
-            samples are codes, scaled by a diagonal decoder, plus noise.
+            Training samples, if `keeps_samples`, and the decoder.
 
         Returns
         -------

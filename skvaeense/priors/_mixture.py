@@ -20,8 +20,7 @@ class Mixture(StandardNormal):
     latent, but not which latents open together. So after training, with the decoder ``W e + b``
     fixed, a mixture of normal distributions is fitted to the codes e. With noise added, the samples
     then follow a mixture of normal distributions, too: `MixtureDensity`. Its log-density is exact,
-    and needs no encoder. With a nonlinear decoder there is a lower bound of the log-density:
-    `CodeMixture`.
+    and needs no encoder. With a nonlinear decoder no mixture is fitted, and there is no density.
 
     The mixture is fitted to training samples that the model keeps: at most 8,192, and no more than
     four million entries.
@@ -34,10 +33,6 @@ class Mixture(StandardNormal):
     max_components : int, default=64
         Largest number that "auto" tries.
 
-    n_draws : int, default=16
-        Number of draws for each sample in the bound for a nonlinear decoder. More draws make the
-        bound tighter.
-
     lazy : bool, default=True
         Whether the mixture is fitted when it is first needed, and not in `fit`.
 
@@ -45,7 +40,6 @@ class Mixture(StandardNormal):
     --------
     StandardNormal : The prior of variational autoencoders.
     skvaeense.mixture.MixtureDensity : The density that is fitted.
-    CodeMixture : The mixture that is fitted if the decoder is nonlinear.
 
     Notes
     -----
@@ -57,11 +51,6 @@ class Mixture(StandardNormal):
 
     A default fit finds a mixture before training, and starts from it. Then this mixture is the
     density.
-
-    With a nonlinear decoder the mixture is fitted to scaled codes plus noise of the learned
-    variance. Each latent is multiplied by the root mean square norm of its column of the decoder's
-    Jacobian, so that differences between codes are as large as between samples. The noise variances
-    of the components then follow from up to 512 training samples.
 
     Examples
     --------
@@ -81,7 +70,6 @@ class Mixture(StandardNormal):
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_components": [AT_LEAST_ONE],
-        "n_draws": [AT_LEAST_ONE],
         "lazy": ["boolean"],
     }
 
@@ -90,12 +78,10 @@ class Mixture(StandardNormal):
         n_components: Auto | int = "auto",
         *,
         max_components: int = MAX_COMPONENTS,
-        n_draws: int = 16,
         lazy: bool = True,
     ) -> None:
         self.n_components = n_components
         self.max_components = max_components
-        self.n_draws = n_draws
         self.lazy = lazy
 
     def has_density(self, gated: bool) -> bool:

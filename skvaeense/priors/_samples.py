@@ -16,8 +16,7 @@ MAX_ENTRIES = 2**22
 class CodedSamples(NamedTuple):
     """Samples and the linear decoder of their codes, to which a density is fitted.
 
-    A sample x with code e is ``W e + b`` plus noise. If the decoder is not linear, scaled codes
-    take the place of samples, and W is diagonal.
+    A sample x with code e is ``W e + b`` plus noise.
 
     Attributes
     ----------

@@ -161,7 +161,7 @@ class SpikeSlab(Mixture):  # numpydoc ignore=PR02
     than features, a second search starts with all gates closed, and the more probable pattern is
     kept. Codes, counts and bounds belong to this pattern.
 
-    For densities a mixture is fitted afterwards, as in `Mixture`.
+    For densities a mixture is fitted afterwards, as in `Mixture`, if the decoder is linear.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class SpikeSlab(Mixture):  # numpydoc ignore=PR02
         "pooling": [FRACTION],
         "first_noise": [Interval(Real, 1, None, closed="left")],
         "search": ["boolean"],
-    } | {k: v for k, v in Mixture._parameter_constraints.items() if k != "n_draws"}
+    } | Mixture._parameter_constraints
 
     first_share: Auto | float = "auto"
     hold: float = 0.3

@@ -18,8 +18,8 @@ class StandardNormal(Prior):
     ``sum_j (s_j^2 + m_j^2 - 1 - log s_j^2) / 2``.
 
     With a linear decoder and no gate, samples have the normal density of probabilistic principal
-    component analysis, with mean b and covariance ``W W' + g I``. With a nonlinear decoder there is
-    a lower bound. With a gate there is no density, as the gate is not part of the prior.
+    component analysis, with mean b and covariance ``W W' + g I``. With a gate there is no density,
+    as the gate is not part of the prior.
 
     See Also
     --------

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._base import Model, as_number
 from skvaeense.networks._layers import normalize_columns
 from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Hook, Step, Trainer
@@ -104,7 +104,7 @@ class AnnealedLength(Hook):
         Share of the training over which the number of kept latents falls, above 0.
     """
 
-    def __init__(self, model: AutoencoderModel, anneal: float) -> None:
+    def __init__(self, model: Model, anneal: float) -> None:
         self.first_share = model.n_components / (model.length or model.n_components)
         self.anneal = anneal
 
@@ -142,7 +142,7 @@ class DeadLatents(Hook):
         the entries of resampled latents return to their present values.
     """
 
-    def __init__(self, model: AutoencoderModel) -> None:
+    def __init__(self, model: Model) -> None:
         device = next(model.parameters()).device
         activation = getattr(model, "activation", nn.Identity())
         self.first = {

@@ -8,21 +8,18 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from bad_inputs.rows import (
     AUTOENCODERS,
-    DIFFUSION,
-    DIMENSION,
     DIVERGED,
     EVERY,
     INTRINSIC,
     SPARSE,
-    TRAINED,
     VAEENSE,
     parameter,
     together,
 )
 from skvaeense import VAEenseTransformer
-from skvaeense.dimension import FLIPD, Consensus, Count, Neighbors
-from skvaeense.losses import ELBO, DenoisingScoreMatching, PenalizedReconstruction
-from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+from skvaeense.dimension import Consensus, Neighbors
+from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.optimizers import SGD, Adam
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 from skvaeense.schedules import Cosine
@@ -64,22 +61,15 @@ def autoencoder_kind(autoencoder):
     return parameter(INTRINSIC, must, autoencoder=autoencoder)
 
 
-def method_kind(estimators, base, method):
-    """Return the row of an invalid method, or of a method for the other estimator."""
-    must = f"a str among {{…}} or an instance of 'skvaeense.dimension.{base}'"
-    return parameter(estimators, must, method=method)
-
-
 PARAMETERS = [
     *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, "all")),
-    *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
-    *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, None)),
+    *(parameter(AUTOENCODERS, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
+    *(parameter(AUTOENCODERS, COUNT + AUTO, max_iter=v) for v in (0, None)),
     parameter(VAEENSE, COUNT + AUTO, n_init=0),
     parameter(AUTOENCODERS, COUNT, n_iter_no_change=0),
-    *(parameter(VAEENSE + DIFFUSION, POSITIVE, learning_rate_init=v) for v in (0, "auto")),
+    *(parameter(VAEENSE, POSITIVE, learning_rate_init=v) for v in (0, "auto")),
     parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=INF),
     *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (0.0, "pca", [1.0])),
-    parameter(DIFFUSION, POSITIVE, noise_level=0),
     *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN)),
     *(
         parameter(kind, f"{kinds} or None", target_l0=v)
@@ -115,13 +105,18 @@ PARAMETERS = [
     part_kind(AUTOENCODERS, "optimizers", "Optimizer", optimizer=torch.optim.Adam),
     part_kind(AUTOENCODERS, "schedules", "Schedule", schedule="linear"),
     *map(autoencoder_kind, ("vae", PCA())),
-    *(method_kind(INTRINSIC, "_base.AutoencoderMethod", v) for v in ("mle", FLIPD())),
-    *(method_kind(DIFFUSION, "_score.ScoreMethod", v) for v in ("auto", Count())),
+    *(
+        parameter(
+            INTRINSIC,
+            "a str among {…} or an instance of 'skvaeense.dimension._base.AutoencoderMethod'",
+            method=v,
+        )
+        for v in ("mle", PCA())
+    ),
     parameter(INTRINSIC, AT_LEAST_4, n_neighbors=3),
-    parameter(DIMENSION, "a str among {…}", aggregate="max"),
-    parameter(DIFFUSION, f"…{COUNT}", hidden_layer_sizes=0),
-    parameter(TRAINED, "a str among {…}", dtype="float16"),
-    parameter(TRAINED, "an instance of 'str'", device=0),
+    parameter(INTRINSIC, "a str among {…}", aggregate="max"),
+    parameter(AUTOENCODERS, "a str among {…}", dtype="float16"),
+    parameter(AUTOENCODERS, "an instance of 'str'", device=0),
     *(parameter(EVERY, SEED, random_state=v) for v in ("seed", -1)),
 ]
 
@@ -174,7 +169,6 @@ NESTED = [
     ),
     of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
     of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),
-    of_part(DIFFUSION, "FLIPD", "n_probes", COUNT + AUTO, method=FLIPD(0)),
     of_part(
         INTRINSIC,
         "VAEenseTransformer",
@@ -201,41 +195,10 @@ NESTED = [
     of_part(
         AUTOENCODERS, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)
     ),
-    together(
-        AUTOENCODERS,
-        "X has 4 features, but Conv is expecting 9 features as input: images of "
-        "image_shape=(3, 3), one in each row.",
-        network=Conv((3, 3)),
-    ),
-    together(
-        AUTOENCODERS,
-        "image_shape must be (height, width) or (height, width, n_channels), positive integers, "
-        "got 4.",
-        network=Conv(4),
-    ),
-    together(
-        AUTOENCODERS,
-        "kernel_size must be an odd positive integer, got 2.",
-        network=Conv((2, 2), kernel_size=2),
-    ),
-    together(
-        AUTOENCODERS,
-        "channels must name at least one convolution, got ().",
-        network=Conv((2, 2), ()),
-    ),
-    of_part(
-        AUTOENCODERS, "Conv", "decoder", "a str among {…}", network=Conv((2, 2), decoder="mlp")
-    ),
     of_part(VAEENSE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
     of_part(VAEENSE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
-    together(DIFFUSION, SIZES.format("(0,)"), hidden_layer_sizes=(0,)),
     together(
-        DIFFUSION,
-        "hidden_layer_sizes is empty; give the size of at least one layer.",
-        hidden_layer_sizes=(),
-    ),
-    together(
-        TRAINED,
+        AUTOENCODERS,
         "device must be 'auto' or a torch device, got 'toaster'.",
         device="toaster",
     ),
@@ -251,11 +214,10 @@ TOGETHER = [
         for estimators, loss in (
             (VAEENSE, PenalizedReconstruction()),
             (SPARSE, ELBO()),
-            (AUTOENCODERS, DenoisingScoreMatching((0.1, 0.3))),
         )
     ),
     together(
-        TRAINED,
+        AUTOENCODERS,
         "device='meta' cannot be used here; use device='auto'. torch reports: …",
         device="meta",
     ),
@@ -333,7 +295,7 @@ TOGETHER = [
         method="neighbors",
     ),
     *(
-        together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=rate)
+        together(AUTOENCODERS, DIVERGED, FloatingPointError, learning_rate_init=rate)
         for rate in (1e30, 1e300)
     ),
     together(AUTOENCODERS, DIVERGED, FloatingPointError, learning_rate_init=1e300, optimizer="sgd"),

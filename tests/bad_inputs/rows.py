@@ -12,19 +12,15 @@ from safetensors.torch import save_file
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
 )
 
 VAEENSE, SPARSE = (VAEenseTransformer,), (SparseAutoencoder,)
-INTRINSIC, DIFFUSION = (IntrinsicDimensionEstimator,), (DiffusionDimensionEstimator,)
-AUTOENCODERS, DIMENSION = VAEENSE + SPARSE, INTRINSIC + DIFFUSION
-EVERY = AUTOENCODERS + DIMENSION
-TRAINED = AUTOENCODERS + DIFFUSION
-# Estimators that take no missing values.
-COMPLETE = SPARSE + DIFFUSION
+INTRINSIC = (IntrinsicDimensionEstimator,)
+AUTOENCODERS = VAEENSE + SPARSE
+EVERY = AUTOENCODERS + INTRINSIC
 
 # Groups of methods. An estimator may have only some of a group.
 FIT = ("fit", "partial_fit")

@@ -10,10 +10,8 @@ from bad_inputs.rows import (
     ASK,
     AUTOENCODERS,
     BACK,
-    COMPLETE,
     DEEP,
     DENSE,
-    DIMENSION,
     EVERY,
     FLAT,
     INFINITY,
@@ -22,6 +20,7 @@ from bad_inputs.rows import (
     NAMED,
     NAN,
     SCALE,
+    SPARSE,
     SUFFIX,
     TOO_FEW,
     VAEENSE,
@@ -36,7 +35,7 @@ from bad_inputs.rows import (
 
 SAMPLES = [
     *(
-        to_fit(given, call, ValueError, NAN, COMPLETE)
+        to_fit(given, call, ValueError, NAN, SPARSE)
         for given, call in [
             ("an entry is NaN", lambda fit: fit(with_entry(np.nan))),
             ("NaN in single precision", lambda fit: fit(with_entry(np.nan, "f4"))),
@@ -89,7 +88,7 @@ SAMPLES = [
         "float() argument must be a string or a real number, not 'dict'",
     ),
     to_fit("complex numbers", lambda fit: fit(X + 1j), ValueError, "Complex data not supported…"),
-    to_fit("a sparse array", lambda fit: fit(sparse.csr_array(X)), TypeError, DENSE, DIMENSION),
+    to_fit("a sparse array", lambda fit: fit(sparse.csr_array(X)), TypeError, DENSE, INTRINSIC),
     to_fit(
         "a sparse array with NaN",
         lambda fit: fit(sparse.csr_array(np.where(X > 0, X, np.nan))),

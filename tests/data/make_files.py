@@ -16,7 +16,6 @@ from helpers import outputs
 
 import skvaeense
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -44,9 +43,6 @@ def main():
             8, penalty=BatchTopK(2), random_state=np.random.RandomState(0)
         ).partial_fit(X),
         "intrinsic_dimension": IntrinsicDimensionEstimator(vae, random_state=0).fit(X),
-        "diffusion_dimension": DiffusionDimensionEstimator(
-            hidden_layer_sizes=(8,), max_iter=20, random_state=0
-        ).fit(X),
     }
     for name, estimator in estimators.items():
         path = Path(__file__).with_name(f"{name}-{skvaeense.__version__}.safetensors")

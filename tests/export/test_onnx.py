@@ -13,10 +13,10 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, _active_of, to_bytes
-from skvaeense.networks import MLP, Conv, Linear, MeanField, Unrolled
+from skvaeense.networks import MLP, Linear, MeanField, Unrolled
 from skvaeense.priors import SpikeSlab
 from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
@@ -141,19 +141,6 @@ def test_file(name, options, dtype, estimators, tmp_path):
     np.testing.assert_allclose(codes, estimators[name].transform(X), atol=1e-4)
 
 
-def test_convolutions(tmp_path):
-    """onnxruntime has convolutions only in float32."""
-    network = Conv((3, 2), (4, 3), hidden_layer_sizes=(5,), decoder="conv")
-    vae = fit_unwarned(quick_vae(network=network, max_iter=5), samples())
-    to_onnx(vae, tmp_path / "conv.onnx")
-    session = session_of(tmp_path / "conv.onnx")
-    for n_samples in (80, 7, 1):
-        X = samples(n_samples, n_samples).astype(np.float32)
-        (codes,) = session.run(["codes"], {"X": X})
-        assert np.abs(codes).max() > 0.1
-        np.testing.assert_allclose(codes, vae.transform(X), atol=1e-5)
-
-
 class OwnRule(ThresholdRule):
     """A custom rule."""
 
@@ -164,7 +151,7 @@ class OwnRule(ThresholdRule):
 def test_what_cannot_be_exported(estimators, tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(TypeError, match="Only the transform of a VAEenseTransformer"):
-        to_onnx(DiffusionDimensionEstimator(), path)
+        to_onnx(IntrinsicDimensionEstimator(), path)
     with pytest.raises(NotFittedError):
         to_onnx(SparseAutoencoder(), path)
     with pytest.raises(ValueError, match="dtype must be one of"):

@@ -3,7 +3,6 @@ import pytest
 from helpers import fit_unwarned, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense import DiffusionDimensionEstimator
 from skvaeense.inspection import LossCurveDisplay
 
 
@@ -68,14 +67,6 @@ def test_loss_alone_has_one_panel():
     display = LossCurveDisplay.from_history({"loss": [3.0, 2.0]})
     assert display.axes_ == [display.ax_]
     assert display.ax_.get_xlabel() == "Epoch"
-
-
-def test_estimators_with_a_loss_curve_only(subspaces):
-    X, _ = subspaces
-    diffusion = DiffusionDimensionEstimator(max_iter=3, random_state=0).fit(X)
-    display = LossCurveDisplay.from_estimator(diffusion)
-    assert_array_equal(display.line_.get_ydata(), diffusion.loss_curve_)
-    assert display.ax_.get_title() == "Training of DiffusionDimensionEstimator"
 
 
 def test_autoencoder_of_a_dimension_estimator(dimension_estimator):

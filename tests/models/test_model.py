@@ -10,23 +10,17 @@ import torch
 from helpers import draw, make_coder, make_vae
 from sklearn.base import BaseEstimator
 
-from skvaeense.models import VAE, Denoiser
+from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, JumpReLU
 from skvaeense.utils._seeding import make_generator
-
-
-def make_denoiser(seed=0):
-    return Denoiser(5, [6, 4], (0.1, 0.4), generator=make_generator(seed)).double()
-
 
 MODELS = {
     "vae": lambda seed=0: make_vae(seed=seed),
     "ungated vae": lambda seed=0: make_vae(MLP((4,)), gated=False, positive=True, seed=seed),
     "jump relu": lambda seed=0: make_coder(JumpReLU(), seed=seed),
     "batch topk": lambda seed=0: make_coder(BatchTopK(3), Linear((4,)), positive=False, seed=seed),
-    "denoiser": make_denoiser,
 }
 
 
@@ -37,8 +31,6 @@ def make(request):
 
 @torch.no_grad()
 def outputs(model, x):
-    if isinstance(model, Denoiser):
-        return model.noise(x, x.new_full((1, 1), 0.2))
     if isinstance(model, VAE):
         return model.posterior(x), model.elbo(x)
     return model.coding(x)[1:3]

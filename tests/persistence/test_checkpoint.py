@@ -17,7 +17,6 @@ from sklearn.model_selection import GridSearchCV
 
 from skvaeense import (
     Checkpoint,
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -58,7 +57,6 @@ ESTIMATORS = {
     "unrolled": clone(SAE).set_params(penalty=TopK(2), network="unrolled"),
     "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
     "batch": clone(SAE).set_params(penalty=BatchTopK(2)),
-    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
 }
 
 

@@ -31,5 +31,4 @@ def test_there_is_a_file_of_every_estimator():
         "vaeense_of_flats",
         "sparse_autoencoder",
         "intrinsic_dimension",
-        "diffusion_dimension",
     }

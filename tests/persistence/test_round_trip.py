@@ -27,7 +27,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -37,7 +36,7 @@ from skvaeense import (
 from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Conv, Linear, MeanField, Network, SingleLayer, Subspaces
+from skvaeense.networks import MLP, Linear, MeanField, Network, SingleLayer, Subspaces
 from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import StandardNormal
@@ -47,8 +46,6 @@ NETWORKS = {
     "linear": Linear((5,)),
     "linear_without_skip": Linear((5, 4), skip=False),
     "mlp": MLP((5,), encoder_layer_sizes=6, skip=True),
-    "conv": Conv((2, 3), (4,), hidden_layer_sizes=(5,)),
-    "convolutional_decoder": Conv((1, 2, 3), (4, 5), decoder="conv", skip=False),
     "single_layer": SingleLayer(),
     "single_layer_with_bias": SingleLayer(tied_init=False, init_norm=0.5, subtract_bias=False),
 }
@@ -233,21 +230,11 @@ def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
     assert_same(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)), vae, new)
 
 
-@pytest.mark.parametrize(("method", "dtype"), [("normal_bundle", "float32"), ("flipd", "float64")])
-def test_diffusion_dimension(method, dtype, tmp_path):
-    estimator = DiffusionDimensionEstimator(
-        method, hidden_layer_sizes=(5, 4), max_iter=2, dtype=dtype, random_state=0
-    )
-    estimator = fit_unwarned(estimator, samples())
-    assert_same(through_a_file(estimator, tmp_path), estimator)
-
-
 def test_what_is_not_fitted(tmp_path):
     for estimator in (
         VAEenseTransformer(7, network=MLP(), threshold="otsu"),
         SparseAutoencoder(penalty=JumpReLU(0.1), network="single_layer"),
         IntrinsicDimensionEstimator(SparseAutoencoder(penalty="log")),
-        DiffusionDimensionEstimator(hidden_layer_sizes=[8]),
         L1(0.3),
     ):
         loaded = through_a_file(estimator, tmp_path)
@@ -350,7 +337,6 @@ def test_device_that_is_not_there(tmp_path):
     [
         quick_vae(),
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
-        quick_vae(network=NETWORKS["convolutional_decoder"]),
         *(quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu")),
         quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"], positive_code=False),
         quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),
@@ -630,7 +616,6 @@ FITTED = pytest.mark.parametrize(
         quick_vae(),
         quick_sae(max_iter=1),
         IntrinsicDimensionEstimator(quick_vae(), random_state=0),
-        DiffusionDimensionEstimator(hidden_layer_sizes=4, max_iter=1, random_state=0),
     ],
     ids=class_name,
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS
 
 from skvaeense.models import VAE
-from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, SingleLayer
 
 SIZES = st.lists(st.integers(1, 9), max_size=2).map(tuple)
 SKIPS = st.sampled_from([False, "first", True])
@@ -46,25 +46,4 @@ def assert_sound(network, n_features, n_components, n_heads, seed):
 
 @given(network=DENSE, n_features=st.integers(1, 12), **COUNTS)
 def test_dense_networks(network, n_features, n_components, n_heads, seed):
-    assert_sound(network, n_features, n_components, n_heads, seed)
-
-
-@given(
-    shape=st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple),
-    channels=st.one_of(st.just("auto"), st.lists(st.integers(1, 3), min_size=1, max_size=3)),
-    kernel_size=st.sampled_from([1, 3, 5]),
-    decoder=st.sampled_from(["linear", "conv"]),
-    skip=SKIPS,
-    **COUNTS,
-)
-def test_convolutions(shape, channels, kernel_size, decoder, skip, n_components, n_heads, seed):
-    network = Conv(
-        shape,
-        channels,
-        kernel_size=kernel_size,
-        hidden_layer_sizes=(4,),
-        decoder=decoder,
-        skip=skip,
-    )
-    n_features = torch.Size(shape).numel()
     assert_sound(network, n_features, n_components, n_heads, seed)

@@ -42,7 +42,7 @@ def test_chunks_do_not_matter(name, X, n_rows):
         assert_allclose(joined(map(method, chunks)), joined([method(X)]), **CLOSE)
 
 
-@given(X=X_DOUBLE, seed=SEEDS, name=st.sampled_from(["count", "neighbors", "flipd"]))
+@given(X=X_DOUBLE, seed=SEEDS, name=st.sampled_from(["count", "neighbors"]))
 def test_dimensions_are_those_of_single_samples(X, seed, name):
     fitted = fit_unwarned(clone(DIMENSION[name]), X)
     order = np.random.default_rng(seed).permutation(len(X))

@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -31,7 +30,6 @@ SEARCHES = [
         IntrinsicDimensionEstimator(VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, **SMALL)),
         {"autoencoder__n_components": [2, 3]},
     ),
-    (DiffusionDimensionEstimator(**SMALL), {"noise_level": [0.1, 0.2]}),
 ]
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

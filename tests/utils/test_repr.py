@@ -5,7 +5,6 @@ import pytest
 from helpers import fit_unwarned, quick_sae
 
 from skvaeense import (
-    DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
@@ -20,7 +19,6 @@ ESTIMATORS = [
     VAEenseTransformer,
     SparseAutoencoder,
     IntrinsicDimensionEstimator,
-    DiffusionDimensionEstimator,
 ]
 PARTS = [(MLP, "networks.MLP"), (TopK, "penalties.TopK")]
 PARTS += [(FixedVariance, "thresholds.FixedVariance")]
