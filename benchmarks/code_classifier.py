@@ -9,8 +9,8 @@ variance 1; pixels and activations keep their units.
 
 The length of a code is its mean number of active latents. PCA and NMF have that number of
 components, and the other methods `PER_ACTIVE` latents for each active one, or `MANY` latents. All
-settings are the same for all data. Autoencoders train for `EPOCHS` epochs. The classifier is a
-logistic regression with C = `C` on codes, each column divided by its largest absolute value.
+settings are the same for all data. Sparse autoencoders train for `EPOCHS` epochs. The classifier is
+a logistic regression with C = `C` on codes, each column divided by its largest absolute value.
 
 Transformer, scaling and classifier are fitted inside three stratified folds, which are the same for
 all methods. MNIST and the activations are large, and use only the first of the three folds. Each
@@ -82,7 +82,6 @@ def transformers(data, length, seed):
         PER_ACTIVE * length,
         target_l0=length,
         positive_code=True,
-        max_iter=EPOCHS,
         random_state=seed,
     )
     sae = SparseAutoencoder(

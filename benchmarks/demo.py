@@ -5,8 +5,7 @@
 The demo prints three tables, and the accuracy of a classifier on codes inside a grid search, and
 writes demo.png and demo.json. The tables show the score beside the score of PCA, the share of
 variance that short codes and the same number of principal components leave unexplained, and the
-mean intrinsic dimension of each digit, all on held-out digits. To save time, the models of short
-codes and of the search train for `EPOCHS` epochs.
+mean intrinsic dimension of each digit, all on held-out digits.
 """
 
 import time
@@ -30,7 +29,7 @@ from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.inspection import ReconstructionSparsityDisplay
 from skvaeense.metrics import l0
 
-LENGTH, EPOCHS = 8, 60
+LENGTH = 8
 SHOWN_LENGTHS = 1, 2, 4, 6, 8
 BLUE, GREY = "#0072B2", "#777777"
 
@@ -68,7 +67,7 @@ def dimension_by_digit(dimension, labels):
 def search_pipeline(train, labels, test, test_labels):
     """Return the best parameters of a grid search, and the accuracy on held-out samples."""
     pipeline = make_pipeline(
-        VAEenseTransformer(max_iter=EPOCHS, random_state=0),
+        VAEenseTransformer(random_state=0),
         StandardScaler(),
         LogisticRegression(max_iter=2000),
     )
@@ -140,7 +139,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
     console = Console()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # Some fits are short on purpose.
+    warnings.simplefilter("ignore", ConvergenceWarning)
     begin = time.perf_counter()
     X, y = load_digits(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, test_size=400, stratify=y, random_state=0)
@@ -150,7 +149,7 @@ def main():
     show(console, "Score on held-out digits with noise, nats", ("model", "mean"), scores)
     dimensions = dimension_by_digit(estimator.predict(test), y_test)
     show(console, "Intrinsic dimension of held-out digits", ("digit", "mean", "std"), dimensions)
-    vaeense = VAEenseTransformer(target_l0=LENGTH, max_iter=EPOCHS, random_state=0)
+    vaeense = VAEenseTransformer(target_l0=LENGTH, random_state=0)
     out.mkdir(parents=True, exist_ok=True)
     curves = draw(out / "demo.png", vaeense.fit(train), train, test, y_test, dimensions)
     errors = compare_errors(curves)

@@ -211,8 +211,8 @@ VALUES = {
     "max_iter": (1, 2, 2, 3, 3, 6, 6, 20),
     "device": ("cpu", "auto"),
     "levels": ([0.15], (0.1, 0.3)),
-    "target_l0": (0.3, 1, 1.5, 2.0, [1, 2], 1e300),
-    "target_explained_variance": ("auto", None, 1e-8, 0.5, 0.9, [0.5, 0.9], 1 - 1e-9),
+    "target_l0": (0.3, 1, 1.5, 2.0, 1e300),
+    "target_explained_variance": ("auto", None, 1e-8, 0.5, 0.9, 1 - 1e-9),
     "transform_l0": (None, 0.5, 1, 1.5),
 }
 

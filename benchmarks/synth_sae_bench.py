@@ -12,7 +12,7 @@ A size is a number of features and of samples:
 
 Samples are drawn once for each size, and saved under ``--data``. All methods with a target make one
 pass over them, in batches of 1,024, or 16 passes over half a million samples. Methods without a
-target take the first 200,000 samples, for the number of passes of their defaults. SAELens' models
+target take the first 200,000 samples, and the steps of their defaults. SAELens' models
 are trained by SAELens' trainer like the published models, at the learning rate 3e-4, which is too
 low for so few steps; "lr 3e-3" is ten times as high. Our models have their defaults. With m
 latents, the target is the mean number of active features among the m most frequent features,
@@ -46,7 +46,7 @@ from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
 # Number of samples that are drawn at once, chosen for speed, and that are coded at once.
 DRAWN, CHUNK = 256, 8192
-# Number of samples for defaults without a target, which make several passes with slow steps.
+# Number of samples for defaults without a target.
 N_DEFAULT = 200_000
 # Number of draws for the prior of "true features", and the least variance of its slabs.
 N_KNOWN, LEAST_SPREAD = 20_480, 0.05
@@ -170,7 +170,7 @@ def ours(penalty, path, size, k, seed, **params):
 
 
 def default(path, size, k, seed, **params):
-    """Fit a VAEense without a target to the first samples, for its default number of epochs."""
+    """Fit a VAEense without a target to the first samples."""
     model = VAEenseTransformer(size.n_latents, random_state=seed, **params)
     return *fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy()), model.elbo_samples
 
@@ -200,7 +200,6 @@ def known(path, size, k, seed):
         model.slab_variance.copy_((square - mean.square()).clamp_min(LEAST_SPREAD) / scale**2)
         model.noise_variance.fill_(rest.var(dim=0).mean() / scale**2)
         model.prices.zero_()
-        model.is_settled.fill_(True)
     return 0.0, lambda X: coded(estimator, X), columns.numpy(), estimator.elbo_samples
 
 

@@ -93,9 +93,9 @@ def skip_foreign_members(app, what, name, obj, skip, options):
 
 
 def escape_shapes(app, what, name, obj, options, lines):
-    """Escape ``(n_components_,)`` in the type of an attribute: bare, it is markup for a link."""
+    """Escape ``(n_components_,)`` in the type of attributes: bare, it is markup for a link."""
     for i, line in enumerate(lines):
-        if re.match(r"\w+ : .*shape \(", line):
+        if re.match(r"[\w, ]+ : .*shape \(", line):
             lines[i] = re.sub(r"_(?=[,)])", r"\\_", line)
 
 

@@ -28,57 +28,16 @@ def planted_gates_table(results):
     return Table(("features", *header, "F1, nothing set", "length / truth, nothing set"), rows)
 
 
-def deep_gates_table(results, others):
-    """Return what codes leave of images, with a nonlinear decoder, beside batch-top-k."""
-    runs = {}
-    for row in others.get("rows", []):
-        if row["method"] == "VAEense, target_l0":
-            runs.setdefault(f"target_l0={row['k']}", []).append(row)
-    for row in results.get("rows", []):
-        asked = f"{row['target']:.0%} of the variance" if row["target"] else "nothing"
-        runs.setdefault(asked, []).append(row)
-    errors = {
-        f"target_l0={row['k']}": f"{row['error_mean']:.2f}"
-        for row in others.get("summary", [])
-        if row["method"] == "BatchTopK"
-    }
-    rows = []
-    for asked, own in runs.items():
-        error, length, fvu, dead, seconds = (
-            mean(row[key] for row in own) for key in ("error", "l0", "fvu", "dead", "cpu_seconds")
-        )
-        rows.append(
-            (
-                asked,
-                f"{length:.1f}",
-                f"{error:.2f}",
-                errors.get(asked, ""),
-                f"{fvu:.3f}",
-                f"{dead:.0%}",
-                f"{seconds:.0f}",
-                len(own),
-            )
-        )
-    header = ("set", "L0", "error", "batch-top-k", "FVU", "silent", "CPU s", "runs")
-    return Table(header, rows)
-
-
 def shares_table(results):
     """Return the lengths that shares of the variance take, and what PCA leaves at these."""
     rows = []
-    runs = results.get("rows", [])
+    runs = [row for row in results.get("rows", []) if row.get("length", 1) == 1]
     for table, share in dict.fromkeys((row["table"], row["share"]) for row in runs):
-        own, longer = (
-            [r for r in runs if (r["table"], r["share"], r["length"]) == (table, share, n)]
-            for n in (1, 3)
-        )
-        if own and longer:
-            length = mean(row["l0"] for row in own)
-            change = mean(row["l0"] for row in longer) / length - 1
-            left = (_f(mean(row[key] for row in own)) for key in ("fvu", "fvu_pca"))
-            rows.append((table, f"{share:.0%}", f"{length:.1f}", f"{change:+.0%}", *left, len(own)))
-    header = ("data", "share", "length", "change with 3 times the steps", "FVU", "FVU of PCA")
-    return Table((*header, "seeds"), rows)
+        own = [row for row in runs if (row["table"], row["share"]) == (table, share)]
+        length = f"{mean(row['l0'] for row in own):.1f}"
+        left = (_f(mean(row[key] for row in own)) for key in ("fvu", "fvu_pca"))
+        rows.append((table, f"{share:.0%}", length, *left, len(own)))
+    return Table(("data", "share", "length", "FVU", "FVU of PCA", "seeds"), rows)
 
 
 def code_lengths_table(results):

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from statistics import mean
 
+import torch
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
     METHODS,
@@ -30,12 +31,7 @@ from dimension_tables import (
     unseen_peers_table,
     unseen_table,
 )
-from gate_tables import (
-    code_lengths_table,
-    deep_gates_table,
-    planted_gates_table,
-    shares_table,
-)
+from gate_tables import code_lengths_table, planted_gates_table, shares_table
 from kind_tables import kinds_table
 from latent_tables import (
     layers_table,
@@ -85,8 +81,9 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import _intrinsic_dimension, _vaeense
+from skvaeense import _vaeense
 from skvaeense.dimension import _errors, _local, _pools
+from skvaeense.explanations import _em
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _parameters, _sizes, _sources, _sparse_hooks
@@ -130,7 +127,6 @@ def tables():
         "likelihood_real": real_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
         "gates_planted": planted_gates_table(load("gates_planted.json")),
-        "gates_deep": deep_gates_table(load("deep_codes_gates.json"), load("deep_codes.json")),
         "code_lengths": code_lengths_table(lengths),
         "gates_shares": shares_table(load("gates_shares.json")),
         "flat_parts": flat_parts_table(load("unions.json")),
@@ -149,7 +145,6 @@ def tables():
             load("short_codes.json"), load("short_codes_nested.json")
         ),
         "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
-        "deep_codes": deep_codes_table(load("deep_codes.json")),
         "classifier": accuracy_table(load("code_classifier.json")),
         "classifier_costs": costs_table(load("code_classifier.json")),
         "sparse_encoders": encoders_table(load("sparse_encoders.json")),
@@ -409,25 +404,6 @@ def short_codes_table(results):
     return Table(header, body)
 
 
-def deep_codes_table(results):
-    """Return the error on images of codes of given lengths, with a nonlinear decoder."""
-    header = ("method", "active", "L0", "error, mean", "worst", "adaptivity", "CPU seconds", "runs")
-    rows = [
-        (
-            row["method"],
-            row["k"],
-            f"{row['l0_mean']:.2f}",
-            f"{row['error_mean']:.2f}",
-            f"{row['error_worst']:.2f}",
-            f"{row['adaptivity_mean']:.2f}",
-            f"{row['cpu_seconds_mean']:.0f}",
-            row["n_seeds"],
-        )
-        for row in results.get("summary", [])
-    ]
-    return Table(header, rows)
-
-
 def peers_table(results):
     """Return the error of sparse autoencoders beside that of a peer's trainers."""
     header = (
@@ -578,8 +554,6 @@ def constants():
             "MAX_COMPONENTS",
             "MAX_BATCH",
             "MIN_BATCH",
-            "DATA_STEPS",
-            "GATE_STEPS",
             "LONG_STEPS",
             "RANDOM_STEPS",
             "EXACT_STEPS",
@@ -598,14 +572,22 @@ def constants():
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
         _blocks: ["MANY_ROWS"],
+        _em: [
+            *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
+            *("WIDTH", "MOST_TARGET", "TARGET_SUBSET"),
+        ],
         _errors: ["EVEN_CHANCE"],
-        _intrinsic_dimension: ["LEAST_EXPECTED"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)
     *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
     values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
-    values["FIRST_RATE"] = others[0]
+    values["EM_STEPS"], values["EM_ROUNDS"] = _em.GateEM.n_steps, _em.GateEM.n_rounds
+    for name, target in (("SHARE_STEPS", {"share": 0.1}), ("LENGTH_STEPS", {"length": 1.0})):
+        em = _em.make_em(torch.eye(3), 3, generator=torch.Generator(), **target)
+        values[name] = em.n_steps
+    values["STEPS_OF_EPOCH"] = _em.GateEM.steps_of_epoch
+    values["TARGET_STEPS_OF_EPOCH"] = _em.TargetEM.steps_of_epoch
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_sources.IN_MEMORY >> 20} MiB"

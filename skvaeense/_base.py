@@ -286,7 +286,7 @@ class BaseAutoencoder(
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
                     # All samples coincide with their locations.
-                    kind = explored.kind if explored.kind == "dictionary" else "points"
+                    kind = explored.kind if explored.gates is not None else "points"
                     explored = replace(explored, kind=kind, locations=None)
             processes = find_processes()
             model = self.module_ if continues else None

@@ -133,10 +133,10 @@ class DensityAutoencoder(BaseAutoencoder):
         The first call fits a mixture of normal distributions. Scores are exact log-densities under
         this mixture, without the encoder.
 
-        If `explanation_` is "dictionary" or "gates", and there is one location, the density is a
-        weighted mean of this mixture and the density of the gates. The weights are proportional to
-        ``exp(a)``, where a is the mean log-density of held-out samples under each of the two. The
-        evidence lower bound replaces the density of the gates, so scores are lower bounds.
+        If `explanation_` is "gates", and there is one location, scores are lower bounds of the
+        log-density under the gates. If `fit` has found a mixture, too, the density is a weighted
+        mean of the two. The weights are proportional to ``exp(a)``, where a is the mean log-density
+        of held-out samples under each of the two.
 
         With a nonlinear decoder, and with ``prior="standard_normal"`` and a gate, there is no
         density, and scores are the evidence lower bounds of `elbo_samples`.
@@ -157,6 +157,9 @@ class DensityAutoencoder(BaseAutoencoder):
             have low values.
         """
         X, _ = self._check_for_coding(X, fill=False)
+        is_whole = not (isinstance(X, np.ndarray) and np.isnan(X).any())
+        if is_whole and self._gates_explain and not hasattr(self.module_.prior, "mixture_"):
+            return self.elbo_samples(X, out=out)
         density = self._density()
         if density is None:
             return self.elbo_samples(X, out=out)
@@ -166,16 +169,24 @@ class DensityAutoencoder(BaseAutoencoder):
             scores: DoubleArray = density.log_prob(x)
             if self._gates_explain:
                 whole = n_known == x.shape[1]
-                both = np.stack([scores[whole], self._bounds(x[whole])], axis=1)
-                scores[whole] = np.logaddexp.reduce(both + self._log_shares(density), axis=1)
+                scores[whole] = self._with_gates(x[whole], scores[whole], density)
             return scores - n_known * math.log(self.scale_)
 
         return self._by_density(X, density, log_prob, out)
 
+    def _with_gates(self, x: DoubleArray, scores: DoubleArray, density: Any) -> DoubleArray:
+        """Return the log-density under the gates, averaged with the mixture if `fit` found one."""
+        bounds = self._bounds(x)
+        if not hasattr(self.module_.prior, "mixture_"):
+            return bounds
+        both = np.stack([scores, bounds], axis=1) + self._log_shares(density)
+        averaged: DoubleArray = np.logaddexp.reduce(both, axis=1)
+        return averaged
+
     @property
     def _gates_explain(self) -> bool:
         has_gates = self.module_.has_prices
-        explains = getattr(self, "explanation_", None) in ("gates", "dictionary")
+        explains = getattr(self, "explanation_", None) == "gates"
         return has_gates and explains and not self._n_locations
 
     def _log_shares(self, density: Any) -> DoubleArray:
@@ -193,8 +204,9 @@ class DensityAutoencoder(BaseAutoencoder):
 
     def _bounds(self, x: DoubleArray) -> DoubleArray:
         """Return the evidence bounds of scaled rows without missing features."""
-        weight = next(self.module_.parameters())
-        bounds = self.module_.bound(torch.as_tensor(x).to(weight)).double().cpu().numpy()
+        model = self._model_for(np.float64)
+        given = torch.as_tensor(x).to(next(model.parameters()).device)
+        bounds = model.bound(given).cpu().numpy()
         return np.where(np.isfinite(bounds), bounds, -np.inf)
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:

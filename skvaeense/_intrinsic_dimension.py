@@ -1,6 +1,5 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
-import math
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -27,7 +26,7 @@ from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._sources import tensor_as_array, validated
 from skvaeense.training._threads import threads_of_all
-from skvaeense.utils._blocks import SOME_ROWS, block_rows
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._missing import check_seen
@@ -41,9 +40,6 @@ from skvaeense.utils._validation import (
     fit_context,
 )
 from skvaeense.utils._weights import checked_weights, distinct_rows
-
-# Mean reliability below which another autoencoder is tried: a fifth of the dimensions are wrong.
-LEAST_EXPECTED = 0.8
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
@@ -224,13 +220,11 @@ class IntrinsicDimensionEstimator(
             self._set_dimensions(dimension, std, weights, n)
         return self
 
-    def _unfitted(self, share=None):
-        """Return the unfitted autoencoder; `share` is the target of the default autoencoder."""
+    def _unfitted(self):
+        """Return the unfitted autoencoder; short codes would lose directions of little variance."""
         if self.autoencoder is not None:
             return clone(self.autoencoder)
-        default = VAEenseTransformer(
-            target_explained_variance=share, random_state=self.random_state
-        )
+        default = VAEenseTransformer(target_explained_variance=None, random_state=self.random_state)
         if get_config()["enable_metadata_routing"]:
             default.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         return default
@@ -264,30 +258,12 @@ class IntrinsicDimensionEstimator(
         return {"sample_weight": weights}
 
     def _learn(self, X, weights):
-        explorations = {}
-        # Short codes would lose directions with little variance.
-        self.autoencoder_ = self._fitted(X, weights, explorations)
+        self.autoencoder_ = self._fitted(X, weights)
         self._method_ = self._fitted_method(X, weights)
-        why = getattr(self.autoencoder_, "explanation_", None)
-        may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
-        if may_have_gates and self._expected(X) < LEAST_EXPECTED:
-            # Too many dimensions may be wrong. Gates take longer, but may do better.
-            first = self.autoencoder_, self._method_
-            other = self._fitted(X, weights, explorations, "auto")
-            if other.explanation_ == "gates":
-                self.autoencoder_ = other
-                self._method_ = self._fitted_method(X, weights)
-                if self._expected(X) <= LEAST_EXPECTED:
-                    self.autoencoder_, self._method_ = first
 
-    def _expected(self, X):
-        """Return the mean probability that the dimensions of training samples are right."""
-        some = X[:: math.ceil(len(X) / SOME_ROWS)]
-        return float(np.mean(self._reliability(some)[0]))
-
-    def _fitted(self, X, weights, explorations, share=None):
-        """Return the fitted autoencoder; the default one reuses and adds to `explorations`."""
-        autoencoder = self._unfitted(share)
+    def _fitted(self, X, weights):
+        """Return the fitted autoencoder."""
+        autoencoder = self._unfitted()
         method = AutoencoderMethod.resolve(self.method)
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
@@ -297,10 +273,7 @@ class IntrinsicDimensionEstimator(
             )
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
-            if self.autoencoder is None:
-                autoencoder._explorations = explorations
             fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
-            vars(autoencoder).pop("_explorations", None)
         return autoencoder
 
     def _fitted_method(self, X, weights):

@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -14,18 +13,18 @@ from sklearn.base import clone
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityAutoencoder
-from skvaeense._explained import ExplainedTraining
-from skvaeense.models import VAE, SpikeSlabVAE
+from skvaeense._explained import is_explained, train_explained
+from skvaeense.explanations._em import GateEM, make_em
+from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
-from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
-from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import failure_signs, find_collapse
 from skvaeense.training._exploration import density_with_holes, explore
+from skvaeense.training._gate_trainer import GateTrainer
 from skvaeense.training._noise import (
     FINAL_NOISE,
     annealed_noise,
@@ -36,20 +35,16 @@ from skvaeense.training._noise import (
 )
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._phase import Phase, Selection
-from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
+    ANNEALED,
     EXACT_RATE,
-    GATE_STEPS,
     MAX_COMPONENTS,
     RANDOM_STEPS,
-    SETTLING,
     default_n_components,
     linear_residual,
-    most_latents,
 )
 from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._blocks import N_BLOCKS, block_rows
-from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import (
@@ -94,36 +89,31 @@ class VAEenseTransformer(DensityAutoencoder):
     ----------
     n_components : int or None, default=None
         Number of latents. None means one for each direction of the flat parts of the data if these
-        explain the data, and otherwise twice the number of principal components that hold 99 % of
-        the variance, at most 256 unless a target needs more. If gates may explain the data, up to
-        four times this number is tried, too. If gates have a prior, the number is at most what a
-        target needs plus a tenth of the number of samples. Latents that are not needed stay closed.
+        explain the data, and as many as the samples need if gates do. With a target the number is
+        four for each principal component that is needed for 99 % of the variance, at most 384 and
+        half of the number of samples, but at least one for each of these components. Latents that
+        are not needed stay closed.
 
-    target_l0 : float, list of float or None, default=None
+    target_l0 : float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
         Which latents are active, and how many, depends on the sample; the codes of all other
         latents are exactly 0. Gates then have the prior "spike_slab" and a price that meets the
-        target. With several targets the model is trained for all of them, each on an equal part of
-        every batch, and `transform_l0` can shorten codes from the largest target to the others.
-        None sets no target.
+        target. None sets no target.
 
-    target_explained_variance : "auto", float, list of float or None, default="auto"
-        Share of the variance of the training samples that codes keep, in (0, 1), like a fractional
-        `n_components` of PCA. Codes are as short as this share allows. A price of open gates meets
-        the share, as it meets a `target_l0`; only one of the two can be set. With several shares
-        the model is trained as for several lengths, and codes keep the largest share unless
-        `transform_explained_variance` is set. With "auto" and ``prior="auto"`` codes keep 95 %,
-        with one exception: if flat parts or sparse codes explain held-out samples best, and also
-        most of the variance, the noise variance determines the share. None sets no share: if
-        neither flat parts nor independent codes explain the samples, latents are the principal
-        components above noise.
+    target_explained_variance : "auto", float or None, default="auto"
+        Share of the variance of new samples that codes keep, in (0, 1), like a fractional
+        `n_components` of PCA. Codes are as short as this share allows, and keep more of the
+        training samples. A price of open gates meets the share on held-out samples, as it meets a
+        `target_l0`; only one of the two can be set. With "auto" and ``prior="auto"`` codes keep 95
+        %, with one exception: if flat parts or gates explain held-out samples best, and also most
+        of the variance, the noise variance determines the share. None sets no share: if neither
+        flat parts nor gates explain the samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
-        least 1/256 of it. It can be changed after fitting. None means `target_l0`, the largest if
-        there are several. With ``prior="spike_slab"`` it can be set without a `target_l0`; codes
-        are then shorter than the model would make them. Densities do not depend on it, but the
-        bound of `elbo_samples` does.
+        least 1/256 of it. It can be changed after fitting. None means `target_l0`. With
+        ``prior="spike_slab"`` it can be set without a `target_l0`; codes are then shorter than the
+        model would make them. Densities do not depend on it, but the bound of `elbo_samples` does.
 
     transform_explained_variance : float or None, default=None
         Share of the variance that codes of a fitted model with ``prior="spike_slab"`` keep, at most
@@ -136,9 +126,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     network : {"auto", "linear", "mlp", "single_layer"} or Network, default="auto"
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" has hidden
-        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear", or
-        with ``prior="spike_slab"`` `networks.MeanField`, whose decoder is linear and whose encoder
-        corrects the code by the residual.
+        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear". It
+        must stay "auto" with ``prior="spike_slab"``, which needs no encoder.
 
     positive_code : bool, default=False
         Whether posterior means, and therefore codes, are non-negative. Directions then have a sign,
@@ -155,8 +144,9 @@ class VAEenseTransformer(DensityAutoencoder):
     prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
         Prior distribution of the latents. "spike_slab" gives each latent a gate that is open with a
         learned probability. An open gate has a price, so that codes are sparse if this explains
-        samples better, even with more latents than features. With a nonlinear decoder the bound of
-        "spike_slab" is estimated from draws. The other priors train with independent standard
+        samples better, even with more latents than features. There is no encoder: decoder, gates
+        and noise are fitted by expectation maximisation, so optimizer, learning rate, schedule,
+        batch size and plateau are not used. The other priors train with independent standard
         normal latents. If the decoder is linear, "mixture" and "spike_slab" fit a Gaussian mixture
         to the codes after training, when `score_samples`, `score`, `sample`, `predict_proba`,
         `predict` or `impute` first needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`.
@@ -177,19 +167,17 @@ class VAEenseTransformer(DensityAutoencoder):
         Each init is trained to the end, and the one with the best held-out bound is kept. "auto"
         means 1 with ``prior="spike_slab"`` and 3 otherwise. With the default network training
         starts instead from a model computed from the data: exact inference in a mixture of
-        subspaces, independent codes, or principal components. `n_init` is then not used.
+        subspaces, or principal components. `n_init` is then not used.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         Optimizer of the weights.
 
     learning_rate_init : float, default=0.02
-        Peak learning rate of `networks.MeanField`. Other networks take a share of it: 0.4 with
-        ``prior="spike_slab"``, 0.05 if training starts from exact inference, and 0.4, 0.6 and 0.2
-        for random inits, in turn.
+        Learning rate, of which training takes a share as its peak: 0.05 if it starts from exact
+        inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        Schedule of the learning rate. "auto" means "cosine"; if gates have a prior, the rate stays
-        at its peak until it falls to 0 over the last 30 % of the training.
+        Schedule of the learning rate. "auto" means "cosine".
 
     batch_size : "auto" or int, default="auto"
         Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
@@ -197,8 +185,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs of a training. "auto" means the epochs that amount to 60 steps from
-        exact inference, 1,000 steps with a `target_explained_variance`, and 2,000 steps from a
-        random init, with a `target_l0`, or with ``prior="spike_slab"``.
+        exact inference, and 2,000 steps from a random init. If gates have a prior, "auto" means 12
+        epochs of 16 steps from small subsets of the samples, and 6 rounds through many samples.
+        With a target it means epochs of 4 steps: 16 for a share of the variance, 32 for a length.
 
     tol : float, default=1e-4
         Least gain in the held-out bound that counts as an improvement, in nats per sample.
@@ -260,20 +249,18 @@ class VAEenseTransformer(DensityAutoencoder):
     n_iter_ : int
         Number of epochs that the kept model was trained for.
 
-    explanation_ : {"mixture", "dictionary", "gates", "points", "dense"}
+    explanation_ : {"mixture", "gates", "points", "dense"}
         Explanation of the samples, which sets the length of codes. "mixture": samples lie in few
-        enough flat parts to give each its own latents. "dictionary" or "gates": held-out samples
-        are most probable under independent sparse codes, or under gates with a prior. "points":
-        samples are exact copies of a few points. "dense": none of these is better than a mixture of
-        normal distributions, and codes keep the target share of the variance. Only for models that
-        explore the samples before training, as the default model does.
+        enough flat parts to give each its own latents. "gates": held-out samples are most probable
+        under sparse codes, whose gates have a prior. "points": samples are exact copies of a few
+        points. "dense": none of these is better than a mixture of normal distributions, and codes
+        keep the target share of the variance. Only for models that explore the samples before
+        training, as the default model does.
 
     explanation_nats_ : dict of str to float
         Mean log-density of held-out samples, in nats in units of X, under each explanation that was
         compared: "mixture", of normal distributions, flat or not; "dense", a single normal
-        distribution; "dictionary"; and "gates". "gates" is a lower bound: of the kept model if
-        gates explain the samples, and otherwise of models after short trainings with learned noise.
-        "dictionary" is a lower bound if independent codes explain the samples.
+        distribution; and "gates", which is a lower bound.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -342,8 +329,8 @@ class VAEenseTransformer(DensityAutoencoder):
     _length_cure = "Set target_l0 and fit again"
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
-        "target_l0": [POSITIVE, list, tuple, None],
-        "target_explained_variance": [SHARE, list, tuple, StrOptions({"auto"}), None],
+        "target_l0": [POSITIVE, None],
+        "target_explained_variance": [SHARE, StrOptions({"auto"}), None],
         "transform_explained_variance": [SHARE, None],
         "gated": ["boolean"],
         "network": [AliasOf(networks.Network, "auto"), networks.Network],
@@ -360,8 +347,8 @@ class VAEenseTransformer(DensityAutoencoder):
         self,
         n_components: int | None = None,
         *,
-        target_l0: float | Sequence[float] | None = None,
-        target_explained_variance: Auto | float | Sequence[float] | None = "auto",
+        target_l0: float | None = None,
+        target_explained_variance: Auto | float | None = "auto",
         transform_l0: float | None = None,
         transform_explained_variance: float | None = None,
         gated: bool = True,
@@ -419,8 +406,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _n_steps(self):
-        keeps_share = self._has_gates and self.target_l0 is None and self._kept_share is not None
-        return GATE_STEPS if keeps_share else RANDOM_STEPS
+        return GateEM.n_steps if self._has_gates else RANDOM_STEPS
 
     @property
     def _has_gates(self):
@@ -453,51 +439,62 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _train(self, data, session, trainer):
         if trainer is not None:
-            epochs = self._epochs(data, GATE_STEPS if self.target_l0 is None else RANDOM_STEPS)
-            session.begin(epochs)
-            return session.train(Phase(trainer, epochs, self._plateau())).result()
+            return self._train_one(trainer, data, session)
         if self._explores():
             if data.explored is None:
                 data.explored = self._explored_elsewhere(data)
-            explained = ExplainedTraining(self, data, session)
-            if explained.is_needed:
-                return explained.train()
+            if is_explained(self, data.explored):
+                return train_explained(self, data, session)
         return self._inits(data, session)
+
+    def _train_one(self, trainer, data, session):
+        """Train through the one phase of a trainer, and return it."""
+        has_gates = isinstance(trainer, GateTrainer)
+        epochs = self._epochs_of(trainer) if has_gates else self._epochs(data, RANDOM_STEPS)
+        session.begin(epochs)
+        phase = Phase(trainer, epochs, self._plateau(), is_watched=not has_gates)
+        return session.train(phase).result()
+
+    def _epochs_of(self, trainer):
+        """Return `max_iter`; "auto" means the epochs of a whole fit of gates."""
+        return trainer.n_epochs if self.max_iter == "auto" else self.max_iter
 
     def _inits(self, data, session):
         """Train each init, and return the trainer of the best one."""
         n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
-        epochs = self._epochs(data, self._n_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
-        session.begin(n_init * epochs)
         inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
         inits = session.track("inits", inits)
-
-        def loss_of(model, i):
-            if model.has_prices:
-                loss = -float(held_out_bounds(model, data).mean())
-            else:
-                loss = self._validation_loss(model, data.valid)
-            return data.processes.broadcast_scalar(loss)
-
-        self._each(inits, n_init * [epochs], session, loss_of)
-        return inits.choose()
-
-    def _each(self, inits, n_epochs_of, session, loss_of, is_hopeless=None):
-        """Train inits one after the other, and offer each result to `inits`."""
-        for i in range(len(inits.logs), len(n_epochs_of)):
+        if self._has_gates:
+            epochs = self._epochs_of(inits.make_trainer(0))
+        else:
+            epochs = self._epochs(data, RANDOM_STEPS)
+        session.begin(n_init * epochs)
+        for i in range(len(inits.logs), n_init):
+            trainer, name = inits.make_trainer(i), f"init {i}"
             phase = Phase(
-                inits.make_trainer(i),
-                n_epochs_of[i],
+                trainer,
+                epochs,
                 self._plateau(),
-                name=f"init {i}",
+                name=name,
                 unwatched=ANNEALED,
-                is_hopeless=is_hopeless,
+                is_watched=not self._has_gates,
             )
             is_lost = session.train(phase).is_lost
-            inits.offer(phase.trainer, math.inf if is_lost else loss_of(phase.trainer.model, i))
+            is_compared = n_init > 1 and not is_lost
+            loss = self._loss_of_init(trainer.model, data) if is_compared else 0.0
+            inits.offer(trainer, math.inf if is_lost else loss)
             if session.stopped:
                 break
+        return inits.choose()
+
+    def _loss_of_init(self, model, data):
+        """Return the loss that compares inits: of codes that meet a target, or the bound."""
+        if model.has_prices and model.has_target:
+            model.calibrate(data.valid)
+            costs = model.lengths if self.target_l0 is None else model.left_of_lengths
+            return data.processes.broadcast_scalar(float(costs[0]))
+        return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
 
     def _prepare_rows(self, rows):
         rows, density = self._imputed_rows(rows)
@@ -520,11 +517,13 @@ class VAEenseTransformer(DensityAutoencoder):
         return replace(explored, kind=kind, locations=None)
 
     def _explored(self, rows):
-        # An earlier fit may have explored the same rows, either all of them or only the near ones.
-        known, n = vars(self).get("_explorations", {}), len(rows.X)
-        if n not in known:
-            known[n] = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
-        return known[n]
+        return explore(
+            rows.X,
+            self.n_components or MAX_COMPONENTS,
+            rows.weights,
+            positive=self.positive_code,
+            may_have_gates=self._is_free,
+        )
 
     def _imputed_rows(self, rows):
         if not np.isnan(rows.X).any():
@@ -564,17 +563,22 @@ class VAEenseTransformer(DensityAutoencoder):
     def _make_trainer(self, data, seeds, init=0, model=None):
         thresholds.ThresholdRule.resolve(self.threshold)
         self._check_targets()
+        if model is not None and model.has_prices and not self._has_gates:
+            # An earlier fit has chosen gates with a prior.
+            chosen = self._gate_estimator(model.config["target_explained_variance"])
+            return chosen._gate_trainer(data, seeds, init, model.gates)
+        if self._has_gates:
+            if model is not None and not model.has_prices:
+                target = next(f"{k}={v!r}" for k, v in self._targets.items() if v is not None)
+                raise ValueError(
+                    f"A model without a prior on its gates cannot continue with {target}. Set "
+                    "warm_start=False to fit a new model."
+                )
+            return self._gate_trainer(data, seeds, init, None if model is None else model.gates)
         generator = make_generator(seeds[0], resolve_device(self.device))
         continues = model is not None
         if not continues:
             model = self._make_model(data, seeds[1])
-        elif model.has_prices and not self._has_gates:
-            # An earlier fit has chosen gates with a prior.
-            chosen = self._gate_estimator(model.config["target_explained_variance"])
-            return chosen._make_trainer(data, seeds, init, model)
-        if self._has_gates:
-            model = self._retargeted(model, data)
-            return self._gates_trainer(model, generator, data, init, continues)
         learned = self.learn_noise_variance
         if continues:
             noise = followed_noise(float(model.noise_variance), FINAL_NOISE, learned=learned)
@@ -585,49 +589,50 @@ class VAEenseTransformer(DensityAutoencoder):
             rate = FEED_FORWARD_RATES[init % len(FEED_FORWARD_RATES)]
         return self._trainer(model, noise, rate, generator, data, init=init)
 
-    def _gates_trainer(self, model, generator, data, init, continues):
-        """Return the trainer of a model whose gates have a prior."""
-        model.lengths.zero_()
-        model.is_settled.fill_(False)
-        is_random = not (model.learns_slabs or continues)
-        if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
-            model.noise_variance = as_number(self._first_noise(data))
-        noise = ClosedForms(model, learned=self.learn_noise_variance, continues=continues)
-        rate = 1.0 if model.learns_slabs else FEED_FORWARD_RATES[0]
-        rates = {} if model.learns_slabs else layer_rates(model)
-        trainer = self._trainer(model, noise, rate, generator, data, init=init, rates=rates)
-        if hasattr(model.network, "begin_anew"):
-            trainer.hooks.append(SilentLatents(model, continues=continues))
+    def _gate_trainer(self, data, seeds, init=0, gates=None):
+        """Return the trainer of gates, from given gates or from directions of the samples."""
+        device, x = resolve_device(self.device), data.train.head
+        if self.network != "auto":
+            raise ValueError(
+                f"network={self.network!r} cannot be combined with prior={self.prior!r}, whose "
+                "gates are inferred by the decoder itself. Leave network='auto'."
+            )
+        loss = losses.Loss.resolve(self.loss)
+        if type(loss) is not losses.ELBO or loss.beta != 1:
+            raise ValueError(
+                f"loss={self.loss!r} cannot be combined with prior={self.prior!r}, whose gates are "
+                "fitted by expectation maximisation. Leave loss='elbo'."
+            )
+        self._check_lengths(data)
+        generator, knows_gates = make_generator(seeds[0], device), gates is not None
+        share = self._kept_share
+        em = make_em(
+            x,
+            len(data.train),
+            generator=generator,
+            n_components=self.n_components,
+            positive=self.positive_code,
+            length=self.target_l0,
+            share=None if share is None else 1 - share,
+            noise_variance=None if self.learn_noise_variance else self._first_noise(data),
+            gates=gates,
+        )
+        config = {"prior": clone(self._resolved_prior()), **self._targets}
+        trainer = GateTrainer(
+            em,
+            config,
+            self.n_components,
+            knows_gates=knows_gates,
+            processes=data.processes,
+            init=init,
+        )
+        self._check_length(trainer.model)
         return trainer
-
-    def _retargeted(self, model, data):
-        """Return a model from an earlier fit with the present targets."""
-        targets = self._targets
-        earlier = {name: model.config.get(name) for name in targets}
-        if earlier == targets:
-            return model
-        for name, target in targets.items():
-            if (earlier[name] is None) != (target is None):
-                raise ValueError(
-                    f"A fit with {name}={earlier[name]!r} cannot continue with {name}={target!r}: "
-                    "only a number can be replaced by a number. Set warm_start=False to train a "
-                    "new model."
-                )
-        model = model.with_targets(**targets)
-        model.calibrate(data.valid)
-        return model
 
     def _network(self):
         """Return the specification of the network, completed by the other parameters."""
-        network = self.network
-        if network == "auto":
-            network = networks.MeanField() if self._has_gates else "linear"
+        network = "linear" if self.network == "auto" else self.network
         network = networks.Network.resolve(network)
-        if not self._has_gates and network.infers_gates:
-            raise ValueError(
-                f"network={self.network!r} cannot be combined with prior={self.prior!r}, because "
-                "networks.MeanField infers the gates of prior='spike_slab'. Leave network='auto'."
-            )
         if isinstance(network, networks.Unrolled):
             raise ValueError(
                 f"network={self.network!r} gives codes without a posterior, so it only works in "
@@ -638,12 +643,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _check_targets(self):
         """Raise an error if a target is invalid, or contradicts another parameter."""
         for name, target in self._targets.items():
-            if target is None:
-                continue
-            check_lengths(name, target)
-            if name == "target_explained_variance" and np.max(target) >= 1:
-                raise ValueError(f"{name} must be below 1, got {target!r}.")
-            if not self._has_gates:
+            if target is not None and not self._has_gates:
                 raise ValueError(
                     f"{name}={target!r} sets a price on gates, but prior={self.prior!r} does not "
                     "support prices. Leave prior='auto'."
@@ -661,58 +661,41 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_model(self, data, seed, network=None, n_components=None):
         self._check_targets()
-        given = n_components or self.n_components
-        if self.target_l0 is not None and np.max(self.target_l0) > (given or data.n_features):
-            most = f"n_components={given}"
-            if given is None:
-                most = f"the number of features, {data.n_features}, unless n_components is given"
-            raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
-        kind: type[VAE] = SpikeSlabVAE if self._has_gates else VAE
-        model = kind(
+        model = VAE(
             network or self._network(),
             data.train.shape[1],
-            given or self._default_width(data),
+            n_components or self.n_components or default_n_components(data.spectrum),
+            gated=self.gated,
             positive=self.positive_code,
             prior=clone(self._resolved_prior()),
             generator=make_generator(seed),
-            **(self._targets if self._has_gates else {"gated": self.gated}),
         )
         self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
-    def _default_width(self, data):
-        """Return the default number of latents.
+    def _check_lengths(self, data):
+        """Raise an error if a wanted length is more than the number of latents."""
+        if self.target_l0 is None:
+            return
+        if self.target_l0 > (self.n_components or data.n_features):
+            most = f"n_components={self.n_components}"
+            if self.n_components is None:
+                most = f"the number of features, {data.n_features}, unless n_components is given"
+            raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
 
-        If gates have a prior, the number is at most what a target needs plus a tenth of the number
-        of rows. So each spare column has ten rows to learn from. A target needs its number of
-        active latents, or the number of principal components that keep its share. Without spare
-        latents, every latent is open for every sample.
-        """
-        width = default_n_components(data.spectrum)
-        if not self._has_gates:
-            return width
-        share, need = self._kept_share, 0
-        if share is not None:
-            need = data.spectrum.dimension_holding(np.max(share))
-        elif self.target_l0 is not None:
-            need = math.ceil(np.max(self.target_l0))
-        return max(min(width, need + most_latents(data)), need, 1)
-
-    def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):
-        cosine = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
-        limit = MAX_GRADIENT_NORM if self._has_gates else None
+    def _trainer(self, model, noise, rate, generator, data, *, init=0):
         optimizer = optimizers.Optimizer.resolve(self.optimizer)
-        is_random = not (self._has_gates or model.config["network"].is_exact)
+        is_random = not model.config["network"].is_exact
         return Trainer(
             model,
             losses.Loss.resolve(self.loss),
             optimizer=optimizer,
             learning_rate=self.learning_rate_init * rate,
-            schedule=self._schedule_or(cosine),
+            schedule=self._schedule_or(schedules.Cosine()),
             generator=generator,
-            hooks=[noise, *network_hooks(model.network, limit)],
-            rates=layer_rates(model) if rates is None else rates,
+            hooks=[noise, *network_hooks(model.network)],
+            rates=layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. On other data long
             # steps help. So the first init takes them, and held-out rows choose the init.
@@ -740,7 +723,9 @@ class VAEenseTransformer(DensityAutoencoder):
         return level
 
     def _validation_loss(self, model, x):
-        """Return -ELBO in nats, at the best noise variance if it is learned."""
+        """Return the negative bound in nats, at the best noise variance if it is learned."""
+        if model.has_prices:
+            return -float(model.bound(x).mean())
         terms = validation_terms(model, x)
         return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
 
@@ -757,9 +742,6 @@ class VAEenseTransformer(DensityAutoencoder):
         return is_learned and type(loss) is losses.ELBO and loss.beta == 1
 
     def _finish(self, model, trainer, data):
-        may_settle = model.searches and model.learns_slabs and self._minimises_bound
-        if may_settle and not model.is_settled:
-            (shorten if model.has_target else settle)(model, data)
         rows = torch.cat([data.valid, data.train.head])
         rows = rows[: N_BLOCKS * block_rows(model.n_components)]
         model.calibrate(rows, len(data.valid))

@@ -65,6 +65,9 @@ def estimators(folder):
         random_state=0,
     )
     yield "vaeense", vaeense, X
+    gates = {"prior": "spike_slab", "n_components": 12, "random_state": 0}
+    yield "gates", VAEenseTransformer(target_l0=2, **gates), X
+    yield "gates of samples", VAEenseTransformer(target_explained_variance=None, **gates), X
 
 
 def main(folder):

@@ -36,7 +36,6 @@ OTHER_SETTINGS = [
     VAEenseTransformer(**GATES),
     VAEenseTransformer(gated=False, **MIXTURE),
     VAEenseTransformer(threshold="otsu", hard=True, **MIXTURE),
-    VAEenseTransformer(target_l0=1, network="mlp", positive_code=True, **GATES),
     VAEenseTransformer(target_l0=1, positive_code=True, **GATES),
     VAEenseTransformer(target_explained_variance=0.9, hard=False, **GATES),
     VAEenseTransformer(network="mlp", optimizer="sgd", schedule="constant", **MIXTURE),

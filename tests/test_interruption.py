@@ -6,7 +6,7 @@ import pytest
 from helpers import SMALL_MIXTURE, Callback, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_iris, make_s_curve
+from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
 import skvaeense
@@ -18,7 +18,6 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.losses import Loss
 from skvaeense.networks import Linear
-from skvaeense.training._session import FitSession
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = [
@@ -102,7 +101,7 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
 
 
-@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 8, 9), ("dense", "auto", 160)])
+@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 8, 6), ("dense", "auto", 10)])
 def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
     """The continued fit remembers the explanation that an earlier training found."""
     samples = load_iris().data
@@ -112,7 +111,7 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
         )[0]
     estimator = VAEenseTransformer(max_iter=max_iter, random_state=0)
     whole = fit_unwarned(clone(estimator), samples)
-    # Only the last state is kept: each one is settled and calibrated.
+    # Only the last state is kept: each one is calibrated.
     checkpoint = Checkpoint(tmp_path)
     begun = clone(estimator).set_callbacks(checkpoint, Interruption(epoch, checkpoint))
     with pytest.warns(UserWarning, match=INTERRUPTED):
@@ -120,9 +119,7 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
     assert len(checkpoint.files()) == 1
     continues = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
     assert whole.explanation_ == continues.explanation_ == kind
-    nats = continues.explanation_nats_
-    # The bounds of a short training are rounded differently if samples lie differently in memory.
-    assert whole.explanation_nats_ == (nats if kind == "gates" else pytest.approx(nats, rel=1e-6))
+    assert whole.explanation_nats_ == continues.explanation_nats_
     assert_array_equal(whole.history_["init"], continues.history_["init"])
     assert_array_equal(whole.transform(samples), continues.transform(samples))
 
@@ -136,15 +133,3 @@ def test_a_fit_that_is_interrupted_often_ends_at_the_same_model(tmp_path):
     continues = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), X)
     assert continues.loss_curve_ == whole.loss_curve_
     assert_array_equal(continues.transform(X), whole.transform(X))
-
-
-def test_a_training_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
-    """A resumed fit would take it for one that was trained to its end."""
-    kept = []
-    monkeypatch.setattr(FitSession, "_keep", lambda self, trainer, *state: kept.append(state))
-    samples, _ = make_s_curve(200, noise=0.05, random_state=0)
-    estimator = VAEenseTransformer(random_state=0)
-    estimator.set_callbacks(Checkpoint(tmp_path, interval=0)).fit(samples)
-    assert estimator.explanation_ == "dense"
-    assert ("init 1 search", True) in kept
-    assert not any(stage == "init 1 settle" for stage, _ in kept)

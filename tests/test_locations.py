@@ -62,7 +62,7 @@ def test_parallel_flats_share_their_latents(n_flats, noise):
 def test_two_dictionaries_are_refined_each_at_its_location():
     parts = [
         make_sparse_dictionary(
-            1200, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, random_state=i
+            1200, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, noise=0.02, random_state=i
         )
         for i in range(2)
     ]

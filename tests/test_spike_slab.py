@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from helpers import ATOMS, SUBSPACES, Recorder, changed, fit_unwarned, outputs
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import make_s_curve
+from sklearn.metrics.pairwise import cosine_similarity
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.losses import ELBO, Loss
+from skvaeense.losses import ELBO
 from skvaeense.metrics import fvu, l0
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.networks import MeanField
+from skvaeense.networks import MLP
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 
@@ -22,7 +22,7 @@ X, X_NEW = ATOMS.train[:1000], ATOMS.new[:300]
 
 
 def make(**params):
-    settings = {"n_components": 12, "max_iter": 25, "random_state": 0}
+    settings = {"n_components": 12, "random_state": 0}
     # Fitting a density of two components takes a fraction of the time.
     settings["prior"] = SpikeSlab(n_components=2)
     return VAEenseTransformer(**(settings | params))
@@ -46,7 +46,6 @@ def positive():
 def to_targets():
     return {
         "l0": fit(target_l0=3),
-        "several": fit(target_l0=[3, 1]),
         "share": of_share(0.9),
     }
 
@@ -125,14 +124,12 @@ def default(X, **params):
 
 @pytest.mark.slow
 def test_why_codes_are_as_short_as_they_are():
-    few, many = (
-        make_sparse_dictionary(n, n_active=k, n_atoms=m, n_features=d, noise=g, random_state=0)[0]
-        for n, k, m, d, g in ((1000, 3, 8, 10, 0.0), (200, 2, 16, 12, 0.05))
+    many, *_ = make_sparse_dictionary(
+        200, n_active=2, n_atoms=16, n_features=12, noise=0.05, random_state=0
     )
     normal = np.random.default_rng(0).standard_normal((1000, 4))
     fits = {
         "mixture": default(SUBSPACES.train),
-        "dictionary": default(few),
         "gates": default(many),
         "dense": default(normal),
     }
@@ -140,7 +137,11 @@ def test_why_codes_are_as_short_as_they_are():
     for kind, model in fits.items():
         nats = model.explanation_nats_
         assert {"mixture", "dense"} <= set(nats)
-        assert max(nats.values()) == nats[kind]
+        # A bound that is greater by chance explains nothing.
+        assert max(nats.values()) <= nats[kind] + 0.1 * (kind == "dense")
+    # Without noise, too.
+    few, *_ = make_sparse_dictionary(1000, n_active=3, n_atoms=8, n_features=10, random_state=0)
+    assert default(few).explanation_ == "gates"
     larger = default(10 * normal).explanation_nats_
     assert larger["dense"] == pytest.approx(nats["dense"] - 4 * np.log(10), abs=1e-6)
     assert {type(model.module_) is SpikeSlabVAE for model in fits.values()} == {True, False}
@@ -170,16 +171,6 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
     assert model.explanation_ == "dense"
     assert fvu(X, model.inverse_transform(model.transform(X))) == pytest.approx(0.05, abs=0.02)
     assert model.active_dimensions(X).sum(axis=1).mean() < X.shape[1] - 2
-
-
-def test_gates_that_fall_behind_stop_before_the_learning_rate_falls():
-    samples, _ = make_s_curve(200, noise=0.05, random_state=0)
-    inits = np.int64(default(samples).history_["init"])
-    n_kept, *n_stopped = np.bincount(inits)
-    # 1,000 steps of gates with learned noise, for few latents and for many, and 600 steps of gates
-    # that keep a share of the variance.
-    assert len(n_stopped) == 2
-    assert max(n_stopped) < 1000 / 600 * n_kept * 0.75
 
 
 @pytest.mark.parametrize("shape", [(1000, 6), (60, 100)])
@@ -228,9 +219,9 @@ def test_a_share_of_few_points_is_kept_though_lengths_jump():
     assert unexplained(model, corners) < 0.1
 
 
-@pytest.mark.parametrize(("n_rows", "expected"), [(24, 5), (50, 8)])
-def test_few_rows_have_one_spare_latent_for_ten_rows(n_rows, expected):
-    """Three open latents are needed; 4 dimensions have 8 latents if there are enough rows."""
+@pytest.mark.parametrize(("n_rows", "expected"), [(24, 11), (50, 16)])
+def test_few_rows_have_a_latent_for_two_rows(n_rows, expected):
+    """Four dimensions have 16 latents if there are enough rows, of which some are held out."""
     X = np.repeat(np.random.default_rng(0).standard_normal((n_rows, 4)), 2, axis=1)
     assert fit_unwarned(VAEenseTransformer(target_l0=2.5, max_iter=2), X).n_components_ == expected
 
@@ -249,29 +240,6 @@ def test_more_of_the_variance_takes_longer_codes():
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_several_shares_of_the_variance():
-    shares = 0.95, 0.6, 0.8
-    model = fit(target_explained_variance=list(shares))
-    assert unexplained(model, X) == pytest.approx(0.05, rel=0.1)
-    lengths = []
-    for share in sorted(shares):
-        cut = changed(model, transform_explained_variance=share)
-        assert unexplained(cut, X) == pytest.approx(1 - share, rel=0.15)
-        lengths.append(l0(cut.transform(X_NEW)))
-        # The codes are nearly as short as those of a fit to this share alone.
-        assert lengths[-1] < 1.5 * l0(of_share(share).transform(X_NEW))
-    assert lengths == sorted(lengths)
-
-
-def test_shares_after_fitting(to_targets):
-    model = to_targets["share"]
-    assert_allclose(
-        changed(model, transform_explained_variance=0.99).transform(X_NEW), model.transform(X_NEW)
-    )
-    less = changed(to_targets["l0"], transform_explained_variance=0.3)
-    assert unexplained(less, X) == pytest.approx(0.7, rel=0.15)
-
-
 def test_shares_that_make_no_sense(fitted):
     both = changed(fitted, transform_explained_variance=0.5, transform_l0=0.1)
     with pytest.raises(ValueError, match="both set the length of codes"):
@@ -280,14 +248,9 @@ def test_shares_that_make_no_sense(fitted):
         ValueError, match="sets a price on gates, but this model does not support prices"
     ):
         make(prior="mixture", transform_explained_variance=0.5).fit(X[:100])
-    for wrong in ([], [0.5, "all"], [0.5, -1]):
-        with pytest.raises(ValueError, match="target_explained_variance must be a positive number"):
-            make(target_explained_variance=wrong).fit(X[:100])
-    with pytest.raises(ValueError, match="target_explained_variance must be below 1"):
-        make(target_explained_variance=[0.5, 1.0]).fit(X[:100])
 
 
-@pytest.mark.parametrize("name", ["l0", "several", "share"])
+@pytest.mark.parametrize("name", ["l0", "share"])
 def test_codes_can_be_cut(to_targets, name):
     model = to_targets[name]
     before = l0(model.transform(X_NEW))
@@ -314,28 +277,26 @@ def test_settings_that_cannot_be(subtests):
         ({"target_explained_variance": 0.9, "target_l0": 2}, "cannot both be set"),
         ({"target_l0": 13}, "must be at most n_components=12"),
         ({"target_l0": 1e300, "n_components": None}, "must be at most the number of features"),
-        ({"target_l0": [2, "3"]}, "must be a positive number, or a list of them"),
         ({"gated": False}, "Leave gated=True"),
-        ({"network": "unrolled", "target_l0": 2}, "gives codes without a posterior"),
-        ({"network": MeanField(), "prior": "mixture"}, "cannot be combined with prior='mixture'"),
+        ({"network": "unrolled", "target_l0": 2}, "Leave network='auto'"),
+        ({"network": "linear"}, "network='linear' cannot be combined .* Leave network='auto'"),
+        ({"network": MLP((4,)), "target_l0": 2}, "cannot be combined .* Leave network='auto'"),
+        ({"loss": ELBO(beta=2.0)}, "cannot be combined with prior=.* Leave loss='elbo'"),
         ({"learn_noise_variance": False}, "noise_variance must be a number"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             fit(X[:100], **params)
 
 
-class OnlyTheBound(Loss):
-    """A loss whose terms do not include the gates of a batch."""
-
-    def terms(self, model, x, *, generator):
-        error, kl = (term.mean() for term in model.elbo(x))
-        return {"loss": error / model.noise_variance + 2 * kl, "error": error, "kl": kl}
+class OwnLoss(ELBO):
+    """A loss of the user, which may differ from the bound."""
 
 
-def test_losses(fitted):
-    with pytest.raises(ValueError, match=r"prior='spike_slab' needs terms that .* does not return"):
-        fit(loss=OnlyTheBound())
-    assert l0(fit(loss=ELBO(beta=2.0)).transform(X_NEW)) < l0(fitted.transform(X_NEW))
+def test_losses_of_ones_own_cannot_be():
+    with pytest.raises(ValueError, match=r"cannot be combined with prior=.* Leave loss='elbo'"):
+        fit(X[:100], loss=OwnLoss())
+    given, default = (fit(X[:100], max_iter=3, **params) for params in ({"loss": ELBO()}, {}))
+    assert_array_equal(given.transform(X_NEW), default.transform(X_NEW))
 
 
 # --- fits -------------------------------------------------------------------------------------
@@ -356,15 +317,12 @@ def test_going_on(fitted, to_targets, method):
         going_on = changed(model, warm_start=True, max_iter=5, **params)
         before = model.components_
         fit_unwarned(going_on, X, method)
-        cosine = (before * going_on.components_).sum(axis=1)
-        cosine /= np.linalg.norm(before, axis=1) * np.linalg.norm(going_on.components_, axis=1)
-        assert cosine.mean() > 0.85
+        cosine = cosine_similarity(before, going_on.components_).diagonal()
+        # The components of latents that are not needed are 0.
+        assert cosine[before.any(axis=1)].mean() > 0.85
     assert unexplained(going_on, X) == pytest.approx(0.2, rel=0.15)
     other = changed(fitted, warm_start=True, target_l0=2)
-    with pytest.raises(
-        ValueError, match="A fit with target_l0=None cannot continue with target_l0=2"
-    ):
-        getattr(other, method)(X)
+    assert l0(fit_unwarned(other, X, method).transform(X_NEW)) == pytest.approx(2, rel=0.1)
 
 
 def test_partial_fit_learns():
@@ -381,10 +339,10 @@ def test_several_inits_are_compared_by_the_bound():
     assert set(model.history_["init"]) == {0, 1}
 
 
-def test_few_rows_have_few_latents():
-    model = fit(SUBSPACES.train[:50], n_components=None, max_iter=5)
-    assert model.n_components_ == 5
-    assert fit(SUBSPACES.train, n_components=None, max_iter=2).n_components_ == 6
+@pytest.mark.parametrize("n_rows", [50, 2000])
+def test_there_are_as_many_latents_as_samples_need(n_rows):
+    """A line and a plane."""
+    assert fit(SUBSPACES.train[:n_rows], n_components=None).n_components_ == 3
 
 
 @pytest.mark.parametrize("samples", [X[:3], np.ones((30, 4)), X[:, :1]], ids=["3", "same", "one"])
@@ -440,7 +398,7 @@ def test_effective_dimensions(fitted):
 # --- files, copies and callbacks --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["none", "l0", "several", "share"])
+@pytest.mark.parametrize("name", ["none", "l0", "share"])
 def test_copies_are_the_same(fitted, to_targets, name, tmp_path):
     model = fitted if name == "none" else to_targets[name]
     save(model, tmp_path / "gates.safetensors")
@@ -471,6 +429,4 @@ def test_as_many_latents_as_a_share_needs_are_never_too_many():
     """A tenth of 60 rows is 6, but 6 latents cannot keep four fifths of a ball in 20 dimensions."""
     X = np.random.default_rng(0).standard_normal((60, 20))
     vaeense = VAEenseTransformer(target_explained_variance=0.8, max_iter=2, random_state=0)
-    few = fit_unwarned(VAEenseTransformer(prior="spike_slab", max_iter=2, random_state=0), X)
-    assert few.n_components_ == 6
     assert fit_unwarned(vaeense, X).n_components_ > 8

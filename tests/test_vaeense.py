@@ -326,23 +326,21 @@ def test_an_init_that_learns_is_kept_before_one_that_cannot():
         assert fit.history_["init"][-1] == float(second < first)
 
 
-def test_no_more_latents_are_tried_than_rows_allow():
-    model = VAEenseTransformer(random_state=0).fit(load_iris().data)
+def test_a_small_table_is_fitted_without_a_warning():
+    X = load_iris().data
+    model = VAEenseTransformer(random_state=0).fit(X)
     assert model.explanation_ == "dense"
-    assert set(model.history_["init"]) == {0, 1}
+    assert fvu(X, model.inverse_transform(model.transform(X))) < 0.05
 
 
 def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     X, _, dimension = make_sparse_dictionary(
-        800, n_atoms=12, n_active=2, n_features=8, random_state=0
+        1000, n_atoms=12, n_active=2, n_features=10, random_state=0
     )
-    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:400])
-    counts = vaeense.active_dimensions(X[400:]).sum(axis=1)
+    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:600])
+    counts = vaeense.active_dimensions(X[600:]).sum(axis=1)
     assert vaeense.explanation_ == "gates"
-    assert np.abs(counts - dimension[400:]).mean() < 1
-    # The best number of latents is trained again, for longer.
-    n_epochs = np.bincount(np.int64(vaeense.history_["init"]))
-    assert n_epochs[-1] > 2 * n_epochs[1]
+    assert np.abs(counts - dimension[600:]).mean() < 0.05
 
 
 def test_nested_subspaces_share_latents():
@@ -354,24 +352,18 @@ def test_nested_subspaces_share_latents():
     X += 0.02 * rng.standard_normal(X.shape)
     vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:1100])
     counts = vaeense.active_dimensions(X[1100:]).sum(axis=1)
-    assert vaeense.explanation_ == "dictionary"
+    assert vaeense.explanation_ in ("gates", "mixture")
     assert np.abs(counts - dimension[1100:]).mean() < 0.2
 
 
-@pytest.mark.parametrize("n_components", [4, 6])
-def test_one_flat_part_is_used_where_codes_have_too_few_latents(n_components):
+def test_one_flat_part_is_used_where_codes_have_too_few_latents():
     """Five of six codes are on, so that samples are nearly normal."""
     X, *_ = make_sparse_dictionary(
         900, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=0
     )
-    vaeense = fit_unwarned(VAEenseTransformer(n_components, random_state=0), X[:600])
-    counts = vaeense.active_dimensions(X[600:]).sum(axis=1)
-    if n_components == 6:
-        assert vaeense.explanation_ == "dictionary"
-        assert np.abs(counts - 5).mean() < 0.5
-    else:
-        assert vaeense.explanation_ == "dense"
-        assert (counts == 4).all()
+    vaeense = fit_unwarned(VAEenseTransformer(4, random_state=0), X[:600])
+    assert vaeense.explanation_ == "dense"
+    assert (vaeense.active_dimensions(X[600:]).sum(axis=1) == 4).all()
 
 
 def test_without_a_target_principal_components_stay_where_nothing_explains():

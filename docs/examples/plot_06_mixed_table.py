@@ -62,7 +62,7 @@ pipeline = Pipeline(
         ("classifier", LogisticRegression(max_iter=2000)),
     ]
 )
-vaeense = VAEenseTransformer(positive_code=True, max_iter=30, random_state=0)
+vaeense = VAEenseTransformer(positive_code=True, random_state=0)
 lengths = [1, 2, 4]
 grid = [
     {"codes": ["passthrough"]},

@@ -31,17 +31,15 @@ def precision(codes, of):
 
 
 # %%
-# One model is trained for codes of four lengths. (A higher price of open gates gives shorter
-# codes.) The black line is the precision of the pixels themselves. Codes of two and four numbers
-# are more precise than codes of PCA of the same length. With eight numbers both have the same
-# precision, and with sixteen PCA is more precise.
-vaeense = VAEenseTransformer(
-    target_l0=[2, 4, 8, 16], positive_code=True, max_iter=60, random_state=0
-).fit(X)
+# One model is fitted for codes of 16 numbers, and a higher price of open gates makes its codes
+# shorter. The black line is the precision of the pixels themselves. Codes of two and four numbers
+# are more precise than codes of PCA of the same length. With eight and sixteen numbers PCA is more
+# precise.
+vaeense = VAEenseTransformer(target_l0=16, positive_code=True, random_state=0).fit(X)
 pca = PCA().fit(X)
 
 curves = {"PCA": [], "VAEense": []}
-for length in vaeense.target_l0:
+for length in (2, 4, 8, 16):
     vaeense.set_params(transform_l0=length)
     codes = vaeense.transform(queries)
     curves["VAEense"].append((l0(codes), precision(vaeense.transform(X), codes)))
@@ -76,6 +74,6 @@ for row, query, nearest in zip(axes, queries, found, strict=False):
 ours, linear = ([share for _, share in curves[name]] for name in ("VAEense", "PCA"))
 assert ours[0] > linear[0] + 0.15
 assert ours[1] > linear[1] + 0.05
-assert abs(ours[2] - linear[2]) < 0.02
-assert linear[3] > ours[3]
+assert linear[2] > ours[2]
+assert linear[3] > ours[3] + 0.05
 # sphinx_gallery_end_ignore

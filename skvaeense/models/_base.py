@@ -52,7 +52,11 @@ class Model(nn.Module):
         self.n_targets: int | None = config.get("n_targets")
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
-        self.network = build_network(config, n_heads=n_heads, generator=generator)
+        self.network = self._build_network(generator)
+
+    def _build_network(self, generator: torch.Generator | None) -> Any:
+        """Return the module that encodes and decodes."""
+        return build_network(self.config, n_heads=self.n_heads, generator=generator)
 
     @classmethod
     def from_state(cls, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Self:

@@ -107,7 +107,7 @@ class VAE(Model):
 
     def __init__(
         self,
-        network: Network,
+        network: Network | None,
         n_features: int,
         n_components: int,
         *,
@@ -340,25 +340,6 @@ class VAE(Model):
             residual = x - self.decode(torch.addcmul(mean, std, eps))
             error = error + residual.square().sum(dim=1) / len(draws)
         return error
-
-    @torch.no_grad()
-    def batch_statistics(self, x: torch.Tensor, posterior: Posterior) -> dict[str, torch.Tensor]:
-        """Return the statistics of a batch that training needs besides the bound.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            The batch.
-
-        posterior : Posterior
-            Posterior of the batch.
-
-        Returns
-        -------
-        dict of torch.Tensor
-            An empty dict.
-        """
-        return {}
 
     @torch.no_grad()
     def remember_gates(self, x: torch.Tensor) -> None:

@@ -5,7 +5,6 @@ To add an architecture, derive a class from `Network` in a new file, and import 
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._linear import Linear
-from skvaeense.networks._mean_field import MeanField
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
 from skvaeense.networks._subspaces import Subspaces
@@ -14,7 +13,6 @@ from skvaeense.networks._unrolled import Unrolled
 __all__ = [
     "MLP",
     "Linear",
-    "MeanField",
     "Network",
     "SingleLayer",
     "Subspaces",

@@ -67,8 +67,6 @@ class Network(Specification):
 
     # Whether the decoder is one linear layer, for any parameters.
     has_linear_decoder = False
-    # Whether the encoder infers the gates of ``prior="spike_slab"``, and takes no other prior.
-    infers_gates = False
     # Whether the encoder is exact inference in flat parts of the samples.
     is_exact = False
 
@@ -106,13 +104,6 @@ class Network(Specification):
             tuple of `n_heads` tensors of shape (n_samples, n_components), and a method `decode`,
             from codes to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this
             layer must be the whole decoder.
-
-            With ``prior="spike_slab"`` the two heads are an estimate of each latent, in units of
-            its slab, and the logarithm of this estimate's noise: see
-            `skvaeense.models.SpikeSlabVAE`. Instead of `encode` the module can have `infer_gates`,
-            as `MeanField` has, from samples and a `skvaeense.priors.GatePrior` to the fields of a
-            `skvaeense.priors.GatePosterior`. Then its decoder is linear with columns of norm 1, and
-            its `initialize` is called with samples and the share of open gates.
 
             Training uses these attributes if they exist: `initialize` is called with training
             samples before the first step, to set weights, and `calibrate` with held-out samples
@@ -203,9 +194,7 @@ def build_network(
         settings["n_targets"] = config["n_targets"]
     with fixed_global_generator(torch.Generator() if generator is None else generator):
         module = network.build(config["n_features"], config["n_components"], **settings)
-    if not hasattr(module, "decode") or not (
-        hasattr(module, "encode") or hasattr(module, "infer_gates")
-    ):
+    if not (hasattr(module, "encode") and hasattr(module, "decode")):
         raise TypeError(
             f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "
             f"{module!r}."

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skvaeense.explanations._restricted import restricted_code
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import (
     MAX_GRADIENT_NORM,
@@ -17,7 +18,6 @@ from skvaeense.networks._layers import (
     check_n_active,
     dictionary_layer,
 )
-from skvaeense.networks._restricted import restricted_code
 from skvaeense.utils._budget import BatchThreshold, Lengths
 from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._principal import principal_directions

@@ -70,6 +70,13 @@ class TensorBatches:
             return self.X[some][torch.from_numpy(drawn(self.weights[some]))]
         return self.X[some]
 
+    def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the first samples, each once, and their weights."""
+        x = self.X[:n_rows]
+        ones = x.new_ones(len(x))
+        weights = None if self.weights is None else torch.from_numpy(self.weights[:n_rows])
+        return x, ones if weights is None else weights.to(ones)
+
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; an incomplete last batch is dropped.
 
@@ -132,6 +139,10 @@ class SourceBatches:
     def first(self, n_rows: int) -> torch.Tensor:
         """Return the samples in memory, whatever their number."""
         return self.head
+
+    def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the samples in memory, and weights of 1."""
+        return self.head[:n_rows], self.head.new_ones(len(self.head[:n_rows]))
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.

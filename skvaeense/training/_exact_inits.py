@@ -1,4 +1,4 @@
-"""Weights for exact inference in flat parts, or in independent codes."""
+"""Weights for exact inference in flat parts."""
 
 from typing import Any
 
@@ -6,12 +6,8 @@ import numpy as np
 import torch
 
 from skvaeense.networks import Subspaces
-from skvaeense.training._closed_forms import LEAST_PROBABILITY
 from skvaeense.training._exploration import Exploration
-from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._locations import meeting_point
-from skvaeense.training._noise import LEAST_NOISE
-from skvaeense.utils._rounding import TINY
 
 
 def subspace_network(explored: Exploration) -> Subspaces:
@@ -98,42 +94,6 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     _write(network.open_logit, np.concatenate(logits))
     _write(network.decoder.weight.T, np.concatenate(columns))
     _write(network.decoder.bias, origin)
-
-
-@torch.no_grad()
-def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
-    """Write the atoms of independent codes into a model, with their gates, slabs and noise.
-
-    Parameters
-    ----------
-    model : SpikeSlabVAE
-        A model with the network `networks.MeanField` and at least one latent for each code. Other
-        latents get no direction, so that they never open.
-
-    codes : IndependentCodes
-        The codes, in units of the model.
-
-    x : tensor of shape (n_samples, n_features)
-        The samples that the codes were found in.
-    """
-    rank, lengths = len(codes.atoms), np.linalg.norm(codes.atoms, axis=1)
-    rows = x.detach().cpu().double().numpy()
-    S = (rows - codes.origin) @ codes.unmix.T
-    q = codes.codes.probability(np.square(S))
-    n_open, S = np.maximum(q.sum(axis=0), TINY), S * lengths
-    mean = (q * S).sum(axis=0) / n_open
-    variance = (q * np.square(S - mean)).sum(axis=0) / n_open
-    left = rows - codes.origin - np.where(q > 0.5, S / lengths, 0.0) @ codes.atoms
-    share = codes.codes.share.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    model.noise_variance.fill_(max(float(np.square(left).mean()), LEAST_NOISE))
-    model.gate_probability.fill_(LEAST_PROBABILITY)
-    _write(model.gate_probability[:rank], share)
-    _write(model.slab_mean[:rank], mean)
-    least = LEAST_PROBABILITY * float(model.noise_variance)
-    _write(model.slab_variance[:rank], np.maximum(variance, least))
-    _write(model.linear_decoder.bias, codes.origin)
-    _write(model.linear_decoder.weight.T, codes.atoms / lengths[:, None])
-    model.network.set_steps(x, float(q.mean()))
 
 
 def _write(target: torch.Tensor, values: np.ndarray) -> None:

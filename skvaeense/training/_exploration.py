@@ -1,12 +1,18 @@
 """Exploration of the samples of a fit, before training."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.stats import norm
+import torch
 
 from skvaeense.dimension._noise import ABOVE
+from skvaeense.explanations import Gates
+from skvaeense.explanations._em import MOST_DOUBLE, make_em
+from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, edge, rank_and_noise, spikes
 from skvaeense.mixture._em import least_variance, local_size
@@ -20,15 +26,9 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.priors._samples import MAX_ENTRIES
-from skvaeense.training._independent_codes import IndependentCodes
-from skvaeense.training._locations import (
-    Locations,
-    at_origins,
-    find_locations,
-    of_groups,
-    pooled,
-)
+from skvaeense.training._locations import Locations, find_locations, of_groups, pooled
 from skvaeense.training._scaling import checked_scale
+from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._rounding import TINY
@@ -50,10 +50,10 @@ class Exploration:
     found : FoundMixture
         The mixture, in units of the samples.
 
-    kind : {"mixture", "dictionary", "dense", "points", "gates"}
+    kind : {"mixture", "gates", "dense", "points"}
         The explanation under which held-out rows are most probable: flat parts that are few enough
-        to have their own latents ("mixture"), independent codes ("dictionary"), or neither
-        ("dense", or "points" if parts are points); "gates" if training finds gates better.
+        to have their own latents ("mixture"), gates over a dictionary ("gates"), or neither
+        ("dense", or "points" if parts are points).
 
     groups : ndarray of int of shape (n_components,)
         Index of the flat part that each component of the mixture belongs to.
@@ -76,6 +76,9 @@ class Exploration:
 
     density : MixtureDensity or None
         The density of the samples, if the search for it was completed.
+
+    gates : Gates or None
+        The gates, if they explain the samples; for samples relative to their locations.
     """
 
     found: FoundMixture
@@ -87,6 +90,7 @@ class Exploration:
     locations: Locations | None
     nats: dict[str, float]
     density: MixtureDensity | None
+    gates: Gates | None = None
 
     @property
     def is_flat(self) -> bool:
@@ -116,6 +120,8 @@ class Exploration:
             parts=[_moved(part, center, scale) for part in self.parts],
             locations=self.locations and self.locations.in_units(center, scale),
             density=self.density and self.density.in_units(center, scale),
+            gates=self.gates
+            and self.gates.in_units(center if self.locations is None else 0, scale),
             nats={name: value - shift for name, value in self.nats.items()},
         )
 
@@ -281,7 +287,14 @@ def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
     )
 
 
-def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None) -> Exploration:
+def explore(
+    X: np.ndarray,
+    max_latents: int,
+    weights: DoubleArray | None = None,
+    *,
+    positive: bool = False,
+    may_have_gates: bool = True,
+) -> Exploration:
     """Find the flat parts of samples, and what explains the samples best.
 
     The result is the same for the same X, whatever the random state of the fit.
@@ -292,10 +305,17 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         Samples, in any units.
 
     max_latents : int
-        Largest total number of directions with which flat parts have their own latents.
+        Largest total number of directions with which flat parts have their own latents, and largest
+        number of latents with gates.
 
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
+
+    positive : bool, default=False
+        Whether codes are not negative.
+
+    may_have_gates : bool, default=True
+        Whether gates may explain the samples.
 
     Returns
     -------
@@ -305,8 +325,9 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
     with threads_for(rows.size * rows.shape[1]):
-        codes = _Codes(rows, rng, max_latents)
-        found = fit_mixture(rows, weights, rng, stop=codes.end_search)
+        may_have_gates = may_have_gates and len(rows) >= MIN_ROWS_TO_SPLIT
+        rival = _Rival(rows, weights, max_latents, positive) if may_have_gates else None
+        found = fit_mixture(rows, weights, rng, stop=None if rival is None else rival.end_search)
         parts, groups = _flats(found.parts, len(rows))
         n_latents = sum(len(part.variances) for part in parts)
         is_whole = found.is_flat and found.is_complete and 0 < n_latents <= max_latents
@@ -322,115 +343,207 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
                 parts, groups = _flats(found.parts, len(rows), origins)
             are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
             is_mixture = is_mixture and meet and not are_patterns
-        is_local = locations is not None and codes.gain_from(locations, found, parts)
-        others = found.nats["dense" if are_patterns else "mixture"]
-        is_dictionary = codes.are_better_than(others, is_normal=len(found.parts) == 1)
-        if is_dictionary:
-            locations = at_origins(locations, rows, rng) if locations and is_local else None
-    nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
-    kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
+        nats, gates = dict(found.nats), None
+        if rival is not None:
+            rival.least_nats = nats["dense" if are_patterns else "mixture"]
+            best = rival.at(locations if _may_be_local(locations, found, parts) else None)
+            nats["gates"] = best.nats
+            if best.explains and best.nats > rival.least_nats + best.error:
+                gates, locations = best.gates, best.locations
+    kind = "gates" if gates else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
     explored = Exploration(
-        found, kind, groups, parts, is_certain, are_patterns, locations, nats, density
+        found, kind, groups, parts, is_certain, are_patterns, locations, nats, density, gates
     )
     return explored.in_units(center, scale)
 
 
-class _Codes:
-    """Compare independent codes of rows with a mixture that has grown large."""
+def _may_be_local(locations: Locations | None, found: FoundMixture, parts: list[FlatPart]) -> bool:
+    """Return whether flat parts have more directions than the hulls of their locations."""
+    if locations is None:
+        return False
+    hulls = [pooled(own) for own in of_groups(found.parts, locations.groups)]
+    n_directions = sum(len(part.variances) for part in parts)
+    return n_directions > sum(len(hull.variances) for hull in hulls)
 
-    def __init__(self, rows: np.ndarray, rng: np.random.RandomState, max_latents: int) -> None:
-        order = rng.permutation(len(rows))
+
+class _Fitted(NamedTuple):
+    """Gates of training rows relative to locations, and how well they explain held-out rows.
+
+    Attributes
+    ----------
+    gates : Gates
+        The gates.
+
+    nats, error : float
+        Mean bound of held-out rows, and its standard error.
+
+    explains : bool
+        Whether codes of held-out rows explain more of the variance than they leave, and whether two
+        rows differ in at least one gate on average. Otherwise there is one normal distribution, or
+        nearly.
+
+    locations : Locations or None
+        The locations, if there are several.
+    """
+
+    gates: Gates
+    nats: float
+    error: float
+    explains: bool
+    locations: Locations | None
+
+    @classmethod
+    def of(
+        cls,
+        each: Sequence[Gates],
+        scores: np.ndarray,
+        left: float,
+        total: float,
+        locations: Locations | None,
+    ) -> Self:
+        """Return the gates of all locations, given bounds and squared errors of held-out rows."""
+        first, n = each[0], max(len(scores), 1)
+        weight, probability, mean, variance = (
+            torch.cat(values) for values in zip(*((g[0], *g[2:5]) for g in each), strict=True)
+        )
+        gates = first._replace(
+            weight=weight,
+            probability=probability,
+            mean=mean,
+            variance=variance,
+            noise_variance=torch.stack([g.noise_variance for g in each]).mean(),
+        )
+        are_patterns = float((2 * probability * (1 - probability)).sum()) >= 1
+        error = float(scores.std() / np.sqrt(n))
+        return cls(
+            gates, float(scores.mean()), error, 2 * left <= total and are_patterns, locations
+        )
+
+
+class _Rival:
+    """Compare gates over a dictionary with a mixture that has grown large."""
+
+    def __init__(
+        self, rows: np.ndarray, weights: DoubleArray, max_latents: int, positive: bool
+    ) -> None:
+        order = np.random.RandomState(0).permutation(len(rows))
         n_out = len(rows) // 5
-        self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
-        # Codes have their own random state, so that they do not change the mixture.
-        self.rng, self.max_latents = np.random.RandomState(0), max_latents
+        self.valid, self.train = order[:n_out], order[n_out:]
+        self.rows, self.weights = rows, weights
+        self.max_latents, self.positive = max_latents, positive
+        # The floor of a mixture: so the two can be compared even without noise.
         self.floor = least_variance(local_size(rows))
-        # Set by the first comparison.
-        self.nats: float | None = None
-        self.error = np.inf
         self.before: Trial | None = None
+        # Gates with fewer nats need no further rounds.
+        self.least_nats = -np.inf
 
     def end_search(self, search: Search) -> bool:
         """Return whether to end a search, since it cannot find a mixture that makes a better code.
 
-        It cannot if the same gain in every further round would leave the mixture behind independent
-        codes, or if the mixture has more directions than the maximum number of latents. In the
-        second case a search with few features goes on, for the density.
+        It cannot if the same gain in every further round would leave the mixture behind the gates,
+        or if the mixture has more directions than the maximum number of latents. In the second case
+        a search with few features goes on, for the density.
         """
         best, one = search.best, search.one
         before, self.before = self.before or one, best
         n_directions = best.densities[0].n_directions.sum()
         if n_directions <= one.densities[0].n_directions.sum():
             return False
-        if self.nats is None:
-            self._compare(self._best(self.train, self.valid)[1])
         # A round adds half the present number of components.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
-        is_wide = self.train.shape[1] > MAX_DIRECTIONS
+        is_wide = self.rows.shape[1] > MAX_DIRECTIONS
         is_too_large = is_wide and n_directions > self.max_latents
-        return bool(is_too_large or self.are_better_than(reach))
+        self.least_nats = best.mean
+        gates = self.anywhere
+        return bool(is_too_large or (gates.explains and gates.nats > reach + gates.error))
 
-    def gain_from(self, locations: Locations, found: FoundMixture, parts: list[FlatPart]) -> bool:
-        """Return whether separate codes for each location are better than codes for all rows.
+    @cached_property
+    def anywhere(self) -> _Fitted:
+        """The gates of rows with one location."""
+        return self._fitted(None)
 
-        Separate codes are not tried if flat parts have no more directions than locations' hulls.
+    def at(self, locations: Locations | None) -> _Fitted:
+        """Return the better gates: of rows relative to locations, or of rows with one location."""
+        if locations is None:
+            return self.anywhere
+        return max(self._fitted(locations), self.anywhere, key=lambda fitted: fitted.nats)
+
+    def _fitted(self, locations: Locations | None) -> _Fitted:
+        """Return gates of rows relative to locations, which have latents of their own.
+
+        A location moves to the point at which all gates of its rows are closed.
         """
-        hulls = [pooled(own) for own in of_groups(found.parts, locations.groups)]
-        n_directions = sum(len(part.variances) for part in parts)
-        if n_directions <= sum(len(hull.variances) for hull in hulls):
-            return False
-        train, valid = locations.assign(self.train), locations.assign(self.valid)
-        scores = locations.log_shares[valid]
-        # Some locations can be without held-out rows.
-        for g in np.unique(valid):
-            scores[valid == g] += self._best(self.train[train == g], self.valid[valid == g])[1]
-        is_better = self.nats is None or float(scores.mean()) > self.nats
-        if is_better:
-            self._compare(scores)
-        return is_better
+        if locations is None:
+            gates, scores, left, total = self._gates_of(np.ones(len(self.rows), dtype=bool), 0.0)
+            return _Fitted.of([gates], scores, left, total, None)
+        labels = locations.assign(self.rows)
+        found: list[Any] = []
+        points = locations.points.copy()
+        for g, share in enumerate(np.exp(locations.log_shares)):
+            gates, *others = self._gates_of(labels == g, points[g])
+            points[g] += gates.bias.double().numpy()
+            others[0] = others[0] + np.log(share)
+            closed = gates._replace(
+                bias=torch.zeros_like(gates.bias), probability=share * gates.probability
+            )
+            found.append((closed, *others))
+        locations = replace(locations, points=points)
+        scores = np.concatenate([scores for _, scores, *_ in found])
+        left, total = np.sum([errors for _, _, *errors in found], axis=0)
+        return _Fitted.of([gates for gates, *_ in found], scores, left, total, locations)
 
-    def _are_better_than_normal(self) -> bool:
-        """Fit codes, and return whether they are better than normal codes of the same variances.
+    def _gates_of(
+        self, is_own: np.ndarray, point: np.ndarray | float
+    ) -> tuple[Gates, np.ndarray, float, float]:
+        """Return gates of some training rows, and bounds and errors of held-out rows.
 
-        Codes that are nearly always on are nearly normal, and then the mixture has one part. Rows
-        are compared one by one. With n rows, chance alone passes this test on one of n data sets.
+        As in the search for a mixture, gates of many features are sought in principal directions.
         """
-        codes, scores = self._best(self.train, self.valid)
-        n = len(self.valid)
-        # A single row has no standard error.
-        if codes is None or n == 1:
-            return False
-        self._compare(scores)
-        gain = codes.gain(self.valid)
-        return bool(gain.mean() > norm.isf(1 / n) * gain.std() / np.sqrt(n))
+        train, valid = (some[is_own[some]] for some in (self.train, self.valid))
+        rows = self.rows - point
+        mean, directions = rows[train].mean(axis=0), np.eye(rows.shape[1])
+        beside = np.zeros(len(valid))
+        if rows.shape[1] > MAX_DIRECTIONS:
+            directions = principal_directions(rows[train] - mean)[1][:MAX_DIRECTIONS].copy()
+            beside = _log_prob_beside(rows - mean, directions, train, valid)
+        scale = float(np.sqrt(np.square((rows[train] - mean) @ directions.T).mean())) or 1.0
+        x = torch.from_numpy((rows - mean) @ directions.T / scale)
+        x = x if x.numel() <= MOST_DOUBLE else x.float()
+        shift = x.shape[1] * math.log(scale)
+        weights = torch.from_numpy(self.weights).to(x)
+        em = make_em(
+            x[train],
+            float(weights[train].sum()),
+            generator=torch.Generator().manual_seed(0),
+            n_components=self.max_latents,
+            positive=self.positive,
+            least_noise=self.floor / scale**2,
+        )
+        least_nats = self.least_nats - float(beside.mean() if len(beside) else 0.0) + shift
+        gates = em.fit(x[train], weights[train], least_nats)
+        found = find_gates(x[valid], gates)
+        left = scale**2 * float((x[valid] - gates.decode(found.posterior)).square().sum())
+        total = scale**2 * float(x[valid].square().sum())
+        gates = gates.in_units(0.0, scale)
+        whole = gates._replace(
+            weight=gates.weight @ torch.from_numpy(directions).to(x),
+            bias=torch.from_numpy(mean + gates.bias.double().numpy() @ directions).to(x),
+        )
+        return whole, found.log_prob.double().numpy() - shift + beside, left, total
 
-    def _best(
-        self, train: np.ndarray, valid: np.ndarray
-    ) -> tuple[IndependentCodes | None, np.ndarray]:
-        """Return the codes that make held-out rows most probable, if any, and log-densities."""
-        found = IndependentCodes.fit(train, self.rng, self.floor)
-        scored = [(codes, codes.log_prob(valid)) for codes in found]
-        none = None, np.full(len(valid), -np.inf)
-        return max(scored, key=lambda pair: pair[1].mean(), default=none)
 
-    def _compare(self, scores: np.ndarray) -> None:
-        """Store the mean log-density and its standard error."""
-        self.nats, self.error = float(scores.mean()), np.inf
-        if np.isfinite(self.nats):
-            self.error = float(scores.std() / np.sqrt(len(scores)))
-
-    def are_better_than(self, nats: float, *, is_normal: bool = False) -> bool:
-        """Return whether independent codes exceed a mean log-density by more than chance.
-
-        With `is_normal`, the mixture is one normal distribution. Then codes must exceed normal
-        codes by more than chance, and the mean log-density by any amount.
-        """
-        if is_normal and not self._are_better_than_normal():
-            return False
-        error = 0.0 if is_normal else self.error
-        return self.nats is not None and self.nats > nats + error
+def _log_prob_beside(
+    rows: np.ndarray, directions: np.ndarray, train: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    """Return the log-density of what rows have outside of some directions, as if it were noise."""
+    left = rows - (rows @ directions.T) @ directions
+    n_left = rows.shape[1] - len(directions)
+    squares = np.square(left).sum(axis=1)
+    noise = max(float(squares[train].mean()) / n_left, TINY)
+    log_prob: np.ndarray = -0.5 * (squares[valid] / noise + n_left * np.log(2 * np.pi * noise))
+    return log_prob
 
 
 def _stand_clear(parts: list[FlatPart], n: int) -> bool:

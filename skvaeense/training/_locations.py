@@ -18,7 +18,6 @@ from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
-from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.utils._principal import svd
 from skvaeense.utils._rounding import TINY
 
@@ -253,30 +252,3 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
         total += precision * max(float(difference @ difference - along @ along), 0.0)
         n_free += d - len(along)
     return point, bool(n_free <= 0 or total <= chi2.isf(1 / n, n_free))
-
-
-def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomState) -> Locations:
-    """Move locations to the points at which all independent codes of their rows are 0.
-
-    Parameters
-    ----------
-    locations : Locations
-        The locations.
-
-    rows : ndarray of shape (n_samples, n_features)
-        The rows that the locations were found in.
-
-    rng : RandomState
-        The source of randomness.
-
-    Returns
-    -------
-    Locations
-        The same groups about these points.
-    """
-    labels, points = locations.assign(rows), []
-    for g in range(len(locations)):
-        own = rows[labels == g]
-        found = IndependentCodes.fit(own, rng)
-        points.append(found[0].origin if found else own.mean(axis=0))
-    return replace(locations, points=np.array(points))

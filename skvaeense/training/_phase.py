@@ -76,8 +76,6 @@ class Stage(NamedTuple):
     # Whether losses are compared, and whether a plateau ends the stage.
     is_watched: bool = True
     may_end: bool = False
-    # Whether the learning rate falls to 0.
-    is_last: bool = False
 
 
 @dataclass
@@ -86,7 +84,7 @@ class Phase:
 
     Attributes
     ----------
-    trainer : Trainer
+    trainer : Trainer or GateTrainer
         The trainer of the model.
 
     n_epochs : int
@@ -104,45 +102,41 @@ class Phase:
     from_start : bool
         Whether the model before training may be kept as the best one.
 
-    is_hopeless : callable or None
-        Called with the trainer once the learning rate falls; if it returns True, training ends.
-
-    given_up : bool
-        Whether the training was hopeless; set during training.
+    is_watched : bool
+        Whether losses are compared. If not, the last model is kept.
     """
 
-    trainer: Trainer
+    trainer: Any
     n_epochs: int
     plateau: Plateau
     name: str = "final"
     unwatched: float = 0.0
     from_start: bool = False
-    is_hopeless: Callable[[Trainer], bool] | None = None
-    given_up: bool = False
+    is_watched: bool = True
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages of the training."""
+        if not self.is_watched:
+            yield Stage(f"{self.name} whole", self.n_epochs, (0.0, 1.0), is_watched=False)
+            return
         n_last = math.ceil((1 - SETTLING) * self.n_epochs)
         n_first = self.n_epochs - n_last
         n_unwatched = min(math.ceil(self.unwatched * self.n_epochs), n_first)
         start, turn = n_unwatched / max(self.n_epochs, 1), n_first / max(self.n_epochs, 1)
         yield Stage(f"{self.name} unwatched", n_unwatched, (0.0, start), is_watched=False)
         yield Stage(f"{self.name} search", n_first - n_unwatched, (start, turn), may_end=True)
-        yield Stage(f"{self.name} settle", n_last, (turn, 1.0), is_last=True)
+        yield Stage(f"{self.name} settle", n_last, (turn, 1.0))
 
     def note(self, loss: float, stage: Stage) -> bool:
         """Record the loss after an epoch, and return whether to end the stage."""
-        if stage.is_last and self.is_hopeless is not None and self.trainer.epoch == 1:
-            self.given_up = self.is_hopeless(self.trainer)
-        is_reached = self.plateau.is_reached(loss, self.trainer.model)
-        return self.given_up or (is_reached and stage.may_end)
+        return self.plateau.is_reached(loss, self.trainer.model) and stage.may_end
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is no model to keep: training was given up, or a loss is not finite."""
+        """Whether there is no model to keep, since a loss is not finite."""
         # A phase without any loss has not begun, or did not compare losses.
         has_loss = math.isfinite(self.plateau.best_loss) or self.plateau.n_waited == 0
-        return self.given_up or not (self.trainer.is_finite and has_loss)
+        return not (self.trainer.is_finite and has_loss)
 
     def result(self) -> Trainer:
         """Return the trainer of the best model; raise an error if there is no model to keep."""
@@ -188,12 +182,6 @@ class Selection:
             self.best, self.best_init = trainer, len(self.logs)
         self.losses.append(loss)
         self.logs.append(trainer.log)
-
-    def skip(self, init: int) -> None:
-        """Record an init that is not trained, unless it was finished before."""
-        if init == len(self.logs):
-            self.losses.append(math.inf)
-            self.logs.append([])
 
     def choose(self) -> Trainer:
         """Return the best trainer, with the logs of the other inits."""

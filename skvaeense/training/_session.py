@@ -199,9 +199,6 @@ class FitSession:
             with closing(epochs):
                 for is_whole in epochs:
                     is_over = is_whole and self._end_epoch(phase, stage)
-                    if phase.given_up:
-                        # No checkpoint: a resumed fit has to give this training up again.
-                        return phase
                     if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
                         self._keep(trainer, stage.name, is_over)
                     if is_over or self.stopped:

@@ -17,17 +17,14 @@ MAX_COMPONENTS = 256
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
-# Steps from an init that was computed from the data, and from an init that is already exact.
-DATA_STEPS = 600
+# Steps from an init that is already exact.
 EXACT_STEPS = 60
 # Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
 EXACT_RATE = 0.05
-# Steps of gates that keep a share of the variance, of a first look at gates with learned noise, and
-# of a continued fit.
-GATE_STEPS = 1000
-# Steps of trainings that no other init follows: of the default model once gates are known to
-# explain the samples, of a sparse autoencoder, and of a score network.
+# Steps of a sparse autoencoder.
 LONG_STEPS = 3000
+# Share of the training of a random init, from its start, in which losses are not compared.
+ANNEALED = 0.5
 # Steps from a random init of a VAE, with learned noise or a given mean number of active latents.
 RANDOM_STEPS = 2000
 # Learning rate of sparse autoencoders, and the number of latents above which it falls.
@@ -107,10 +104,6 @@ class Spectrum:
         bulk = float(eigenvalues[(held < BULK_SHARE).sum()])
         return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk, held)
 
-    def dimension_holding(self, share):
-        """Return how many principal components hold a share of the variance."""
-        return min(int((self.held < share).sum()) + 1, len(self.held))
-
     def first_noise(self, init):
         """Return the first noise variance of a random init."""
         return FIRST_NOISE * (self.bulk_eigenvalue if init % 2 else self.mean_eigenvalue)
@@ -136,12 +129,6 @@ def default_n_components(spectrum):
     The spare latents matter: with none, a direction that training misses once stays missed.
     """
     return min(2 * spectrum.linear_dimension, MAX_COMPONENTS)
-
-
-def most_latents(data):
-    """Return the number of latents with gates for which a fit has enough rows."""
-    n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
-    return n_rows // ROWS_OF_A_LATENT
 
 
 def resolve_batch_size(batch_size, n_samples):

@@ -71,11 +71,7 @@ PARAMETERS = [
     parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=INF),
     *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (0.0, "pca", [1.0])),
     *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN)),
-    *(
-        parameter(kind, f"{kinds} or None", target_l0=v)
-        for kind, kinds in ((SPARSE, POSITIVE), (VAEENSE, f"{POSITIVE}, {LIST}"))
-        for v in (0, "auto")
-    ),
+    *(parameter(AUTOENCODERS, f"{POSITIVE} or None", target_l0=v) for v in (0, "auto")),
     *(parameter(AUTOENCODERS, f"{POSITIVE} or None", transform_l0=v) for v in (0, [2])),
     *(
         parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
@@ -85,9 +81,7 @@ PARAMETERS = [
     parameter(VAEENSE, SWITCH, learn_noise_variance=2),
     parameter(VAEENSE, SWITCH + AUTO, hard=None),
     *(
-        parameter(
-            VAEENSE, f"{SHARE}, {LIST}, a str among {{…}} or None", target_explained_variance=v
-        )
+        parameter(VAEENSE, f"{SHARE}, a str among {{…}} or None", target_explained_variance=v)
         for v in (1, "most")
     ),
     *(parameter(VAEENSE, f"{SHARE} or None", transform_explained_variance=v) for v in (1, [0.5])),
@@ -261,11 +255,6 @@ TOGETHER = [
         SPARSE,
         "k must be a positive int, or a list of them, got [3, 2.5].",
         penalty=BatchTopK([3, 2.5]),
-    ),
-    together(
-        VAEENSE,
-        "target_l0 must be a positive number, or a list of them, got [2, -1].",
-        target_l0=[2, -1],
     ),
     together(
         SPARSE,

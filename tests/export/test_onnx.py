@@ -16,7 +16,7 @@ from torch import nn
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, _active_of, to_bytes
-from skvaeense.networks import MLP, Linear, MeanField, Unrolled
+from skvaeense.networks import MLP, Linear, Unrolled
 from skvaeense.priors import SpikeSlab
 from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
@@ -57,10 +57,10 @@ ESTIMATORS = {
     "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network=Unrolled(2, n_refinements=1)),
     "soft": quick_vae(),
     "cut_target": quick_vae(
-        target_l0=2, transform_l0=1.3, network=MeanField(2), prior=SpikeSlab(search=False)
+        target_l0=2, transform_l0=1.3, network="auto", prior=SpikeSlab(search=False)
     ),
     "cut_topk": quick_sae(PENALTIES["topk"], transform_l0=2),
-    "hard_target": quick_vae(target_l0=2, prior=SpikeSlab(search=False), hard=True),
+    "hard_target": quick_vae(target_l0=2, network="auto", prior=SpikeSlab(search=False), hard=True),
     "without_gate": quick_vae(gated=False, network=MLP((5,))),
     "fixed_variance": quick_vae(hard=True, learning_rate_init=0.05, threshold=FixedVariance(0.5)),
     "contribution": quick_vae(hard=True, learning_rate_init=0.05, threshold=Contribution(1.0)),

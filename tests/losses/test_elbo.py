@@ -3,15 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import draw, each_once, make_vae
+from helpers import draw, make_vae
 from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss
-from skvaeense.losses._elbo import GateELBOGradient
-from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._base import as_number
-from skvaeense.networks import MLP, MeanField
-from skvaeense.priors import SpikeSlab
+from skvaeense.networks import MLP
 from skvaeense.utils._seeding import make_generator
 
 
@@ -67,72 +64,6 @@ def test_the_history_has_the_negative_bound_in_nats_and_units_of_x():
     residual = np.full(5, math.sqrt(noted["error"] / 5))
     density = norm.logpdf(residual, scale=math.sqrt(30)).sum()
     assert noted["loss"] == pytest.approx(noted["kl"] - density)
-
-
-# --- gradients ------------------------------------------------------------------------------
-
-
-class ByAutograd(ELBO):
-    """The same loss in a subclass, so that autograd computes the gradient."""
-
-
-def terms_and_gradients(loss, model, x):
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 7.0)
-    terms = loss.gradient(model)(x, make_generator(3))
-    assert not any(term.requires_grad for term in terms.values())
-    return terms, {name: p.grad.clone() for name, p in model.named_parameters()}
-
-
-def assert_same_gradients(model, x, beta=1.0, rtol=1e-10, atol=1e-12):
-    assert isinstance(ELBO(beta).gradient(model), GateELBOGradient)
-    assert not isinstance(ByAutograd(beta).gradient(model), GateELBOGradient)
-    found = terms_and_gradients(ELBO(beta), model, x)
-    expected = terms_and_gradients(ByAutograd(beta), model, x)
-    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, check_dtype=False)
-
-
-def test_gradients_of_gates_with_a_prior(subtests):
-    for target, shape in each_once(
-        [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], [(8, 12), (5, 30)]
-    ):
-        for positive in (False, True):
-            with subtests.test(positive=positive, target=target):
-                n_features, n_components = shape
-                model = SpikeSlabVAE(
-                    MeanField(positive=positive),
-                    n_features,
-                    n_components,
-                    positive=positive,
-                    generator=make_generator(0),
-                    **target,
-                ).double()
-                x = draw(9, n_features)
-                model.initialize(x)
-                with torch.no_grad():
-                    for i, parameter in enumerate(model.parameters()):
-                        parameter += 0.1 * draw(*parameter.shape, seed=i)
-                    model.network.normalize()
-                    model.slab_mean += 0.3 * draw(n_components, seed=9)
-                    model.first_prices += 0.4
-                assert_same_gradients(model.train(), x, beta=1.5)
-
-
-def test_other_models_are_left_to_autograd():
-    """This includes models with a custom prior, whose divergence may differ."""
-
-    class OwnGates(SpikeSlab):
-        pass
-
-    gates = SpikeSlabVAE(MeanField(), 5, 3, prior=OwnGates(), generator=make_generator(0))
-    other_network = SpikeSlabVAE(MLP((6,)), 5, 3, generator=make_generator(0))
-    for model in (make_vae(), gates, other_network):
-        x = draw(4, 5).to(next(model.parameters()))
-        terms, gradients = terms_and_gradients(ELBO(), model.train(), x)
-        loss = ELBO().terms(model, x, generator=make_generator(3))["loss"]
-        expected = torch.autograd.grad(loss, list(model.parameters()))
-        torch.testing.assert_close(terms["loss"], loss.detach())
-        torch.testing.assert_close(list(gradients.values()), list(expected))
 
 
 # --- aliases --------------------------------------------------------------------------------

@@ -48,11 +48,12 @@ ESTIMATORS = {
     "target": clone(VAEENSE).set_params(
         n_components=3, network="auto", prior="auto", target_l0=2, n_init=2, max_iter=3
     ),
-    "gates": VAEenseTransformer(
-        3, prior="spike_slab", target_l0=[2, 1], max_iter=3, random_state=0
+    "gates": VAEenseTransformer(3, prior="spike_slab", target_l0=2, max_iter=3, random_state=0),
+    "gates of a share": VAEenseTransformer(
+        6, prior="spike_slab", target_explained_variance=0.9, max_iter=4, random_state=0
     ),
-    "gates of an mlp": VAEenseTransformer(
-        6, prior="spike_slab", network=MLP((8,)), target_l0=2, max_iter=4, random_state=0
+    "gates of samples": VAEenseTransformer(
+        prior="spike_slab", target_explained_variance=None, max_iter=9, random_state=0
     ),
     "unrolled": clone(SAE).set_params(penalty=TopK(2), network="unrolled"),
     "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),

@@ -417,7 +417,6 @@ COUNTS = {
     "layers": spec("networks.MLP", hidden_layer_sizes=[8] * 50_000),
     "layers of an encoder": spec("networks.Linear", hidden_layer_sizes=[8] * 50_000),
     "sweeps": spec("networks.Unrolled", n_sweeps=10**7, n_active=2),
-    "looks": spec("networks.MeanField", n_looks=10**12),
 }
 
 

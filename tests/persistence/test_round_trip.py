@@ -36,10 +36,10 @@ from skvaeense import (
 from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Linear, MeanField, Network, SingleLayer, Subspaces
+from skvaeense.networks import MLP, Linear, Network, SingleLayer, Subspaces
 from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
-from skvaeense.priors import StandardNormal
+from skvaeense.priors import SpikeSlab, StandardNormal
 from skvaeense.thresholds import Contribution, FixedVariance, Otsu
 
 NETWORKS = {
@@ -157,8 +157,8 @@ def test_vaeense(network, gated, tmp_path):
         {"hard": True, "threshold": Contribution(level=0.5)},
         {"sparse_output": True, "threshold": FixedVariance(0.7)},
         {"dtype": "float64", "noise_variance": 0.05, "learn_noise_variance": False},
-        {"target_l0": 1.5, "prior": "auto"},
-        {"target_l0": 1.5, "prior": "auto", "network": MeanField(2)},
+        {"target_l0": 1.5, "prior": "auto", "network": "auto"},
+        {"target_l0": 1.5, "prior": SpikeSlab(search=False), "network": "auto"},
     ],
     ids=str,
 )

@@ -59,7 +59,7 @@ def test_default_fits_of_tables(table, is_scaled):
         [
             vaeense(),
             vaeense(prior="spike_slab", network="auto", n_components=None, max_iter=5),
-            vaeense(target_l0=1.5, prior="auto"),
+            vaeense(target_l0=1.5, prior="auto", network="auto"),
             sparse_autoencoder(),
             sparse_autoencoder("batch_topk", n_components=None),
         ]

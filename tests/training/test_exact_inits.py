@@ -13,11 +13,10 @@ from skvaeense.datasets import (
     make_linear_subspaces,
     make_sparse_dictionary,
 )
-from skvaeense.models import VAE, SpikeSlabVAE
-from skvaeense.networks import MeanField, Subspaces
-from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
+from skvaeense.models import VAE
+from skvaeense.networks import Subspaces
+from skvaeense.training._exact_inits import install_subspaces, subspace_network
 from skvaeense.training._exploration import explore
-from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._scaling import Scaling
 
 
@@ -274,33 +273,14 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
         assert len(explore(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
 
 
-def test_codes_of_a_dictionary_are_exact():
-    """The codes are exact before training, and spare latents stay closed."""
-    X, _, dimension, atoms = make_sparse_dictionary(
-        1000, n_atoms=8, n_active=2, n_features=8, return_atoms=True, random_state=0
-    )
-    x = torch.from_numpy(X / np.sqrt(np.square(X).mean())).float()
-    codes = IndependentCodes.fit(x.double().numpy(), np.random.RandomState(0), 1e-8)[-1]
-    model = SpikeSlabVAE(MeanField(), 8, 11, generator=generator()).eval()
-    model.initialize(x)
-    install_codes(model, codes, x)
-    posterior = model.inferred(x)
-    assert (posterior.is_open.sum(dim=1).numpy() == dimension).mean() > 0.99
-    assert not posterior.is_open[:, 8:].any()
-    code = model.code(posterior)
-    assert float((model.decode(code) - x).detach().square().mean()) < 1e-6
-    cosines = np.abs(model.linear_decoder.weight.detach().numpy()[:, :8].T @ atoms.T)
-    assert (cosines.max(axis=0) > 1 - 1e-6).all()
-
-
-def test_a_fit_of_a_dictionary_keeps_its_codes():
+def test_a_fit_of_a_dictionary_counts_its_atoms():
     X, _, dimension = make_sparse_dictionary(
         1500, n_atoms=12, n_active=(1, 3), n_features=12, random_state=0
     )
     fitted = VAEenseTransformer(random_state=0).fit(X[:1000])
-    assert fitted.explanation_ == "dictionary"
+    assert fitted.explanation_ == "gates"
     counts = fitted.active_dimensions(X[1000:]).sum(axis=1)
-    assert (counts == dimension[1000:]).mean() > 0.98
-    # With too few latents for the atoms, gates are trained instead.
+    assert (counts == dimension[1000:]).mean() > 0.8
+    # There may be too few latents for the atoms.
     few = fit_unwarned(VAEenseTransformer(6, max_iter=2, random_state=0), X[:1000])
     assert few.n_components_ == 6

@@ -32,19 +32,6 @@ def affine(offset, noise=0.0, seed=0):
     return X, dimension
 
 
-class Lopsided:
-    """Two locations, one of which has no held-out rows."""
-
-    groups = np.array([0, 1])
-    log_shares = np.log([0.9, 0.1])
-
-    def __len__(self):
-        return 2
-
-    def assign(self, rows):
-        return (np.arange(len(rows)) % 2) * (len(rows) > 200)
-
-
 def with_far_rows(X, distance=20.0):
     """Move 1 % of the rows far away."""
     X, far = X.copy(), np.arange(5, len(X), 100)
@@ -205,8 +192,8 @@ def test_rows_that_are_many_or_no_weight_are_not_far():
 def test_many_patterns_are_a_dictionary(noise, signed):
     X = make_sparse_dictionary(2000, noise=noise, signed=signed, random_state=0)[0]
     explored = explore(X, MANY)
-    assert (explored.kind, explored.locations) == ("dictionary", None)
-    assert explored.nats["dictionary"] > max(explored.nats["mixture"], explored.nats["dense"])
+    assert (explored.kind, explored.locations) == ("gates", None)
+    assert explored.nats["gates"] > max(explored.nats["mixture"], explored.nats["dense"])
 
 
 @pytest.mark.parametrize("noise", [0.0, pytest.param(0.02, marks=pytest.mark.slow)])
@@ -221,20 +208,9 @@ def test_two_dictionaries_have_codes_of_their_own(noise):
         ]
     )
     explored = explore(X, MANY)
-    assert (explored.kind, len(explored.locations)) == ("dictionary", 2)
+    assert (explored.kind, len(explored.locations)) == ("gates", 2)
     points = explored.locations.points[np.argsort(-explored.locations.points[:, 0])]
     np.testing.assert_allclose(points, 5 * np.eye(30)[:2], atol=0.05)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_codes_that_are_nearly_always_on_are_a_dictionary(seed):
-    """A mixture has one part, like a normal distribution of all six directions."""
-    X = make_sparse_dictionary(
-        1000, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=seed
-    )[0]
-    explored = explore(X, MANY)
-    assert (explored.kind, len(explored.found.parts)) == ("dictionary", 1)
-    assert explored.nats["dictionary"] > explored.nats["mixture"]
 
 
 def test_codes_about_one_point_are_kept_if_points_have_too_few_rows():
@@ -243,7 +219,7 @@ def test_codes_about_one_point_are_kept_if_points_have_too_few_rows():
     atoms = rng.standard_normal((12, 20))
     X = (rng.random((1000, 12)) < 0.2) @ (atoms / np.linalg.norm(atoms, axis=1, keepdims=True))
     explored = explore(X + 0.01 * rng.standard_normal(X.shape), MANY)
-    assert explored.kind == "dictionary"
+    assert explored.kind == "gates"
     assert explored.locations is None
 
 
@@ -271,13 +247,12 @@ def test_other_samples_are_dense(name):
 
 
 def test_nats_are_there_for_what_was_looked_at():
-    """If a mixture of few directions explains the samples, no codes are fitted."""
     X, _ = linear((3, 5), 30, 0.05, 1000)
     nats = explore(X, MANY).nats
-    assert nats.keys() == {"mixture", "dense"}
+    assert nats.keys() == {"mixture", "dense", "gates"}
     assert nats["mixture"] > nats["dense"] + 10
-    dictionary = make_sparse_dictionary(1000, random_state=0)[0]
-    assert explore(dictionary, MANY).nats.keys() == {"mixture", "dense", "dictionary"}
+    assert nats["mixture"] > nats["gates"]
+    assert explore(X, MANY, may_have_gates=False).nats.keys() == {"mixture", "dense"}
 
 
 def test_nats_are_mean_log_densities_of_samples():
@@ -308,7 +283,8 @@ def test_what_is_in_samples_does_not_depend_on_their_units():
     assert (other.kind, ranks(other)) == (one.kind, ranks(one))
     moved = one.in_units(np.full(20, 7.0), 1000.0)
     for name, value in moved.nats.items():
-        assert other.nats[name] == pytest.approx(value, rel=1e-6)
+        # Gates follow from many steps, which add up rounding errors.
+        assert other.nats[name] == pytest.approx(value, rel=1e-4 if name == "gates" else 1e-6)
     for part, same in zip(moved.parts, other.parts, strict=True):
         np.testing.assert_allclose(part.mean, same.mean, rtol=1e-6)
         np.testing.assert_allclose(part.variances, same.variances, rtol=1e-6)
@@ -332,17 +308,6 @@ def test_rows_that_stand_several_times_count_as_so_many():
     X, _ = linear((1, 3), 8, 0.02, 600)
     explored = explore(np.repeat(X, 3, axis=0), MANY)
     assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])
-
-
-def test_a_location_may_have_no_held_out_rows():
-    X, _ = linear((2, 3), 8, n_samples=500)
-    codes = _exploration._Codes(X, np.random.RandomState(0), MANY)
-    found = explore(X, MANY).found
-    # Equal parts have more directions in total than their common span.
-    equal = found._replace(parts=found.parts[:1] * 2)
-    assert codes.gain_from(Lopsided(), equal, equal.parts * 2)
-    assert codes.nats is not None
-    assert not np.isnan(codes.nats)
 
 
 def test_very_few_rows_are_explored_without_warnings():

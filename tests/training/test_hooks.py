@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from helpers import draw, generator, make_coder, make_vae, quick_sae, quick_vaeense
+from helpers import draw, make_coder, make_vae, quick_sae, quick_vaeense
 from torch import nn
 
 from skvaeense.models._base import as_number
-from skvaeense.networks import MeanField, Network, Unrolled
-from skvaeense.training._trainer import GradientClipping, Normalization, network_hooks
+from skvaeense.networks import Network, Unrolled
+from skvaeense.training._trainer import GradientClipping, network_hooks
 
 
 class AskingModule(nn.Module):
@@ -57,8 +57,6 @@ def test_what_a_network_of_ones_own_asks_for(estimator):
 
 def test_networks_that_ask_for_nothing_have_no_hooks():
     assert network_hooks(make_vae().network) == []
-    looks = MeanField().build(5, 3, n_heads=2, generator=generator())
-    assert [type(hook) for hook in network_hooks(looks)] == [GradientClipping, Normalization]
     kinds = [type(hook) for hook in network_hooks(make_coder("l1", Unrolled()).network)]
     assert kinds == [GradientClipping]
 

@@ -81,16 +81,17 @@ def test_only_the_search_ends_at_a_plateau(make_trainer):
     assert phase.result() is phase.trainer
 
 
-def test_what_is_hopeless_is_given_up_once_the_rate_falls(make_trainer):
-    asked = []
-    phase = make_phase(make_trainer, is_hopeless=lambda trainer: asked.append(trainer) or True)
-    _, search, last = phase.stages()
-    phase.trainer.epoch = 1
-    assert not phase.note(1.0, search)
-    assert asked == []
-    assert phase.note(0.5, last)
-    assert asked == [phase.trainer]
-    assert phase.is_lost
+def test_unwatched_phases_have_one_stage_and_keep_the_last_model(make_trainer):
+    phase = make_phase(make_trainer, is_watched=False)
+    (stage,) = phase.stages()
+    assert (stage.n_epochs, stage.span, stage.is_watched, stage.may_end) == (
+        10,
+        (0.0, 1.0),
+        False,
+        False,
+    )
+    assert not phase.is_lost
+    assert phase.result() is phase.trainer
 
 
 def test_losses_that_are_no_numbers_leave_nothing_to_keep(make_trainer):

@@ -59,13 +59,3 @@ def test_goes_on_from_its_state(train, make_trainer, n_before):
     assert after.best_init == 1
     assert torch.equal(after.best.model.weight, train(1).model.weight)
     assert after.logs == [train(init).log for init in range(3)]
-
-
-def test_an_init_may_be_skipped(train):
-    selection = Selection(None)
-    selection.offer(train(0), 3.0)
-    for init in (0, 1):
-        selection.skip(init)
-    assert selection.losses == [3.0, math.inf]
-    assert selection.logs[1] == []
-    assert selection.best_init == 0

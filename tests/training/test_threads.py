@@ -9,7 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
-from skvaeense.networks._mean_field import MeanFieldAutoencoder
+from skvaeense.explanations import Gates
 from skvaeense.training._data import TensorBatches
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook
@@ -93,13 +93,13 @@ def test_the_trainer_uses_few_threads(make_trainer):
 @pytest.mark.usefixtures("four_threads")
 def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
     """With more threads, waiting has taken ten times as long as all the rest."""
-    seen, infer_gates = [], MeanFieldAutoencoder.infer_gates
+    seen, infer = [], Gates.infer
 
     def spy(*args, **kwargs):
         seen.append(torch.get_num_threads())
-        return infer_gates(*args, **kwargs)
+        return infer(*args, **kwargs)
 
-    monkeypatch.setattr(MeanFieldAutoencoder, "infer_gates", spy)
+    monkeypatch.setattr(Gates, "infer", spy)
     model = VAEenseTransformer(4, prior="spike_slab", max_iter=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

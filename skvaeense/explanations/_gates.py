@@ -1,0 +1,323 @@
+"""Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.explanations._restricted import overlap
+
+# Looks at a sample: enough in a fit, whose next visit looks again, and for new samples.
+FIT_LOOKS, NEW_LOOKS = 5, 11
+# Largest number of latents that are inferred at once, as if the others were right. More latents at
+# once can be open together for the same residual, and then close together.
+BLOCK = 16
+# Gates that are open with less than this probability count as closed.
+LEAST_OPEN = 1 / 64
+
+
+class GatePosterior(NamedTuple):
+    """The posterior of latents behind gates, independent for each latent.
+
+    Attributes
+    ----------
+    gate_logit : torch.Tensor of shape (n_samples, n_components)
+        Logits of the probabilities that gates are open. Note the sign: the logits of a
+        `priors.Posterior` are large where a latent is closed.
+
+    mean : torch.Tensor of shape (n_samples, n_components)
+        Means of the latents, if their gates are open.
+
+    variance : torch.Tensor that broadcasts to (n_samples, n_components)
+        Variances of the latents, if their gates are open.
+
+    seen : torch.Tensor of shape (n_samples, n_components)
+        Inner products of the decoder columns and the centred samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.explanations import GatePosterior
+    >>> zeros = torch.zeros(2, 3)
+    >>> GatePosterior(zeros, zeros, torch.ones(3), zeros).probability[0, 0]
+    tensor(0.5000)
+    """
+
+    gate_logit: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    seen: torch.Tensor
+
+    @property
+    def probability(self) -> torch.Tensor:
+        """The probabilities that gates are open."""
+        return torch.sigmoid(self.gate_logit)
+
+    @property
+    def openness(self) -> torch.Tensor:
+        """Factor of each decoder column, as the openness of a `priors.Posterior`."""
+        return self.probability
+
+    @property
+    def is_open(self) -> torch.Tensor:
+        """Whether gates are more probably open than closed."""
+        return self.gate_logit > 0
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Standard deviations of the latents, if their gates are open."""
+        return self.variance.sqrt().expand_as(self.mean)
+
+    @property
+    def log_variance(self) -> torch.Tensor:
+        """Natural logarithm of the variances."""
+        return self.variance.log().expand_as(self.mean)
+
+
+class Gates(NamedTuple):
+    """A linear decoder, the prior of the latents behind gates, and the noise variance.
+
+    A sample is ``x = bias + sum_j s_j z_j w_j + noise``. Gate j is open, s_j = 1, with probability
+    p_j. An open latent is drawn from N(m_j, t_j), the slab.
+
+    Attributes
+    ----------
+    weight : torch.Tensor of shape (n_components, n_features)
+        Decoder columns w_j as rows, of norm 1.
+
+    bias : torch.Tensor of shape (n_features,)
+        The sample whose gates are all closed.
+
+    probability, mean, variance : torch.Tensor of shape (n_components,)
+        Prior p, m and t of each latent.
+
+    noise_variance : torch.Tensor without dimensions
+        Variance of the noise in each feature.
+
+    price : torch.Tensor of shape () or (n_samples,)
+        Amount by which the log-odds of all gates are lowered, for all samples or for each.
+
+    positive : bool
+        Whether gates of latents that would be negative stay closed.
+
+    Examples
+    --------
+    A sample in the direction of the first of two columns:
+
+    >>> import torch
+    >>> from skvaeense.explanations import Gates
+    >>> one, numbers = torch.ones(2), (torch.tensor(0.1), torch.tensor(0.0))
+    >>> gates = Gates(torch.eye(2), 0 * one, 0.5 * one, 0 * one, one, *numbers)
+    >>> gates.infer(torch.tensor([[2.0, 0.0]]), 5).is_open
+    tensor([[ True, False]])
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    probability: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    noise_variance: torch.Tensor
+    price: torch.Tensor
+    positive: bool = False
+
+    @property
+    def log_odds(self) -> torch.Tensor:
+        """The logits of the probabilities that gates are open, minus the price."""
+        return torch.logit(self.probability) - self.price[..., None]
+
+    @property
+    def open_variance(self) -> torch.Tensor:
+        """Posterior variance of each latent, given all other latents, if its gate is open."""
+        noise = self.noise_variance.to(self.variance)
+        return self.variance * noise / (self.variance + noise)
+
+    def of_latents(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Gates":
+        """Return the gates with a change of the tensors that have a row for each latent.
+
+        Parameters
+        ----------
+        change : callable
+            Function from a tensor with a row for each latent to its replacement.
+
+        Returns
+        -------
+        Gates
+            The changed gates.
+        """
+        weight, probability, mean, variance = map(change, (self[0], *self[2:5]))
+        return self._replace(weight=weight, probability=probability, mean=mean, variance=variance)
+
+    def at(self, latents: torch.Tensor) -> "Gates":
+        """Return the gates of some latents.
+
+        Parameters
+        ----------
+        latents : torch.Tensor of int or bool
+            Indices of the latents, or a mask.
+
+        Returns
+        -------
+        Gates
+            The gates.
+        """
+        return self.of_latents(lambda values: values[latents])
+
+    def to(self, like: torch.Tensor) -> "Gates":
+        """Return the gates with the type and device of a tensor; the noise variance stays.
+
+        Parameters
+        ----------
+        like : torch.Tensor
+            The tensor.
+
+        Returns
+        -------
+        Gates
+            The gates.
+        """
+        weight, bias, price = self.weight.to(like), self.bias.to(like), self.price.to(like)
+        gates = self._replace(weight=weight, bias=bias, price=price)
+        return gates.of_latents(lambda values: values.to(like))
+
+    def in_units(self, center: Any, scale: float) -> "Gates":
+        """Return the gates of samples before they were centred and divided by a scale.
+
+        Parameters
+        ----------
+        center : array-like of shape (n_features,) or float
+            Centre of the samples.
+
+        scale : float
+            Scale of the samples.
+
+        Returns
+        -------
+        Gates
+            The gates.
+        """
+        center = torch.as_tensor(center).to(self.bias)
+        return self._replace(
+            bias=center + scale * self.bias,
+            mean=scale * self.mean,
+            variance=scale**2 * self.variance,
+            noise_variance=scale**2 * self.noise_variance,
+        )
+
+    def decode(self, posterior: GatePosterior) -> torch.Tensor:
+        """Return the reconstructions of open latents.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Posterior of some samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features)
+            The reconstructions.
+        """
+        return self.bias + (posterior.mean * posterior.is_open) @ self.weight
+
+    def infer(self, x: torch.Tensor, n_looks: int) -> GatePosterior:
+        """Return the posterior of gates and latents, by mean-field inference [1]_.
+
+        Each look goes through the latents in blocks. Given the code e of all other latents, latent
+        j has the residual ``u = w_j' (x - bias - sum_{i != j} e_i w_i)``, and with noise g::
+
+            mean = (u / g + m / t) / (1 / g + 1 / t)
+            logit = log p/(1 - p) - price
+                    - [m^2 / t + log t - mean^2 (1 / g + 1 / t) + log(1 / g + 1 / t)] / 2
+            e = sigmoid(logit) * mean
+
+        All gates are closed at first. Until the last look, the mean squared residual of the sample
+        counts as noise if it is larger than g, so that only clear gates open.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Samples.
+
+        n_looks : int
+            Number of looks.
+
+        Returns
+        -------
+        GatePosterior
+            The posterior. Gates that are open with a probability below 1/64 count as closed.
+
+        References
+        ----------
+        .. [1] M. K. Titsias and M. Lazaro-Gredilla, "Spike and slab variational inference for
+           multi-task and multiple kernel learning", NIPS 2011.
+        """
+        weight, (k, d) = self.weight, self.weight.shape
+        noise, left = self.noise_variance.to(x), (x - self.bias).T
+        # Latents are rows here, so that a block of them is contiguous.
+        seen = weight @ left
+        gram = overlap(weight.T)
+        gram = None if gram is None else gram - torch.diag(gram.diagonal())
+        precision, shift = 1 / self.variance[:, None], (self.mean / self.variance)[:, None]
+        constant = (torch.logit(self.probability) - 0.5 * self.variance.log())[:, None]
+        constant = constant - 0.5 * self.mean[:, None] * shift - self.price.to(x)
+        power = torch.linalg.vecdot(left, left, dim=0)
+        code, mean, logit = (torch.zeros_like(seen) for _ in range(3))
+        closed, size = math.log(LEAST_OPEN / (1 - LEAST_OPEN)), min(BLOCK, max(d // 4, 4))
+        for look in range(n_looks):
+            r = (1 / noise).expand(left.shape[1])
+            if look < n_looks - 1:
+                if look and gram is None:
+                    unexplained = torch.linalg.vecdot(left, left, dim=0)
+                elif look and gram is not None:
+                    explained = 2 * seen - torch.addmm(code, gram, code)
+                    unexplained = power - torch.linalg.vecdot(code, explained, dim=0)
+                else:
+                    unexplained = power
+                r = 1 / (unexplained / d).clamp_min(noise)
+            for first in range(0, k, size):
+                b = slice(first, first + size)
+                if gram is not None:
+                    u = torch.addmm(seen[b], gram[b], code, alpha=-1)
+                else:
+                    u = torch.addmm(code[b], weight[b], left)
+                p = precision[b] + r
+                mean[b] = torch.addcmul(shift[b], u, r).div_(p)
+                logit[b] = (mean[b].square() * p).sub_(p.log_()).mul_(0.5).add_(constant[b])
+                is_open = logit[b] > closed
+                if self.positive:
+                    is_open &= mean[b] > 0
+                new = torch.sigmoid(logit[b]).mul_(mean[b]).mul_(is_open)
+                if gram is None:
+                    left = torch.addmm(left, weight[b].T, new - code[b], alpha=-1)
+                code[b] = new
+        if self.positive:
+            logit = torch.where(mean > 0, logit, -logit.abs())
+        return GatePosterior(logit.T, mean.T, self.open_variance, seen.T)
+
+    def divergence(self, posterior: GatePosterior) -> torch.Tensor:
+        """Return the divergence of a posterior of gates and latents from the prior.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Posterior of some samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            Divergence of each sample in nats::
+
+                sum_j q log(q / p) + (1 - q) log((1 - q) / (1 - p))
+                      + q/2 [(v + (mean - m)^2) / t - 1 - log(v / t)]
+        """
+        logit, q, v = posterior.gate_logit, posterior.probability, posterior.variance
+        # log q = logit + log(1 - q), and likewise for the prior.
+        odds = self.log_odds
+        constant = 0.5 * (v / self.variance - 1 - torch.log(v / self.variance)) - odds
+        open_terms = torch.addcdiv(
+            logit + constant, (posterior.mean - self.mean).square(), self.variance, value=0.5
+        )
+        terms = torch.addcmul(F.logsigmoid(-logit) - F.logsigmoid(-odds), q, open_terms)
+        return terms.sum(dim=1)

@@ -1,0 +1,339 @@
+"""Expectation maximisation of gates: sums, closed forms, and the number of latents."""
+
+import copy
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import draw, generator
+
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.explanations import Gates
+from skvaeense.explanations._em import GateEM, make_em, n_first, n_target, start_gates
+from skvaeense.explanations._sums import maximise, mean_field_sums, pattern_sums
+
+D, K, N = 6, 4, 60
+
+
+def make_gates(d=D, k=K, positive=False):
+    """Return random gates in double precision."""
+    return Gates(
+        weight=F.normalize(draw(k, d, seed=1), dim=1),
+        bias=0.1 * draw(d, seed=2),
+        probability=0.3 + 0.1 * draw(k, seed=3).sigmoid(),
+        mean=0.5 * draw(k, seed=4),
+        variance=1 + draw(k, seed=5).square(),
+        noise_variance=torch.tensor(0.1).double(),
+        price=torch.tensor(0.0).double(),
+        positive=positive,
+    )
+
+
+def samples(gates, n=N, seed=0):
+    """Return samples of gates."""
+    k, d = gates.weight.shape
+    code = gates.mean + gates.variance.sqrt() * draw(n, k, seed=10 + seed)
+    code = code * (torch.rand(n, k, generator=generator(20 + seed)) < gates.probability)
+    noise = gates.noise_variance.sqrt() * draw(n, d, seed=30 + seed)
+    return gates.bias + code @ gates.weight + noise
+
+
+def gate_em(gates, n_samples=N, **params):
+    return GateEM(gates, n_samples, generator=generator(), **params)
+
+
+def fit(x, **params):
+    """Return the gates that fit samples best."""
+    return make_em(x, len(x), generator=generator(), **params).fit(x, torch.ones(len(x)))
+
+
+def dictionary(n=2000, noise=0.05, **params):
+    """Return samples with a mean square of 1, and the atoms."""
+    X, *_, atoms = make_sparse_dictionary(
+        n, noise=noise, return_atoms=True, random_state=0, **params
+    )
+    scale = np.sqrt(np.square(X).mean())
+    return torch.from_numpy(X / scale).float(), torch.from_numpy(atoms).float()
+
+
+def found_atoms(gates, atoms):
+    """Return the share of the atoms that are columns."""
+    cosines = (F.normalize(atoms, dim=1) @ gates.weight.T).abs()
+    return float((cosines.max(dim=1).values > 0.98).double().mean())
+
+
+# --- sums -------------------------------------------------------------------------------------
+
+
+def test_sums_of_patterns_are_moments_of_the_posterior():
+    gates = make_gates()
+    x, weights = samples(gates), draw(N, seed=7).square()
+    first = torch.zeros(N, K).bool()
+    sums, is_open = pattern_sums(gates, x, weights, first)
+    A, t, m = gates.weight.T, gates.variance, gates.mean
+    second, cross, error = torch.zeros(K + 1, K + 1), torch.zeros(K + 1, D), 0.0
+    for sample, weight, own in zip(x, weights, is_open, strict=True):
+        on = own.nonzero().ravel()
+        precision = A[:, on].T @ A[:, on] / 0.1 + torch.diag(1 / t[on])
+        covariance = torch.zeros(K + 1, K + 1).double()
+        covariance[on[:, None], on] = torch.linalg.inv(precision)
+        code = F.pad(torch.zeros(K), (0, 1), value=1.0).double()
+        along = A[:, on].T @ (sample - gates.bias) / 0.1 + m[on] / t[on]
+        code[on] = torch.linalg.solve(precision, along)
+        second = second + weight * (covariance + torch.outer(code, code))
+        cross = cross + weight * torch.outer(code, sample)
+        left = sample - gates.bias - A @ code[:K]
+        spread = torch.trace(A @ covariance[:K, :K] @ A.T)
+        error = error + weight * (left @ left + spread)
+    torch.testing.assert_close(sums.codes, second)
+    torch.testing.assert_close(sums.cross, cross)
+    torch.testing.assert_close(sums.error, error)
+    torch.testing.assert_close(sums.n, weights.sum())
+    torch.testing.assert_close(sums.n_open, weights @ is_open.double())
+    torch.testing.assert_close(sums.length, weights @ is_open.sum(dim=1).double())
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_whole_weights_are_as_good_as_copies(positive):
+    gates = make_gates(positive=positive)
+    x, copies = samples(gates), torch.arange(N) % 3
+    each = x.repeat_interleave(copies, dim=0)
+
+    def both(x, weights):
+        yield mean_field_sums(gates, x, weights)
+        yield pattern_sums(gates, x, weights, torch.zeros(len(x), K).bool())[0]
+
+    ones = torch.ones(len(each)).double()
+    for found, expected in zip(both(x, copies.double()), both(each, ones), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_bound_of_mean_field_is_below_that_of_patterns():
+    gates = make_gates()
+    x, ones = samples(gates), torch.ones(N).double()
+    mean_field = mean_field_sums(gates, x, ones)
+    searched, _ = pattern_sums(gates, x, ones, torch.zeros(N, K).bool())
+    assert mean_field.nats < searched.nats
+    assert float(searched.left) < float(searched.error)
+
+
+# --- closed forms -----------------------------------------------------------------------------
+
+
+def test_maxima_are_where_the_formulas_say():
+    gates = make_gates()
+    x, ones = samples(gates, 400), torch.ones(400).double()
+    sums, is_open = pattern_sums(gates, x, ones, torch.zeros(400, K).bool())
+    new, growth = maximise(gates, sums, learns_prior=True)
+    columns = torch.cat([growth[:, None] * new.weight, new.bias[None]])
+    torch.testing.assert_close(sums.codes @ columns, sums.cross, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(new.weight.norm(dim=1), torch.ones(K).double())
+    torch.testing.assert_close(new.probability, is_open.double().mean(dim=0))
+    q = is_open.sum(dim=0).double()
+    first, second = sums.codes[:K, K] / q * growth, sums.codes.diagonal()[:K] / q * growth**2
+    trust = q / (q + 2)
+    torch.testing.assert_close(new.mean, trust * first)
+    spread = second - 2 * new.mean * first + new.mean.square()
+    torch.testing.assert_close(new.variance, trust * spread + (1 - trust) * gates.variance)
+    kept, _ = maximise(gates, sums, learns_prior=False)
+    for name in ("probability", "mean", "variance"):
+        assert torch.equal(getattr(kept, name), getattr(gates, name))
+    torch.testing.assert_close(kept.weight, new.weight)
+
+
+def test_columns_of_latents_that_are_hardly_open_stay():
+    gates = make_gates()
+    gates = gates._replace(probability=torch.tensor([0.3, 0.3, 0.3, 1e-6]).double())
+    x, ones = samples(gates), torch.ones(N).double()
+    sums, is_open = pattern_sums(gates, x, ones, torch.zeros(N, K).bool())
+    assert not is_open[:, 3].any()
+    new, growth = maximise(gates, sums, learns_prior=True)
+    torch.testing.assert_close(new.weight[3], gates.weight[3])
+    assert float(growth[3]) == pytest.approx(1)
+    assert 0 < float(new.probability[3]) < 1e-5
+
+
+def test_gates_that_diverged_are_no_error():
+    gates, x = make_gates(), torch.full((N, D), math.inf).double()
+    em = gate_em(gates)
+    sums = em.step(x, torch.ones(N).double(), 0.1)
+    assert not math.isfinite(float(sums.error))
+
+
+def test_noise_that_is_given_stays():
+    em = gate_em(make_gates(), noise_variance=0.3)
+    x, ones = samples(make_gates()), torch.ones(N).double()
+    em.step(x, ones, 0.5)
+    em.round(x, ones)
+    assert float(em.gates.noise_variance) == 0.3
+
+
+def test_rounds_raise_the_bound_of_gates():
+    true = make_gates()
+    x, ones = samples(true, 1000), torch.ones(1000).double()
+    turned = F.normalize(true.weight + 0.2 * draw(K, D, seed=8), dim=1)
+    em = gate_em(true._replace(weight=turned), 1000, noise_variance=0.1)
+    nats = [float(em.round(x, ones).nats) for _ in range(6)]
+    # The bound rises at first, and then stays but for patterns that come and go.
+    assert all(after > before - 5 for before, after in pairwise(nats))
+    assert nats[-1] > nats[0] + 1000
+    cosines = (em.gates.weight * true.weight).sum(dim=1)
+    assert (cosines > 0.99).all()
+
+
+# --- the number of latents --------------------------------------------------------------------
+
+
+def test_latents_with_equal_columns_become_one():
+    gates = make_gates(k=5)
+    gates.weight.copy_(torch.linalg.qr(draw(D, 5))[0].T)
+    gates.weight[3] = -gates.weight[1]
+    em = gate_em(gates)
+    em.lost = torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0]).double()
+    em._merge()
+    assert len(em.gates.weight) == 4
+    torch.testing.assert_close(em.gates.weight[2], gates.weight[3])
+
+
+def test_latents_that_explain_less_than_they_cost_are_dropped():
+    em = gate_em(make_gates(), 1000)
+    cost = 0.5 * D * np.log(1000 * em.gates.probability.numpy()) / 1000
+    em.lost = torch.from_numpy(cost * [0.9, 1.1, 1.2, 0.5])
+    weight = em.gates.weight
+    em._drop()
+    assert torch.equal(em.gates.weight, weight[1:3])
+    # At least one stays, and at most as many as are wanted.
+    em.lost = torch.zeros(2).double()
+    em._drop()
+    assert len(em.gates.weight) == 1
+    limited = gate_em(make_gates(), 1000, max_components=2)
+    limited.lost = torch.tensor([1.0, 4.0, 3.0, 2.0]).double()
+    limited._drop()
+    assert torch.equal(limited.gates.weight, weight[1:3])
+
+
+def test_missing_latents_never_open():
+    gates = make_gates()
+    padded = gate_em(gates).result(7)
+    assert padded.weight.shape == (7, D)
+    x = samples(gates)
+    few, many = (one.infer(x, 5).gate_logit for one in (gates, padded))
+    torch.testing.assert_close(many[:, :K], few)
+    assert (many[:, K:] < -10).all()
+
+
+# --- targets ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [{"length": 3.0}, {"share": 0.1}])
+def test_codes_meet_a_target(target):
+    x, _ = dictionary(1500, n_atoms=12, n_active=(1, 4), n_features=8)
+    gates = fit(x[:1200], n_components=12, **target)
+    new, _ = pattern_sums(gates, x[1200:], torch.ones(300))
+    left = float(new.left / (new.n * 8))
+    if "length" in target:
+        assert float(new.length / new.n) == pytest.approx(3, rel=0.1)
+        assert left < 0.1
+    else:
+        assert left == pytest.approx(0.1, rel=0.15)
+        assert float(new.length / new.n) < 2.5
+        assert float(gates.noise_variance) == pytest.approx(0.1)
+
+
+# --- fits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "n_features", "n_active", "signed"), [(16, 16, 2, True), (24, 32, (1, 5), False)]
+)
+def test_atoms_are_found_and_their_number(n_atoms, n_features, n_active, signed):
+    x, atoms = dictionary(
+        2000, n_atoms=n_atoms, n_features=n_features, n_active=n_active, signed=signed
+    )
+    gates = fit(x, positive=not signed)
+    assert len(gates.weight) == n_atoms
+    assert found_atoms(gates, atoms) == 1
+    assert float(gates.probability.sum()) == pytest.approx(np.mean(n_active), rel=0.1)
+
+
+def test_fits_do_not_vary_and_have_a_largest_number_of_latents():
+    x, _ = dictionary(300, n_atoms=16, n_features=12, n_active=2)
+    first, second = (fit(x, n_components=10) for _ in range(2))
+    assert len(first.weight) == 10
+    assert torch.equal(first.weight, second.weight)
+
+
+def test_first_gates_explain_the_variance():
+    x, _ = dictionary(500, n_atoms=16, n_features=12, n_active=2)
+    for positive in (False, True):
+        gates = start_gates(x, 30, positive=positive, generator=generator())
+        torch.testing.assert_close(gates.weight.norm(dim=1), torch.ones(30))
+        second = gates.probability * (gates.mean.square() + gates.variance)
+        assert float(second.sum()) == pytest.approx(12, rel=1e-4)
+        assert (gates.mean > 0).all() == positive
+    principal = torch.linalg.svd(x).Vh[:12]
+    torch.testing.assert_close(
+        (gates.weight[:12] @ principal.T).abs(), torch.eye(12), atol=1e-3, rtol=0
+    )
+
+
+def test_first_number_of_latents():
+    assert n_first(torch.randn(1000, 5, generator=generator())) == 30
+    assert n_first(torch.randn(20, 5, generator=generator())) == 5
+    assert n_first(torch.zeros(1, 5)) == 1
+    assert n_target(torch.randn(1000, 5, generator=generator())) == 20
+    assert n_target(torch.randn(20, 5, generator=generator())) == 10
+    assert n_target(torch.zeros(1, 5), 3.5) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("step", {}),
+        ("round", {}),
+        ("absorb", {}),
+        ("step", {"length": 2.0}),
+        ("absorb", {"share": 0.1}),
+    ],
+)
+def test_a_fit_goes_on_from_its_state(method, target):
+    x, _ = dictionary(400, n_atoms=12, n_active=2, n_features=8)
+    ones = torch.ones(len(x))
+
+    def begin():
+        return make_em(x, 400, generator=generator(), **target)
+
+    def go_on(em, n):
+        for i in range(n):
+            if method == "step":
+                em.step(x, ones, (i + 1) / n)
+            else:
+                getattr(em, method)(x, ones)
+
+    whole, other = begin(), begin()
+    n = 2 if method == "round" else GateEM.steps_of_epoch + 3
+    go_on(whole, n)
+    other.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for em in (whole, other):
+        go_on(em, n)
+    for one, same in zip(whole.result(), other.result(), strict=True):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(same))
+
+
+def test_batches_are_remembered(monkeypatch):
+    """After the first steps, parameters are those of sums over batches."""
+    monkeypatch.setattr(GateEM, "n_steps", 10)
+    x, atoms = dictionary(2000, n_atoms=16, n_active=2, n_features=16)
+    first = fit(x[:1000])
+    turned = F.normalize(
+        first.weight + 0.03 * torch.randn(first.weight.shape, generator=generator())
+    )
+    em = gate_em(first._replace(weight=turned), 1000)
+    em.n_done = 10
+    for batch in x[1000:].split(50):
+        em.absorb(batch, torch.ones(len(batch)))
+    assert float(em.past.n) == pytest.approx(1000, abs=100)
+    assert found_atoms(em.gates, atoms) == 1
