@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -54,7 +55,11 @@ WIDTH, MOST_TARGET, APART, MOST_APART = 4, 384, 0.125, 1024
 
 
 def start_gates(
-    x: torch.Tensor, n_components: int, *, positive: bool = False, generator: torch.Generator
+    x: torch.Tensor,
+    n_components: int | None = None,
+    *,
+    positive: bool = False,
+    generator: torch.Generator,
 ) -> Gates:
     """Return the first gates of a fit: principal directions, then random ones.
 
@@ -66,8 +71,9 @@ def start_gates(
     x : torch.Tensor of shape (n_samples, n_features)
         Centred samples, scaled to a mean square of 1.
 
-    n_components : int
-        Number of latents.
+    n_components : int or None, default=None
+        Number of latents. None means several for each direction that holds the variance, of which
+        most are dropped later.
 
     positive : bool, default=False
         Whether codes are not negative.
@@ -82,6 +88,9 @@ def start_gates(
     """
     found = principal_directions(x.cpu().double().numpy())
     variances, V = (torch.tensor(a.copy()) for a in found)
+    if n_components is None:
+        most = min(MOST_FIRST, len(x) // ROWS_OF_FIRST)
+        n_components = max(min(SURPLUS * _n_directions(found[0]), most), 1)
     drawn = torch.randn(n_components, len(V), generator=generator, device=generator.device)
     weight = (drawn.cpu().double() * variances.clamp_min(0).pow(0.25)) @ V
     weight[: len(V)] = V[:n_components]
@@ -446,21 +455,7 @@ class GateEM(EM):
     ) -> Sums:
         """Set the parameters to the best values for many samples, with searched gates.
 
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            The same samples in each round, or the part of this process.
-
-        weights : torch.Tensor of shape (n_samples,)
-            How often each sample counts.
-
-        processes : Processes, default=SINGLE_PROCESS
-            The processes that fit together.
-
-        Returns
-        -------
-        Sums
-            Sums over the samples, with the parameters before the round.
+        Parameters and result are as in `EM.round`.
         """
         if self.is_open is None:
             self.is_open = self._infer(x)
@@ -690,7 +685,7 @@ def make_em(
     """
     if length is None and share is None:
         if gates is None:
-            gates = start_gates(x, n_first(x), positive=positive, generator=generator)
+            gates = start_gates(x, positive=positive, generator=generator)
         return GateEM(
             gates.to(x),
             n_samples,
@@ -713,23 +708,17 @@ def make_em(
     )
 
 
-def n_first(x: torch.Tensor) -> int:
-    """Return the number of latents at first, of which most are dropped later."""
-    most = min(MOST_FIRST, len(x) // ROWS_OF_FIRST)
-    return max(min(SURPLUS * _n_directions(x), most), 1)
-
-
 def n_target(x: torch.Tensor, length: float = 1.0) -> int:
     """Return the number of latents of a fit with a target, whose codes may have some length.
 
     There are at least as many as principal directions, even for few samples.
     """
-    n_directions = _n_directions(x)
+    n_directions = _n_directions(principal_directions(x.cpu().double().numpy())[0])
     k = min(max(min(WIDTH * n_directions, len(x) // 2), n_directions), MOST_TARGET)
     return max(k, math.ceil(length))
 
 
-def _n_directions(x: torch.Tensor) -> int:
+def _n_directions(variances: np.ndarray) -> int:
     """Return the number of principal directions that hold nearly all of the variance."""
-    variances = principal_directions(x.cpu().double().numpy())[0].cumsum()
-    return int((variances < HELD * variances[-1:].max(initial=0.0)).sum()) + 1
+    held = variances.cumsum()
+    return int((held < HELD * held[-1:].max(initial=0.0)).sum()) + 1

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
-from skvaeense.explanations._gates import FIT_LOOKS, Gates
+from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
 from skvaeense.utils._blocks import row_blocks
@@ -215,7 +215,8 @@ class GateDictionary(
             first = not hasattr(self, "_em_")
             X = self._check(X, reset=first)
             x, weights, em = self._begin(X, sample_weight, None if first else self._em_)
-            em.n_samples = max(em.n_samples, 0.0) + (0.0 if first else float(weights.sum()))
+            if not first:
+                em.n_samples += float(weights.sum())
             em.absorb(x, weights)
             self._store(em)
             self._em_ = em
@@ -282,15 +283,15 @@ class GateDictionary(
             Codes in units of X: least squares on the atoms whose gates are open, and 0 elsewhere.
         """
         X = self._check(X)
-        gates = self._gates_.to(torch.zeros((), dtype=torch.float64))
+        weight = self._gates_.weight.double().T
 
         def codes(x: torch.Tensor) -> torch.Tensor:
-            posterior = self._search(x, gates).posterior
+            posterior = self._search(x).posterior
             return restricted_code(
                 posterior.mean,
                 posterior.is_open,
                 posterior.seen,
-                gates.weight.T,
+                weight,
                 FIT_LOOKS,
                 positive=self.positive_code,
             )
@@ -343,8 +344,7 @@ class GateDictionary(
             Bounds in nats, in units of X, as from `PCA.score_samples`.
         """
         X = self._check(X)
-        gates = self._gates_.to(torch.zeros((), dtype=torch.float64))
-        bounds = self._by_blocks(X, lambda x: self._search(x, gates).log_prob)
+        bounds = self._by_blocks(X, lambda x: self._search(x).log_prob)
         return bounds - X.shape[1] * math.log(self._scale_)
 
     def score(
@@ -405,11 +405,12 @@ class GateDictionary(
 
     # --- common code --------------------------------------------------------------------------
 
-    def _search(self, x: torch.Tensor, gates: Gates) -> FoundGates:
+    def _search(self, x: torch.Tensor) -> FoundGates:
         """Return the result of the search from closed gates that a fit with a target makes, too.
 
         Without a target, it can be the result of a second search from the gates of mean field.
         """
+        gates = self._gates_.to(x)
         has_target = self.target_l0 is not None or self.target_explained_variance is not None
         return search_gates(x, gates) if has_target else find_gates(x, gates)
 

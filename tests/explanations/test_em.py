@@ -12,7 +12,7 @@ from helpers import draw, generator
 
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.explanations import Gates
-from skvaeense.explanations._em import GateEM, make_em, n_first, n_target, start_gates
+from skvaeense.explanations._em import GateEM, make_em, n_target, start_gates
 from skvaeense.explanations._sums import maximise, mean_field_sums, pattern_sums
 
 D, K, N = 6, 4, 60
@@ -281,6 +281,9 @@ def test_first_gates_explain_the_variance():
 
 
 def test_first_number_of_latents():
+    def n_first(x):
+        return len(start_gates(x, generator=generator()).weight)
+
     assert n_first(torch.randn(1000, 5, generator=generator())) == 30
     assert n_first(torch.randn(20, 5, generator=generator())) == 5
     assert n_first(torch.zeros(1, 5)) == 1
