@@ -22,16 +22,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
-from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, resolve_device
-from skvaeense.training._diagnosis import signs_of_batch
-from skvaeense.training._exploration import Exploration, find_far_rows
-from skvaeense.training._history import History
-from skvaeense.training._phase import Plateau
-from skvaeense.training._scaling import Scaling
-from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
-from skvaeense.training._sources import (
+from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import (
     FLOATS,
     Source,
     StreamSource,
@@ -41,6 +34,14 @@ from skvaeense.training._sources import (
     tensor_as_array,
     validated,
 )
+from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
+from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._diagnosis import signs_of_batch
+from skvaeense.training._exploration import Exploration, find_far_rows
+from skvaeense.training._history import History
+from skvaeense.training._phase import Plateau
+from skvaeense.training._session import FitSession
+from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._budget import SHARES
@@ -61,7 +62,6 @@ from skvaeense.utils._validation import (
     are_equal,
     fit_context,
 )
-from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1

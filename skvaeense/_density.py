@@ -21,15 +21,16 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
-from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
-from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
+from skvaeense.samples._batches import SPECTRUM_ROWS
+from skvaeense.samples._missing import imputations
+from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
+from skvaeense.samples._weights import checked_weights
+from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
-from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._weights import checked_weights
 
 
 def _may_have_density(estimator: Any) -> bool:

@@ -23,13 +23,14 @@ from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
+from skvaeense.samples._missing import check_seen
+from skvaeense.samples._sources import tensor_as_array, validated
+from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._exploration import find_far_rows
-from skvaeense.training._sources import tensor_as_array, validated
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
-from skvaeense.utils._missing import check_seen
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import (
@@ -39,7 +40,6 @@ from skvaeense.utils._validation import (
     StrOptions,
     fit_context,
 )
-from skvaeense.utils._weights import checked_weights, distinct_rows
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:

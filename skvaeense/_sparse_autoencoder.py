@@ -16,10 +16,12 @@ from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import normalize_columns
-from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._scaling import mean_and_rms
+from skvaeense.samples._sources import as_array, beside, open_target
+from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import sparse_failure_signs
 from skvaeense.training._phase import Phase
-from skvaeense.training._scaling import mean_and_rms
 from skvaeense.training._sizes import (
     LONG_STEPS,
     SETTLING,
@@ -29,7 +31,6 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sources import as_array, beside, open_target
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
@@ -37,7 +38,6 @@ from skvaeense.utils._modules import evaluating
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
-from skvaeense.utils._weights import checked_weights
 
 # Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4

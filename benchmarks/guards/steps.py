@@ -24,8 +24,8 @@ from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.optimizers import Adam
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.schedules import Constant
-from skvaeense.training._data import TensorBatches
 from skvaeense.training._noise import NoiseSchedule
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Trainer

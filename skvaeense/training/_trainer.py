@@ -11,8 +11,8 @@ from torch import nn
 
 from skvaeense.losses import Loss, Terms
 from skvaeense.optimizers import Optimizer
+from skvaeense.samples._batches import Batches
 from skvaeense.schedules import Schedule
-from skvaeense.training._data import Batches
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes

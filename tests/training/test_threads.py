@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
-from skvaeense.training._data import TensorBatches
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook
 

@@ -15,9 +15,9 @@ from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.optimizers import SGD, Adam, Optimizer
 from skvaeense.penalties import TopK
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.schedules import Constant, Cosine, Schedule
 from skvaeense.training import _trainer
-from skvaeense.training._data import TensorBatches
 from skvaeense.training._noise import annealed_noise
 from skvaeense.training._parameters import FlatParameters, layer_rates
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm

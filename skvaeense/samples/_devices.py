@@ -1,5 +1,6 @@
 """The device and the precision of computations."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -8,7 +9,7 @@ import torch
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def resolve_device(device):
+def resolve_device(device: str) -> torch.device:
     """Return the torch device; "auto" is CUDA if torch finds a CUDA device."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -24,7 +25,7 @@ def resolve_device(device):
 
 
 @cache
-def check_computes(device):
+def check_computes(device: torch.device) -> None:
     """Raise an error unless a tensor can be moved to a device and back."""
     try:
         torch.ones(1, device=device).cpu()
@@ -35,13 +36,13 @@ def check_computes(device):
         ) from error
 
 
-def is_out_of_memory(error):
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a RuntimeError of torch says that the CPU or a GPU is out of memory."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
-def memory_errors(batch_size):
+def memory_errors(batch_size: int) -> Iterator[None]:
     """Raise a MemoryError that names the cure if a training step runs out of memory."""
     try:
         yield

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.utils import _weights
-from skvaeense.utils._weights import checked_weights, distinct_rows, drawn, n_draws
+from skvaeense.samples import _weights
+from skvaeense.samples._weights import checked_weights, distinct_rows, drawn, n_draws
 
 
 def rows_and_weights(n=300, *, dtype=np.float64, seed=0):
