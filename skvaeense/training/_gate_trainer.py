@@ -12,8 +12,8 @@ from skvaeense.explanations._gates import BLOCK
 from skvaeense.explanations._sums import Sums
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.priors._samples import MAX_ENTRIES
 from skvaeense.samples._batches import Batches
+from skvaeense.utils._blocks import MAX_ENTRIES
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._threads import threads_for
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skvaeense.samples._batches import SPECTRUM_ROWS
+from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._principal import principal_directions
 
 MAX_COMPONENTS = 256
@@ -32,9 +33,6 @@ FULL_RATE_COMPONENTS = 512
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
-# Fewer rows than this are not split: all are both training and held-out rows. Nor is a group of
-# fewer rows checked for a collapse.
-MIN_ROWS_TO_SPLIT = 20
 
 
 class HeldOut(NamedTuple):
