@@ -178,8 +178,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Optimizer of the weights.
 
     learning_rate_init : float, default=0.02
-        Learning rate, of which training takes a share as its peak: 0.05 if it starts from exact
-        inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
+        Learning rate, of which training takes a share as its peak: 0.05 if `partial_fit` continues
+        from exact inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         Schedule of the learning rate. "auto" means "cosine".
@@ -189,8 +189,8 @@ class VAEenseTransformer(DensityAutoencoder):
         few.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs of a training. "auto" means the epochs that amount to 60 steps from
-        exact inference, and 2,000 steps from a random init. If gates have a prior, "auto" means 12
+        Maximum number of epochs of a training. "auto" means the epochs that amount to 2,000 steps
+        from a random init, and 1 for exact inference, which is not trained. If gates have a prior, "auto" means 12
         epochs of 16 steps from small subsets of the samples, and 6 rounds through many samples.
         With a target it means epochs of 4 steps: 16 for a share of the variance, 32 for a length.
 
@@ -454,7 +454,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train(self, data, session, trainer):
         if trainer is not None:
             return self._train_one(trainer, data, session)
-        if self._explores():
+        if self._may_explain():
             if data.explained is None:
                 data.explained = self._explained_elsewhere(data)
             if coder_of(self, data.explained) is not None:
@@ -513,7 +513,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _prepare_rows(self, rows):
         rows, density = self._imputed_rows(rows)
-        if not self._explores():
+        if not self._may_explain():
             return (self._without_far(rows) if self._has_gates else rows), None
         explained = self._explained(rows)
         if density is not None:
@@ -547,7 +547,7 @@ class VAEenseTransformer(DensityAutoencoder):
         filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
         return rows._replace(X=filled.astype(rows.X.dtype)), density
 
-    def _explores(self):
+    def _may_explain(self):
         """Return whether the model follows from what explains the samples."""
         return (
             self._network().is_replaceable

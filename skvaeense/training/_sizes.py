@@ -17,9 +17,7 @@ MAX_COMPONENTS = 256
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
-# Steps from an init that is already exact.
-EXACT_STEPS = 60
-# Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
+# Peak learning rate, as a share of learning_rate_init, if training continues from exact inference.
 EXACT_RATE = 0.05
 # Steps of a sparse autoencoder.
 LONG_STEPS = 3000
