@@ -190,9 +190,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs of a training. "auto" means the epochs that amount to 2,000 steps
-        from a random init, and 1 for exact inference, which is not trained. If gates have a prior, "auto" means 12
-        epochs of 16 steps from small subsets of the samples, and 6 rounds through many samples.
-        With a target it means epochs of 4 steps: 16 for a share of the variance, 32 for a length.
+        from a random init, and 1 for exact inference, which is not trained. If gates have a prior,
+        "auto" means 12 epochs of 16 steps from small subsets of the samples, and 6 rounds through
+        many samples. With a target it means epochs of 4 steps: 16 for a share of the variance, 32
+        for a length.
 
     tol : float, default=1e-4
         Least gain in the held-out bound that counts as an improvement, in nats per sample.

@@ -22,11 +22,13 @@ from skvaeense.mixture._em import (
 )
 from skvaeense.mixture._growth import LEAST_ROWS
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
-from skvaeense.samples._weights import ascending
+from skvaeense.samples._weights import own_order
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
 
+# Rows that differ by less, as a share of their size, are the same row.
+SAME = 1e-9
 # With more features, components vary freely only along at most this number of principal directions.
 MAX_DIRECTIONS = 128
 # Number of widths that are tried in this case, each with half the directions of the last. Two more
@@ -131,7 +133,7 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
-    """Return the distinct rows in ascending order, and the total weight of each.
+    """Return the distinct rows, in an order of their own, and the total weight of each.
 
     A row that occurs twice says no more about the noise than one row of twice the weight. For
     everything else, it counts as two rows.
@@ -139,7 +141,8 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
     Parameters
     ----------
     x : ndarray of shape (n_rows, n_features)
-        Rows.
+        Rows, centred and of about unit size, so that neither units nor the order of features nor
+        rounding decides which rows are the same, and which comes first.
 
     weights : ndarray of shape (n_rows,) or None
         How often each row counts; None means once.
@@ -154,9 +157,12 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
     """
     weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
-    order = ascending(x)
+    order = own_order(x)
     x, weights = x[order], weights[order]
-    is_new = np.r_[True, ((x[1:] != x[:-1]) & ~(np.isnan(x[1:]) & np.isnan(x[:-1]))).any(axis=1)]
+    known = np.nan_to_num(x)
+    size = np.abs(known).max(axis=1)
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > SAME * np.maximum(size[1:], size[:-1])
+    is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
     sums = np.add.reduceat(weights, np.flatnonzero(is_new))
     return x[is_new], sums / sums.min()
 

@@ -33,6 +33,8 @@ MAX_DIRECTIONS = 24
 # Share of the starts that each level of the annealing keeps, and share of the best gain that
 # another proposal needs to become a component too.
 KEPT, LEAST_GAIN = 0.5, 0.2
+# Distances that differ by less, as a share of the largest, are equal.
+TIED = 1e-9
 
 
 class Proposal(NamedTuple):
@@ -192,18 +194,24 @@ class _Nest:
         y = self.h
         length = np.square(y).sum(axis=1)
         i, j = rng.randint(len(y)), rng.randint(y.shape[1])
+        # Coordinates are numbered by their spread, not by their place in a table.
+        j = int(np.argsort(np.square(y).sum(axis=0))[j])
         scale = max(length.mean(), TINY)
         product = y @ y[i]
         cosine = product**2 / np.maximum(length * length[i], TINY)
         flat = (product / scale + 1) ** 2 / ((length / scale + 1) * (length[i] / scale + 1))
         along = np.abs(y[:, j] - y[i, j])
         for distance in (-cosine, length - 2 * product, -flat, along):
-            order = np.argsort(distance)
+            ranked = np.sort(distance)
             for size in SIZES:
                 if 2 * size <= len(y) or size == SIZES[0]:
-                    start = np.zeros(len(y))
-                    start[order[:size]] = 1.0
-                    yield start
+                    # Rows at equal distances share the places that are left.
+                    last, unit = (
+                        ranked[min(size, len(y)) - 1],
+                        TIED * np.abs(ranked[size:]).max(initial=TINY),
+                    )
+                    nearer, tied = distance < last - unit, np.abs(distance - last) <= unit
+                    yield nearer + tied * (size - nearer.sum()) / tied.sum()
 
     def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
         """Return the normal distributions of shares of the rows, with the same least noise."""

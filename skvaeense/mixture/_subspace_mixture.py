@@ -169,18 +169,19 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             If X holds infinity, has fewer than two samples, or a column that is never seen.
         """
         with all_or_nothing(self):
-            X = self._check(X, reset=True)
-            rows, weights = merged(X, checked_weights(sample_weight, X))
-            check_seen(rows, getattr(self, "feature_names_in_", None))
-            self._fit(rows, weights)
+            X, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
+            weights = np.ones(len(X)) if weights is None else weights
+            X, weights = X[weights > 0], weights[weights > 0]
+            check_seen(X, getattr(self, "feature_names_in_", None))
+            self._fit(X, weights)
         return self
 
     def _fit(self, x: DoubleArray, weights: DoubleArray) -> None:
         center, scale = units_of(x, weights)
         rng = check_random_state(self.random_state)
-        z = (x - center) / scale
+        rows, weights = merged((x - center) / scale, weights)
         density, parts, *_ = fit_mixture(
-            z,
+            rows,
             weights,
             rng,
             n_components=None if self.n_components == "auto" else int(self.n_components),

@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.utils._blocks import MANY_ROWS, row_blocks
+from skvaeense.utils._rounding import TINY
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_weights
 
+# Sums over the features of rows count as equal if they differ by less, as a share of their mean.
+TIED = 1e-6
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
 
@@ -133,6 +136,33 @@ def ascending(X: FloatArray) -> IntArray:
     head = X[order, :FEW_COLUMNS]
     is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
     return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
+
+
+def own_order(x: FloatArray) -> IntArray:
+    """Return an order of rows that depends neither on their order nor on the order of features.
+
+    Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
+    equal up to rounding.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        Rows, centred and of about unit size; NaN counts as 0.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Positions of the rows in this order.
+    """
+    keys = np.empty((3, len(x)))
+    for rows in row_blocks(*x.shape):
+        known = np.nan_to_num(x[rows].astype(np.float64))
+        square = np.square(known)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
+        keys[:, rows] = sums
+    unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
+    return np.lexsort(np.round(keys / (TIED * unit))[::-1])
 
 
 def _hashes(X: FloatArray) -> Any:
