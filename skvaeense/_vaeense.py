@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder
@@ -48,7 +49,7 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._blocks import N_BLOCKS, block_rows
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
@@ -535,17 +536,23 @@ class VAEenseTransformer(DensityAutoencoder):
             rows.X,
             self.n_components or MAX_COMPONENTS,
             rows.weights,
+            seed=self._seed(),
             positive=self.positive_code,
             may_have_gates=self._is_free,
         )
+
+    def _seed(self):
+        """Return the seed of what explains the samples, so that a fit can be resumed."""
+        return 0 if self.random_state is None else draw_seed(check_random_state(self.random_state))
 
     def _imputed_rows(self, rows):
         if not np.isnan(rows.X).any():
             return rows, None
         check_seen(rows.X, getattr(self, "feature_names_in_", None))
-        density = find_density(rows.X, rows.weights)
+        rng = np.random.RandomState(self._seed())
+        density = find_density(rows.X, rows.weights, rng)
         # Draws: conditional means have less noise than known values, and would hide flat parts.
-        filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
+        filled = density.impute(rows.X.astype(np.float64), rng)
         return rows._replace(X=filled.astype(rows.X.dtype)), density
 
     def _may_explain(self):

@@ -88,6 +88,9 @@ def start_gates(
     """
     found = principal_directions(x.cpu().double().numpy())
     variances, V = (torch.tensor(a.copy()) for a in found)
+    # The sign of a direction is a matter of rounding, but its skewness is not.
+    skewness = (x.cpu().double() @ V.T).pow(3).sum(dim=0)
+    V = V * torch.where(skewness < 0, -1.0, 1.0)[:, None]
     if n_components is None:
         most = min(MOST_FIRST, len(x) // ROWS_OF_FIRST)
         n_components = max(min(SURPLUS * _n_directions(found[0]), most), 1)

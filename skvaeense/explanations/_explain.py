@@ -150,6 +150,7 @@ def explain(
     max_latents: int,
     weights: DoubleArray | None = None,
     *,
+    seed: int = 0,
     positive: bool = False,
     may_have_gates: bool = True,
 ) -> Explained:
@@ -167,6 +168,9 @@ def explain(
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
 
+    seed : int, default=0
+        Seed of the held-out samples, and of the places where components and gates start.
+
     positive : bool, default=False
         Whether codes are not negative.
 
@@ -178,7 +182,7 @@ def explain(
     Explained
         The explanation of the samples.
     """
-    rng = np.random.RandomState(0)
+    rng = np.random.RandomState(seed)
     x, weights, center, scale = ScaledRows.of(X, weights, rng)
     order = rng.permutation(len(x))
     with threads_for(x.size * x.shape[1]):

@@ -14,7 +14,7 @@ from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
-from skvaeense.samples._weights import checked_weights, distinct_rows
+from skvaeense.samples._weights import checked_weights, distinct_rows, own_order
 from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
@@ -230,7 +230,8 @@ class GateDictionary(
         X, given, _ = distinct
         weights = np.ones(len(X)) if given is None else given
         # The order of the samples has no say in which of them a price is found on.
-        order = np.random.RandomState(0).permutation(len(X))
+        size = float(X.std()) or 1.0
+        order = np.random.RandomState(0).permutation(own_order(X, X.mean(axis=0), size))
         X, weights = X[order], weights[order]
         if em is None:
             self._center_ = np.average(X, axis=0, weights=weights)

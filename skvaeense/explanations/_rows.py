@@ -9,6 +9,7 @@ from skvaeense.mixture._covariance import LEAST_VARIANCE
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.samples._scaling import checked_scale
+from skvaeense.samples._weights import own_order
 from skvaeense.utils._blocks import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -24,7 +25,7 @@ class ScaledRows(NamedTuple):
     Attributes
     ----------
     x : ndarray of shape (n_rows, n_features)
-        The rows, in ascending order.
+        The rows, in an order of their own.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.
@@ -64,7 +65,10 @@ class ScaledRows(NamedTuple):
             The rows.
         """
         n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
-        some = np.sort(rng.permutation(len(X))[:n])
+        some = np.arange(n)
+        if n < len(X):
+            center, scale = np.nanmean(X, axis=0), float(np.nanstd(X)) or 1.0
+            some = rng.permutation(own_order(X, center, scale))[:n]
         rows = X[some].astype(np.float64)
         weights = np.ones(n) if weights is None else weights[some]
         center, scale = units_of(rows, weights)
@@ -79,7 +83,11 @@ class ScaledRows(NamedTuple):
 
 
 def find_density(
-    X: np.ndarray, weights: DoubleArray | None = None, *, max_components: int = MAX_COMPONENTS
+    X: np.ndarray,
+    weights: DoubleArray | None,
+    rng: np.random.RandomState,
+    *,
+    max_components: int = MAX_COMPONENTS,
 ) -> MixtureDensity:
     """Return a mixture that explains samples, with or without missing values.
 
@@ -88,8 +96,11 @@ def find_density(
     X : ndarray of shape (n_samples, n_features)
         Samples, in any units; NaN marks missing values.
 
-    weights : ndarray of shape (n_samples,) or None, default=None
+    weights : ndarray of shape (n_samples,) or None
         How often each sample counts, above 0; None means once.
+
+    rng : RandomState
+        The source of randomness.
 
     max_components : int, default=64
         Maximum number of components.
@@ -99,7 +110,6 @@ def find_density(
     MixtureDensity
         The density, in the same units.
     """
-    rng = np.random.RandomState(0)
     rows = ScaledRows.of(X, weights, rng)
     found = fit_mixture(rows.x, rows.weights, rng, max_components=max_components)
     return found.density.in_units(rows.center, rows.scale)
@@ -158,7 +168,7 @@ def find_far_rows(
     if not _some_outweigh(X):
         return np.empty(0, dtype=int)
     # Two components suffice to find rows that neither of them explains.
-    far = far_rows(X, find_density(X, weights, max_components=2))
+    far = far_rows(X, find_density(X, weights, np.random.RandomState(0), max_components=2))
     # At times a component of the small mixture, or of the large one, takes in far rows.
     return far if len(far) or density is None else far_rows(X, density)
 

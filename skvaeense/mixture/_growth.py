@@ -34,7 +34,7 @@ MAX_DIRECTIONS = 24
 # another proposal needs to become a component too.
 KEPT, LEAST_GAIN = 0.5, 0.2
 # Distances that differ by less, as a share of the largest, are equal.
-TIED = 1e-9
+TIED = 1e-5
 
 
 class Proposal(NamedTuple):

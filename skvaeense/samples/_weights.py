@@ -138,7 +138,7 @@ def ascending(X: FloatArray) -> IntArray:
     return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
 
-def own_order(x: FloatArray) -> IntArray:
+def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
     """Return an order of rows that depends neither on their order nor on the order of features.
 
     Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
@@ -147,7 +147,13 @@ def own_order(x: FloatArray) -> IntArray:
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
-        Rows, centred and of about unit size; NaN counts as 0.
+        Rows; NaN counts as the centre.
+
+    center : array-like of shape (n_features,) or float, default=0
+        Centre of the rows.
+
+    scale : float, default=1
+        Size of the rows.
 
     Returns
     -------
@@ -156,9 +162,9 @@ def own_order(x: FloatArray) -> IntArray:
     """
     keys = np.empty((3, len(x)))
     for rows in row_blocks(*x.shape):
-        known = np.nan_to_num(x[rows].astype(np.float64))
-        square = np.square(known)
         with np.errstate(over="ignore", invalid="ignore"):
+            known = np.nan_to_num((x[rows].astype(np.float64) - center) / scale)
+            square = np.square(known)
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
         keys[:, rows] = sums
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]

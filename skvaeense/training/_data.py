@@ -13,7 +13,7 @@ from skvaeense.samples._batches import SPECTRUM_ROWS, Batches, SourceBatches, Te
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
-from skvaeense.samples._weights import drawn
+from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training._sizes import (
     MAX_BATCH,
     HeldOut,
@@ -194,7 +194,8 @@ def prepare_data(
     else:
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
-        order = random_state.permutation(len(X)) if n_out else np.arange(len(X))
+        order = own_order(X, scaling.mean, scaling.scale)
+        order = random_state.permutation(order) if n_out else order
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
