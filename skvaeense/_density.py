@@ -3,7 +3,6 @@
 import copy
 import math
 import warnings
-from numbers import Integral
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import sparse
 from scipy.special import log_softmax, softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import in_chunks, too_far
@@ -31,6 +30,7 @@ from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._validation import check_array, check_n_samples, validate_data
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -552,8 +552,7 @@ class DensityAutoencoder(BaseAutoencoder):
             density.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
+        n_samples = check_n_samples(n_samples, self)
         density = self._mixture("return_labels=True") if return_labels else self._density()
         rng = check_random_state(random_state)
         if density is not None:

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
@@ -38,6 +38,8 @@ from skvaeense.utils._validation import (
     AliasOf,
     HasMethods,
     StrOptions,
+    check_array,
+    column_or_1d,
     fit_context,
 )
 

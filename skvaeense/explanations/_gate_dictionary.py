@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
@@ -20,7 +20,16 @@ from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SHARE, fit_context
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    RANDOM_STATE,
+    SHARE,
+    check_array,
+    check_n_samples,
+    fit_context,
+    validate_data,
+)
 
 
 class GateDictionary(
@@ -390,11 +399,10 @@ class GateDictionary(
         Raises
         ------
         ValueError
-            If `n_samples` is not at least 1.
+            If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        n_samples = check_n_samples(n_samples, self)
         rng = check_random_state(random_state)
         shape = n_samples, self.n_components_
         odds = np.log(self.gate_probability_ / (1 - self.gate_probability_)) - self.price_

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from sklearn.preprocessing import normalize
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.utils._typing import DoubleArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE
+from skvaeense.utils._validation import AT_LEAST_ONE, check_array
 
 # Odds that an atom is a feature of the data if its similarity is half-way between chance and 1.
 HALF_WAY_ODDS = 0.4

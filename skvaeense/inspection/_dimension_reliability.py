@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._display import (
     BLACK,
@@ -20,6 +20,7 @@ from skvaeense.inspection._display import (
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.inspection._groups import thin
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import column_or_1d
 
 # Maximum number of points of a curve.
 N_SHARES = 200

@@ -7,12 +7,13 @@ from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
+from sklearn.utils import Bunch, check_consistent_length
 
 from skvaeense.metrics._probing import fit_probe, mean_excess
 from skvaeense.samples._sources import as_array
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._validation import check_array, column_or_1d
 
 # Maximum number of latents of a label, and the least gain in F1 score by each after the first.
 MAX_LATENTS, LEAST_GAIN = 10, 0.03

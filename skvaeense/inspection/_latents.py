@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import (
@@ -17,7 +16,7 @@ from skvaeense.inspection._estimators import (
 )
 from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_array, check_integer
 
 # Maximum number of features that are labelled with names.
 MAX_NAMES = 40

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _drop_weightless
 from skvaeense.utils._typing import DoubleArray, SparseArray
+from skvaeense.utils._validation import check_array
 
 
 def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> float:

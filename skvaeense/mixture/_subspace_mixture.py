@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
@@ -17,7 +17,14 @@ from skvaeense.samples._weights import checked_weights
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    RANDOM_STATE,
+    StrOptions,
+    check_n_samples,
+    fit_context,
+    validate_data,
+)
 
 
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
@@ -338,11 +345,10 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `n_samples` is not at least 1.
+            If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        n_samples = check_n_samples(n_samples, self)
         return self.density_.sample(n_samples, check_random_state(random_state))
 
     def impute(
