@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
@@ -26,10 +26,11 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import (
     FLOATS,
+    LoaderSource,
     Source,
-    StreamSource,
     as_array,
     checked_tensor,
+    in_order_of_loader,
     open_samples,
     tensor_as_array,
     validated,
@@ -60,6 +61,7 @@ from skvaeense.utils._validation import (
     StrOptions,
     align_api_if_sparse,
     are_equal,
+    check_array,
     fit_context,
 )
 
@@ -233,17 +235,17 @@ class BaseAutoencoder(
             torch tensor works too. Large sparse samples become dense only a few rows at a time.
             Samples that are not in memory are read as needed: a memory map, an array of zarr, h5py
             or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in each), a
-            torch dataset or loader, or another iterable of batches.
+            torch dataset, or a loader with a length.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
-            decoded. A target can have any form of X, and must be a stream if X is a stream. Any
-            other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
+            decoded. A target is an array, a tensor, a memory map or files, and X then no loader.
+            Any other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
             and only ratios matter. An epoch repeats each sample as often as its weight says,
-            rounded up or down at random.
+            rounded up or down at random. Samples from a loader cannot have weights.
 
         Returns
         -------
@@ -254,8 +256,13 @@ class BaseAutoencoder(
         ------
         ValueError
             If X has infinite values, or NaN where missing values are not supported, or fewer than
-            two samples, or can be iterated only once; if a weight is negative, or all are 0; or if,
-            with ``warm_start=True``, a parameter that the model was built from has changed.
+            two samples; if a pass over a loader gives fewer samples than the first one; if a weight
+            is negative, or all are 0; or if, with ``warm_start=True``, a parameter that the model
+            was built from has changed.
+
+        TypeError
+            If X is an iterable without a length, or a loader together with a target or weights, or
+            has items that are neither samples nor tuples that begin with samples.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Earlier fitted attributes are kept.
@@ -276,6 +283,8 @@ class BaseAutoencoder(
             samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
             stack.enter_context(threads_of_all(samples.shape))
+            if sample_weight is not None and isinstance(samples, LoaderSource):
+                raise in_order_of_loader("sample_weight")
             weights = checked_weights(sample_weight, samples)
             explored = None
             if not isinstance(samples, Source):
@@ -493,7 +502,7 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples, in any form that `fit` takes except a
-            stream.
+            loader.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -644,10 +653,10 @@ class BaseAutoencoder(
         """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        if isinstance(X, StreamSource):
+        if isinstance(X, LoaderSource):
             raise ValueError(
-                "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
-                "separately instead."
+                "X is a loader, so its rows cannot be read by position. Pass each batch separately "
+                "instead."
             )
         return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
