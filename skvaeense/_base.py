@@ -381,7 +381,8 @@ class BaseAutoencoder(
             trainer.least_factor = PARTIAL_LEARNING_RATE
             state = getattr(self, "_partial_state_", None)
             if state is not None:
-                trainer.load_state_dict(state)
+                # Files of earlier versions have a log of all epochs.
+                trainer.load_state_dict(state | {"log": []})
             elif not first:
                 trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
@@ -391,9 +392,19 @@ class BaseAutoencoder(
             loss = self._validation_loss(trainer.model, data.valid)
             if not (trainer.is_finite and math.isfinite(loss)):
                 raise FloatingPointError(diverged("The loss"))
-            self._store(self._attributes(trainer, data))
-            self._partial_state_ = copy.deepcopy(trainer.state_dict())
+            # Before anything is stored, since a warning can be an error.
             self._warn(signs_of_batch(data.valid, first), stacklevel=4)
+            attributes = self._attributes(trainer, data)
+            attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
+            if state is not None:
+                # A copy of all earlier epochs would make each call slower than the one before.
+                epoch = {name: float(own[-1]) for name, own in attributes["history_"].items()}
+                attributes["history_"] = self.history_.extended(epoch)
+                attributes["loss_curve_"] = self.loss_curve_
+                attributes["n_iter_"] = self.n_iter_ + 1
+            self._store(attributes)
+            if state is not None:
+                self.loss_curve_.append(epoch["loss"])
         return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
