@@ -26,12 +26,11 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import (
     FLOATS,
-    LoaderSource,
     Source,
     as_array,
     checked_tensor,
-    in_order_of_loader,
     open_samples,
+    refuse_loader,
     tensor_as_array,
     validated,
 )
@@ -45,6 +44,7 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._budget import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing, fitted
@@ -61,7 +61,6 @@ from skvaeense.utils._validation import (
     StrOptions,
     align_api_if_sparse,
     are_equal,
-    check_array,
     fit_context,
 )
 
@@ -283,8 +282,8 @@ class BaseAutoencoder(
             samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
             stack.enter_context(threads_of_all(samples.shape))
-            if sample_weight is not None and isinstance(samples, LoaderSource):
-                raise in_order_of_loader("sample_weight")
+            if sample_weight is not None:
+                refuse_loader(samples, "sample_weight")
             weights = checked_weights(sample_weight, samples)
             explored = None
             if not isinstance(samples, Source):
@@ -664,11 +663,7 @@ class BaseAutoencoder(
         """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        if isinstance(X, LoaderSource):
-            raise ValueError(
-                "X is a loader, so its rows cannot be read by position. Pass each batch separately "
-                "instead."
-            )
+        refuse_loader(X, "codes or scores")
         return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------

@@ -174,22 +174,17 @@ def in_chunks(
 
 def check_writable(out):
     """Raise an error unless rows can be written to `out`, before any are computed."""
-    if isinstance(out, torch.Tensor):
-        raise TypeError(
-            "out must be an array, got a tensor. Pass its .numpy(), which shares its memory."
-        )
-    if hasattr(out, "iloc"):
+    if isinstance(out, torch.Tensor) or hasattr(out, "iloc"):
         raise TypeError(
             f"out must be an array, got a {type(out).__name__}. Pass an array such as "
-            "numpy.empty(shape), and make a data frame from it afterwards."
+            "numpy.empty(shape), or the .numpy() of a tensor, which shares its memory."
         )
-    file = getattr(out, "file", None)
+    flags, file = getattr(out, "flags", None), getattr(out, "file", None)
     # As numpy, zarr and h5py tell it.
-    is_writable = getattr(getattr(out, "flags", None), "writeable", True)
-    if not is_writable or getattr(out, "read_only", False) or getattr(file, "mode", "") == "r":
+    is_closed = not getattr(flags, "writeable", True) or getattr(out, "read_only", False)
+    if is_closed or getattr(file, "mode", "") == "r":
         raise ValueError(
-            f"out is a read-only {type(out).__name__}. Open it for writing, such as with "
-            'mode="r+", or pass a copy.'
+            f'out is a read-only {type(out).__name__}. Open it with mode="r+", or pass a copy.'
         )
 
 

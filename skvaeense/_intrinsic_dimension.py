@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
@@ -28,20 +28,13 @@ from skvaeense.samples._sources import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    RANDOM_STATE,
-    AliasOf,
-    HasMethods,
-    StrOptions,
-    check_array,
-    column_or_1d,
-    fit_context,
-)
+from skvaeense.utils._validation import RANDOM_STATE, AliasOf, HasMethods, StrOptions, fit_context
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
@@ -437,7 +430,7 @@ class IntrinsicDimensionEstimator(
         if y is None:
             params = self._params_of("score", self.autoencoder_, weights)
             return self.autoencoder_.score(samples, **params)
-        y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
+        y = column_or_1d(check_array(plain(y, "y"), ensure_2d=False), warn=True)
         error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
         return -float(error)
 

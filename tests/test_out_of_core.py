@@ -146,7 +146,7 @@ def test_methods_take_samples_elsewhere(name, kind, in_memory):
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_loader_is_not_coded(name, in_memory):
     for method in ("transform", "score_samples"):
-        with pytest.raises(ValueError, match=r"X is a loader.*Pass each batch"):
+        with pytest.raises(TypeError, match=r"X is a loader.*pass each batch"):
             getattr(in_memory[name], method)(SOURCES["loader"](X_NEW))
 
 

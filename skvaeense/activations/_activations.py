@@ -1,9 +1,8 @@
 """Activations of a running model, as samples that `fit` takes."""
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -126,7 +125,6 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._chosen = self.names
         self._n_chunks: int | None = None
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
@@ -142,25 +140,6 @@ class Activations:
                 f"name; got {buffer_size!r} and {module_name!r}."
             )
 
-    def of(self, name: str) -> Self:
-        """Return the activations of one of the modules alone.
-
-        Parameters
-        ----------
-        name : str
-            One of `names`.
-
-        Returns
-        -------
-        Activations
-            Samples in the same order as for the other modules.
-        """
-        if name not in self.names:
-            raise ValueError(f"name must be one of the modules {list(self.names)}, got {name!r}.")
-        other = copy.copy(self)
-        other._chosen = (name,)
-        return other
-
     def __len__(self) -> int:
         """Return the number of chunks of rows in a pass."""
         if self._n_chunks is None:
@@ -170,7 +149,7 @@ class Activations:
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
         for rows in self.batches():
-            yield np.concatenate([rows[name] for name in self._chosen], axis=1)
+            yield np.concatenate([rows[name] for name in self.names], axis=1)
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
         """Yield chunks of rows of all modules, from one run of the model.

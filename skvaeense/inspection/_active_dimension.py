@@ -10,8 +10,8 @@ from sklearn.utils import assert_all_finite
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
 from skvaeense.inspection._groups import known_by_label
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import column_or_1d
 
 # Maximum number of bars. If there are more whole numbers, bars have equal widths instead.
 MAX_BARS = 60

@@ -11,8 +11,9 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, check_array
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 # Odds that an atom is a feature of the data if its similarity is half-way between chance and 1.
 HALF_WAY_ODDS = 0.4

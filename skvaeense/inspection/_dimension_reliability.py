@@ -19,8 +19,8 @@ from skvaeense.inspection._display import (
 )
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.inspection._groups import thin
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import column_or_1d
 
 # Maximum number of points of a curve.
 N_SHARES = 200

@@ -11,9 +11,9 @@ from sklearn.utils import Bunch, check_consistent_length
 
 from skvaeense.metrics._probing import fit_probe, mean_excess
 from skvaeense.samples._sources import as_array
+from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import check_array, column_or_1d
 
 # Maximum number of latents of a label, and the least gain in F1 score by each after the first.
 MAX_LATENTS, LEAST_GAIN = 10, 0.03

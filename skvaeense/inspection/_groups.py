@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from skvaeense.utils._validation import column_or_1d
+from skvaeense.utils._arrays import column_or_1d
 
 
 def group_by_label(y, n_samples):

@@ -13,7 +13,7 @@ from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.samples._sources import as_array
-from skvaeense.utils._validation import check_array
+from skvaeense.utils._arrays import check_array
 
 
 def latent_ablation(

@@ -15,8 +15,9 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.inspection._groups import check_latents
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import check_array, check_integer
+from skvaeense.utils._validation import check_integer
 
 # Maximum number of features that are labelled with names.
 MAX_NAMES = 40

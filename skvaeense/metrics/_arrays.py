@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import check_array, check_weights
+from skvaeense.utils._validation import check_weights
 
 
 def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:

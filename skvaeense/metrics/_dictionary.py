@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._validation import check_array, check_flag
+from skvaeense.utils._validation import check_flag
 
 
 def mean_max_cosine_similarity(

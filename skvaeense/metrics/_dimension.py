@@ -8,8 +8,8 @@ from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
 from sklearn.utils import assert_all_finite, check_consistent_length
 
 from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import column_or_1d
 
 
 def dimension_error(

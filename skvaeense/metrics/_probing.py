@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_consistent_length
 
+from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, check_array, column_or_1d
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 # The protocol's grid of inverse penalties, where ties go to the first, and the share of the samples
 # by which the penalty is chosen.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, SparseArray
-from skvaeense.utils._validation import check_array
 
 
 def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> float:

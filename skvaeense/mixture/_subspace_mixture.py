@@ -7,24 +7,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import checked_weights
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    RANDOM_STATE,
-    StrOptions,
-    check_n_samples,
-    fit_context,
-    validate_data,
-)
+from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
 
 
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
@@ -206,7 +200,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             check_is_fitted(self)
         return validate_data(
             self,
-            X,
+            plain(X, takes_missing=True),
             dtype=np.float64,
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
@@ -348,7 +342,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        n_samples = check_n_samples(n_samples, self)
+        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
         return self.density_.sample(n_samples, check_random_state(random_state))
 
     def impute(

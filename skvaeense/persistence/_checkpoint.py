@@ -114,7 +114,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         found = Path(self.folder).glob(f"{name}-{'[0-9]' * 9}.safetensors")
         files = sorted(filter(os.path.isfile, found))
         if len({path.name.rpartition("-")[0] for path in files}) > 1:
-            files.sort(key=_time_of_change)
+            files.sort(key=os.path.getmtime)
         # Of one fit by number, which goes on when the fit continues, since clocks can be set back.
         return files
 
@@ -192,10 +192,3 @@ class Checkpoint(ReprMixin, CheckpointCallback):
                 f"not be deleted: {error}",
                 stacklevel=2,
             )
-
-
-def _time_of_change(path: Path) -> int:
-    """Return the time of the last change of a file; 0 if another fit has just deleted it."""
-    with suppress(OSError):
-        return os.stat(path).st_mtime_ns
-    return 0

@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_consistent_length, get_tags
-from torch.utils.data import Dataset, IterableDataset
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, get_tags
+from sklearn.utils.validation import validate_data
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
-from skvaeense.utils._validation import check_array, plain, validate_data
 
 FLOATS = (np.float64, np.float32)
 # Length of the runs of rows that replace random single rows: stores are slow at single rows.
@@ -127,10 +129,8 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         If the files differ in their numbers of features.
     """
     shards = [open_shard(path) for path in paths]
-    widths = {shape[1] for shape, _ in shards}
-    if len(widths) > 1:
-        raise ValueError(f"All shards must have the same number of features, got {sorted(widths)}.")
-    ends, n_features = np.cumsum([shape[0] for shape, _ in shards]).tolist(), widths.pop()
+    n_features = check_widths(shape[1] for shape, _ in shards)
+    ends = np.cumsum([shape[0] for shape, _ in shards]).tolist()
 
     def read(start: int, stop: int) -> Any:
         parts = []
@@ -141,6 +141,14 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         return np.concatenate(parts) if parts else np.empty((0, n_features))
 
     return SlicedSource((ends[-1], n_features), read)
+
+
+def check_widths(widths: Iterable[int]) -> int:
+    """Return the number of features of all parts; raise an error if they differ."""
+    different = sorted(set(widths))
+    if len(different) > 1:
+        raise ValueError(f"All parts of X must have the same number of features, got {different}.")
+    return different[0]
 
 
 def open_shard(path: Path) -> Shard:
@@ -194,23 +202,19 @@ def dataset_source(dataset: Any) -> SlicedSource:
 
     def read(start: int, stop: int) -> Any:
         rows = [rows_of(dataset[i], is_sample=True) for i in range(start, stop)]
-        widths = {row.shape[1] for row in rows} | {n_features}
-        if len(widths) > 1:
-            raise ValueError(
-                f"All samples must have the same number of features, got {sorted(widths)}."
-            )
-        return np.concatenate(rows) if rows else np.empty((0, n_features))
+        check_widths(row.shape[1] for row in [first, *rows])
+        return np.concatenate(rows) if rows else first[:0]
 
     if not len(dataset):
         raise ValueError("X is a dataset without samples; at least two samples are needed.")
-    n_features = rows_of(dataset[0], is_sample=True).shape[1]
-    return SlicedSource((len(dataset), n_features), read)
+    first = rows_of(dataset[0], is_sample=True)
+    return SlicedSource((len(dataset), first.shape[1]), read)
 
 
 class LoaderSource:
     """Samples from a loader, which yields batches of them in every pass.
 
-    Samples have the order of the loader, and their number is known after one full pass.
+    Samples have the order of the loader. A first pass counts them.
 
     Parameters
     ----------
@@ -221,51 +225,28 @@ class LoaderSource:
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
-        self.n_samples: int | None = None
-        first = next((rows_of(item) for item in batches), None)
-        if first is None:
-            raise ValueError("X is a loader without batches; at least two samples are needed.")
-        self.row_shape = first.shape[1:]
-        self.n_features: int = first.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The shape (n_samples, n_features)."""
-        if self.n_samples is None:
-            self.n_samples = sum(map(len, self._arrays()))
-        return self.n_samples, self.n_features
+        shapes = [rows_of(item).shape for item in batches]
+        n_samples = sum(shape[0] for shape in shapes)
+        if n_samples == 0:
+            raise ValueError("X is a loader without samples; at least two samples are needed.")
+        self.shape = n_samples, check_widths(shape[1] for shape in shapes)
+        self._check_pass(len(shapes), len(batches), "batches", "len(X) is")
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _arrays(self) -> Iterator[FloatArray]:
-        """Yield the rows of each batch; raise an error if a pass is not like the first one."""
-        n_batches = n_rows = 0
-        for item in self.batches:
-            rows = rows_of(item)
-            if rows.shape[1:] != self.row_shape:
-                raise ValueError(
-                    f"All batches must have the shape (n_samples, {self.n_features}) of the first "
-                    f"batch, got {rows.shape}."
-                )
-            n_batches, n_rows = n_batches + 1, n_rows + len(rows)
-            yield rows
-        n_first = self.n_samples or n_rows
-        if n_batches != len(self.batches) or n_rows != n_first:
+    def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
+        """Raise an error unless a pass gave as much as expected."""
+        if found != expected:
             raise ValueError(
-                f"A pass over X gave {n_batches} batches with {n_rows} samples, but len(X) is "
-                f"{len(self.batches)}, and the first pass gave {n_first} samples. Give a loader "
-                "that yields all samples in every pass, or call partial_fit with each batch."
+                f"A pass over X gave {found} {what}, but {source} {expected}. Give a loader that "
+                "yields all samples in every pass, or call partial_fit with each batch."
             )
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
-        parts: list[FloatArray] = []
-        for rows in self._arrays():
-            parts.append(rows)
-            if sum(map(len, parts)) >= n_rows:
-                break
-        return checked(np.concatenate(parts)[:n_rows])
+        rows = chain.from_iterable(rows for _, rows in self.blocks())
+        return np.stack(list(islice(rows, n_rows)))
 
     def blocks(
         self,
@@ -273,26 +254,14 @@ class LoaderSource:
         processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
         """Yield all rows, in the order of the loader; every process goes through all of it."""
-        start = 0
-        for i, parts in enumerate(self._gathered()):
+        n_batches = -(-block_rows(self.shape[1]) * len(self.batches) // len(self))
+        arrays, start = map(rows_of, self.batches), 0
+        for i, parts in enumerate(iter(lambda: list(islice(arrays, n_batches)), [])):
+            check_widths([self.shape[1], *(part.shape[1] for part in parts)])
             if i % processes.world_size == processes.rank:
                 yield start, checked(np.concatenate(parts))
             start += sum(map(len, parts))
-        self.n_samples = start
-
-    def _gathered(self) -> Iterator[list[FloatArray]]:
-        """Yield lists of arrays of the loader, each large enough for a block."""
-        waiting: list[FloatArray] = []
-        n_rows, n_wanted = 0, block_rows(self.n_features)
-        for rows in self._arrays():
-            waiting.append(rows)
-            # A running count is fast even if a loader yields single rows.
-            n_rows += len(rows)
-            if n_rows >= n_wanted:
-                yield waiting
-                waiting, n_rows = [], 0
-        if waiting:
-            yield waiting
+        self._check_pass(start, len(self), "samples", "the first pass gave")
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
@@ -402,9 +371,8 @@ def beside(X: Any, target: Any) -> Any:
         If the samples come from a loader.
     """
     if not isinstance(target, Source | torch.Tensor):
-        target = check_array(target, dtype=FLOATS, input_name="y")
-    if isinstance(X, LoaderSource):
-        raise in_order_of_loader("a target")
+        target = check_array(plain(target, "y"), dtype=FLOATS, input_name="y")
+    refuse_loader(X, "a target")
     check_consistent_length(X, target)
     if isinstance(X, Source) or isinstance(target, Source):
 
@@ -458,20 +426,19 @@ def _is_iterable(X: Any) -> bool:
 
 
 def _has_length(X: Any) -> bool:
-    """Return whether `len` works; a torch DataLoader has the method in any case."""
-    try:
-        len(X)
-    except (TypeError, NotImplementedError):
-        return False
-    return True
+    """Return whether X has a length; a DataLoader has the method without its dataset's, too."""
+    if isinstance(X, DataLoader) and isinstance(X.dataset, IterableDataset):
+        X = X.dataset
+    return hasattr(X, "__len__")
 
 
-def in_order_of_loader(what: str) -> TypeError:
-    """Return the error for something that would have to follow the order of a loader."""
-    return TypeError(
-        f"X is a loader, whose order can change from pass to pass, so it cannot have {what}. Give "
-        f"X as a dataset, a memory map or files, or call partial_fit with each batch and {what}."
-    )
+def refuse_loader(X: Any, what: str) -> None:
+    """Raise an error if X is a loader, whose rows cannot be read by their positions."""
+    if isinstance(X, LoaderSource):
+        raise TypeError(
+            f"X is a loader, whose rows have no fixed positions, so it cannot have {what}. Give X "
+            "as a dataset, a memory map or files, or pass each batch separately."
+        )
 
 
 def _paths(X: Any) -> list[Path]:
@@ -623,7 +590,7 @@ def validated(
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
     return validate_data(
         estimator,
-        X,
+        plain(X, takes_missing=allows_nan),
         accept_sparse="csr" if tags.sparse else False,
         dtype=FLOATS,
         ensure_all_finite="allow-nan" if allows_nan else True,

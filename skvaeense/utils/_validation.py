@@ -9,12 +9,13 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from sklearn import utils
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import _param_validation, validation
+from sklearn.utils import _param_validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite
 
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray
 
@@ -28,6 +29,11 @@ class Interval(_param_validation.Interval):
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number in the interval."""
         return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
+
+    def checked(self, value: Any, name: str, method: str) -> int:
+        """Return an argument of a method as an int; raise scikit-learn's error if it is invalid."""
+        _param_validation.validate_parameter_constraints({name: [self]}, {name: value}, method)
+        return int(value)
 
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -153,112 +159,12 @@ def are_equal(a: Any, b: Any) -> bool:
 
 def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
     """Return one weight of at least 0 for each sample, in double precision."""
-    weights: DoubleArray = validation._check_sample_weight(
+    weights: DoubleArray = _check_sample_weight(
         plain(sample_weight, "sample_weight"), X, dtype=np.float64, ensure_non_negative=True
     )
     # scikit-learn does not check a single number for NaN and infinity.
-    validation.assert_all_finite(weights, input_name="sample_weight")
+    assert_all_finite(weights, input_name="sample_weight")
     return weights
-
-
-def plain(X: Any, name: str = "X", *, takes_missing: bool = False) -> Any:
-    """Return X in a form that scikit-learn reads rightly.
-
-    scikit-learn ignores masks, and cannot read a tensor with a gradient or a pending negation.
-
-    Parameters
-    ----------
-    X : object
-        Samples, weights or labels in any form.
-
-    name : str, default="X"
-        Their name in error messages.
-
-    takes_missing : bool, default=False
-        Whether masked entries become NaN, instead of an error.
-
-    Returns
-    -------
-    object
-        A tensor without its graph; an array with NaN for masked entries; anything else as it is.
-
-    Raises
-    ------
-    ValueError
-        If entries are masked, and missing values are not supported.
-    """
-    if hasattr(X, "resolve_neg"):
-        return X.detach().resolve_conj().resolve_neg()
-    if isinstance(X, list | tuple) and any(map(np.ma.isMaskedArray, X)):
-        X = np.ma.asanyarray(X)
-    if not np.ma.isMaskedArray(X):
-        return X
-    if not np.ma.is_masked(X):
-        return X.data
-    if not takes_missing:
-        raise ValueError(
-            f"{name} has {np.ma.count_masked(X)} masked entries, but missing values are not "
-            f"supported here. Fill them in first, for instance by {name}.filled(value)."
-        )
-    kind = X.dtype if X.dtype.kind in "fc" else np.float64
-    return np.ma.filled(X.astype(kind), np.nan)
-
-
-def check_array(
-    X: Any,
-    *,
-    input_name: str = "",
-    dtype: Any = "numeric",
-    accept_sparse: str | bool = False,
-    ensure_2d: bool = True,
-    allow_nd: bool = False,
-    ensure_min_samples: int = 1,
-) -> Any:
-    """Return a valid array without missing values, by scikit-learn, of what `plain` reads."""
-    return utils.check_array(
-        plain(X, input_name or "X"),
-        input_name=input_name,
-        dtype=dtype,
-        accept_sparse=accept_sparse,
-        ensure_2d=ensure_2d,
-        allow_nd=allow_nd,
-        ensure_min_samples=ensure_min_samples,
-    )
-
-
-def validate_data(
-    estimator: Any,
-    X: Any,
-    *,
-    reset: bool,
-    dtype: Any,
-    accept_sparse: str | bool = False,
-    ensure_all_finite: bool | str = True,
-    ensure_min_samples: int = 1,
-) -> Any:
-    """Return valid samples of an estimator, by scikit-learn, of what `plain` reads."""
-    return validation.validate_data(
-        estimator,
-        plain(X, takes_missing=ensure_all_finite is not True),
-        reset=reset,
-        dtype=dtype,
-        accept_sparse=accept_sparse,
-        ensure_all_finite=ensure_all_finite,
-        ensure_min_samples=ensure_min_samples,
-    )
-
-
-def column_or_1d(y: Any, *, dtype: Any = None, input_name: str = "y", warn: bool = False) -> Any:
-    """Return one entry for each sample, by scikit-learn, of what `plain` reads."""
-    return utils.column_or_1d(plain(y, input_name), dtype=dtype, input_name=input_name, warn=warn)
-
-
-def check_n_samples(n_samples: Any, caller: Any) -> int:
-    """Return the number of samples that `caller.sample` draws; raise scikit-learn's error."""
-    _param_validation.validate_parameter_constraints(
-        {"n_samples": [AT_LEAST_ONE]}, {"n_samples": n_samples}, f"{type(caller).__name__}.sample"
-    )
-    return int(n_samples)
 
 
 def check_flag(value: Any, name: str) -> None:

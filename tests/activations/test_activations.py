@@ -134,7 +134,8 @@ def test_several_modules_of_one_run(model, texts):
         mlp = model.blocks[0].mlp(torch.tensor(rows[:, :WIDTH])).numpy()
     assert_allclose(rows[:, WIDTH : 2 * WIDTH], mlp, rtol=1e-4, atol=1e-5)
     for i, name in enumerate(names):
-        assert_array_equal(gathered(both.of(name)), rows[:, i * WIDTH : (i + 1) * WIDTH])
+        alone = gathered(Activations(model, name, texts.split(40)))
+        assert_array_equal(alone, rows[:, i * WIDTH : (i + 1) * WIDTH])
     parts = list(both.batches())
     assert [*parts[0]] == names
     assert_array_equal(np.concatenate([part["blocks.1"] for part in parts]), rows[:, -WIDTH:])
@@ -193,7 +194,7 @@ def test_a_dictionary_is_fitted(model, texts):
 
 def test_a_transcoder_needs_files(model, texts, tmp_path):
     both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], texts.split(40))
-    x, y = (both.of(name) for name in both.names)
+    x, y = (Activations(model, name, texts.split(40)) for name in both.names)
     with pytest.raises(TypeError, match=r"got Activations\. Write X and y to files"):
         quick_sae(TopK(4)).fit(x, y)
     x, y = both.save(tmp_path / "rows").values()
@@ -209,7 +210,7 @@ def test_files(model, texts, tmp_path):
     assert [*folders] == list(both.names)
     assert model.n_runs == 5
     sae = fit_unwarned(quick_sae(TopK(4), max_iter=3), folders["blocks.1"])
-    rows = gathered(both.of("blocks.1"))
+    rows = gathered(Activations(model, "blocks.1", texts.split(16), buffer_size=100))
     assert_allclose(sae.mean_, rows.mean(axis=0), atol=1e-6)
     fit_unwarned(sae, folders["blocks.0.mlp:input"], y=folders["blocks.1"])
     assert_allclose(sae.target_mean_, rows.mean(axis=0), atol=1e-6)
@@ -230,8 +231,6 @@ def test_bad_arguments(model, subtests):
 def test_errors_of_a_pass(model, texts):
     with pytest.raises(ValueError, match="buffer_size"):
         Activations(model, "head", [texts], buffer_size=0)
-    with pytest.raises(ValueError, match="must be one of the modules"):
-        Activations(model, "head", [texts]).of("embedding")
     with pytest.raises(TypeError, match="no tensor"):
         list(Activations(nn.Sequential(nn.Identity()), "0", ["a text"]))
     images = nn.Sequential(nn.Conv2d(1, 2, 3))

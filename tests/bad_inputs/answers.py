@@ -78,9 +78,9 @@ FITTED = [
     after_fit(
         "a loader",
         lambda ask: ask(Loader(X, X)),
-        ValueError,
-        "X is a loader, so its rows cannot be read by position. Pass each batch separately "
-        "instead.",
+        TypeError,
+        "X is a loader, whose rows have no fixed positions, so it cannot have codes or scores. "
+        "Give X as a dataset, a memory map or files, or pass each batch separately.",
         AUTOENCODERS,
     ),
     after_fit(
@@ -149,8 +149,8 @@ FITTED = [
         "out is a data frame",
         lambda ask: ask(X, out=pd.DataFrame(np.zeros((12, 3)))),
         TypeError,
-        "out must be an array, got a DataFrame. Pass an array such as numpy.empty(shape), and make "
-        "a data frame from it afterwards.",
+        "out must be an array, got a DataFrame. Pass an array such as numpy.empty(shape), or the "
+        ".numpy() of a tensor, which shares its memory.",
         AUTOENCODERS,
         ("transform", "score_samples"),
     ),
@@ -229,16 +229,14 @@ CODES = [
             "out cannot be written to",
             ("transform",),
             lambda transform: transform(X, out=np.broadcast_to(0.0, (12, 3))),
-            'out is a read-only ndarray. Open it for writing, such as with mode="r+", or pass a '
-            "copy.",
+            'out is a read-only ndarray. Open it with mode="r+", or pass a copy.',
             {},
         ),
         (
             "out in a file that is open for reading",
             BACK,
             lambda decode: decode(np.zeros((12, 3)), out=np.load(file("a.npy", X), mmap_mode="r")),
-            'out is a read-only memmap. Open it for writing, such as with mode="r+", or pass a '
-            "copy.",
+            'out is a read-only memmap. Open it with mode="r+", or pass a copy.',
             {},
         ),
         (

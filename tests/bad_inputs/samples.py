@@ -155,9 +155,8 @@ ELSEWHERE = [
             "a loader, with weights",
             lambda fit: fit(Loader(X), sample_weight=np.ones(12)),
             TypeError,
-            "X is a loader, whose order can change from pass to pass, so it cannot have "
-            "sample_weight. Give X as a dataset, a memory map or files, or call partial_fit with "
-            "each batch and sample_weight.",
+            "X is a loader, whose rows have no fixed positions, so it cannot have sample_weight. "
+            "Give X as a dataset, a memory map or files, or pass each batch separately.",
         ),
         ("a file of another format", lambda fit: fit("data.csv"), ValueError, SUFFIX),
         ("a list with such a file", lambda fit: fit(["a.npy", "data.csv"]), ValueError, SUFFIX),
@@ -189,7 +188,7 @@ ELSEWHERE = [
             "files with different numbers of features",
             lambda fit: fit([file("a.npy", X), file("b.npy", X[:, :3])]),
             ValueError,
-            "All shards must have the same number of features, got [3, 4].",
+            "All parts of X must have the same number of features, got [3, 4].",
         ),
         (
             "a file of two tensors",
