@@ -380,8 +380,9 @@ class BaseAutoencoder(
             trainer.least_factor = PARTIAL_LEARNING_RATE
             state = getattr(self, "_partial_state_", None)
             if state is not None:
+                trainer.load_state_dict(state)
                 # Files of earlier versions have a log of all epochs.
-                trainer.load_state_dict(state | {"log": []})
+                trainer.log = []
             elif not first:
                 trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size

@@ -148,7 +148,7 @@ def test_no_codes_and_tensors_as_out(fitted):
         model.inverse_transform(codes[:0])
     for given in (X_NEW, X_NEW.numpy()):
         with pytest.raises(
-            TypeError, match=r"out must be an array, got a tensor\. Pass its \.numpy"
+            TypeError, match=r"out must be an array, got a Tensor\. Pass .*or the \.numpy"
         ):
             model.transform(given, out=torch.empty_like(codes))
 
