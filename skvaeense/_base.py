@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
@@ -29,10 +29,10 @@ from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import (
     FLOATS,
     Source,
-    StreamSource,
     as_array,
     checked_tensor,
     open_samples,
+    refuse_loader,
     tensor_as_array,
     validated,
 )
@@ -45,6 +45,7 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._budget import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
@@ -235,17 +236,17 @@ class BaseAutoencoder(
             torch tensor works too. Large sparse samples become dense only a few rows at a time.
             Samples that are not in memory are read as needed: a memory map, an array of zarr, h5py
             or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in each), a
-            torch dataset or loader, or another iterable of batches.
+            torch dataset, or a loader with a length.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
-            decoded. A target can have any form of X, and must be a stream if X is a stream. Any
-            other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
+            decoded. A target is an array, a tensor, a memory map or files, and X then no loader.
+            Any other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
             and only ratios matter. An epoch repeats each sample as often as its weight says,
-            rounded up or down at random.
+            rounded up or down at random. Samples from a loader cannot have weights.
 
         Returns
         -------
@@ -256,8 +257,13 @@ class BaseAutoencoder(
         ------
         ValueError
             If X has infinite values, or NaN where missing values are not supported, or fewer than
-            two samples, or can be iterated only once; if a weight is negative, or all are 0; or if,
-            with ``warm_start=True``, a parameter that the model was built from has changed.
+            two samples; if a pass over a loader gives fewer samples than the first one; if a weight
+            is negative, or all are 0; or if, with ``warm_start=True``, a parameter that the model
+            was built from has changed.
+
+        TypeError
+            If X is an iterable without a length, or a loader together with a target or weights, or
+            has items that are neither samples nor tuples that begin with samples.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Earlier fitted attributes are kept.
@@ -278,6 +284,8 @@ class BaseAutoencoder(
             samples = self._with_target(tensor_as_array(samples), y, continues=continues)
             n_targets = samples.shape[1] - n_features
             stack.enter_context(threads_of_all(samples.shape))
+            if sample_weight is not None:
+                refuse_loader(samples, "sample_weight")
             weights = checked_weights(sample_weight, samples)
             explained, times = None, [time.perf_counter()]
             if not isinstance(samples, Source):
@@ -380,6 +388,8 @@ class BaseAutoencoder(
             state = getattr(self, "_partial_state_", None)
             if state is not None:
                 trainer.load_state_dict(state)
+                # Files of earlier versions have a log of all epochs.
+                trainer.log = []
             elif not first:
                 trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
@@ -389,9 +399,19 @@ class BaseAutoencoder(
             loss = self._validation_loss(trainer.model, data.valid)
             if not (trainer.is_finite and math.isfinite(loss)):
                 raise FloatingPointError(diverged("The loss"))
-            self._store(self._attributes(trainer, data))
-            self._partial_state_ = copy.deepcopy(trainer.state_dict())
+            # Before anything is stored, since a warning can be an error.
             self._warn(signs_of_batch(data.valid, first), stacklevel=4)
+            attributes = self._attributes(trainer, data)
+            attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
+            if state is not None:
+                # A copy of all earlier epochs would make each call slower than the one before.
+                epoch = {name: float(own[-1]) for name, own in attributes["history_"].items()}
+                attributes["history_"] = self.history_.extended(epoch)
+                attributes["loss_curve_"] = self.loss_curve_
+                attributes["n_iter_"] = self.n_iter_ + 1
+            self._store(attributes)
+            if state is not None:
+                self.loss_curve_.append(epoch["loss"])
         return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
@@ -500,7 +520,7 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples, in any form that `fit` takes except a
-            stream.
+            loader.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -651,11 +671,7 @@ class BaseAutoencoder(
         """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        if isinstance(X, StreamSource):
-            raise ValueError(
-                "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
-                "separately instead."
-            )
+        refuse_loader(X, "codes or scores")
         return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------

@@ -3,7 +3,6 @@
 import copy
 import math
 import warnings
-from numbers import Integral
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import in_chunks, too_far
@@ -27,10 +26,12 @@ from skvaeense.samples._missing import imputations
 from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._threads import suited_threads, threads_of_all
+from skvaeense.utils._arrays import check_array, plain
 from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT, SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -443,7 +444,7 @@ class DensityAutoencoder(BaseAutoencoder):
         check_is_fitted(self)
         samples: FloatArray = validate_data(
             self,
-            tensor_as_array(X),
+            plain(tensor_as_array(X), takes_missing=True),
             dtype=FLOATS,
             reset=False,
             ensure_all_finite="allow-nan",
@@ -568,8 +569,7 @@ class DensityAutoencoder(BaseAutoencoder):
             density.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
+        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
         density = None if self._has_density_of_gates else self._density()
         if return_labels:
             density = self._mixture("return_labels=True")

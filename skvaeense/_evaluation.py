@@ -152,6 +152,8 @@ def in_chunks(
     array or torch.Tensor
         The results for all rows. They are in memory only once.
     """
+    if out is not None:
+        check_writable(out)
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
     with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
@@ -170,12 +172,24 @@ def in_chunks(
     return joined
 
 
+def check_writable(out):
+    """Raise an error unless rows can be written to `out`, before any are computed."""
+    if isinstance(out, torch.Tensor) or hasattr(out, "iloc"):
+        raise TypeError(
+            f"out must be an array, got a {type(out).__name__}. Pass an array such as "
+            "numpy.empty(shape), or the .numpy() of a tensor, which shares its memory."
+        )
+    flags, file = getattr(out, "flags", None), getattr(out, "file", None)
+    # As numpy, zarr and h5py tell it.
+    is_closed = not getattr(flags, "writeable", True) or getattr(out, "read_only", False)
+    if is_closed or getattr(file, "mode", "") == "r":
+        raise ValueError(
+            f'out is a read-only {type(out).__name__}. Open it with mode="r+", or pass a copy.'
+        )
+
+
 def check_out(out, shape, dtype):
     """Raise an error unless `out` has this shape and can hold this type of numbers."""
-    if isinstance(out, torch.Tensor):
-        raise TypeError(
-            "out must be an array, got a tensor. Pass its .numpy(), which shares its memory."
-        )
     if tuple(getattr(out, "shape", ())) != shape:
         raise ValueError(
             f"out must be an array of shape {shape}, in memory or elsewhere; got "

@@ -28,18 +28,13 @@ from skvaeense.samples._missing import check_seen
 from skvaeense.samples._sources import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._threads import threads_of_all
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    RANDOM_STATE,
-    AliasOf,
-    HasMethods,
-    StrOptions,
-    fit_context,
-)
+from skvaeense.utils._validation import RANDOM_STATE, AliasOf, HasMethods, StrOptions, fit_context
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
@@ -435,7 +430,7 @@ class IntrinsicDimensionEstimator(
         if y is None:
             params = self._params_of("score", self.autoencoder_, weights)
             return self.autoencoder_.score(samples, **params)
-        y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
+        y = column_or_1d(check_array(plain(y, "y"), ensure_2d=False), warn=True)
         error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
         return -float(error)
 

@@ -12,7 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.penalties import BatchTopK, Penalty
+from skvaeense.dimension import Neighbors
+from skvaeense.explanations import GateDictionary
+from skvaeense.mixture import SubspaceMixture
+from skvaeense.networks import Linear
+from skvaeense.penalties import BatchTopK, Penalty, TopK
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)
@@ -274,3 +278,43 @@ def test_dimensions_of_samples_far_from_the_training_samples():
     for ask in (fitted.predict, fitted.reliability, fitted.dimension_scale):
         with pytest.raises(ValueError, match="too far from the training samples"):
             ask(np.vstack([X[:5], 1e200 * X[:5]]))
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+@EACH
+def test_integers_of_numpy_do_not_overflow(quick):
+    """Products of small ones with numbers of samples would."""
+    params = {"n_components": 200, "batch_size": 250, "max_iter": 2}
+    samples = np.tile(X, (3, 1)) + 1e-3 * np.random.default_rng(0).standard_normal((600, 6))
+    small = quick(**{name: np.uint8(value) for name, value in params.items()})
+    codes = [fit_unwarned(e, samples).transform(X) for e in (small, quick(**params))]
+    assert_array_equal(*codes)
+    assert {name: getattr(small, name) for name in params} == params
+    assert type(small.batch_size) is int
+
+
+def test_integers_of_numpy_in_parts():
+    given = [TopK(np.uint8(3)), Linear((np.uint8(200), np.uint8(200))), Neighbors(np.uint8(200))]
+    plain = [TopK(3), Linear((200, 200)), Neighbors(200)]
+    samples = np.tile(X, (2, 1)) + 1e-2 * np.random.default_rng(0).standard_normal((400, 6))
+    answers = []
+    for penalty, network, method in (given, plain):
+        sae = fit_unwarned(sparse_autoencoder(penalty, network=network, max_iter=2), X)
+        dimension = IntrinsicDimensionEstimator(vaeense(), method=method, random_state=0)
+        answers.append([sae.transform(X), fit_unwarned(dimension, samples).dimension_pw_])
+    for found, expected in zip(*answers, strict=True):
+        assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("n_samples", ["a", True, 2.5, 0, None])
+@pytest.mark.parametrize("make", [vaeense, SubspaceMixture, GateDictionary])
+def test_numbers_of_draws(make, n_samples):
+    estimator = fit_unwarned(make(), X)
+    name = type(estimator).__name__
+    message = rf"'n_samples' parameter of {name}.sample must be an int in the range \[1, inf\)"
+    with pytest.raises(ValueError, match=rf"{message}. Got {n_samples!r} instead"):
+        estimator.sample(n_samples)
+    drawn = estimator.sample(np.uint8(200), random_state=0)
+    assert len(drawn[0] if isinstance(drawn, tuple) else drawn) == 200

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from helpers import (
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
+from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
 from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
@@ -30,6 +32,7 @@ from skvaeense.networks import Linear
 from skvaeense.optimizers import Adam
 from skvaeense.penalties import JumpReLU
 from skvaeense.schedules import Cosine
+from skvaeense.training._history import History
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 
@@ -208,6 +211,56 @@ def test_a_copy_takes_partial_fit_on_its_own(estimator):
     copy.deepcopy(fitted).partial_fit(X)
     assert_array_equal(fitted.transform(X_NEW), codes)
     assert getattr(fitted, "alpha_", None) == alpha
+
+
+@EACH
+def test_partial_fit_costs_the_same_however_many_calls_there_were(estimator, monkeypatch):
+    n_epochs = []
+    from_log = History.from_log.__func__
+
+    def counted(cls, log):
+        n_epochs.append(len(log))
+        return from_log(cls, log)
+
+    monkeypatch.setattr(History, "from_log", classmethod(counted))
+    fitted = clone(estimator).partial_fit(X)
+    curve, histories = [], []
+    for _ in range(20):
+        fitted.partial_fit(X[:40])
+        curve.append(fitted.loss_curve_[-1])
+        histories.append(fitted.history_)
+    assert set(n_epochs) == {1}
+    assert fitted._partial_state_["log"] == []
+    assert fitted.n_iter_ == len(fitted.loss_curve_) == 21
+    assert fitted.loss_curve_[1:] == curve
+    assert all(len(own) == 21 for own in fitted.history_.values())
+    # Histories share memory, and yet do not change.
+    for i, history in enumerate(histories):
+        assert_array_equal(history["loss"], fitted.loss_curve_[: i + 2])
+    assert np.shares_memory(histories[-1]["loss"], histories[-2]["loss"])
+    again = copy.deepcopy(fitted)
+    for other in (fitted, again):
+        other.partial_fit(X[:40])
+    assert fitted.loss_curve_ == again.loss_curve_ == again.history_["loss"].tolist()
+
+
+def test_histories_that_go_on_from_one_differ():
+    history = History.from_log([{"loss": 1.0}]).extended({"loss": 2.0}).extended({"loss": 3.0})
+    first, second = (history.extended({"loss": loss}) for loss in (4.0, 5.0))
+    assert_array_equal(first["loss"], [1, 2, 3, 4])
+    assert_array_equal(second["loss"], [1, 2, 3, 5])
+
+
+@EACH
+def test_a_warning_that_is_an_error_leaves_partial_fit_undone(estimator):
+    fitted = clone(estimator).partial_fit(X)
+    codes = fitted.transform(X_NEW)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning):
+            fitted.partial_fit(1e6 * X)
+    assert_array_equal(fitted.transform(X_NEW), codes)
+    assert fitted.n_iter_ == len(fitted.loss_curve_) == 1
 
 
 @EACH

@@ -1,5 +1,7 @@
 """Fits to samples with missing values, and outputs for such samples."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,8 +20,11 @@ from skvaeense import (
     VAEenseTransformer,
 )
 from skvaeense.datasets import make_linear_subspaces
+from skvaeense.explanations import GateDictionary
+from skvaeense.inspection import class_activity
+from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import MLP
+from skvaeense.networks import MLP, Linear
 from tests.helpers import fit_unwarned, fit_vaeense, quick_vaeense
 
 X, _, DIMENSION = make_linear_subspaces(900, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
@@ -288,3 +293,60 @@ def test_a_column_that_only_rows_without_weight_have(subtests):
             weights = np.r_[0.0, np.ones(59)]
             with pytest.raises(ValueError, match=r"only NaN in column\(s\) 2"):
                 estimator.fit(X, sample_weight=weights)
+
+
+# --- masks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VAEenseTransformer(network=Linear((16,)), max_iter=2, n_init=1, random_state=0),
+        SubspaceMixture(random_state=0),
+        IntrinsicDimensionEstimator(random_state=0),
+    ],
+    ids=["vaeense", "mixture", "dimension"],
+)
+def test_masked_entries_are_missing(estimator):
+    masked = np.ma.masked_array(np.where(MISSING, 1e3, X), MISSING)[:300]
+    ask = "predict" if isinstance(estimator, IntrinsicDimensionEstimator) else "score_samples"
+    expected = fit_unwarned(clone(estimator), HOLED[:300])
+    fitted = fit_unwarned(clone(estimator), masked)
+    for samples, given in ((HOLED[:20], masked[:20]), (HOLED[:20], [*masked[:20]])):
+        assert_array_equal(getattr(fitted, ask)(given), getattr(expected, ask)(samples))
+    if hasattr(fitted, "impute"):
+        assert_array_equal(fitted.impute(masked[:20]), expected.impute(HOLED[:20]))
+    if hasattr(fitted, "partial_fit"):
+        batches = clone(estimator), clone(estimator)
+        first, second = (
+            each.partial_fit(own) for each, own in zip(batches, (masked, HOLED[:300]), strict=True)
+        )
+        assert_array_equal(first.mean_, second.mean_)
+
+
+def test_masks_are_refused_where_nothing_may_be_missing(quick, subtests):
+    masked = np.ma.masked_array(X[:60], MISSING[:60])
+    complete = X[:60]
+    whole = np.ma.masked_array(complete, False)
+    sae = SparseAutoencoder(4, max_iter=2, random_state=0)
+    gates = GateDictionary(4, random_state=0).fit(complete)
+    calls = {
+        "X": lambda X: clone(sae).fit(X),
+        "X of a batch": lambda X: clone(sae).partial_fit(X),
+        "y": lambda X: clone(sae).fit(complete, X),
+        "weights": lambda X: clone(sae).fit(complete, sample_weight=np.abs(X[:, 0])),
+        "gates": lambda X: clone(gates).fit(X),
+        "codes": lambda X: gates.inverse_transform(X[:, :4]),
+        "codes of a model": lambda X: quick.inverse_transform(X[:, : quick.n_components_]),
+        "a metric": lambda X: fvu(X, complete),
+        "weights of a metric": lambda X: fvu(complete, complete + 1, sample_weight=abs(X[:, 0])),
+        "labels": lambda X: class_activity(quick, complete, X[:, 0] > 0),
+    }
+    for name, call in calls.items():
+        if name == "codes" and gates.n_components_ != 4:
+            continue
+        with subtests.test(name), pytest.raises(ValueError, match=r"has \d+ masked entries"):
+            call(masked)
+        with subtests.test(f"{name}, without a masked entry"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call(whole)

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from dask import array as dask_array
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
@@ -18,6 +19,7 @@ from skvaeense import (
     VAEenseTransformer,
 )
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.samples import _sources
 
 X, _, DIMENSION = make_linear_subspaces(400, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
 WEIGHTS = np.random.default_rng(0).integers(0, 4, len(X))
@@ -87,15 +89,16 @@ def test_fractions_move_the_density():
     assert is_first.mean() == pytest.approx(share, abs=0.02)
 
 
-def test_samples_of_weight_0_are_not_trained_on():
-    """This holds for arrays and for streams."""
+def test_samples_of_weight_0_are_not_trained_on(monkeypatch):
+    """This holds for arrays and for samples that are read during training."""
     rng = np.random.default_rng(0)
     others = X @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
     both = np.concatenate([X, 5 * others])
     weights = np.repeat([1.0, 0.0], len(X))
     make = partial(VAEenseTransformer, target_l0=2, max_iter=20, random_state=0)
     alone, of_others = (fit_unwarned(make(), samples) for samples in (X, others))
-    for given in (both, Batches(both)):
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    for given in (both, dask_array.from_array(both)):
         estimator = fit_unwarned(make(), given, sample_weight=weights)
         assert_allclose(estimator.mean_, X.mean(axis=0), atol=1e-9)
         assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()))
@@ -104,16 +107,6 @@ def test_samples_of_weight_0_are_not_trained_on():
 
 def error(estimator):
     return np.square(X - estimator.inverse_transform(estimator.transform(X))).mean()
-
-
-class Batches:
-    """A stream of batches."""
-
-    def __init__(self, X):
-        self.X = X
-
-    def __iter__(self):
-        return iter(np.array_split(self.X, 9))
 
 
 def test_partial_fit_takes_weights():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import changed, fit_unwarned
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -14,7 +14,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense import VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense.explanations import GateDictionary
+from skvaeense.metrics import fvu
+from skvaeense.mixture import SubspaceMixture
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((120, 6)).astype(np.float32)
@@ -145,7 +148,7 @@ def test_no_codes_and_tensors_as_out(fitted):
         model.inverse_transform(codes[:0])
     for given in (X_NEW, X_NEW.numpy()):
         with pytest.raises(
-            TypeError, match=r"out must be an array, got a tensor\. Pass its \.numpy"
+            TypeError, match=r"out must be an array, got a Tensor\. Pass .*or the \.numpy"
         ):
             model.transform(given, out=torch.empty_like(codes))
 
@@ -171,3 +174,32 @@ def test_searches_with_labels_in_tensors():
         warnings.simplefilter("ignore", ConvergenceWarning)
         score = clone(search).fit(torch.from_numpy(X), y).best_score_
         assert score == search.fit(X, y.numpy()).best_score_
+
+
+def test_tensors_with_a_gradient_or_a_pending_negation(subtests):
+    x = torch.tensor(X[:60], dtype=torch.float64)
+    plain = (-x).numpy()
+    # The imaginary part of a conjugate is negated when it is read.
+    negative = torch.complex(torch.zeros_like(x), x).conj().imag
+    assert negative.is_neg()
+    calls = {
+        "VAEenseTransformer": lambda X: vaeense(**QUICK).fit(X).transform(X),
+        "SparseAutoencoder": lambda X: sparse_autoencoder(**QUICK).fit(X, X[:, :2]).predict(X),
+        "partial_fit": lambda X: sparse_autoencoder(**QUICK).partial_fit(X).transform(X),
+        "SubspaceMixture": lambda X: SubspaceMixture(random_state=0).fit(X).score_samples(X),
+        "GateDictionary": lambda X: GateDictionary(3, random_state=0).fit(X).transform(X),
+        "IntrinsicDimensionEstimator": lambda X: (
+            IntrinsicDimensionEstimator(random_state=0).fit(X).dimension_pw_
+        ),
+        "weights": lambda X: (
+            sparse_autoencoder(**QUICK).fit(plain, sample_weight=X[:, 0] ** 2).transform(plain)
+        ),
+        "fvu": lambda X: fvu(X, plain + 1, sample_weight=X[:, 0] ** 2),
+    }
+    for name, call in calls.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            expected = call(plain)
+            for given in (negative, torch.tensor(plain).requires_grad_()):
+                with subtests.test(name, is_neg=given.is_neg()):
+                    assert_allclose(np.asarray(call(given)), expected, rtol=1e-12)

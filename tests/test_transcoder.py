@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import Checkpoint, load, save
 from skvaeense.inspection import ReconstructionSparsityDisplay
@@ -287,18 +288,8 @@ def _elsewhere(monkeypatch):
     monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
 
 
-class Batches:
-    """A stream that can be read several times."""
-
-    def __init__(self, values, n_rows=64):
-        self.values, self.n_rows = values, n_rows
-
-    def __iter__(self):
-        return iter(np.split(self.values, range(self.n_rows, len(self.values), self.n_rows)))
-
-
 @pytest.mark.usefixtures("_elsewhere")
-@pytest.mark.parametrize("kind", ["files", "array and file", "file and array", "streams"])
+@pytest.mark.parametrize("kind", ["files", "array and file", "file and array", "dataset and file"])
 def test_samples_elsewhere(kind, tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", Y)
@@ -307,27 +298,21 @@ def test_samples_elsewhere(kind, tmp_path):
         "files": files,
         "array and file": (X, files[1]),
         "file and array": (files[0], Y),
-        "streams": (Batches(X), Batches(Y)),
+        "dataset and file": (TensorDataset(torch.tensor(X)), files[1]),
     }[kind]
     fitted = fit(BatchTopK(3), *given, max_iter=60)
     assert_allclose(fitted.target_mean_, Y.mean(axis=0))
     assert fitted.score(X_NEW, Y_NEW) > 0.3
-    if kind != "streams":
-        assert fitted.score(*given) == pytest.approx(fitted.score(X, Y), abs=1e-6)
+    assert fitted.score(*given) == pytest.approx(fitted.score(X, Y), abs=1e-6)
 
 
-def test_streams_that_do_not_go_together():
-    with pytest.raises(ValueError, match="64 rows, but its target has 32"):
-        fit(TopK(3), Batches(X), Batches(Y, 32))
-    with pytest.raises(ValueError, match="64 rows, but its target has 0"):
-        fit(TopK(3), Batches(X), Batches(Y[:640]))
-    with pytest.raises(ValueError, match="give both in the same form"):
-        fit(TopK(3), Batches(X), Y)
-
-
-def test_a_stream_of_labels_is_ignored():
-    fitted = fit(TopK(3), Batches(X), Batches(np.arange(800) % 2), max_iter=2)
-    assert fitted.module_.n_targets is None
+def test_a_loader_has_no_target_and_is_none():
+    loader = DataLoader(TensorDataset(torch.tensor(X)), batch_size=64)
+    with pytest.raises(TypeError, match=r"cannot have a target\. Give X as a dataset"):
+        fit(TopK(3), loader, Y)
+    for y in (loader, TensorDataset(torch.tensor(Y)), iter([Y])):
+        with pytest.raises(TypeError, match=r"target y must be an array.*Write X and y to files"):
+            fit(TopK(3), X, y)
 
 
 # --- the model --------------------------------------------------------------------------------

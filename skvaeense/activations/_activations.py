@@ -1,9 +1,8 @@
 """Activations of a running model, as samples that `fit` takes."""
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -72,7 +71,9 @@ class Activations:
     Notes
     -----
     Besides its epochs, a fit passes over its samples three times: to count them, for their mean and
-    scale, and for the held-out rows. `save` writes them to files in one pass of the model.
+    scale, and for the held-out rows. `save` writes them to files in one pass of the model. ``len``
+    is the number of chunks in a pass; before the first pass is over, it runs the model to count
+    them.
 
     Examples
     --------
@@ -92,8 +93,11 @@ class Activations:
 
     A transcoder from the output of one module to the output of another, from one run of the model:
 
+    >>> from tempfile import TemporaryDirectory
     >>> both = Activations(model, ["0", "2"], texts.split(20))
-    >>> sae.fit(both.of("0"), both.of("2")).n_features_in_
+    >>> with TemporaryDirectory() as folder:
+    ...     folders = both.save(folder)
+    ...     sae.fit(folders["0"], folders["2"]).n_features_in_
     16
 
     Two dictionaries side by side:
@@ -121,7 +125,7 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._chosen = self.names
+        self._n_chunks: int | None = None
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
@@ -136,50 +140,16 @@ class Activations:
                 f"name; got {buffer_size!r} and {module_name!r}."
             )
 
-    def of(self, name: str) -> Self:
-        """Return the activations of one of the modules alone.
-
-        Parameters
-        ----------
-        name : str
-            One of `names`.
-
-        Returns
-        -------
-        Activations
-            Samples in the same order as for the other modules. A fit with the activations of
-            another module as its target runs the model once for both.
-        """
-        if name not in self.names:
-            raise ValueError(f"name must be one of the modules {list(self.names)}, got {name!r}.")
-        return self._choose((name,))
-
-    def _choose(self, names: tuple[str, ...]) -> Self:
-        other = copy.copy(self)
-        other._chosen = names
-        return other
-
-    def beside(self, other: object) -> Self | None:
-        """Return these activations joined with others of the same run.
-
-        Parameters
-        ----------
-        other : object
-            Possibly the activations of another module, from `of`.
-
-        Returns
-        -------
-        Activations or None
-            The joined activations; None if `other` is not of the same run.
-        """
-        if not isinstance(other, Activations) or other._modules is not self._modules:
-            return None
-        return self._choose(self._chosen + other._chosen)
+    def __len__(self) -> int:
+        """Return the number of chunks of rows in a pass."""
+        if self._n_chunks is None:
+            self._n_chunks = sum(1 for _ in self.batches())
+        return self._n_chunks
 
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
         for rows in self.batches():
-            yield np.concatenate([rows[name] for name in self._chosen], axis=1)
+            yield np.concatenate([rows[name] for name in self.names], axis=1)
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
         """Yield chunks of rows of all modules, from one run of the model.
@@ -192,18 +162,21 @@ class Activations:
         """
         random_state = np.random.RandomState(self._seed)
         waiting: list[dict[str, FloatArray]] = []
-        n_waiting = 0
+        n_waiting = n_chunks = 0
         for rows in self._in_order():
             waiting.append(rows)
             n_waiting += len(rows[self.names[0]])
             while n_waiting >= self.buffer_size:
                 n_out = max(1, self.buffer_size // 2)
                 mixed = _mixed(waiting, random_state)
+                n_chunks += 1
                 yield {name: own[:n_out] for name, own in mixed.items()}
                 waiting = [{name: own[n_out:] for name, own in mixed.items()}]
                 n_waiting -= n_out
         if n_waiting:
+            n_chunks += 1
             yield _mixed(waiting, random_state)
+        self._n_chunks = n_chunks
 
     def _in_order(self) -> Iterator[dict[str, FloatArray]]:
         """Yield the rows of each batch, before they are shuffled."""

@@ -8,13 +8,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
 from skvaeense.samples._weights import checked_weights, distinct_rows, own_order
+from skvaeense.utils._arrays import check_array, plain
 from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
@@ -391,11 +392,10 @@ class GateDictionary(
         Raises
         ------
         ValueError
-            If `n_samples` is not at least 1.
+            If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
         rng = check_random_state(random_state)
         shape = n_samples, self.n_components_
         odds = np.log(self.gate_probability_ / (1 - self.gate_probability_)) - self.price_
@@ -427,7 +427,9 @@ class GateDictionary(
         if not reset:
             check_is_fitted(self)
         least = 2 if reset else 1
-        return validate_data(self, X, dtype=np.float64, ensure_min_samples=least, reset=reset)
+        return validate_data(
+            self, plain(X), dtype=np.float64, ensure_min_samples=least, reset=reset
+        )
 
     @property
     def _n_features_out(self) -> int:

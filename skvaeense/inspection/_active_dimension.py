@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import column_or_1d
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
 from skvaeense.inspection._groups import known_by_label
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
 
 # Maximum number of bars. If there are more whole numbers, bars have equal widths instead.

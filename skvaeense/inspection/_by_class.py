@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._groups import group_by_label, known_by_label, thin
 from skvaeense.samples._sources import as_array
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from sklearn.preprocessing import normalize
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._display import (
     BLACK,
@@ -19,6 +19,7 @@ from skvaeense.inspection._display import (
 )
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.inspection._groups import thin
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
 
 # Maximum number of points of a curve.

@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
+from sklearn.utils import Bunch, check_consistent_length
 
 from skvaeense.metrics._probing import fit_probe, mean_excess
 from skvaeense.samples._sources import as_array
+from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
 

@@ -1,7 +1,9 @@
 """Samples grouped by label, and checked choices of latents."""
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length
+
+from skvaeense.utils._arrays import column_or_1d
 
 
 def group_by_label(y, n_samples):

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.utils import Bunch, check_array
+from sklearn.utils import Bunch
 
 from skvaeense.inspection._estimators import active_mask, fitted_step, transformed
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.samples._sources import as_array
+from skvaeense.utils._arrays import check_array
 
 
 def latent_ablation(

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import (
@@ -16,6 +15,7 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.inspection._groups import check_latents
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
 

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import KFold, check_cv
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style, style
 from skvaeense.inspection._log_density import check_density, log_density, name_of
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import Auto, RandomState

@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
 
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import check_weights
 
@@ -39,12 +39,22 @@ def _check_pair(
 
 def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:
     """Raise a ValueError if rows have norm 0, with their number and `advice` on what to do."""
-    n_zero = int(np.count_nonzero(np.linalg.norm(values, axis=1) == 0))
+    n_zero = int(np.count_nonzero(~values.any(axis=1)))
     if n_zero:
         raise ValueError(f"{name} has norm 0 in {n_zero} of its {len(values)} row(s): {advice}.")
 
 
 def _normalise_rows(values: DoubleArray) -> DoubleArray:
     """Return the rows scaled to norm 1, and rows of norm 0 unchanged."""
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.where(norms == 0, 1.0, norms)
+    scaled, _ = _in_unit(values, axis=1)
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return scaled / np.where(norms == 0, 1.0, norms)
+
+
+def _in_unit(values: DoubleArray, axis: int | None = None) -> tuple[DoubleArray, Any]:
+    """Return values from -1 to 1, and the exponents of the powers of two that they are units of.
+
+    Squares of them cannot overflow, and the division is exact.
+    """
+    exponents = np.frexp(np.abs(values).max(axis=axis, keepdims=axis is not None))[1]
+    return np.ldexp(values, -exponents), exponents

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils import assert_all_finite, check_consistent_length
 
 from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
 
 

@@ -11,8 +11,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
+from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 from skvaeense.metrics._arrays import (
     _check_nonzero_rows,
     _check_pair,
+    _in_unit,
     _mean_inner,
     _normalise_rows,
 )
@@ -104,7 +105,9 @@ def fvu(
             f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
             "give samples that differ, or use squared_error."
         )
-    residual, deviation = X - X_reconstructed, X - np.average(X, axis=0, weights=weights)
+    X, exponent = _in_unit(X)
+    residual = X - np.ldexp(X_reconstructed, -exponent)
+    deviation = X - np.average(X, axis=0, weights=weights)
     return _mean_inner(residual, residual, weights) / _mean_inner(deviation, deviation, weights)
 
 
@@ -203,8 +206,9 @@ def l2_ratio(
     _check_nonzero_rows(
         X, "X", "no length can be divided by 0, so drop these samples from both arrays"
     )
+    (X, unit), (X_reconstructed, other) = _in_unit(X, 1), _in_unit(X_reconstructed, 1)
     ratios = np.linalg.norm(X_reconstructed, axis=1) / np.linalg.norm(X, axis=1)
-    return float(np.average(ratios, weights=weights))
+    return float(np.average(np.ldexp(ratios, (other - unit)[:, 0]), weights=weights))
 
 
 def cosine_similarity(
@@ -326,11 +330,13 @@ def shrinkage(
     0.25
     """
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    (X, unit), (X_reconstructed, other) = _in_unit(X), _in_unit(X_reconstructed)
     inner = _mean_inner(X_reconstructed, X, weights)
     if inner <= 0:
         raise ValueError(
             "The mean inner product of X and X_reconstructed must be positive for shrinkage, got "
-            f"{inner:g}: check that rows match and that reconstructions are not all "
-            "0, or use squared_error."
+            f"{np.ldexp(inner, unit + other):g}: check that rows match and that reconstructions "
+            "are not all 0, or use squared_error."
         )
-    return 1.0 - _mean_inner(X_reconstructed, X_reconstructed, weights) / inner
+    ratio = _mean_inner(X_reconstructed, X_reconstructed, weights) / inner
+    return 1.0 - float(np.ldexp(ratio, other - unit))

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, SparseArray
 
 

@@ -14,6 +14,7 @@ from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import checked_weights
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
@@ -200,7 +201,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             check_is_fitted(self)
         return validate_data(
             self,
-            X,
+            plain(X, takes_missing=True),
             dtype=np.float64,
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
@@ -339,11 +340,10 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `n_samples` is not at least 1.
+            If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
         return self.density_.sample(n_samples, check_random_state(random_state))
 
     def impute(

@@ -17,7 +17,7 @@ from skvaeense.training._session import STATE, CheckpointCallback
 from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import NON_NEGATIVE, check_integer
 
 
 class Checkpoint(ReprMixin, CheckpointCallback):
@@ -48,7 +48,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     Raises
     ------
     ValueError
-        If `interval` is negative, or `n_kept` less than 1.
+        If `interval` is not a number, or negative, or `n_kept` less than 1.
 
     Warns
     -----
@@ -90,8 +90,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         n_kept: int = 2,
         trusted: Iterable[type] = (),
     ) -> None:
-        if not interval >= 0:
-            raise ValueError(f"interval must be at least 0 seconds, got {interval!r}.")
+        if not NON_NEGATIVE.is_satisfied_by(interval):
+            raise ValueError(f"interval must be a number of seconds, at least 0; got {interval!r}.")
         self.folder = folder
         self.interval = interval
         self.n_kept = check_integer(n_kept, "n_kept", minimum=1)
@@ -112,8 +112,11 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         """
         # Other files, such as a copy under another name, are left out.
         found = Path(self.folder).glob(f"{name}-{'[0-9]' * 9}.safetensors")
-        # By number, which goes on when a fit continues, since clocks can be set back.
-        return sorted(filter(os.path.isfile, found))
+        files = sorted(filter(os.path.isfile, found))
+        if len({path.name.rpartition("-")[0] for path in files}) > 1:
+            files.sort(key=os.path.getmtime)
+        # Of one fit by number, which goes on when the fit continues, since clocks can be set back.
+        return files
 
     def name(self, estimator: BaseEstimator, facts: list[Any]) -> str:
         """Return a name for a fit: the class, and a digest of all that the fit depends on.

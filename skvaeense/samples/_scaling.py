@@ -135,13 +135,7 @@ class Scaling:
             )
 
     def apply(
-        self,
-        X: Any,
-        *,
-        dtype: torch.dtype,
-        device: Any,
-        order: IntArray | None = None,
-        labels: Any = None,
+        self, X: Any, *, dtype: torch.dtype, device: Any, order: Any = None, labels: Any = None
     ) -> torch.Tensor:
         """Return X, or its rows in another order, as a centred and scaled tensor.
 

@@ -6,8 +6,11 @@ reads it, made in `_as_source`.
 
 import hashlib
 import os
+import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import chain, islice
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,8 +20,9 @@ from safetensors import SafetensorError, safe_open
 from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, get_tags
 from sklearn.utils.validation import validate_data
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
@@ -64,7 +68,14 @@ class SlicedSource:
 
     def __getitem__(self, rows: slice) -> FloatArray:
         start, stop, _ = rows.indices(len(self))
-        return checked(self.read(start, stop))
+        found = checked(self.read(start, stop))
+        if found.shape != (stop - start, self.shape[1]):
+            raise ValueError(
+                f"X must have shape {self.shape} throughout, but its rows {start} to {stop} have "
+                f"shape {found.shape}. Give samples of one length, and leave them as they are "
+                "while they are read."
+            )
+        return found
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
@@ -118,10 +129,8 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         If the files differ in their numbers of features.
     """
     shards = [open_shard(path) for path in paths]
-    widths = {shape[1] for shape, _ in shards}
-    if len(widths) > 1:
-        raise ValueError(f"All shards must have the same number of features, got {sorted(widths)}.")
-    ends, n_features = np.cumsum([shape[0] for shape, _ in shards]).tolist(), widths.pop()
+    n_features = check_widths(shape[1] for shape, _ in shards)
+    ends = np.cumsum([shape[0] for shape, _ in shards]).tolist()
 
     def read(start: int, stop: int) -> Any:
         parts = []
@@ -132,6 +141,14 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
         return np.concatenate(parts) if parts else np.empty((0, n_features))
 
     return SlicedSource((ends[-1], n_features), read)
+
+
+def check_widths(widths: Iterable[int]) -> int:
+    """Return the number of features of all parts; raise an error if they differ."""
+    different = sorted(set(widths))
+    if len(different) > 1:
+        raise ValueError(f"All parts of X must have the same number of features, got {different}.")
+    return different[0]
 
 
 def open_shard(path: Path) -> Shard:
@@ -184,89 +201,67 @@ def dataset_source(dataset: Any) -> SlicedSource:
     """
 
     def read(start: int, stop: int) -> Any:
-        rows = [as_array(first_of(dataset[i])) for i in range(start, stop)]
-        return np.stack(rows) if rows else np.empty((0, n_features))
+        rows = [rows_of(dataset[i], is_sample=True) for i in range(start, stop)]
+        check_widths(row.shape[1] for row in [first, *rows])
+        return np.concatenate(rows) if rows else first[:0]
 
-    n_features = len(as_array(first_of(dataset[0])))
-    return SlicedSource((len(dataset), n_features), read)
+    if not len(dataset):
+        raise ValueError("X is a dataset without samples; at least two samples are needed.")
+    first = rows_of(dataset[0], is_sample=True)
+    return SlicedSource((len(dataset), first.shape[1]), read)
 
 
-class StreamSource:
-    """A stream of batches of samples, or of single samples.
+class LoaderSource:
+    """Samples from a loader, which yields batches of them in every pass.
 
-    Samples have the order of the stream, and their number is known after one full pass.
+    Samples have the order of the loader. A first pass counts them.
 
     Parameters
     ----------
-    batches : iterable
+    batches : iterable with a length
         Like a torch DataLoader: it yields arrays or tensors of shape (n_samples, n_features) or
-        (n_features,), or tuples that begin with one, and can be iterated again.
+        (n_features,), or tuples that begin with one. Its length is the number of batches.
     """
 
-    def __init__(self, batches: Iterable[Any]) -> None:
+    def __init__(self, batches: Any) -> None:
         self.batches = batches
-        self.n_samples: int | None = None
-        first = next((as_rows(item) for item in batches), None)
-        if first is None:
-            raise ValueError("X is an iterable without batches; at least two samples are needed.")
-        self.row_shape = first.shape[1:]
-        self.n_features: int = first.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The shape (n_samples, n_features)."""
-        if self.n_samples is None:
-            self.n_samples = sum(len(rows) for rows in self._arrays())
-        return self.n_samples, self.n_features
+        shapes = [rows_of(item).shape for item in batches]
+        n_samples = sum(shape[0] for shape in shapes)
+        if n_samples == 0:
+            raise ValueError("X is a loader without samples; at least two samples are needed.")
+        self.shape = n_samples, check_widths(shape[1] for shape in shapes)
+        self._check_pass(len(shapes), len(batches), "batches", "len(X) is")
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _arrays(self) -> Iterator[FloatArray]:
-        for item in self.batches:
-            rows = as_rows(item)
-            if rows.shape[1:] != self.row_shape:
-                raise ValueError(
-                    f"All batches must have the shape (n_samples, {self.n_features}) of the first "
-                    f"batch, got {rows.shape}."
-                )
-            yield rows
+    def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
+        """Raise an error unless a pass gave as much as expected."""
+        if found != expected:
+            raise ValueError(
+                f"A pass over X gave {found} {what}, but {source} {expected}. Give a loader that "
+                "yields all samples in every pass, or call partial_fit with each batch."
+            )
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
-        parts: list[FloatArray] = []
-        for rows in self._arrays():
-            parts.append(rows)
-            if sum(map(len, parts)) >= n_rows:
-                break
-        return checked(np.concatenate(parts)[:n_rows])
+        rows = chain.from_iterable(rows for _, rows in self.blocks())
+        return np.stack(list(islice(rows, n_rows)))
 
     def blocks(
         self,
         random_state: np.random.RandomState | None = None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
-        """Yield all rows, in the order of the stream; every process goes through all of it."""
-        start = 0
-        for i, parts in enumerate(self._gathered()):
+        """Yield all rows, in the order of the loader; every process goes through all of it."""
+        n_batches = -(-block_rows(self.shape[1]) * len(self.batches) // len(self))
+        arrays, start = map(rows_of, self.batches), 0
+        for i, parts in enumerate(iter(lambda: list(islice(arrays, n_batches)), [])):
+            check_widths([self.shape[1], *(part.shape[1] for part in parts)])
             if i % processes.world_size == processes.rank:
                 yield start, checked(np.concatenate(parts))
             start += sum(map(len, parts))
-        self.n_samples = start
-
-    def _gathered(self) -> Iterator[list[FloatArray]]:
-        """Yield lists of arrays of the stream, each large enough for a block."""
-        waiting: list[FloatArray] = []
-        n_rows, n_wanted = 0, block_rows(self.n_features)
-        for rows in self._arrays():
-            waiting.append(rows)
-            # A running count is fast even if a stream yields single rows.
-            n_rows += len(rows)
-            if n_rows >= n_wanted:
-                yield waiting
-                waiting, n_rows = [], 0
-        if waiting:
-            yield waiting
+        self._check_pass(start, len(self), "samples", "the first pass gave")
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
@@ -282,7 +277,7 @@ class StreamSource:
 
 
 # Samples of shape (n_samples, n_features), read some rows at a time.
-Source: TypeAlias = SlicedSource | StreamSource
+Source: TypeAlias = SlicedSource | LoaderSource
 
 
 def open_samples(X: Any) -> Any:
@@ -292,8 +287,7 @@ def open_samples(X: Any) -> Any:
     ----------
     X : object
         A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a torch dataset
-        or loader, an iterable of batches, a sparse array, a tensor; anything else is left to
-        scikit-learn.
+        or loader, a sparse array, a tensor; anything else is left to scikit-learn.
 
     Returns
     -------
@@ -324,14 +318,22 @@ def open_target(y: Any) -> Any:
     Returns
     -------
     Source, ndarray, torch.Tensor or None
-        Floats of shape (n_samples, n_targets) with two targets or more, in any form that samples
-        can have; None for anything else.
+        Floats of shape (n_samples, n_targets) with two targets or more, in an array, a tensor, a
+        memory map or files; None for anything else.
+
+    Raises
+    ------
+    TypeError
+        If y is a loader, a dataset or another iterable, whose rows cannot be put beside those of X.
     """
-    if isinstance(y, Source) or _paths(y):
+    if _paths(y):
         return open_samples(y)
-    if not hasattr(y, "shape") and _is_stream(y):
-        first: tuple[int, ...] = next((np.shape(as_array(first_of(item))) for item in y), ())
-        return StreamSource(y) if len(first) == 2 and first[1] > 1 else None
+    if _is_iterable(y):
+        raise TypeError(
+            "A target y must be an array, a tensor, a memory map or files, got "
+            f"{type(y).__name__}. Write X and y to files, or call partial_fit with each batch and "
+            "its target."
+        )
     if isinstance(y, list | tuple):
         try:
             y = np.asarray(y)
@@ -363,20 +365,14 @@ def beside(X: Any, target: Any) -> Any:
     Raises
     ------
     ValueError
-        If samples and target differ in number, or the target has NaN or infinite values, or only
-        one of the two is a stream.
+        If samples and target differ in number, or the target has NaN or infinite values.
+
+    TypeError
+        If the samples come from a loader.
     """
     if not isinstance(target, Source | torch.Tensor):
-        target = check_array(target, dtype=FLOATS, input_name="y")
-    if isinstance(X, StreamSource) and isinstance(target, StreamSource):
-        # Streams from one place can have a method that joins them.
-        together = getattr(X.batches, "beside", lambda batches: None)(target.batches)
-        return StreamSource(_Together(X, target) if together is None else together)
-    if isinstance(X, StreamSource) or isinstance(target, StreamSource):
-        raise ValueError(
-            f"Samples in a {type(X).__name__} cannot be read together with a target in a "
-            f"{type(target).__name__}; give both in the same form."
-        )
+        target = check_array(plain(target, "y"), dtype=FLOATS, input_name="y")
+    refuse_loader(X, "a target")
     check_consistent_length(X, target)
     if isinstance(X, Source) or isinstance(target, Source):
 
@@ -398,13 +394,19 @@ def _as_source(X: Any) -> Source | None:
         # Rows are dense only while they are in use.
         csr = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
         return SlicedSource(csr.shape, lambda start, stop: csr[start:stop].toarray())
-    if isinstance(X, Dataset) and hasattr(X, "__len__"):
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset) and _has_length(X):
         return dataset_source(X)
     is_array = isinstance(X, np.memmap) or _is_array_elsewhere(X)
     if is_array and len(X.shape) == 2 and X.shape[0] > 0:
-        return SlicedSource(X.shape, lambda start, stop: np.asarray(X[start:stop]))
-    if _is_stream(X):
-        return StreamSource(X)
+        return SlicedSource(X.shape, lambda start, stop: as_array(X[start:stop]))
+    if _is_iterable(X):
+        if not _has_length(X):
+            raise TypeError(
+                f"X is an iterable without a length ({type(X).__name__}), so nothing tells "
+                "whether a pass over it is complete. Give a torch DataLoader or Dataset with a "
+                "length, or call partial_fit with each batch."
+            )
+        return LoaderSource(X)
     return None
 
 
@@ -415,18 +417,28 @@ def _is_array_elsewhere(X: Any) -> bool:
     return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
 
 
-def _is_stream(X: Any) -> bool:
+def _is_iterable(X: Any) -> bool:
+    """Return whether X can only be iterated, unlike arrays, sequences and mappings."""
     if hasattr(X, "__array__") or hasattr(X, "shape") or isinstance(X, str | bytes | dict | set):
         return False
     # Sequences, such as lists of lists, have both methods.
-    if not hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
-        return isinstance(X, Dataset)
-    if isinstance(X, Iterator):
-        raise ValueError(
-            "X is an iterator, which can be consumed only once, but training needs several passes. "
-            "Give an iterable that starts again at each pass, or call partial_fit with each batch."
+    return isinstance(X, Dataset) or (hasattr(X, "__iter__") and not hasattr(X, "__getitem__"))
+
+
+def _has_length(X: Any) -> bool:
+    """Return whether X has a length; a DataLoader has the method without its dataset's, too."""
+    if isinstance(X, DataLoader) and isinstance(X.dataset, IterableDataset):
+        X = X.dataset
+    return hasattr(X, "__len__")
+
+
+def refuse_loader(X: Any, what: str) -> None:
+    """Raise an error if X is a loader, whose rows cannot be read by their positions."""
+    if isinstance(X, LoaderSource):
+        raise TypeError(
+            f"X is a loader, whose rows have no fixed positions, so it cannot have {what}. Give X "
+            "as a dataset, a memory map or files, or pass each batch separately."
         )
-    return True
 
 
 def _paths(X: Any) -> list[Path]:
@@ -437,8 +449,9 @@ def _paths(X: Any) -> list[Path]:
         path = Path(X)
         if not path.is_dir():
             paths = [path]
-        elif not (paths := sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)):
+        elif not (paths := [p for p in path.iterdir() if p.suffix in SUFFIXES]):
             raise ValueError(f"The folder {path} has no files that end in {SUFFIXES}.")
+        paths.sort(key=_in_natural_order)
     elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
         paths = [Path(p) for p in X]
         if not any(path.suffix in SUFFIXES for path in paths):
@@ -453,6 +466,13 @@ def _paths(X: Any) -> list[Path]:
     return paths
 
 
+def _in_natural_order(path: Path) -> tuple[list[Any], str]:
+    """Return a key that sorts names by the numbers in them: "2.npy" before "10.npy"."""
+    parts: list[Any] = re.split("([0-9]+)", path.name)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, path.name
+
+
 def digest(source: Source) -> str:
     """Return a hash of all rows in their order, which identifies the samples."""
     found = hashlib.sha256()
@@ -462,43 +482,64 @@ def digest(source: Source) -> str:
     return found.hexdigest()
 
 
-class _Together:
-    """Two streams whose batches have the same rows, side by side."""
-
-    def __init__(self, first: StreamSource, second: StreamSource) -> None:
-        self.first = first
-        self.second = second
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        for x, y in zip_longest(self.first._arrays(), self.second._arrays()):
-            if x is None or y is None or len(x) != len(y):
-                sizes = [0 if rows is None else len(rows) for rows in (x, y)]
-                raise ValueError(
-                    f"A batch of samples has {sizes[0]} rows, but its target has {sizes[1]}. Both "
-                    "streams must have the same rows."
-                )
-            yield side_by_side(x, y)
-
-
 def side_by_side(X: Any, Y: Any) -> FloatArray:
     """Return the columns of two arrays or tensors in one array, in the more precise type."""
     return np.concatenate([as_array(X), as_array(Y)], axis=1)
 
 
-def as_rows(item: Any) -> FloatArray:
-    """Return an item of a stream as an array of samples."""
-    return np.atleast_2d(as_array(first_of(item)))
+def rows_of(item: Any, *, is_sample: bool = False) -> FloatArray:
+    """Return the samples in an item of a dataset or a loader, without labels or other extras.
 
+    Parameters
+    ----------
+    item : object
+        A sample of shape (n_features,), or several of shape (n_samples, n_features), or a tuple or
+        list that begins with them. A list of numbers is a sample.
 
-def first_of(item: Any) -> Any:
-    """Return the samples in an item of a dataset, without labels or other extras."""
-    return item[0] if isinstance(item, tuple | list) else item
+    is_sample : bool, default=False
+        Whether the item must be a single sample.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        The samples.
+
+    Raises
+    ------
+    TypeError
+        If the item is something else, such as a list of rows or of columns.
+    """
+    found = item
+    is_numbers = isinstance(item, list) and all(isinstance(entry, Real) for entry in item)
+    if isinstance(item, tuple | list) and item and not is_numbers:
+        found = item[0]
+        shapes = [getattr(part, "shape", ()) for part in item[:2]]
+        are_rows = isinstance(found, tuple | list) or (
+            len(shapes[0]) == 1 and shapes[1:] == shapes[:1]
+        )
+        # From a loader these can be columns too, as torch collates lists.
+        if are_rows and (isinstance(item, list) or not is_sample):
+            found = None
+    rows = as_array(found)
+    if rows.ndim == 0 or (is_sample and rows.ndim > 1 and len(rows) > 1):
+        kind = "(n_features,)" if is_sample else "(n_samples, n_features)"
+        raise TypeError(
+            f"X must give arrays or tensors of shape {kind}, or tuples that begin with one, but it "
+            f"gave {reprlib.repr(item)}. Stack rows by numpy.stack or torch.stack, for instance in "
+            "the collate_fn of a DataLoader."
+        )
+    return np.atleast_2d(rows)
 
 
 def as_array(rows: Any) -> Any:
-    """Return rows as a dense numpy array; bfloat16, which numpy lacks, becomes float32."""
+    """Return rows as a dense numpy array, with NaN for masked entries.
+
+    bfloat16, which numpy lacks, becomes float32.
+    """
+    # Dask would lose masks.
+    rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
     if isinstance(rows, torch.Tensor):
-        rows = rows.detach().cpu()
+        rows = rows.cpu()
         return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
     return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
 
@@ -510,7 +551,7 @@ def tensor_as_array(X: Any) -> Any:
 
 def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
     """Return a tensor without its graph, in single or double precision and with finite entries."""
-    rows = rows.detach()
+    rows = plain(rows)
     if rows.layout is not torch.strided:
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "
@@ -549,7 +590,7 @@ def validated(
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
     return validate_data(
         estimator,
-        X,
+        plain(X, takes_missing=allows_nan),
         accept_sparse="csr" if tags.sparse else False,
         dtype=FLOATS,
         ensure_all_finite="allow-nan" if allows_nan else True,

@@ -1,6 +1,6 @@
 """The losses during training, as arrays."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -34,6 +34,33 @@ class History(dict[str, DoubleArray]):
         """
         names = log[0] if log else ("loss", "init")
         return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
+
+    def extended(self, epoch: dict[str, float]) -> "History":
+        """Return the history with one more epoch.
+
+        The cost does not depend on the number of epochs: arrays share memory with the history
+        before, which has room for as many epochs again, marked by NaN.
+
+        Parameters
+        ----------
+        epoch : dict of float
+            The quantities of the epoch, all finite.
+
+        Returns
+        -------
+        History
+            The longer history. This one does not change.
+        """
+        longer = type(self)()
+        for name, own in self.items():
+            n, room = len(own), cast(Any, own.base)
+            is_own = isinstance(room, np.ndarray) and room.dtype == own.dtype and room.ndim == 1
+            if not (is_own and room.flags.writeable and len(room) > n and np.isnan(room[n])):
+                room = np.full(2 * n, np.nan)
+                room[:n] = own
+            room[n] = epoch[name]
+            longer[name] = room[: n + 1]
+        return longer
 
     @property
     def kept(self) -> BoolArray:

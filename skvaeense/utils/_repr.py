@@ -12,7 +12,7 @@ DOCS_VARIABLE = "SKVAEENSE_DOCS_URL"
 
 
 class DocLinkMixin:
-    """Link the HTML of an estimator to its page in our documentation.
+    """Link the HTML of an estimator to its page in our documentation, and use plain integers.
 
     There is a link only if the environment variable SKVAEENSE_DOCS_URL names the place of the
     documentation.
@@ -24,6 +24,17 @@ class DocLinkMixin:
     def _doc_link_template(self) -> str:
         base = os.environ.get(DOCS_VARIABLE, "").rstrip("/")
         return f"{base}/generated/{{estimator_module}}.{{estimator_name}}.html" if base else ""
+
+    def _validate_params(self) -> None:
+        """Validate parameters; integers of numpy, which can overflow, become Python's."""
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name)
+            if isinstance(value, np.integer):
+                setattr(self, name, int(value))
+            elif isinstance(value, list | tuple) and any(isinstance(v, np.integer) for v in value):
+                plain = [int(v) if isinstance(v, np.integer) else v for v in value]
+                setattr(self, name, type(value)(plain))
+        super()._validate_params()  # type: ignore[misc]
 
 
 class ReprMixin:

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite
 
+from skvaeense.utils._arrays import plain
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray
 
@@ -28,6 +29,11 @@ class Interval(_param_validation.Interval):
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number in the interval."""
         return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
+
+    def checked(self, value: Any, name: str, method: str) -> int:
+        """Return an argument of a method as an int; raise scikit-learn's error if it is invalid."""
+        _param_validation.validate_parameter_constraints({name: [self]}, {name: value}, method)
+        return int(value)
 
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -154,7 +160,7 @@ def are_equal(a: Any, b: Any) -> bool:
 def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
     """Return one weight of at least 0 for each sample, in double precision."""
     weights: DoubleArray = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        plain(sample_weight, "sample_weight"), X, dtype=np.float64, ensure_non_negative=True
     )
     # scikit-learn does not check a single number for NaN and infinity.
     assert_all_finite(weights, input_name="sample_weight")

@@ -74,7 +74,7 @@ def in_order(rows):
 
 
 def gathered(activations):
-    return np.concatenate(list(activations))
+    return np.concatenate([*iter(activations)])
 
 
 def test_rows_are_those_of_the_model(model, texts):
@@ -110,8 +110,18 @@ def test_the_buffer_mixes_texts_and_stays_small(model, texts):
 
 
 def test_the_rest_of_the_model_need_not_run(model, texts):
-    list(Activations(model, "blocks.0.mlp", texts.split(40)))
+    for _ in Activations(model, "blocks.0.mlp", texts.split(40)):
+        pass
     assert (model.n_runs, model.n_ends) == (2, 0)
+
+
+def test_the_length_is_counted_in_one_pass(model, texts):
+    activations = Activations(model, "blocks.0", texts.split(8), buffer_size=100)
+    n_chunks = sum(1 for _ in activations.batches())
+    n_runs = model.n_runs
+    assert len(activations) == n_chunks > 5
+    assert model.n_runs == n_runs
+    assert len(Activations(model, "blocks.0", texts.split(8), buffer_size=100)) == n_chunks
 
 
 def test_several_modules_of_one_run(model, texts):
@@ -124,7 +134,8 @@ def test_several_modules_of_one_run(model, texts):
         mlp = model.blocks[0].mlp(torch.tensor(rows[:, :WIDTH])).numpy()
     assert_allclose(rows[:, WIDTH : 2 * WIDTH], mlp, rtol=1e-4, atol=1e-5)
     for i, name in enumerate(names):
-        assert_array_equal(gathered(both.of(name)), rows[:, i * WIDTH : (i + 1) * WIDTH])
+        alone = gathered(Activations(model, name, texts.split(40)))
+        assert_array_equal(alone, rows[:, i * WIDTH : (i + 1) * WIDTH])
     parts = list(both.batches())
     assert [*parts[0]] == names
     assert_array_equal(np.concatenate([part["blocks.1"] for part in parts]), rows[:, -WIDTH:])
@@ -181,27 +192,16 @@ def test_a_dictionary_is_fitted(model, texts):
     assert fitted.score(in_memory) > 0.8 * expected.score(in_memory) > 0.4
 
 
-def test_a_transcoder_takes_one_run_for_both_sides(model, texts):
+def test_a_transcoder_needs_files(model, texts, tmp_path):
     both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], texts.split(40))
-    x, y = (both.of(name) for name in both.names)
-    n_runs = []
-    for max_iter in (2, 6):
-        model.n_runs = 0
-        sae = fit_unwarned(quick_sae(TopK(4), max_iter=max_iter), x, y=y)
-        n_runs.append(model.n_runs)
-    assert n_runs[1] - n_runs[0] == 4 * 2  # The number of epochs times batches.
-    assert_allclose(sae.target_mean_, gathered(y).mean(axis=0), atol=1e-5)
+    x, y = (Activations(model, name, texts.split(40)) for name in both.names)
+    with pytest.raises(TypeError, match=r"got Activations\. Write X and y to files"):
+        quick_sae(TopK(4)).fit(x, y)
+    x, y = both.save(tmp_path / "rows").values()
+    sae = fit_unwarned(quick_sae(TopK(4), max_iter=40), x, y=y)
     rows = gathered(both)
-    same = fit_unwarned(quick_sae(TopK(4), max_iter=40), rows[:, :WIDTH], y=rows[:, WIDTH:])
-    assert same.score(rows[:, :WIDTH], rows[:, WIDTH:]) > 0.5
-
-
-def test_of_different_runs_rows_go_together_too(model, texts):
-    x = Activations(model, "blocks.0.mlp:input", texts.split(40))
-    y = Activations(model, "blocks.0.mlp", texts.split(40))
-    assert x.beside(y) is None
-    sae = fit_unwarned(quick_sae(TopK(4), max_iter=2), x, y=y)
-    assert_allclose(sae.target_mean_, gathered(y).mean(axis=0), atol=1e-5)
+    assert_allclose(sae.target_mean_, rows[:, WIDTH:].mean(axis=0), atol=1e-5)
+    assert sae.score(rows[:, :WIDTH], rows[:, WIDTH:]) > 0.5
 
 
 def test_files(model, texts, tmp_path):
@@ -210,7 +210,7 @@ def test_files(model, texts, tmp_path):
     assert [*folders] == list(both.names)
     assert model.n_runs == 5
     sae = fit_unwarned(quick_sae(TopK(4), max_iter=3), folders["blocks.1"])
-    rows = gathered(both.of("blocks.1"))
+    rows = gathered(Activations(model, "blocks.1", texts.split(16), buffer_size=100))
     assert_allclose(sae.mean_, rows.mean(axis=0), atol=1e-6)
     fit_unwarned(sae, folders["blocks.0.mlp:input"], y=folders["blocks.1"])
     assert_allclose(sae.target_mean_, rows.mean(axis=0), atol=1e-6)
@@ -231,8 +231,6 @@ def test_bad_arguments(model, subtests):
 def test_errors_of_a_pass(model, texts):
     with pytest.raises(ValueError, match="buffer_size"):
         Activations(model, "head", [texts], buffer_size=0)
-    with pytest.raises(ValueError, match="must be one of the modules"):
-        Activations(model, "head", [texts]).of("embedding")
     with pytest.raises(TypeError, match="no tensor"):
         list(Activations(nn.Sequential(nn.Identity()), "0", ["a text"]))
     images = nn.Sequential(nn.Conv2d(1, 2, 3))

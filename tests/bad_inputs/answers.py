@@ -1,7 +1,9 @@
 """Inputs that fitted estimators refuse to transform, score or decode."""
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
+from sklearn.utils._param_validation import InvalidParameterError
 
 from bad_inputs.rows import (
     AUTOENCODERS,
@@ -19,9 +21,10 @@ from bad_inputs.rows import (
     SPARSE,
     TOO_FEW,
     VAEENSE,
-    Stream,
+    Loader,
     X,
     after_fit,
+    file,
     with_entry,
 )
 
@@ -71,13 +74,13 @@ FITTED = [
         "complex numbers", lambda ask: ask(X + 1j), ValueError, "Complex data not supported…"
     ),
     after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE, INTRINSIC),
-    after_fit("an iterator", lambda ask: ask(iter([X])), ValueError, ITERATOR, AUTOENCODERS),
+    after_fit("an iterator", lambda ask: ask(iter([X])), TypeError, ITERATOR, AUTOENCODERS),
     after_fit(
-        "a stream",
-        lambda ask: ask(Stream(X, X)),
-        ValueError,
-        "X is a stream of batches, so its rows cannot be read by position. Pass each batch "
-        "separately instead.",
+        "a loader",
+        lambda ask: ask(Loader(X, X)),
+        TypeError,
+        "X is a loader, whose rows have no fixed positions, so it cannot have codes or scores. "
+        "Give X as a dataset, a memory map or files, or pass each batch separately.",
         AUTOENCODERS,
     ),
     after_fit(
@@ -134,12 +137,22 @@ FITTED = [
         after_fit(
             f"n_samples={n_samples!r}",
             lambda sample, n_samples=n_samples: sample(n_samples),
-            ValueError,
-            f"n_samples must be an int, at least 1; got {n_samples!r}.",
+            InvalidParameterError,
+            "The 'n_samples' parameter of VAEenseTransformer.sample must be an int in the range "
+            f"[1, inf). Got {n_samples!r} instead.",
             VAEENSE,
             ("sample",),
         )
-        for n_samples in (0, 2.5, "all")
+        for n_samples in (0, 2.5, "all", True)
+    ),
+    after_fit(
+        "out is a data frame",
+        lambda ask: ask(X, out=pd.DataFrame(np.zeros((12, 3)))),
+        TypeError,
+        "out must be an array, got a DataFrame. Pass an array such as numpy.empty(shape), or the "
+        ".numpy() of a tensor, which shares its memory.",
+        AUTOENCODERS,
+        ("transform", "score_samples"),
     ),
 ]
 
@@ -216,7 +229,14 @@ CODES = [
             "out cannot be written to",
             ("transform",),
             lambda transform: transform(X, out=np.broadcast_to(0.0, (12, 3))),
-            "assignment destination is read-only",
+            'out is a read-only ndarray. Open it with mode="r+", or pass a copy.',
+            {},
+        ),
+        (
+            "out in a file that is open for reading",
+            BACK,
+            lambda decode: decode(np.zeros((12, 3)), out=np.load(file("a.npy", X), mmap_mode="r")),
+            'out is a read-only memmap. Open it with mode="r+", or pass a copy.',
             {},
         ),
         (

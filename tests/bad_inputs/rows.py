@@ -103,14 +103,17 @@ def folder(name):
     return name
 
 
-class Stream:
-    """Batches that can be read several times."""
+class Loader:
+    """Batches that can be read several times, with a length."""
 
     def __init__(self, *batches):
         self.batches = batches
 
     def __iter__(self):
         return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
 
 
 NAN = "Input X contains NaN.…"
@@ -127,8 +130,8 @@ SCALE = (
     "range of float64. Multiply X by a constant first."
 )
 ITERATOR = (
-    "X is an iterator, which can be consumed only once, but training needs several passes. "
-    "Give an iterable that starts again at each pass, or call partial_fit with each batch."
+    "X is an iterable without a length (…), so nothing tells whether a pass over it is complete. "
+    "Give a torch DataLoader or Dataset with a length, or call partial_fit with each batch."
 )
 SUFFIX = "Samples can only be read from files that end in ('.npy', '.safetensors'), got data.csv."
 DIVERGED = (

@@ -25,7 +25,7 @@ from bad_inputs.rows import (
     TOO_FEW,
     VAEENSE,
     BadInput,
-    Stream,
+    Loader,
     X,
     file,
     folder,
@@ -110,6 +110,21 @@ SAMPLES = [
         "Feature names are only supported if all input features have string names, but your input "
         "has ['int', 'str'] as feature name / column name types.…",
     ),
+    to_fit(
+        "masked weights",
+        lambda fit: fit(X, sample_weight=np.ma.masked_less(np.arange(12.0), 3)),
+        ValueError,
+        "sample_weight has 3 masked entries, but missing values are not supported here. Fill them "
+        "in first, for instance by sample_weight.filled(value).",
+    ),
+    to_fit(
+        "masked entries",
+        lambda fit: fit(np.ma.masked_greater(X, 1.9)),
+        ValueError,
+        "X has … masked entries, but missing values are not supported here. Fill them in first, "
+        "for instance by X.filled(value).",
+        SPARSE,
+    ),
     to_fit("values near 1e200", lambda fit: fit(1e200 * X), ValueError, SCALE),
     to_fit("values near 1e307", lambda fit: fit(1e307 * X), ValueError, SCALE),
     to_fit("values near 1e-200", lambda fit: fit(1e-200 * X), ValueError, SCALE),
@@ -118,16 +133,31 @@ SAMPLES = [
 ELSEWHERE = [
     to_fit(given, call, error, message, AUTOENCODERS, ("fit",))
     for given, call, error, message in [
-        ("an iterator", lambda fit: fit(iter([X, X])), ValueError, ITERATOR),
-        ("a generator", lambda fit: fit(rows for rows in [X, X]), ValueError, ITERATOR),
-        ("a stream with NaN", lambda fit: fit(Stream(X, with_entry(np.nan))), ValueError, NAN),
+        ("an iterator", lambda fit: fit(iter([X, X])), TypeError, ITERATOR),
+        ("a generator", lambda fit: fit(rows for rows in [X, X]), TypeError, ITERATOR),
+        ("a loader with NaN", lambda fit: fit(Loader(X, with_entry(np.nan))), ValueError, NAN),
         (
-            "a stream of one sample",
-            lambda fit: fit(Stream(X[:1])),
+            "a loader of one sample",
+            lambda fit: fit(Loader(X[:1])),
             ValueError,
             TOO_FEW.format(1, "(1, 4)", 2),
         ),
-        ("a stream of three dimensions", lambda fit: fit(Stream(X[None])), ValueError, DEEP),
+        ("a loader of three dimensions", lambda fit: fit(Loader(X[None])), ValueError, DEEP),
+        (
+            "a loader of lists of rows",
+            lambda fit: fit(Loader([*X])),
+            TypeError,
+            "X must give arrays or tensors of shape (n_samples, n_features), or tuples that begin "
+            "with one, but it gave …. Stack rows by numpy.stack or torch.stack, for instance in "
+            "the collate_fn of a DataLoader.",
+        ),
+        (
+            "a loader, with weights",
+            lambda fit: fit(Loader(X), sample_weight=np.ones(12)),
+            TypeError,
+            "X is a loader, whose rows have no fixed positions, so it cannot have sample_weight. "
+            "Give X as a dataset, a memory map or files, or pass each batch separately.",
+        ),
         ("a file of another format", lambda fit: fit("data.csv"), ValueError, SUFFIX),
         ("a list with such a file", lambda fit: fit(["a.npy", "data.csv"]), ValueError, SUFFIX),
         (
@@ -158,7 +188,7 @@ ELSEWHERE = [
             "files with different numbers of features",
             lambda fit: fit([file("a.npy", X), file("b.npy", X[:, :3])]),
             ValueError,
-            "All shards must have the same number of features, got [3, 4].",
+            "All parts of X must have the same number of features, got [3, 4].",
         ),
         (
             "a file of two tensors",

@@ -4,7 +4,15 @@ from helpers import each_once
 from sklearn.decomposition import PCA
 from sklearn.metrics import mean_squared_error, r2_score
 
-from skvaeense.metrics import explained_variance, fvu, squared_error
+from skvaeense.metrics import (
+    cosine_similarity,
+    explained_variance,
+    fvu,
+    l2_ratio,
+    mean_max_cosine_similarity,
+    shrinkage,
+    squared_error,
+)
 
 
 @pytest.fixture
@@ -90,3 +98,31 @@ def test_bad_arrays(subtests):
             X, X_reconstructed, match = bad
             with pytest.raises(ValueError, match=match):
                 metric(X, X_reconstructed)
+
+
+@pytest.mark.parametrize("scale", [1e-305, 1e-200, 1e200, 1e306])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        fvu,
+        explained_variance,
+        l2_ratio,
+        cosine_similarity,
+        shrinkage,
+        mean_max_cosine_similarity,
+    ],
+)
+def test_metrics_without_a_unit_do_not_depend_on_the_scale(pair, metric, scale):
+    """Squares of values such as 1e200 are out of range."""
+    X, X_reconstructed = pair
+    assert metric(scale * X, scale * X_reconstructed) == pytest.approx(metric(*pair))
+
+
+def test_reconstructions_of_another_scale(pair):
+    X, X_reconstructed = pair
+    assert l2_ratio(X, 1e200 * X) == pytest.approx(1e200)
+    assert cosine_similarity(1e-200 * X, 1e200 * X) == pytest.approx(1.0)
+    assert shrinkage(1e200 * X, 1e-100 * X) == pytest.approx(1.0)
+    assert fvu(1e-200 * X, X_reconstructed) == np.inf
+    with pytest.raises(ValueError, match=r"must be positive for shrinkage, got -[0-9.]+e"):
+        shrinkage(1e100 * X, -X)

@@ -374,9 +374,28 @@ def test_the_autoencoder_of_a_dimension_estimator_is_kept(tmp_path):
     assert_same_model(load(checkpoint.files()[-1]), estimator.autoencoder_)
 
 
+def test_files_of_several_fits_are_sorted_by_time(tmp_path):
+    _, checkpoint = fit_into(tmp_path, SAE)
+    by_number = checkpoint.files()
+    # Clocks can be set back, so times do not count within a fit.
+    os.utime(by_number[0], (9e9, 9e9))
+    assert checkpoint.files() == by_number
+    os.utime(by_number[0], (1, 1))
+    for n_components in range(2, 8):
+        fit_into(tmp_path, clone(SAE).set_params(n_components=n_components), interval=1e6)
+        assert load(checkpoint.files()[-1]).n_components == n_components
+    assert checkpoint.files()[0] == by_number[0]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"interval": -1}, "interval must be at least 0"), ({"n_kept": 0}, "n_kept must be")],
+    [
+        *(
+            ({"interval": interval}, rf"interval must be .*at least 0; got {interval!r}")
+            for interval in (-1, "x", None, True, float("nan"))
+        ),
+        ({"n_kept": 0}, "n_kept must be"),
+    ],
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -9,8 +9,9 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from skvaeense import SparseAutoencoder
 from skvaeense.samples import _sources
-from skvaeense.samples._sources import SlicedSource, Source, StreamSource, open_samples
+from skvaeense.samples._sources import LoaderSource, Source, open_samples
 from skvaeense.utils import _blocks
 from skvaeense.utils._processes import Processes
 
@@ -35,6 +36,9 @@ class Batched(IterableDataset):
         for start in range(0, N_SAMPLES, self.size):
             rows = torch.tensor(X[start : start + self.size])
             yield rows[0] if self.size == 1 else rows
+
+    def __len__(self):
+        return -(-N_SAMPLES // self.size)
 
 
 def memmap(folder):
@@ -84,16 +88,16 @@ SLICED = {
     "safetensors files": safetensors_files,
     "dataset": lambda folder: TensorDataset(torch.tensor(X), torch.zeros(N_SAMPLES)),
 }
-STREAMS = {
+LOADERS = {
     "loader": lambda folder: DataLoader(TensorDataset(torch.tensor(X)), batch_size=33),
     "iterable dataset": lambda folder: Batched(),
     "single rows": lambda folder: Batched(1),
 }
 
 
-@pytest.fixture(params=[*SLICED, *STREAMS])
+@pytest.fixture(params=[*SLICED, *LOADERS])
 def source(request, tmp_path):
-    return open_samples((SLICED | STREAMS)[request.param](tmp_path))
+    return open_samples((SLICED | LOADERS)[request.param](tmp_path))
 
 
 @pytest.fixture(params=SLICED)
@@ -108,7 +112,7 @@ def test_blocks_are_all_rows_in_order(source):
     assert isinstance(source, Source)
     assert source.shape == X.shape
     assert len(source) == N_SAMPLES
-    assert_array_equal(source.head(70), X[:70])
+    assert_array_equal(source.head(40), X[:40])
     starts, blocks = zip(*source.blocks(), strict=True)
     assert_array_equal(np.concatenate(blocks), X)
     assert_array_equal(starts, np.cumsum([0, *map(len, blocks[:-1])]))
@@ -117,7 +121,7 @@ def test_blocks_are_all_rows_in_order(source):
 
 @pytest.mark.parametrize("kind", ["memmap", "npy folder", "safetensors files", "loader"])
 def test_each_of_several_processes_gets_its_blocks(kind, tmp_path):
-    source = open_samples((SLICED | STREAMS)[kind](tmp_path))
+    source = open_samples((SLICED | LOADERS)[kind](tmp_path))
     processes = [Processes(3, rank) for rank in range(3)]
     parts = [dict(source.blocks(None, each)) for each in processes]
     assert sum(map(len, parts)) == len(set().union(*parts))
@@ -125,9 +129,9 @@ def test_each_of_several_processes_gets_its_blocks(kind, tmp_path):
     assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)
 
 
-@pytest.mark.parametrize(("kind", "n_rows"), each_once([*SLICED, *STREAMS], [1, 64, 200]))
+@pytest.mark.parametrize(("kind", "n_rows"), each_once([*SLICED, *LOADERS], [1, 64, 200]))
 def test_drawn_rows(kind, n_rows, tmp_path):
-    source = open_samples((SLICED | STREAMS)[kind](tmp_path))
+    source = open_samples((SLICED | LOADERS)[kind](tmp_path))
     assert_array_equal(source.take(source.draw(N_SAMPLES, np.random.RandomState(0))), X)
     positions = source.draw(n_rows, np.random.RandomState(0))
     assert len(positions) == n_rows
@@ -147,19 +151,177 @@ def test_slices_and_blocks_in_random_order(sliced):
     assert sliced[5:5].shape == (0, N_FEATURES)
 
 
-def test_a_pass_over_a_stream_counts_its_samples():
-    passes = []
+class Listed:
+    """Batches from lists: another list in each pass, until the last one is repeated."""
 
-    class Counting:
+    def __init__(self, *passes):
+        self.passes = [*passes]
+
+    def __iter__(self):
+        return iter(self.passes.pop(0) if len(self.passes) > 1 else self.passes[0])
+
+    def __len__(self):
+        return len(self.passes[0])
+
+
+def test_one_pass_over_a_loader_counts_its_samples():
+    batches = np.array_split(X, 7)
+    loader = Listed(batches, [])
+    loader.passes.insert(0, batches)
+    source = open_samples(loader)
+    assert isinstance(source, LoaderSource)
+    assert source.shape == X.shape
+    assert len(loader.passes) == 2
+
+
+# --- items of datasets and loaders --------------------------------------------------------------
+
+
+class Items(Dataset):
+    """A dataset of these items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+    def __len__(self):
+        return len(self.items)
+
+
+ROWS = torch.tensor(X[:8])
+SAMPLES = {
+    "arrays": [*X[:8]],
+    "lists of numbers": X[:8].tolist(),
+    "a list and a label": [(row.tolist(), 1) for row in X[:8]],
+    "pairs of one width": [(row, row + 1) for row in ROWS],
+    "lists with a label": [[row, torch.tensor(1)] for row in ROWS],
+    "rows of two dimensions": [row[None] for row in ROWS],
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_samples_of_a_dataset(kind):
+    assert_array_equal(open_samples(Items(SAMPLES[kind]))[:], X[:8])
+
+
+BATCHES = {
+    "arrays": [X[:4], X[4:8]],
+    "with labels": [(X[:4], np.ones(4)), (X[4:8], np.ones(4))],
+    "lists with extras, as torch collates tuples": [[ROWS[:4], ROWS[:4]], [ROWS[4:], ROWS[4:]]],
+    "lists of one tensor": [[ROWS[:4]], [ROWS[4:]]],
+    "single rows with a label": [[row, torch.tensor(1)] for row in ROWS],
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_batches_of_a_loader(kind):
+    _, rows = next(open_samples(Listed(BATCHES[kind])).blocks())
+    assert_array_equal(rows, X[:8])
+
+
+UNCLEAR = {
+    "a list of rows": [*X[:4]],
+    "a tuple of rows": (*ROWS[:4],),
+    "a list of lists": X[:4].tolist(),
+    "a list of tuples": [(row,) for row in ROWS],
+    "tuples of rows": ((ROWS[0], ROWS[1]), (ROWS[2], ROWS[3])),
+    "a dictionary": {"x": X[:4]},
+    "a number and a label": (1.5, 0),
+}
+
+
+@pytest.mark.parametrize("kind", UNCLEAR)
+def test_batches_that_could_be_read_in_several_ways(kind):
+    """Of lists, the first row would be taken for all of the batch."""
+    with pytest.raises(TypeError, match=r"shape \(n_samples, n_features\).*gave.*collate_fn"):
+        open_samples(Listed([UNCLEAR[kind]] * 2))
+
+
+def test_loaders_that_collate_to_lists():
+    rows = Items(X.tolist())
+    for loader in (
+        DataLoader(rows, batch_size=4),  # Torch gives a list of columns.
+        DataLoader(TensorDataset(torch.tensor(X)), batch_size=4, collate_fn=list),
+        DataLoader(rows, batch_size=4, collate_fn=list),
+    ):
+        with pytest.raises(TypeError, match="collate_fn"):
+            SparseAutoencoder().fit(loader)
+
+
+@pytest.mark.parametrize("item", [X[:2], [*X[:2]], X[:2].tolist(), {"x": X[0]}, 1.0, (1.0, 2)])
+def test_items_of_a_dataset_that_are_no_samples(item):
+    with pytest.raises(TypeError, match=r"shape \(n_features,\).*gave"):
+        open_samples(Items([item] * 8))
+
+
+def test_samples_of_a_dataset_have_one_length():
+    source = open_samples(Items([*X[:5], X[5, :4]]))
+    with pytest.raises(ValueError, match=r"same number of features, got \[4, 6\]"):
+        source[:]
+    with pytest.raises(ValueError, match="dataset without samples"):
+        open_samples(Items([]))
+
+
+# --- passes over a loader -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_rows", [500, 0], ids=["shorter", "empty"])
+def test_a_later_pass_gives_fewer_samples(n_rows):
+    """Rows would be repeated in place of the others."""
+    whole, part = (np.split(X[:n], range(100, n, 100)) if n else [] for n in (N_SAMPLES, n_rows))
+    message = rf"gave {n_rows} samples, but the first pass gave {N_SAMPLES}\..*partial_fit"
+    # Passes for the number, the first rows, the mean, the held-out rows, and an epoch.
+    for n_whole in range(2, 6):
+        sae = SparseAutoencoder(4, max_iter=3)
+        loader = Listed(*[whole] * n_whole, part)
+        loader.__class__ = type("Fixed", (Listed,), {"__len__": lambda loader: len(whole)})
+        with pytest.raises(ValueError, match=message):
+            sae.fit(loader)
+        assert not hasattr(sae, "module_")
+
+
+def test_batches_that_are_gone_after_one_pass():
+    class Once:
+        """Batches that are gone after one pass."""
+
+        def __init__(self):
+            self.batches = iter(np.array_split(X, 10))
+
         def __iter__(self):
-            passes.append(1)
-            return iter(np.array_split(X, 7))
+            return self.batches
 
-    source = open_samples(Counting())
-    assert sum(len(rows) for _, rows in source.blocks()) == N_SAMPLES
-    n_passes = len(passes)
-    assert len(source) == N_SAMPLES
-    assert len(passes) == n_passes
+        def __len__(self):
+            return 10
+
+    with pytest.raises(ValueError, match="gave 0 samples, but the first pass gave 1000"):
+        SparseAutoencoder().fit(Once())
+    once = Once()
+    next(iter(once))
+    with pytest.raises(ValueError, match=r"gave 9 batches, but len\(X\) is 10"):
+        SparseAutoencoder().fit(once)
+
+
+def test_stores_that_shrink():
+    values = X.copy()
+    source = open_samples(dask_array.from_array(values))
+    source.read = lambda start, stop: values[start : stop - 3]
+    with pytest.raises(ValueError, match=r"its rows 0 to 50 have shape \(47, 6\)"):
+        list(source.blocks())
+
+
+# --- the order of files -------------------------------------------------------------------------
+
+
+def test_files_of_a_folder_are_sorted_by_number(tmp_path):
+    for i, rows in enumerate(np.split(X, 20)):
+        np.save(tmp_path / f"part-{i}.npy", rows)
+    assert_array_equal(open_samples(tmp_path)[:], X)
+    np.save(tmp_path / "a.npy", X[:5])
+    assert_array_equal(open_samples(tmp_path)[:5], X[:5])
+    paths = [tmp_path / "part-10.npy", tmp_path / "part-9.npy"]
+    assert_array_equal(open_samples(paths)[:], np.concatenate([X[500:550], X[450:500]]))
 
 
 # --- precision and validity -------------------------------------------------------------------
@@ -182,6 +344,18 @@ def test_bfloat16_is_read_in_single_precision(tmp_path):
     source = open_samples(tmp_path / "x.safetensors")
     assert source.dtype == np.float32
     assert_array_equal(source[:9], values[:9].float().numpy())
+
+
+def test_masked_entries_are_missing(subtests):
+    values = np.ma.masked_array(X, np.eye(N_SAMPLES, N_FEATURES))
+    given = {
+        "dask": dask_array.from_array(values, asarray=False),
+        "dataset": Items([*values]),
+        "loader": Listed([values[:500], values[500:]]),
+    }
+    for name, samples in given.items():
+        with subtests.test(name), pytest.raises(ValueError, match="Input X contains NaN"):
+            list(open_samples(samples).blocks())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -238,9 +412,26 @@ def test_data_frames_stay_as_they_are():
 # --- errors -------------------------------------------------------------------------------------
 
 
-def test_an_iterator_can_be_gone_through_only_once():
-    with pytest.raises(ValueError, match=r"iterator.*only once.*partial_fit"):
-        open_samples(iter([X]))
+class Endless(IterableDataset):
+    """A dataset without a length."""
+
+    def __iter__(self):
+        return iter(torch.tensor(X))
+
+
+def test_iterables_without_a_length(subtests):
+    given = {
+        "list_iterator": iter([X]),
+        "generator": (rows for rows in [X]),
+        "Endless": Endless(),
+        "DataLoader": DataLoader(Endless(), batch_size=4),
+    }
+    for name, samples in given.items():
+        with (
+            subtests.test(name),
+            pytest.raises(TypeError, match=rf"without a length \({name}\).*partial_fit"),
+        ):
+            open_samples(samples)
 
 
 def test_a_folder_without_samples(tmp_path):
@@ -291,35 +482,14 @@ def test_objects_are_never_unpickled(tmp_path):
         open_samples(tmp_path)
 
 
-def test_a_dataset_without_a_length_is_a_stream():
-    class Endless(Dataset):
-        def __getitem__(self, i):
-            if i >= 5:
-                raise IndexError
-            return X[i]
-
-    source = open_samples(Endless())
-    assert isinstance(source, StreamSource)
-    assert not isinstance(source, SlicedSource)
-    assert source.shape == (5, N_FEATURES)
-
-
-class Listed:
-    """Batches from a list, with a new iterator each time."""
-
-    def __init__(self, batches):
-        self.batches = batches
-
-    def __iter__(self):
-        return iter(self.batches)
-
-
-def test_a_stream_has_batches_of_one_width():
-    with pytest.raises(ValueError, match="X is an iterable without batches"):
+def test_a_loader_has_batches_of_one_width():
+    with pytest.raises(ValueError, match="X is a loader without samples"):
         open_samples(Listed([]))
-    source = open_samples(Listed([X[:4], X[4:8, :-1]]))
-    with pytest.raises(ValueError, match=rf"shape \(n_samples, {N_FEATURES}\) of the first batch"):
-        source.head(6)
+    with pytest.raises(ValueError, match=r"same number of features, got \[5, 6\]"):
+        open_samples(Listed([X[:4], X[4:8, :-1]]))
+    source = open_samples(Listed([X[:4]], [X[:4, :-1]]))
+    with pytest.raises(ValueError, match=r"same number of features, got \[5, 6\]"):
+        list(source.blocks())
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.safetensors"])
