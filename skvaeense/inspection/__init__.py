@@ -9,10 +9,9 @@ To add a display, derive a class from `Display` in a new file, and import it her
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
 from skvaeense.inspection._activity import class_activity, sparsity_pattern, top_activating
-from skvaeense.inspection._dictionary_stability import dictionary_stability
+from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
-from skvaeense.inspection._feature_absorption import feature_absorption
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
