@@ -97,7 +97,7 @@ def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
     latent_ablation(sae, X, "rmse")  # type: ignore[arg-type]
     top_activating(sae, sparse.csr_array(X), n_samples=3)
     class_activity(sae, X, y)
-    sparsity_pattern(sae, X, y, max_samples=50)
+    sparsity_pattern(sae, X, y)
 
 
 def use_dimension_estimators(X: Doubles) -> None:

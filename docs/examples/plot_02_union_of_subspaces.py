@@ -28,14 +28,15 @@ vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fi
 # Rows are samples that were not used in training, and columns are the latents in use. Entries are
 # darker for larger codes, and nearly white if the latent is not active. With the gate, each
 # subspace has its own latents. Without the gate, the latents in use are active for all samples.
+names, n_samples = np.unique(label, return_counts=True)
+ends = n_samples.cumsum()
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
     pattern = sparsity_pattern(model, test, label)
-    ends = pattern.n_rows.cumsum()
     shades = np.where(pattern.sizes > 0, 0.3 + 0.7 * pattern.sizes, 0.0)
     ax.imshow(shades, cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
     ax.hlines(ends[:-1] - 0.5, -0.5, len(pattern.latents) - 0.5, color="black")
-    ax.set_yticks(ends - pattern.n_rows / 2 - 0.5, pattern.class_names)
+    ax.set_yticks(ends - n_samples / 2 - 0.5, names)
     ax.set_xticks(range(len(pattern.latents)), pattern.latents)
     ax.set(title=name, xlabel="Latent")
 

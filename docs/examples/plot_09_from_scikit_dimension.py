@@ -7,11 +7,12 @@ Attributes have the same names as in scikit-dimension: ``dimension_`` for the wh
 the set.
 """
 
+import numpy as np
 from matplotlib import pyplot as plt
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces
-from skvaeense.inspection import ActiveDimensionDisplay, dimension_by_scale
+from skvaeense.inspection import ActiveDimensionDisplay
 
 # %%
 # The whole set
@@ -43,12 +44,13 @@ print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samp
 # %%
 # The dimension by distances may depend on the number of neighbours. The more level a line is, the
 # more you can trust the dimension. Lines are medians, and bands hold half of the samples:
-by_scale = dimension_by_scale(estimator, test, dimension[2000:])
+n_neighbors, by_scale = estimator.dimension_scale(test)
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-for name, (low, median, high) in zip(by_scale.class_names, by_scale.quartiles, strict=True):
-    ax.plot(by_scale.n_neighbors, median, marker="o", label=f"dimension {name}")
-    ax.fill_between(by_scale.n_neighbors, low, high, alpha=0.15)
-ax.set_xticks(by_scale.n_neighbors)
+for r in (1, 3, 5):
+    quartiles = np.nanquantile(by_scale[dimension[2000:] == r], (0.25, 0.5, 0.75), axis=0)
+    ax.plot(n_neighbors, quartiles[1], marker="o", label=f"dimension {r}")
+    ax.fill_between(n_neighbors, quartiles[0], quartiles[2], alpha=0.15)
+ax.set_xticks(n_neighbors)
 ax.set(xlabel="Number of neighbours", ylabel="Dimension by distances", ylim=(0, 6))
 ax.legend(ncols=3)
 

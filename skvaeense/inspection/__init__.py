@@ -8,11 +8,10 @@ To add a display, derive a class from `Display` in a new file, and import it her
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
-from skvaeense.inspection._by_class import class_activity, dimension_by_scale, sparsity_pattern
-from skvaeense.inspection._dictionary_stability import dictionary_stability
+from skvaeense.inspection._activity import class_activity, sparsity_pattern, top_activating
+from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
-from skvaeense.inspection._feature_absorption import feature_absorption
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
@@ -21,7 +20,6 @@ from skvaeense.inspection._reconstruction_sparsity import (
     reconstruction_sparsity_curve,
 )
 from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
-from skvaeense.inspection._top_activating import top_activating
 from skvaeense.utils._callbacks import show_progress
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
     "class_activity",
     "compare_scores",
     "dictionary_stability",
-    "dimension_by_scale",
     "feature_absorption",
     "latent_ablation",
     "reconstruction_sparsity_curve",

@@ -6,10 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
-from skvaeense.inspection._groups import known_by_label
 from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
 
@@ -51,7 +51,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     See Also
     --------
     sparsity_pattern : Which latents are active.
-    dimension_by_scale : The dimension at several scales.
+    skvaeense.IntrinsicDimensionEstimator.dimension_scale : The dimension at several scales.
 
     Examples
     --------
@@ -156,9 +156,15 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         """
         values = column_or_1d(dimensions, dtype=np.float64, input_name="dimensions")
         assert_all_finite(values, allow_nan=True, input_name="dimensions")
-        known = known_by_label(values, y)
-        parts = [part[~np.isnan(part)] for part in known.values()]
-        return cls(parts, class_names=list(known), quantity=quantity).plot(ax, bar_kw=bar_kw)
+        labels = column_or_1d([""] * len(values) if y is None else y)
+        check_consistent_length(values, labels)
+        known = ~np.isnan(values)
+        if not known.any():
+            raise ValueError("dimensions are all NaN.")
+        classes = np.unique(labels[known])
+        parts = [values[known & (labels == one)] for one in classes]
+        names = [str(one) for one in classes]
+        return cls(parts, class_names=names, quantity=quantity).plot(ax, bar_kw=bar_kw)
 
     def plot(self, ax: OptionalAxes = None, *, bar_kw: Style = None) -> Self:
         """Draw the picture.

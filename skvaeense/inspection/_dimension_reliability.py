@@ -18,7 +18,6 @@ from skvaeense.inspection._display import (
     style,
 )
 from skvaeense.inspection._estimators import fitted_step
-from skvaeense.inspection._groups import thin
 from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
 
@@ -62,7 +61,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    dimension_by_scale : The dimension at several scales.
+    skvaeense.IntrinsicDimensionEstimator.reliability : The probability that a dimension is right.
 
     Examples
     --------
@@ -180,7 +179,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         parts = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
         parts[0, total == 0] = 1.0
         n = np.arange(1, len(order) + 1)
-        kept = thin(n - 1, N_SHARES)
+        kept = np.unique(np.linspace(0, len(order) - 1, N_SHARES).round().astype(int))
         means = (np.cumsum(parts * (1 - right[order]), axis=1) / n)[:, kept]
         observed = None
         if wrong is not None:

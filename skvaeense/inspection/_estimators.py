@@ -111,3 +111,15 @@ def contributions(estimator, codes):
     steps = 0.01 * np.eye(codes.shape[1])
     ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
     return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02
+
+
+def check_latents(latents, n_components):
+    """Return valid indices of latents as an array; None means all."""
+    if latents is None:
+        return np.arange(n_components)
+    latents = np.atleast_1d(np.asarray(latents))
+    if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
+        raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
+    if latents.min() < 0 or latents.max() >= n_components:
+        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
+    return latents

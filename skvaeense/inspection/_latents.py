@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
 from skvaeense.inspection._estimators import (
     active_mask,
+    check_latents,
     feature_names,
     fitted_step,
     location_columns,
 )
-from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer

@@ -19,7 +19,6 @@ from skvaeense.inspection import (
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     class_activity,
-    dimension_by_scale,
     latent_ablation,
     reconstruction_sparsity_curve,
     sparsity_pattern,
@@ -34,7 +33,6 @@ READ = {
     "dimension": (lambda e: ActiveDimensionDisplay.from_estimator(e, X), "active_dimensions or di"),
     "loss": (LossCurveDisplay.from_estimator, "history_ or loss_curve_"),
     "latents": (LatentDisplay.from_estimator, "components_"),
-    "scale": (lambda e: dimension_by_scale(e, X), "dimension_scale"),
     "reliability": (lambda e: DimensionReliabilityDisplay.from_estimator(e, X), "reliability"),
     "curve": (lambda e: ReconstructionSparsityDisplay.from_estimator(e, X), "transform"),
     "class_activity": (lambda e: class_activity(e, X, Y), "active_dimensions or transform"),
@@ -50,11 +48,8 @@ def test_an_estimator_is_named_that_is_not_fitted_or_lacks_something(subtests):
             read, lacking = READ[name]
             with pytest.raises(TypeError, match=f"LinearRegression has no {lacking}"):
                 read(LinearRegression().fit(X, X[:, 0]))
-            unfitted = (
-                IntrinsicDimensionEstimator()
-                if name in ("scale", "reliability")
-                else quick_vaeense()
-            )
+            is_dimension = name == "reliability"
+            unfitted = IntrinsicDimensionEstimator() if is_dimension else quick_vaeense()
             with pytest.raises(NotFittedError, match=type(unfitted).__name__):
                 read(unfitted)
 

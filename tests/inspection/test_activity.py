@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense.inspection import class_activity, dimension_by_scale, sparsity_pattern
+from skvaeense.inspection import class_activity, sparsity_pattern
 
 CODES = np.array(
     [
@@ -18,30 +18,14 @@ CODES = np.array(
     ]
 )
 Y = np.array(["b", "a", "b", "a", "a"])
-DIMENSIONS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, np.nan], [9.0, 8.0]])
-
-
-class Scales(BaseEstimator):
-    """The samples are the dimensions at two scales."""
-
-    def fit(self, X, y=None):
-        self.is_fitted_ = True
-        return self
-
-    def dimension_scale(self, X):
-        return np.array([4, 16]), np.asarray(X)
-
-
-def scales_of(dimensions, y=None):
-    return dimension_by_scale(Scales().fit(dimensions), dimensions, y)
 
 
 def activity_of(codes, y):
     return class_activity(FunctionTransformer(accept_sparse=True), codes, y)
 
 
-def pattern_of(codes, y=None, **params):
-    return sparsity_pattern(FunctionTransformer(accept_sparse=True), codes, y, **params)
+def pattern_of(codes, y=None):
+    return sparsity_pattern(FunctionTransformer(accept_sparse=True), codes, y)
 
 
 def test_table_by_hand():
@@ -98,8 +82,6 @@ def test_bad_classes(subtests):
             activity_of(CODES, y)
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             pattern_of(CODES, y)
-        with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            scales_of(np.ones((5, 2)), y)
 
 
 def test_latents_stand_with_the_class_that_uses_them_most():
@@ -118,8 +100,6 @@ def test_a_latent_is_used_by_its_share_of_the_class_and_not_by_its_count():
 
 def test_pattern_by_hand():
     pattern = pattern_of(CODES, Y)
-    assert pattern.class_names == ["a", "b"]
-    assert_array_equal(pattern.n_rows, [3, 2])
     assert_array_equal(pattern.rows, [3, 1, 4, 2, 0])
     expected = [[1 / 2, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]
     assert_array_equal(pattern.sizes, expected)
@@ -132,7 +112,6 @@ def test_entries_of_a_mask_are_alike():
 def test_same_patterns_are_neighbours():
     codes = np.random.default_rng(0).random((80, 4)) < 0.5
     pattern = pattern_of(codes)
-    assert pattern.class_names == [""]
     changes = (pattern.sizes[1:] != pattern.sizes[:-1]).any(axis=1).sum()
     assert changes == len(np.unique(codes, axis=0)) - 1
 
@@ -142,24 +121,6 @@ def test_nothing_is_active():
     assert pattern.sizes.shape == (5, 0)
     assert_array_equal(pattern.rows, [1, 3, 4, 0, 2])
     assert activity_of(np.zeros((5, 4)), Y).latents.shape == (0,)
-
-
-def test_rows_are_thinned_out_alike(subtests):
-    for n_classes in (2, 10):
-        with subtests.test(n_classes=n_classes):
-            random_state = np.random.default_rng(0)
-            y = random_state.integers(n_classes, size=2000)
-            pattern = pattern_of(random_state.random((2000, 64)) < 0.1, y, max_samples=200)
-            shares = np.bincount(y) / len(y)
-            assert 200 - n_classes <= len(pattern.sizes) <= 200
-            assert np.abs(pattern.n_rows - 200 * shares).max() <= 1
-            assert len(set(pattern.rows)) == len(pattern.rows) == pattern.n_rows.sum()
-            assert_array_equal(y[pattern.rows], np.repeat(np.arange(n_classes), pattern.n_rows))
-
-
-def test_sizes_are_of_the_largest_code_of_all_samples():
-    pattern = pattern_of(np.arange(1.0, 11)[:, None], max_samples=3)
-    assert_array_equal(pattern.sizes.ravel(), (pattern.rows + 1) / 10)
 
 
 def test_pattern_of_an_estimator(subspaces, vaeense, sae):
@@ -185,33 +146,3 @@ def test_estimator_without_codes():
     assert_array_equal(
         sparsity_pattern(Mask().fit(CODES), CODES, Y).sizes, pattern_of(CODES != 0, Y).sizes
     )
-
-
-def test_bad_number_of_rows():
-    with pytest.raises(ValueError, match="max_samples must be at least 1"):
-        pattern_of(CODES, max_samples=0)
-
-
-def test_quartiles_of_known_dimensions():
-    result = scales_of(DIMENSIONS, ["a", "a", "a", "b"])
-    assert_array_equal(result.n_neighbors, [4, 16])
-    assert result.class_names == ["a", "b"]
-    assert_allclose(result.quartiles[0], [[2.0, 2.5], [3.0, 3.0], [4.0, 3.5]])
-    assert_allclose(result.quartiles[1], [[9.0, 8.0]] * 3)
-
-
-def test_quartiles_of_an_estimator(subspaces, dimension_estimator):
-    X, y = subspaces
-    result = dimension_by_scale(dimension_estimator, X, y)
-    n_neighbors, dimensions = dimension_estimator.dimension_scale(X)
-    assert_array_equal(result.n_neighbors, n_neighbors)
-    assert_allclose(result.quartiles[0, 1], np.nanmedian(dimensions[y == "line"], axis=0))
-    (everything,) = dimension_by_scale(dimension_estimator, X).quartiles
-    assert_allclose(everything, np.nanquantile(dimensions, [0.25, 0.5, 0.75], axis=0))
-
-
-def test_classes_of_unknown_dimension_are_left_out():
-    result = scales_of(DIMENSIONS[1:], ["a", "b", "c"])
-    assert result.class_names == ["a", "c"]
-    with pytest.raises(ValueError, match="all NaN"):
-        scales_of(np.full((2, 2), np.nan))

@@ -1,18 +1,17 @@
-"""The active latents of each class, and its dimension at several scales."""
+"""Active latents of samples and classes, and the samples in which latents are largest."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, gen_batches, indexable
 from sklearn.utils.validation import check_consistent_length
 
-from skvaeense.inspection._estimators import active_mask, fitted_step
-from skvaeense.inspection._groups import group_by_label, known_by_label, thin
+from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step
 from skvaeense.samples._sources import as_array
 from skvaeense.utils._arrays import column_or_1d
-from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 from skvaeense.utils._validation import check_integer
 
 
@@ -96,29 +95,23 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     array([1, 2, 0])
     """
     active = active_mask(*fitted_step(estimator, X))
-    labels = column_or_1d(y)
-    check_consistent_length(active, labels)
-    classes, class_of, n_samples = np.unique(labels, return_inverse=True, return_counts=True)
-    counts = active.sum(axis=1)
-    groups = [class_of == i for i in range(len(classes))]
-    share = np.array([active[group].mean(axis=0) for group in groups])
+    classes, class_of, n_samples, share = _by_class(active, y)
+    counts = [active[class_of == i].sum(axis=1) for i in range(len(classes))]
     use = active.mean(axis=0)
     information = rel_entr(share, use) + rel_entr(1 - share, 1 - use)
     return Bunch(
         classes=classes,
         n_samples=n_samples,
         share=share,
-        mean_active=np.array([counts[group].mean() for group in groups]),
-        std_active=np.array([counts[group].std() for group in groups]),
+        mean_active=np.array([count.mean() for count in counts]),
+        std_active=np.array([count.std() for count in counts]),
         # Rounding can make a value negative.
-        mutual_information=(n_samples / len(labels) @ information).clip(min=0),
+        mutual_information=(n_samples / len(active) @ information).clip(min=0),
         latents=_used_latents(share),
     )
 
 
-def sparsity_pattern(
-    estimator: Any, X: ArrayLike, y: ArrayLike | None = None, *, max_samples: int = 400
-) -> Bunch:
+def sparsity_pattern(estimator: Any, X: ArrayLike, y: ArrayLike | None = None) -> Bunch:
     """Find which latents are active in which samples, in an order that shows blocks.
 
     Rows of the pattern are samples, grouped by class. Within a class, samples with the same active
@@ -137,26 +130,18 @@ def sparsity_pattern(
     y : array-like of shape (n_samples,) or None, default=None
         The class of each sample; None means that there is one class.
 
-    max_samples : int, default=400
-        Maximum number of rows, if it is at least the number of classes. If there are more samples,
-        all classes are thinned out alike, and each keeps at least one sample.
-
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
         With these attributes:
 
-        sizes : ndarray of shape (n_rows, n_used)
-            Absolute codes, divided by the largest of the latent in X; 0 where the latent is not
-            active. Without `transform`, 1 where the latent is active.
-        rows : ndarray of int, shape (n_rows,)
+        sizes : ndarray of shape (n_samples, n_used)
+            Absolute codes, divided by the largest of the latent; 0 where the latent is not active.
+            Without `transform`, 1 where the latent is active.
+        rows : ndarray of int, shape (n_samples,)
             The sample in each row.
         latents : ndarray of int, shape (n_used,)
             The latent in each column. Latents that are active in no sample are left out.
-        class_names : list of str
-            The classes, in the order of the rows; a single empty string without `y`.
-        n_rows : ndarray of int, shape (n_classes,)
-            Number of rows of each class.
 
     Raises
     ------
@@ -164,8 +149,7 @@ def sparsity_pattern(
         If the estimator has neither `active_dimensions` nor `transform`.
 
     ValueError
-        If the lengths of X and `y` differ, if `y` has more than one column, or if `max_samples` is
-        not positive.
+        If the lengths of X and `y` differ, or if `y` has more than one column.
 
     See Also
     --------
@@ -185,28 +169,32 @@ def sparsity_pattern(
     >>> pattern.rows, pattern.latents
     (array([0, 2, 1]), array([1, 0]))
     """
-    check_integer(max_samples, "max_samples", minimum=1)
     step, seen = fitted_step(estimator, X)
     codes = as_array(step.transform(seen)) if hasattr(step, "transform") else None
     active = active_mask(step, seen, codes)
     sizes = np.abs(np.where(active, 1.0 if codes is None else codes, 0.0))
-    groups = group_by_label(y, len(active))
-    latents = _used_latents(np.array([active[rows].mean(axis=0) for rows in groups.values()]))
-    shown = []
-    for rows in groups.values():
-        kept = thin(rows, max(1, max_samples * len(rows) // len(active)))
-        # The first latent counts most. The rows themselves are a key if no latent is active.
-        keys = [kept, *~active[np.ix_(kept, latents[::-1])].T]
-        shown.append(kept[np.lexsort(keys)])
-    order = np.concatenate(shown)
+    _, class_of, _, share = _by_class(active, np.zeros(len(active)) if y is None else y)
+    latents = _used_latents(share)
+    # The class counts most, then the first latent.
+    rows = np.lexsort([*~active[:, latents[::-1]].T, class_of])
     largest = sizes.max(axis=0)[latents]
     return Bunch(
-        sizes=sizes[np.ix_(order, latents)] / np.where(largest > 0, largest, 1.0),
-        rows=order,
+        sizes=sizes[np.ix_(rows, latents)] / np.where(largest > 0, largest, 1.0),
+        rows=rows,
         latents=latents,
-        class_names=list(groups),
-        n_rows=np.array([len(rows) for rows in shown]),
     )
+
+
+def _by_class(active: BoolArray, y: ArrayLike) -> tuple[Any, IntArray, IntArray, DoubleArray]:
+    """Return the classes, the class of each sample, the sizes of classes, and shares of activity.
+
+    A share is that of the samples of a class (row) in which a latent (column) is active.
+    """
+    labels = column_or_1d(y)
+    check_consistent_length(active, labels)
+    classes, class_of, n_samples = np.unique(labels, return_inverse=True, return_counts=True)
+    share = [active[class_of == i].mean(axis=0) for i in range(len(classes))]
+    return classes, class_of, n_samples, np.array(share)
 
 
 def _used_latents(share: DoubleArray) -> IntArray:
@@ -216,67 +204,108 @@ def _used_latents(share: DoubleArray) -> IntArray:
     return order[largest[order] > 0]
 
 
-def dimension_by_scale(estimator: Any, X: ArrayLike, y: ArrayLike | None = None) -> Bunch:
-    """Compute quartiles of the dimension of each class at several scales.
+def top_activating(
+    estimator: Any,
+    X: ArrayLike | SparseArray,
+    *,
+    latents: ArrayLike | None = None,
+    n_samples: int = 10,
+    batch_size: int = 1024,
+) -> Bunch:
+    """Find the samples in which each latent has its largest codes.
 
-    The scale is the number of nearest neighbours whose distances are compared. On a manifold
-    without noise the dimension is the same at all scales. Noise adds dimensions at small scales.
-    Curvature and other manifolds nearby add dimensions at large scales.
+    These samples often suggest an interpretation of the latent. They are ordered by the absolute
+    value ``|z_nj|`` of the code; of equal values the earlier sample comes first. Samples whose code
+    is 0 are left out, so a latent can have fewer than `n_samples`.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `dimension_scale`, such as IntrinsicDimensionEstimator. It can be the last step
-        of a Pipeline.
+        Fitted, with `transform`. It can be the last step of a Pipeline.
 
-    X : array-like of shape (n_samples, n_features)
+    X : {array-like, sparse matrix} of shape (n_total, n_features)
         Samples.
 
-    y : array-like of shape (n_samples,) or None, default=None
-        The class of each sample; None means that there is one class.
+    latents : array-like of int of shape (n_latents,) or None, default=None
+        Latents to look at, in this order; None means all.
+
+    n_samples : int, default=10
+        Maximum number of samples for each latent.
+
+    batch_size : int, default=1024
+        Number of samples that are encoded at a time. Only the codes of these samples are held in
+        memory.
 
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
         With these attributes:
 
-        n_neighbors : ndarray of int, shape (n_scales,)
-            The scales, ascending.
-        class_names : list of str
-            The classes; a single empty string without `y`. Classes without a known dimension at one
-            of the scales are left out.
-        quartiles : ndarray of shape (n_classes, 3, n_scales)
-            Lower quartile, median and upper quartile of the known dimensions of each class.
+        latents : ndarray of int, shape (n_latents,)
+            The latents.
+        samples : ndarray of int, shape (n_latents, n_samples)
+            Rows of X, from the largest code; -1 if there are no more.
+        codes : ndarray of shape (n_latents, n_samples)
+            Signed codes of these samples; 0 if there are no more.
 
     Raises
     ------
     TypeError
-        If the estimator has no `dimension_scale`.
+        If the estimator has no `transform`.
 
     ValueError
-        If the lengths of X and `y` differ, if `y` has more than one column, or if no class has a
-        known dimension at all scales.
+        If `latents`, `n_samples` or `batch_size` is invalid, or if X is empty.
 
     See Also
     --------
-    skvaeense.IntrinsicDimensionEstimator.dimension_scale : The dimension of each sample.
-    ActiveDimensionDisplay : Draw the distribution of the dimension at one scale.
+    latent_ablation : The effect of leaving out a latent.
+    LatentDisplay : Draw decoder columns.
+
+    Notes
+    -----
+    Inactive latents of :class:`~skvaeense.VAEenseTransformer` have codes that are small but not 0.
+    With ``set_params(hard=True)``, only samples in which a latent is active are found.
+
+    References
+    ----------
+    T. Bricken et al., "Towards monosemanticity: decomposing language models with dictionary
+    learning", Transformer Circuits Thread, 2023.
 
     Examples
     --------
-    >>> from skvaeense import IntrinsicDimensionEstimator
-    >>> from skvaeense.datasets import make_affine_subspaces
-    >>> from skvaeense.inspection import dimension_by_scale
-    >>> X, _, dimension = make_affine_subspaces(900, dims=(1, 3), n_features=8, random_state=0)
-    >>> estimator = IntrinsicDimensionEstimator(random_state=0).fit(X)
-    >>> by_scale = dimension_by_scale(estimator, X, dimension)
-    >>> by_scale.class_names
-    ['1', '3']
-    >>> by_scale.quartiles[:, 1].round().max(axis=1)
-    array([1., 3.])
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skvaeense.inspection import top_activating
+    >>> X = [[0.0, 1.0, 0.0], [0.0, -3.0, 0.0], [0.5, 2.0, 0.0]]
+    >>> result = top_activating(FunctionTransformer(), X, n_samples=2)
+    >>> result.samples
+    array([[ 2, -1],
+           [ 1,  2],
+           [-1, -1]])
+    >>> result.codes
+    array([[ 0.5,  0. ],
+           [-3. ,  2. ],
+           [ 0. ,  0. ]])
     """
-    step, X = fitted_step(estimator, X, needs=["dimension_scale"])
-    n_neighbors, dimensions = step.dimension_scale(X)
-    known = known_by_label(dimensions, y)
-    quartiles = [np.nanquantile(part, (0.25, 0.5, 0.75), axis=0) for part in known.values()]
-    return Bunch(n_neighbors=n_neighbors, class_names=list(known), quartiles=np.array(quartiles))
+    check_integer(n_samples, "n_samples", minimum=1)
+    check_integer(batch_size, "batch_size", minimum=1)
+    fitted_step(estimator, needs=["transform"])
+    (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
+    if not rows.shape[0]:
+        raise ValueError("X has no samples, but at least 1 is needed.")
+    for batch in gen_batches(rows.shape[0], batch_size):
+        part = rows.iloc[batch] if hasattr(rows, "iloc") else rows[batch]
+        codes = as_array(estimator.transform(part))
+        if batch.start == 0:
+            chosen = check_latents(latents, codes.shape[1])
+            samples, largest = (
+                np.full((len(chosen), n_samples), -1),
+                np.zeros((len(chosen), n_samples)),
+            )
+        # The largest codes before this batch, and all codes of the batch.
+        both = np.hstack([largest, codes[:, chosen].T])
+        new = np.broadcast_to(np.arange(rows.shape[0])[batch], (len(chosen), len(codes)))
+        order = np.argsort(-np.abs(both), axis=1, kind="stable")[:, :n_samples]
+        largest = np.take_along_axis(both, order, axis=1)
+        samples = np.take_along_axis(np.hstack([samples, new]), order, axis=1)
+    samples[largest == 0] = -1
+    return Bunch(latents=chosen, samples=samples, codes=largest)
