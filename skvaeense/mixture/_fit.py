@@ -24,11 +24,13 @@ from skvaeense.mixture._growth import LEAST_ROWS
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Rows that differ by less, as a share of their size, are the same row.
-SAME = 1e-9
+# Rows that differ by less, as a share of their size, are the same row. Squared distances that
+# differ by less are equal.
+SAME, TIED = 1e-9, 1e-5
 # With more features, components vary freely only along at most this number of principal directions.
 MAX_DIRECTIONS = 128
 # Number of widths that are tried in this case, each with half the directions of the last. Two more
@@ -114,14 +116,15 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
         Root mean square, about the centre, of the rows without the farthest quarter.
     """
     known = ~np.isnan(x) * weights[:, None]
-    center = np.nanmedian(x, axis=0)
+    center = _quantile(x, known, 0.5)
     with np.errstate(over="ignore"):
         # In units of a power of two near the median, squares are finite except for very distant
         # rows.
         sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
         unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1])
         squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
-    near = squares <= np.quantile(squares, 0.75)
+    # Rounding does not decide which of equally distant rows are near.
+    near = squares <= _quantile(squares, weights, 0.75) * (1 + TIED)
     total = known[near].sum(axis=0)
     center = (known * np.nan_to_num(x))[near].sum(axis=0) / np.maximum(total, 1e-300)
     with np.errstate(over="ignore"):
@@ -130,6 +133,15 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
     if not spread > 0:
         spread = squares.sum() / known.sum()
     return center, float(unit * np.sqrt(spread)) or 1.0
+
+
+def _quantile(values: DoubleArray, weights: DoubleArray, share: float) -> DoubleArray:
+    """Return the quantile of weighted values along the first axis."""
+    order = np.argsort(values, axis=0)
+    sums = np.take_along_axis(weights, order, axis=0).cumsum(axis=0)
+    first = (sums >= share * sums[-1] * (1 - ROUNDING)).argmax(axis=0)
+    place = np.take_along_axis(order, first[None], axis=0)
+    return np.take_along_axis(values, place, axis=0)[0]
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
