@@ -87,7 +87,7 @@ from skvaeense.explanations import _em
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _parameters, _sizes, _sources, _sparse_hooks
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -571,7 +571,7 @@ def constants():
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
-        _blocks: ["MANY_ROWS"],
+        _rows: ["MANY_ROWS"],
         _em: [
             *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
             *("WIDTH", "MOST_TARGET", "TARGET_SUBSET"),

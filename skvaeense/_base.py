@@ -43,12 +43,12 @@ from skvaeense.training._sources import (
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
-from skvaeense.utils._budget import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
-from skvaeense.utils._fitted import all_or_nothing, fitted
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
+from skvaeense.utils._kept_entries import SHARES
 from skvaeense.utils._processes import find_processes
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._seeding import draw_seed
+from skvaeense.utils._rows import Distinct, checked_weights, distinct_rows
+from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -61,7 +61,6 @@ from skvaeense.utils._validation import (
     are_equal,
     fit_context,
 )
-from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1

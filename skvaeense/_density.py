@@ -24,12 +24,16 @@ from skvaeense.priors import CodedSamples
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.training._threads import suited_threads, threads_of_all
-from skvaeense.utils._blocks import SOME_ROWS, block_rows
-from skvaeense.utils._discrete import find_discrete, warn_of_discrete
-from skvaeense.utils._missing import imputations
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._rows import (
+    SOME_ROWS,
+    block_rows,
+    checked_weights,
+    find_discrete,
+    imputations,
+    warn_of_discrete,
+)
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._weights import checked_weights
 
 
 def _may_have_density(estimator: Any) -> bool:

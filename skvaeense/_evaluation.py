@@ -15,8 +15,8 @@ from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import as_array
 from skvaeense.training._threads import suited_threads
-from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import row_chunks
+from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # The fitted attributes that validation sets before training.

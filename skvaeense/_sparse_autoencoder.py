@@ -33,11 +33,10 @@ from skvaeense.training._sources import as_array, beside, open_target
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._modules import evaluating
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._rows import checked_weights
+from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
-from skvaeense.utils._weights import checked_weights
 
 # Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4

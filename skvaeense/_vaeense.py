@@ -44,9 +44,8 @@ from skvaeense.training._sizes import (
     linear_residual,
 )
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._blocks import N_BLOCKS, block_rows
-from skvaeense.utils._missing import check_seen
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._rows import N_BLOCKS, Distinct, block_rows, check_seen
+from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
@@ -57,7 +56,6 @@ from skvaeense.utils._typing import (
     SparseArray,
 )
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
-from skvaeense.utils._weights import Distinct
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.

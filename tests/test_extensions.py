@@ -21,7 +21,7 @@ from skvaeense.penalties import L1, Penalty, TopK
 from skvaeense.priors import Prior
 from skvaeense.schedules import Schedule
 from skvaeense.thresholds import ThresholdRule
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 X = make_linear_subspaces(1000, dims=(1, 2), n_features=8, random_state=0)[0]
 N_COMPONENTS = 6

@@ -19,7 +19,7 @@ from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.training import _sources
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 
 def pairs(n_samples=800, n_features=8, n_targets=5, seed=0):
@@ -284,7 +284,7 @@ def test_a_checkpoint_tells_targets_apart(tmp_path):
 def _elsewhere(monkeypatch):
     """Treat all samples as large, and read few rows at a time."""
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 1300)
 
 
 class Batches:

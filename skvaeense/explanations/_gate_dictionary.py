@@ -14,13 +14,11 @@ from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
-from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._fitted import all_or_nothing
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
+from skvaeense.utils._rows import checked_weights, distinct_rows, row_blocks
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SHARE, fit_context
-from skvaeense.utils._weights import checked_weights, distinct_rows
 
 
 class GateDictionary(

@@ -21,7 +21,7 @@ from skvaeense.training._devices import DTYPES
 from skvaeense.training._history import History
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import open_target
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import PathName, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 

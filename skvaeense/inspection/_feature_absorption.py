@@ -11,7 +11,7 @@ from sklearn.utils import Bunch, check_array, check_consistent_length, column_or
 
 from skvaeense.metrics._probing import fit_probe, mean_excess
 from skvaeense.training._sources import as_array
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
 
 # Maximum number of latents of a label, and the least gain in F1 score by each after the first.

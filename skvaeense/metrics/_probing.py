@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 

@@ -19,7 +19,7 @@ from skvaeense.mixture._em import (
     shares_in,
 )
 from skvaeense.mixture._growth import LEAST_ROWS, propose
-from skvaeense.utils._blocks import SOME_ROWS
+from skvaeense.utils._rows import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
-from skvaeense.utils._seeding import fixed_global_generator
+from skvaeense.utils._torch import fixed_global_generator
 from skvaeense.utils._validation import Specification
 
 

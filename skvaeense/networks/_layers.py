@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.utils._budget import Lengths, check_lengths
+from skvaeense.utils._kept_entries import Lengths, check_lengths
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 

@@ -18,10 +18,14 @@ from skvaeense.networks._layers import (
     check_n_active,
     dictionary_layer,
 )
-from skvaeense.utils._budget import BatchThreshold, Lengths
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._kept_entries import (
+    BatchThreshold,
+    KeptCodes,
+    KeptEntries,
+    KeptOutputs,
+    Lengths,
+)
+from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ZERO
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from skvaeense.penalties._topk import _KeepsLargest
-from skvaeense.utils._budget import BatchThreshold
+from skvaeense.utils._kept_entries import BatchThreshold
 
 
 class KeepBatchTop(BatchThreshold):

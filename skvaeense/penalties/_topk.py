@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
-from skvaeense.utils._budget import Budget, check_lengths
-from skvaeense.utils._kept_entries import KeptEntries, keep_largest
+from skvaeense.utils._kept_entries import Budget, KeptEntries, check_lengths, keep_largest
 from skvaeense.utils._validation import AT_LEAST_ONE, Interval
 
 

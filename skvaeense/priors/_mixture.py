@@ -7,8 +7,7 @@ from skvaeense.mixture._em import MAX_COMPONENTS, Rows
 from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged, units_of
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
-from skvaeense.utils._principal import principal_directions, svd
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._linalg import ROUNDING, principal_directions, svd
 from skvaeense.utils._typing import Auto, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 

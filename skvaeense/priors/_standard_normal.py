@@ -8,7 +8,7 @@ import torch
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._samples import CodedSamples
-from skvaeense.utils._principal import svd
+from skvaeense.utils._linalg import svd
 
 
 class StandardNormal(Prior):

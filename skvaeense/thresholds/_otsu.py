@@ -3,7 +3,7 @@
 import numpy as np
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
-from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, FloatArray
 
 

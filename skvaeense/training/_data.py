@@ -21,10 +21,9 @@ from skvaeense.training._sizes import (
     resolve_batch_size,
 )
 from skvaeense.training._sources import IN_MEMORY, Source
-from skvaeense.utils._blocks import N_BLOCKS
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._rows import N_BLOCKS, drawn, n_draws
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
-from skvaeense.utils._weights import drawn, n_draws
 
 
 @dataclass(eq=False)

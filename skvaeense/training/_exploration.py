@@ -29,10 +29,8 @@ from skvaeense.priors._samples import MAX_ENTRIES
 from skvaeense.training._locations import Locations, find_locations, of_groups, pooled
 from skvaeense.training._scaling import checked_scale
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._blocks import MANY_ROWS
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import TINY
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import TINY, principal_directions, threads_for
+from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray
 
 # Largest share of the rows that is ever left out.

@@ -14,8 +14,8 @@ from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.priors._samples import MAX_ENTRIES
 from skvaeense.training._data import Batches
+from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._threads import threads_for
 
 
 class GateTrainer:

@@ -8,8 +8,8 @@ import torch
 
 from skvaeense.training._locations import Locations
 from skvaeense.training._sources import Source, as_array
-from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._rows import row_blocks
 
 
 def mean_and_rms(X, weights, columns):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._linalg import principal_directions
 
 # Maximum number of rows that the spectrum is computed from.
 SPECTRUM_ROWS = 4096

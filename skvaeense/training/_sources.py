@@ -19,8 +19,8 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 
 FLOATS = (np.float64, np.float32)

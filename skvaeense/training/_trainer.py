@@ -16,7 +16,7 @@ from skvaeense.training._data import Batches
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._seeding import restore_generator
+from skvaeense.utils._torch import restore_generator
 
 # Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500

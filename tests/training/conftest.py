@@ -8,7 +8,7 @@ from skvaeense.losses import Loss
 from skvaeense.optimizers import Adam
 from skvaeense.schedules import Constant
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 
 class Distance(Loss):

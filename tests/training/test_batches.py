@@ -10,9 +10,9 @@ from skvaeense.training._data import FitData, SourceBatches, TensorBatches, prep
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import Spectrum
 from skvaeense.training._sources import open_samples
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES = 3000, 4
 # The first feature identifies the row.
@@ -25,7 +25,7 @@ ESTIMATOR = VAEenseTransformer(dtype="float64", device="cpu")
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 100 * N_FEATURES)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 
 def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from skvaeense.training import _sources
 from skvaeense.training._sources import SlicedSource, Source, StreamSource, open_samples
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES = 1000, 6
@@ -22,7 +22,7 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 def _small_blocks(monkeypatch):
     """Treat all samples as large, and read 50 rows at a time."""
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 50 * N_FEATURES)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
 class Batched(IterableDataset):

@@ -25,9 +25,9 @@ from skvaeense.training._sparse_hooks import (
     UnitNorm,
 )
 from skvaeense.training._trainer import Hook, Step
-from skvaeense.utils._budget import set_share
+from skvaeense.utils._kept_entries import set_share
 from skvaeense.utils._processes import Processes
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
 

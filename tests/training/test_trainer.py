@@ -22,7 +22,7 @@ from skvaeense.training._noise import annealed_noise
 from skvaeense.training._parameters import FlatParameters, layer_rates
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Hook, Trainer
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
 TRAIN = TensorBatches(X)

@@ -1,16 +1,38 @@
-"""Sample weights: how often each sample counts."""
+"""Rows of samples: in blocks, weighted, distinct, with missing or repeated values."""
 
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
 
-from skvaeense.utils._blocks import MANY_ROWS, row_blocks
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_weights
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import check_integer, check_weights
 
+# Number of entries of an array for one block of rows: few enough to stay in the caches between
+# operations and to bound the memory; enough that loops over blocks cost nothing.
+BLOCK_ENTRIES = 2**20
+# Number of blocks of samples that are in memory at once.
+N_BLOCKS = 8
+# Number of rows that suffice for averages and medians, and for a whole density.
+SOME_ROWS, MANY_ROWS = 1000, 8192
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
+# A column is discrete if one value fills this share of the rows.
+DISCRETE_SHARE = 0.1
+
+
+def block_rows(*widths: int) -> int:
+    """Return the number of rows in a block, given the entries of arrays for each row."""
+    return max(BLOCK_ENTRIES // max(1, *widths), 1)
+
+
+def row_blocks(n_rows: int, *widths: int) -> list[slice]:
+    """Return slices that divide rows into blocks."""
+    step = block_rows(*widths)
+    return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
@@ -182,3 +204,109 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
     ends = sums * (n / sums[-1])
     places = np.arange(n) + offset
     return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
+
+
+def check_seen(X: FloatArray, names: Any = None) -> None:
+    """Raise an error if a column holds nothing but NaN.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, with NaN for missing values.
+
+    names : array-like of shape (n_features,) or None, default=None
+        Names of the columns.
+
+    Raises
+    ------
+    ValueError
+        If a column holds only NaN; the message names the column.
+    """
+    unseen = np.flatnonzero(np.isnan(X).all(axis=0))
+    if len(unseen):
+        shown = [repr(names[j]) if names is not None else str(j) for j in unseen]
+        raise ValueError(
+            f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
+            "can be learned about them."
+        )
+
+
+def like_input(filled: FloatArray, X: Any) -> Any:
+    """Return filled samples in the type of the input: a data frame with its columns, or an array.
+
+    Parameters
+    ----------
+    filled : ndarray of shape (n_samples, n_features)
+        Samples without NaN.
+
+    X : array-like or data frame of shape (n_samples, n_features)
+        The samples with missing values.
+
+    Returns
+    -------
+    ndarray or data frame
+        Filled samples. Columns of a data frame of pandas keep their floating type.
+    """
+    if not (hasattr(X, "iloc") and hasattr(X, "columns")):
+        return filled
+    kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
+    return type(X)(filled, index=X.index, columns=X.columns).astype(float).astype(kept)
+
+
+def imputations(
+    impute: Callable[[np.random.RandomState | None], FloatArray],
+    X: Any,
+    n_draws: int | None,
+    random_state: RandomState,
+) -> Any:
+    """Return filled samples in the type of the input: once with means, or with several draws.
+
+    Parameters
+    ----------
+    impute : callable
+        Takes a source of randomness for draws, or None for means, and returns filled samples.
+
+    X : array-like or data frame of shape (n_samples, n_features)
+        The samples with missing values.
+
+    n_draws : int or None
+        Number of draws. None takes means.
+
+    random_state : int, RandomState instance or None
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray or data frame of shape (n_samples, n_features), or a list of them
+        Filled samples, as from `like_input`; a list if there are draws.
+
+    Raises
+    ------
+    ValueError
+        If `n_draws` is less than 1.
+    """
+    if n_draws is None:
+        return like_input(impute(None), X)
+    n_draws = check_integer(n_draws, "n_draws", minimum=1)
+    rng = check_random_state(random_state)
+    return [like_input(impute(rng), X) for _ in range(n_draws)]
+
+
+def find_discrete(X: FloatArray) -> BoolArray:
+    """Return the mask of the columns in which one value fills `DISCRETE_SHARE` of the rows."""
+    known = [column[~np.isnan(column)] for column in X.T]
+    counts = np.array([np.unique(c, return_counts=True)[1].max(initial=0) for c in known])
+    return counts >= max(2, DISCRETE_SHARE * len(X))
+
+
+def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:
+    """Warn that scores depend on how sharply a density fits the values of these columns."""
+    if not names:
+        return
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    warnings.warn(
+        f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
+        f"Their log-density is {bound}, so a density with spikes at such values scores highly, "
+        f"however poor it is otherwise. Drop these columns, or {cure}.",
+        stacklevel=stacklevel + 1,
+    )
