@@ -14,8 +14,7 @@ from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.networks._base import with_known
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns, with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import sparse_failure_signs
 from skvaeense.training._phase import Phase

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.explanations._restricted import restricted_code
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import (
+from skvaeense.networks._base import (
     MAX_GRADIENT_NORM,
     N_ACTIVE,
     POSITIVE_CODE,
+    Autoencoder,
+    Network,
     check_n_active,
     dictionary_layer,
 )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.models._base import Model, as_number
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns
 from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept_entries import set_share

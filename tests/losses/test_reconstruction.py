@@ -6,7 +6,7 @@ import torch
 from helpers import PENALTIES, draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
-from skvaeense.losses._reconstruction import AUXILIARY_WEIGHT, auxiliary_loss
+from skvaeense.losses._losses import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK

@@ -651,7 +651,7 @@ def test_skops_list_of_the_guide(explored):
     trusted = [
         "skvaeense._vaeense.VAEenseTransformer",
         "skvaeense.models._vae.VAE",
-        "skvaeense.networks._linear.Linear",
+        "skvaeense.networks._dense.Linear",
         "skvaeense.networks._subspaces.Subspaces",
         "skvaeense.mixture._density.MixtureDensity",
         "skvaeense.priors._samples.TrainingRows",

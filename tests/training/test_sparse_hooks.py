@@ -9,7 +9,7 @@ from helpers import draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.training._data import TensorBatches
 from skvaeense.training._sparse_hooks import (
