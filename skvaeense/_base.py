@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from skvaeense import networks, optimizers, schedules
+from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
@@ -27,6 +27,7 @@ from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
+from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._phase import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
@@ -105,8 +106,8 @@ class BaseAutoencoder(
         "n_components": [AT_LEAST_ONE, None],
         "transform_l0": [POSITIVE, None],
         "network": [AliasOf(networks.Network), networks.Network],
-        "optimizer": [AliasOf(optimizers.Optimizer), optimizers.Optimizer],
-        "schedule": [AliasOf(schedules.Schedule, "auto"), schedules.Schedule],
+        "optimizer": [OptimizerOptions(set(NAMED))],
+        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
         "learning_rate_init": [POSITIVE],
         "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
@@ -302,10 +303,6 @@ class BaseAutoencoder(
             if processes.is_first:
                 self._warn_of_failure(data)
         return self
-
-    def _schedule_or(self, default: schedules.Schedule) -> schedules.Schedule:
-        """Return the schedule of the learning rate; "auto" means the default."""
-        return default if self.schedule == "auto" else schedules.Schedule.resolve(self.schedule)
 
     def _plateau(self) -> Plateau:
         """Return a plateau with the parameters `tol` and `n_iter_no_change`."""

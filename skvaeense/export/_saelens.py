@@ -14,7 +14,7 @@ from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.networks._dense import SingleLayerAutoencoder
-from skvaeense.penalties._penalties import GatedReLU, HardThreshold, KeepBatchTop, KeepTop
+from skvaeense.penalties._base import GatedReLU, HardThreshold, KeepBatchTop, KeepTop
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._typing import PathName
 

@@ -37,7 +37,6 @@ from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
 from skvaeense.networks import MLP, Linear, Network, SingleLayer, Subspaces
-from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import SpikeSlab, StandardNormal
 from skvaeense.thresholds import Contribution, FixedVariance, Otsu
@@ -339,7 +338,7 @@ def test_device_that_is_not_there(tmp_path):
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
         *(quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu")),
         quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"], positive_code=False),
-        quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),
+        quick_sae(optimizer="sgd", schedule="cosine"),
     ],
     ids=class_name,
 )
