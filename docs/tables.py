@@ -84,7 +84,7 @@ from table import MISSING, Table
 from skvaeense import _vaeense
 from skvaeense.dimension import _errors, _local, _pools
 from skvaeense.explanations import _em
-from skvaeense.networks import _base, _dense
+from skvaeense.networks import _dense
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _parameters, _sizes, _sources, _sparse_hooks
 from skvaeense.utils import _rows
@@ -564,8 +564,7 @@ def constants():
             "SPARSE_RATE",
             "FULL_RATE_COMPONENTS",
         ],
-        _base: ["MAX_WIDTH"],
-        _dense: ["MIN_WIDTH"],
+        _dense: ["MAX_WIDTH", "MIN_WIDTH"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _local: ["MAX_LANDMARKS"],

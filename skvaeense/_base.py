@@ -46,7 +46,7 @@ from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
-from skvaeense.utils._kept_entries import SHARES
+from skvaeense.utils._kept import SHARES
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import Distinct, checked_weights, distinct_rows
 from skvaeense.utils._torch import draw_seed

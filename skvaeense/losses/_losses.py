@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from skvaeense.utils._kept_entries import KeptCodes, keep_largest
+from skvaeense.utils._kept import KeptCodes, keep_largest
 from skvaeense.utils._validation import NON_NEGATIVE, Specification
 
 Terms: TypeAlias = dict[str, torch.Tensor]

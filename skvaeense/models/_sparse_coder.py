@@ -10,7 +10,7 @@ from torch import nn
 from skvaeense.models._base import Model, as_number, check_shapes
 from skvaeense.networks._base import Network, linear_layer
 from skvaeense.penalties import Coding, Penalty
-from skvaeense.utils._kept_entries import SHARES, Budget, budgets, set_share
+from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
 from skvaeense.utils._rows import block_rows
 
 

@@ -3,26 +3,18 @@
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
-from numbers import Integral
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from torch import nn
 
-from skvaeense.utils._kept_entries import (
-    KeptCodes,
-    KeptEntries,
-    KeptOutputs,
-    Lengths,
-    check_lengths,
-)
 from skvaeense.utils._torch import fixed_global_generator
-from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Specification, StrOptions
+from skvaeense.utils._validation import Specification
+
+# Norm to which gradients that can explode are clipped.
+MAX_GRADIENT_NORM = 0.12
 
 
 class Network(Specification):
@@ -126,34 +118,6 @@ class Network(Specification):
         """
 
 
-class OutputLayer(NamedTuple):
-    """The linear layer that gives the pre-activations, applied to some samples.
-
-    Attributes
-    ----------
-    inputs : torch.Tensor of shape (n_samples, n_inputs)
-        Inputs of the layer for the samples.
-
-    weight : torch.nn.Parameter of shape (n_components, n_inputs)
-        Weights of the layer.
-
-    bias : torch.Tensor of shape (n_components,)
-        Bias of the layer.
-
-    has_shortcuts : bool
-        Whether a linear map of the samples is added too.
-
-    others : list of torch.nn.Parameter
-        Further parameters, whose first entries or rows belong to the latents.
-    """
-
-    inputs: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor
-    has_shortcuts: bool
-    others: list[Any]
-
-
 class Autoencoder(nn.Module):
     """A module with an encoder, and a module as its decoder."""
 
@@ -162,30 +126,6 @@ class Autoencoder(nn.Module):
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
         return self.decoder(code)
-
-
-class LayeredAutoencoder(Autoencoder):
-    """An autoencoder whose pre-activations come from a linear layer."""
-
-    def output_layer(self, x: torch.Tensor) -> OutputLayer:
-        """Return the last layer of the encoder."""
-        raise NotImplementedError
-
-    def kept_codes(
-        self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
-    ) -> KeptCodes | None:
-        """Return the pre-activations that `keep` selects; None with shortcuts."""
-        inputs, weight, bias, has_shortcuts, _ = self.output_layer(x)
-        if has_shortcuts:
-            return None
-        with torch.no_grad():
-            outputs = F.linear(inputs, weight, bias)
-            entries = keep(outputs)
-        return KeptCodes(
-            KeptOutputs.apply(inputs, weight, bias, outputs, entries),
-            entries,
-            lambda some: F.linear(inputs, weight[some], bias[some]),
-        )
 
 
 def build_network(
@@ -218,22 +158,6 @@ def with_known(network: Network, known: dict[str, Any]) -> Network:
     automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
     values = {name: known[name] for name in automatic if known.get(name) is not None}
     return clone(network).set_params(**values) if values else network
-
-
-LayerSizes: TypeAlias = Auto | int | Iterable[int]
-Skip: TypeAlias = bool | Literal["first"]
-
-# Constraints on parameters with these names.
-SWITCH: list[Any] = ["boolean"]
-SKIP: list[Any] = ["boolean", StrOptions({"first"})]
-POSITIVE_CODE: list[Any] = ["boolean", StrOptions({"auto"})]
-N_ACTIVE: list[Any] = [POSITIVE, list, tuple, StrOptions({"auto"})]
-
-MAX_WIDTH = 1024
-# Norm to which gradients that can explode are clipped.
-MAX_GRADIENT_NORM = 0.12
-# Share of the latents that are active, unless an estimator knows their number.
-ACTIVE_SHARE = 0.1
 
 
 @torch.no_grad()
@@ -270,40 +194,3 @@ def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -
 def normalize_columns(weight: torch.Tensor) -> None:
     """Bring columns to norm 1, in place."""
     weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
-
-
-def hidden_layers(
-    n_in: int, sizes: Sequence[int], generator: torch.Generator | None
-) -> list[nn.Module]:
-    """Return linear layers of the given widths, each followed by SiLU."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise([n_in, *sizes]):
-        layers += [linear_layer(a, b, generator), nn.SiLU()]
-    return layers
-
-
-def check_layer_sizes(
-    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
-) -> list[int]:
-    """Return the hidden widths as a list.
-
-    With "auto" there are `n_default_layers` layers with one unit per latent, at least `least` and
-    at most 1,024.
-    """
-    if isinstance(sizes, str) and sizes == "auto":
-        return [min(max(n_components, least), MAX_WIDTH)] * n_default_layers
-    sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
-    if (
-        not isinstance(sizes, Iterable)
-        or isinstance(sizes, bytes)
-        or not all(map(AT_LEAST_ONE.is_satisfied_by, sizes))
-    ):
-        raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
-    return [int(size) for size in sizes]
-
-
-def check_n_active(n_active: Auto | Lengths, n_components: int) -> Lengths:
-    """Return wanted mean numbers of active latents; "auto" means a tenth of the latents."""
-    lengths = ACTIVE_SHARE * n_components if n_active == "auto" else n_active
-    check_lengths("n_active", lengths)
-    return lengths

@@ -1,28 +1,113 @@
 """Autoencoders of dense layers, with linear shortcuts past them, and of a single layer each way."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import (
-    SKIP,
-    SWITCH,
-    LayeredAutoencoder,
-    LayerSizes,
-    Network,
-    OutputLayer,
-    Skip,
-    check_layer_sizes,
-    dictionary_layer,
-    hidden_layers,
-    linear_layer,
-)
+from skvaeense.networks._base import Autoencoder, Network, dictionary_layer, linear_layer
+from skvaeense.utils._kept import KeptCodes, KeptEntries, KeptOutputs
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import POSITIVE, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+
+LayerSizes: TypeAlias = Auto | int | Iterable[int]
+Skip: TypeAlias = bool | Literal["first"]
+# The constraint on parameters with this name.
+SKIP: list[Any] = ["boolean", StrOptions({"first"})]
+
+MAX_WIDTH = 1024
+# The default hidden layers of the encoder of `Linear`: their number, and their least width.
+N_LAYERS, MIN_WIDTH = 2, 128
+# First norm of the rows of the encoder of `SingleLayer`.
+INIT_NORM = 0.1
+
+
+class OutputLayer(NamedTuple):
+    """The linear layer that gives the pre-activations, applied to some samples.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor of shape (n_samples, n_inputs)
+        Inputs of the layer for the samples.
+
+    weight : torch.nn.Parameter of shape (n_components, n_inputs)
+        Weights of the layer.
+
+    bias : torch.Tensor of shape (n_components,)
+        Bias of the layer.
+
+    has_shortcuts : bool
+        Whether a linear map of the samples is added too.
+
+    others : list of torch.nn.Parameter
+        Further parameters, whose first entries or rows belong to the latents.
+    """
+
+    inputs: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+    has_shortcuts: bool
+    others: list[Any]
+
+
+class LayeredAutoencoder(Autoencoder):
+    """An autoencoder whose pre-activations come from a linear layer."""
+
+    def output_layer(self, x: torch.Tensor) -> OutputLayer:
+        """Return the last layer of the encoder."""
+        raise NotImplementedError
+
+    def kept_codes(
+        self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
+    ) -> KeptCodes | None:
+        """Return the pre-activations that `keep` selects; None with shortcuts."""
+        inputs, weight, bias, has_shortcuts, _ = self.output_layer(x)
+        if has_shortcuts:
+            return None
+        with torch.no_grad():
+            outputs = F.linear(inputs, weight, bias)
+            entries = keep(outputs)
+        return KeptCodes(
+            KeptOutputs.apply(inputs, weight, bias, outputs, entries),
+            entries,
+            lambda some: F.linear(inputs, weight[some], bias[some]),
+        )
+
+
+def hidden_layers(
+    n_in: int, sizes: Sequence[int], generator: torch.Generator | None
+) -> list[nn.Module]:
+    """Return linear layers of the given widths, each followed by SiLU."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise([n_in, *sizes]):
+        layers += [linear_layer(a, b, generator), nn.SiLU()]
+    return layers
+
+
+def check_layer_sizes(
+    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
+) -> list[int]:
+    """Return the hidden widths as a list.
+
+    With "auto" there are `n_default_layers` layers with one unit per latent, at least `least` and
+    at most 1,024.
+    """
+    if isinstance(sizes, str) and sizes == "auto":
+        return [min(max(n_components, least), MAX_WIDTH)] * n_default_layers
+    sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
+    if (
+        not isinstance(sizes, Iterable)
+        or isinstance(sizes, bytes)
+        or not all(map(AT_LEAST_ONE.is_satisfied_by, sizes))
+    ):
+        raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
+    return [int(size) for size in sizes]
 
 
 class ShortcutAutoencoder(LayeredAutoencoder):
@@ -106,10 +191,6 @@ class DenseNetwork(Network):
         output = linear_layer(width, n_targets or n_features, generator)
         decoder = nn.Sequential(*inner, output) if inner else output
         return ShortcutAutoencoder(nn.Sequential(*hidden, heads), linear, decoder, n_heads=n_heads)
-
-
-# The default hidden layers of the encoder: their number, and their least width.
-N_LAYERS, MIN_WIDTH = 2, 128
 
 
 class Linear(DenseNetwork):
@@ -210,9 +291,6 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
         return inner, outer
 
 
-INIT_NORM = 0.1
-
-
 @dataclass(eq=False, repr=False)
 class SingleLayer(Network):  # numpydoc ignore=PR02
     """One linear layer each way: the network of most sparse autoencoders.
@@ -266,10 +344,10 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
     has_linear_decoder = True
 
     _parameter_constraints = {
-        "tied_init": SWITCH,
+        "tied_init": ["boolean"],
         "init_norm": [POSITIVE, StrOptions({"auto"})],
-        "subtract_bias": SWITCH,
-        "aligned": SWITCH,
+        "subtract_bias": ["boolean"],
+        "aligned": ["boolean"],
     }
 
     _: KW_ONLY

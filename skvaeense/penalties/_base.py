@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._kept_entries import (
+from skvaeense.utils._kept import (
     BatchThreshold,
     Budget,
     KeptEntries,

@@ -25,7 +25,7 @@ from skvaeense.training._sparse_hooks import (
     UnitNorm,
 )
 from skvaeense.training._trainer import Hook, Step
-from skvaeense.utils._kept_entries import set_share
+from skvaeense.utils._kept import set_share
 from skvaeense.utils._processes import Processes
 from skvaeense.utils._torch import make_generator
 
