@@ -3,12 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.metrics._arrays import (
-    _check_nonzero_rows,
-    _check_pair,
-    _mean_inner,
-    _normalise_rows,
-)
+from skvaeense.metrics._arrays import _check_nonzero_rows, _check_pair, _mean_inner, _normalise_rows
 
 
 def squared_error(

@@ -8,11 +8,4 @@ from skvaeense.networks._dense import MLP, Linear, SingleLayer
 from skvaeense.networks._subspaces import Subspaces
 from skvaeense.networks._unrolled import Unrolled
 
-__all__ = [
-    "MLP",
-    "Linear",
-    "Network",
-    "SingleLayer",
-    "Subspaces",
-    "Unrolled",
-]
+__all__ = ["MLP", "Linear", "Network", "SingleLayer", "Subspaces", "Unrolled"]

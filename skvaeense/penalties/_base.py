@@ -10,13 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._kept import (
-    BatchThreshold,
-    Budget,
-    KeptEntries,
-    check_lengths,
-    keep_largest,
-)
+from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
 from skvaeense.utils._validation import AT_LEAST_ONE, Interval, Specification
 
 

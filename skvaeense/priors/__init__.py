@@ -7,11 +7,4 @@ from skvaeense.priors._base import Posterior, Prior, StandardNormal
 from skvaeense.priors._mixture import Mixture, SpikeSlab
 from skvaeense.priors._samples import CodedSamples
 
-__all__ = [
-    "CodedSamples",
-    "Mixture",
-    "Posterior",
-    "Prior",
-    "SpikeSlab",
-    "StandardNormal",
-]
+__all__ = ["CodedSamples", "Mixture", "Posterior", "Prior", "SpikeSlab", "StandardNormal"]
