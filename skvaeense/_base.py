@@ -23,7 +23,7 @@ from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._devices import DTYPES, resolve_device, suited_threads, threads_of_all
 from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
@@ -42,7 +42,6 @@ from skvaeense.training._sources import (
     tensor_as_array,
     validated,
 )
-from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted

@@ -21,9 +21,9 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
+from skvaeense.training._devices import suited_threads, threads_of_all
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
-from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._rows import (
     SOME_ROWS,
     block_rows,

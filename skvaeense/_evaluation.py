@@ -10,11 +10,10 @@ import torch
 from sklearn.base import clone
 
 from skvaeense.models import Model
-from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device, suited_threads
 from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import as_array
-from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import DoubleArray, IntArray

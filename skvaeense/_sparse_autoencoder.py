@@ -15,7 +15,7 @@ from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import normalize_columns, with_known
-from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._devices import DTYPES, resolve_device, suited_threads
 from skvaeense.training._diagnosis import sparse_failure_signs
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
@@ -31,7 +31,6 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import as_array, beside, open_target
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
-from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._rows import checked_weights
 from skvaeense.utils._torch import evaluating, make_generator
