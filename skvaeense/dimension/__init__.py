@@ -4,8 +4,8 @@ Methods derive from `AutoencoderMethod`. To add a method, write one class and im
 here. No method needs torch.
 """
 
-from skvaeense.dimension._base import AutoencoderMethod
-from skvaeense.dimension._methods import ComponentRank, Consensus, Count, Neighbors
+from skvaeense.dimension._base import AutoencoderMethod, Count
+from skvaeense.dimension._methods import ComponentRank, Consensus, Neighbors
 
 __all__ = [
     "AutoencoderMethod",

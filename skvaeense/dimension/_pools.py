@@ -10,11 +10,10 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skvaeense.dimension._base import AutoencoderMethod
+from skvaeense.dimension._base import AutoencoderMethod, Count
 from skvaeense.dimension._dictionary import CLOSE, Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
-from skvaeense.dimension._methods import Count
 from skvaeense.dimension._noise import RARELY, NoiseFloor
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
 from skvaeense.utils._linalg import TINY, threads_for
