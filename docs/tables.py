@@ -85,8 +85,9 @@ from skvaeense import _vaeense
 from skvaeense.dimension import _errors, _local, _pools
 from skvaeense.explanations import _em
 from skvaeense.networks import _dense
+from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _noise, _parameters, _sizes, _sources, _sparse_hooks
+from skvaeense.training import _noise, _parameters, _sizes, _sparse_hooks
 from skvaeense.utils import _rows
 
 ROOT = Path(__file__).parent.parent
@@ -548,8 +549,8 @@ def apart_table(results):
 def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
+        _batches: ["SPECTRUM_ROWS"],
         _sizes: [
-            "SPECTRUM_ROWS",
             "BULK_SHARE",
             "MAX_COMPONENTS",
             "MAX_BATCH",

@@ -38,7 +38,7 @@ _MODULES = {
 def _subpackages() -> set[str]:
     """Return the names of the public subpackages."""
     found = {module.name for module in pkgutil.iter_modules(__path__) if module.ispkg}
-    return found - {"training", "utils"}
+    return found - {"samples", "training", "utils"}
 
 
 def __getattr__(name: str) -> Any:

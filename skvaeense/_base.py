@@ -22,17 +22,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.mixture import MixtureDensity
-from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, resolve_device, suited_threads, threads_of_all
-from skvaeense.training._diagnosis import signs_of_batch
-from skvaeense.training._exploration import Exploration, find_far_rows
-from skvaeense.training._history import History
-from skvaeense.training._optimizers import NAMED, OptimizerOptions
-from skvaeense.training._phase import Plateau
-from skvaeense.training._scaling import Scaling
-from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
-from skvaeense.training._sources import (
+from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import (
     FLOATS,
     Source,
     StreamSource,
@@ -42,12 +34,21 @@ from skvaeense.training._sources import (
     tensor_as_array,
     validated,
 )
+from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
+from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._diagnosis import signs_of_batch
+from skvaeense.training._exploration import Exploration, find_far_rows
+from skvaeense.training._history import History
+from skvaeense.training._optimizers import NAMED, OptimizerOptions
+from skvaeense.training._phase import Plateau
+from skvaeense.training._session import FitSession
+from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
+from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._processes import find_processes
-from skvaeense.utils._rows import Distinct, checked_weights, distinct_rows
 from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (

@@ -21,17 +21,13 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
-from skvaeense.training._devices import suited_threads, threads_of_all
-from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
-from skvaeense.training._sources import FLOATS, as_array, tensor_as_array
-from skvaeense.utils._rows import (
-    SOME_ROWS,
-    block_rows,
-    checked_weights,
-    find_discrete,
-    imputations,
-    warn_of_discrete,
-)
+from skvaeense.samples._batches import SPECTRUM_ROWS
+from skvaeense.samples._missing import imputations
+from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
+from skvaeense.samples._weights import checked_weights
+from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
+from skvaeense.training._threads import suited_threads, threads_of_all
+from skvaeense.utils._rows import SOME_ROWS, block_rows, find_discrete, warn_of_discrete
 from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 

@@ -10,10 +10,11 @@ import torch
 from sklearn.base import clone
 
 from skvaeense.models import Model
-from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device, suited_threads
+from skvaeense.samples._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import as_array
 from skvaeense.training._locations import Locations
-from skvaeense.training._scaling import Scaling
-from skvaeense.training._sources import as_array
+from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -78,7 +79,7 @@ class ModelEvaluation:
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
             scaling = replace(scaling, target=None)
-        kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
+        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
 
         def answer(rows: Any) -> torch.Tensor:
             # Overflow is detected below.

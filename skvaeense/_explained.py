@@ -3,7 +3,7 @@
 import torch
 
 from skvaeense import priors
-from skvaeense.training._devices import resolve_device
+from skvaeense.samples._devices import resolve_device
 from skvaeense.training._exact_inits import install_subspaces, subspace_network
 from skvaeense.training._noise import best_noise, followed_noise, validation_terms
 from skvaeense.training._phase import Phase

@@ -15,11 +15,13 @@ from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import normalize_columns, with_known
-from skvaeense.training._devices import DTYPES, resolve_device, suited_threads
+from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._scaling import mean_and_rms
+from skvaeense.samples._sources import as_array, beside, open_target
+from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import sparse_failure_signs
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
-from skvaeense.training._scaling import mean_and_rms
 from skvaeense.training._sizes import (
     LONG_STEPS,
     SETTLING,
@@ -29,10 +31,9 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sources import as_array, beside, open_target
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._rows import checked_weights
 from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions

@@ -21,7 +21,9 @@ from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._samples import TrainingRows
-from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._missing import check_seen
+from skvaeense.samples._weights import Distinct
 from skvaeense.training._diagnosis import failure_signs, find_collapse
 from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._gate_trainer import GateTrainer
@@ -45,7 +47,7 @@ from skvaeense.training._sizes import (
     linear_residual,
 )
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._rows import N_BLOCKS, Distinct, block_rows, check_seen
+from skvaeense.utils._rows import N_BLOCKS, block_rows
 from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import (
     Auto,

@@ -25,7 +25,8 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
 from skvaeense.priors import Mixture
-from skvaeense.training import _sources, _sparse_hooks
+from skvaeense.samples import _sources
+from skvaeense.training import _sparse_hooks
 from skvaeense.utils import _processes, _rows
 from skvaeense.utils._processes import find_processes
 

@@ -34,7 +34,7 @@ from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training._devices import suited_threads
+from skvaeense.training._threads import suited_threads
 
 # After this many seconds a thread or process counts as stuck. Normally it takes a few seconds.
 PATIENCE = 180

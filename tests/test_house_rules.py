@@ -14,7 +14,7 @@ from skvaeense.utils._validation import StrOptions
 PACKAGE = Path(skvaeense.__file__).parent
 PRIVATE_IMPORTER = "utils/_validation.py"
 # Subpackages whose names are private to the package.
-PRIVATE_ROOMS = {"training", "utils"}
+PRIVATE_ROOMS = {"samples", "training", "utils"}
 # Largest number of methods that a new autoencoder must define.
 MAX_ABSTRACT_METHODS = 4
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training import _sources
+from skvaeense.samples import _sources
 from skvaeense.utils import _rows
 
 X_ALL, *_ = make_linear_subspaces(2000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)

@@ -9,7 +9,8 @@ from scipy import sparse
 from sklearn import config_context
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense.training import _data, _sources
+from skvaeense.samples import _sources
+from skvaeense.training import _data
 from skvaeense.utils import _rows
 
 RNG = np.random.default_rng(0)

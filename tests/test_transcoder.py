@@ -18,7 +18,7 @@ from skvaeense.losses import _reconstruction
 from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.training import _sources
+from skvaeense.samples import _sources
 from skvaeense.utils import _rows
 
 

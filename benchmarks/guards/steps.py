@@ -23,7 +23,7 @@ from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
-from skvaeense.training._data import TensorBatches
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._noise import NoiseSchedule
 from skvaeense.training._optimizers import constant
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm

@@ -14,8 +14,9 @@ from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
+from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
-from skvaeense.utils._rows import checked_weights, distinct_rows, row_blocks
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SHARE, fit_context

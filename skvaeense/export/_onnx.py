@@ -15,8 +15,8 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.models import VAE
+from skvaeense.samples._devices import DTYPES
 from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
-from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import optional_import, whole_file
 from skvaeense.utils._typing import PathName, Precision
 

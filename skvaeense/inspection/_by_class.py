@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._groups import group_by_label, known_by_label, thin
-from skvaeense.training._sources import as_array
+from skvaeense.samples._sources import as_array
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
 
 from skvaeense.metrics._probing import fit_probe, mean_excess
-from skvaeense.training._sources import as_array
+from skvaeense.samples._sources import as_array
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
 

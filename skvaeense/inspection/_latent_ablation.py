@@ -12,7 +12,7 @@ from skvaeense.inspection._estimators import active_mask, fitted_step, transform
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
-from skvaeense.training._sources import as_array
+from skvaeense.samples._sources import as_array
 
 
 def latent_ablation(

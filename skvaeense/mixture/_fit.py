@@ -22,8 +22,8 @@ from skvaeense.mixture._em import (
 )
 from skvaeense.mixture._growth import LEAST_ROWS
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
+from skvaeense.samples._weights import ascending
 from skvaeense.utils._linalg import principal_directions, threads_for
-from skvaeense.utils._rows import ascending
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # With more features, components vary freely only along at most this number of principal directions.

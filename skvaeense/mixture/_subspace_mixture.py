@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
+from skvaeense.samples._missing import check_seen, imputations
+from skvaeense.samples._weights import checked_weights
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
-from skvaeense.utils._rows import check_seen, checked_weights, imputations
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
 

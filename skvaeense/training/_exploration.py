@@ -26,8 +26,8 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.priors._samples import MAX_ENTRIES
+from skvaeense.samples._scaling import checked_scale
 from skvaeense.training._locations import Locations, find_locations, of_groups, pooled
-from skvaeense.training._scaling import checked_scale
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
 from skvaeense.utils._rows import MANY_ROWS

@@ -13,7 +13,7 @@ from skvaeense.explanations._sums import Sums
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.priors._samples import MAX_ENTRIES
-from skvaeense.training._data import Batches
+from skvaeense.samples._batches import Batches
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from skvaeense.models._base import as_number
-from skvaeense.training._devices import suited_threads
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._torch import evaluating
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from sklearn.utils import check_random_state
 
+from skvaeense.samples._devices import memory_errors
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import Source, digest
 from skvaeense.training._data import FitData
-from skvaeense.training._devices import memory_errors
 from skvaeense.training._phase import Phase, Plateau, Selection, Stage
-from skvaeense.training._scaling import Scaling
-from skvaeense.training._sources import Source, digest
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes

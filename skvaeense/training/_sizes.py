@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.utils._linalg import principal_directions
 
-# Maximum number of rows that the spectrum is computed from.
-SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
 # Least number of rows for each spare latent, if gates have a prior and n_components is not given,
 # and for each direction of a group that is checked for a collapse.

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from skvaeense.losses import Loss, Terms
-from skvaeense.training._data import Batches
-from skvaeense.training._devices import suited_threads
+from skvaeense.samples._batches import Batches
 from skvaeense.training._optimizers import Optimizer, make_optimizer
 from skvaeense.training._parameters import FlatParameters
+from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator
 

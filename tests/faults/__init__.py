@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from skvaeense.training._data import TensorBatches
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._trainer import Trainer
 
 

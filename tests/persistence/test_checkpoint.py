@@ -26,7 +26,8 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training import _sources, _sparse_hooks, _trainer
+from skvaeense.samples import _sources
+from skvaeense.training import _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 from skvaeense.utils import _rows
 

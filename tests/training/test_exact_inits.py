@@ -15,9 +15,9 @@ from skvaeense.datasets import (
 )
 from skvaeense.models import VAE
 from skvaeense.networks import Subspaces
+from skvaeense.samples._scaling import Scaling
 from skvaeense.training._exact_inits import install_subspaces, subspace_network
 from skvaeense.training._exploration import explore
-from skvaeense.training._scaling import Scaling
 
 
 def linear(dims, n_features, noise, n_samples=2500, seed=0):

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from torch import nn
 
 from skvaeense.losses import ELBO
-from skvaeense.training._data import TensorBatches
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._noise import (
     FINAL_NOISE,
     LEAST_NOISE,

@@ -11,7 +11,7 @@ from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.networks._base import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
-from skvaeense.training._data import TensorBatches
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._sparse_hooks import (
     DEAD_AFTER,
     GAIN,

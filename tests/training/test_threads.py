@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
-from skvaeense.training._data import TensorBatches
-from skvaeense.training._devices import suited_threads
+from skvaeense.samples._batches import TensorBatches
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook
 
 X = np.random.default_rng(0).standard_normal((60, 5))

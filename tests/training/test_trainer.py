@@ -14,8 +14,8 @@ from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import TopK
+from skvaeense.samples._batches import TensorBatches
 from skvaeense.training import _trainer
-from skvaeense.training._data import TensorBatches
 from skvaeense.training._noise import annealed_noise
 from skvaeense.training._optimizers import constant, cosine
 from skvaeense.training._parameters import FlatParameters, layer_rates

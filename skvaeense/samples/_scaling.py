@@ -1,18 +1,19 @@
 """Centring, and scaling by one number."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from skvaeense.training._locations import Locations
-from skvaeense.training._sources import Source, as_array
+from skvaeense.samples._sources import Source, as_array
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._rows import row_blocks
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 
 
-def mean_and_rms(X, weights, columns):
+def mean_and_rms(X: Any, weights: DoubleArray | None, columns: Any) -> tuple[DoubleArray, float]:
     """Return the mean of some columns, and their root mean square about it, in one pass.
 
     X is an array or a source. The root mean square is taken over all entries, and is 0 if all
@@ -72,11 +73,11 @@ class Scaling:
 
     mean: np.ndarray
     scale: float
-    locations: Locations | None = None
+    locations: Any = None
     target: Self | None = None
 
     @classmethod
-    def from_data(cls, X, weights=None, n_targets=0):
+    def from_data(cls, X: Any, weights: DoubleArray | None = None, n_targets: int = 0) -> Self:
         """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
@@ -87,34 +88,34 @@ class Scaling:
         return replace(cls._of(X, weights, slice(n_features)), target=target)
 
     @classmethod
-    def _of(cls, X, weights, columns):
+    def _of(cls, X: Any, weights: DoubleArray | None, columns: slice) -> Self:
         mean, rms = mean_and_rms(X, weights, columns)
         return cls(mean, checked_scale(rms) if rms else 1.0)
 
     @property
-    def n_targets(self):
+    def n_targets(self) -> int:
         """The number of columns of the target."""
         return 0 if self.target is None else len(self.target.mean)
 
     @property
-    def decoded(self):
+    def decoded(self) -> "Scaling":
         """The scaling of decoded values: the scaling of the target, if there is one."""
         return self if self.target is None else self.target
 
-    def _centre_and_factor(self):
+    def _centre_and_factor(self) -> tuple[Any, Any]:
         """Return the centre and the factor of rows at one location."""
         if self.target is None:
             return self.mean, 1 / self.scale
         factors = [np.full(len(s.mean), 1 / s.scale) for s in (self, self.target)]
         return np.concatenate([self.mean, self.target.mean]), np.concatenate(factors)
 
-    def at(self, locations, X, weights=None):
+    def at(self, locations: Any, X: Any, weights: DoubleArray | None = None) -> Self:
         """Return the scaling with locations, and with the variance of samples around them.
 
         If samples coincide with their locations, this variance is 0, and no location is kept.
         """
         located = replace(self, locations=locations)
-        labels = located.locate(X)
+        labels: Any = located.locate(X)
         squares = 0.0
         for rows, values in _chunks(X):
             around = np.square((values - locations.points[labels[rows]]) / self.scale)
@@ -124,7 +125,7 @@ class Scaling:
         spread = float(np.sqrt(squares / n))
         return replace(located, scale=spread * self.scale) if spread > ROUNDING else self
 
-    def locate(self, X):
+    def locate(self, X: Any) -> IntArray | None:
         """Return the index of the location of each row, or None if all rows share one."""
         if self.locations is None:
             return None
@@ -133,7 +134,15 @@ class Scaling:
                 [self.locations.assign(values) for _, values in _chunks(as_array(X))]
             )
 
-    def apply(self, X, *, dtype, device, order=None, labels=None):
+    def apply(
+        self,
+        X: Any,
+        *,
+        dtype: torch.dtype,
+        device: Any,
+        order: IntArray | None = None,
+        labels: Any = None,
+    ) -> torch.Tensor:
         """Return X, or its rows in another order, as a centred and scaled tensor.
 
         `labels` is the result of `locate` for X, if it is known already.
@@ -162,20 +171,20 @@ class Scaling:
                 scaled.numpy()[rows] = values
         return scaled.to(device)
 
-    def undo(self, x):
+    def undo(self, x: torch.Tensor) -> torch.Tensor:
         """Return centred and scaled samples in the user's units, in double precision."""
         x = in_double(x * self.scale)
         return x + torch.as_tensor(self.mean, device=x.device)
 
     @property
-    def offsets(self):
+    def offsets(self) -> FloatArray:
         """The locations relative to the mean, of shape (n_locations, n_features); can be empty."""
         if self.locations is None:
             return self.decoded.mean[None][:0]
         return self.locations.points - self.mean
 
 
-def checked_scale(scale):
+def checked_scale(scale: float) -> float:
     """Return a standard deviation; raise an error if its square is out of range of float64."""
     if not 1e-150 < scale < 1e150:
         raise ValueError(
@@ -185,12 +194,12 @@ def checked_scale(scale):
     return scale
 
 
-def in_double(x):
+def in_double(x: torch.Tensor) -> torch.Tensor:
     """Return a tensor in double precision; on the CPU, if its device does not support it."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
-def _chunks(X, order=None):
+def _chunks(X: Any, order: IntArray | None = None) -> Iterator[tuple[slice, FloatArray]]:
     """Yield slices, and the rows of X for each of them in double precision."""
     for rows in row_blocks(len(X), X.shape[1]):
         yield rows, X[rows if order is None else order[rows]].astype(np.float64)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.training._scaling import Scaling
+from skvaeense.samples._scaling import Scaling
 from skvaeense.utils import _rows
 
 DOUBLE = {"dtype": torch.float64, "device": "cpu"}

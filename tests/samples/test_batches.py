@@ -5,11 +5,12 @@ from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.training import _sources
-from skvaeense.training._data import FitData, SourceBatches, TensorBatches, prepare_data
-from skvaeense.training._scaling import Scaling
+from skvaeense.samples import _sources
+from skvaeense.samples._batches import SourceBatches, TensorBatches
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import open_samples
+from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._sizes import Spectrum
-from skvaeense.training._sources import open_samples
 from skvaeense.utils import _rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import make_generator

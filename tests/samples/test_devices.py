@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from skvaeense.training import _devices
-from skvaeense.training._devices import is_out_of_memory, resolve_device
+from skvaeense.samples import _devices
+from skvaeense.samples._devices import is_out_of_memory, resolve_device
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch):

@@ -9,8 +9,8 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from skvaeense.training import _sources
-from skvaeense.training._sources import SlicedSource, Source, StreamSource, open_samples
+from skvaeense.samples import _sources
+from skvaeense.samples._sources import SlicedSource, Source, StreamSource, open_samples
 from skvaeense.utils import _rows
 from skvaeense.utils._processes import Processes
 

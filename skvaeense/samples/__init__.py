@@ -1,0 +1,1 @@
+"""How rows come in: sources, scaling, weights, missing values, devices and batches."""

@@ -1,0 +1,184 @@
+"""Sample weights: how often each sample counts."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skvaeense.utils._rows import MANY_ROWS, row_blocks
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
+from skvaeense.utils._validation import check_weights
+
+# Number of columns that distinguish most rows.
+FEW_COLUMNS = 8
+
+
+def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
+    """Return valid weights of samples.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,) or None
+        Weights from a user.
+
+    X : array-like of shape (n_samples, n_features)
+        The samples; only their number is used.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        The weights; None if there are none. Weights become 0 if they are too small, compared with
+        the largest, to change a sum of squares. If the sum of squares is out of range, weights are
+        divided by the largest.
+
+    Raises
+    ------
+    ValueError
+        If weights are not one finite number for each sample, or one is negative, or all are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = check_weights(sample_weight, X)
+    shares = weights / weights.max()
+    squares = np.square(shares)
+    with np.errstate(over="ignore"):
+        is_in_range = 0 < np.square(weights).sum() < np.inf
+    return np.where(squares < np.finfo(np.float64).eps, 0.0, weights if is_in_range else shares)
+
+
+class Distinct(NamedTuple):
+    """Distinct rows, and how often each row counts.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_distinct, n_features)
+        The rows.
+
+    weights : ndarray of shape (n_distinct,) or None
+        Weights of the rows, the smallest of which is 1; None if all are equal.
+
+    places : ndarray of int of shape (n_samples,) or slice
+        Index of the distinct row of each sample; -1 for a sample of weight 0.
+    """
+
+    X: FloatArray
+    weights: DoubleArray | None
+    places: IntArray | slice
+
+    @property
+    def effective_size(self) -> float:
+        """Number of equally weighted rows with equal information: Kish, "Survey Sampling", 1965."""
+        if self.weights is None:
+            return float(len(self.X))
+        return float(self.weights.sum() ** 2 / np.square(self.weights).sum())
+
+
+def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct:
+    """Return the distinct rows, and how often each row counts.
+
+    With these, a row of weight 2 has the same effect as a row that occurs twice, and no row is both
+    held out and trained on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        Weights of the samples; None means 1.
+
+    Returns
+    -------
+    Distinct
+        The distinct rows of weight above 0, or X itself if no row is left out. Their order does not
+        depend on the order of X, unless all weights are equal.
+    """
+    if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
+        return Distinct(X, None, slice(None))
+    places = np.full(len(X), -1)
+    counts = np.ones(len(X), dtype=bool) if weights is None else weights > 0
+    if weights is not None and not counts.all():
+        X, weights = X[counts], weights[counts]
+    _, first, which = np.unique(_hashes(X), return_index=True, return_inverse=True)
+    if len(first) < len(X) and not np.array_equal(X[first][which], X, equal_nan=True):
+        # Different rows have the same hash.
+        _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    places[counts] = which.ravel()
+    if len(first) == 1:
+        # A fit needs two rows.
+        return Distinct(X[[0, 0]], None, places)
+    sums = np.bincount(which.ravel(), weights)
+    is_equal = sums.min() == sums.max()
+    if is_equal and len(first) == len(X) == len(places):
+        return Distinct(X, None, slice(None))
+    order = np.argsort(first) if is_equal else ascending(X[first])
+    places[counts] = np.argsort(order)[which.ravel()]
+    return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
+
+
+def ascending(X: FloatArray) -> IntArray:
+    """Return the order of rows by their first column, then by their second, and so on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows; NaN comes last.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Positions of the rows in this order.
+    """
+    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
+    head = X[order, :FEW_COLUMNS]
+    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
+    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
+
+
+def _hashes(X: FloatArray) -> Any:
+    """Return a hash of each row: equal for equal rows, and seldom equal for other rows."""
+    factors = np.random.RandomState(0).standard_normal(X.shape[1])
+    blocks = row_blocks(*X.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [(np.nan_to_num(X[rows], nan=np.e) * factors).sum(axis=1) for rows in blocks]
+    return np.concatenate(parts)
+
+
+def n_draws(weights: DoubleArray) -> int:
+    """Return the number of draws that represent weighted rows.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_rows,)
+        Weights above 0.
+
+    Returns
+    -------
+    int
+        Enough that the lightest row is drawn once, but at most 8,192, or the number of rows if
+        there are more.
+    """
+    return max(len(weights), min(round(weights.sum() / weights.min()), MANY_ROWS))
+
+
+def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
+    """Return positions of rows, each repeated according to its weight: a systematic sample.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_rows,)
+        Weights above 0.
+
+    offset : float, default=0.5
+        Between 0 and 1. If it is uniform, row i is expected ``n w_i / sum(w)`` times.
+
+    Returns
+    -------
+    ndarray of int of shape (n_draws(weights),)
+        Positions, ascending. Row i occurs as often as expected, rounded up or down.
+    """
+    n, sums = n_draws(weights), np.cumsum(weights)
+    # The ends of intervals with lengths in proportion to weights.
+    ends = sums * (n / sums[-1])
+    places = np.arange(n) + offset
+    return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
