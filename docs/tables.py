@@ -557,7 +557,6 @@ def constants():
             "MIN_BATCH",
             "LONG_STEPS",
             "RANDOM_STEPS",
-            "EXACT_STEPS",
             "EXACT_RATE",
             "FIRST_NOISE",
             "SETTLING",

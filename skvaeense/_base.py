@@ -3,10 +3,10 @@
 import copy
 import math
 import reprlib
+import time
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +21,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
+from skvaeense.explanations._explain import Explained
+from skvaeense.explanations._rows import find_far_rows
 from skvaeense.mixture import MixtureDensity
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
@@ -37,18 +39,18 @@ from skvaeense.samples._sources import (
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._diagnosis import signs_of_batch
-from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._phase import Plateau
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, RANDOM_STEPS, n_epochs
+from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._processes import find_processes
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
@@ -174,8 +176,8 @@ class BaseAutoencoder(
         """Return a message for each sign of failure, given samples relative to their locations."""
         return []
 
-    def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
-        """Return the training samples, and their exploration if training starts from one.
+    def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Explained | None]:
+        """Return the training samples, and their explanation if the model follows from one.
 
         Missing values are filled in.
         """
@@ -193,9 +195,9 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
+    def _without_far(self, rows: Distinct, explained: Explained | None = None) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        density = None if explored is None else explored.found.density
+        density = None if explained is None else explained.mixture.density
         rows_far = find_far_rows(rows.X, rows.weights, density)
         if len(rows_far) == 0:
             return rows
@@ -277,22 +279,23 @@ class BaseAutoencoder(
             n_targets = samples.shape[1] - n_features
             stack.enter_context(threads_of_all(samples.shape))
             weights = checked_weights(sample_weight, samples)
-            explored = None
+            explained, times = None, [time.perf_counter()]
             if not isinstance(samples, Source):
                 distinct = distinct_rows(samples, weights)
-                (samples, weights, _), explored = self._prepare_rows(distinct)
+                (samples, weights, _), explained = self._prepare_rows(distinct)
+            times.append(time.perf_counter())
             scaling = self._scaling if continues else Scaling.from_data(samples, weights, n_targets)
-            if explored is not None and explored.locations is not None and not continues:
-                scaling = scaling.at(explored.locations, samples, weights)
+            if explained is not None and explained.locations is not None and not continues:
+                scaling = scaling.at(explained.locations, samples, weights)
                 if scaling.locations is None:
                     # All samples coincide with their locations.
-                    kind = explored.kind if explored.gates is not None else "points"
-                    explored = replace(explored, kind=kind, locations=None)
+                    coder = explained.coder if explained.gates is not None else "points"
+                    explained = explained.without_locations(coder)
             processes = find_processes()
             model = self.module_ if continues else None
             session = FitSession(self, samples, scaling, weights, model, processes=processes)
             data = prepare_data(
-                self, samples, scaling, weights, explored, session.random_state, processes
+                self, samples, scaling, weights, explained, session.random_state, processes
             )
             trainer = self._next_trainer(data, session.random_state) if continues else None
             with session.running(data, stacklevel=4):
@@ -302,6 +305,10 @@ class BaseAutoencoder(
             self._complete()
             if processes.is_first:
                 self._warn_of_failure(data)
+            times.append(time.perf_counter())
+            self._seconds = dict(
+                zip(("explanation", "codes"), np.diff(times).tolist(), strict=True)
+            )
         return self
 
     def _plateau(self) -> Plateau:

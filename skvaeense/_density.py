@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import in_chunks, too_far
+from skvaeense.explanations import Gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE
@@ -25,9 +26,14 @@ from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._missing import imputations
 from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.samples._weights import checked_weights
-from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT
 from skvaeense.training._threads import suited_threads, threads_of_all
-from skvaeense.utils._rows import SOME_ROWS, block_rows, find_discrete, warn_of_discrete
+from skvaeense.utils._rows import (
+    MIN_ROWS_TO_SPLIT,
+    SOME_ROWS,
+    block_rows,
+    find_discrete,
+    warn_of_discrete,
+)
 from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 
@@ -46,6 +52,14 @@ class DensityAutoencoder(BaseAutoencoder):
     # Explanation of the samples, and mean log-density of held-out samples for each explanation.
     explanation_: str
     explanation_nats_: dict[str, float]
+    # The explanation with the most of them, which samples are scored by.
+    density_name_: str
+    # Mean length of the codes of held-out samples, and the share of the variance that they keep.
+    _held_out_codes_: dict[str, float]
+    # Number of samples that were held out or looked at, up to a few thousand.
+    _n_rows_: int
+    # Seconds of each phase of the last fit; not saved.
+    _seconds: dict[str, float]
     # Location of each sample whose gates the model keeps.
     _gate_labels_: IntArray
 
@@ -130,13 +144,9 @@ class DensityAutoencoder(BaseAutoencoder):
     def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound.
 
-        The first call fits a mixture of normal distributions. Scores are exact log-densities under
-        this mixture, without the encoder.
-
-        If `explanation_` is "gates", and there is one location, scores are lower bounds of the
-        log-density under the gates. If `fit` has found a mixture, too, the density is a weighted
-        mean of the two. The weights are proportional to ``exp(a)``, where a is the mean log-density
-        of held-out samples under each of the two.
+        Scores are exact log-densities under a mixture of normal distributions, without the encoder.
+        A default fit has found this mixture; otherwise the first call fits it. If `density_name_`
+        is "gates", scores are lower bounds of the log-density under the gates.
 
         With a nonlinear decoder, and with ``prior="standard_normal"`` and a gate, there is no
         density, and scores are the evidence lower bounds of `elbo_samples`.
@@ -157,57 +167,68 @@ class DensityAutoencoder(BaseAutoencoder):
             have low values.
         """
         X, _ = self._check_for_coding(X, fill=False)
-        is_whole = not (isinstance(X, np.ndarray) and np.isnan(X).any())
-        if is_whole and self._gates_explain and not hasattr(self.module_.prior, "mixture_"):
-            return self.elbo_samples(X, out=out)
-        density = self._density()
+        has_holes = isinstance(X, np.ndarray) and np.isnan(X).any()
+        density = None if self._has_density_of_gates and not has_holes else self._density()
         if density is None:
             return self.elbo_samples(X, out=out)
 
         def log_prob(x: DoubleArray) -> DoubleArray:
             n_known = np.count_nonzero(~np.isnan(x), axis=1)
             scores: DoubleArray = density.log_prob(x)
-            if self._gates_explain:
-                whole = n_known == x.shape[1]
-                scores[whole] = self._with_gates(x[whole], scores[whole], density)
             return scores - n_known * math.log(self.scale_)
 
         return self._by_density(X, density, log_prob, out)
 
-    def _with_gates(self, x: DoubleArray, scores: DoubleArray, density: Any) -> DoubleArray:
-        """Return the log-density under the gates, averaged with the mixture if `fit` found one."""
-        bounds = self._bounds(x)
-        if not hasattr(self.module_.prior, "mixture_"):
-            return bounds
-        both = np.stack([scores, bounds], axis=1) + self._log_shares(density)
-        averaged: DoubleArray = np.logaddexp.reduce(both, axis=1)
-        return averaged
+    @property
+    def density_(self) -> MixtureDensity | Gates:
+        """The density that `score_samples` and `sample` use, in units of X.
+
+        It is the explanation of the samples with the most held-out nats: a mixture of normal
+        distributions, or `Gates`.
+        """
+        if not hasattr(self, "module_"):
+            raise AttributeError(f"this {type(self).__name__} instance is not fitted yet")
+        if self._has_density_of_gates:
+            return self.module_.gates.in_units(self.mean_, self.scale_)
+        density = self._density()
+        if density is None:
+            raise AttributeError("this model has no density, only the bounds of elbo_samples")
+        return density.in_units(self.mean_, self.scale_)
+
+    def summary(self) -> str:
+        """Return what `fit` has found: codes, density, nats and the time of each phase.
+
+        Returns
+        -------
+        str
+            A few lines. Lengths and shares are of held-out samples; times are known only to the
+            estimator that was fitted, not to one that was loaded.
+
+        Examples
+        --------
+        >>> from skvaeense import VAEenseTransformer
+        >>> from skvaeense.datasets import make_linear_subspaces
+        >>> X, *_ = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+        >>> print(VAEenseTransformer(random_state=0).fit(X).summary().splitlines()[0])
+        codes: mixture, 3 latents, 1.5 active, 100.0 % of the variance
+        """
+        check_is_fitted(self)
+        name = getattr(self, "explanation_", type(self.module_).__name__)
+        lines = [f"codes: {name}, {self.module_.n_components} latents"]
+        if found := getattr(self, "_held_out_codes_", {}):
+            lines[0] += f", {found['l0']:.1f} active, {100 * found['kept']:.1f} % of the variance"
+        if hasattr(self, "density_name_"):
+            size = f", {len(self.density_)} components" if self.density_name_ == "mixture" else ""
+            lines.append(f"density: {self.density_name_}{size}")
+            nats = (f"{key} {value:.2f}" for key, value in self.explanation_nats_.items())
+            lines.append("nats of held-out samples: " + ", ".join(nats))
+        if times := getattr(self, "_seconds", {}):
+            lines.append("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
+        return "\n".join(lines)
 
     @property
-    def _gates_explain(self) -> bool:
-        has_gates = self.module_.has_prices
-        explains = getattr(self, "explanation_", None) == "gates"
-        return has_gates and explains and not self._n_locations
-
-    def _log_shares(self, density: Any) -> DoubleArray:
-        """Return the logarithms of the shares of the mixture and the gates in the density.
-
-        Shares are proportional to ``exp(a)`` for the mean log-density a of held-out rows under each
-        model. Both shares are a half if no rows were held out.
-        """
-        held_out = getattr(density, "held_out", None)
-        nats = np.zeros(2)
-        if held_out is not None:
-            of_mixture = held_out.mean() - self.n_features_in_ * math.log(self.scale_)
-            nats = np.array([of_mixture, self.explanation_nats_[self.explanation_]])
-        return log_softmax(nats)
-
-    def _bounds(self, x: DoubleArray) -> DoubleArray:
-        """Return the evidence bounds of scaled rows without missing features."""
-        model = self._model_for(np.float64)
-        given = torch.as_tensor(x).to(next(model.parameters()).device)
-        bounds = model.bound(given).cpu().numpy()
-        return np.where(np.isfinite(bounds), bounds, -np.inf)
+    def _has_density_of_gates(self) -> bool:
+        return getattr(self, "density_name_", None) == "gates"
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.
@@ -278,7 +299,8 @@ class DensityAutoencoder(BaseAutoencoder):
 
     def _warn_of_spikes(self, X: Any) -> None:
         """Warn if only the minimum noise of the density bounds the log-density."""
-        n_rows = len(self.module_.prior.rows_.x)
+        rows = getattr(self.module_.prior, "rows_", None)
+        n_rows = self._n_rows_ if rows is None else len(rows.x)
         if n_rows < MIN_ROWS_TO_SPLIT:
             warnings.warn(
                 f"The density was learned from {n_rows} samples, too few to hold any out, so "
@@ -553,7 +575,9 @@ class DensityAutoencoder(BaseAutoencoder):
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
-        density = self._mixture("return_labels=True") if return_labels else self._density()
+        density = None if self._has_density_of_gates else self._density()
+        if return_labels:
+            density = self._mixture("return_labels=True")
         rng = check_random_state(random_state)
         if density is not None:
             x, labels = density.sample(n_samples, rng)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from skvaeense.explanations._locations import Locations
 from skvaeense.models import Model
 from skvaeense.samples._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import as_array
-from skvaeense.training._locations import Locations
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows

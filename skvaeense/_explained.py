@@ -1,28 +1,29 @@
-"""Training of the default model, from the best explanation of the samples."""
-
-import torch
+"""The models that follow from what explains the samples."""
 
 from skvaeense import priors
 from skvaeense.samples._devices import resolve_device
 from skvaeense.training._exact_inits import install_subspaces, subspace_network
 from skvaeense.training._noise import best_noise, followed_noise, validation_terms
 from skvaeense.training._phase import Phase
-from skvaeense.training._sizes import EXACT_RATE, EXACT_STEPS, MAX_COMPONENTS
+from skvaeense.training._sizes import MAX_COMPONENTS
 from skvaeense.utils._torch import make_generator
 
 # Share of the variance that codes keep by default if nothing explains the samples.
 DEFAULT_SHARE = 0.95
 
 
-def is_explained(estimator, explored):
-    """Return whether training starts from an explanation of the samples, not from random inits."""
-    is_gaussian = isinstance(estimator._resolved_prior(), priors.Mixture)
-    is_flat = explored.kind in ("mixture", "points") or explored.is_flat
-    return explored.gates is not None or is_gaussian or is_flat
+def coder_of(estimator, explained):
+    """Return the name of what gives the codes; None if a model is trained from random inits.
+
+    Without a share to keep, latents are the principal components of a "normal" distribution.
+    """
+    if explained.coder != "share" or estimator._trains_gates:
+        return explained.coder
+    return "normal" if isinstance(estimator._resolved_prior(), priors.Mixture) else None
 
 
-def train_explained(estimator, data, session):
-    """Train from the flat parts of the samples, from their gates, or codes that keep a share.
+def fit_coder(estimator, data, session):
+    """Fit the model that gives the codes.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def train_explained(estimator, data, session):
         The estimator that is fitted.
 
     data : FitData
-        The explored samples.
+        The explained samples.
 
     session : FitSession
         The session of the fit.
@@ -38,59 +39,35 @@ def train_explained(estimator, data, session):
     Returns
     -------
     Trainer or GateTrainer
-        The trainer of the kept model.
+        The trainer of the model.
     """
-    explored = data.explored
     seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-    if explored.gates is not None:
-        return _train_gates(estimator, data, session, seeds, None, explored.gates)
-    is_final = not estimator._trains_gates
-    is_flat = explored.is_flat and not estimator.positive_code
-    if is_final or explored.kind in ("mixture", "points") or is_flat:
-        n_epochs = estimator._epochs(data, EXACT_STEPS)
-        session.begin(n_epochs)
-        trainer = _flats(estimator, data, seeds)
-        phase = Phase(trainer, n_epochs, estimator._plateau(), from_start=True)
-        trainer = session.train(phase).result()
-        is_final = is_final or explored.kind == "points" or session.stopped
-        if is_final or explains_most(trainer.model, data):
-            return trainer
-        # Several flat parts can leave most of the variance as noise.
-        explored.kind = "dense"
-    return _train_gates(estimator, data, session, seeds, DEFAULT_SHARE)
-
-
-def _train_gates(estimator, data, session, seeds, share, gates=None):
-    estimator = estimator._gate_estimator(share)
-    trainer = estimator._gate_trainer(data, seeds, gates=gates)
-    n_epochs = estimator._epochs_of(trainer)
+    gates = data.explained.gates
+    if gates is None and coder_of(estimator, data.explained) != "share":
+        trainer, n_epochs = _subspaces(estimator, data, seeds), 1
+    else:
+        share = DEFAULT_SHARE if gates is None else None
+        estimator = estimator._gate_estimator(share)
+        trainer = estimator._gate_trainer(data, seeds, gates=gates)
+        n_epochs = estimator._epochs_of(trainer)
     session.begin(n_epochs)
     return session.train(Phase(trainer, n_epochs, estimator._plateau(), is_watched=False)).result()
 
 
-def _flats(estimator, data, seeds):
-    """Return the trainer of a model for exact inference in the flat parts of samples.
+def _subspaces(estimator, data, seeds):
+    """Return the trainer of a model for exact inference in flat parts: of its one epoch, at rate 0.
 
-    One flat part is used if several do not explain the samples.
+    Unless several parts are clear, there is one, along the first principal directions.
     """
-    explored = data.explored
-    if explored.kind != "mixture":
+    explained = data.explained
+    if explained.coder != "mixture" or len(explained.parts) == 1:
         rows = data.train.head.cpu().double().numpy()
-        explored = explored.as_one_flat(rows, estimator.n_components or MAX_COMPONENTS)
-    network = subspace_network(explored)
+        explained = explained.as_one_flat(rows, estimator.n_components or MAX_COMPONENTS)
+    network = subspace_network(explained)
     n_components = estimator.n_components or sum(network.ranks)
     model = estimator._make_model(data, seeds[1], network, n_components)
-    install_subspaces(model.network, explored, len(data.train) + len(data.valid))
+    install_subspaces(model.network, explained, len(data.train) + len(data.valid))
     error = best_noise(validation_terms(model, data.valid), data.valid.shape[1])
     noise = followed_noise(error, error, learned=True, follow=1.0)
     generator = make_generator(seeds[0], resolve_device(estimator.device))
-    return estimator._trainer(model, noise, EXACT_RATE, generator, data)
-
-
-@torch.no_grad()
-def explains_most(model, data):
-    """Return whether codes explain more of held-out samples than they leave."""
-    x = data.valid
-    left = x - model.decode(model.code(model.inferred(x)))
-    surplus = float(x.square().sum() - 2 * left.square().sum())
-    return data.processes.broadcast_scalar(surplus) >= 0
+    return estimator._trainer(model, noise, 0.0, generator, data)

@@ -23,10 +23,10 @@ from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
+from skvaeense.explanations._rows import find_far_rows
 from skvaeense.samples._missing import check_seen
 from skvaeense.samples._sources import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
-from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing

@@ -13,8 +13,10 @@ from sklearn.base import clone
 from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityAutoencoder
-from skvaeense._explained import is_explained, train_explained
+from skvaeense._explained import coder_of, fit_coder
 from skvaeense.explanations._em import GateEM, make_em
+from skvaeense.explanations._explain import explain
+from skvaeense.explanations._rows import find_density
 from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
@@ -25,7 +27,6 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._missing import check_seen
 from skvaeense.samples._weights import Distinct
 from skvaeense.training._diagnosis import failure_signs, find_collapse
-from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._gate_trainer import GateTrainer
 from skvaeense.training._noise import (
     FINAL_NOISE,
@@ -77,14 +78,18 @@ class VAEenseTransformer(DensityAutoencoder):
     On data near a union of manifolds the number of active latents is the dimension of the manifold
     that the sample lies on.
 
-    For a sample x the encoder gives a mean m and a standard deviation s in (0, 1) for each
-    latent. The decoder sees the gated latents ``e = (1 - s) z``, with z drawn from N(m, s^2).
-    Training maximises the evidence lower bound, in which the noise variance g is learned::
+    `fit` first looks for what explains the samples. It compares mixtures of normal distributions
+    with sparse codes on held-out samples, and then has two results:
 
-        -2 ELBO(x) = E ||x - f(e)||^2 / g + d log(2 pi g)
-                     + sum_j (s_j^2 + m_j^2 - 1 - log s_j^2)
+    * a density, the explanation under which held-out samples are most probable. `score`, `sample`
+      and `outlier_p_values` use it;
+    * a coder, which `transform` and `active_dimensions` use: the flat parts of the samples, such as
+      subspaces, if they are few and clear of their noise; otherwise gates over a dictionary. If
+      neither explains the samples, the dictionary has the shortest codes that keep 95 % of the
+      variance.
 
-    The method is VAEase in the paper [1]_.
+    `summary` prints both. With a given `network`, `prior` or `noise_variance`, the model of the
+    paper [1]_, VAEase, is trained by gradients: see :class:`skvaeense.models.VAE`.
 
     Parameters
     ----------
@@ -176,8 +181,8 @@ class VAEenseTransformer(DensityAutoencoder):
         with its settings.
 
     learning_rate_init : float, default=0.02
-        Learning rate, of which training takes a share as its peak: 0.05 if it starts from exact
-        inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
+        Learning rate, of which training takes a share as its peak: 0.05 if `partial_fit` continues
+        from exact inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
 
     schedule : {"auto", "constant", "cosine"} or callable, default="auto"
         Schedule of the learning rate. "auto" means "cosine": a rise to the peak over the first
@@ -189,8 +194,8 @@ class VAEenseTransformer(DensityAutoencoder):
         few.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs of a training. "auto" means the epochs that amount to 60 steps from
-        exact inference, and 2,000 steps from a random init. If gates have a prior, "auto" means 12
+        Maximum number of epochs of a training. "auto" means the epochs that amount to 2,000 steps
+        from a random init, and 1 for exact inference, which is not trained. If gates have a prior, "auto" means 12
         epochs of 16 steps from small subsets of the samples, and 6 rounds through many samples.
         With a target it means epochs of 4 steps: 16 for a share of the variance, 32 for a length.
 
@@ -254,18 +259,26 @@ class VAEenseTransformer(DensityAutoencoder):
     n_iter_ : int
         Number of epochs that the kept model was trained for.
 
-    explanation_ : {"mixture", "gates", "points", "dense"}
-        Explanation of the samples, which sets the length of codes. "mixture": samples lie in few
-        enough flat parts to give each its own latents. "gates": held-out samples are most probable
-        under sparse codes, whose gates have a prior. "points": samples are exact copies of a few
-        points. "dense": none of these is better than a mixture of normal distributions, and codes
-        keep the target share of the variance. Only for models that explore the samples before
-        training, as the default model does.
+    explanation_ : {"mixture", "gates", "share", "normal", "points"}
+        What gives the codes, and sets their length. "mixture": the flat parts of the samples are
+        few and clear of their noise, and each has its own latents. "gates": held-out samples are
+        surely more probable under sparse codes, whose gates have a prior. "share": neither, and
+        codes keep the target share of the variance. "normal": neither, without a target, so that
+        latents are the principal components above noise. "points": samples are exact copies of a
+        few points. Only for models that follow from an explanation of the samples, as the default
+        model does.
 
     explanation_nats_ : dict of str to float
         Mean log-density of held-out samples, in nats in units of X, under each explanation that was
-        compared: "mixture", of normal distributions, flat or not; "dense", a single normal
+        compared: "mixture", of normal distributions, flat or not; "normal", a single normal
         distribution; and "gates", which is a lower bound.
+
+    density_name_ : {"mixture", "gates"}
+        The explanation with the most of these nats, which `score_samples` and `sample` use. It is
+        "gates" only if these give the codes, too. Only with `explanation_`.
+
+    density_ : MixtureDensity or Gates
+        This explanation, in units of X.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -289,14 +302,15 @@ class VAEenseTransformer(DensityAutoencoder):
 
     Notes
     -----
-    The objective above is not a density, since the encoder sees the sample when it chooses how far
-    latents open. `elbo_samples` returns the objective. Samples are scored by a separate density,
-    under which codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder
-    samples follow a Gaussian mixture, too, and their log-density is exact. See
-    :class:`skvaeense.priors.Mixture`. Unless `fit` has found this density before training, it is
-    fitted afterwards, to at most 8,192 training samples that `module_` keeps.
+    The bound of the paper's model is not a density, since the encoder sees the sample when it
+    chooses how far latents open. `elbo_samples` returns it. Samples are scored by a separate
+    density, under which codes follow a Gaussian mixture, whatever the encoder returns. With a
+    linear decoder samples follow a Gaussian mixture, too, and their log-density is exact. See
+    :class:`skvaeense.priors.Mixture`. A default fit knows this density, and keeps no training
+    sample. Otherwise it is fitted when it is first needed, to at most 8,192 training samples that
+    `module_` keeps until then and afterwards, also in saved files.
 
-    Before training, the default model looks for the flat parts of the data with
+    The default model looks for the flat parts of the data with
     :class:`skvaeense.mixture.SubspaceMixture`. Unless `n_components` is given, this mixture is also
     the density of the model, whatever the target of its codes. If groups of samples, such as
     clusters, lie in subspaces without a common point, each group has a *location*, a point that its
@@ -445,11 +459,12 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train(self, data, session, trainer):
         if trainer is not None:
             return self._train_one(trainer, data, session)
-        if self._explores():
-            if data.explored is None:
-                data.explored = self._explored_elsewhere(data)
-            if is_explained(self, data.explored):
-                return train_explained(self, data, session)
+        if self._may_explain():
+            if data.explained is None:
+                data.explained = self._explained_elsewhere(data)
+            if coder_of(self, data.explained) is not None:
+                return fit_coder(self, data, session)
+            data.explained = None
         return self._inits(data, session)
 
     def _train_one(self, trainer, data, session):
@@ -503,26 +518,24 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _prepare_rows(self, rows):
         rows, density = self._imputed_rows(rows)
-        if not self._explores():
+        if not self._may_explain():
             return (self._without_far(rows) if self._has_gates else rows), None
-        explored = self._explored(rows)
+        explained = self._explained(rows)
         if density is not None:
-            explored = replace(explored, density=density)
-        near = self._without_far(rows, explored)
+            explained = replace(explained, density=density, has_holes=True)
+        near = self._without_far(rows, explained)
         if near is rows:
-            return rows, explored
-        others = self._explored(near)
+            return rows, explained
         # The density covers all rows, far ones included.
-        return near, replace(others, density=explored.density or others.density)
+        return near, replace(self._explained(near), density=explained.density)
 
-    def _explored_elsewhere(self, data):
-        """Return the exploration of samples that are not in memory; they have one location."""
-        explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
-        kind = explored.kind if explored.locations is None else "dense"
-        return replace(explored, kind=kind, locations=None)
+    def _explained_elsewhere(self, data):
+        """Return the explanation of samples that are not in memory; they have one location."""
+        explained = self._explained(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
+        return explained if explained.locations is None else explained.without_locations("share")
 
-    def _explored(self, rows):
-        return explore(
+    def _explained(self, rows):
+        return explain(
             rows.X,
             self.n_components or MAX_COMPONENTS,
             rows.weights,
@@ -534,13 +547,13 @@ class VAEenseTransformer(DensityAutoencoder):
         if not np.isnan(rows.X).any():
             return rows, None
         check_seen(rows.X, getattr(self, "feature_names_in_", None))
-        density = density_with_holes(rows.X, rows.weights)
+        density = find_density(rows.X, rows.weights)
         # Draws: conditional means have less noise than known values, and would hide flat parts.
         filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
         return rows._replace(X=filled.astype(rows.X.dtype)), density
 
-    def _explores(self):
-        """Return whether training starts from an exploration of the samples."""
+    def _may_explain(self):
+        """Return whether the model follows from what explains the samples."""
         return (
             self._network().is_replaceable
             and self._minimises_bound
@@ -756,7 +769,10 @@ class VAEenseTransformer(DensityAutoencoder):
         model.noise_variance = as_number(noise_variance)
         model.remember_gates(data.valid)
         self._give_samples(model, data)
-        attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
+        attributes = {
+            "noise_variance_": noise_variance * data.scaling.scale**2,
+            "_n_rows_": sum(len(part.x) for part in data.parts),
+        }
         attributes |= self._explanation(data)
         if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
@@ -764,26 +780,28 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _explanation(self, data):
         """Return the attributes about the explanation of the samples."""
-        explored = data.explored
-        if explored is None:
+        explained = data.explained
+        if explained is None:
             return {}
+        names = "explanation_", "explanation_nats_", "density_name_"
         if self.warm_start and hasattr(self, "explanation_"):
-            return {"explanation_": self.explanation_, "explanation_nats_": self.explanation_nats_}
+            return {name: getattr(self, name) for name in names}
         shift = data.valid.shape[1] * math.log(data.scaling.scale)
-        nats = {name: float(value) - shift for name, value in explored.nats.items()}
-        return {"explanation_": explored.kind, "explanation_nats_": nats}
+        nats = {name: float(value) - shift for name, value in explained.nats.items()}
+        density = "gates" if explained.has_density_of_gates else "mixture"
+        return dict(zip(names, (coder_of(self, explained), nats, density), strict=True))
 
     def _give_samples(self, model, data):
-        """Give the prior of a trained model the samples that a density is fitted to."""
+        """Give the prior of a trained model its density, or samples that a density is fitted to."""
         prior = model.prior
-        for name in ("density_", "mixture_"):
-            vars(prior).pop(name, None)
+        vars(prior).pop("density_", None)
         before = vars(prior).pop("rows_", None)
         if not model.learns_density:
             return
-        density = data.explored and data.explored.density
-        if density is not None and self._has_free_density(model):
-            prior.mixture_ = density
+        density = data.explained and data.explained.density
+        if density is not None and self._has_free_density(model) and prior.may_be(density):
+            prior.density_ = density
+            return
         # Batches are parts of the same data, so rows of earlier batches count, too.
         x, labels, weights = data.some()
         prior.rows_ = TrainingRows.of(x, labels, weights, before if data.is_batch else None)
@@ -799,11 +817,13 @@ class VAEenseTransformer(DensityAutoencoder):
         if labels is not None:
             between = np.square(data.scaling.offsets[labels] / data.scaling.scale).sum()
         within = float(size / (size + between))
+        unexplained = within * float(residual.square().sum() / size)
+        self._held_out_codes_ = {"l0": float(active.sum(axis=1).mean()), "kept": 1 - unexplained}
         return failure_signs(
             active=active,
             found_l0=None if self.target_l0 is None else float(model.lengths[0]),
             deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),
-            unexplained=within * float(residual.square().sum() / size),
+            unexplained=unexplained,
             linear_residual=within * linear_residual(x, model.n_components, data.train.head),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,

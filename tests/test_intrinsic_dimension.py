@@ -22,9 +22,9 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
 from skvaeense.dimension import Neighbors
+from skvaeense.explanations._explain import explain
 from skvaeense.networks import Linear
 from skvaeense.penalties import TopK
-from skvaeense.training._exploration import explore
 
 X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:1300], X_ALL[1300:], TRUE[1300:]
@@ -223,16 +223,16 @@ def test_gates_count_where_other_answers_would_be_unsure(monkeypatch):
     X, _, true = make_sparse_dictionary(
         800, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
     )
-    explored = []
+    explained = []
     monkeypatch.setattr(
         _vaeense,
         "explore",
-        lambda rows, *args, **params: explored.append(len(rows)) or explore(rows, *args, **params),
+        lambda rows, *args, **params: explained.append(len(rows)) or explain(rows, *args, **params),
     )
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
     assert model.autoencoder_.explanation_ == "gates"
-    # However many fits there are, samples are explored once.
-    assert explored == [500]
+    # However many fits there are, samples are explained once.
+    assert explained == [500]
     assert model.reliability(X[500:]).mean() > 0.9
     assert -model.score(X[500:], true[500:]) < 0.1
 

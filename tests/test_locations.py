@@ -12,10 +12,10 @@ from strategies import TABLES
 
 from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, load, save
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.explanations._rows import find_far_rows
 from skvaeense.export import to_onnx
 from skvaeense.inspection import LatentDisplay, latent_ablation, reconstruction_sparsity_curve
 from skvaeense.metrics import fvu, l0
-from skvaeense.training._exploration import find_far_rows
 
 X, MANIFOLD, DIMENSION = make_affine_subspaces(
     3000, dims=(1, 3), n_features=12, offset_scale=3.0, random_state=0

@@ -329,7 +329,7 @@ def test_an_init_that_learns_is_kept_before_one_that_cannot():
 def test_a_small_table_is_fitted_without_a_warning():
     X = load_iris().data
     model = VAEenseTransformer(random_state=0).fit(X)
-    assert model.explanation_ == "dense"
+    assert model.explanation_ == "share"
     assert fvu(X, model.inverse_transform(model.transform(X))) < 0.05
 
 
@@ -362,7 +362,7 @@ def test_one_flat_part_is_used_where_codes_have_too_few_latents():
         900, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=0
     )
     vaeense = fit_unwarned(VAEenseTransformer(4, random_state=0), X[:600])
-    assert vaeense.explanation_ == "dense"
+    assert vaeense.explanation_ == "share"
     assert (vaeense.active_dimensions(X[600:]).sum(axis=1) == 4).all()
 
 
@@ -370,7 +370,7 @@ def test_without_a_target_principal_components_stay_where_nothing_explains():
     rng = np.random.default_rng(0)
     X = np.tanh(rng.standard_normal((1000, 3)) @ rng.standard_normal((3, 6)))
     vaeense = fit_unwarned(VAEenseTransformer(target_explained_variance=None, random_state=0), X)
-    assert vaeense.explanation_ == "dense"
+    assert vaeense.explanation_ == "normal"
     assert vaeense.active_dimensions(X).all()
     assert fvu(X, vaeense.inverse_transform(vaeense.transform(X))) < 0.02
 

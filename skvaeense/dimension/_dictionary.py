@@ -8,9 +8,9 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, RARELY
+from skvaeense.dimension._noise import RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
-from skvaeense.mixture._covariance import edge
+from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.mixture._search import N_PARTS
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks

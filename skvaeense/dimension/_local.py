@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, RARELY, fair_share, typical_noise
+from skvaeense.dimension._noise import RARELY, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     LARGEST,
@@ -18,7 +18,7 @@ from skvaeense.dimension._scaling import (
     Calibration,
     inverse_dimensions,
 )
-from skvaeense.mixture._covariance import edge
+from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 

@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from skvaeense.mixture._covariance import edge
+from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS
 
 # A bulk of fewer directions can also come from a few manifolds.
 LEAST_BULK = 8
-# A direction stands clearly above the bulk if its variance is this multiple of the edge.
-ABOVE = 2.0
 # Share of samples that counts as few, and share of measurements that may be wrong.
 RARELY = 0.01
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skvaeense.dimension._noise import ABOVE
 from skvaeense.dimension._scaling import NEAREST
+from skvaeense.mixture._covariance import ABOVE
 from skvaeense.utils._linalg import EXACT, TINY
 
 # Factor by which variances must fall after the last direction for a clear number of directions.

@@ -265,13 +265,17 @@ class EM:
         """
         left: list[torch.Tensor] = []
         device = self.generator.device
+        # With much noise, single precision suffices.
+        some, counts = x.float(), weights.float()
+        self.gates = self.gates.to(some)
         for i in range(1, self.n_steps + 1):
             if not left:
                 order = torch.randperm(len(x), generator=self.generator, device=device)
                 n_subsets = max(len(x) // self.subset_rows(), 1)
                 left = list(order.to(x.device).tensor_split(n_subsets))
             rows = left.pop()
-            self.step(x[rows], weights[rows], i / self.n_steps)
+            self.step(some[rows], counts[rows], i / self.n_steps)
+        self.gates = self.gates.to(x)
         for _ in range(self.n_rounds):
             noise = float(self.gates.noise_variance)
             nats = self._most_nats(self.round(x, weights), noise)

@@ -115,6 +115,10 @@ def model_card(
     measures |= metrics or {}
     if measures:
         parts.append("## Measures on held-out samples\n\n" + _table("Measure", measures))
+    rows = getattr(getattr(fitted.module_, "prior", None), "rows_", None)
+    n_rows = 0 if rows is None else len(rows.x)
+    kept = f"The files hold {n_rows} training samples." if n_rows else "No training sample is kept."
+    parts.append(f"{kept}\n")
     epochs = {k: v for k, v in fitted.history_.items() if len(v) and k != "init"}
     last = {"epochs": fitted.n_iter_} | {name: float(values[-1]) for name, values in epochs.items()}
     parts.append("## Training\n\n" + _table("At the last epoch", last))

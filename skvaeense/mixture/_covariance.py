@@ -10,6 +10,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure
 # noise.
 TRACY_WIDOM = 3.2724
+# A direction stands clearly above noise if its variance is this multiple of the edge.
+ABOVE = 2.0
 # Least variance of a component, as a share of the mean variance of neighbouring rows. Networks in
 # single precision cannot tell smaller variances from rounding.
 LEAST_VARIANCE = ROUNDING

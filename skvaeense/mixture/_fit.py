@@ -79,18 +79,16 @@ class FoundMixture(NamedTuple):
         are cut. In that case the data consists of the parts; otherwise the parts only show where
         the data is dense.
 
-    is_complete : bool
-        Whether the search ran to the end.
-
-    nats : dict of str to float
-        Mean log-density of held-out rows: "mixture" for the mixture, "dense" for one component.
+    scores, scores_of_one : ndarray of shape (n_held_out,)
+        Log-densities of held-out rows, in the order of `held_out`, under mixtures that are fitted
+        without them: with the chosen number of components, and with one component.
     """
 
     density: MixtureDensity
     parts: list[FlatPart]
     is_flat: bool
-    is_complete: bool
-    nats: dict[str, float]
+    scores: DoubleArray
+    scores_of_one: DoubleArray
 
 
 def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
@@ -170,7 +168,7 @@ def fit_mixture(
     n_components: int | None = None,
     max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
-    stop: Callable[[Search], bool] | None = None,
+    order: IntArray | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
 
@@ -196,8 +194,8 @@ def fit_mixture(
         features, the principal ones; features can then also be divided by their standard
         deviations.
 
-    stop : callable or None, default=None
-        Function that takes the search, as components are added, and returns whether to stop it.
+    order : ndarray of int of shape (n_rows,) or None, default=None
+        Order of the rows, of which the first are held out; None for a random order.
 
     Returns
     -------
@@ -213,8 +211,8 @@ def fit_mixture(
             max_components=max_components,
             rng=rng,
             n_components=n_components,
-            stop=stop,
-            order=rng.permutation(len(x)) if is_wide else None,
+            order=rng.permutation(len(x)) if order is None else order,
+            n_splits=1 if is_wide else None,
         )
         if is_wide:
             search = _search_wide(x, weights, scale, search_of)
@@ -244,8 +242,7 @@ def fit_mixture(
             dimensions=np.array([len(part.variances) for part in parts]),
             held_out=None if scores is None else np.sort(scores),
         )
-        nats = {"mixture": search.best.mean, "dense": search.one.mean}
-        return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
+        return FoundMixture(density, parts, family.cut, search.best.scores, search.one.scores)
 
 
 def _search_filled(

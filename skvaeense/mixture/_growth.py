@@ -5,6 +5,7 @@ components is large at first and falls step by step. This is a soft form of RANS
 optimisation.
 """
 
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
-from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, least_variance
 from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._typing import DoubleArray
@@ -95,7 +96,7 @@ def propose(
         own = np.flatnonzero(labels == c)
         some = rng.choice(own, min(len(own), MAX_ROWS), replace=False)
         factor = rows.weights[own].sum() / rows.weights[some].sum()
-        nest = _Nest(rows[some], density, int(c), factor)
+        nest = _Nest(rows[some], density, joint[some], int(c), factor)
         found += nest.grow(n_own, family, rows.weights.sum(), max(1, len(density) // 2), rng)
     found.sort(key=lambda proposal: -proposal.gain)
     enough = LEAST_GAIN * found[0].gain if found else 0.0
@@ -110,7 +111,14 @@ class _Nest:
     the indices of the components.
     """
 
-    def __init__(self, rows: Rows, density: MixtureDensity, parent: int, factor: float) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        density: MixtureDensity,
+        joint: DoubleArray,
+        parent: int,
+        factor: float,
+    ) -> None:
         if parent < len(density):
             directions = density.directions[parent][:, : int(density.n_directions[parent])]
             self.mean, self.spread = density.means[parent], float(density.spreads[parent])
@@ -128,10 +136,15 @@ class _Nest:
         self.off = np.maximum(rest, 0.0) + rows.off
         self.weights = rows.weights * factor
         self.rows = rows
-        # Log-density under the old components, with noise raised as in the new component.
-        alone = replace(density, background=None, background_weight=0.0)
-        self.totals = [rows.log_prob(alone.raised(share)) for share in ANNEALED[:-1]]
-        self.totals.append(rows.log_prob(density))
+        # Log-density under the parent, with noise raised as in the new component, and at last under
+        # all components. Rows that no component explains have all components for a parent.
+        old, log_weight = replace(density, background_weight=0.0), 0.0
+        if parent < len(density):
+            old, log_weight = old.take(np.array([parent])), math.log(density.weights[parent])
+        self.totals = [
+            log_sum_exp(rows.joint(old.raised(share))) + log_weight for share in ANNEALED[:-1]
+        ]
+        self.totals.append(log_sum_exp(joint))
 
     def grow(
         self,

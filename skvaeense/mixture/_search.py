@@ -17,14 +17,15 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
-# Number of parts of the rows: one part is held out, or each in turn if there are few rows.
-N_PARTS = 5
+# Number of parts of the rows: one part is held out, or several in turn if there are few rows.
+N_PARTS, N_SPLITS = 5, 3
 # Least gain of the mean over held-out rows, in nats and in standard errors.
 LEAST_GAIN, SURENESS = 1e-3, 0.5
 # Number of rows that new components start around, in the first and second try of a round.
-N_STARTS = (6, 24)
-# Iterations, and the gain in nats at which they stop: during the search, and for the final fit.
-CHOICE, FINAL = (15, 1e-2), (50, LEAST_GAIN)
+N_STARTS = (3, 12)
+# Iterations, and the gain in nats at which they stop: as components are added, in the other stages
+# of the search, and for the final fit.
+GROWTH, CHOICE, FINAL = (5, 1e-2), (15, 1e-2), (50, LEAST_GAIN)
 # Families that are tried, in this order.
 FAMILIES = (
     Family(scaled=True),
@@ -82,10 +83,28 @@ class Trial(NamedTuple):
         return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
 
 
-def held_out(order: IntArray) -> list[IntArray]:
-    """Return the rows that each split holds out: the first of an order, or all in turn if few."""
-    n_splits = N_PARTS if len(order) < SOME_ROWS else 1
+def held_out(order: IntArray, n_splits: int | None = None) -> list[IntArray]:
+    """Return the rows that each split holds out: the first of an order, or several in turn.
+
+    Very few rows serve as both parts of one split.
+    """
+    if len(order) < 2 * LEAST_ROWS:
+        return [order]
+    if n_splits is None:
+        n_splits = N_SPLITS if len(order) < SOME_ROWS else 1
     return np.split(order[: n_splits * (len(order) // N_PARTS)], n_splits)
+
+
+def _splits(
+    rows: tuple[Rows, Rows], known: tuple[Rows, Rows], order: IntArray, n_splits: int | None
+) -> list[Split]:
+    """Return the splits by which mixtures are compared."""
+    order, splits = order[:SEARCH_ROWS], []
+    for out in held_out(order, n_splits):
+        kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
+        train, valid = (rows[0][kept], rows[1][kept]), (known[0][out], known[1][out])
+        splits.append(Split.of(train, valid))
+    return splits
 
 
 class Search:
@@ -119,11 +138,11 @@ class Search:
         The same rows with holes, if the holes were filled for the search. Held-out rows are taken
         from these.
 
-    stop : callable or None, default=None
-        Function that takes the search, as components are added, and returns whether to stop it.
+    order : ndarray of int of shape (n_rows,)
+        Random order of the rows, of which the first are held out.
 
-    order : ndarray of int of shape (n_rows,) or None, default=None
-        Order of the rows, of which the first are held out; None for random splits.
+    n_splits : int or None, default=None
+        Number of splits; None means several if there are few rows.
     """
 
     def __init__(
@@ -132,18 +151,14 @@ class Search:
         log_scale: float,
         max_components: int,
         rng: np.random.RandomState,
+        order: IntArray,
         n_components: int | None = None,
         known: tuple[Rows, Rows] | None = None,
-        stop: Callable[["Search"], bool] | None = None,
-        order: IntArray | None = None,
+        n_splits: int | None = None,
     ) -> None:
         self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
-        self.stop, self.is_stopped = stop, False
         self.rows = rows
-        some = (rng.permutation(len(rows[0])) if order is None else order)[:SEARCH_ROWS]
-        known = rows if known is None else known
-        both = (rows[0][some], rows[1][some]), (known[0][some], known[1][some])
-        self.splits = self._make_splits(*both, in_order=order is not None)
+        self.splits = _splits(rows, rows if known is None else known, order, n_splits)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.
@@ -161,12 +176,12 @@ class Search:
 
     def run(self) -> Self:
         """Find the best mixture."""
+        if self.n_components is None:
+            self.one = self._best_of_one()
         n_tries = 1
         while n_tries <= len(N_STARTS):
             before, family = self.best, self.best.family
             self._grow(N_STARTS[:n_tries])
-            if self.is_stopped:
-                return self
             if n_tries > 1 and self.best is before:
                 # The mixture is unchanged, so it is already pruned and has the best family.
                 break
@@ -200,27 +215,17 @@ class Search:
 
     # --- trials -------------------------------------------------------------------------------
 
-    def _make_splits(
-        self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows], *, in_order: bool
-    ) -> list[Split]:
-        """Return the splits by which mixtures are compared; very few rows serve as both parts."""
-        n = len(filled[0])
-        if n < 2 * LEAST_ROWS:
-            return [Split.of(filled, known)]
-        order, splits = np.arange(n) if in_order else self.rng.permutation(n), []
-        for out in held_out(order)[: 1 if in_order else None]:
-            valid = np.sort(out)
-            train = np.delete(np.arange(n), valid)
-            fitted = filled[0][train], filled[1][train]
-            splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
-        return splits
-
-    def _trial(self, family: Family, starts: list[MixtureDensity]) -> Trial:
+    def _trial(
+        self,
+        family: Family,
+        starts: list[MixtureDensity],
+        limits: tuple[int, float] = CHOICE,
+    ) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
         self.n_trials += 1
         densities, scores = [], []
         for split, start in zip(self.splits, starts, strict=True):
-            density = em(split.train[family.scaled], start, family, *CHOICE)
+            density = em(split.train[family.scaled], start, family, *limits)
             densities.append(density)
             scores.append(split.valid[family.scaled].log_prob(density))
         log_scale = self.log_scale if family.scaled else 0.0
@@ -263,9 +268,6 @@ class Search:
                 continue
             current = grown
             n_worse = 0 if self._keep(current) else n_worse + 1
-            self.is_stopped = self.stop is not None and self.stop(self)
-            if self.is_stopped:
-                break
 
     def _with_more(self, trial: Trial, n_starts: int) -> Trial | None:
         """Return the trial with new components; None if no component can be added."""
@@ -276,7 +278,7 @@ class Search:
         ]
         if all(new is old for new, old in zip(grown, trial.densities, strict=True)):
             return None
-        return self._trial(family, grown)
+        return self._trial(family, grown, GROWTH)
 
     def _grown(
         self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int
@@ -371,15 +373,18 @@ class Search:
             self.change_family()
             self._refine()
 
-    def _doubt(self) -> None:
-        """Return to one component if chance can explain the gain of several."""
-        if self.n_components is not None or self.best.size == 1:
-            return
-        found, self.best = self.best, self.one
+    def _best_of_one(self) -> Trial:
+        """Return one component, with the family that suits it best."""
+        first = self.best
         self.change_family()
         self._refine()
-        if self._is_certain(found, self.best):
-            self.best = found
+        one, self.best = self.best, first
+        return one
+
+    def _doubt(self) -> None:
+        """Return to one component if chance can explain the gain of several."""
+        if self.n_components is None and not self._is_certain(self.best, self.one):
+            self.best = self.one
 
     def _is_certain(self, trial: Trial, other: Trial) -> bool:
         """Return whether chance cannot explain that a trial is better than another one.

@@ -85,7 +85,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     component can also keep all directions, with a shrunk covariance; the density then has more
     directions than `ranks_` says. Held-out rows choose between cut and shrunk covariances, and
     between features as they are and features divided by their standard deviations. Below 1,000 rows
-    there are five splits, otherwise one.
+    there are three splits, otherwise one.
 
     A broad distribution has the weight of one row, or more if there are rows far from all others.
     So every sample keeps some density, wherever it lies.

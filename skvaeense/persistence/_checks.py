@@ -111,10 +111,8 @@ def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> N
     try:
         if "rows_" in learned:
             learned["rows_"].check(n_features, n_locations)
-        for name in ("density_", "mixture_"):
-            density = learned.get(name)
-            if density is not None:
-                density.check(n_features)
+        if "density_" in learned:
+            learned["density_"].check(n_features)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 

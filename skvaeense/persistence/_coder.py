@@ -17,12 +17,12 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import skvaeense
+from skvaeense.explanations._locations import Locations
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.models import Model
 from skvaeense.persistence._checks import check_fitted, check_model, check_parameters, place
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
-from skvaeense.training._locations import Locations
 from skvaeense.training._optimizers import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
 

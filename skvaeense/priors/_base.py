@@ -63,14 +63,11 @@ class Prior(Specification):
     Attributes
     ----------
     density_ : MixtureDensity
-        Output of `density`, once a fitted estimator has called it.
+        The density that `fit` has found in the samples, or else the output of `density`, once a
+        fitted estimator has called it.
 
     rows_ : TrainingRows
-        Samples that the prior learns from, if `keeps_samples`.
-
-    mixture_ : MixtureDensity
-        Mixture that was found in the samples before training, whatever the decoder; only if `fit`
-        has searched for one.
+        Samples that the prior learns from, if `keeps_samples` and `fit` has not found a density.
 
     See Also
     --------
@@ -91,7 +88,21 @@ class Prior(Specification):
 
     density_: MixtureDensity
     rows_: TrainingRows
-    mixture_: MixtureDensity
+
+    def may_be(self, density: MixtureDensity) -> bool:
+        """Return whether a mixture that was found in samples can be their density.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            A mixture, with a number of components that was chosen by held-out samples.
+
+        Returns
+        -------
+        bool
+            True, unless parameters of the prior ask for another number of components.
+        """
+        return True
 
     @abstractmethod
     def kl(self, posterior: Posterior) -> torch.Tensor:

@@ -89,6 +89,21 @@ class Mixture(StandardNormal):
         """Return True, with a gate or without."""
         return True
 
+    def may_be(self, density: MixtureDensity) -> bool:
+        """Return whether a mixture has as many components as the parameters allow.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            A mixture, with a number of components that was chosen by held-out samples.
+
+        Returns
+        -------
+        bool
+            Whether it can be the density.
+        """
+        return self.n_components == "auto" and len(density) <= self.max_components
+
     def density(self, samples: CodedSamples) -> MixtureDensity:
         """Return the density that fits samples.
 
@@ -102,9 +117,6 @@ class Mixture(StandardNormal):
         MixtureDensity
             The density.
         """
-        is_auto = self.n_components == "auto"
-        if is_auto and len(getattr(self, "mixture_", ())) in range(1, self.max_components + 1):
-            return self.mixture_
         weights = samples.sample_weight
         x, bias = samples.x - samples.bias, samples.bias
         span, sizes, _ = svd(samples.weight[:, samples.used])

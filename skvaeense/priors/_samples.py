@@ -6,11 +6,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from skvaeense.mixture._density import Shared
-from skvaeense.utils._rows import MANY_ROWS
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
-
-# Largest number of entries of training samples, or of their codes, that are used after training.
-MAX_ENTRIES = 2**22
 
 
 class CodedSamples(NamedTuple):

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 
+from skvaeense.explanations._explain import Explained
 from skvaeense.samples._batches import SPECTRUM_ROWS, Batches, SourceBatches, TensorBatches
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn
-from skvaeense.training._exploration import Exploration
 from skvaeense.training._sizes import (
     MAX_BATCH,
     HeldOut,
@@ -65,8 +65,8 @@ class FitData:
     is_batch : bool
         Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
-    explored : Exploration or None
-        The exploration of the samples in the units of training, if there was one.
+    explained : Explained or None
+        The explanation of the samples in the units of training, if there was one.
 
     valid : torch.Tensor of shape (n_valid, n_features)
         Samples that compare inits and epochs. Samples of more weight occur more often.
@@ -81,7 +81,7 @@ class FitData:
     parts: Sequence[Part]
     processes: Processes = SINGLE_PROCESS
     is_batch: bool = False
-    explored: Exploration | None = None
+    explained: Explained | None = None
 
     def __post_init__(self) -> None:
         self.valid, self.valid_labels = self.parts[0].drawn()
@@ -140,7 +140,7 @@ def prepare_data(
     X: np.ndarray | Source,
     scaling: Scaling,
     weights: DoubleArray | None,
-    explored: Exploration | None,
+    explained: Explained | None,
     random_state: np.random.RandomState,
     processes: Processes = SINGLE_PROCESS,
 ) -> FitData:
@@ -161,8 +161,8 @@ def prepare_data(
     weights : ndarray of shape (n_samples,) or None
         How often each sample counts; above 0 if samples are in memory.
 
-    explored : Exploration or None
-        The exploration of the samples, in the user's units.
+    explained : Explained or None
+        The explanation of the samples, in the user's units.
 
     random_state : RandomState
         The source of randomness that draws the rows.
@@ -200,9 +200,9 @@ def prepare_data(
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
     size = resolve_batch_size(estimator.batch_size, len(train))
-    if explored is not None:
-        explored = explored.within(scaling.mean, scaling.scale)
-    return FitData(train, scaling, size, parts, processes, explored=explored)
+    if explained is not None:
+        explained = explained.within(scaling.mean, scaling.scale)
+    return FitData(train, scaling, size, parts, processes, explained=explained)
 
 
 def _scaled(

@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvaeense.explanations._explain import Explained
+from skvaeense.explanations._locations import meeting_point
 from skvaeense.networks import Subspaces
-from skvaeense.training._exploration import Exploration
-from skvaeense.training._locations import meeting_point
 
 
-def subspace_network(explored: Exploration) -> Subspaces:
+def subspace_network(explained: Explained) -> Subspaces:
     """Return the network for the flat parts of samples.
 
     Parameters
     ----------
-    explored : Exploration
-        The exploration of the samples.
+    explained : Explained
+        The explanation of the samples.
 
     Returns
     -------
@@ -24,14 +24,14 @@ def subspace_network(explored: Exploration) -> Subspaces:
         A network with a latent for each direction of each part.
     """
     return Subspaces(
-        tuple(len(part.variances) for part in explored.parts),
-        subspaces=tuple(explored.groups.tolist()),
-        n_directions=tuple(len(part.variances) for part in explored.found.parts),
+        tuple(len(part.variances) for part in explained.parts),
+        subspaces=tuple(explained.groups.tolist()),
+        n_directions=tuple(len(part.variances) for part in explained.mixture.parts),
     )
 
 
 @torch.no_grad()
-def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
+def install_subspaces(network: Any, explained: Explained, n: int) -> None:
     """Write the weights of exact inference into a network, in place.
 
     Let u be a direction of a part, with variance v along u and noise variance g, and let c be the
@@ -46,22 +46,22 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     network : SubspaceAutoencoder
         The module of `subspace_network`.
 
-    explored : Exploration
-        The exploration of the samples, in units of the network.
+    explained : Explained
+        The explanation of the samples, in units of the network.
 
     n : int
         Number of samples.
     """
-    found, locations = explored.found, explored.locations
+    pieces, locations = explained.mixture.parts, explained.locations
     if locations is None:
-        origin = meeting_point(explored.parts, n)[0]
-        shifts = np.zeros((len(found.parts), len(origin)))
+        origin = meeting_point(explained.parts, n)[0]
+        shifts = np.zeros((len(pieces), len(origin)))
     else:
         origin = np.zeros(locations.points.shape[1])
         shifts = locations.points[locations.groups]
     d = len(origin)
     linear, constant, log_precision, factors, offsets = [], [], [], [], []
-    for part, shift in zip(found.parts, shifts, strict=True):
+    for part, shift in zip(pieces, shifts, strict=True):
         mean, noise, variances = part.mean - shift, part.noise_variance, part.variances
         variances = np.maximum(variances, noise * (1 + np.finfo(np.float32).eps))
         gain = np.sqrt(1 / noise - 1 / variances)[:, None] * part.basis
@@ -72,8 +72,8 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
         factors.append(gain)
         offsets.append(-gain @ mean)
     rows, biases, columns, logits = [], [], [], []
-    for k, part in enumerate(explored.parts):
-        mean = part.mean - shifts[np.flatnonzero(explored.groups == k)[0]]
+    for k, part in enumerate(explained.parts):
+        mean = part.mean - shifts[np.flatnonzero(explained.groups == k)[0]]
         noise = part.noise_variance
         variances = np.maximum(part.variances, noise * (1 + np.finfo(np.float32).eps))
         c = part.basis @ (mean - origin)

@@ -9,6 +9,7 @@ import torch
 
 from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.utils._linalg import principal_directions
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 
 MAX_COMPONENTS = 256
 # Least number of rows for each spare latent, if gates have a prior and n_components is not given,
@@ -16,9 +17,7 @@ MAX_COMPONENTS = 256
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
-# Steps from an init that is already exact.
-EXACT_STEPS = 60
-# Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
+# Peak learning rate, as a share of learning_rate_init, if training continues from exact inference.
 EXACT_RATE = 0.05
 # Steps of a sparse autoencoder.
 LONG_STEPS = 3000
@@ -32,9 +31,6 @@ FULL_RATE_COMPONENTS = 512
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
-# Fewer rows than this are not split: all are both training and held-out rows. Nor is a group of
-# fewer rows checked for a collapse.
-MIN_ROWS_TO_SPLIT = 20
 
 
 class HeldOut(NamedTuple):

@@ -14,6 +14,11 @@ BLOCK_ENTRIES = 2**20
 N_BLOCKS = 8
 # Number of rows that suffice for averages and medians, and for a whole density.
 SOME_ROWS, MANY_ROWS = 1000, 8192
+# Largest number of entries of samples, or of their codes, that are explained at once.
+MAX_ENTRIES = 2**22
+# Fewer rows than this are not split: all are both training and held-out rows. Nor is a group of
+# fewer rows checked for a collapse.
+MIN_ROWS_TO_SPLIT = 20
 # A column is discrete if one value fills this share of the rows.
 DISCRETE_SHARE = 0.1
 

@@ -132,10 +132,10 @@ def test_what_the_decoder_misses_is_one_normal_distribution():
     normal = multivariate_normal(train.x.mean(axis=0), np.cov(train.x.T)).logpdf(test.x).mean()
     spanned = Mixture().density(union(2000)).log_prob(test.x).mean()
     assert normal - 0.1 < density.log_prob(test.x).mean() < spanned - 0.5
-    # A mixture that was found before training is used as it is, with any decoder.
-    prior = Mixture()
-    prior.mixture_ = density
-    assert prior.density(union(2000)) is density
+    # A mixture that `fit` has found can be the density, unless another number is asked for.
+    assert Mixture().may_be(density)
+    assert not Mixture(3).may_be(density)
+    assert not Mixture(max_components=len(density) - 1).may_be(density)
 
 
 def test_noise_off_the_span_of_the_decoder_gets_no_directions():

@@ -13,11 +13,11 @@ from skvaeense.datasets import (
     make_linear_subspaces,
     make_sparse_dictionary,
 )
+from skvaeense.explanations._explain import explain
 from skvaeense.models import VAE
 from skvaeense.networks import Subspaces
 from skvaeense.samples._scaling import Scaling
 from skvaeense.training._exact_inits import install_subspaces, subspace_network
-from skvaeense.training._exploration import explore
 
 
 def linear(dims, n_features, noise, n_samples=2500, seed=0):
@@ -52,19 +52,19 @@ class Installed:
         X, dimension = SAMPLES[name]()
         n = len(X) - 500
         self.X, self.new, self.dimension = X[:n], X[n:], dimension[n:]
-        explored = explore(self.X, 256)
-        assert explored.kind == "mixture"
+        explained = explain(self.X, 256)
+        assert explained.coder == "mixture"
         scaling = Scaling.from_data(self.X)
-        if explored.locations is not None:
-            scaling = scaling.at(explored.locations, self.X)
-        self.scaling, self.raw = scaling, explored
-        self.explored = explored.within(scaling.mean, scaling.scale)
-        self.network = subspace_network(self.explored)
+        if explained.locations is not None:
+            scaling = scaling.at(explained.locations, self.X)
+        self.scaling, self.raw = scaling, explained
+        self.explained = explained.within(scaling.mean, scaling.scale)
+        self.network = subspace_network(self.explained)
         self.n_latents = sum(self.network.ranks)
         self.model = VAE(
             self.network, X.shape[1], self.n_latents + n_spare, generator=generator()
         ).to(dtype)
-        install_subspaces(self.model.network, self.explored, n)
+        install_subspaces(self.model.network, self.explained, n)
         self.model.eval()
         # Samples as the network gets them, and relative to one common point.
         self.x = scaling.apply(self.new, dtype=dtype, device="cpu")
@@ -75,7 +75,7 @@ class Installed:
 
     @property
     def groups(self):
-        return self.explored.groups
+        return self.explained.groups
 
 
 @pytest.fixture(scope="module", params=[name for name in SAMPLES if name != "affine"])
@@ -87,7 +87,7 @@ def installed(request):
 def test_network_has_a_latent_for_each_direction_and_counts_are_right(installed):
     counts = (installed.posterior.gate_logit < 0).sum(dim=1).numpy()
     assert (counts == installed.dimension).mean() > 0.99
-    ranks = [len(part.variances) for part in installed.explored.parts]
+    ranks = [len(part.variances) for part in installed.explained.parts]
     assert sorted(ranks) == sorted(set(installed.dimension)) or ranks == [4] * 8
     assert installed.network.ranks == tuple(ranks)
     assert installed.network.subspaces == tuple(installed.groups)
@@ -95,10 +95,10 @@ def test_network_has_a_latent_for_each_direction_and_counts_are_right(installed)
 
 def test_responsibilities_are_those_of_the_parts(installed):
     """Each part is a normal distribution at its mean, relative to the location of a sample."""
-    locations = installed.explored.locations
+    locations = installed.explained.locations
     labels = installed.scaling.locate(installed.new)
     joint = []
-    for c, part in enumerate(installed.explored.found.parts):
+    for c, part in enumerate(installed.explained.mixture.parts):
         covariance = part.noise_variance * np.eye(len(part.mean))
         covariance += part.basis.T * (part.variances - part.noise_variance) @ part.basis
         shift = 0.0 if locations is None else locations.points[locations.groups[c]]
@@ -114,7 +114,7 @@ def test_responsibilities_are_about_those_of_the_density(installed):
     density = installed.raw.found.density
     expected = softmax(density.log_joint(installed.new), axis=1)
     found = installed.responsibilities.numpy()
-    groups, k = installed.groups, len(installed.explored.parts)
+    groups, k = installed.groups, len(installed.explained.parts)
     by_part = [
         np.stack([r[:, groups == g].sum(axis=1) for g in range(k)], axis=1)
         for r in (found, expected)
@@ -127,7 +127,7 @@ def test_variances_are_those_of_the_posterior(installed):
     """In the subspace of a sample, the noise over the variance of each direction; elsewhere 1."""
     variance = installed.posterior.std.square().numpy()
     start = 0
-    for k, part in enumerate(installed.explored.parts):
+    for k, part in enumerate(installed.explained.parts):
         r = installed.responsibilities[:, installed.groups == k].sum(dim=1).numpy()[:, None]
         own = variance[:, start : start + len(part.variances)]
         expected = r * part.noise_variance / part.variances + 1 - r
@@ -140,18 +140,18 @@ def test_reconstructions_are_projections(installed):
     with torch.no_grad():
         code = installed.model.code(installed.posterior)
         found = installed.model.decode(code).numpy()
-    locations = installed.explored.locations
+    locations = installed.explained.locations
     labels = installed.scaling.locate(installed.new)
     shifts = 0.0 if labels is None else locations.points[labels]
     shares = np.stack(
         [
             installed.responsibilities[:, installed.groups == k].sum(dim=1).numpy()
-            for k in range(len(installed.explored.parts))
+            for k in range(len(installed.explained.parts))
         ],
         axis=1,
     )
     n_checked = 0
-    for k, part in enumerate(installed.explored.parts):
+    for k, part in enumerate(installed.explained.parts):
         own = shares[:, k] > 1 - 1e-6
         y = installed.z[own] - part.mean
         projected = part.mean + y @ part.basis.T @ part.basis
@@ -169,7 +169,7 @@ def test_latents_are_standard_normal(installed):
         posterior = installed.model.posterior(x)
     mean, std = posterior.mean.numpy(), posterior.std.numpy()
     start = 0
-    for part in installed.explored.parts:
+    for part in installed.explained.parts:
         own = slice(start, start + len(part.variances))
         is_in = (std[:, own] < 0.9).all(axis=1)
         second = np.square(mean[is_in, own]) + np.square(std[is_in, own])
@@ -263,14 +263,14 @@ def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
 def test_one_flat_has_the_directions_that_stand_out_of_noise():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + 0.01 * rng.normal(size=(500, 6))
-    found = explore(X, 256)
+    found = explain(X, 256)
     for most, expected in ((1, 1), (6, 2)):
         (part,) = found.as_one_flat(X, most).parts
         assert part.basis.shape == (expected, 6)
     assert part.noise_variance == pytest.approx(1e-4, rel=0.2)
     # All directions count if they are equal, and at least one if nothing varies.
     for X, expected in ((rng.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
-        assert len(explore(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
+        assert len(explain(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
 
 
 def test_a_fit_of_a_dictionary_counts_its_atoms():

@@ -15,15 +15,15 @@ from skvaeense.datasets import (
     make_sparse_dictionary,
     make_spheres,
 )
+from skvaeense.explanations._explain import explain
+from skvaeense.explanations._locations import Locations, by_group, meeting_point, pooled
 from skvaeense.mixture._fit import FlatPart
-from skvaeense.training._exploration import explore
-from skvaeense.training._locations import Locations, by_group, meeting_point, pooled
 
 
 def _locations(X, max_latents=128):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return explore(X, max_latents).locations
+        return explain(X, max_latents).locations
 
 
 def _affine(offset, noise=0.0, n_samples=3000, seed=0):
@@ -88,9 +88,9 @@ def test_no_curved_manifold_is_cut_in_two(seed, max_latents):
 
 def test_a_point_that_is_not_the_mean_is_where_subspaces_meet():
     X, *_ = make_linear_subspaces(2500, dims=(2, 4, 8), noise=0.02, random_state=0)
-    explored = explore(X + 7.0, 128)
-    assert (explored.kind, explored.locations) == ("mixture", None)
-    point, meet = meeting_point(explored.found.parts, len(X))
+    explained = explain(X + 7.0, 128)
+    assert (explained.coder, explained.locations) == ("mixture", None)
+    point, meet = meeting_point(explained.mixture.parts, len(X))
     assert meet
     np.testing.assert_allclose(point, 7.0, atol=0.01)
 

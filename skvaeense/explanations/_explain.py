@@ -1,0 +1,544 @@
+"""What explains rows best: the density of the rows, and the flat parts or gates that code them."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+
+from skvaeense.explanations._em import MOST_DOUBLE, make_em
+from skvaeense.explanations._gates import Gates
+from skvaeense.explanations._locations import Locations, find_locations, of_groups, pooled
+from skvaeense.explanations._rows import ScaledRows
+from skvaeense.explanations._search import find_gates
+from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
+from skvaeense.mixture._em import least_variance, local_size
+from skvaeense.mixture._fit import MAX_DIRECTIONS, FlatPart, FoundMixture, fit_mixture
+from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.utils._linalg import TINY, principal_directions, threads_for
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What explains the samples of a fit: a density, and parts or gates for codes.
+
+    Attributes
+    ----------
+    mixture : FoundMixture
+        The mixture, with a flat part for each of its components.
+
+    parts : list of FlatPart
+        The flat parts. Components that lie in one flat share one.
+
+    groups : ndarray of int of shape (n_components,)
+        Index of the flat part that each component of the mixture belongs to.
+
+    locations : Locations or None
+        Points that the samples lie around, if there are several.
+
+    gates : Gates or None
+        The gates, if they give the codes; for samples relative to their locations.
+
+    coder : {"mixture", "gates", "share", "points"}
+        The explanation that gives the codes, as `choose_coder` decides.
+
+    nats : dict of str to float
+        Mean log-density of the held-out samples under each explanation: a "mixture", one "normal"
+        distribution and, if they were fitted, "gates".
+
+    density : MixtureDensity
+        The density of the samples under the mixture.
+
+    has_holes : bool
+        Whether the samples had missing values, which this density has filled in.
+    """
+
+    mixture: FoundMixture
+    parts: list[FlatPart]
+    groups: IntArray
+    locations: Locations | None
+    gates: Gates | None
+    coder: str
+    nats: dict[str, float]
+    density: MixtureDensity
+    has_holes: bool = False
+
+    @property
+    def has_density_of_gates(self) -> bool:
+        """Whether gates give the codes, and held-out samples are most probable under them.
+
+        The samples must be complete, with one location.
+        """
+        is_best = max(self.nats, key=self.nats.__getitem__) == "gates"
+        return self.gates is not None and is_best and not (self.has_holes or self.locations)
+
+    def in_units(self, center: np.ndarray, scale: float) -> Self:
+        """Return the explanation of the samples before they were centred and divided by a scale."""
+        shift = len(center) * np.log(scale)
+        mixture = self.mixture._replace(
+            density=self.mixture.density.in_units(center, scale),
+            parts=[_moved(part, center, scale) for part in self.mixture.parts],
+        )
+        origin = center if self.locations is None else 0
+        return replace(
+            self,
+            mixture=mixture,
+            parts=[_moved(part, center, scale) for part in self.parts],
+            locations=self.locations and self.locations.in_units(center, scale),
+            gates=self.gates and self.gates.in_units(origin, scale),
+            nats={name: value - shift for name, value in self.nats.items()},
+            density=self.density.in_units(center, scale),
+        )
+
+    def within(self, mean: np.ndarray, scale: float) -> Self:
+        """Return the explanation of the samples after centring and scaling."""
+        return self.in_units(-mean / scale, 1 / scale)
+
+    def without_locations(self, coder: str) -> Self:
+        """Return the explanation of samples that have one location, and another coder."""
+        return replace(self, coder=coder, locations=None)
+
+    def as_one_flat(self, rows: np.ndarray, most: int) -> Self:
+        """Return the explanation with one flat part, along principal directions about one location.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        most : int
+            Maximum number of directions, out of the directions that stand out from noise. If none
+            stands out, all directions that vary count.
+
+        Returns
+        -------
+        Explained
+            The explanation with one flat part and one location.
+        """
+        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(local_size(rows))
+        variances, directions = principal_directions(rows - mean)
+        values = np.r_[variances, np.zeros(d - len(variances))]
+        r, _ = rank_and_noise(values, n, floor)
+        # The last direction cannot stand out from itself.
+        is_told = r < d - 1 or self.coder == "mixture"
+        r = r if r > 0 and is_told else int((values > floor).sum())
+        r = max(min(r, most), 1)
+        noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
+        part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
+        mixture = self.mixture._replace(parts=[part])
+        return replace(
+            self, mixture=mixture, parts=[part], groups=np.zeros(1, dtype=int), locations=None
+        )
+
+
+def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
+    return part._replace(
+        mean=center + scale * part.mean,
+        variances=scale**2 * part.variances,
+        noise_variance=scale**2 * part.noise_variance,
+    )
+
+
+def explain(
+    X: np.ndarray,
+    max_latents: int,
+    weights: DoubleArray | None = None,
+    *,
+    positive: bool = False,
+    may_have_gates: bool = True,
+) -> Explained:
+    """Fit a mixture and gates to samples, and compare them on the same held-out samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units.
+
+    max_latents : int
+        Largest total number of directions with which flat parts have their own latents, and largest
+        number of latents with gates.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0; None means once.
+
+    positive : bool, default=False
+        Whether codes are not negative.
+
+    may_have_gates : bool, default=True
+        Whether gates may explain the samples.
+
+    Returns
+    -------
+    Explained
+        The explanation of the samples.
+    """
+    rng = np.random.RandomState(0)
+    x, weights, center, scale = ScaledRows.of(X, weights, rng)
+    order = rng.permutation(len(x))
+    with threads_for(x.size * x.shape[1]):
+        mixture = fit_mixture(x, weights, rng, order=order)
+        flats = _Flats.of(mixture, x, max_latents, positive=positive)
+        nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
+        gates = None
+        if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
+            valid = held_out(order[:SEARCH_ROWS])[0]
+            scores = mixture.scores[: len(valid)]
+            # Patterns of a dictionary are not the mixture that gates have to surpass.
+            rival = mixture.scores_of_one[: len(valid)] if flats.are_patterns else scores
+            fits = _GateFits(x, weights, valid, rival, max_latents, positive=positive)
+            gates = fits.best(flats, mixture.parts)
+            nats["gates"] = nats["mixture"] + (gates.scores - scores).mean()
+    coder = choose_coder(flats, gates)
+    explained = Explained(
+        mixture,
+        flats.parts,
+        flats.groups,
+        gates.locations if gates is not None and coder == "gates" else flats.locations,
+        gates.gates if gates is not None and coder == "gates" else None,
+        coder,
+        nats,
+        mixture.density,
+    )
+    return explained.in_units(center, scale)
+
+
+def choose_coder(flats: "_Flats", gates: "_FoundGates | None") -> str:
+    """Return the name of the explanation that gives the codes.
+
+    Gates give the codes if held-out rows are surely more probable under them, and their codes
+    explain most of the variance. Otherwise flat parts do, if they are few and clear of their noise.
+    If neither explains the rows, codes keep a share of the variance.
+    """
+    if gates is not None and gates.explain:
+        return "gates"
+    return "mixture" if flats.are_clear else "share"
+
+
+class _Flats(NamedTuple):
+    """Flat parts of rows, and whether they explain the rows.
+
+    Attributes
+    ----------
+    parts : list of FlatPart
+        The flat parts.
+
+    groups : ndarray of int of shape (n_components,)
+        Index of the flat part of each component.
+
+    locations : Locations or None
+        Points that the rows lie around, if there are several.
+
+    are_clear : bool
+        Whether the parts have few enough directions to give each a latent, stand clear of their
+        noise, meet at their locations and hold most of the variance.
+
+    are_patterns : bool
+        Whether the parts are clear, but most of them share directions, so that a dictionary needs
+        fewer latents.
+    """
+
+    parts: list[FlatPart]
+    groups: IntArray
+    locations: Locations | None
+    are_clear: bool
+    are_patterns: bool = False
+
+    @classmethod
+    def of(cls, mixture: FoundMixture, x: DoubleArray, max_latents: int, *, positive: bool) -> Self:
+        """Return the flat parts of rows that a mixture was fitted to."""
+        n, pieces = len(x), mixture.parts
+        parts, groups = _flats(pieces, n)
+        n_latents = sum(len(part.variances) for part in parts)
+        are_clear = mixture.is_flat and 0 < n_latents <= max_latents and _stand_clear(parts, n)
+        if len(parts) == 1:
+            # With signs, principal components are not codes of one flat part.
+            are_clear = _stand_clear(parts, n) and len(pieces) == 1 and not positive
+            return cls(parts, groups, None, are_clear and _hold_most(parts, x - x.mean(axis=0)))
+        locations, meet = find_locations(mixture, x, (parts, groups) if are_clear else None)
+        if not (are_clear and meet):
+            return cls(parts, groups, locations, False)
+        left = x - x.mean(axis=0)
+        if locations is not None:
+            # Relative to their locations, more parts can lie in one flat.
+            parts, groups = _flats(pieces, n, locations.points[locations.groups])
+            left = x - locations.points[locations.assign(x)]
+        are_patterns = _are_patterns(parts, n)
+        return cls(
+            parts, groups, locations, not are_patterns and _hold_most(pieces, left), are_patterns
+        )
+
+    def may_have_local_gates(self, pieces: list[FlatPart]) -> bool:
+        """Return whether there are more directions than the hulls of the locations have."""
+        if self.locations is None:
+            return False
+        hulls = [pooled(own) for own in of_groups(pieces, self.locations.groups)]
+        n_directions = sum(len(part.variances) for part in self.parts)
+        return n_directions > sum(len(hull.variances) for hull in hulls)
+
+
+def _hold_most(parts: list[FlatPart], centred: DoubleArray) -> bool:
+    """Return whether flat parts leave less than half of the variance as noise."""
+    left = sum(
+        part.weight * part.noise_variance * (len(part.mean) - len(part.variances)) for part in parts
+    )
+    return bool(2 * left <= np.square(centred).sum(axis=1).mean())
+
+
+class _FoundGates(NamedTuple):
+    """Gates of training rows relative to locations, and how well they explain held-out rows.
+
+    Attributes
+    ----------
+    gates : Gates
+        The gates.
+
+    scores : ndarray of shape (n_held_out,)
+        Bounds of held-out rows.
+
+    left : float
+        Share of their variance that codes leave unexplained.
+
+    locations : Locations or None
+        The locations, if there are several.
+
+    rival : ndarray of shape (n_held_out,)
+        Log-densities of the same rows under the mixture that gates have to surpass.
+    """
+
+    gates: Gates
+    scores: DoubleArray
+    left: float
+    locations: Locations | None
+    rival: DoubleArray
+
+    @property
+    def explain(self) -> bool:
+        """Whether gates are surely better than the rival, and their codes explain most.
+
+        Two rows also have to differ in at least one gate on average: otherwise there is one normal
+        distribution, or nearly.
+        """
+        p, gain = self.gates.probability, self.scores - self.rival
+        are_patterns = float((2 * p * (1 - p)).sum()) >= 1
+        is_better = gain.mean() > gain.std() / np.sqrt(max(len(gain), 1))
+        return bool(is_better and are_patterns and 2 * self.left <= 1)
+
+
+class _GateFits:
+    """Fits of gates to the rows that the first split of a search for mixtures trains on.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    valid : ndarray of int
+        Positions of the held-out rows.
+
+    rival : ndarray of shape (n_held_out,)
+        Log-densities of these rows under the mixture that gates have to surpass.
+
+    max_latents : int
+        Largest number of latents.
+
+    positive : bool
+        Whether codes are not negative.
+    """
+
+    def __init__(
+        self,
+        x: DoubleArray,
+        weights: DoubleArray,
+        valid: IntArray,
+        rival: DoubleArray,
+        max_latents: int,
+        *,
+        positive: bool,
+    ) -> None:
+        self.x, self.weights, self.valid, self.rival = x, weights, valid, rival
+        self.train = np.setdiff1d(np.arange(len(x)), valid)
+        self.max_latents, self.positive = max_latents, positive
+        # The floor of a mixture: so the two can be compared even without noise.
+        self.floor = least_variance(local_size(x))
+
+    def best(self, flats: _Flats, pieces: list[FlatPart]) -> _FoundGates:
+        """Return the better gates: of rows with one location, or relative to several."""
+        fits = [self._anywhere()]
+        if flats.locations is not None and flats.may_have_local_gates(pieces):
+            fits.append(self._at(flats.locations))
+        return max(fits, key=lambda fit: fit.scores.mean())
+
+    def _anywhere(self) -> _FoundGates:
+        gates, scores, left, total = self._fit(np.ones(len(self.x), dtype=bool), 0.0)
+        return _FoundGates(gates, scores, left / (total or 1.0), None, self.rival)
+
+    def _at(self, locations: Locations) -> _FoundGates:
+        """Return gates of rows relative to locations, each of which has its own latents.
+
+        A location moves to the point at which all gates of its rows are closed.
+        """
+        labels, points, errors = locations.assign(self.x), locations.points.copy(), np.zeros(2)
+        scores, each = np.empty(len(self.valid)), []
+        for g, share in enumerate(np.exp(locations.log_shares)):
+            gates, own, *squares = self._fit(labels == g, points[g])
+            points[g] += gates.bias.double().numpy()
+            scores[labels[self.valid] == g] = own + np.log(share)
+            errors += squares
+            each.append(gates._replace(probability=share * gates.probability))
+        weight, probability, mean, variance = (
+            torch.cat(values) for values in zip(*((g[0], *g[2:5]) for g in each), strict=True)
+        )
+        gates = each[0]._replace(
+            weight=weight,
+            bias=torch.zeros_like(each[0].bias),
+            probability=probability,
+            mean=mean,
+            variance=variance,
+            noise_variance=torch.stack([g.noise_variance for g in each]).mean(),
+        )
+        left, total = errors
+        moved = replace(locations, points=points)
+        return _FoundGates(gates, scores, left / (total or 1.0), moved, self.rival)
+
+    def _fit(
+        self, is_own: np.ndarray, point: np.ndarray | float
+    ) -> tuple[Gates, np.ndarray, float, float]:
+        """Return gates of some training rows, bounds of held-out rows, and their squares.
+
+        The squares are what codes leave, and all. As in the search for a mixture, gates of many
+        features are sought in principal directions.
+        """
+        train, valid = (some[is_own[some]] for some in (self.train, self.valid))
+        rows = self.x - point
+        mean, directions = rows[train].mean(axis=0), np.eye(rows.shape[1])
+        beside = np.zeros(len(valid))
+        if rows.shape[1] > MAX_DIRECTIONS:
+            directions = principal_directions(rows[train] - mean)[1][:MAX_DIRECTIONS].copy()
+            beside = _log_prob_beside(rows - mean, directions, train, valid)
+        scale = float(np.sqrt(np.square((rows[train] - mean) @ directions.T).mean())) or 1.0
+        x = torch.from_numpy((rows - mean) @ directions.T / scale)
+        x = x if x.numel() <= MOST_DOUBLE else x.float()
+        shift = x.shape[1] * math.log(scale)
+        weights = torch.from_numpy(self.weights).to(x)
+        em = make_em(
+            x[train],
+            float(weights[train].sum()),
+            generator=torch.Generator().manual_seed(0),
+            n_components=self.max_latents,
+            positive=self.positive,
+            least_noise=self.floor / scale**2,
+        )
+        # Gates that are no better than the rival need no further rounds.
+        least_nats = float((self.rival.mean() - beside.mean()) if len(valid) else 0.0) + shift
+        gates = em.fit(x[train], weights[train], least_nats)
+        found = find_gates(x[valid], gates)
+        left = scale**2 * float((x[valid] - gates.decode(found.posterior)).square().sum())
+        total = scale**2 * float(x[valid].square().sum())
+        gates = gates.in_units(0.0, scale)
+        whole = gates._replace(
+            weight=gates.weight @ torch.from_numpy(directions).to(x),
+            bias=torch.from_numpy(mean + gates.bias.double().numpy() @ directions).to(x),
+        )
+        return whole, found.log_prob.double().numpy() - shift + beside, left, total
+
+
+def _log_prob_beside(
+    rows: np.ndarray, directions: np.ndarray, train: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    """Return the log-density of what rows have outside of some directions, as if it were noise."""
+    left = rows - (rows @ directions.T) @ directions
+    n_left = rows.shape[1] - len(directions)
+    squares = np.square(left).sum(axis=1)
+    noise = max(float(squares[train].mean()) / n_left, TINY)
+    log_prob: np.ndarray = -0.5 * (squares[valid] / noise + n_left * np.log(2 * np.pi * noise))
+    return log_prob
+
+
+def _stand_clear(parts: list[FlatPart], n: int) -> bool:
+    """Return whether most rows belong to parts whose directions stand clearly above their noise.
+
+    If variances fall from direction to direction without a gap, the number of directions that
+    stand out depends on the number of rows. If fewer directions are left than stand out, the noise
+    is poorly known. Then the gap between these directions and the noise must be wider than the
+    range of their variances. The same holds for a single part.
+    """
+    is_clear = []
+    for part in parts:
+        least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
+        r, left = len(part.variances), len(part.mean) - len(part.variances)
+        most_noise = edge(part.noise_variance, left, n * part.weight)
+        gap = most / least if left < r or len(parts) == 1 else 0.0
+        is_clear.append(least > most_noise * max(ABOVE, gap))
+    return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
+
+
+def _are_patterns(parts: list[FlatPart], n: int) -> bool:
+    """Return whether most parts share a direction with another part, as patterns of atoms do.
+
+    Unrelated subspaces share no direction if there is room for both. The directions of a part are
+    known up to noise of the variance g / (v n).
+    """
+    d = len(parts[0].mean)
+    shares = np.zeros(len(parts), dtype=bool)
+    errors = [
+        part.noise_variance * d / (part.variances.min(initial=np.inf) * n * part.weight)
+        for part in parts
+    ]
+    for i, part in enumerate(parts):
+        for j, other in enumerate(parts[:i]):
+            ranks = len(part.variances), len(other.variances)
+            if min(ranks) and sum(ranks) <= d:
+                cosines = np.linalg.svd(part.basis @ other.basis.T, compute_uv=False)
+                common = 1 - np.square(cosines) <= errors[i] + errors[j]
+                # A part that lies within another, as a line in a plane, is no pattern.
+                if common.any() and not common.all():
+                    shares[[i, j]] = True
+    weights = np.array([part.weight for part in parts])
+    return bool(weights @ shares > 0.5 * weights.sum())
+
+
+def _flats(
+    pieces: list[FlatPart], n: int, origins: np.ndarray | float = 0.0
+) -> tuple[list[FlatPart], np.ndarray]:
+    """Return the flats that pieces lie in, relative to their origins, and the flat of each piece.
+
+    A flat has the origin of its first piece, and the number of directions of each of its pieces.
+    """
+    shifts = np.broadcast_to(origins, (len(pieces), len(pieces[0].mean)))
+    own = [
+        piece._replace(mean=piece.mean - shift) for piece, shift in zip(pieces, shifts, strict=True)
+    ]
+    groups = _pieces(own, n)
+    parts = []
+    for g in range(groups.max() + 1):
+        members = np.flatnonzero(groups == g)
+        part, r = pooled([own[c] for c in members]), len(own[members[0]].variances)
+        part = part._replace(basis=part.basis[:r], variances=part.variances[:r])
+        parts.append(part._replace(mean=part.mean + shifts[members[0]]))
+    return parts, groups
+
+
+def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
+    """Return the index of each part's flat; parts of equal rank that lie in one flat share it."""
+    groups = list(range(len(parts)))
+    for i, part in enumerate(parts):
+        for j in range(i):
+            other = parts[j]
+            if groups[j] == j and len(part.variances) == len(other.variances):
+                both = pooled([part, other])
+                rows = np.array([n * both.weight])
+                variances = np.r_[both.variances, np.zeros(1)][None] + both.noise_variance
+                d, r = len(both.mean), len(part.variances)
+                rest = np.array([(d - variances.shape[1]) * both.noise_variance])
+                floor = LEAST_VARIANCE * both.variances.sum() / d + TINY
+                if 0 < r < d and spikes(variances, rest, d, rows, floor)[0][0] == r:
+                    groups[i] = j
+                    break
+    return np.unique(groups, return_inverse=True)[1]

@@ -1,0 +1,179 @@
+"""Rows to be explained: distinct, centred and scaled, without rows far from all others."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._covariance import LEAST_VARIANCE
+from skvaeense.mixture._em import MAX_COMPONENTS
+from skvaeense.mixture._fit import fit_mixture, merged, units_of
+from skvaeense.samples._scaling import checked_scale
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+# Largest share of the rows that is ever left out.
+MAX_FAR_SHARE = 0.05
+# Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
+FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
+
+
+class ScaledRows(NamedTuple):
+    """Distinct rows of a subsample, centred and scaled.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        The rows, in ascending order.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    center : ndarray of shape (n_features,)
+        Centre, in the units of the samples.
+
+    scale : float
+        Scale, in the units of the samples.
+    """
+
+    x: DoubleArray
+    weights: DoubleArray
+    center: DoubleArray
+    scale: float
+
+    @classmethod
+    def of(
+        cls, X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
+    ) -> "ScaledRows":
+        """Return the distinct rows of a random subsample.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in any units; NaN marks missing values.
+
+        weights : ndarray of shape (n_samples,) or None
+            How often each sample counts, above 0; None means once.
+
+        rng : RandomState
+            The source of randomness.
+
+        Returns
+        -------
+        ScaledRows
+            The rows.
+        """
+        n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
+        some = np.sort(rng.permutation(len(X))[:n])
+        rows = X[some].astype(np.float64)
+        weights = np.ones(n) if weights is None else weights[some]
+        center, scale = units_of(rows, weights)
+        with np.errstate(over="ignore"):
+            # In units of this scale, no more rows than can be left out lie beyond FAR.
+            sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
+            far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
+            scale = checked_scale(max(scale, far))
+            # Clipping at twice FAR does not cut a far part in two.
+            rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
+        return cls(*merged(rows, weights), center, scale)
+
+
+def find_density(
+    X: np.ndarray, weights: DoubleArray | None = None, *, max_components: int = MAX_COMPONENTS
+) -> MixtureDensity:
+    """Return a mixture that explains samples, with or without missing values.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units; NaN marks missing values.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0; None means once.
+
+    max_components : int, default=64
+        Maximum number of components.
+
+    Returns
+    -------
+    MixtureDensity
+        The density, in the same units.
+    """
+    rng = np.random.RandomState(0)
+    rows = ScaledRows.of(X, weights, rng)
+    found = fit_mixture(rows.x, rows.weights, rng, max_components=max_components)
+    return found.density.in_units(rows.center, rows.scale)
+
+
+def far_rows(X: np.ndarray, density: MixtureDensity) -> IntArray:
+    """Return the positions of rows that no component explains, and that would outweigh all others.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    density : MixtureDensity
+        The mixture of the samples.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending positions; empty if far rows are many, or have less variance than the others.
+    """
+    if density.background is None:
+        return np.empty(0, dtype=int)
+    # Beyond this reach, squares can overflow.
+    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
+    within = np.clip(X, density.center - reach, density.center + reach)
+    far = density.background_share(within) > 0.5
+    if not 0 < far.mean() <= MAX_FAR_SHARE:
+        return np.empty(0, dtype=int)
+    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
+
+
+def find_far_rows(
+    X: np.ndarray, weights: DoubleArray | None = None, density: MixtureDensity | None = None
+) -> IntArray:
+    """Return the positions of rows that are far from most others, and would outweigh them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0; None means once.
+
+    density : MixtureDensity or None, default=None
+        The mixture of the samples, if it is known. It is used if a small mixture finds no far rows.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending positions.
+    """
+    X = X.astype(np.float64)
+    if not _some_outweigh(X):
+        return np.empty(0, dtype=int)
+    # Two components suffice to find rows that neither of them explains.
+    far = far_rows(X, find_density(X, weights, max_components=2))
+    # At times a component of the small mixture, or of the large one, takes in far rows.
+    return far if len(far) or density is None else far_rows(X, density)
+
+
+def _some_outweigh(X: np.ndarray) -> bool:
+    """Return whether a few rows may have more of the variance than all others.
+
+    This check is faster than a search for far rows. A few rows do not move the median far. So if a
+    few rows outweigh the others, the farthest rows have at least half the others' sum of squares
+    about the median.
+    """
+    n_few = int(MAX_FAR_SHARE * len(X))
+    size = float(np.abs(X).max())
+    if n_few == 0 or size == 0:
+        return False
+    squares = np.square((X - np.median(X, axis=0)) / size).sum(axis=1)
+    few = np.partition(squares, len(X) - n_few)[-n_few:].sum()
+    return bool(2 * few >= squares.sum() - few)
