@@ -25,11 +25,9 @@ CORE = [
     "tests/metrics",
     "tests/models",
     "tests/networks",
-    "tests/optimizers",
     "tests/penalties",
     "tests/persistence/test_old_files.py",
     "tests/priors",
-    "tests/schedules",
     "tests/thresholds",
 ]
 SAELENS = ["tests/export/test_saelens.py", "tests/hub/test_saelens.py"]

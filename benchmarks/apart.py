@@ -18,11 +18,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_linear_subspaces,
-    make_sparse_dictionary,
-)
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 
 N_FEATURES = 40
 # The seeds of other benchmarks start at 0.

@@ -15,11 +15,7 @@ from sklearn.decomposition import PCA
 from benchmarks.common import fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_ppca,
-    make_sparse_dictionary,
-)
+from skvaeense.datasets import make_affine_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import dimension_accuracy, dimension_error, fvu, pattern_adaptivity
 
 # name: (data of a seed, parameters that differ from the defaults)

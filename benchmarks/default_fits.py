@@ -37,7 +37,7 @@ RELEASE_SCRIPT = """
 import sys, time
 import numpy as np
 import torch
-from skvaeense import VAEenseTransformer
+from skvaeense import (VAEenseTransformer)
 
 torch.set_num_threads(1)
 X = np.load(sys.argv[1] + "/X.npy")

@@ -26,10 +26,7 @@ from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from benchmarks.peers.diffusion import DiffusionDimension
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.datasets import (
-    make_sparse_dictionary,
-    make_spheres,
-)
+from skvaeense.datasets import make_sparse_dictionary, make_spheres
 from skvaeense.metrics import dimension_error
 
 N_TRAIN = 20_000

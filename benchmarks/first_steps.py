@@ -65,8 +65,10 @@ def contribute(clone):
     room = penalties / "__init__.py"
     text = room.read_text(encoding="utf-8")
     line = "from skvaeense.penalties._capped_l1 import CappedL1\n"
-    text = text.replace("from skvaeense.penalties._gated", line + "from skvaeense.penalties._gated")
-    text = text.replace("__all__ = [\n", '__all__ = [\n    "CappedL1",\n')
+    text = text.replace(
+        "from skvaeense.penalties._penalties", line + "from skvaeense.penalties._penalties"
+    )
+    text = text.replace("__all__ = [", '__all__ = ["CappedL1", ')
     room.write_text(text, encoding="utf-8")
 
 

@@ -55,10 +55,8 @@ from skvaeense import (
     losses,
     mixture,
     networks,
-    optimizers,
     penalties,
     priors,
-    schedules,
     thresholds,
 )
 from skvaeense.utils._validation import Interval, StrOptions
@@ -199,7 +197,7 @@ ESTIMATORS = (
 AUTOENCODERS = ESTIMATORS[:2]
 # The share of each estimator among all cases.
 ESTIMATOR_SHARES = 0.4, 0.3, 0.2, 0.1
-ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
+ROOMS = dimension, losses, networks, penalties, priors, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 # Values of parameters without declared types, and of parameters whose declared range includes
 # values that take long or that suit few tables.
@@ -210,6 +208,8 @@ VALUES = {
     "noise_variance": ("auto", 1e-3, 1.0, 1e-30, 1e30),
     "max_iter": (1, 2, 2, 3, 3, 6, 6, 20),
     "device": ("cpu", "auto"),
+    "optimizer": ("adam", "sgd", "radam", torch.optim.NAdam),
+    "schedule": ("auto", "constant", "cosine"),
     "levels": ([0.15], (0.1, 0.3)),
     "target_l0": (0.3, 1, 1.5, 2.0, 1e300),
     "target_explained_variance": ("auto", None, 1e-8, 0.5, 0.9, 1 - 1e-9),

@@ -35,7 +35,7 @@ from benchmarks.data import add_data_option, read_activations
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_ppca
 from skvaeense.inspection._score_comparison import find_widths, smooth
-from skvaeense.utils._discrete import find_discrete
+from skvaeense.utils._rows import find_discrete
 
 N_TEST = 2500
 # Number of entries of a table above which fewer mixtures are tried.

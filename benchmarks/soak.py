@@ -23,13 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.common import RESULTS, make_parser, write
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-    load,
-    save,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.penalties import BatchTopK
 

@@ -29,13 +29,7 @@ from benchmarks.common import RESULTS, apart, fit, make_parser, run_task, save, 
 from benchmarks.data import HELD_OUT, add_data_option, read_activations, read_mnist
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.metrics import (
-    dead_fraction,
-    fvu,
-    l0,
-    mean_max_cosine_similarity,
-    shrinkage,
-)
+from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity, shrinkage
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 
 K, BATCH_SIZE, N_STEPS = 32, 1024, 600

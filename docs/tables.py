@@ -84,11 +84,11 @@ from table import MISSING, Table
 from skvaeense import _vaeense
 from skvaeense.dimension import _errors, _local, _pools
 from skvaeense.explanations import _em
-from skvaeense.networks import _layers, _linear
+from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _parameters, _sizes, _sparse_hooks
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -564,14 +564,13 @@ def constants():
             "SPARSE_RATE",
             "FULL_RATE_COMPONENTS",
         ],
-        _layers: ["MAX_WIDTH"],
-        _linear: ["MIN_WIDTH"],
+        _dense: ["MAX_WIDTH", "MIN_WIDTH"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
-        _blocks: ["MANY_ROWS"],
+        _rows: ["MANY_ROWS"],
         _em: [
             *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
             *("WIDTH", "MOST_TARGET", "TARGET_SUBSET"),

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense import networks, optimizers, schedules
+from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.explanations._explain import Explained
 from skvaeense.explanations._rows import find_far_rows
@@ -40,19 +40,19 @@ from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._diagnosis import signs_of_batch
 from skvaeense.training._history import History
+from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._phase import Plateau
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._budget import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
-from skvaeense.utils._fitted import all_or_nothing, fitted
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
+from skvaeense.utils._kept import SHARES
 from skvaeense.utils._processes import find_processes
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._seeding import draw_seed
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -109,8 +109,8 @@ class BaseAutoencoder(
         "n_components": [AT_LEAST_ONE, None],
         "transform_l0": [POSITIVE, None],
         "network": [AliasOf(networks.Network), networks.Network],
-        "optimizer": [AliasOf(optimizers.Optimizer), optimizers.Optimizer],
-        "schedule": [AliasOf(schedules.Schedule, "auto"), schedules.Schedule],
+        "optimizer": [OptimizerOptions(set(NAMED))],
+        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
         "learning_rate_init": [POSITIVE],
         "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
@@ -318,10 +318,6 @@ class BaseAutoencoder(
                 zip(("explanation", "codes"), np.diff(times).tolist(), strict=True)
             )
         return self
-
-    def _schedule_or(self, default: schedules.Schedule) -> schedules.Schedule:
-        """Return the schedule of the learning rate; "auto" means the default."""
-        return default if self.schedule == "auto" else schedules.Schedule.resolve(self.schedule)
 
     def _plateau(self) -> Plateau:
         """Return a plateau with the parameters `tol` and `n_iter_no_change`."""

@@ -27,9 +27,14 @@ from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._arrays import check_array, plain
-from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT, SOME_ROWS, block_rows
-from skvaeense.utils._discrete import find_discrete, warn_of_discrete
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._rows import (
+    MIN_ROWS_TO_SPLIT,
+    SOME_ROWS,
+    block_rows,
+    find_discrete,
+    warn_of_discrete,
+)
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 

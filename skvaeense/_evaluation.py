@@ -15,8 +15,8 @@ from skvaeense.samples._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import as_array
 from skvaeense.training._threads import suited_threads
-from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import row_chunks
+from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # The fitted attributes that validation sets before training.

@@ -6,7 +6,7 @@ from skvaeense.training._exact_inits import install_subspaces, subspace_network
 from skvaeense.training._noise import best_noise, followed_noise, validation_terms
 from skvaeense.training._phase import Phase
 from skvaeense.training._sizes import MAX_COMPONENTS
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 # Share of the variance that codes keep by default if nothing explains the samples.
 DEFAULT_SHARE = 0.95

@@ -29,10 +29,9 @@ from skvaeense.samples._sources import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._arrays import plain
-from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
-from skvaeense.utils._fitted import all_or_nothing
-from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
+from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import RANDOM_STATE, AliasOf, HasMethods, StrOptions, fit_context
 

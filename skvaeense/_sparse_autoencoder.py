@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
-from skvaeense import losses, networks, optimizers, penalties, schedules
+from skvaeense import losses, networks, penalties
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.networks._base import with_known
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns, with_known
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import as_array, beside, open_target
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import sparse_failure_signs
+from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
 from skvaeense.training._sizes import (
     LONG_STEPS,
@@ -34,8 +34,7 @@ from skvaeense.training._sizes import (
 from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._modules import evaluating
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 
@@ -105,17 +104,21 @@ class SparseAutoencoder(BaseAutoencoder):
     loss : {"penalized_reconstruction"} or Loss, default="penalized_reconstruction"
         Loss that training minimises.
 
-    optimizer : {"adam", "sgd"} or Optimizer, default="adam"
-        Optimizer of the weights.
+    optimizer : str, class or functools.partial, default="adam"
+        Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
+        0.9), a class that derives from torch.optim.Optimizer, or a functools.partial of a class
+        with its settings.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate. "auto" means 0.008 times the root of ``batch_size / 256``, and for more
         than 512 latents also times the root of ``512 / n_components``. For more than 3,000 planned
         steps it is also times the root of 3,000 divided by the number of steps.
 
-    schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        Schedule of the learning rate. "auto" means the peak, and a fall to 0 over the last 30 % of
-        the training.
+    schedule : {"auto", "constant", "cosine"} or callable, default="auto"
+        Schedule of the learning rate. "auto" means a rise to the peak over the first tenth of the
+        training, and a fall to 0 over the last 30 %; with "cosine" the fall begins at the peak. A
+        function takes the share of the training that is done, in [0, 1), and returns the factor of
+        the peak.
 
     batch_size : "auto" or int, default="auto"
         Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
@@ -263,9 +266,9 @@ class SparseAutoencoder(BaseAutoencoder):
         skip_connection: bool = False,
         decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
         loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
-        optimizer: str | optimizers.Optimizer = "adam",
+        optimizer: Optimizer = "adam",
         learning_rate_init: Auto | float = "auto",
-        schedule: str | schedules.Schedule = "auto",
+        schedule: Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
@@ -346,9 +349,9 @@ class SparseAutoencoder(BaseAutoencoder):
         return Trainer(
             model,
             loss,
-            optimizer=optimizers.Optimizer.resolve(self.optimizer),
+            optimizer=self.optimizer,
             learning_rate=rate,
-            schedule=self._schedule_or(schedules.Cosine(hold=SETTLING)),
+            schedule=find_schedule(self.schedule, hold=SETTLING),
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,

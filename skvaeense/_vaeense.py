@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
+from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityAutoencoder
 from skvaeense._explained import coder_of, fit_coder
@@ -37,6 +37,7 @@ from skvaeense.training._noise import (
     validation_loss,
     validation_terms,
 )
+from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule, is_scale_free
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._phase import Phase, Selection
 from skvaeense.training._sizes import (
@@ -48,8 +49,8 @@ from skvaeense.training._sizes import (
     linear_residual,
 )
 from skvaeense.training._trainer import Trainer, network_hooks
-from skvaeense.utils._blocks import N_BLOCKS, block_rows
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._rows import N_BLOCKS, block_rows
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
@@ -175,15 +176,19 @@ class VAEenseTransformer(DensityAutoencoder):
         starts instead from a model computed from the data: exact inference in a mixture of
         subspaces, or principal components. `n_init` is then not used.
 
-    optimizer : {"adam", "sgd"} or Optimizer, default="adam"
-        Optimizer of the weights.
+    optimizer : str, class or functools.partial, default="adam"
+        Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
+        0.9), a class that derives from torch.optim.Optimizer, or a functools.partial of a class
+        with its settings.
 
     learning_rate_init : float, default=0.02
         Learning rate, of which training takes a share as its peak: 0.05 if `partial_fit` continues
         from exact inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
 
-    schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        Schedule of the learning rate. "auto" means "cosine".
+    schedule : {"auto", "constant", "cosine"} or callable, default="auto"
+        Schedule of the learning rate. "auto" means "cosine": a rise to the peak over the first
+        tenth of the training, and a fall to 0. A function takes the share of the training that is
+        done, in [0, 1), and returns the factor of the peak.
 
     batch_size : "auto" or int, default="auto"
         Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
@@ -376,9 +381,9 @@ class VAEenseTransformer(DensityAutoencoder):
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
         n_init: Auto | int = "auto",
-        optimizer: str | optimizers.Optimizer = "adam",
+        optimizer: Optimizer = "adam",
         learning_rate_init: float = 0.02,
-        schedule: str | schedules.Schedule = "auto",
+        schedule: Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
@@ -706,21 +711,20 @@ class VAEenseTransformer(DensityAutoencoder):
             raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0):
-        optimizer = optimizers.Optimizer.resolve(self.optimizer)
         is_random = not model.config["network"].is_exact
         return Trainer(
             model,
             losses.Loss.resolve(self.loss),
-            optimizer=optimizer,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate_init * rate,
-            schedule=self._schedule_or(schedules.Cosine()),
+            schedule=find_schedule(self.schedule),
             generator=generator,
             hooks=[noise, *network_hooks(model.network)],
             rates=layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. On other data long
             # steps help. So the first init takes them, and held-out rows choose the init.
-            bounded=is_random and init > 0 and optimizer.is_scale_free,
+            bounded=is_random and init > 0 and is_scale_free(self.optimizer),
             processes=data.processes,
             init=init,
         )

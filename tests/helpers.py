@@ -15,7 +15,7 @@ from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
 from skvaeense.priors import Mixture
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 
 class Samples(NamedTuple):

@@ -27,7 +27,7 @@ from skvaeense.penalties import L1, BatchTopK, TopK
 from skvaeense.priors import Mixture
 from skvaeense.samples import _sources
 from skvaeense.training import _sparse_hooks
-from skvaeense.utils import _blocks, _processes
+from skvaeense.utils import _processes, _rows
 from skvaeense.utils._processes import find_processes
 
 X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
@@ -75,7 +75,7 @@ def main(folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # Read samples in parts, and draw some samples anew, even though they are few.
-    _sources.IN_MEMORY, _blocks.BLOCK_ENTRIES = 0, 8 * 50
+    _sources.IN_MEMORY, _rows.BLOCK_ENTRIES = 0, 8 * 50
     _sparse_hooks.DEAD_AFTER = 200
     processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):

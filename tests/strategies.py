@@ -9,11 +9,7 @@ from helpers import SMALL_MIXTURE
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 

@@ -6,7 +6,7 @@ import sys
 
 SCRIPT = """
 import numpy as np, sklearn
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import (IntrinsicDimensionEstimator, VAEenseTransformer)
 
 sklearn.set_config(array_api_dispatch=True)
 X = np.random.default_rng(0).standard_normal((50, 2)) @ np.ones((2, 5))

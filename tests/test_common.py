@@ -8,11 +8,7 @@ import pytest
 from helpers import SMALL_MIXTURE
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.mixture import SubspaceMixture
 from skvaeense.penalties import Penalty
 

@@ -135,7 +135,7 @@ def test_answers_are_saved_and_in_the_precision_of_the_samples(nonlinear, tmp_pa
 
 def test_samples_are_answered_some_at_a_time(nonlinear, monkeypatch):
     whole = nonlinear.active_rank(X), nonlinear.participation_ratio(X)
-    monkeypatch.setattr("skvaeense.utils._blocks.BLOCK_ENTRIES", 100)
+    monkeypatch.setattr("skvaeense.utils._rows.BLOCK_ENTRIES", 100)
     assert_array_equal(nonlinear.active_rank(X), whole[0])
     assert_allclose(nonlinear.participation_ratio(X), whole[1])
 

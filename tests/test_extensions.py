@@ -3,25 +3,24 @@
 import copy
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from helpers import fit_unwarned, quick_sae, quick_vaeense
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.losses import Loss
 from skvaeense.networks import Network
-from skvaeense.optimizers import Optimizer
 from skvaeense.penalties import L1, Penalty, TopK
 from skvaeense.priors import Prior
-from skvaeense.schedules import Schedule
 from skvaeense.thresholds import ThresholdRule
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 X = make_linear_subspaces(1000, dims=(1, 2), n_features=8, random_state=0)[0]
 N_COMPONENTS = 6
@@ -76,21 +75,13 @@ class ScaledNormal(Prior):
         return math.sqrt(self.variance) * z
 
 
-class RMSprop(Optimizer):
-    def __init__(self, alpha=0.99):
-        self.alpha = alpha
-
-    def build(self, parameters):
-        return torch.optim.RMSprop(parameters, alpha=self.alpha)
-
-
-class Falling(Schedule):
+class Falling(BaseEstimator):
     """A schedule that falls linearly to a floor."""
 
     def __init__(self, floor=0.0):
         self.floor = floor
 
-    def factor(self, fraction_done):
+    def __call__(self, fraction_done):
         return 1 - (1 - self.floor) * fraction_done
 
 
@@ -208,7 +199,11 @@ CASES = {
         [0.0, 5.0],
     ),
     "prior": (vaeense(prior=ScaledNormal()), "prior__variance", [1.0, 4.0]),
-    "optimizer": (vaeense(optimizer=RMSprop()), "optimizer__alpha", [0.9, 0.99]),
+    "optimizer": (
+        vaeense(),
+        "optimizer",
+        [torch.optim.RMSprop, partial(torch.optim.RMSprop, alpha=0.9)],
+    ),
     "schedule": (sae(schedule=Falling()), "schedule__floor", [0.0, 0.5]),
     "residual network": (sae(network=Residual()), "network__width", [8, 16]),
     "attention network": (vaeense(network=Attention()), "network__width", [4, 8]),
@@ -307,7 +302,7 @@ def test_a_rule_says_which_latents_are_active():
 
 def test_what_is_no_extension_is_refused(subtests):
     """The error names the class to derive from."""
-    for kind in (Loss, Prior, Optimizer, Schedule, Network, Penalty):
+    for kind in (Loss, Prior, Network, Penalty):
         with subtests.test(kind=kind):
             name = kind.__name__.lower()
             estimator = (sae if kind is Penalty else vaeense)(**{name: object()})

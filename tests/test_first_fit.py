@@ -36,8 +36,8 @@ for module in pkgutil.walk_packages(skvaeense.__path__, "skvaeense."):
 builtins.__import__ = real_import
 
 from sklearn.datasets import load_iris
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense import load, save
+from skvaeense import (IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer)
+from skvaeense import (load, save)
 X = load_iris().data[::5]
 for estimator in [{", ".join(ESTIMATORS)}]:
     estimator.fit(X)

@@ -10,11 +10,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
 import skvaeense
-from skvaeense import (
-    Checkpoint,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.losses import Loss
 from skvaeense.networks import Linear

@@ -14,12 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-    _vaeense,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, _vaeense
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
 from skvaeense.dimension import Neighbors
 from skvaeense.explanations._explain import explain

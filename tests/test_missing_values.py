@@ -14,11 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.explanations import GateDictionary
 from skvaeense.inspection import class_activity

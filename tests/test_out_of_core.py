@@ -15,7 +15,7 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 from skvaeense.samples import _sources
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 X_ALL, *_ = make_linear_subspaces(2000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
 X, X_NEW = X_ALL[:1800], X_ALL[1800:]
@@ -31,7 +31,7 @@ EACH = pytest.mark.parametrize("name", ESTIMATORS)
 def _elsewhere(monkeypatch):
     """Treat all samples as large, and read 300 rows at a time."""
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 300 * 8)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 300 * 8)
 
 
 @pytest.fixture(scope="module")

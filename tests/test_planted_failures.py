@@ -6,11 +6,7 @@ from helpers import SMALL_MIXTURE
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import compare_scores
 from skvaeense.networks import Linear

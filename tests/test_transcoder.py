@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import Checkpoint, load, save
 from skvaeense.inspection import ReconstructionSparsityDisplay
-from skvaeense.losses import _reconstruction
+from skvaeense.losses import _losses
 from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.samples import _sources
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 
 def pairs(n_samples=800, n_features=8, n_targets=5, seed=0):
@@ -104,7 +104,7 @@ def test_networks(network):
 @pytest.mark.parametrize("penalty", [TopK(1), BatchTopK(1), Matryoshka(1)])
 def test_few_entries_of_many_latents_are_decoded_to_the_same(penalty, monkeypatch):
     expected = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
-    monkeypatch.setattr(_reconstruction, "MANY_LATENTS", 0)
+    monkeypatch.setattr(_losses, "MANY_LATENTS", 0)
     found = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
     assert_allclose(found.predict(X_NEW), expected.predict(X_NEW), rtol=1e-6)
 
@@ -285,7 +285,7 @@ def test_a_checkpoint_tells_targets_apart(tmp_path):
 def _elsewhere(monkeypatch):
     """Treat all samples as large, and read few rows at a time."""
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 1300)
 
 
 @pytest.mark.usefixtures("_elsewhere")

@@ -1,5 +1,6 @@
 """User code that tests the types of the package; `make lint` runs mypy on it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -9,30 +10,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import nn
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-    load,
-    save,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
 from skvaeense.export import to_onnx, to_saelens
-from skvaeense.inspection import (
-    class_activity,
-    latent_ablation,
-    sparsity_pattern,
-    top_activating,
-)
+from skvaeense.inspection import class_activity, latent_ablation, sparsity_pattern, top_activating
 from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, Network
-from skvaeense.optimizers import SGD, Optimizer
 from skvaeense.penalties import L1, Coding, JumpReLU, Penalty
 from skvaeense.priors import Prior
-from skvaeense.schedules import Cosine, Schedule
 from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
 
 Floats = NDArray[np.floating[Any]]
@@ -75,7 +63,11 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.components_, Doubles)
     assert_type(vaeense.noise_variance_, float)
     assert_type(vaeense.module_, VAE)
-    VAEenseTransformer(loss=ELBO(beta=2.0), optimizer=SGD(0.5), schedule=Falling())
+    VAEenseTransformer(
+        loss=ELBO(beta=2.0), optimizer=partial(torch.optim.SGD, momentum=0.5), schedule=falling
+    )
+    VAEenseTransformer(optimizer=torch.optim.RAdam, schedule="cosine")
+    VAEenseTransformer(schedule="linear")  # type: ignore[arg-type]
     VAEenseTransformer(max_iter="never")  # type: ignore[arg-type]
 
 
@@ -118,8 +110,6 @@ def resolve_names() -> None:
     assert_type(AutoencoderMethod.resolve("auto"), AutoencoderMethod)
     assert_type(Loss.resolve(Doubled()), Loss)
     assert_type(Prior.resolve("standard_normal"), Prior)
-    assert_type(Optimizer.resolve("adam"), Optimizer)
-    assert_type(Schedule.resolve(Cosine(hold=0.7)), Schedule)
     model = VAE(MLP(16), 5, 3, generator=torch.Generator())
     assert_type(model.decode(torch.zeros(2, 3)), torch.Tensor)
     terms = ELBO().terms(model, torch.ones(4, 5), generator=torch.Generator())
@@ -134,11 +124,9 @@ class Doubled(Loss):
         return {"loss": 2 * (error + kl).mean()}
 
 
-class Falling(Schedule):
-    """A custom schedule."""
-
-    def factor(self, fraction_done: float) -> float:
-        return 1 - fraction_done
+def falling(fraction_done: float) -> float:
+    """Return the factor of a custom schedule."""
+    return 1 - fraction_done
 
 
 class Widest(AutoencoderMethod):

@@ -22,11 +22,10 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
-from skvaeense.optimizers import Adam
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.schedules import Constant
 from skvaeense.training._noise import NoiseSchedule
+from skvaeense.training._optimizers import constant
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Trainer
 
@@ -189,9 +188,9 @@ def one_pass(model, loss, X, batch_size, hooks):
     trainer = Trainer(
         model,
         loss,
-        optimizer=Adam(),
+        optimizer="adam",
         learning_rate=1e-3,
-        schedule=Constant(),
+        schedule=constant,
         generator=torch.Generator().manual_seed(0),
         hooks=hooks,
     )

@@ -10,7 +10,7 @@ from torch import nn
 
 from skvaeense.activations._modules import capture, find_module, kept_positions
 from skvaeense.samples._sources import as_array
-from skvaeense.utils._seeding import draw_seed
+from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import FloatArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
 

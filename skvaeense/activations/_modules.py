@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvaeense.utils._modules import evaluating
+from skvaeense.utils._torch import evaluating
 
 # Ending of names that mean the input of a module.
 INPUT = ":input"

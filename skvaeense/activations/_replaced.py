@@ -17,7 +17,7 @@ from skvaeense.activations._modules import (
     run,
     with_first,
 )
-from skvaeense.utils._modules import evaluating
+from skvaeense.utils._torch import evaluating
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from skvaeense.dimension._noise import RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
 from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.mixture._search import N_PARTS
-from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS, row_blocks
-from skvaeense.utils._rounding import EXACT, TINY
+from skvaeense.utils._linalg import EXACT, TINY
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
 
 # Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
 # changes of a support. In each change, at most one atom leaves and one joins. Superfluous latents

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skvaeense.dimension._noise import fair_share
-from skvaeense.utils._rounding import TINY
+from skvaeense.utils._linalg import TINY
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.

@@ -19,9 +19,8 @@ from skvaeense.dimension._scaling import (
     inverse_dimensions,
 )
 from skvaeense.mixture._covariance import ABOVE, edge
-from skvaeense.utils._blocks import MANY_ROWS, SOME_ROWS
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import EXACT, TINY
+from skvaeense.utils._linalg import EXACT, TINY, principal_directions
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS

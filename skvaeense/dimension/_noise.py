@@ -3,8 +3,8 @@
 import numpy as np
 
 from skvaeense.mixture._covariance import ABOVE, edge
-from skvaeense.utils._blocks import MANY_ROWS
-from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._linalg import principal_directions
+from skvaeense.utils._rows import MANY_ROWS
 
 # A bulk of fewer directions can also come from a few manifolds.
 LEAST_BULK = 8

@@ -10,16 +10,14 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skvaeense.dimension._base import AutoencoderMethod
-from skvaeense.dimension._count import Count
+from skvaeense.dimension._base import AutoencoderMethod, Count
 from skvaeense.dimension._dictionary import CLOSE, Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import RARELY, NoiseFloor
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
-from skvaeense.utils._blocks import SOME_ROWS
-from skvaeense.utils._rounding import TINY
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import TINY, threads_for
+from skvaeense.utils._rows import SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from skvaeense.dimension._scaling import NEAREST
 from skvaeense.mixture._covariance import ABOVE
-from skvaeense.utils._rounding import EXACT, TINY
+from skvaeense.utils._linalg import EXACT, TINY
 
 # Factor by which variances must fall after the last direction for a clear number of directions.
 CLEARLY = 50.0

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.utils._rounding import EXACT
+from skvaeense.utils._linalg import EXACT
 
 # The nearest quarter of a pool, or of the neighbours whose distances are compared.
 NEAREST = 4

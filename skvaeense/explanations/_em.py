@@ -16,11 +16,10 @@ from skvaeense.explanations._sums import (
     mean_field_sums,
     pattern_sums,
 )
-from skvaeense.utils._blocks import block_rows
-from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._rounding import ROUNDING
-from skvaeense.utils._seeding import restore_generator
+from skvaeense.utils._rows import block_rows
+from skvaeense.utils._torch import restore_generator
 
 # Samples of a subset for each latent, and at least. The noise of small subsets leads out of bad
 # optima; with fewer samples rare latents are lost.

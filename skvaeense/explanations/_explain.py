@@ -17,10 +17,8 @@ from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_
 from skvaeense.mixture._em import least_variance, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS, FlatPart, FoundMixture, fit_mixture
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
-from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import TINY
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import TINY, principal_directions, threads_for
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 

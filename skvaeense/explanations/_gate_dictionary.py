@@ -16,10 +16,9 @@ from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
 from skvaeense.samples._weights import checked_weights, distinct_rows, own_order
 from skvaeense.utils._arrays import check_array, plain
-from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._fitted import all_or_nothing
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
+from skvaeense.utils._rows import row_blocks
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SHARE, fit_context
 

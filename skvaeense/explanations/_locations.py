@@ -18,8 +18,7 @@ from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
-from skvaeense.utils._principal import svd
-from skvaeense.utils._rounding import TINY
+from skvaeense.utils._linalg import TINY, svd
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.samples._scaling import checked_scale
 from skvaeense.samples._weights import own_order
-from skvaeense.utils._blocks import MANY_ROWS, MAX_ENTRIES
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Largest share of the rows that is ever left out.

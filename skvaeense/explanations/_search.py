@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._linalg import ROUNDING
 
 # Entries of the working matrices of a chunk of samples, which stay in the caches; slots for open
 # gates that are added at a time.

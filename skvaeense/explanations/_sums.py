@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from skvaeense.explanations._gates import FIT_LOOKS, LEAST_OPEN, Gates
 from skvaeense.explanations._search import search_codes, widest
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import Processes
-from skvaeense.utils._rounding import ROUNDING
 
 # A column stays if its latent is open for fewer samples.
 LEAST_USE = 3

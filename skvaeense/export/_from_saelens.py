@@ -21,7 +21,7 @@ from skvaeense.samples._devices import DTYPES
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_target
 from skvaeense.training._history import History
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import PathName, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 

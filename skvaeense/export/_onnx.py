@@ -17,8 +17,7 @@ from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.models import VAE
 from skvaeense.samples._devices import DTYPES
 from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
-from skvaeense.utils._files import whole_file
-from skvaeense.utils._optional import optional_import
+from skvaeense.utils._files import optional_import, whole_file
 from skvaeense.utils._typing import PathName, Precision
 
 

@@ -13,11 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.networks._single_layer import SingleLayerAutoencoder
-from skvaeense.penalties._batch_topk import KeepBatchTop
-from skvaeense.penalties._gated import GatedReLU
-from skvaeense.penalties._jump_relu import HardThreshold
-from skvaeense.penalties._topk import KeepTop
+from skvaeense.networks._dense import SingleLayerAutoencoder
+from skvaeense.penalties._base import GatedReLU, HardThreshold, KeepBatchTop, KeepTop
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._typing import PathName
 

@@ -22,7 +22,7 @@ tags:
 USE = """## How to use it
 
 ```python
-from skvaeense.hub import from_pretrained
+from skvaeense.hub import (from_pretrained)
 
 model = from_pretrained({name!r})
 codes = model.transform(X)  # X of shape (n_samples, {n_features})

@@ -14,8 +14,7 @@ from skvaeense.export._saelens import saelens_files, write_files
 from skvaeense.hub._card import model_card
 from skvaeense.hub._saelens import ARCHITECTURE, registered_files
 from skvaeense.persistence import load, save
-from skvaeense.utils._files import whole_folder
-from skvaeense.utils._optional import optional_import
+from skvaeense.utils._files import optional_import, whole_folder
 from skvaeense.utils._typing import PathName
 
 FILE, CARD = "estimator.safetensors", "README.md"

@@ -13,7 +13,7 @@ from torch import nn
 from skvaeense.export._onnx import Transform
 from skvaeense.export._saelens import common_settings
 from skvaeense.persistence import load, save
-from skvaeense.utils._optional import optional_import
+from skvaeense.utils._files import optional_import
 
 ARCHITECTURE = "skvaeense"
 

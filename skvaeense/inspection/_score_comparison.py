@@ -14,8 +14,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style, style
 from skvaeense.inspection._log_density import check_density, log_density, name_of
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._discrete import find_discrete, warn_of_discrete
-from skvaeense.utils._optional import optional_import
+from skvaeense.utils._files import optional_import
+from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
 
 if TYPE_CHECKING:

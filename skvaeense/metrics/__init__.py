@@ -8,11 +8,7 @@ Metrics of samples take a `sample_weight`: how often each sample counts.
 
 from skvaeense.metrics._adaptivity import pattern_adaptivity
 from skvaeense.metrics._dictionary import mean_max_cosine_similarity
-from skvaeense.metrics._dimension import (
-    dimension_accuracy,
-    dimension_error,
-    mean_percentage_error,
-)
+from skvaeense.metrics._dimension import dimension_accuracy, dimension_error, mean_percentage_error
 from skvaeense.metrics._probing import sparse_probing
 from skvaeense.metrics._reconstruction import (
     cosine_similarity,

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from skvaeense.metrics._arrays import _drop_weightless
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._validation import check_integer
 

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._validation import check_flag
 
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_consistent_length
 
 from skvaeense.utils._arrays import check_array, column_or_1d
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvaeense.utils._rounding import ROUNDING, TINY
+from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure

@@ -8,9 +8,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import softmax
 
-from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._rounding import ROUNDING
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import ROUNDING, threads_for
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
-from skvaeense.utils._rounding import ROUNDING, TINY
+from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # Smaller responsibilities do not count for the covariance of a component.

@@ -23,9 +23,7 @@ from skvaeense.mixture._em import (
 from skvaeense.mixture._growth import LEAST_ROWS
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import ROUNDING
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._linalg import ROUNDING, principal_directions, threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Rows that differ by less, as a share of their size, are the same row. Squared distances that

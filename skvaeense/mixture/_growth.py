@@ -15,8 +15,7 @@ from scipy.special import expit
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, least_variance
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import TINY
+from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._typing import DoubleArray
 
 # Least variances of a component while it grows, as shares of the mean variance of the old

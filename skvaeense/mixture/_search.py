@@ -10,16 +10,9 @@ from sklearn.cluster import KMeans
 
 from skvaeense.mixture._covariance import Family, edge
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
-from skvaeense.mixture._em import (
-    Rows,
-    background,
-    em,
-    least_variance,
-    maximise,
-    shares_in,
-)
+from skvaeense.mixture._em import Rows, background, em, least_variance, maximise, shares_in
 from skvaeense.mixture._growth import LEAST_ROWS, propose
-from skvaeense.utils._blocks import SOME_ROWS
+from skvaeense.utils._rows import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.

@@ -15,8 +15,7 @@ from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import checked_weights
 from skvaeense.utils._arrays import plain
-from skvaeense.utils._fitted import all_or_nothing
-from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from skvaeense.networks._base import build_network
-from skvaeense.utils._modules import evaluating
+from skvaeense.utils._torch import evaluating
 
 
 class Model(nn.Module):

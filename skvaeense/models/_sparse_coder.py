@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from skvaeense.models._base import Model, as_number, check_shapes
-from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._base import Network, linear_layer
 from skvaeense.penalties import Coding, Penalty
-from skvaeense.utils._blocks import block_rows
-from skvaeense.utils._budget import SHARES, Budget, budgets, set_share
+from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
+from skvaeense.utils._rows import block_rows
 
 
 class SparseCoder(Model):

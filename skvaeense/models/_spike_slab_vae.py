@@ -14,8 +14,8 @@ from skvaeense.explanations._search import FoundGates, find_gates, search_gates,
 from skvaeense.models._base import as_number
 from skvaeense.models._vae import VAE
 from skvaeense.priors import SpikeSlab
-from skvaeense.utils._budget import SHARES
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._kept import SHARES
+from skvaeense.utils._linalg import ROUNDING
 
 # Largest number of prices of gates that are tried, and number of prices that are kept: one for each
 # step of `SHARES`.

@@ -10,7 +10,7 @@ import torch
 from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
-from skvaeense.utils._blocks import SOME_ROWS
+from skvaeense.utils._rows import SOME_ROWS
 
 # Number of draws that estimate the expectation under a nonlinear decoder.
 EXPECTATION_DRAWS = 16

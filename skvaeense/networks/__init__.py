@@ -1,20 +1,11 @@
 """Specifications of encoders and decoders; `build` turns one into a torch module.
 
-To add an architecture, derive a class from `Network` in a new file, and import it here.
+To add an architecture, derive a class from `Network`, and import it here.
 """
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._linear import Linear
-from skvaeense.networks._mlp import MLP
-from skvaeense.networks._single_layer import SingleLayer
+from skvaeense.networks._dense import MLP, Linear, SingleLayer
 from skvaeense.networks._subspaces import Subspaces
 from skvaeense.networks._unrolled import Unrolled
 
-__all__ = [
-    "MLP",
-    "Linear",
-    "Network",
-    "SingleLayer",
-    "Subspaces",
-    "Unrolled",
-]
+__all__ = ["MLP", "Linear", "Network", "SingleLayer", "Subspaces", "Unrolled"]

@@ -1,18 +1,20 @@
-"""The specification that estimators hold, and the interface of the module that it builds."""
+"""The specification that estimators hold, the interface of its module, and layers."""
 
 import inspect
+import math
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from torch import nn
 
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
-from skvaeense.utils._seeding import fixed_global_generator
+from skvaeense.utils._torch import fixed_global_generator
 from skvaeense.utils._validation import Specification
+
+# Norm to which gradients that can explode are clipped.
+MAX_GRADIENT_NORM = 0.12
 
 
 class Network(Specification):
@@ -116,34 +118,6 @@ class Network(Specification):
         """
 
 
-class OutputLayer(NamedTuple):
-    """The linear layer that gives the pre-activations, applied to some samples.
-
-    Attributes
-    ----------
-    inputs : torch.Tensor of shape (n_samples, n_inputs)
-        Inputs of the layer for the samples.
-
-    weight : torch.nn.Parameter of shape (n_components, n_inputs)
-        Weights of the layer.
-
-    bias : torch.Tensor of shape (n_components,)
-        Bias of the layer.
-
-    has_shortcuts : bool
-        Whether a linear map of the samples is added too.
-
-    others : list of torch.nn.Parameter
-        Further parameters, whose first entries or rows belong to the latents.
-    """
-
-    inputs: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor
-    has_shortcuts: bool
-    others: list[Any]
-
-
 class Autoencoder(nn.Module):
     """A module with an encoder, and a module as its decoder."""
 
@@ -152,30 +126,6 @@ class Autoencoder(nn.Module):
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
         return self.decoder(code)
-
-
-class LayeredAutoencoder(Autoencoder):
-    """An autoencoder whose pre-activations come from a linear layer."""
-
-    def output_layer(self, x: torch.Tensor) -> OutputLayer:
-        """Return the last layer of the encoder."""
-        raise NotImplementedError
-
-    def kept_codes(
-        self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
-    ) -> KeptCodes | None:
-        """Return the pre-activations that `keep` selects; None with shortcuts."""
-        inputs, weight, bias, has_shortcuts, _ = self.output_layer(x)
-        if has_shortcuts:
-            return None
-        with torch.no_grad():
-            outputs = F.linear(inputs, weight, bias)
-            entries = keep(outputs)
-        return KeptCodes(
-            KeptOutputs.apply(inputs, weight, bias, outputs, entries),
-            entries,
-            lambda some: F.linear(inputs, weight[some], bias[some]),
-        )
 
 
 def build_network(
@@ -208,3 +158,39 @@ def with_known(network: Network, known: dict[str, Any]) -> Network:
     automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
     values = {name: known[name] for name in automatic if known.get(name) is not None}
     return clone(network).set_params(**values) if values else network
+
+
+@torch.no_grad()
+def linear_layer(
+    n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True
+) -> nn.Linear:
+    """Return a linear layer with weights uniform in ±1/sqrt(n_in), and biases of 0.
+
+    Without a generator, the weights take no memory until they are loaded.
+    """
+    layer = nn.Linear(n_in, n_out, bias=bias, device="meta")
+    if generator is None:
+        return layer
+    # `Module.to_empty` would load torch's decompositions, which takes half a second.
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    bound = 1 / math.sqrt(n_in)
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if bias:
+        layer.bias.zero_()
+    return layer
+
+
+@torch.no_grad()
+def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """Return a linear layer as `linear_layer` does, with columns of norm 1."""
+    layer = linear_layer(n_in, n_out, generator)
+    if generator is not None:
+        layer.weight.copy_(F.normalize(layer.weight, dim=0))
+    return layer
+
+
+@torch.no_grad()
+def normalize_columns(weight: torch.Tensor) -> None:
+    """Bring columns to norm 1, in place."""
+    weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import MAX_GRADIENT_NORM, linear_layer
+from skvaeense.networks._base import MAX_GRADIENT_NORM, Autoencoder, Network, linear_layer
 from skvaeense.utils._validation import AT_LEAST_ZERO
 
 

@@ -10,23 +10,23 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.explanations._restricted import restricted_code
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import (
-    MAX_GRADIENT_NORM,
-    N_ACTIVE,
-    POSITIVE_CODE,
-    check_n_active,
-    dictionary_layer,
+from skvaeense.networks._base import MAX_GRADIENT_NORM, Autoencoder, Network, dictionary_layer
+from skvaeense.utils._kept import (
+    BatchThreshold,
+    KeptCodes,
+    KeptEntries,
+    KeptOutputs,
+    Lengths,
+    check_lengths,
 )
-from skvaeense.utils._budget import BatchThreshold, Lengths
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, KeptOutputs
-from skvaeense.utils._principal import principal_directions
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import AT_LEAST_ZERO
+from skvaeense.utils._validation import AT_LEAST_ZERO, POSITIVE, StrOptions
 
 # First factors and steps of each latent, as shares of the values that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
+# Share of the latents that are active, unless an estimator knows their number.
+ACTIVE_SHARE = 0.1
 
 
 @dataclass(eq=False, repr=False)
@@ -110,8 +110,8 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     _parameter_constraints = {
         "n_sweeps": [AT_LEAST_ZERO],
         "n_refinements": [AT_LEAST_ZERO],
-        "n_active": N_ACTIVE,
-        "positive": POSITIVE_CODE,
+        "n_active": [POSITIVE, list, tuple, StrOptions({"auto"})],
+        "positive": ["boolean", StrOptions({"auto"})],
     }
 
     n_sweeps: int = 3
@@ -129,7 +129,8 @@ class Unrolled(Network):  # numpydoc ignore=PR02
                 "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. "
                 "Use network='auto' for a variational autoencoder."
             )
-        n_active = check_n_active(self.n_active, n_components)
+        n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
+        check_lengths("n_active", n_active)
         decoder = dictionary_layer(n_components, n_features, generator)
         return UnrolledAutoencoder(self, decoder, n_active)
 

@@ -1,13 +1,17 @@
-"""The base class of penalties, and the codes that they see."""
+"""The base classes of penalties, the codes that they see, and the maps that make codes."""
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._validation import Specification
+from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
+from skvaeense.utils._validation import AT_LEAST_ONE, Interval, Specification
 
 
 class Coding(NamedTuple):
@@ -199,3 +203,144 @@ class LearnedThreshold(nn.Module):
     def threshold(self) -> torch.Tensor:
         """The thresholds, shape (n_components,)."""
         return self.log_threshold.exp()
+
+
+# First threshold of signed codes, in units of the samples' norm.
+START_THRESHOLD = 0.01
+
+
+class SoftThreshold(LearnedThreshold):
+    """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        shrunk = torch.relu(preactivation.abs() - self.threshold)
+        return preactivation.sign() * shrunk
+
+
+class Shrinkage(Penalty):
+    """Penalty on single entries, which shrinks each entry towards 0."""
+
+    @abstractmethod
+    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+        """Return the cost of each entry.
+
+        Parameters
+        ----------
+        size : torch.Tensor of shape (n_samples, n_components)
+            Absolute values of codes, in units of the samples' norm.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Costs.
+        """
+
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
+        """Make the map: ReLU, with the encoder's bias as threshold, or a map for both signs."""
+        return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
+
+    def cost(self, coding: Coding) -> torch.Tensor:
+        """Return the sum of each sample's costs."""
+        size = coding.code if isinstance(coding.activation, nn.ReLU) else coding.code.abs()
+        return self.entry_cost(size / coding.unit).sum(dim=1)
+
+
+class HardThreshold(LearnedThreshold):
+    """Keep entries over a learned threshold as they are.
+
+    The jump has no useful derivative in the threshold; a straight-through estimate takes its
+    place: the mean slope over a box of width `bandwidth` around the threshold.
+    """
+
+    def __init__(self, n_components: int, start: float, bandwidth: float, positive: bool) -> None:
+        super().__init__(n_components, start)
+        self.bandwidth = bandwidth
+        self.positive = positive
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        # The value at the jump multiplies the step's derivative.
+        return preactivation * self.is_over(preactivation)
+
+    def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return 1 for entries over the threshold, and 0 for others."""
+        size = (preactivation if self.positive else preactivation.abs()).detach()
+        threshold = self.threshold
+        # 0, with a box in place of the derivative of the step by the threshold.
+        step = (threshold.detach() - threshold) / self.bandwidth
+        is_near = (size - threshold).abs() < 0.5 * self.bandwidth
+        return (size > threshold).to(size.dtype) + torch.where(is_near, step, 0.0)
+
+
+class GatedReLU(nn.Module):
+    """Let ``relu(exp(r) h + c)`` pass where h is positive, with r and c for each latent."""
+
+    def __init__(self, n_components: int) -> None:
+        super().__init__()
+        self.log_gain = nn.Parameter(torch.zeros(n_components))
+        self.bias = nn.Parameter(torch.zeros(n_components))
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
+        return magnitude * (preactivation > 0)
+
+
+class KeepTop(Budget):
+    """Keep the k largest entries of each sample, or the k largest in magnitude."""
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        if self.training and len(self.budgets) > 1:
+            parts = self.parts(preactivation)
+            return torch.cat([self._keep(part, _rounded(k)) for k, part in parts])
+        return self._keep(preactivation, self.n_kept)
+
+    @property
+    def n_kept(self) -> int:
+        """The number of kept entries of each sample; the largest number if there are several."""
+        return _rounded(self.share * self.k)
+
+    def _keep(self, preactivation: torch.Tensor, n_kept: int) -> torch.Tensor:
+        code = keep_largest(preactivation, n_kept, positive=self.positive)
+        return code.relu() if self.positive else code
+
+    def kept(self, preactivation: torch.Tensor) -> KeptEntries:
+        """Return the positions of pre-activations that can be in the codes."""
+        return KeptEntries.largest(preactivation, self.n_kept, positive=self.positive)
+
+
+def _rounded(k: float) -> int:
+    return max(round(k), 1)
+
+
+class KeepsLargest(Penalty):
+    """Constraint on the code: about k pre-activations of each sample are kept."""
+
+    dead_latents = "auxiliary"
+    _parameter_constraints = {
+        "k": [AT_LEAST_ONE, list, tuple],
+        # Annealing ends before the learning rate falls.
+        "anneal": [Interval(Real, 0, 0.7, closed="both")],
+    }
+    # Makes the activation, given k and whether codes are positive.
+    _activation: Callable[[Any, bool], nn.Module]
+
+    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
+        self.k = k
+        self.anneal = anneal
+
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
+        """Make the map from pre-activations to codes."""
+        check_lengths("k", self.k, AT_LEAST_ONE)
+        return type(self)._activation(np.minimum(self.k, n_components).tolist(), positive)
+
+
+class KeepBatchTop(BatchThreshold):
+    """Keep the k n largest entries of n samples; outside training, entries over a threshold."""
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        code = preactivation.relu() if self.positive else preactivation
+        return code * self.mask(preactivation)

@@ -23,12 +23,15 @@ from skvaeense.models import Model
 from skvaeense.persistence._checks import check_fitted, check_model, check_parameters, place
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
+from skvaeense.training._optimizers import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
 
 # Kinds of classes of the package that files can name. Files can also name all classes in the folder
 # of dimension methods, which keep their results in objects of these classes.
 KINDS = BaseEstimator | Model | History | Locations | TrainingRows | MixtureDensity
 ROOM = "skvaeense.dimension."
+# Kinds of objects that are not saved by their attributes: the last two are functions.
+UNSAVED = nn.Module, tuple, torch.optim.Optimizer, functools.partial, type(len), type(lambda: 0)
 
 
 def known_classes(trusted: Iterable[type]) -> dict[str, type]:
@@ -45,7 +48,7 @@ def known_classes(trusted: Iterable[type]) -> dict[str, type]:
 
 @functools.cache
 def builtin_classes() -> dict[str, type]:
-    """Return the classes that the package defines, and the search for neighbours, by name.
+    """Return the classes that the package defines, and those of other packages, by name.
 
     The estimators are imported here, with all classes that they can hold. Names leave out private
     modules, so that a class can move between files: ``skvaeense.penalties.L1``.
@@ -53,6 +56,7 @@ def builtin_classes() -> dict[str, type]:
     for name in skvaeense.__all__:
         getattr(skvaeense, name)
     classes: dict[str, type] = {"sklearn.neighbors.NearestNeighbors": NearestNeighbors}
+    classes |= {f"torch.optim.{name}": kind for name, kind in OPTIMIZERS.items()}
     for path, module in sorted(sys.modules.items()):
         for name, cls in vars(module).items() if path.startswith("skvaeense.") else ():
             is_own = inspect.isclass(cls) and cls.__module__ == path
@@ -132,7 +136,10 @@ class Coder:
             return {name: self.encode(item, join(where, name)) for name, item in value.items()}
         codec = next((codec for codec in CODECS if codec.matches(value)), None)
         if codec is None:
-            raise TypeError(f"{place(where)} is a {type(value).__name__}, which cannot be saved.")
+            raise TypeError(
+                f"{place(where)} is a {type(value).__name__}, which cannot be saved. If it is a "
+                "parameter, set another value before saving."
+            )
         return {"type": codec.name} | codec.encode(value, where, self)
 
     def name_of(self, cls: type, where: str) -> str:
@@ -312,6 +319,24 @@ class _Dict(Codec):
         return dict(zip(keys, values, strict=True))
 
 
+class _Optimizer(Codec):
+    """A class of optimizers: one of torch.optim, or a trusted one."""
+
+    name, kinds = "optimizer", (type,)
+
+    def matches(self, value: Any) -> bool:
+        return is_optimizer(value)
+
+    def encode(self, value: Any, where: str, coder: Coder) -> Node:
+        return {"class": coder.name_of(value, where)}
+
+    def decode(self, node: Node, where: str, coder: Coder) -> Any:
+        kind = coder.class_of(coder.part(node, "class", str, where), where)
+        if not is_optimizer(kind):
+            raise ValueError(f"{place(where)} is {kind!r}, which is not a class of optimizers")
+        return kind
+
+
 class _Object(Codec):
     """An object of a class that files can name, described by parts that are dicts.
 
@@ -328,7 +353,7 @@ class _Object(Codec):
 
     def suits(self, cls: type) -> bool:
         """Return whether this codec is for objects of a class."""
-        return issubclass(cls, self.kinds) and not issubclass(cls, nn.Module | tuple)
+        return issubclass(cls, self.kinds) and not issubclass(cls, UNSAVED)
 
     def encode(self, value: Any, where: str, coder: Coder) -> Node:
         name = coder.name_of(type(value), where)
@@ -449,4 +474,4 @@ def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
 # Tried in this order: special cases first.
 VALUES = _Float(), _Strings(), _Array(), _Tensor(), _RandomState(), _Tuple(), _Dict()
 OBJECTS = _Neighbors(), _Estimator(), _Model(), _Object()
-CODECS = (*VALUES, *OBJECTS)
+CODECS = (*VALUES, _Optimizer(), *OBJECTS)

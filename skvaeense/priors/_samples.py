@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from skvaeense.mixture._density import Shared
-from skvaeense.utils._blocks import MANY_ROWS, MAX_ENTRIES
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
 

@@ -12,8 +12,8 @@ import torch
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import drawn, n_draws
-from skvaeense.utils._blocks import N_BLOCKS
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._rows import N_BLOCKS
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 
 # Maximum number of rows that sizes, such as the number of components, are derived from.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from skvaeense.samples._sources import Source, as_array
-from skvaeense.utils._blocks import row_blocks
-from skvaeense.utils._rounding import ROUNDING
+from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 
 

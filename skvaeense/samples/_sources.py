@@ -23,8 +23,8 @@ from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from skvaeense.utils._arrays import plain
-from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 
 FLOATS = (np.float64, np.float32)

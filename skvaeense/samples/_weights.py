@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.utils._blocks import MANY_ROWS, row_blocks
-from skvaeense.utils._rounding import TINY
+from skvaeense.utils._linalg import TINY
+from skvaeense.utils._rows import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_weights
 

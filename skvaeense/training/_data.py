@@ -14,12 +14,7 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
-from skvaeense.training._sizes import (
-    MAX_BATCH,
-    HeldOut,
-    Spectrum,
-    resolve_batch_size,
-)
+from skvaeense.training._sizes import MAX_BATCH, HeldOut, Spectrum, resolve_batch_size
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 

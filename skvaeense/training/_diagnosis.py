@@ -7,7 +7,7 @@ import numpy as np
 
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.training._sizes import ROWS_OF_A_LATENT, linear_residual
-from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 
 # Unexplained share of a group's variance that is tolerated.
 TOLERATED = 0.1

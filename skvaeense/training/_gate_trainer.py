@@ -13,9 +13,9 @@ from skvaeense.explanations._sums import Sums
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.samples._batches import Batches
-from skvaeense.utils._blocks import MAX_ENTRIES
+from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._threads import threads_for
+from skvaeense.utils._rows import MAX_ENTRIES
 
 
 class GateTrainer:

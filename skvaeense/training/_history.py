@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from skvaeense.utils._optional import optional_import
+from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import BoolArray, DoubleArray
 
 if TYPE_CHECKING:

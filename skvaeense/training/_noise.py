@@ -9,7 +9,7 @@ import torch
 from skvaeense.models._base import as_number
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook, Step, Trainer
-from skvaeense.utils._modules import evaluating
+from skvaeense.utils._torch import evaluating
 
 # Least noise variance in the descent, as a share of the error. Far below the error, every latent
 # that explains anything opens for every sample. If the noise variance never falls below the error,

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from skvaeense.samples._batches import SPECTRUM_ROWS
-from skvaeense.utils._blocks import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._linalg import principal_directions
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 
 MAX_COMPONENTS = 256
 # Least number of rows for each spare latent, if gates have a prior and n_components is not given,

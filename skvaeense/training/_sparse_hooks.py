@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.models._base import Model, as_number
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns
 from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Hook, Step, Trainer
-from skvaeense.utils._budget import set_share
+from skvaeense.utils._kept import set_share
 
 # Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
 # (active / wanted): at first, and at the end, when the learning rate falls and the code responds

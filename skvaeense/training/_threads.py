@@ -6,7 +6,7 @@ from threading import Lock
 
 import torch
 
-from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
+from skvaeense.utils._linalg import WORK_OF_A_THREAD, threads_for
 
 # The number of threads before the first open `restored_threads` context, then one entry for each
 # other open context.

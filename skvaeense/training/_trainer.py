@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from skvaeense.losses import Loss, Terms
-from skvaeense.optimizers import Optimizer
 from skvaeense.samples._batches import Batches
-from skvaeense.schedules import Schedule
+from skvaeense.training._optimizers import Optimizer, make_optimizer
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._seeding import restore_generator
+from skvaeense.utils._torch import restore_generator
 
 # Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500
@@ -115,14 +114,14 @@ class Trainer:
     loss : Loss
         The loss that is minimised.
 
-    optimizer : Optimizer
-        The optimizer of the weights.
+    optimizer : str, class or functools.partial
+        The optimizer of the weights: see `find_optimizer`.
 
     learning_rate : float
         Peak learning rate.
 
-    schedule : Schedule
-        Schedule of the learning rate.
+    schedule : callable
+        Function from the share of the training that is done to the factor of the learning rate.
 
     generator : torch.Generator
         The source of order and noise, on the model's device.
@@ -164,7 +163,7 @@ class Trainer:
         *,
         optimizer: Optimizer,
         learning_rate: float,
-        schedule: Schedule,
+        schedule: Callable[[float], float],
         generator: torch.Generator,
         hooks: Sequence[Hook] = (),
         rates: Mapping[nn.Parameter, float | torch.Tensor] | None = None,
@@ -191,7 +190,7 @@ class Trainer:
             for parameter, rate in rates.items():
                 self.parameters.part(self.rates, parameter)[...] = rate
         self.bounded = bounded
-        self.optimizer = optimizer.build([self.parameters.values])
+        self.optimizer = make_optimizer(optimizer, [self.parameters.values], learning_rate)
         self.gradient = loss.gradient(model)
         self.tags = {"init": float(init)}
         self.log: list[dict[str, float]] = []
@@ -292,7 +291,7 @@ class Trainer:
         self.processes.all_reduce_mean(self._shared(terms))
         for hook in self.hooks:
             hook.before_step(self)
-        factor = max(self.schedule.factor(fraction_done), self.least_factor)
+        factor = max(self.schedule(fraction_done), self.least_factor)
         self._move(self.learning_rate * factor)
         for hook in self.hooks:
             hook.after_step(self, Step(x, terms, fraction_done, noise))

@@ -1,12 +1,13 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and packages that extras install."""
 
+import importlib
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from skvaeense.utils._typing import PathName
@@ -68,3 +69,14 @@ def _draft_of(path: Path) -> Iterator[Path]:
         else:
             draft.unlink(missing_ok=True)
         raise
+
+
+def optional_import(module: str, caller: str, extra: str) -> Any:
+    """Return a module, or raise an error that names the extra that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs {module.partition('.')[0]}, which is not installed: "
+            f"pip install skvaeense[{extra}]"
+        ) from error

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from skvaeense.utils._seeding import make_generator, seed_from
+from skvaeense.utils._torch import make_generator, seed_from
 
 # Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -16,7 +16,7 @@ from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite
 
 from skvaeense.utils._arrays import plain
-from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._estimators import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray
 
 # Names that other files import from scikit-learn through this file.

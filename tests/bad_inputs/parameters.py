@@ -20,18 +20,16 @@ from skvaeense import VAEenseTransformer
 from skvaeense.dimension import Consensus, Neighbors
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.optimizers import SGD, Adam
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
-from skvaeense.schedules import Cosine
 from skvaeense.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
 ANNEAL = "a float in the range [0.0, 0.7]"
-FRACTION = "a float in the range [0.0, 1.0)"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 LIST = "an instance of 'list', an instance of 'tuple'"
 COUNTS = f"{COUNT}, an instance of 'list' or an instance of 'tuple'"
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
+OPTIMIZER = "a str among {…}, a class … or functools.partial of such a class with its settings"
 AUTO = " or a str among {'auto'}"
 SHARE = "a float in the range (0.0, 1.0)"
 AT_LEAST_4 = "an int in the range [4, inf) or a str among {'auto'}"
@@ -51,7 +49,7 @@ class OnlyCounts(BaseEstimator):
 
 def part_kind(estimators, room, kind, **params):
     """Return the row of an invalid part of an estimator, whose valid kind is in a subpackage."""
-    must = f"a str among {{…}} or an instance of 'skvaeense.{room}._base.{kind}'"
+    must = f"a str among {{…}} or an instance of 'skvaeense.{room}.….{kind}'"
     return parameter(estimators, must, **params)
 
 
@@ -96,8 +94,8 @@ PARAMETERS = [
     part_kind(SPARSE, "losses", "Loss", loss="elbo"),
     part_kind(AUTOENCODERS, "losses", "Loss", loss=L1()),
     part_kind(VAEENSE, "priors", "Prior", prior="normal"),
-    part_kind(AUTOENCODERS, "optimizers", "Optimizer", optimizer=torch.optim.Adam),
-    part_kind(AUTOENCODERS, "schedules", "Schedule", schedule="linear"),
+    *(parameter(AUTOENCODERS, OPTIMIZER, optimizer=v) for v in ("lbfgs", 0.1, torch.optim.LBFGS)),
+    parameter(AUTOENCODERS, "a str among {…} or a callable", schedule="linear"),
     *map(autoencoder_kind, ("vae", PCA())),
     *(
         parameter(
@@ -146,20 +144,6 @@ NESTED = [
         "decay",
         NON_NEGATIVE,
         loss=PenalizedReconstruction(NAN),
-    ),
-    *(
-        of_part(AUTOENCODERS, "Adam", name, must, optimizer=Adam(**{name: -1.0}))
-        for name, must in [
-            ("beta1", FRACTION),
-            ("beta2", FRACTION),
-            ("eps", POSITIVE),
-            ("weight_decay", NON_NEGATIVE),
-        ]
-    ),
-    of_part(AUTOENCODERS, "SGD", "momentum", FRACTION, optimizer=SGD(1.0)),
-    *(
-        of_part(AUTOENCODERS, "Cosine", name, FRACTION, schedule=Cosine(**{name: 1.0}))
-        for name in ("warmup", "hold", "floor")
     ),
     of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
     of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),

@@ -11,11 +11,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 
 VAEENSE, SPARSE = (VAEenseTransformer,), (SparseAutoencoder,)
 INTRINSIC = (IntrinsicDimensionEstimator,)

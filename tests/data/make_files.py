@@ -15,12 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import outputs
 
 import skvaeense
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-    save,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, save
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import BatchTopK
 

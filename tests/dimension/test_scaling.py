@@ -3,12 +3,7 @@ import pytest
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._scaling import (
-    SCALES,
-    Calibration,
-    curved_dimension,
-    inverse_dimensions,
-)
+from skvaeense.dimension._scaling import SCALES, Calibration, curved_dimension, inverse_dimensions
 
 
 def distances_of(X, n_neighbors=70):

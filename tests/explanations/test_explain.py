@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_wine, make_swiss_roll
 
-from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_linear_subspaces,
-    make_sparse_dictionary,
-)
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.explanations import _rows
 from skvaeense.explanations._explain import explain
 from skvaeense.explanations._rows import find_far_rows

@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from skvaeense.explanations import GatePosterior, Gates
 from skvaeense.explanations import _gates as module
-from skvaeense.explanations._em import mean_field_sums
+from skvaeense.explanations._sums import mean_field_sums
 
 
 def gates(k, d, *, seed=0, positive=False, noise=0.1, orthogonal=False):

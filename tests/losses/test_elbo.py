@@ -9,7 +9,7 @@ from scipy.stats import norm
 from skvaeense.losses import ELBO, Loss
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 
 def set_noise(model, noise_variance):

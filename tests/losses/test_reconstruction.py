@@ -6,11 +6,11 @@ import torch
 from helpers import PENALTIES, draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
-from skvaeense.losses._reconstruction import AUXILIARY_WEIGHT, auxiliary_loss
+from skvaeense.losses._losses import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])

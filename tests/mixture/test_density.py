@@ -159,7 +159,7 @@ def test_many_rows_are_computed_as_one_by_one(density, monkeypatch):
     # A row without known features has probability one.
     assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
     expected = density.log_prob(x)
-    monkeypatch.setattr("skvaeense.utils._blocks.BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("skvaeense.utils._rows.BLOCK_ENTRIES", 1)
     assert_allclose(density.log_prob(x), expected, rtol=1e-12)
     assert_allclose([density.log_prob(row[None])[0] for row in x], expected, rtol=1e-12)
 
@@ -236,7 +236,7 @@ def test_rows_with_holes_are_computed_some_at_a_time(density, monkeypatch):
     complete, x = samples(density)
     assert_array_equal(density.impute(complete), complete)
     filled, log_prob = density.impute(x), density.log_prob(x)
-    monkeypatch.setattr("skvaeense.utils._blocks.BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("skvaeense.utils._rows.BLOCK_ENTRIES", 1)
     assert_allclose(density.impute(x), filled, rtol=1e-12)
     assert_allclose(density.log_prob(x), log_prob, rtol=1e-12, atol=1e-10)
 

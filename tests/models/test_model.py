@@ -14,7 +14,7 @@ from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, JumpReLU
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 MODELS = {
     "vae": lambda seed=0: make_vae(seed=seed),

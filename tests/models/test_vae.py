@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from skvaeense.networks import MLP, Linear
 from skvaeense.priors import Posterior, Prior, StandardNormal
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 4, 5, 3
 GATED = pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])

@@ -5,16 +5,7 @@ import torch
 from helpers import coding_of, draw, generator
 from sklearn.base import clone
 
-from skvaeense.penalties import (
-    L1,
-    BatchTopK,
-    Gated,
-    JumpReLU,
-    Log,
-    Matryoshka,
-    Penalty,
-    TopK,
-)
+from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, Penalty, TopK
 
 KINDS = {
     "batch_topk": BatchTopK,

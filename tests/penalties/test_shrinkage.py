@@ -8,7 +8,7 @@ import torch
 from helpers import draw
 
 from skvaeense.penalties import L1, Coding, Log
-from skvaeense.penalties._shrinkage import START_THRESHOLD
+from skvaeense.penalties._base import START_THRESHOLD
 
 PENALTIES = pytest.mark.parametrize("penalty", [L1(0.3), Log(0.3, eps=0.2)], ids=str)
 # Step of the grids for the brute-force search of minima.

@@ -29,7 +29,7 @@ from skvaeense.penalties import L1, BatchTopK, TopK
 from skvaeense.samples import _sources
 from skvaeense.training import _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
 VAEENSE = VAEenseTransformer(
@@ -103,7 +103,7 @@ def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
 def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
     monkeypatch.setattr(_trainer, "STRIDE", 5)
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 8 * 40)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 8 * 40)
     data = X
     if lies == "in files":
         data = [tmp_path / f"{i}.npy" for i in range(2)]
@@ -139,8 +139,8 @@ SCRIPT = """
 import warnings
 import numpy as np
 import torch
-from skvaeense import Checkpoint, VAEenseTransformer, save
-from skvaeense.networks import Linear
+from skvaeense import (Checkpoint, VAEenseTransformer, save)
+from skvaeense.networks import (Linear)
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

@@ -269,6 +269,24 @@ FORGED = {
     ),
     "estimator as an object": (set_in("type", value="object"), "which is not of type 'object'"),
     "class of no name": (set_in("class", value=7), "lacks its 'class'"),
+    "optimizer as an object": (
+        set_in("class", value="torch.optim.RAdam"),
+        "which is not of type 'estimator'",
+    ),
+    "penalty as an optimizer": (
+        set_in(
+            *("parameters", "optimizer"),
+            value={"type": "optimizer", "class": "skvaeense.penalties.L1"},
+        ),
+        "not a class of optimizers",
+    ),
+    "optimizer as a width": (
+        set_in(
+            *("parameters", "n_components"),
+            value={"type": "optimizer", "class": "torch.optim.RAdam"},
+        ),
+        "'n_components' parameter",
+    ),
     "unknown kind": (set_in(*MODEL, "type", value="code"), "has the unknown type 'code'"),
     "kind of no name": (set_in(*MODEL, "type", value=[]), "has the unknown type []"),
     "no kind": (delete(*MODEL, "type"), "'module_' of the estimator has the wrong type"),

@@ -26,18 +26,11 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-    load,
-    save,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
 from skvaeense.networks import MLP, Linear, Network, SingleLayer, Subspaces
-from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import SpikeSlab, StandardNormal
 from skvaeense.thresholds import Contribution, FixedVariance, Otsu
@@ -339,7 +332,7 @@ def test_device_that_is_not_there(tmp_path):
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
         *(quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu")),
         quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"], positive_code=False),
-        quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),
+        quick_sae(optimizer="sgd", schedule="cosine"),
     ],
     ids=class_name,
 )
@@ -575,7 +568,7 @@ def test_a_class_of_the_package_needs_no_trust_even_where_it_was_trusted(tmp_pat
 
 def test_what_cannot_be_saved(tmp_path, subtests):
     for name, value, message in (
-        ("note", lambda: None, "note is a builtins.function"),
+        ("note", lambda: None, "note is a function, which cannot be saved"),
         ("note", np.array([1 + 2j]), "note is an array of complex128"),
         ("note", np.array([object()]), "note is an array of object"),
         ("note", {1, 2}, "note is a builtins.set"),
@@ -651,7 +644,7 @@ def test_skops_list_of_the_guide(explored):
     trusted = [
         "skvaeense._vaeense.VAEenseTransformer",
         "skvaeense.models._vae.VAE",
-        "skvaeense.networks._linear.Linear",
+        "skvaeense.networks._dense.Linear",
         "skvaeense.networks._subspaces.Subspaces",
         "skvaeense.mixture._density.MixtureDensity",
         "skvaeense.priors._samples.TrainingRows",

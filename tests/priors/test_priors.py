@@ -6,7 +6,7 @@ from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
 from skvaeense.priors import Mixture, Posterior, Prior, StandardNormal
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
 

@@ -15,16 +15,14 @@ from skvaeense import (
     losses,
     mixture,
     networks,
-    optimizers,
     penalties,
     priors,
-    schedules,
     thresholds,
 )
 from skvaeense.utils._validation import Interval
 
 X = np.random.default_rng(0).normal(size=(20, 4))
-ROOMS = dimension, losses, mixture, networks, optimizers, penalties, priors, schedules, thresholds
+ROOMS = dimension, losses, mixture, networks, penalties, priors, thresholds
 NEEDED = {"ranks": (1, 1), "noise_variance": 1.0}
 ESTIMATORS = (
     vaeense(),
@@ -62,8 +60,6 @@ def use(part):
         part.build(4, 3, n_heads=n_heads, generator=generator)
     elif isinstance(part, penalties.Penalty):
         part.build(3, unit=1.0, positive=True)
-    elif isinstance(part, optimizers.Optimizer):
-        part.build([torch.nn.Parameter(torch.zeros(3))])
 
 
 def wrong_values(estimator, name):

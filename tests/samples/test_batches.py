@@ -11,9 +11,9 @@ from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_samples
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._sizes import Spectrum
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES = 3000, 4
 # The first feature identifies the row.
@@ -26,7 +26,7 @@ ESTIMATOR = VAEenseTransformer(dtype="float64", device="cpu")
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 100 * N_FEATURES)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 
 def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):

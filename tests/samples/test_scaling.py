@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense.samples._scaling import Scaling
-from skvaeense.utils import _blocks
+from skvaeense.utils import _rows
 
 DOUBLE = {"dtype": torch.float64, "device": "cpu"}
 SINGLE = {"dtype": torch.float32, "device": "cpu"}
@@ -28,7 +28,7 @@ def test_chunks_do_not_matter(monkeypatch):
     X = draw()
     scaling = Scaling.from_data(X)
     scaled = scaling.apply(X, **DOUBLE)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 7 * 3)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 7 * 3)
     by_chunks = Scaling.from_data(X)
     assert_allclose(by_chunks.mean, scaling.mean, rtol=1e-13)
     assert by_chunks.scale == pytest.approx(scaling.scale, rel=1e-13)

@@ -11,8 +11,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from skvaeense import SparseAutoencoder
 from skvaeense.samples import _sources
-from skvaeense.samples._sources import LoaderSource, Source, open_samples
-from skvaeense.utils import _blocks
+from skvaeense.samples._sources import (
+    LoaderSource,
+    Source,
+    open_samples,
+)
+from skvaeense.utils import _rows
 from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES = 1000, 6
@@ -23,7 +27,7 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 def _small_blocks(monkeypatch):
     """Treat all samples as large, and read 50 rows at a time."""
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 50 * N_FEATURES)
+    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
 class Batched(IterableDataset):

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from skvaeense.losses import Loss
-from skvaeense.optimizers import Adam
-from skvaeense.schedules import Constant
+from skvaeense.training._optimizers import constant
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 
 class Distance(Loss):
@@ -45,7 +44,7 @@ def make_trainer():
     """Return a function that makes a trainer, with defaults for parameters that are not given."""
 
     def make(model=None, loss=None, seed=0, **params):
-        defaults = {"optimizer": Adam(), "learning_rate": 0.1, "schedule": Constant()}
+        defaults = {"optimizer": "adam", "learning_rate": 0.1, "schedule": constant}
         return Trainer(
             Point() if model is None else model,
             Distance() if loss is None else loss,

@@ -10,11 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training._diagnosis import (
-    failure_signs,
-    find_collapse,
-    sparse_failure_signs,
-)
+from skvaeense.training._diagnosis import failure_signs, find_collapse, sparse_failure_signs
 
 N_SAMPLES, N_COMPONENTS = 40, 12
 

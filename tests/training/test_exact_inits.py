@@ -8,11 +8,7 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_linear_subspaces,
-    make_sparse_dictionary,
-)
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.explanations._explain import explain
 from skvaeense.models import VAE
 from skvaeense.networks import Subspaces

@@ -9,7 +9,7 @@ from helpers import draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
-from skvaeense.networks._layers import normalize_columns
+from skvaeense.networks._base import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._sparse_hooks import (
@@ -25,9 +25,9 @@ from skvaeense.training._sparse_hooks import (
     UnitNorm,
 )
 from skvaeense.training._trainer import Hook, Step
-from skvaeense.utils._budget import set_share
+from skvaeense.utils._kept import set_share
 from skvaeense.utils._processes import Processes
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
 

@@ -13,16 +13,15 @@ from torch import nn
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.optimizers import SGD, Adam, Optimizer
 from skvaeense.penalties import TopK
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.schedules import Constant, Cosine, Schedule
 from skvaeense.training import _trainer
 from skvaeense.training._noise import annealed_noise
+from skvaeense.training._optimizers import constant, cosine
 from skvaeense.training._parameters import FlatParameters, layer_rates
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Hook, Trainer
-from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._torch import make_generator
 
 X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
 TRAIN = TensorBatches(X)
@@ -114,9 +113,7 @@ def test_a_batch_larger_than_the_samples_is_all_of_them(make_trainer):
 
 def test_training_goes_downhill(make_point, make_trainer):
     model = make_point()
-    make_trainer(model, schedule=Cosine(), learning_rate=0.5).fit(
-        TRAIN, n_epochs=200, batch_size=10
-    )
+    make_trainer(model, schedule=cosine, learning_rate=0.5).fit(TRAIN, n_epochs=200, batch_size=10)
     torch.testing.assert_close(model.weight.detach(), X.mean(dim=0), rtol=1e-3, atol=0)
 
 
@@ -133,7 +130,7 @@ def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched(make_tra
 
 def test_series_follow_one_another(make_trainer):
     """The optimizer's state and the counts continue, so two halves equal the whole."""
-    whole, halves = (make_trainer(schedule=Cosine()) for _ in range(2))
+    whole, halves = (make_trainer(schedule=cosine) for _ in range(2))
     whole.fit(TRAIN, n_epochs=6, batch_size=4)
     halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.0, 0.5))
     halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.5, 1.0))
@@ -177,13 +174,13 @@ def test_long_epochs_are_interrupted_now_and_then(make_trainer):
 # --- steps ----------------------------------------------------------------------------------
 
 
-class Watch(Schedule, Hook):
+class Watch(Hook):
     """Record the order of events in a step, with the weight and gradient at each event."""
 
     def __init__(self):
         self.events = []
 
-    def factor(self, fraction_done):
+    def __call__(self, fraction_done):
         self.events.append(("factor", fraction_done))
         return 1.0
 
@@ -241,40 +238,26 @@ def test_hooks_take_turns_and_may_change_gradients_and_weights(make_trainer):
         def after_step(self, trainer, step):
             trainer.model.weight[1] = 5
 
-    trainer = make_trainer(optimizer=SGD(momentum=0.0), hooks=[Scale(2.0), Scale(3.0)])
+    trainer = make_trainer(optimizer=torch.optim.SGD, hooks=[Scale(2.0), Scale(3.0)])
     trainer.fit(TRAIN, n_epochs=1, batch_size=10)
     assert order == [2.0, 3.0]
     # The step is 0.1 times six times the gradient, which is -2 times the mean of the samples.
     assert trainer.model.weight.tolist() == pytest.approx([0.1 * 6 * 2 * 9, 5])
 
 
-class Falling(Schedule):
-    def factor(self, fraction_done):
-        return 1 - fraction_done
-
-
-class Noting(Optimizer):
-    """Stochastic gradient descent that records its learning rates."""
-
-    def __init__(self):
-        self.rates = []
-
-    def build(self, parameters):
-        optimizer = torch.optim.SGD(parameters, lr=1.0)
-        optimizer.register_step_pre_hook(
-            lambda optimizer, *_: self.rates.append(optimizer.param_groups[0]["lr"])
-        )
-        return optimizer
-
-
 @pytest.mark.parametrize("least", [0.0, 0.6])
 def test_the_schedule_sets_the_learning_rate(make_trainer, least):
-    optimizer = Noting()
-    trainer = make_trainer(optimizer=optimizer, schedule=Falling(), learning_rate=0.01)
+    rates = []
+    trainer = make_trainer(
+        optimizer="sgd", schedule=lambda fraction_done: 1 - fraction_done, learning_rate=0.01
+    )
+    trainer.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
     trainer.least_factor = least
     trainer.fit(TRAIN, n_epochs=2, batch_size=5)
     factors = [max(factor, least) for factor in (1.0, 0.75, 0.5, 0.25)]
-    assert optimizer.rates == pytest.approx([0.01 * factor for factor in factors])
+    assert rates == pytest.approx([0.01 * factor for factor in factors])
 
 
 # --- state ----------------------------------------------------------------------------------
@@ -285,9 +268,9 @@ def make_vae_trainer(network, seed=0):
     return Trainer(
         model,
         ELBO(),
-        optimizer=Adam(),
+        optimizer="adam",
         learning_rate=0.02,
-        schedule=Cosine(),
+        schedule=cosine,
         generator=make_generator(seed),
         hooks=[annealed_noise(0.3, 1e-3, learned=True)],
         rates=layer_rates(model),
@@ -300,9 +283,9 @@ def make_sparse_trainer(seed=0):
     return Trainer(
         model,
         PenalizedReconstruction(),
-        optimizer=Adam(),
+        optimizer="adam",
         learning_rate=0.02,
-        schedule=Constant(),
+        schedule=constant,
         generator=generator,
         hooks=[Coefficient(0.1, target_l0=2.0), DeadLatents(model), UnitNorm()],
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import draw
 
-from skvaeense.utils._budget import SHARES, BatchThreshold, set_share
+from skvaeense.utils._kept import SHARES, BatchThreshold, set_share
 
 
 def test_k_may_be_any_number(subtests):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.utils._principal import principal_directions, svd
+from skvaeense.utils._linalg import principal_directions, svd
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])

@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 from helpers import fit_unwarned, quick_sae
 
-from skvaeense import (
-    IntrinsicDimensionEstimator,
-    SparseAutoencoder,
-    VAEenseTransformer,
-)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import MLP
 from skvaeense.penalties import Penalty, TopK
 from skvaeense.thresholds import FixedVariance
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._estimators import ReprMixin
 
 X = np.random.default_rng(0).standard_normal((40, 4))
 ESTIMATORS = [

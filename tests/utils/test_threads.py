@@ -8,7 +8,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, _vaeense
 from skvaeense.mixture import MixtureDensity, SubspaceMixture
-from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
+from skvaeense.utils._linalg import WORK_OF_A_THREAD, threads_for
 
 CONTROLLER = ThreadpoolController()
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from skvaeense.penalties._shrinkage import Shrinkage
+from skvaeense.penalties._base import Shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
 
 

@@ -1,12 +1,178 @@
-"""Reconstruction error plus a penalty: the loss of sparse autoencoders."""
+"""The interface between the trainer and a loss, and the losses of both kinds of autoencoders."""
 
-from typing import Any
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 
-from skvaeense.losses._base import Loss, Terms
-from skvaeense.utils._kept_entries import KeptCodes, keep_largest
-from skvaeense.utils._validation import NON_NEGATIVE
+from skvaeense.utils._kept import KeptCodes, keep_largest
+from skvaeense.utils._validation import NON_NEGATIVE, Specification
+
+Terms: TypeAlias = dict[str, torch.Tensor]
+Gradient: TypeAlias = Callable[[torch.Tensor, torch.Generator], Terms]
+
+
+class Loss(Specification):
+    """A function of a model and a batch that returns named terms.
+
+    To add a loss, derive from this class and write `terms`. A loss holds parameters, but no state.
+
+    See Also
+    --------
+    ELBO : The loss of variational autoencoders.
+    PenalizedReconstruction : The loss of sparse autoencoders.
+
+    Examples
+    --------
+    A variational autoencoder whose divergence counts four times:
+
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.losses import Loss
+    >>> class BetaELBO(Loss):
+    ...     def terms(self, model, x, *, generator):
+    ...         error, kl = (term.mean() for term in model.elbo(x, generator=generator))
+    ...         loss = error / model.noise_variance + 2 * 4 * kl
+    ...         return {"loss": loss, "error": error, "kl": kl}
+    >>> VAEenseTransformer(loss=BetaELBO()).get_params()["loss"]
+    BetaELBO()
+    """
+
+    # Name of the method that a model must have; None if any model will do.
+    method: str | None = None
+
+    @abstractmethod
+    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+        """Return the terms of a batch.
+
+        Parameters
+        ----------
+        model : Model
+            The model, in training mode.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        generator : torch.Generator
+            The source of noise.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            "loss", without dimensions, is minimised. The history records it and all other terms
+            without dimensions, as means over each epoch. For a VAE, "error" is the mean squared
+            error of a sample, which the noise variance follows. For a sparse coder, "active_share"
+            of shape (n_components,) is the share of the samples for which each latent is active;
+            without it, dead latents are not counted, and no target for active latents is met.
+        """
+
+    def gradient(self, model: Any) -> Gradient:
+        """Return the function that computes terms and gradients for training.
+
+        By default it uses autograd. Override this method to compute gradients faster.
+
+        Parameters
+        ----------
+        model : Model
+            The model that is trained. The function sets the `grad` of each of its parameters.
+
+        Returns
+        -------
+        callable
+            Maps a batch and a generator to the detached terms.
+        """
+
+        def compute(x: torch.Tensor, generator: torch.Generator) -> Terms:
+            model.zero_grad(set_to_none=False)
+            terms = self.terms(model, x, generator=generator)
+            terms["loss"].backward()
+            return {name: term.detach() for name, term in terms.items()}
+
+        return compute
+
+    def in_user_units(
+        self, means: dict[str, float], *, n_features: int, scale: float
+    ) -> dict[str, float]:
+        """Return the values that the history records for an epoch.
+
+        Parameters
+        ----------
+        means : dict of float
+            Means of the terms over the epoch in units of the scaled samples, and the numbers that
+            changed during training: "noise_variance" or "alpha".
+
+        n_features : int
+            Number of features of a sample.
+
+        scale : float
+            Root mean square of the centred training samples, in the user's units.
+
+        Returns
+        -------
+        dict of float
+            The values in the user's units; by default unchanged.
+        """
+        return means
+
+
+class ELBO(Loss):
+    """Negative evidence lower bound, times two, without its constant.
+
+    For a sample x with expected squared error E and divergence KL, at the noise variance g::
+
+        E / g + 2 beta KL
+
+    With a linear decoder the expectation is exact. Otherwise it is taken at one draw of the noise.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Weight of the divergence. Values other than 1 do not give a bound. Values above 1 open fewer
+        latents [1]_.
+
+    See Also
+    --------
+    skvaeense.models.VAE : Definition of the terms.
+
+    References
+    ----------
+    .. [1] I. Higgins et al., "beta-VAE: learning basic visual concepts with a constrained
+       variational framework", ICLR 2017.
+
+    Examples
+    --------
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.losses import ELBO
+    >>> VAEenseTransformer(loss=ELBO(beta=4.0)).get_params()["loss__beta"]
+    4.0
+    """
+
+    alias = "elbo"
+
+    method = "elbo"
+    _parameter_constraints = {"beta": [NON_NEGATIVE]}
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
+
+    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+        """Return "loss", "error" and "kl" of a batch."""
+        posterior = model.posterior(x)
+        bound = model.elbo(x, generator=generator, posterior=posterior)
+        error, kl = (term.mean() for term in bound)
+        loss = error / model.noise_variance + 2 * self.beta * kl
+        return {"loss": loss, "error": error, "kl": kl}
+
+    def in_user_units(
+        self, means: dict[str, float], *, n_features: int, scale: float
+    ) -> dict[str, float]:
+        """Return the negative bound in nats, and squared errors in squared units of X."""
+        error, kl = means["error"] * scale**2, means["kl"]
+        noise = means["noise_variance"] * scale**2
+        loss = 0.5 * (error / noise + n_features * math.log(2 * math.pi * noise)) + kl
+        return {"loss": loss, "error": error, "kl": kl, "noise_variance": noise}
+
 
 # Only kept entries are decoded if they are at most this share of the latents, and there are at
 # least this many latents: otherwise dense products are as fast.

@@ -1,7 +1,9 @@
-"""Representations of objects."""
+"""What estimators share: representations and fitted attributes."""
 
 import inspect
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,3 +57,21 @@ def _shorten(value: Any) -> str:
         opening, closing = "[]" if isinstance(value, list) else "()"
         return opening + ", ".join(_shorten(item) for item in value) + closing
     return repr(value)
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Restore the fitted attributes of an estimator if fitting fails."""
+    before = fitted(estimator)
+    try:
+        yield
+    except BaseException:
+        for name in fitted(estimator):
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
+def fitted(estimator: Any) -> dict[str, Any]:
+    """Return the fitted attributes, whose names end in an underscore."""
+    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}

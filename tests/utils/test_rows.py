@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from skvaeense.utils._blocks import BLOCK_ENTRIES, block_rows, row_blocks
+from skvaeense.utils._rows import BLOCK_ENTRIES, block_rows, row_blocks
 
 
 def test_blocks_have_few_entries_however_wide_rows_are():

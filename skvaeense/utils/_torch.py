@@ -1,4 +1,4 @@
-"""Seeded generators of torch; the global generator is left alone."""
+"""Seeded generators of torch, and evaluation mode of its modules."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from threading import Lock
 
 import numpy as np
 import torch
+from torch import nn
 
 # One thread at a time may borrow torch's global generator.
 _lock = Lock()
@@ -51,3 +52,16 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
     with _lock, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(generator))
         yield
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Compute in evaluation mode without gradients, then restore the modes of all submodules."""
+    training = [own for own in module.modules() if own.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for own in training:
+            own.training = True
