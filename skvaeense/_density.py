@@ -190,7 +190,8 @@ class DensityAutoencoder(BaseAutoencoder):
         if not hasattr(self, "module_"):
             raise AttributeError(f"this {type(self).__name__} instance is not fitted yet")
         if self._has_density_of_gates:
-            return self.module_.gates.in_units(self.mean_, self.scale_)
+            gates: Any = self.module_.gates
+            return gates.in_units(self.mean_, self.scale_)
         density = self._density()
         if density is None:
             raise AttributeError("this model has no density, only the bounds of elbo_samples")
