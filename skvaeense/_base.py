@@ -196,10 +196,9 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(self, rows: Distinct, explained: Explained | None = None) -> Distinct:
+    def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        density = None if explained is None else explained.mixture.density
-        rows_far = find_far_rows(rows.X, rows.weights, density)
+        rows_far = find_far_rows(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)

@@ -180,22 +180,23 @@ class DensityAutoencoder(BaseAutoencoder):
 
         return self._by_density(X, density, log_prob, out)
 
-    @property
-    def density_(self) -> MixtureDensity | Gates:
-        """The density that `score_samples` and `sample` use, in units of X.
+    def get_density(self) -> MixtureDensity | Gates:
+        """Return the density that `score_samples` and `sample` use, in units of X.
 
-        It is the explanation of the samples with the most held-out nats: a mixture of normal
-        distributions, or `Gates`.
+        Returns
+        -------
+        MixtureDensity or Gates
+            The explanation of the samples with the most held-out nats, as `density_name_` says.
+
+        Raises
+        ------
+        ValueError
+            If there is no density.
         """
-        if not hasattr(self, "module_"):
-            raise AttributeError(f"this {type(self).__name__} instance is not fitted yet")
-        if self._has_density_of_gates:
+        if getattr(self, "density_name_", None) == "gates":
             gates: Any = self.module_.gates
             return gates.in_units(self.mean_, self.scale_)
-        density = self._density()
-        if density is None:
-            raise AttributeError("this model has no density, only the bounds of elbo_samples")
-        return density.in_units(self.mean_, self.scale_)
+        return self._mixture("get_density").in_units(self.mean_, self.scale_)
 
     def summary(self) -> str:
         """Return what `fit` has found: codes, density, nats and the time of each phase.
@@ -212,7 +213,7 @@ class DensityAutoencoder(BaseAutoencoder):
         >>> from skvaeense.datasets import make_linear_subspaces
         >>> X, *_ = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
         >>> print(VAEenseTransformer(random_state=0).fit(X).summary().splitlines()[0])
-        codes: mixture, 3 latents, 1.5 active, 100.0 % of the variance
+        codes: mixture, 3 latents, 1.6 active, 100.0 % of the variance
         """
         check_is_fitted(self)
         name = getattr(self, "explanation_", type(self.module_).__name__)
@@ -220,7 +221,11 @@ class DensityAutoencoder(BaseAutoencoder):
         if found := getattr(self, "_held_out_codes_", {}):
             lines[0] += f", {found['l0']:.1f} active, {100 * found['kept']:.1f} % of the variance"
         if hasattr(self, "density_name_"):
-            size = f", {len(self.density_)} components" if self.density_name_ == "mixture" else ""
+            size = (
+                f", {len(self._mixture('summary'))} components"
+                if self.density_name_ == "mixture"
+                else ""
+            )
             lines.append(f"density: {self.density_name_}{size}")
             nats = (f"{key} {value:.2f}" for key, value in self.explanation_nats_.items())
             lines.append("nats of held-out samples: " + ", ".join(nats))

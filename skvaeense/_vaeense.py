@@ -276,11 +276,8 @@ class VAEenseTransformer(DensityAutoencoder):
         distribution; and "gates", which is a lower bound.
 
     density_name_ : {"mixture", "gates"}
-        The explanation with the most of these nats, which `score_samples` and `sample` use. It is
-        "gates" only if these give the codes, too. Only with `explanation_`.
-
-    density_ : MixtureDensity or Gates
-        This explanation, in units of X.
+        The explanation with the most of these nats, which `score_samples` and `sample` use, and
+        `get_density` returns. It is "gates" only if these give the codes, too.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -522,14 +519,14 @@ class VAEenseTransformer(DensityAutoencoder):
         rows, density = self._imputed_rows(rows)
         if not self._may_explain():
             return (self._without_far(rows) if self._has_gates else rows), None
-        explained = self._explained(rows)
+        near, has_holes = self._without_far(rows), density is not None
+        explained = self._explained(near)
+        if near is not rows and not has_holes:
+            # The density covers all rows, far ones included.
+            density = find_density(rows.X, rows.weights, np.random.RandomState(self._seed()))
         if density is not None:
-            explained = replace(explained, density=density, has_holes=True)
-        near = self._without_far(rows, explained)
-        if near is rows:
-            return rows, explained
-        # The density covers all rows, far ones included.
-        return near, replace(self._explained(near), density=explained.density)
+            explained = replace(explained, density=density, has_holes=has_holes)
+        return near, explained
 
     def _explained_elsewhere(self, data):
         """Return the explanation of samples that are not in memory; they have one location."""

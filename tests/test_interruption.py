@@ -121,8 +121,9 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
 
 
 def test_a_fit_that_is_interrupted_often_ends_at_the_same_model(tmp_path):
-    """The loss of the first model, from which flat parts are trained, is compared only once."""
-    estimator = VAEenseTransformer(n_iter_no_change=6, max_iter=20, random_state=0)
+    estimator = VAEenseTransformer(
+        network=Linear((8,)), n_init=1, n_iter_no_change=6, max_iter=20, random_state=0
+    )
     whole = fit_unwarned(clone(estimator), X)
     for _ in range(4):
         interrupted(estimator, 2, Checkpoint(tmp_path, interval=0))

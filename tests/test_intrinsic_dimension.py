@@ -221,7 +221,7 @@ def test_gates_count_where_other_answers_would_be_unsure(monkeypatch):
     explained = []
     monkeypatch.setattr(
         _vaeense,
-        "explore",
+        "explain",
         lambda rows, *args, **params: explained.append(len(rows)) or explain(rows, *args, **params),
     )
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
@@ -524,7 +524,9 @@ def test_dimension_over_scales_needs_neighbours(subtests):
 
 def test_a_failed_fit_leaves_no_half_fitted_estimator():
     X = np.random.default_rng(0).standard_normal((60, 4))
-    broken = VAEenseTransformer(n_init=1, max_iter=2, learning_rate_init=1e30, random_state=0)
+    broken = VAEenseTransformer(
+        network="single_layer", n_init=1, max_iter=2, learning_rate_init=1e30, random_state=0
+    )
     estimator = IntrinsicDimensionEstimator(broken)
     with pytest.raises(FloatingPointError, match="learning_rate_init"):
         estimator.fit(X)

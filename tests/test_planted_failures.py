@@ -47,7 +47,6 @@ UNLEARNED = "has not learned. Raise max_iter or learning_rate_init"
 FAILURES = {
     # Learning rates.
     "vae_diverges": (lambda: random_vae(learning_rate_init=1e30).fit(X), DIVERGED),
-    "default_vae_diverges": (lambda: vae(learning_rate_init=1e30).fit(X), DIVERGED),
     "stream_diverges": (lambda: stream(random_vae(learning_rate_init=1e30), X), DIVERGED),
     "sae_diverges": (lambda: sae(learning_rate_init=1e30).fit(X), DIVERGED),
     "sae_goes_astray": (lambda: sae(learning_rate_init=30.0).fit(X), DIVERGED),

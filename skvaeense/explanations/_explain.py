@@ -191,11 +191,11 @@ def explain(
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
             valid = held_out(order[:SEARCH_ROWS])[0]
             scores = mixture.scores[: len(valid)]
-            # Patterns of a dictionary are not the mixture that gates have to surpass.
-            rival = mixture.scores_of_one[: len(valid)] if flats.are_patterns else scores
-            fits = _GateFits(x, weights, valid, rival, max_latents, positive=positive)
+            fits = _GateFits(x, weights, valid, scores, max_latents, positive=positive)
             gates = fits.best(flats, mixture.parts)
             nats["gates"] = nats["mixture"] + (gates.scores - scores).mean()
+            if gates.are_simpler_than(flats):
+                gates = gates._replace(rival=mixture.scores_of_one[: len(valid)])
     coder = choose_coder(flats, gates)
     explained = Explained(
         mixture,
@@ -239,17 +239,12 @@ class _Flats(NamedTuple):
     are_clear : bool
         Whether the parts have few enough directions to give each a latent, stand clear of their
         noise, meet at their locations and hold most of the variance.
-
-    are_patterns : bool
-        Whether the parts are clear, but most of them share directions, so that a dictionary needs
-        fewer latents.
     """
 
     parts: list[FlatPart]
     groups: IntArray
     locations: Locations | None
     are_clear: bool
-    are_patterns: bool = False
 
     @classmethod
     def of(cls, mixture: FoundMixture, x: DoubleArray, max_latents: int, *, positive: bool) -> Self:
@@ -270,10 +265,7 @@ class _Flats(NamedTuple):
             # Relative to their locations, more parts can lie in one flat.
             parts, groups = _flats(pieces, n, locations.points[locations.groups])
             left = x - locations.points[locations.assign(x)]
-        are_patterns = _are_patterns(parts, n)
-        return cls(
-            parts, groups, locations, not are_patterns and _hold_most(pieces, left), are_patterns
-        )
+        return cls(parts, groups, locations, _hold_most(pieces, left))
 
     def may_have_local_gates(self, pieces: list[FlatPart]) -> bool:
         """Return whether there are more directions than the hulls of the locations have."""
@@ -303,6 +295,9 @@ class _FoundGates(NamedTuple):
     scores : ndarray of shape (n_held_out,)
         Bounds of held-out rows.
 
+    length : float
+        Mean number of their open gates.
+
     left : float
         Share of their variance that codes leave unexplained.
 
@@ -315,6 +310,7 @@ class _FoundGates(NamedTuple):
 
     gates: Gates
     scores: DoubleArray
+    length: float
     left: float
     locations: Locations | None
     rival: DoubleArray
@@ -330,6 +326,16 @@ class _FoundGates(NamedTuple):
         are_patterns = float((2 * p * (1 - p)).sum()) >= 1
         is_better = gain.mean() > gain.std() / np.sqrt(max(len(gain), 1))
         return bool(is_better and are_patterns and 2 * self.left <= 1)
+
+    def are_simpler_than(self, flats: _Flats) -> bool:
+        """Return whether clear flat parts have more latents and longer codes than the gates.
+
+        This is so if the parts are patterns of one dictionary. Then gates only have to surpass one
+        normal distribution, not the mixture of the patterns.
+        """
+        ranks, weights = zip(*((len(p.variances), p.weight) for p in flats.parts), strict=True)
+        has_fewer = len(self.gates.weight) < sum(ranks)
+        return flats.are_clear and has_fewer and self.length < float(np.dot(ranks, weights))
 
 
 class _GateFits:
@@ -380,21 +386,28 @@ class _GateFits:
         return max(fits, key=lambda fit: fit.scores.mean())
 
     def _anywhere(self) -> _FoundGates:
-        gates, scores, left, total = self._fit(np.ones(len(self.x), dtype=bool), 0.0)
-        return _FoundGates(gates, scores, left / (total or 1.0), None, self.rival)
+        gates, scores, *sums = self._fit(np.ones(len(self.x), dtype=bool), 0.0)
+        return self._found(gates, scores, np.array(sums), None)
+
+    def _found(
+        self, gates: Gates, scores: DoubleArray, sums: DoubleArray, locations: Locations | None
+    ) -> _FoundGates:
+        n_open, left, total = sums
+        length, share = n_open / max(len(scores), 1), left / (total or 1.0)
+        return _FoundGates(gates, scores, length, share, locations, self.rival)
 
     def _at(self, locations: Locations) -> _FoundGates:
         """Return gates of rows relative to locations, each of which has its own latents.
 
         A location moves to the point at which all gates of its rows are closed.
         """
-        labels, points, errors = locations.assign(self.x), locations.points.copy(), np.zeros(2)
+        labels, points, sums = locations.assign(self.x), locations.points.copy(), np.zeros(3)
         scores, each = np.empty(len(self.valid)), []
         for g, share in enumerate(np.exp(locations.log_shares)):
-            gates, own, *squares = self._fit(labels == g, points[g])
+            gates, own, *own_sums = self._fit(labels == g, points[g])
             points[g] += gates.bias.double().numpy()
             scores[labels[self.valid] == g] = own + np.log(share)
-            errors += squares
+            sums += own_sums
             each.append(gates._replace(probability=share * gates.probability))
         weight, probability, mean, variance = (
             torch.cat(values) for values in zip(*((g[0], *g[2:5]) for g in each), strict=True)
@@ -407,16 +420,15 @@ class _GateFits:
             variance=variance,
             noise_variance=torch.stack([g.noise_variance for g in each]).mean(),
         )
-        left, total = errors
-        moved = replace(locations, points=points)
-        return _FoundGates(gates, scores, left / (total or 1.0), moved, self.rival)
+        return self._found(gates, scores, sums, replace(locations, points=points))
 
     def _fit(
         self, is_own: np.ndarray, point: np.ndarray | float
-    ) -> tuple[Gates, np.ndarray, float, float]:
-        """Return gates of some training rows, bounds of held-out rows, and their squares.
+    ) -> tuple[Gates, np.ndarray, float, float, float]:
+        """Return gates of some training rows, bounds of held-out rows, and sums over these.
 
-        The squares are what codes leave, and all. As in the search for a mixture, gates of many
+        The sums are of open gates, of the squares that codes leave, and of all squares. As in the
+        search for a mixture, gates of many
         features are sought in principal directions.
         """
         train, valid = (some[is_own[some]] for some in (self.train, self.valid))
@@ -450,7 +462,8 @@ class _GateFits:
             weight=gates.weight @ torch.from_numpy(directions).to(x),
             bias=torch.from_numpy(mean + gates.bias.double().numpy() @ directions).to(x),
         )
-        return whole, found.log_prob.double().numpy() - shift + beside, left, total
+        scores = found.log_prob.double().numpy() - shift + beside
+        return whole, scores, float(found.posterior.is_open.sum()), left, total
 
 
 def _log_prob_beside(
@@ -481,31 +494,6 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
         gap = most / least if left < r or len(parts) == 1 else 0.0
         is_clear.append(least > most_noise * max(ABOVE, gap))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
-
-
-def _are_patterns(parts: list[FlatPart], n: int) -> bool:
-    """Return whether most parts share a direction with another part, as patterns of atoms do.
-
-    Unrelated subspaces share no direction if there is room for both. The directions of a part are
-    known up to noise of the variance g / (v n).
-    """
-    d = len(parts[0].mean)
-    shares = np.zeros(len(parts), dtype=bool)
-    errors = [
-        part.noise_variance * d / (part.variances.min(initial=np.inf) * n * part.weight)
-        for part in parts
-    ]
-    for i, part in enumerate(parts):
-        for j, other in enumerate(parts[:i]):
-            ranks = len(part.variances), len(other.variances)
-            if min(ranks) and sum(ranks) <= d:
-                cosines = np.linalg.svd(part.basis @ other.basis.T, compute_uv=False)
-                common = 1 - np.square(cosines) <= errors[i] + errors[j]
-                # A part that lies within another, as a line in a plane, is no pattern.
-                if common.any() and not common.all():
-                    shares[[i, j]] = True
-    weights = np.array([part.weight for part in parts])
-    return bool(weights @ shares > 0.5 * weights.sum())
 
 
 def _flats(

@@ -67,7 +67,9 @@ class ScaledRows(NamedTuple):
         n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
         some = np.arange(n)
         if n < len(X):
-            center, scale = np.nanmean(X, axis=0), float(np.nanstd(X)) or 1.0
+            center = np.nanmedian(X, axis=0)
+            with np.errstate(over="ignore"):
+                scale = float(np.nanmedian(np.abs(X - center))) or 1.0
             some = rng.permutation(own_order(X, center, scale))[:n]
         rows = X[some].astype(np.float64)
         weights = np.ones(n) if weights is None else weights[some]
@@ -143,9 +145,7 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> IntArray:
     return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
-def find_far_rows(
-    X: np.ndarray, weights: DoubleArray | None = None, density: MixtureDensity | None = None
-) -> IntArray:
+def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
     Parameters
@@ -156,9 +156,6 @@ def find_far_rows(
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
 
-    density : MixtureDensity or None, default=None
-        The mixture of the samples, if it is known. It is used if a small mixture finds no far rows.
-
     Returns
     -------
     ndarray of int
@@ -167,10 +164,8 @@ def find_far_rows(
     X = X.astype(np.float64)
     if not _some_outweigh(X):
         return np.empty(0, dtype=int)
-    # Two components suffice to find rows that neither of them explains.
-    far = far_rows(X, find_density(X, weights, np.random.RandomState(0), max_components=2))
-    # At times a component of the small mixture, or of the large one, takes in far rows.
-    return far if len(far) or density is None else far_rows(X, density)
+    # Two components suffice to find rows that neither of them explains. Many can take in far rows.
+    return far_rows(X, find_density(X, weights, np.random.RandomState(0), max_components=2))
 
 
 def _some_outweigh(X: np.ndarray) -> bool:

@@ -131,15 +131,15 @@ class Search:
     rng : RandomState
         The source of randomness.
 
+    order : ndarray of int of shape (n_rows,)
+        Random order of the rows, of which the first are held out.
+
     n_components : int or None, default=None
         The number of components, if it is not to be chosen.
 
     known : tuple of Rows or None, default=None
         The same rows with holes, if the holes were filled for the search. Held-out rows are taken
         from these.
-
-    order : ndarray of int of shape (n_rows,)
-        Random order of the rows, of which the first are held out.
 
     n_splits : int or None, default=None
         Number of splits; None means several if there are few rows.

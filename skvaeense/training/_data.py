@@ -189,7 +189,7 @@ def prepare_data(
     else:
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
-        order = own_order(X, scaling.mean, scaling.scale)
+        order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
         order = random_state.permutation(order) if n_out else order
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]

@@ -110,7 +110,7 @@ def test_far_rows_join_no_component():
     mixture = fit(X)
     assert sorted(mixture.ranks_) == [3, 5, 9]
     assert mixture.density_.background_weight == pytest.approx(0.01, rel=0.1)
-    assert (mixture.outlier_p_values(X[:10]) < 0.01).all()
+    assert (mixture.outlier_p_values(X[:10]) < 0.03).all()
 
 
 def test_the_density_is_near_the_true_one():

@@ -107,7 +107,7 @@ def test_responsibilities_are_those_of_the_parts(installed):
 
 def test_responsibilities_are_about_those_of_the_density(installed):
     """The density is estimated slightly differently, and includes the locations."""
-    density = installed.raw.found.density
+    density = installed.raw.mixture.density
     expected = softmax(density.log_joint(installed.new), axis=1)
     found = installed.responsibilities.numpy()
     groups, k = installed.groups, len(installed.explained.parts)

@@ -20,6 +20,7 @@ from skvaeense import (
     _intrinsic_dimension,
 )
 from skvaeense.inspection import show_progress
+from skvaeense.networks import Linear
 
 X = np.random.default_rng(0).standard_normal((60, 5))
 SMALL = {"max_iter": 2, "random_state": 0}
@@ -82,9 +83,9 @@ def test_progress_bar_of_a_search(searched, max_propagation_depth, capsys):
 @quiet
 def test_inner_callback_of_a_search_sees_every_epoch():
     recorder = Recorder(X)
-    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(
-        recorder
-    )
+    estimator = VAEenseTransformer(
+        2, network=Linear((4,)), n_init=1, prior=SMALL_MIXTURE, **SMALL
+    ).set_callbacks(recorder)
     search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
     # Each of five fits has two epochs. The search passes on the same callback object.
     assert len(recorder.scores) == 2 * 5

@@ -63,13 +63,13 @@ def test_threads_that_overlap_leave_what_there_was():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_fits_of_small_tables_use_one(monkeypatch):
-    seen, explore = [], _vaeense.explore
+    seen, explain = [], _vaeense.explain
 
     def spy(*args, **kwargs):
         seen.append(n_threads())
-        return explore(*args, **kwargs)
+        return explain(*args, **kwargs)
 
-    monkeypatch.setattr(_vaeense, "explore", spy)
+    monkeypatch.setattr(_vaeense, "explain", spy)
     X = np.random.default_rng(0).standard_normal((80, 5)) * np.arange(1, 6)
     IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=2, random_state=0)).fit(X)
     assert set(seen) == {1}
