@@ -316,7 +316,7 @@ def test_history_tells_which_init_was_kept(n_init):
 
 
 def test_an_init_that_learns_is_kept_before_one_that_cannot():
-    """The second init has a learning rate that is higher by half: it learns more while both learn."""
+    """The second init has a learning rate that is higher by half, so it learns more at first."""
     slow = fit_vaeense(n_init=2, learning_rate_init=3e-4)
     first, second = (slow.history_["loss"][slow.history_["init"] == init][-1] for init in (0, 1))
     assert second < first - 0.1
