@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from sklearn.covariance import LedoitWolf
 
 from skvaeense.explanations._em import MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import Gates
@@ -184,19 +185,20 @@ def explain(
     x, weights, center, scale = ScaledRows.of(X, weights, rng)
     order = rng.permutation(len(x))
     with threads_for(x.size * x.shape[1]):
-        mixture = fit_mixture(x, weights, rng, order=order)
-        flats = _Flats.of(mixture, x, max_latents, positive=positive)
-        nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
-        gates = None
+        fits = gates = None
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
             valid = held_out(order[:SEARCH_ROWS])[0]
-            scores = mixture.scores[: len(valid)]
-            fits = _GateFits(x, weights, valid, scores, max_latents, positive=positive)
-            gates = fits.best(flats, mixture.parts)
+            fits = _GateFits(x, weights, valid, max_latents, positive=positive)
+            gates = fits.anywhere()
+        rival = gates.scores if gates is not None and gates.are_codes else None
+        mixture = fit_mixture(x, weights, rng, order=order, rival=rival)
+        flats = _Flats.of(mixture, x, max_latents, positive=positive)
+        nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
+        if fits is not None and gates is not None:
+            gates = fits.at_locations(flats, mixture.parts, gates)
+            scores = mixture.scores[: len(gates.scores)]
             nats["gates"] = nats["mixture"] + (gates.scores - scores).mean()
-            if gates.are_simpler_than(flats):
-                gates = gates._replace(rival=mixture.scores_of_one[: len(valid)])
-    coder = choose_coder(flats, gates)
+    coder = choose_coder(mixture, flats, gates)
     explained = Explained(
         mixture,
         flats.parts,
@@ -210,15 +212,21 @@ def explain(
     return explained.in_units(center, scale)
 
 
-def choose_coder(flats: "_Flats", gates: "_FoundGates | None") -> str:
+def choose_coder(
+    mixture: FoundMixture, flats: "_Flats", gates: "_FoundGates | None"
+) -> Literal["gates", "mixture", "share"]:
     """Return the name of the explanation that gives the codes.
 
     Gates give the codes if held-out rows are surely more probable under them, and their codes
     explain most of the variance. Otherwise flat parts do, if they are few and clear of their noise.
     If neither explains the rows, codes keep a share of the variance.
     """
-    if gates is not None and gates.explain:
-        return "gates"
+    if gates is not None and gates.are_codes:
+        # If the flat parts are patterns of the gates, the gates need not surpass their mixture.
+        rival = mixture.scores_of_one if gates.are_simpler_than(flats) else mixture.scores
+        gain = gates.scores - rival[: len(gates.scores)]
+        if gain.mean() > gain.std() / np.sqrt(max(len(gain), 1)):
+            return "gates"
     return "mixture" if flats.are_clear else "share"
 
 
@@ -303,9 +311,6 @@ class _FoundGates(NamedTuple):
 
     locations : Locations or None
         The locations, if there are several.
-
-    rival : ndarray of shape (n_held_out,)
-        Log-densities of the same rows under the mixture that gates have to surpass.
     """
 
     gates: Gates
@@ -313,19 +318,15 @@ class _FoundGates(NamedTuple):
     length: float
     left: float
     locations: Locations | None
-    rival: DoubleArray
 
     @property
-    def explain(self) -> bool:
-        """Whether gates are surely better than the rival, and their codes explain most.
+    def are_codes(self) -> bool:
+        """Whether codes explain most of the variance, and two rows differ in a gate on average.
 
-        Two rows also have to differ in at least one gate on average: otherwise there is one normal
-        distribution, or nearly.
+        Otherwise there is one normal distribution, or nearly.
         """
-        p, gain = self.gates.probability, self.scores - self.rival
-        are_patterns = float((2 * p * (1 - p)).sum()) >= 1
-        is_better = gain.mean() > gain.std() / np.sqrt(max(len(gain), 1))
-        return bool(is_better and are_patterns and 2 * self.left <= 1)
+        p = self.gates.probability
+        return float((2 * p * (1 - p)).sum()) >= 1 and 2 * self.left <= 1
 
     def are_simpler_than(self, flats: _Flats) -> bool:
         """Return whether clear flat parts have more latents and longer codes than the gates.
@@ -352,9 +353,6 @@ class _GateFits:
     valid : ndarray of int
         Positions of the held-out rows.
 
-    rival : ndarray of shape (n_held_out,)
-        Log-densities of these rows under the mixture that gates have to surpass.
-
     max_latents : int
         Largest number of latents.
 
@@ -367,34 +365,35 @@ class _GateFits:
         x: DoubleArray,
         weights: DoubleArray,
         valid: IntArray,
-        rival: DoubleArray,
         max_latents: int,
         *,
         positive: bool,
     ) -> None:
-        self.x, self.weights, self.valid, self.rival = x, weights, valid, rival
+        self.x, self.weights, self.valid = x, weights, valid
         self.train = np.setdiff1d(np.arange(len(x)), valid)
         self.max_latents, self.positive = max_latents, positive
         # The floor of a mixture: so the two can be compared even without noise.
         self.floor = least_variance(local_size(x))
 
-    def best(self, flats: _Flats, pieces: list[FlatPart]) -> _FoundGates:
-        """Return the better gates: of rows with one location, or relative to several."""
-        fits = [self._anywhere()]
-        if flats.locations is not None and flats.may_have_local_gates(pieces):
-            fits.append(self._at(flats.locations))
-        return max(fits, key=lambda fit: fit.scores.mean())
-
-    def _anywhere(self) -> _FoundGates:
+    def anywhere(self) -> _FoundGates:
+        """Return gates of rows with one location."""
         gates, scores, *sums = self._fit(np.ones(len(self.x), dtype=bool), 0.0)
         return self._found(gates, scores, np.array(sums), None)
+
+    def at_locations(
+        self, flats: _Flats, pieces: list[FlatPart], anywhere: _FoundGates
+    ) -> _FoundGates:
+        """Return the better gates: of rows with one location, or relative to several."""
+        if flats.locations is None or not flats.may_have_local_gates(pieces):
+            return anywhere
+        return max(anywhere, self._at(flats.locations), key=lambda found: found.scores.mean())
 
     def _found(
         self, gates: Gates, scores: DoubleArray, sums: DoubleArray, locations: Locations | None
     ) -> _FoundGates:
         n_open, left, total = sums
         length, share = n_open / max(len(scores), 1), left / (total or 1.0)
-        return _FoundGates(gates, scores, length, share, locations, self.rival)
+        return _FoundGates(gates, scores, length, share, locations)
 
     def _at(self, locations: Locations) -> _FoundGates:
         """Return gates of rows relative to locations, each of which has its own latents.
@@ -451,8 +450,8 @@ class _GateFits:
             positive=self.positive,
             least_noise=self.floor / scale**2,
         )
-        # Gates that are no better than the rival need no further rounds.
-        least_nats = float((self.rival.mean() - beside.mean()) if len(valid) else 0.0) + shift
+        # Gates that are no better than one normal distribution need no further rounds.
+        least_nats = LedoitWolf().fit(x[train].numpy()).score(x[valid].numpy())
         gates = em.fit(x[train], weights[train], least_nats)
         found = find_gates(x[valid], gates)
         left = scale**2 * float((x[valid] - gates.decode(found.posterior)).square().sum())

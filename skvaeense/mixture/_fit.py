@@ -186,6 +186,7 @@ def fit_mixture(
     max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
     order: IntArray | None = None,
+    rival: DoubleArray | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
 
@@ -214,6 +215,10 @@ def fit_mixture(
     order : ndarray of int of shape (n_rows,) or None, default=None
         Order of the rows, of which the first are held out; None for a random order.
 
+    rival : ndarray of shape (n_held_out,) or None, default=None
+        Log-densities of the rows of the first split under another density. If the mixture cannot
+        reach them, the search ends early.
+
     Returns
     -------
     FoundMixture
@@ -230,6 +235,7 @@ def fit_mixture(
             n_components=n_components,
             order=rng.permutation(len(x)) if order is None else order,
             n_splits=1 if is_wide else None,
+            rival=rival,
         )
         if is_wide:
             search = _search_wide(x, weights, scale, search_of)

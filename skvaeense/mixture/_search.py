@@ -21,6 +21,8 @@ SEARCH_ROWS = 4096
 N_PARTS, N_SPLITS = 5, 3
 # Least gain of the mean over held-out rows, in nats and in standard errors.
 LEAST_GAIN, SURENESS = 1e-3, 0.5
+# Round of growth from which a mixture is compared with a rival, as the rounds to come may gain.
+JUDGED_ROUND = 3
 # Number of rows that new components start around, in the first and second try of a round.
 N_STARTS = (3, 12)
 # Iterations, and the gain in nats at which they stop: as components are added, in the other stages
@@ -143,6 +145,10 @@ class Search:
 
     n_splits : int or None, default=None
         Number of splits; None means several if there are few rows.
+
+    rival : ndarray of shape (n_held_out,) or None, default=None
+        Log-densities of the rows of the first split under another density. If the mixture cannot
+        reach them, the search ends early.
     """
 
     def __init__(
@@ -155,7 +161,11 @@ class Search:
         n_components: int | None = None,
         known: tuple[Rows, Rows] | None = None,
         n_splits: int | None = None,
+        rival: DoubleArray | None = None,
     ) -> None:
+        self.rival, self.is_beaten = rival, False
+        # Gains of the rounds in which components are added.
+        self.gains: list[float] = []
         self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
         self.rows = rows
         self.splits = _splits(rows, rows if known is None else known, order, n_splits)
@@ -182,6 +192,8 @@ class Search:
         while n_tries <= len(N_STARTS):
             before, family = self.best, self.best.family
             self._grow(N_STARTS[:n_tries])
+            if self.is_beaten:
+                return self
             if n_tries > 1 and self.best is before:
                 # The mixture is unchanged, so it is already pruned and has the best family.
                 break
@@ -262,12 +274,30 @@ class Search:
         """Add components until held-out rows do not gain in several tries in a row."""
         current, n_worse = self.best, 0
         while n_worse < len(n_starts):
+            before = self.best
             grown = self._with_more(current, n_starts[n_worse])
             if grown is None:
                 n_worse += 1
                 continue
             current = grown
             n_worse = 0 if self._keep(current) else n_worse + 1
+            self.is_beaten = self._cannot_reach_rival(before)
+            if self.is_beaten:
+                break
+
+    def _cannot_reach_rival(self, before: Trial) -> bool:
+        """Return whether the mixture stays behind its rival if each round gains as the best one.
+
+        The first rounds can gain little, so they are not judged.
+        """
+        self.gains.append(self.best.mean - before.mean)
+        if self.rival is None or len(self.gains) < JUDGED_ROUND:
+            return False
+        gap = self.rival - self.best.scores[: len(self.rival)]
+        error = gap.std() / np.sqrt(len(gap))
+        # A round adds half the present number of components.
+        n_rounds = math.log(max(self.most / self.best.size, 1.0)) / math.log(1.5)
+        return bool(gap.mean() - error > n_rounds * max(self.gains))
 
     def _with_more(self, trial: Trial, n_starts: int) -> Trial | None:
         """Return the trial with new components; None if no component can be added."""
