@@ -60,7 +60,7 @@ def _subspaces(estimator, data, seeds):
     Unless several parts are clear, there is one, along the first principal directions.
     """
     explained = data.explained
-    if explained.coder != "mixture" or len(explained.parts) == 1:
+    if explained.coder != "mixture":
         rows = data.train.head.cpu().double().numpy()
         explained = explained.as_one_flat(rows, estimator.n_components or MAX_COMPONENTS)
     network = subspace_network(explained)

@@ -264,9 +264,10 @@ class VAEenseTransformer(DensityAutoencoder):
     explanation_ : {"mixture", "gates", "share", "normal", "points"}
         What gives the codes, and sets their length. "mixture": the flat parts of the samples are
         few and clear of their noise, and each has its own latents. "gates": held-out samples are
-        surely more probable under sparse codes, whose gates have a prior. "share": neither, and
-        codes keep the target share of the variance. "normal": neither, without a target, so that
-        latents are the principal components above noise. "points": samples are exact copies of a
+        surely more probable under sparse codes, whose gates have a prior. "normal": one flat
+        part, whose latents are the principal components above noise; also without a target, if
+        nothing else explains the samples. "share": none of these, and codes keep the target share
+        of the variance. "points": samples are exact copies of a
         few points. Only for models that follow from an explanation of the samples, as the default
         model does.
 

@@ -131,16 +131,15 @@ def test_why_codes_are_as_short_as_they_are():
     fits = {
         "mixture": default(SUBSPACES.train),
         "gates": default(many),
-        "share": default(normal),
+        "normal": default(normal),
     }
     assert {kind: model.explanation_ for kind, model in fits.items()} == {k: k for k in fits}
     for kind, model in fits.items():
         nats = model.explanation_nats_
         assert {"mixture", "normal"} <= set(nats)
         # A bound that is greater by chance explains nothing.
-        best = "mixture" if kind == "share" else kind
-        assert max(nats.values()) <= nats[best] + 0.1 * (kind == "share")
-        assert model.density_name_ == best
+        assert max(nats.values()) <= nats[kind] + 0.1 * (kind == "normal")
+        assert model.density_name_ == ("gates" if kind == "gates" else "mixture")
     # Without noise, too.
     few, *_ = make_sparse_dictionary(1000, n_active=2, n_atoms=12, n_features=10, random_state=0)
     assert default(few).explanation_ == "gates"

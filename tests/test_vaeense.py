@@ -359,7 +359,7 @@ def test_one_flat_part_is_used_where_codes_have_too_few_latents():
         900, n_atoms=6, n_active=5, n_features=12, noise=0.05, random_state=0
     )
     vaeense = fit_unwarned(VAEenseTransformer(4, random_state=0), X[:600])
-    assert vaeense.explanation_ == "mixture"
+    assert vaeense.explanation_ == "normal"
     assert (vaeense.active_dimensions(X[600:]).sum(axis=1) == 4).all()
 
 

@@ -44,7 +44,7 @@ class Explained:
     gates : Gates or None
         The gates, if they give the codes; for samples relative to their locations.
 
-    coder : {"mixture", "gates", "share", "points"}
+    coder : {"mixture", "gates", "normal", "share", "points"}
         The explanation that gives the codes, as `choose_coder` decides.
 
     nats : dict of str to float
@@ -125,7 +125,7 @@ class Explained:
         values = np.r_[variances, np.zeros(d - len(variances))]
         r, _ = rank_and_noise(values, n, floor)
         # The last direction cannot stand out from itself.
-        is_told = r < d - 1 or self.coder == "mixture"
+        is_told = r < d - 1 or self.coder == "normal"
         r = r if r > 0 and is_told else int((values > floor).sum())
         r = max(min(r, most), 1)
         noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
@@ -214,12 +214,13 @@ def explain(
 
 def choose_coder(
     mixture: FoundMixture, flats: "_Flats", gates: "_FoundGates | None"
-) -> Literal["gates", "mixture", "share"]:
+) -> Literal["gates", "mixture", "normal", "share"]:
     """Return the name of the explanation that gives the codes.
 
     Gates give the codes if held-out rows are surely more probable under them, and their codes
-    explain most of the variance. Otherwise flat parts do, if they are few and clear of their noise.
-    If neither explains the rows, codes keep a share of the variance.
+    explain most of the variance. Otherwise flat parts do, if they are few and clear of their noise;
+    one such part is a normal distribution. If neither explains the rows, codes keep a share of the
+    variance.
     """
     if gates is not None and gates.are_codes:
         # If the flat parts are patterns of the gates, the gates need not surpass their mixture.
@@ -227,7 +228,9 @@ def choose_coder(
         gain = gates.scores - rival[: len(gates.scores)]
         if gain.mean() > gain.std() / np.sqrt(max(len(gain), 1)):
             return "gates"
-    return "mixture" if flats.are_clear else "share"
+    if not flats.are_clear:
+        return "share"
+    return "mixture" if len(flats.parts) > 1 else "normal"
 
 
 class _Flats(NamedTuple):
@@ -264,7 +267,9 @@ class _Flats(NamedTuple):
         if len(parts) == 1:
             # With signs, principal components are not codes of one flat part.
             are_clear = _stand_clear(parts, n) and len(pieces) == 1 and not positive
-            return cls(parts, groups, None, are_clear and _hold_most(parts, x - x.mean(axis=0)))
+            # If no direction stands out, all are directions.
+            holds_most = n_latents == 0 or _hold_most(parts, x - x.mean(axis=0))
+            return cls(parts, groups, None, are_clear and holds_most)
         locations, meet = find_locations(mixture, x, (parts, groups) if are_clear else None)
         if not (are_clear and meet):
             return cls(parts, groups, locations, False)

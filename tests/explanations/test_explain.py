@@ -239,7 +239,15 @@ DENSE = {
 @pytest.mark.parametrize("name", DENSE)
 def test_other_samples_have_no_patterns(name):
     explained = explain(DENSE[name]()[0], MANY)
-    assert explained.coder == ("mixture" if name == "one noisy subspace" else "share")
+    is_normal = name in (
+        "normal",
+        "all directions",
+        "one noisy subspace",
+        "clusters",
+        "one row",
+        "zero",
+    )
+    assert explained.coder == ("normal" if is_normal else "share")
 
 
 def test_nats_are_there_for_what_was_looked_at():
