@@ -433,7 +433,7 @@ def _turned(
     rows = rows.facing(broad)
     start = maximise(rows, shares, family, replace(density, background=broad), far)
     density, shares, _ = shares_in(rows, em(rows, start, family, *FINAL))
-    return _with_common_rest(density, x, shares), shares
+    return _with_common_rest(density, x, rows, shares), shares
 
 
 def _scores_of_new(
@@ -490,7 +490,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
         own = Rows.of(x, weights)
         within = replace(inside, background=background(own))
-        return _with_rest(within, covariances, own, np.ones(len(density)))
+        return _with_rest(within, covariances, x, own, np.ones(len(density)))
 
     order = np.random.RandomState(0).permutation(len(rows))
     scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
@@ -498,7 +498,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 
 
 def _with_common_rest(
-    density: MixtureDensity, x: DoubleArray, shares: DoubleArray
+    density: MixtureDensity, x: DoubleArray, rows: Rows, shares: DoubleArray
 ) -> MixtureDensity:
     """Return a mixture whose noise has a spectrum, which components share up to a factor.
 
@@ -510,6 +510,9 @@ def _with_common_rest(
     x : ndarray of shape (n_rows, n_features)
         Rows, in the units of the mixture.
 
+    rows : Rows
+        The same rows, along any directions.
+
     shares : ndarray of shape (n_rows, n_components)
         Shares of the rows in the components.
     """
@@ -519,19 +522,23 @@ def _with_common_rest(
     p = density.basis.shape[1]
     covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.eye(p)
     # These weights divide rows by the noise of their components, up to a factor.
-    rows = Rows.of(x, (shares / noise).sum(axis=1))
-    return _with_rest(density, covariances, rows, noise * (rows.weights.sum() / shares.sum()))
+    rows = replace(rows, weights=(shares / noise).sum(axis=1))
+    return _with_rest(density, covariances, x, rows, noise * (rows.weights.sum() / shares.sum()))
 
 
 def _with_rest(
-    density: MixtureDensity, covariances: DoubleArray, rows: Rows, factors: DoubleArray
+    density: MixtureDensity,
+    covariances: DoubleArray,
+    x: DoubleArray,
+    rows: Rows,
+    factors: DoubleArray,
 ) -> MixtureDensity:
     """Return a mixture along its basis, combined with one normal distribution off the basis.
 
-    The normal distribution is fitted to rows. Each component takes the covariance of this
-    distribution, times a factor.
+    The normal distribution is fitted to rows x, which are given along any directions too. Each
+    component takes the covariance of this distribution, times a factor.
     """
-    (d, p), k, x = density.basis.shape, len(density), rows.h
+    (d, p), k = density.basis.shape, len(density)
     left = x - density.center
     left -= (left @ density.basis) @ density.basis.T
     others, mean, rest = _one_of_rest(left, d - p, rows)
