@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import in_chunks, too_far
+from skvaeense._evaluation import in_chunks
 from skvaeense.explanations import Gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
@@ -36,7 +36,7 @@ from skvaeense.utils._rows import (
 )
 from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE
+from skvaeense.utils._validation import AT_LEAST_ONE, too_far
 
 
 def _may_have_density(estimator: Any) -> bool:

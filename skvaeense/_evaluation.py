@@ -18,6 +18,7 @@ from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import too_far
 
 # The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
@@ -110,14 +111,6 @@ class ModelEvaluation:
 def rows_at_a_time(X, model):
     """Return the number of rows in a chunk, as the widest layer allows."""
     return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
-
-
-def too_far(dtype: Any) -> ValueError:
-    """Return the error for samples whose results are not finite."""
-    return ValueError(
-        f"X has samples too far from the training samples: results in {dtype} are not finite. "
-        "Leave these samples out, or give X in double precision."
-    )
 
 
 def _is_finite(values):

@@ -19,7 +19,6 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
@@ -33,7 +32,14 @@ from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunk
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import RANDOM_STATE, AliasOf, HasMethods, StrOptions, fit_context
+from skvaeense.utils._validation import (
+    RANDOM_STATE,
+    AliasOf,
+    HasMethods,
+    StrOptions,
+    fit_context,
+    too_far,
+)
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:

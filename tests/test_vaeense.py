@@ -1,6 +1,7 @@
 """Outputs of a VAEenseTransformer, in addition to test_coding and test_fitting."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import fvu, pattern_adaptivity
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import Linear
 from skvaeense.thresholds import FixedVariance
 
@@ -375,3 +377,20 @@ def test_without_a_target_principal_components_stay_where_nothing_explains():
 def test_default_number_of_components():
     """Twice the number of principal components with 99 % of the variance, which is 3 here."""
     assert fit_vaeense(n_components=None).n_components_ == 6
+
+
+def test_memory_and_time_grow_with_the_table_and_not_with_a_square_of_its_columns(subtests):
+    """No matrix has a row and a column for each feature: its decompositions would be cubic."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((60, 4000))
+    tables = {"noise": noise, "clusters": 3 * noise[rng.integers(3, size=60)] + noise}
+    for name, X in tables.items():
+        for estimator in (SubspaceMixture(random_state=0), VAEenseTransformer(random_state=0)):
+            with subtests.test(name, estimator=type(estimator).__name__):
+                tracemalloc.start()
+                try:
+                    estimator.fit(X).score(X)
+                    peak = tracemalloc.get_traced_memory()[1]
+                finally:
+                    tracemalloc.stop()
+                assert peak < 4 * 4000**2

@@ -437,11 +437,12 @@ class _GateFits:
         """
         train, valid = (some[is_own[some]] for some in (self.train, self.valid))
         rows = self.x - point
-        mean, directions = rows[train].mean(axis=0), np.eye(rows.shape[1])
-        beside = np.zeros(len(valid))
+        mean = rows[train].mean(axis=0)
         if rows.shape[1] > MAX_DIRECTIONS:
             directions = principal_directions(rows[train] - mean)[1][:MAX_DIRECTIONS].copy()
             beside = _log_prob_beside(rows - mean, directions, train, valid)
+        else:
+            directions, beside = np.eye(rows.shape[1]), np.zeros(len(valid))
         scale = float(np.sqrt(np.square((rows[train] - mean) @ directions.T).mean())) or 1.0
         x = torch.from_numpy((rows - mean) @ directions.T / scale)
         x = x if x.numel() <= MOST_DOUBLE else x.float()

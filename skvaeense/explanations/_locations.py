@@ -18,7 +18,7 @@ from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
-from skvaeense.utils._linalg import TINY, svd
+from skvaeense.utils._linalg import EXACT, TINY, svd
 
 
 @dataclass(frozen=True)
@@ -233,16 +233,22 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     if len(parts) == 1:
         return mean, True
     precisions = n * weights / [part.noise_variance for part in parts]
-    unit, d = precisions.sum(), len(mean)
-    outside, target = np.zeros((d, d)), np.zeros(d)
-    for part, precision in zip(parts, precisions / unit, strict=True):
-        outside += precision * (np.eye(d) - part.basis.T @ part.basis)
+    shares, d = precisions / precisions.sum(), len(mean)
+    target = np.zeros(d)
+    for part, share in zip(parts, shares, strict=True):
         difference = part.mean - mean
-        target += precision * (difference - (part.basis @ difference) @ part.basis)
-    values, vectors = np.linalg.eigh(outside)
-    known = values > np.sqrt(np.finfo(float).eps) * values[-1]
-    step = vectors[:, known] @ ((vectors[:, known].T @ target) / values[known])
-    point, total, n_free = mean + step, 0.0, -int(known.sum())
+        target += share * (difference - (part.basis @ difference) @ part.basis)
+    # The mean projection off the parts is the identity, less the squares of these rows.
+    _, sizes, directions = svd(
+        np.concatenate([np.sqrt(s) * p.basis for p, s in zip(parts, shares, strict=True)])
+    )
+    values = 1 - np.square(sizes)
+    largest = 1.0 if len(values) < d else values.max()
+    known = values > EXACT * max(largest, 64 * EXACT)
+    along = directions @ target
+    step = target - along @ directions
+    step += (along[known] / values[known]) @ directions[known]
+    point, total, n_free = mean + step, 0.0, int((~known).sum()) - d
     for part, precision in zip(parts, precisions, strict=True):
         difference = point - part.mean
         along = part.basis @ difference

@@ -5,18 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import LEAST_VARIANCE
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import fit_mixture, merged, units_of
-from skvaeense.samples._scaling import checked_scale
+from skvaeense.mixture._fit import FAR, MAX_FAR_SHARE, fit_mixture, scaled_rows
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
-
-# Largest share of the rows that is ever left out.
-MAX_FAR_SHARE = 0.05
-# Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
-FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 
 class ScaledRows(NamedTuple):
@@ -73,15 +66,7 @@ class ScaledRows(NamedTuple):
             some = rng.permutation(own_order(X, center, scale))[:n]
         rows = X[some].astype(np.float64)
         weights = np.ones(n) if weights is None else weights[some]
-        center, scale = units_of(rows, weights)
-        with np.errstate(over="ignore"):
-            # In units of this scale, no more rows than can be left out lie beyond FAR.
-            sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
-            far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
-            scale = checked_scale(max(scale, far))
-            # Clipping at twice FAR does not cut a far part in two.
-            rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
-        return cls(*merged(rows, weights), center, scale)
+        return cls(*scaled_rows(rows, weights))
 
 
 def find_density(

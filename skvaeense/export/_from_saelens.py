@@ -21,11 +21,14 @@ from skvaeense.samples._devices import DTYPES
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_target
 from skvaeense.training._history import History
+from skvaeense.utils._files import check_regular
 from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import PathName, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 Weights = dict[str, torch.Tensor]
+# Largest size of the settings in bytes. Those of SAELens have some kilobytes.
+MOST_SETTINGS = 2**24
 
 
 def from_saelens(
@@ -61,7 +64,7 @@ def from_saelens(
     Raises
     ------
     OSError
-        If the files cannot be read.
+        If the files cannot be read, or are no regular files.
 
     ValueError
         If the files have another architecture, if weights are missing, have another shape or are
@@ -124,17 +127,31 @@ def from_saelens(
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
-    """Return the settings and the weights."""
+    """Return the settings and the weights, with weights of few bits in single precision."""
+    for path in (folder / "cfg.json", folder / "sae_weights.safetensors"):
+        check_regular(path)
+    with open(folder / "cfg.json", "rb") as file:
+        text = file.read(MOST_SETTINGS + 1)
+    if len(text) > MOST_SETTINGS:
+        raise ValueError(
+            f"cfg.json has more than {MOST_SETTINGS // 2**20} MB, but settings have some "
+            "kilobytes. Give a folder that SAELens has written."
+        )
     try:
-        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+        config = json.loads(text)
     except (RecursionError, ValueError) as error:
         raise ValueError(f"cfg.json is not valid JSON, or is nested too deeply: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"cfg.json must hold a JSON object, got {type(config).__name__}.")
     try:
-        return config, load_file(folder / "sae_weights.safetensors")
+        weights = load_file(folder / "sae_weights.safetensors")
     except SafetensorError as error:
         raise ValueError(f"sae_weights.safetensors is damaged: {error}") from error
+    # Torch can do little with floats of fewer than 16 bits.
+    return config, {
+        name: value.float() if value.is_floating_point() and value.itemsize < 2 else value
+        for name, value in weights.items()
+    }
 
 
 def _check_weights(

@@ -450,8 +450,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if held_out is not None:
             held_out = held_out - len(center) * math.log(scale)
         moved = replace(self, center=center, background=broad, held_out=held_out)
-        if self.scale is not None:
-            return replace(moved, scale=scale * self.scale)
+        # The squares of very large or small scales could leave the range of float64.
+        if self.scale is not None or not 1e-100 < scale < 1e100:
+            return replace(moved, scale=scale * self.unit)
         return replace(
             moved,
             means=scale * self.means,
@@ -667,7 +668,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
             shares = np.eye(len(parts))[labels]
         for (density, c), share in zip(parts, shares.T, strict=True):
-            own = share > 0
+            own = share != 0
             if not own.any():
                 continue
             _, value, factors = density.condition(c, x[own])
@@ -697,9 +698,12 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
 
 
 def conformal_p_values(log_prob: DoubleArray, held_out: DoubleArray) -> DoubleArray:
-    """Return the conformal p-values of samples, given ascending log-densities of held-out rows."""
-    n_below = np.searchsorted(held_out, log_prob, side="right")
-    return (1 + n_below.astype(np.float64)) / (1 + len(held_out))
+    """Return the conformal p-values of samples, given ascending log-densities of held-out rows.
+
+    If a log-density is NaN, so is the p-value.
+    """
+    n_below = np.searchsorted(held_out, log_prob, side="right") + 0.0 * log_prob
+    return (1 + n_below) / (1 + len(held_out))
 
 
 def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:

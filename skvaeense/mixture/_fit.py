@@ -1,13 +1,15 @@
 """Fit a mixture to rows: choose coordinates, fill in missing values, find the flat parts."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.mixture._covariance import Family, Gaussians, gaussians, spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, gaussians, spikes
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import (
     LEAST_RESPONSIBILITY,
@@ -25,10 +27,15 @@ from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import ROUNDING, principal_directions, threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import checked_scale
 
 # Rows that differ by less, as a share of their size, are the same row. Squared distances that
 # differ by less are equal.
 SAME, TIED = 1e-9, 1e-5
+# Largest share of the rows that is ever left out.
+MAX_FAR_SHARE = 0.05
+# Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
+FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 # With more features, components vary freely only along at most this number of principal directions.
 MAX_DIRECTIONS = 128
 # Number of widths that are tried in this case, each with half the directions of the last. Two more
@@ -119,18 +126,59 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
         # In units of a power of two near the median, squares are finite except for very distant
         # rows.
         sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
-        unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1])
+        unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1] - 1)
         squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
     # Rounding does not decide which of equally distant rows are near.
     near = squares <= _quantile(squares, weights, 0.75) * (1 + TIED)
     total = known[near].sum(axis=0)
-    center = (known * np.nan_to_num(x))[near].sum(axis=0) / np.maximum(total, 1e-300)
     with np.errstate(over="ignore"):
+        shifts = (known * np.nan_to_num(x - center))[near].sum(axis=0)
+        center = center + shifts / np.maximum(total, 1e-300)
         squares = known * np.square(np.nan_to_num((x - center) / unit))
     spread = squares[near].sum() / max(total.sum(), 1e-300)
     if not spread > 0:
         spread = squares.sum() / known.sum()
     return center, float(unit * np.sqrt(spread)) or 1.0
+
+
+def scaled_rows(
+    x: DoubleArray, weights: DoubleArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray, float]:
+    """Return distinct rows, centred and scaled, their weights, the centre and the scale.
+
+    Rows far from most others are drawn nearer, so that squares of all rows keep their digits.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, perhaps with holes.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    Returns
+    -------
+    x : ndarray of shape (n_different, n_features)
+        The distinct rows, as from `merged`.
+
+    weights : ndarray of shape (n_different,)
+        Their weights.
+
+    center : ndarray of shape (n_features,)
+        Centre, in the units of x.
+
+    scale : float
+        Scale, in the units of x.
+    """
+    center, scale = units_of(x, weights)
+    with np.errstate(over="ignore"):
+        # In units of this scale, no more rows than can be left out lie beyond FAR.
+        sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
+        far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
+        scale = checked_scale(max(scale, far))
+        # Clipping at twice FAR does not cut a far part in two.
+        rows = np.clip((x - center) / scale, -2 * FAR, 2 * FAR)
+    return *merged(rows, weights), center, scale
 
 
 def _quantile(values: DoubleArray, weights: DoubleArray, share: float) -> DoubleArray:
@@ -258,6 +306,13 @@ def fit_mixture(
             scores = _scores_of_new(lambda *some: turned(*some)[0], known, order)
             scores -= search.log_scale if is_scaled else 0.0
             density, shares = turned(*known)
+        if len(density) < (n_components or 0):
+            warnings.warn(
+                f"Only {len(density)} components of n_components={n_components} were found: others "
+                'had too few distinct rows. Set fewer components, or "auto", or give more rows.',
+                ConvergenceWarning,
+                stacklevel=5,
+            )
         density = density.divided_by(scale) if is_scaled else density
         parts = flat_parts(rows[0], shares, density)
         density = replace(
@@ -384,7 +439,7 @@ def _turned(
     rows = rows.facing(broad)
     start = maximise(rows, shares, family, replace(density, background=broad), far)
     density, shares, _ = shares_in(rows, em(rows, start, family, *FINAL))
-    return _with_common_rest(density, x, shares), shares
+    return _with_common_rest(density, x, rows, shares), shares
 
 
 def _scores_of_new(
@@ -441,7 +496,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
         own = Rows.of(x, weights)
         within = replace(inside, background=background(own))
-        return _with_rest(within, covariances, own, np.ones(len(density)))
+        return _with_rest(within, covariances, x, own, np.ones(len(density)))
 
     order = np.random.RandomState(0).permutation(len(rows))
     scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
@@ -449,7 +504,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 
 
 def _with_common_rest(
-    density: MixtureDensity, x: DoubleArray, shares: DoubleArray
+    density: MixtureDensity, x: DoubleArray, rows: Rows, shares: DoubleArray
 ) -> MixtureDensity:
     """Return a mixture whose noise has a spectrum, which components share up to a factor.
 
@@ -461,6 +516,9 @@ def _with_common_rest(
     x : ndarray of shape (n_rows, n_features)
         Rows, in the units of the mixture.
 
+    rows : Rows
+        The same rows, along any directions.
+
     shares : ndarray of shape (n_rows, n_components)
         Shares of the rows in the components.
     """
@@ -470,19 +528,23 @@ def _with_common_rest(
     p = density.basis.shape[1]
     covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.eye(p)
     # These weights divide rows by the noise of their components, up to a factor.
-    rows = Rows.of(x, (shares / noise).sum(axis=1))
-    return _with_rest(density, covariances, rows, noise * (rows.weights.sum() / shares.sum()))
+    rows = replace(rows, weights=(shares / noise).sum(axis=1))
+    return _with_rest(density, covariances, x, rows, noise * (rows.weights.sum() / shares.sum()))
 
 
 def _with_rest(
-    density: MixtureDensity, covariances: DoubleArray, rows: Rows, factors: DoubleArray
+    density: MixtureDensity,
+    covariances: DoubleArray,
+    x: DoubleArray,
+    rows: Rows,
+    factors: DoubleArray,
 ) -> MixtureDensity:
     """Return a mixture along its basis, combined with one normal distribution off the basis.
 
-    The normal distribution is fitted to rows. Each component takes the covariance of this
-    distribution, times a factor.
+    The normal distribution is fitted to rows x, which are given along any directions too. Each
+    component takes the covariance of this distribution, times a factor.
     """
-    (d, p), k, x = density.basis.shape, len(density), rows.h
+    (d, p), k = density.basis.shape, len(density)
     left = x - density.center
     left -= (left @ density.basis) @ density.basis.T
     others, mean, rest = _one_of_rest(left, d - p, rows)

@@ -1,5 +1,6 @@
 """SubspaceMixture: the flat parts of data, and the density of the data."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -11,13 +12,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import fit_mixture, merged, units_of
+from skvaeense.mixture._fit import fit_mixture, scaled_rows
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import checked_weights
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    RANDOM_STATE,
+    StrOptions,
+    fit_context,
+    too_far,
+)
 
 
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
@@ -166,7 +173,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X holds infinity, has fewer than two samples, or a column that is never seen.
+            If X holds infinity, has fewer than two samples, or a column that is never seen; if
+            it has fewer samples than `n_components`, or a variance beyond the range of float64.
         """
         with all_or_nothing(self):
             X, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
@@ -177,14 +185,19 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         return self
 
     def _fit(self, x: DoubleArray, weights: DoubleArray) -> None:
-        center, scale = units_of(x, weights)
+        wanted = None if self.n_components == "auto" else int(self.n_components)
+        if wanted is not None and wanted > len(x):
+            raise ValueError(
+                "Expected n_samples >= n_components but got "
+                f'n_components = {wanted}, n_samples = {len(x)}. Set n_components="auto".'
+            )
+        rows, weights, center, scale = scaled_rows(x, weights)
         rng = check_random_state(self.random_state)
-        rows, weights = merged((x - center) / scale, weights)
         density, parts, *_ = fit_mixture(
             rows,
             weights,
             rng,
-            n_components=None if self.n_components == "auto" else int(self.n_components),
+            n_components=wanted,
             max_components=self.max_components,
         )
         self.density_ = density.in_units(center, scale)
@@ -220,8 +233,16 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Log-densities in nats, in units of X.
         """
-        checked = self._check(X)
-        return self.density_.log_prob(checked)
+        return self._by_density(self._check(X), MixtureDensity.log_prob)
+
+    def _by_density(
+        self, x: DoubleArray, function: Callable[[MixtureDensity, DoubleArray], DoubleArray]
+    ) -> DoubleArray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = function(self.density_, x)
+        if not np.isfinite(values).all():
+            raise too_far(values.dtype)
+        return values
 
     def score(
         self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
@@ -280,7 +301,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
                 "p-values need complete samples, but X or the training samples have missing "
                 "values. Fill them with impute first."
             )
-        return self.density_.p_values(checked)
+        return self._by_density(checked, MixtureDensity.p_values)
 
     def predict_proba(self, X: ArrayLike) -> DoubleArray:
         """Return the probability that each sample comes from each component.
@@ -295,8 +316,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         ndarray of shape (n_samples, n_components)
             Probabilities. Each row sums to 1.
         """
-        checked = self._check(X)
-        return softmax(self.density_.log_joint(checked), axis=1)
+        return self._by_density(self._check(X), lambda d, x: softmax(d.log_joint(x), axis=1))
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the component that each sample most probably comes from.
@@ -311,8 +331,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         ndarray of int of shape (n_samples,)
             Indices of the columns of `predict_proba`.
         """
-        checked = self._check(X)
-        return self.density_.log_joint(checked).argmax(axis=1)
+        return self.predict_proba(X).argmax(axis=1)
 
     def sample(
         self, n_samples: int = 1, random_state: RandomState = None
@@ -374,7 +393,11 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             If `n_draws` is less than 1.
         """
         checked = self._check(X)
-        return imputations(lambda rng: self.density_.impute(checked, rng), X, n_draws, random_state)
+
+        def filled(rng: np.random.RandomState | None) -> DoubleArray:
+            return self._by_density(checked, lambda density, x: density.impute(x, rng))
+
+        return imputations(filled, X, n_draws, random_state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -5,7 +5,7 @@ import inspect
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -69,6 +69,10 @@ def builtin_classes() -> dict[str, type]:
 
 
 Array: TypeAlias = np.ndarray[Any, Any]
+# Longest attribute path that is kept while a file is read: each part has a path of its own.
+LONGEST_PATH = 200
+# Largest number of keys of a dict in a file that may have the same hash.
+MOST_EQUAL = 32
 # A dict from JSON. If it comes from a file, its content is unknown.
 Node: TypeAlias = dict[str, Any]
 # The dicts from which an object is made.
@@ -184,11 +188,15 @@ class Coder:
         return {"array": name, "order": order}
 
     def kept(self, node: Node, where: str) -> Array:
-        """Return an array that `keep` has kept."""
+        """Return an array that `keep` has kept, which only one node can name.
+
+        What is made of arrays is then limited by their size.
+        """
         name = node.get("array")
         if name not in self.arrays:
-            raise ValueError(f"the array {name!r} of {place(where)} is missing")
-        return self.arrays[name].T if node.get("order") == "F" else self.arrays[name]
+            raise ValueError(f"the array {name!r} of {place(where)} is missing, or named twice")
+        array = self.arrays.pop(name)
+        return array.T if node.get("order") == "F" else array
 
     def decode(self, node: Any, where: str) -> Any:
         """Return the value of a node; its lists and dicts are changed in place, not copied."""
@@ -196,7 +204,7 @@ class Coder:
             return node
         if isinstance(node, list) or "type" not in node:
             for name, item in enumerate(node) if isinstance(node, list) else node.items():
-                node[name] = self.decode(item, join(where, name))
+                node[name] = self.decode(item, join(where, name)[-LONGEST_PATH:])
             return node
         codec = next((codec for codec in CODECS if codec.name == node["type"]), None)
         if codec is None:
@@ -316,6 +324,9 @@ class _Dict(Codec):
 
     def decode(self, node: Node, where: str, coder: Coder) -> dict[Any, Any]:
         keys, values = (coder.part(node, name, list, where) for name in ("keys", "values"))
+        # Each key is compared with all keys of the same hash.
+        if max(Counter(map(hash, keys)).values(), default=0) > MOST_EQUAL:
+            raise ValueError(f"{place(where)} has too many keys with the same hash")
         return dict(zip(keys, values, strict=True))
 
 

@@ -11,6 +11,7 @@ from skvaeense.samples._sources import Source, as_array
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
+from skvaeense.utils._validation import checked_scale
 
 
 def mean_and_rms(X: Any, weights: DoubleArray | None, columns: Any) -> tuple[DoubleArray, float]:
@@ -176,16 +177,6 @@ class Scaling:
         if self.locations is None:
             return self.decoded.mean[None][:0]
         return self.locations.points - self.mean
-
-
-def checked_scale(scale: float) -> float:
-    """Return a standard deviation; raise an error if its square is out of range of float64."""
-    if not 1e-150 < scale < 1e150:
-        raise ValueError(
-            f"X has a standard deviation of {scale:.3g}, so the noise variance, in squared units "
-            "of X, is beyond the range of float64. Multiply X by a constant first."
-        )
-    return scale
 
 
 def in_double(x: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from skvaeense.utils._arrays import plain
+from skvaeense.utils._files import check_regular
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
@@ -153,6 +154,7 @@ def check_widths(widths: Iterable[int]) -> int:
 
 def open_shard(path: Path) -> Shard:
     """Open a file as samples that can be read in slices, without reading it."""
+    check_regular(path)
     shape, read = (_open_tensor if path.suffix == ".safetensors" else _open_array)(path)
     if len(shape) != 2:
         raise ValueError(f"{path} must hold samples of shape (n_samples, n_features), got {shape}.")
@@ -534,13 +536,14 @@ def rows_of(item: Any, *, is_sample: bool = False) -> FloatArray:
 def as_array(rows: Any) -> Any:
     """Return rows as a dense numpy array, with NaN for masked entries.
 
-    bfloat16, which numpy lacks, becomes float32.
+    bfloat16 and floats of 8 bits, which numpy lacks, become float32.
     """
     # Dask would lose masks.
     rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
     if isinstance(rows, torch.Tensor):
         rows = rows.cpu()
-        return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
+        is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
+        return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).numpy()
     return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
 
 

@@ -180,3 +180,21 @@ def check_integer(value: Any, name: str, *, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}.")
     return int(value)
+
+
+def checked_scale(scale: float) -> float:
+    """Return a standard deviation; raise an error if its square is out of range of float64."""
+    if not 1e-150 < scale < 1e150:
+        raise ValueError(
+            f"X has a standard deviation of {scale:.3g}, so the noise variance, in squared units "
+            "of X, is beyond the range of float64. Multiply X by a constant first."
+        )
+    return scale
+
+
+def too_far(dtype: Any) -> ValueError:
+    """Return the error for samples whose results are not finite."""
+    return ValueError(
+        f"X has samples too far from the training samples: results in {dtype} are not finite. "
+        "Leave these samples out, or give X in double precision."
+    )

@@ -213,6 +213,14 @@ def test_hulls_meet_in_a_point(parts, point):
         np.testing.assert_allclose(found, point, atol=1e-6)
 
 
+def test_hulls_without_an_outside_meet_in_their_mean():
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    parts = [_part([0, 0, 0], AXES[:3]), _part([1, 0, 0], turn)]
+    found, meet = meeting_point(parts, 1000)
+    assert meet
+    np.testing.assert_allclose(found, [0.5, 0, 0], atol=1e-12)
+
+
 def test_hulls_that_miss_by_what_few_rows_leave_unknown_meet():
     parts = [_part([0, 0, 0], AXES[:1], noise=0.01), _part([0, 0, 0.03], AXES[1:2], noise=0.01)]
     assert meeting_point(parts, 50)[1]

@@ -320,6 +320,36 @@ def test_weights_that_do_not_fit(tmp_path, subtests):
             from_saelens(folder)
 
 
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_devices_and_pipes_are_not_read(name, tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    for make in (os.mkfifo, lambda path: os.symlink("/dev/zero", path), os.mkdir):
+        path = folder / name
+        path.rmdir() if path.is_dir() else path.unlink()
+        make(path)
+        with pytest.raises(OSError, match=rf"{name} is a (folder|device)"):
+            from_saelens(folder)
+
+
+def test_settings_of_any_size_are_not_read(tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    os.truncate(folder / "cfg.json", 2**40)
+    with pytest.raises(ValueError, match=r"cfg\.json has more than 16 MB"):
+        from_saelens(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16])
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu", "gated"])
+def test_weights_of_few_bits(architecture, dtype, tmp_path):
+    folder = write(tmp_path / "sae", architecture, k=3, rescale_acts_by_decoder_norm=True)
+    rewrite(folder, lambda w: w.update({name: value.to(dtype) for name, value in w.items()}))
+    few = from_saelens(folder)
+    rewrite(folder, lambda w: w.update({name: value.float() for name, value in w.items()}))
+    expected = from_saelens(folder).transform(samples())
+    np.testing.assert_allclose(few.transform(samples()), expected, rtol=1e-2, atol=1.0)
+
+
 @pytest.mark.parametrize("settings", [{}, {"k": 0}, {"k": 2.5}])
 def test_k_that_cannot_be(settings, tmp_path):
     folder = write(tmp_path / "sae", "topk", **settings)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest, multivariate_normal
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
@@ -559,5 +559,81 @@ def test_p_values_of_many_features_compare_with_rows_that_are_held_out(scale):
 
 def test_components_of_many_features_have_a_dimension_each():
     X, _ = subspaces(300, dims=(2, 2, 3), n_features=150, noise=0.3)
-    mixture = fit(X, n_components=12)
+    with pytest.warns(ConvergenceWarning, match="of n_components=12 were found"):
+        mixture = fit(X, n_components=12)
     assert len(mixture.ranks_) == len(mixture.weights_)
+
+
+# --- the range of float64 -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-148, 1e-110, 1e110, 1e148])
+def test_units_near_the_range_of_float64(scale, mixture):
+    """Variances that are shares of others, and multiples of them, stay within the range."""
+    X = scale * UNION
+    found = fit(X)
+    assert_array_equal(found.predict(X), mixture.predict(UNION))
+    expected = mixture.score(UNION) - 8 * np.log(scale)
+    assert found.score(X) == pytest.approx(expected, abs=1e-3)
+    assert_allclose(found.outlier_p_values(X), mixture.outlier_p_values(UNION), rtol=0.1)
+    assert (found.noise_variances_ > 0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_units_beyond_the_range_of_float64(share, subtests):
+    far = np.where(np.arange(600)[:, None] < 300, UNION, 1e200 + UNION)
+    for scale, X in ((1e-300, UNION), (1e-160, UNION), (1e155, UNION), (1e300, UNION), (1.0, far)):
+        with (
+            subtests.test(scale=scale),
+            pytest.raises(ValueError, match="beyond the range of float64"),
+        ):
+            fit(holed(scale * X, share))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+@pytest.mark.parametrize("size", [1e50, 1e150, 1e300])
+def test_a_far_row_does_not_change_the_parts(size, share):
+    X = holed(UNION, share)
+    far = np.where(np.isnan(X[:1]), X[:1], size)
+    mixture = SubspaceMixture(random_state=0).fit(np.r_[X, far])
+    assert sorted(mixture.ranks_) == [1, 3]
+    assert np.isfinite(mixture.score_samples(X)).all()
+
+
+def test_a_far_row_among_few_rows_of_many_features():
+    X = np.random.default_rng(0).standard_normal((40, 150))
+    X[5] = 1e300
+    mixture = SubspaceMixture(random_state=0).fit(X)
+    assert np.isfinite(mixture.score_samples(np.delete(X, 5, axis=0))).all()
+
+
+def test_a_constant_near_the_largest_number_has_a_density():
+    fit(np.full((50, 3), 1.7e308))
+
+
+def test_answers_that_are_not_finite_are_refused(mixture):
+    near = UNION[:2].copy()
+    near[0] = 1e100
+    holes = np.where(np.arange(8) == 0, np.nan, 1e200)[None]
+    for method in METHODS:
+        ask = getattr(mixture, method)
+        assert np.isfinite(ask(near)).all()
+        with pytest.raises(ValueError, match="X has samples too far from the training samples"):
+            ask(holes if method == "impute" else np.r_[near, np.full((1, 8), 1e200)])
+
+
+# --- the number of components -------------------------------------------------------------------
+
+
+def test_more_components_than_samples():
+    weights = np.r_[np.ones(5), np.zeros(5)]
+    for parameters in ({"X": PLAIN[:5]}, {"X": PLAIN[:10], "sample_weight": weights}):
+        with pytest.raises(ValueError, match=r"got n_components = 6, n_samples = 5\. Set"):
+            SubspaceMixture(6).fit(**parameters)
+
+
+@pytest.mark.parametrize(("X", "k"), [(UNION, 70), (np.ones((50, 3)), 2)])
+def test_components_that_are_not_found_are_counted(X, k):
+    with pytest.warns(ConvergenceWarning, match=rf"Only \d+ components of n_components={k}"):
+        mixture = SubspaceMixture(k, random_state=0).fit(X)
+    assert mixture.n_components_ < k

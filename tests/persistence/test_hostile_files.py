@@ -1,5 +1,6 @@
 """Damaged, foreign or malicious files: nothing in them runs, and nothing large is allocated."""
 
+import copy
 import json
 import os
 import pickle
@@ -460,6 +461,64 @@ def test_text_of_many_small_parts(path, tmp_path):
         finally:
             tracemalloc.stop()
         assert peak < 40 * many.stat().st_size + 1_000_000
+
+
+def keys_of_one_hash(n):
+    """Return a dict with integers as keys, which all have the hash 0, as a node."""
+    keys = [i * (2**61 - 1) for i in range(n)]
+    return {"type": "dict", "keys": keys, "values": [0] * n}
+
+
+def points(n):
+    """Return neighbour searches that share an array, as nodes."""
+    parts = {"parameters": {"n_neighbors": 5}, "learned": {"points": {"array": "shared"}}}
+    parts["learned"]["points"]["type"] = "array"
+    search = {"type": "neighbors", "class": "sklearn.neighbors.NearestNeighbors"} | parts
+    return [copy.deepcopy(search) for _ in range(n)]
+
+
+def long_keys(n):
+    """Return dicts in dicts, whose keys are long, around a list."""
+    node = [0] * (5 * n)
+    for _ in range(100):
+        node = {"k" * (n // 10): node}
+    return node
+
+
+LARGE = {
+    "list under a long key": lambda n: {"k" * 80 * n: [0] * 10 * n},
+    "long keys in one another": long_keys,
+    "keys of one hash": lambda n: keys_of_one_hash(2 * n),
+    "tensors of one array": lambda n: [{"type": "tensor", "array": "shared"}] * n,
+    "searches in one array": lambda n: points(n // 10),
+    "random states of one array": lambda n: [
+        {"type": "random_state", "state": {"type": "tuple", "items": [*items, 0, 0, 0.0]}}
+        for items in [["MT19937", {"type": "array", "array": "words"}]] * n
+    ],
+}
+
+
+def test_large_nodes_take_time_and_memory_that_go_with_the_file(path, tmp_path, subtests):
+    shared = np.random.default_rng(0).normal(size=(4000, 5))
+    words = np.zeros(624, dtype=np.uint32)
+    for case, make in LARGE.items():
+        with subtests.test(case):
+
+            def change(node, arrays, make=make):
+                arrays |= {"shared": shared, "words": words}
+                node[ATTRIBUTES]["alpha_"] = make(20_000)
+
+            large = forged(path, tmp_path, change)
+            start = time.process_time()
+            refusal(large)
+            # Tracing of memory makes this slower.
+            assert time.process_time() - start < 1 + 1e-6 * large.stat().st_size
+
+
+def test_an_array_belongs_to_one_node(path, tmp_path):
+    mean = json.loads(contents(path)[0])["estimator"][ATTRIBUTES]["mean_"]
+    twice = forged(path, tmp_path, set_in(ATTRIBUTES, "alpha_", value=mean))
+    assert "is missing, or named twice" in refusal(twice)
 
 
 def test_a_count_that_no_tensor_has_is_bounded():

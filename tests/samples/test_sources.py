@@ -1,3 +1,5 @@
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from dask import array as dask_array
 from helpers import each_once
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from skvaeense import SparseAutoencoder
@@ -501,3 +504,19 @@ def test_damaged_files_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"no samples")
     with pytest.raises(ValueError, match=rf"{name} is not .*, or it is damaged"):
         open_samples(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+@pytest.mark.parametrize("name", ["a.npy", "a.safetensors"])
+def test_pipes_are_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for X in (tmp_path, [tmp_path / name]):
+        with pytest.raises(OSError, match=f"{name} is a device, a pipe"):
+            open_samples(X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_floats_of_8_bits_are_read_from_files(tmp_path, dtype):
+    rows = torch.arange(12.0).reshape(4, 3).to(dtype)
+    save_tensors({"x": rows}, tmp_path / "a.safetensors")
+    assert_array_equal(open_samples(tmp_path)[:], rows.float())
