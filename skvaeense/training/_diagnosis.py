@@ -18,6 +18,8 @@ from skvaeense.utils._typing import BoolArray, FloatArray
 TOLERATED = 0.1
 # Unexplained share that means steps too large. The mean alone leaves a share of 1, up to chance.
 ASTRAY = 1.5
+# The same for the mean over an epoch. Random weights can leave twice the variance at first.
+ASTRAY_EPOCH = 3.0
 # Unexplained share that is tolerated of all samples, and how many times as much as principal
 # components leave.
 LEFT, BEYOND_LINEAR = 0.05, 1.5
@@ -206,7 +208,8 @@ class Findings:
         self.l0 = active.sum() / max(len(active), 1)
         is_one = len(active) > 1 and (active == active[0]).all()
         self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
-        self.worst = max(self.unexplained, self.peak if self.by_gradient else 0.0)
+        self.has_peak = self.by_gradient and self.peak > ASTRAY_EPOCH
+        self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
         self.leaves_more = self.unexplained > max(LEFT, BEYOND_LINEAR * self.linear_residual)
         least, left = (LEAST_STEPS, LEFT) if self.by_gradient else (LEAST_EPOCHS, 0.0)
         self.is_short = self.done < least and self.unexplained > left
