@@ -7,6 +7,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -38,12 +39,18 @@ from skvaeense.samples._sources import (
 )
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._diagnosis import signs_of_batch
+from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._phase import Plateau
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS, n_epochs
+from skvaeense.training._sizes import (
+    HELD_OUT,
+    RANDOM_STEPS,
+    ROWS_OF_A_LATENT,
+    n_epochs,
+    steps_of_epoch,
+)
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._arrays import check_array
@@ -89,6 +96,8 @@ class BaseAutoencoder(
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
     # How many rows are held out.
     _held_out = HELD_OUT
+    # Whether the "error" of the loss is a sum over features, or else their mean.
+    _sums_features = True
     # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
@@ -171,11 +180,11 @@ class BaseAutoencoder(
     def _complete(self) -> None:
         """Run the last step of `fit`, after its result is stored."""
 
-    def _failure_signs(
+    def _findings(
         self, model: Any, data: FitData, x: torch.Tensor, labels: IntArray | None
-    ) -> list[str]:
-        """Return a message for each sign of failure, given samples relative to their locations."""
-        return []
+    ) -> Findings:
+        """Return what training came to, given samples relative to their locations."""
+        return Findings()
 
     def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Explained | None]:
         """Return the training samples, and their explanation if the model follows from one.
@@ -311,7 +320,8 @@ class BaseAutoencoder(
             self._store(self._attributes(trainer, data))
             self._complete()
             if processes.is_first:
-                self._warn_of_failure(data)
+                course = {} if continues else self._course(trainer, data)
+                self._warn(self._found(data, course), stacklevel=5)
             times.append(time.perf_counter())
             self._seconds = dict(
                 zip(("explanation", "codes"), np.diff(times).tolist(), strict=True)
@@ -365,6 +375,12 @@ class BaseAutoencoder(
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the batch is unlike those before it, if steps are too large, or if the schedule ends
+            with a sign of failure; the message names the cure.
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
@@ -394,8 +410,6 @@ class BaseAutoencoder(
             loss = self._validation_loss(trainer.model, data.valid)
             if not (trainer.is_finite and math.isfinite(loss)):
                 raise FloatingPointError(diverged("The loss"))
-            # Before anything is stored, since a warning can be an error.
-            self._warn(signs_of_batch(data.valid, first), stacklevel=4)
             attributes = self._attributes(trainer, data)
             attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
             if state is not None:
@@ -404,7 +418,14 @@ class BaseAutoencoder(
                 attributes["history_"] = self.history_.extended(epoch)
                 attributes["loss_curve_"] = self.loss_curve_
                 attributes["n_iter_"] = self.n_iter_ + 1
+            before = getattr(self, "_batches_", None)
+            course, attributes["_batches_"] = self._course_of_batches(trainer, data, before)
             self._store(attributes)
+            is_over = ends[0] < self._n_steps <= trainer.n_steps and before is not None
+            is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
+            findings = self._found(data, course) if is_shown else Findings(**course)
+            self._warn(findings, stacklevel=4)
+            # After the warning, which can be an error.
             if state is not None:
                 self.loss_curve_.append(epoch["loss"])
         return self
@@ -490,18 +511,55 @@ class BaseAutoencoder(
             delattr(self, name)
         self.__dict__.update(attributes)
 
-    def _warn_of_failure(self, data: FitData) -> None:
-        """Warn of signs of failure in held-out samples; if they are few, add training samples."""
+    def _errors(self, trainer: Trainer, data: FitData) -> list[float]:
+        """Return the share of the variance that each epoch of the kept model left on average."""
+        unit = data.valid.shape[1] if self._sums_features else 1
+        return [epoch.get("error", math.nan) / unit for epoch in trainer.log]
+
+    def _course(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
+        """Return findings about the training of a new model."""
+        wanted = getattr(trainer, "n_epochs", None)
+        by_gradient, errors = wanted is None, self._errors(trainer, data)
+        if by_gradient and trainer.learning_rate == 0:
+            return {}  # Exact inference is not trained.
+        if by_gradient:
+            wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
+        done = 1.0 if self.max_iter == "auto" else self.max_iter / wanted
+        if not by_gradient:
+            return {"done": done, "by_gradient": False}
+        fallen = 1 - errors[-1] / (errors[0] or 1.0)
+        return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
+
+    def _course_of_batches(
+        self, trainer: Trainer, data: FitData, before: dict[str, torch.Tensor] | None
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return findings about a batch, and the summary of all batches so far."""
+        x, decoded = data.valid, len(data.scaling.decoded.mean)
+        distance, batches = compare_batches(x, before, decoded)
+        error = self._errors(trainer, data)[-1]
+        batches["first_error"] = torch.tensor(error) if before is None else before["first_error"]
+        course = {
+            "is_constant": not hasattr(self, "module_") and not bool((x != x[0]).any()),
+            "change": batch_change(x),
+            "distance": distance,
+            "peak": error
+            / max(float(batches["size"]), float(x[:, -decoded:].square().mean()), 1e-300),
+            "fallen": 1 - error / float(batches["first_error"] or 1.0),
+            "by_gradient": not hasattr(trainer, "n_epochs"),
+        }
+        return course, batches
+
+    def _found(self, data: FitData, course: dict[str, Any]) -> Findings:
+        """Return findings in held-out samples; if they are few, training samples count too."""
         x, labels = data.shown(MIN_ROWS_TO_SPLIT)
         if not bool((x != x[0]).any()):
-            return  # Identical samples have no latent to find.
+            return Findings()  # Identical samples have no latent to find.
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
-            messages = self._failure_signs(model, data, x, labels)
-        self._warn(messages, stacklevel=6)
+            return replace(self._findings(model, data, x, labels), **course)
 
-    def _warn(self, messages: list[str], stacklevel: int) -> None:
-        for message in messages:
+    def _warn(self, findings: Findings, stacklevel: int) -> None:
+        for message in told(findings):
             warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
 
     # --- coding and decoding ------------------------------------------------------------------

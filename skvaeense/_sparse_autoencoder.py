@@ -19,7 +19,7 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import as_array, beside, open_target
 from skvaeense.samples._weights import checked_weights
-from skvaeense.training._diagnosis import sparse_failure_signs
+from skvaeense.training._diagnosis import Findings
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
 from skvaeense.training._sizes import (
@@ -251,6 +251,7 @@ class SparseAutoencoder(BaseAutoencoder):
     _structural = (*BaseAutoencoder._structural, "skip_connection")
     _held_out = SPARSE_HELD_OUT
     _n_steps = LONG_STEPS
+    _sums_features = False
     __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
@@ -461,7 +462,7 @@ class SparseAutoencoder(BaseAutoencoder):
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome
 
-    def _failure_signs(self, model, data, x, labels):
+    def _findings(self, model, data, x, labels):
         rows, (x, target) = x, model.split(x)
         trained, _ = model.split(data.train.head)
         code = model.code(x)
@@ -471,9 +472,9 @@ class SparseAutoencoder(BaseAutoencoder):
         # How much of a target the samples can explain is not known.
         n_active = round(active.sum(axis=1).mean())
         left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
-        return sparse_failure_signs(
+        return Findings(
             active=active,
-            n_trained=float(torch.count_nonzero(model.code(trained))) / len(trained),
+            found_l0=float(torch.count_nonzero(model.code(trained))) / len(trained),
             unexplained=float(residual.square().sum() / explained.square().sum()),
             linear_residual=left,
             dead_fraction=self.dead_fraction_,

@@ -27,7 +27,7 @@ from skvaeense.priors._samples import TrainingRows
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._missing import check_seen
 from skvaeense.samples._weights import Distinct
-from skvaeense.training._diagnosis import failure_signs, find_collapse
+from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._gate_trainer import GateTrainer
 from skvaeense.training._noise import (
     FINAL_NOISE,
@@ -812,7 +812,7 @@ class VAEenseTransformer(DensityAutoencoder):
         x, labels, weights = data.some()
         prior.rows_ = TrainingRows.of(x, labels, weights, before if data.is_batch else None)
 
-    def _failure_signs(self, model, data, x, labels):
+    def _findings(self, model, data, x, labels):
         posterior = model.inferred(x)
         code = model.code(posterior)
         residual = x - model.decode(code)
@@ -825,7 +825,7 @@ class VAEenseTransformer(DensityAutoencoder):
         within = float(size / (size + between))
         unexplained = within * float(residual.square().sum() / size)
         self._held_out_codes_ = {"l0": float(active.sum(axis=1).mean()), "kept": 1 - unexplained}
-        return failure_signs(
+        return Findings(
             active=active,
             found_l0=None if self.target_l0 is None else float(model.lengths[0]),
             deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),

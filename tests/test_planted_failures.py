@@ -26,6 +26,10 @@ def random_vae(**params):
     return vae(**({"network": Linear((12,)), "n_init": 1, "max_iter": 30} | params))
 
 
+def one_init(network, **params):
+    return vae(network=network, n_init=1, **params)
+
+
 def sae(**params):
     return SparseAutoencoder(**({"n_components": 12, "max_iter": 30, "random_state": 0} | params))
 
@@ -35,13 +39,21 @@ def stream(estimator, *batches):
         estimator.partial_fit(batch)
 
 
+def changing(change):
+    """Return batches of the same samples, changed in the later half."""
+    batches = [np.random.default_rng(i).permutation(X)[:100] for i in range(5)]
+    return [*batches, *map(change, batches)]
+
+
 QUICK = {"prior": SMALL_MIXTURE, "max_iter": 100}
 STUCK = {"noise_variance": 1e4, "learn_noise_variance": False}
 CHANGED = "Give batches in the same units"
 CONSTANT = "Begin with a batch of samples that differ"
 DIVERGED = "Lower learning_rate_init"
 RANGE = "Multiply X by a constant first"
-UNLEARNED = "has not learned. Raise max_iter or learning_rate_init"
+UNLIKE = "differs from the batches before it"
+SHORT = "of the default training"
+SLOW = "has not learned. Raise learning_rate_init"
 
 # name: (function that fails, pattern of its message)
 FAILURES = {
@@ -50,9 +62,40 @@ FAILURES = {
     "stream_diverges": (lambda: stream(random_vae(learning_rate_init=1e30), X), DIVERGED),
     "sae_diverges": (lambda: sae(learning_rate_init=1e30).fit(X), DIVERGED),
     "sae_goes_astray": (lambda: sae(learning_rate_init=30.0).fit(X), DIVERGED),
-    "sae_slow": (lambda: sae(learning_rate_init=1e-6).fit(X), UNLEARNED),
-    "topk_slow": (lambda: sae(learning_rate_init=1e-6, penalty=TopK(2)).fit(X), UNLEARNED),
+    "sae_slow": (lambda: sae(learning_rate_init=1e-6).fit(X), SLOW),
+    "topk_slow": (lambda: sae(learning_rate_init=1e-6, penalty=TopK(2)).fit(X), SLOW),
     "vae_one_epoch": (lambda: random_vae(max_iter=1).fit(X), "Raise max_iter"),
+    "mlp_fast": (lambda: one_init("mlp", learning_rate_init=1.0, batch_size=90).fit(X), DIVERGED),
+    "mlp_slow": (lambda: one_init("mlp", learning_rate_init=1e-7).fit(X), SLOW),
+    "single_layer_fast": (
+        lambda: one_init("single_layer", learning_rate_init=3.0).fit(X),
+        DIVERGED,
+    ),
+    "single_layer_slow": (
+        lambda: one_init("single_layer", learning_rate_init=1e-7).fit(X),
+        SLOW,
+    ),
+    "l1_fast": (lambda: sae(learning_rate_init=3.0).fit(X), DIVERGED),
+    "gated_fast": (
+        lambda: sae(penalty="gated", learning_rate_init=1.0, max_iter=100).fit(X),
+        DIVERGED,
+    ),
+    "topk_fast": (lambda: sae(penalty=TopK(2), learning_rate_init=3.0).fit(X), DIVERGED),
+    "stream_fast": (
+        lambda: stream(vae(learning_rate_init=10.0), *changing(np.copy)),
+        DIVERGED,
+    ),
+    "sae_stream_fast": (
+        lambda: stream(sae(learning_rate_init=10.0), *changing(np.copy)),
+        DIVERGED,
+    ),
+    # Epochs.
+    "single_layer_short": (lambda: one_init("single_layer", max_iter=3).fit(X), "Raise max_iter"),
+    "mlp_short": (lambda: one_init("mlp", max_iter=3).fit(X), SHORT),
+    "gated_short": (lambda: sae(penalty="gated", max_iter=3).fit(X), "Raise max_iter"),
+    "gates_short": (lambda: vae(prior="spike_slab", max_iter=3).fit(X), SHORT),
+    "length_short": (lambda: vae(target_l0=2, max_iter=3).fit(X), SHORT),
+    "share_short": (lambda: vae(target_explained_variance=0.9, max_iter=1).fit(X), SHORT),
     # Gates and latents.
     "collapse": (lambda: random_vae(**STUCK).fit(X), "No latent is active"),
     "closed_gates": (
@@ -78,6 +121,14 @@ FAILURES = {
     "compared_values": (lambda: compare_scores([PCA(2)], ROUNDED), "One value fills 10%"),
     "five_samples": (lambda: random_vae(**QUICK).fit(X[:5]).score(X), "too few to hold any out"),
     # Changes between batches.
+    "units": (lambda: stream(vae(), *changing(lambda batch: 1000 * batch)), UNLIKE),
+    "smaller_units": (lambda: stream(sae(), *changing(lambda batch: batch / 1000)), UNLIKE),
+    "columns": (lambda: stream(vae(), *changing(lambda batch: batch[:, ::-1])), UNLIKE),
+    "sae_columns": (lambda: stream(sae(), *changing(lambda batch: batch[:, ::-1])), UNLIKE),
+    "gates_columns": (
+        lambda: stream(vae(prior="spike_slab"), *changing(lambda batch: batch[:, ::-1])),
+        UNLIKE,
+    ),
     "larger": (lambda: stream(random_vae(), X, 1e6 * X), CHANGED),
     "moved": (lambda: stream(random_vae(), X, X + 1e6), CHANGED),
     "sae_larger": (lambda: stream(sae(), X, 1e6 * X), CHANGED),
@@ -99,3 +150,26 @@ def test_a_warning_of_a_batch_points_at_the_line_that_gave_it():
     with pytest.warns(ConvergenceWarning, match=CONSTANT) as record:
         random_vae().partial_fit(EQUAL)
     assert record[0].filename == __file__
+
+
+def test_the_cost_of_comparing_batches_does_not_grow():
+    estimator, sizes = random_vae(), []
+    for batch in changing(np.copy):
+        estimator.partial_fit(batch)
+        sizes.append({name: value.shape for name, value in estimator._batches_.items()})
+    assert all(size == sizes[0] for size in sizes)
+
+
+def test_a_stream_goes_on_after_it_was_told_of_a_change():
+    estimator = vae()
+    with pytest.warns(ConvergenceWarning, match=UNLIKE) as record:
+        stream(estimator, *changing(lambda batch: 1000 * batch))
+    assert len(record) < 5
+    assert estimator.n_iter_ == 10
+
+
+def test_a_schedule_that_ends_without_learning_is_told():
+    estimator = vae(network="single_layer", learning_rate_init=1e-7, batch_size=2)
+    with pytest.warns(ConvergenceWarning, match=SLOW) as record:
+        stream(estimator, *[X] * 25)
+    assert len(record) == 1

@@ -1,18 +1,50 @@
 """Signs that training failed, each with its cure."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.training._sizes import ROWS_OF_A_LATENT, linear_residual
+from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._typing import BoolArray, FloatArray
 
 # Unexplained share of a group's variance that is tolerated.
 TOLERATED = 0.1
-# Unexplained share that means failure. The mean alone leaves a share of 1, up to chance.
+# Unexplained share that means steps too large. The mean alone leaves a share of 1, up to chance.
 ASTRAY = 1.5
+# The same for the mean over an epoch. Random weights can leave twice the variance at first.
+ASTRAY_EPOCH = 3.0
+# Unexplained share that is tolerated of all samples, and how many times as much as principal
+# components leave.
+LEFT, BEYOND_LINEAR = 0.05, 1.5
+# A gate between these is undecided.
+UNDECIDED = (0.3, 0.7)
+# Share by which the error falls at least if the learning rate is large enough.
+LEAST_FALL = 0.2
+# Shares of the steps by gradients, and of the epochs of expectation maximisation, that training
+# takes at least.
+LEAST_STEPS, LEAST_EPOCHS = 0.02, 0.2
+# Share of a target number of active latents by which codes may miss it.
+MISSED = 0.1
+# Mean number of active latents of a sparse autoencoder below which its codes are empty.
+EMPTY = 0.1
+# Share of the variance that principal components explain of which sparse codes explain too little.
+LEAST_LEARNED = 0.5
+# Share of latents below which few are active.
+FEW = 0.1
+# More than this share of latents or gates, or of the variance, is most of it.
+MOST = 0.5
+# Batches are compared along this many directions, once there are a few of them. They are unlike if
+# they differ by this many standard errors. Batches of shuffled samples differ by up to 2.7.
+N_DIRECTIONS, LEAST_BATCHES, UNLIKE = 16, 3, 3.5
+# Least standard deviation of a direction, in units of the first batch: less is rounding.
+LEAST_STD = 1e-3
 
 
 class Collapse(NamedTuple):
@@ -37,6 +69,11 @@ class Collapse(NamedTuple):
     unexplained: float
     n_directions: int
     linear_residual: float
+
+    @property
+    def where(self) -> str:
+        """Name the location, with a preposition."""
+        return "" if self.location is None else f" around location {self.location}"
 
 
 def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
@@ -85,249 +122,336 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     return found
 
 
-def failure_signs(
-    *,
-    active,
-    found_l0,
-    deviation,
-    unexplained,
-    linear_residual,
-    gated,
-    linear_decoder,
-    collapse,
-    target_l0,
-    has_prices,
-):
-    """Return a message for the most telling sign of failure of a fitted model, if there is any.
+@dataclass
+class Findings:
+    """What training came to, measured on held-out samples or on a batch.
 
-    Arguments are measured on held-out samples.
+    By default nothing is amiss.
 
-    Parameters
+    Attributes
     ----------
-    active : ndarray of bool, shape (n_samples, n_components)
-        Which latents are active.
-
-    found_l0 : float or None
-        The mean number of active latents, as close to `target_l0` as prices allow.
-
-    deviation : ndarray of shape (n_samples, n_components)
-        Posterior standard deviations, or for gates with prices the probability that they are
-        closed. Near 1 if a latent is closed.
-
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction of the variance that `n_components` principal components leave.
+        Fraction that principal components leave: as many as there are latents, or for a sparse
+        autoencoder as many as are active on average.
 
-    gated : bool
-        Whether the gate is on.
+    active : ndarray of bool of shape (n_samples, n_components)
+        Which latents are active.
 
-    linear_decoder : bool
-        Whether the decoder is linear.
+    deviation : ndarray of shape (n_samples, n_components) or None
+        Posterior standard deviations, or for gates with prices the probability that they are
+        closed. Near 1 if a latent is closed. None for a sparse autoencoder.
+
+    gated, linear_decoder, has_prices : bool
+        Whether the gate is on, the decoder is linear, and gates have prices.
 
     collapse : Collapse or None
         What `find_collapse` returned.
 
-    target_l0 : float or None
-        Wanted mean number of active latents.
+    target_l0, found_l0 : float or None
+        Wanted mean number of active latents, and the number of training samples, as close to the
+        target as prices allow.
 
-    has_prices : bool
-        Whether gates have prices, so that a target for the explained variance can be set.
+    dead_fraction : float
+        Fraction of latents of a sparse autoencoder that were silent at the end of the training.
 
-    Returns
-    -------
-    list of str
-        At most one message.
+    has_alpha : bool
+        Whether the penalty has a parameter alpha.
+
+    peak, last, fallen : float
+        The largest unexplained fraction of an epoch, that of the last epoch, and the share by which
+        it fell in training.
+
+    done : float
+        Share of the training that `max_iter` allows.
+
+    by_gradient : bool
+        Whether training follows a gradient.
+
+    is_constant : bool
+        Whether all samples of a first batch are equal.
+
+    change : float
+        How many times as large as the first batch a batch is.
+
+    distance : float
+        What `compare_batches` returned.
     """
-    n_active = active.sum(axis=1).mean()
-    n_components = active.shape[1]
-    if unexplained > ASTRAY:
-        return [astray(unexplained)]
-    # Only open gates count: closed ones are near 0.5, too, if the target exceeds natural lengths.
-    deviation = deviation[active] if has_prices else deviation
-    leaves_more = unexplained > max(0.05, 1.5 * linear_residual)
-    near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
-    # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
-    if near_half and leaves_more:
-        what = "probabilities of open gates" if has_prices else "standard deviations"
-        return [
-            f"Most posterior {what} are near 0.5: the encoder has not learned to open or close "
-            "latents. Raise max_iter, or learning_rate_init."
-        ]
-    if not active.any():
-        return [
-            "No latent is active for any sample: training collapsed to the mean, as it also does "
-            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter. If "
-            "features are nearly collinear, as in spectra, lower learning_rate_init."
-        ]
-    if active.all() and leaves_more:
-        return [
-            f"Every latent is active for every sample, and {unexplained:.0%} of the "
-            f"variance is unexplained, compared with {linear_residual:.0%} for the same "
-            "number of principal components: the noise variance has not fallen enough for latents "
-            "to gain more than they cost. Raise max_iter, or start from a lower noise_variance."
-        ]
-    if collapse is not None:
-        location, left, n_directions, residual = collapse
-        whose = "the variance" if location is None else f"the variance around location {location}"
-        return [
-            f"{left:.0%} of {whose} is unexplained, compared with {residual:.0%} for "
-            f"{n_directions} principal components, about one for each active latent: latents that "
-            "are needed have closed, and the number of active latents says nothing about the "
-            "dimension of the samples. Raise n_init or max_iter, or start from a lower "
-            "noise_variance."
-        ]
-    if target_l0 is not None:
-        return wrong_number(found_l0, target_l0, "Raise max_iter, or lower target_l0.")
-    if unexplained > 0.5 and n_active < 0.1 * n_components:
-        found = (
-            f"{unexplained:.0%} of the variance is unexplained with {n_active:.1f} latents active: "
-        )
-        if has_prices:
-            return [
-                f"{found}training stopped too soon, or there is much noise. Raise max_iter, "
-                "or set target_explained_variance."
-            ]
-        return [
-            f"{found}the decoder is too weak for the data, or training stopped too soon. "
-            'Raise max_iter, or try network="mlp" with wider or more layers.'
-        ]
-    fixed = gated and not active.all() and (active == active[0]).all()
-    if fixed and not linear_decoder and len(active) > 1:
-        return [
-            "All samples have the same active latents although the gate is on. This is right for "
-            "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
-            'chart. Use fewer decoder layers, or network="linear".'
-        ]
-    return []
+
+    unexplained: float = 0.0
+    linear_residual: float = 1.0
+    active: BoolArray | None = None
+    deviation: FloatArray | None = None
+    gated: bool = False
+    linear_decoder: bool = True
+    has_prices: bool = False
+    collapse: Collapse | None = None
+    target_l0: float | None = None
+    found_l0: float | None = None
+    dead_fraction: float = 0.0
+    has_alpha: bool = False
+    peak: float = 0.0
+    last: float = 0.0
+    fallen: float = 1.0
+    done: float = 1.0
+    by_gradient: bool = True
+    is_constant: bool = False
+    change: float = 1.0
+    distance: float = 0.0
+
+    def __post_init__(self) -> None:
+        active = np.ones((0, 1), dtype=bool) if self.active is None else self.active
+        self.n_components, self.is_vae = active.shape[1], self.deviation is not None
+        self.is_sparse = self.active is not None and not self.is_vae
+        self.l0 = active.sum() / max(len(active), 1)
+        is_one = len(active) > 1 and (active == active[0]).all()
+        self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
+        self.has_peak = self.by_gradient and self.peak > ASTRAY_EPOCH
+        self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
+        self.leaves_more = self.unexplained > max(LEFT, BEYOND_LINEAR * self.linear_residual)
+        least, left = (LEAST_STEPS, LEFT) if self.by_gradient else (LEAST_EPOCHS, 0.0)
+        self.is_short = self.done < least and self.unexplained > left
+        is_bad = self.unexplained > MOST and self.leaves_more and not self.is_short
+        self.is_slow = is_bad and self.fallen < LEAST_FALL
+        self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
+        low, high = UNDECIDED
+        gates = np.ones(1) if self.deviation is None else self.deviation
+        # Only open gates count: closed ones are near 0.5, too, if the target exceeds natural
+        # lengths.
+        gates = gates[active] if self.has_prices else gates
+        self.is_undecided = gates.size and np.mean((gates > low) & (gates < high)) > MOST
+        # Words that depend on the estimator.
+        alpha = "lower the penalty's alpha"
+        self.when = " in an epoch" if self.worst > self.unexplained else ""
+        self.calmer = "Lower learning_rate_init" if self.by_gradient else "Raise max_iter"
+        self.gates = "probabilities of open gates" if self.has_prices else "standard deviations"
+        self.fuller = alpha.capitalize() if self.has_alpha else "Lower learning_rate_init"
+        self.or_fuller = f", or {alpha}" if self.has_alpha and not self.aims else ""
+        is_over = (self.found_l0 or 0.0) > (self.target_l0 or 0.0)
+        other = f"start from a {'higher' if is_over else 'lower'} alpha"
+        self.nearer = other if self.has_alpha else "lower target_l0"
+        self.weakness = "the decoder is too weak for the data, or training stopped too soon"
+        self.stronger = 'try network="mlp" with wider or more layers'
+        if self.has_prices:
+            self.weakness = "training stopped too soon, or there is much noise"
+            self.stronger = "set target_explained_variance"
 
 
-def wrong_number(n_active, target_l0, cure):
-    """Return a message if the mean number of active latents misses its target."""
-    if 0.9 <= n_active / target_l0 <= 1.1:
-        return []
-    return [
-        f"{n_active:.1f} latents are active on average instead of target_l0={target_l0:g}. {cure}"
-    ]
+class Sign(NamedTuple):
+    """A sign of failure.
+
+    Attributes
+    ----------
+    holds : callable
+        Maps findings to whether they have the sign.
+
+    message : str
+        Format of the message: what was found, and a cure.
+
+    is_last : bool
+        Whether no further sign is told, since it would follow from this one.
+    """
+
+    holds: Callable[[Any], Any]
+    message: str
+    is_last: bool = True
 
 
-def astray(unexplained):
-    """Return the message for reconstructions that are farther off than the mean."""
-    return (
-        f"{unexplained:.0%} of the variance is unexplained, more than the mean alone would leave: "
-        "training has gone astray. Lower learning_rate_init."
-    )
+# The most telling sign comes first.
+SIGNS = (
+    Sign(
+        lambda f: f.is_constant,
+        "All samples of the first batch are equal, so the scale of later batches is not known. "
+        "Begin with a batch of samples that differ.",
+    ),
+    Sign(
+        # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by
+        # the root of this share cannot be told from noise, or noise from data.
+        lambda f: not LEAST_NOISE <= f.change**2 <= 1 / LEAST_NOISE,
+        "The centred samples are {f.change:.3g} times as large as those of the first batch, which "
+        "is too different for training. Give batches in the same units, or fit a new estimator.",
+    ),
+    Sign(
+        lambda f: f.distance > UNLIKE,
+        "This batch differs from the batches before it by {f.distance:.3g} standard errors, where "
+        "chance makes about 1. Give batches in the same units, with columns in the same order, and "
+        "samples in random order.",
+    ),
+    Sign(
+        lambda f: f.worst > ASTRAY,
+        "{f.worst:.0%} of the variance is unexplained{f.when}, more than the mean alone would "
+        "leave: training has gone astray. {f.calmer}.",
+    ),
+    Sign(
+        lambda f: f.is_vae and f.l0 == 0,
+        "No latent is active for any sample: training collapsed to the mean, as it also does on "
+        "pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_sparse and f.l0 < EMPTY,
+        "Nearly all samples have no active latent: the reconstruction is the mean, as it also is "
+        "for pure noise. {f.fuller}.",
+    ),
+    Sign(
+        lambda f: f.has_risen,
+        "{f.unexplained:.0%} of the variance is unexplained by the best model, and {f.last:.0%} by "
+        "that of the last epoch: training has left it again. Lower learning_rate_init.",
+    ),
+    Sign(
+        lambda f: f.is_slow,
+        "{f.unexplained:.0%} of the variance is unexplained, and the error has fallen by less than "
+        f"{LEAST_FALL:.0%} in training, which has not learned. Raise learning_rate_init.",
+    ),
+    Sign(
+        # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
+        lambda f: f.is_undecided and f.leaves_more,
+        "Most posterior {f.gates} are near 0.5: the encoder has not learned to open or close "
+        "latents. Raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_vae and f.active.all() and f.leaves_more,
+        "Every latent is active for every sample, and {f.unexplained:.0%} of the variance is "
+        "unexplained, compared with {f.linear_residual:.0%} for the same number of principal "
+        "components: the noise variance has not fallen enough for latents to gain more than they "
+        "cost. Raise max_iter, or start from a lower noise_variance.",
+    ),
+    Sign(
+        lambda f: f.collapse is not None,
+        "{f.collapse.unexplained:.0%} of the variance{f.collapse.where} is unexplained, compared "
+        "with {f.collapse.linear_residual:.0%} for {f.collapse.n_directions} principal components, "
+        "about one for each active latent: latents that are needed have closed, and the number of "
+        "active latents says nothing about the dimension of the samples. Raise n_init or max_iter, "
+        "or start from a lower noise_variance.",
+    ),
+    Sign(
+        lambda f: f.is_sparse and 1 - f.unexplained < LEAST_LEARNED * (1 - f.linear_residual),
+        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active, "
+        "compared with {f.linear_residual:.0%} for the same number of principal components: the "
+        "autoencoder has not learned. Raise max_iter{f.or_fuller}.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > MISSED,
+        "{f.found_l0:.1f} latents are active on average instead of target_l0={f.target_l0:g}. "
+        "Raise max_iter, or {f.nearer}.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.is_short,
+        "max_iter allows {f.done:.1%} of the default training, and {f.unexplained:.0%} of the "
+        "variance is unexplained. Raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < FEW * f.n_components,
+        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active: "
+        "{f.weakness}. Raise max_iter, or {f.stronger}.",
+    ),
+    Sign(
+        lambda f: f.gated and not f.linear_decoder and f.is_fixed,
+        "All samples have the same active latents although the gate is on. This is right for one "
+        "manifold; otherwise the decoder is deep enough to fold all manifolds into one chart. Use "
+        'fewer decoder layers, or network="linear".',
+    ),
+    Sign(
+        lambda f: f.has_alpha and not f.aims and f.l0 > MOST * f.n_components,
+        "{f.l0:.1f} of {f.n_components} latents are active on average: codes are not sparse. Raise "
+        "the penalty's alpha, or set target_l0.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.dead_fraction > MOST,
+        "{f.dead_fraction:.0%} of the latents are dead: no sample used them at the end of the "
+        "training. Lower n_components, the penalty's alpha, or learning_rate_init.",
+    ),
+)
 
 
-def signs_of_batch(x, is_first):
-    """Return a message for each sign that a batch of `partial_fit` cannot be learned from.
+def told(findings: Findings) -> list[str]:
+    """Return a message for each sign of failure in findings, most telling first."""
+    messages = []
+    for sign in SIGNS:
+        if sign.holds(findings):
+            messages.append(sign.message.format(f=findings))
+            if sign.is_last:
+                break
+    return messages
+
+
+def batch_change(x: torch.Tensor) -> float:
+    """Return how many times as large as the first batch a batch is: the most extreme of two sizes.
+
+    They are taken around its mean and around that of the first batch. The result is 1 for a batch
+    without any variance.
+    """
+    if not bool((x != x[0]).any()):
+        return 1.0
+    x = x.cpu().double()
+    sizes = [float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x)]
+    return max(sizes, key=lambda size: max(size, 1 / max(size, 1e-300)))
+
+
+def compare_batches(
+    x: torch.Tensor, before: dict[str, torch.Tensor] | None, n_decoded: int
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return how far a batch lies from earlier ones, and a summary of all of them.
+
+    Along principal directions of the first batch, coordinates p are taken in standard deviations.
+    Means of ``u = p / (1 + |p|)``, and of products of two such numbers, are nearly normal whatever
+    the distribution of p. Time and memory do not depend on the number of batches.
 
     Parameters
     ----------
     x : tensor of shape (n_samples, n_features)
         The batch, in units of the first batch.
 
-    is_first : bool
-        Whether it is the first batch.
+    before : dict of tensor or None
+        The summary of earlier batches.
+
+    n_decoded : int
+        Number of last columns that are decoded, whose mean square is "size" in the summary.
 
     Returns
     -------
-    list of str
-        The messages.
+    distance : float
+        Difference of all means in standard errors, averaged as fourth powers. The errors are those
+        of means of as many samples, or of batches if batches differ by more than chance. 0 if there
+        are few batches, or few samples in this one.
+
+    summary : dict of tensor
+        The directions, and sums of all batches.
     """
-    if len(x) == 1 or not bool((x != x[0]).any()):
-        if not is_first:
-            return []
-        return [
-            "All samples of the first batch are equal, so the scale of later batches is not known. "
-            "Begin with a batch of samples that differ."
-        ]
-    # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by the
-    # root of this share cannot be told from noise, or noise from data.
-    x, least = x.double(), math.sqrt(LEAST_NOISE)
-    for change in (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x)):
-        if not least <= change <= 1 / least:
-            return [
-                f"The centred samples are {change:.3g} times as large as those of the first batch, "
-                "which is too different for training. Give batches in the same units, or fit a new "
-                "estimator."
-            ]
-    return []
-
-
-def sparse_failure_signs(
-    *,
-    active,
-    n_trained,
-    unexplained,
-    linear_residual,
-    dead_fraction,
-    target_l0,
-    has_alpha,
-):
-    """Return a message for each sign of failure of a fitted sparse autoencoder, most telling first.
-
-    Arguments are measured on held-out samples.
-
-    Parameters
-    ----------
-    active : ndarray of bool, shape (n_samples, n_components)
-        Which latents are active.
-
-    n_trained : float
-        Mean number of active latents of training samples. Held-out samples can have more.
-
-    unexplained : float
-        Fraction of the variance that the reconstruction leaves.
-
-    linear_residual : float
-        Fraction that n principal components leave, where n is the mean number of active latents.
-
-    dead_fraction : float
-        Fraction of latents that were silent at the end of the training.
-
-    target_l0 : float or None
-        Wanted mean number of active latents.
-
-    has_alpha : bool
-        Whether the penalty has a parameter alpha.
-
-    Returns
-    -------
-    list of str
-        The messages.
-    """
-    l0 = active.sum(axis=1).mean()
-    if unexplained > ASTRAY:
-        return [astray(unexplained)]
-    if l0 < 0.1:
-        cure = "Lower the penalty's alpha" if has_alpha else "Lower learning_rate_init"
-        return [
-            "Nearly all samples have no active latent: the reconstruction is the mean, as it also "
-            f"is for pure noise. {cure}."
-        ]
-    signs = []
-    if 1 - unexplained < 0.5 * (1 - linear_residual):
-        cure = ", or lower the penalty's alpha" if has_alpha and target_l0 is None else ""
-        signs.append(
-            f"{unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
-            f"active, compared with {linear_residual:.0%} for the same number of "
-            "principal components: the autoencoder has not learned. Raise max_iter or "
-            f"learning_rate_init{cure}."
-        )
-    if target_l0 is not None:
-        alpha = "higher" if n_trained > target_l0 else "lower"
-        cure = f"Raise max_iter, or start from a {alpha} alpha."
-        signs += wrong_number(n_trained, target_l0, cure)
-    if has_alpha and target_l0 is None and l0 > 0.5 * active.shape[1]:
-        signs.append(
-            f"{l0:.1f} of {active.shape[1]} latents are active on average: codes are not "
-            "sparse. Raise the penalty's alpha, or set target_l0."
-        )
-    if dead_fraction > 0.5:
-        signs.append(
-            f"{dead_fraction:.0%} of the latents are dead: no sample used them at the end "
-            "of the training. Lower n_components, the penalty's alpha, or learning_rate_init."
-        )
-    return signs
+    x = x.cpu().double()
+    if before is None:
+        variances, directions = principal_directions((x - x.mean(dim=0)).numpy())
+        rows = np.unique(np.linspace(0, len(directions) - 1, N_DIRECTIONS).astype(int))
+        stds = np.maximum(np.sqrt(variances[rows]), LEAST_STD)
+        zeros = torch.zeros(len(rows) * (len(rows) + 3) // 2, dtype=torch.float64)
+        before = dict.fromkeys(("mean", "within", "between"), zeros)
+        before |= dict.fromkeys(("n", "n_batches", "size"), zeros[0])
+        before["directions"] = torch.from_numpy(directions[rows] / stds[:, None])
+    n, n_batches, mean = before["n"], before["n_batches"], before["mean"]
+    p = x @ before["directions"].T
+    u = p / (1 + p.abs())
+    i, j = torch.tril_indices(u.shape[1], u.shape[1])
+    values = torch.hstack([u, u[:, i] * u[:, j]])
+    shift, distance = values.mean(dim=0) - mean, 0.0
+    if n_batches >= LEAST_BATCHES and len(x) >= MIN_ROWS_TO_SPLIT:
+        # A value that no sample had so far may be as frequent as one in n.
+        variance = (before["within"] + 1) / n
+        of_batch = torch.maximum(before["between"] / (n_batches - 1), variance / len(x))
+        distance = float((shift.square() / (of_batch + variance / n)).square().mean() ** 0.25)
+    share = len(x) / (n + len(x))
+    after = {
+        "directions": before["directions"],
+        "mean": mean + share * shift,
+        "within": before["within"]
+        + (values - values.mean(dim=0)).square().sum(dim=0)
+        + n * share * shift.square(),
+        "between": before["between"] + shift.square() * n_batches / (n_batches + 1),
+        "n": n + len(x),
+        "n_batches": n_batches + 1,
+        "size": before["size"] + share * (x[:, -n_decoded:].square().mean() - before["size"]),
+    }
+    return distance, after

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training._diagnosis import failure_signs, find_collapse, sparse_failure_signs
+from skvaeense.training._diagnosis import Findings, find_collapse, told
 
 N_SAMPLES, N_COMPONENTS = 40, 12
 
@@ -41,7 +41,7 @@ HALF = np.full((N_SAMPLES, N_COMPONENTS), 0.5)
 
 
 def test_no_sign_in_a_good_fit():
-    assert failure_signs(**make_findings(adaptive_mask())) == []
+    assert told(Findings(**make_findings(adaptive_mask()))) == []
 
 
 def test_no_sign_where_nothing_failed(subtests):
@@ -61,7 +61,7 @@ def test_no_sign_where_nothing_failed(subtests):
         ),
     }.items():
         with subtests.test(name):
-            assert failure_signs(**findings) == []
+            assert told(Findings(**findings)) == []
 
 
 def test_sign_and_cure(subtests):
@@ -93,7 +93,7 @@ def test_sign_and_cure(subtests):
         ),
     }.items():
         with subtests.test(name):
-            (message,) = failure_signs(**findings)
+            (message,) = told(Findings(**findings))
             assert sign in message
             assert cure in message
 
@@ -101,7 +101,7 @@ def test_sign_and_cure(subtests):
 def test_one_message_at_a_time():
     """A collapse has several signs, and the message names the most informative one."""
     findings = make_findings(False, unexplained=1.0, linear_decoder=False)
-    assert len(failure_signs(**findings)) == 1
+    assert len(told(Findings(**findings))) == 1
 
 
 # --- sparse autoencoders --------------------------------------------------------------------
@@ -115,7 +115,7 @@ def make_sparse_findings(n_active, **changes):
     )
     np.put_along_axis(active, order[:, :n_active], True, axis=1)
     facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_alpha": True}
-    facts |= {"linear_residual": 0.1, "n_trained": float(n_active)}
+    facts |= {"linear_residual": 0.1, "found_l0": float(n_active)}
     return {"active": active} | facts | changes
 
 
@@ -130,7 +130,7 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(subtests):
         "some dead": make_sparse_findings(3, dead_fraction=0.5),
     }.items():
         with subtests.test(name):
-            assert sparse_failure_signs(**findings) == []
+            assert told(Findings(**findings)) == []
 
 
 def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
@@ -169,11 +169,11 @@ def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
         "unlearned": (
             make_sparse_findings(3, unexplained=0.95, linear_residual=0.66),
             "95% of the variance is unexplained with 3.0 latents active, compared with",
-            "has not learned. Raise max_iter or learning_rate_init, or lower the penalty's alpha",
+            "has not learned. Raise max_iter, or lower the penalty's alpha",
         ),
     }.items():
         with subtests.test(name):
-            (message,) = sparse_failure_signs(**findings)
+            (message,) = told(Findings(**findings))
             assert sign in message
             assert cure in message
 
@@ -181,18 +181,18 @@ def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
 def test_one_stray_entry_does_not_hide_a_collapse():
     active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
     active[0, 0] = True
-    findings = make_sparse_findings(0, n_trained=0.1, unexplained=1.0, linear_residual=1.0)
-    (message,) = sparse_failure_signs(**findings | {"active": active, "dead_fraction": 0.9})
+    findings = make_sparse_findings(0, found_l0=0.1, unexplained=1.0, linear_residual=1.0)
+    (message,) = told(Findings(**findings | {"active": active, "dead_fraction": 0.9}))
     assert "no active latent" in message
 
 
 def test_signs_of_a_sparse_autoencoder_come_together():
-    messages = sparse_failure_signs(**make_sparse_findings(3, target_l0=8, dead_fraction=0.7))
+    messages = told(Findings(**make_sparse_findings(3, target_l0=8, dead_fraction=0.7)))
     assert ["target_l0" in message for message in messages] == [True, False]
     assert ["dead" in message for message in messages] == [False, True]
     # In a collapse all latents are dead and no target is met, so there is one message.
     findings = make_sparse_findings(0, target_l0=8, dead_fraction=1.0)
-    (message,) = sparse_failure_signs(**findings)
+    (message,) = told(Findings(**findings))
     assert "no active latent" in message
 
 
@@ -255,7 +255,7 @@ def test_collapse_of_one_group_is_found_and_named():
     assert collapse.unexplained == pytest.approx(1.0)
     assert collapse.linear_residual < 0.01
     findings = make_findings(adaptive_mask(), unexplained=0.3, collapse=collapse)
-    (message,) = failure_signs(**findings)
+    (message,) = told(Findings(**findings))
     assert "100% of the variance around location 1 is unexplained, compared with" in message
     assert "Raise n_init" in message
 
@@ -292,9 +292,9 @@ def test_what_is_left_by_chance_is_no_collapse():
 
 def test_cures_of_gates_with_prices_name_what_they_have():
     few = np.arange(N_COMPONENTS) < 1
-    (message,) = failure_signs(**make_findings(few, unexplained=0.8, has_prices=True))
+    (message,) = told(Findings(**make_findings(few, unexplained=0.8, has_prices=True)))
     assert "set target_explained_variance" in message
     assert "network" not in message
     undecided = make_findings(adaptive_mask(), deviation=HALF, unexplained=0.2, has_prices=True)
-    (message,) = failure_signs(**undecided)
+    (message,) = told(Findings(**undecided))
     assert "probabilities of open gates are near 0.5" in message
