@@ -57,6 +57,7 @@ from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import draw_seed
@@ -538,12 +539,13 @@ class BaseAutoencoder(
         distance, batches = compare_batches(x, before, decoded)
         error = self._errors(trainer, data)[-1]
         batches["first_error"] = torch.tensor(error) if before is None else before["first_error"]
+        size = max(float(batches["size"]), float(x[:, -decoded:].square().mean()))
         course = {
             "is_constant": not hasattr(self, "module_") and not bool((x != x[0]).any()),
             "change": batch_change(x),
             "distance": distance,
-            "peak": error
-            / max(float(batches["size"]), float(x[:, -decoded:].square().mean()), 1e-300),
+            # Samples that all equal the mean have no variance to explain.
+            "peak": error / size if size > ROUNDING else 0.0,
             "fallen": 1 - error / float(batches["first_error"] or 1.0),
             "by_gradient": not hasattr(trainer, "n_epochs"),
         }

@@ -87,7 +87,7 @@ class Activations:
     ... )
     >>> texts = torch.randint(50, (200, 12))
     >>> activations = Activations(model, "1", texts.split(20))
-    >>> sae = SparseAutoencoder(40, penalty=TopK(4), max_iter=3, random_state=0).fit(activations)
+    >>> sae = SparseAutoencoder(40, penalty=TopK(4), max_iter=60, random_state=0).fit(activations)
     >>> sae.n_features_in_
     32
 

@@ -84,7 +84,7 @@ def from_saelens(
     >>> from skvaeense.export import from_saelens, to_saelens
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:
     ...     to_saelens(sae, f"{parent}/digits")
     ...     again = from_saelens(f"{parent}/digits", X)

@@ -86,7 +86,7 @@ def to_onnx(
     >>> from skvaeense.export import to_onnx
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data.astype(np.float32)
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as folder:
     ...     to_onnx(sae, f"{folder}/sae.onnx")
     ...     session = onnxruntime.InferenceSession(f"{folder}/sae.onnx")

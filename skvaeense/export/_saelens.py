@@ -96,7 +96,7 @@ def to_saelens(
     >>> from skvaeense.export import to_saelens
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:
     ...     to_saelens(sae, f"{parent}/digits")
     ...     sorted(path.name for path in Path(f"{parent}/digits").iterdir())

@@ -91,7 +91,7 @@ def save_pretrained(
     >>> from skvaeense.hub import from_pretrained, save_pretrained
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:
     ...     save_pretrained(sae, f"{parent}/digits", X)
     ...     again = from_pretrained(f"{parent}/digits")

@@ -331,7 +331,7 @@ class TopK(KeepsLargest):  # numpydoc ignore=PR02
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> int((sae.transform(X) > 0).sum(axis=1).max())
     8
     """

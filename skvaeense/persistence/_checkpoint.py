@@ -73,7 +73,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import Checkpoint, SparseAutoencoder, load
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, max_iter=5, random_state=0)
+    >>> sae = SparseAutoencoder(64, max_iter=10, random_state=0)
     >>> with TemporaryDirectory() as folder:
     ...     checkpoint = Checkpoint(folder, interval=0)
     ...     codes = sae.set_callbacks(checkpoint).fit_transform(X)

@@ -113,7 +113,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     >>> from skvaeense import SparseAutoencoder, load, save
     >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "sae.safetensors"
     ...     save(sae, path)

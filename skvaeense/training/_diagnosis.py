@@ -208,7 +208,7 @@ class Findings:
         self.l0 = active.sum() / max(len(active), 1)
         is_one = len(active) > 1 and (active == active[0]).all()
         self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
-        self.has_peak = self.by_gradient and self.peak > ASTRAY_EPOCH
+        self.has_peak = self.by_gradient and not self.is_constant and self.peak > ASTRAY_EPOCH
         self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
         self.leaves_more = self.unexplained > max(LEFT, BEYOND_LINEAR * self.linear_residual)
         least, left = (LEAST_STEPS, LEFT) if self.by_gradient else (LEAST_EPOCHS, 0.0)
