@@ -99,9 +99,6 @@ class Phase:
     unwatched : float
         Share of the epochs, from the first on, whose losses are not compared.
 
-    from_start : bool
-        Whether the model before training may be kept as the best one.
-
     is_watched : bool
         Whether losses are compared. If not, the last model is kept.
     """
@@ -111,7 +108,6 @@ class Phase:
     plateau: Plateau
     name: str = "final"
     unwatched: float = 0.0
-    from_start: bool = False
     is_watched: bool = True
 
     def stages(self) -> Iterator[Stage]:

@@ -186,9 +186,6 @@ class FitSession:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
         trainer = self.trainer = phase.trainer
         self.track(f"{phase.name} plateau", phase.plateau)
-        if phase.from_start and self.state is None:
-            # A fit that is resumed from a checkpoint has done this comparison already.
-            phase.plateau.is_reached(self._loss(trainer), trainer.model)
         for stage in phase.stages():
             epochs = trainer.epochs(
                 self.data.train,
