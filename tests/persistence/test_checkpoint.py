@@ -80,7 +80,8 @@ def assert_goes_on_from_each(estimator, data, tmp_path):
     kept, checkpoint = fit_into(tmp_path / "all", estimator, data, n_kept=1000)
     assert_same_model(kept, expected)
     files = checkpoint.files()
-    assert len(files) >= 2
+    # Exact inference takes one epoch.
+    assert len(files) >= (2 if expected.n_iter_ == 1 else 3)
     for i in {0, len(files) // 3, 2 * len(files) // 3, len(files) - 1}:
         folder = tmp_path / str(i)
         folder.mkdir()
