@@ -193,7 +193,7 @@ class DensityAutoencoder(BaseAutoencoder):
         ValueError
             If there is no density.
         """
-        if getattr(self, "density_name_", None) == "gates":
+        if self._has_density_of_gates:
             gates: Any = self.module_.gates
             return gates.in_units(self.mean_, self.scale_)
         return self._mixture("get_density").in_units(self.mean_, self.scale_)

@@ -1,6 +1,7 @@
 """Expectation maximisation of gates."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ def _first(weight: torch.Tensor, length: float, noise: float, positive: bool) ->
     )
 
 
-class EM:
+class EM(ABC):
     """Fit gates by expectation maximisation: the state and the schedule that all ways share.
 
     Parameters
@@ -197,10 +198,11 @@ class EM:
         # Sums over earlier subsets, which fade.
         self.past: Sums | None = None
 
+    @abstractmethod
     def subset_rows(self) -> int:
         """Return the number of samples for a step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(
         self,
         x: torch.Tensor,
@@ -229,7 +231,6 @@ class EM:
         Sums
             Sums over the subset, with the parameters before the step.
         """
-        raise NotImplementedError
 
     def round(
         self, x: torch.Tensor, weights: torch.Tensor, processes: Processes = SINGLE_PROCESS

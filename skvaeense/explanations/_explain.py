@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf
 from skvaeense.explanations._em import MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import Gates
 from skvaeense.explanations._locations import Locations, find_locations, of_groups, pooled
-from skvaeense.explanations._rows import ScaledRows
+from skvaeense.explanations._rows import some_rows
 from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
@@ -168,7 +168,7 @@ def explain(
         How often each sample counts, above 0; None means once.
 
     seed : int, default=0
-        Seed of the held-out samples, and of the places where components and gates start.
+        Seed of the held-out samples, and of the places where components start.
 
     positive : bool, default=False
         Whether codes are not negative.
@@ -182,7 +182,7 @@ def explain(
         The explanation of the samples.
     """
     rng = np.random.RandomState(seed)
-    x, weights, center, scale = ScaledRows.of(X, weights, rng)
+    x, weights, center, scale = some_rows(X, weights, rng)
     order = rng.permutation(len(x))
     with threads_for(x.size * x.shape[1]):
         fits = gates = None
@@ -263,13 +263,14 @@ class _Flats(NamedTuple):
         n, pieces = len(x), mixture.parts
         parts, groups = _flats(pieces, n)
         n_latents = sum(len(part.variances) for part in parts)
-        are_clear = mixture.is_flat and 0 < n_latents <= max_latents and _stand_clear(parts, n)
+        stand_clear = _stand_clear(parts, n)
         if len(parts) == 1:
             # With signs, principal components are not codes of one flat part.
-            are_clear = _stand_clear(parts, n) and len(pieces) == 1 and not positive
+            are_clear = stand_clear and len(pieces) == 1 and not positive
             # If no direction stands out, all are directions.
             holds_most = n_latents == 0 or _hold_most(parts, x - x.mean(axis=0))
             return cls(parts, groups, None, are_clear and holds_most)
+        are_clear = mixture.is_flat and 0 < n_latents <= max_latents and stand_clear
         locations, meet = find_locations(mixture, x, (parts, groups) if are_clear else None)
         if not (are_clear and meet):
             return cls(parts, groups, locations, False)
@@ -432,8 +433,7 @@ class _GateFits:
         """Return gates of some training rows, bounds of held-out rows, and sums over these.
 
         The sums are of open gates, of the squares that codes leave, and of all squares. As in the
-        search for a mixture, gates of many
-        features are sought in principal directions.
+        search for a mixture, gates of many features are sought in principal directions.
         """
         train, valid = (some[is_own[some]] for some in (self.train, self.valid))
         rows = self.x - point

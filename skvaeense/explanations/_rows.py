@@ -1,7 +1,5 @@
 """Rows to be explained: distinct, centred and scaled, without rows far from all others."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from skvaeense.mixture import MixtureDensity
@@ -12,13 +10,26 @@ from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
-class ScaledRows(NamedTuple):
-    """Distinct rows of a subsample, centred and scaled.
+def some_rows(
+    X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
+) -> tuple[DoubleArray, DoubleArray, DoubleArray, float]:
+    """Return distinct rows of a random subsample, as from `scaled_rows`.
 
-    Attributes
+    Parameters
     ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units; NaN marks missing values.
+
+    weights : ndarray of shape (n_samples,) or None
+        How often each sample counts, above 0; None means once.
+
+    rng : RandomState
+        The source of randomness.
+
+    Returns
+    -------
     x : ndarray of shape (n_rows, n_features)
-        The rows, in an order of their own.
+        The rows, centred and scaled, in an order of their own.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.
@@ -29,44 +40,15 @@ class ScaledRows(NamedTuple):
     scale : float
         Scale, in the units of the samples.
     """
-
-    x: DoubleArray
-    weights: DoubleArray
-    center: DoubleArray
-    scale: float
-
-    @classmethod
-    def of(
-        cls, X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
-    ) -> "ScaledRows":
-        """Return the distinct rows of a random subsample.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Samples, in any units; NaN marks missing values.
-
-        weights : ndarray of shape (n_samples,) or None
-            How often each sample counts, above 0; None means once.
-
-        rng : RandomState
-            The source of randomness.
-
-        Returns
-        -------
-        ScaledRows
-            The rows.
-        """
-        n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
-        some = np.arange(n)
-        if n < len(X):
-            center = np.nanmedian(X, axis=0)
-            with np.errstate(over="ignore"):
-                scale = float(np.nanmedian(np.abs(X - center))) or 1.0
-            some = rng.permutation(own_order(X, center, scale))[:n]
-        rows = X[some].astype(np.float64)
-        weights = np.ones(n) if weights is None else weights[some]
-        return cls(*scaled_rows(rows, weights))
+    n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
+    some = np.arange(n)
+    if n < len(X):
+        center = np.nanmedian(X, axis=0)
+        with np.errstate(over="ignore"):
+            scale = float(np.nanmedian(np.abs(X - center))) or 1.0
+        some = rng.permutation(own_order(X, center, scale))[:n]
+    rows = X[some].astype(np.float64)
+    return scaled_rows(rows, np.ones(n) if weights is None else weights[some])
 
 
 def find_density(
@@ -97,9 +79,9 @@ def find_density(
     MixtureDensity
         The density, in the same units.
     """
-    rows = ScaledRows.of(X, weights, rng)
-    found = fit_mixture(rows.x, rows.weights, rng, max_components=max_components)
-    return found.density.in_units(rows.center, rows.scale)
+    x, counts, center, scale = some_rows(X, weights, rng)
+    found = fit_mixture(x, counts, rng, max_components=max_components)
+    return found.density.in_units(center, scale)
 
 
 def far_rows(X: np.ndarray, density: MixtureDensity) -> IntArray:

@@ -22,16 +22,15 @@ from skvaeense.mixture._em import (
     maximise,
     shares_in,
 )
-from skvaeense.mixture._growth import LEAST_ROWS
+from skvaeense.mixture._growth import LEAST_ROWS, TIED
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import ROUNDING, principal_directions, threads_for
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
-# Rows that differ by less, as a share of their size, are the same row. Squared distances that
-# differ by less are equal.
-SAME, TIED = 1e-9, 1e-5
+# Rows that differ by less, as a share of their size, are the same row.
+SAME_ROW = 1e-9
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
 # Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
@@ -219,7 +218,7 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
     x, weights = x[order], weights[order]
     known = np.nan_to_num(x)
     size = np.abs(known).max(axis=1)
-    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > SAME * np.maximum(size[1:], size[:-1])
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > SAME_ROW * np.maximum(size[1:], size[:-1])
     is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
     sums = np.add.reduceat(weights, np.flatnonzero(is_new))
     return x[is_new], sums / sums.min()

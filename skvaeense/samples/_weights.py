@@ -11,7 +11,7 @@ from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_weights
 
 # Sums over the features of rows count as equal if they differ by less, as a share of their mean.
-TIED = 1e-6
+EQUAL_SUMS = 1e-6
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
 
@@ -168,7 +168,7 @@ def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
         keys[:, rows] = sums
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
-    return np.lexsort(np.round(keys / (TIED * unit))[::-1])
+    return np.lexsort(np.round(keys / (EQUAL_SUMS * unit))[::-1])
 
 
 def _hashes(X: FloatArray) -> Any:
