@@ -41,7 +41,7 @@ FEW = 0.1
 # More than this share of latents or gates, or of the variance, is most of it.
 MOST = 0.5
 # Batches are compared along this many directions, once there are a few of them. They are unlike if
-# they differ by this many standard errors. Batches of shuffled samples differ by up to 2.7.
+# they differ by this many standard errors.
 N_DIRECTIONS, LEAST_BATCHES, UNLIKE = 16, 3, 3.5
 # Least standard deviation of a direction, in units of the first batch: less is rounding.
 LEAST_STD = 1e-3
