@@ -14,7 +14,7 @@ from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
 from skvaeense.explanations._gates import FIT_LOOKS
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
-from skvaeense.samples._weights import checked_weights, distinct_rows, own_order
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights, distinct_rows, own_order
 from skvaeense.utils._arrays import check_array, plain
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._rows import row_blocks
@@ -24,7 +24,7 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SH
 
 
 class GateDictionary(
-    DocLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    MeanScoreMixin, DocLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Sparse codes over a dictionary, fitted by expectation maximisation.
 
@@ -347,30 +347,6 @@ class GateDictionary(
         X = self._check(X)
         bounds = self._by_blocks(X, lambda x: self._search(x).log_prob)
         return bounds - X.shape[1] * math.log(self._scale_)
-
-    def score(
-        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the mean of `score_samples`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        y : None
-            Ignored.
-
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each sample in the mean.
-
-        Returns
-        -------
-        float
-            Mean bound in nats.
-        """
-        scores = self.score_samples(X)
-        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> DoubleArray:
         """Draw samples.

@@ -14,7 +14,7 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, scaled_rows
 from skvaeense.samples._missing import check_seen, imputations
-from skvaeense.samples._weights import checked_weights
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
@@ -27,7 +27,7 @@ from skvaeense.utils._validation import (
 )
 
 
-class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
+class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator):
     """A mixture of normal distributions, each with its own few directions.
 
     The mixture finds the flat parts of data: their number, locations and dimensions, and the noise
@@ -243,30 +243,6 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         if not np.isfinite(values).all():
             raise too_far(values.dtype)
         return values
-
-    def score(
-        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
-    ) -> float:
-        """Return the mean log-density.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        y : None
-            Ignored.
-
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each sample in the mean: how often it counts.
-
-        Returns
-        -------
-        float
-            Mean of `score_samples`.
-        """
-        scores = self.score_samples(X)
-        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
         """Return the share of held-out samples that are at most as probable as each sample.

@@ -49,6 +49,34 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     return np.where(squares < np.finfo(np.float64).eps, 0.0, weights if is_in_range else shares)
 
 
+class MeanScoreMixin:
+    """Score samples by the mean of `score_samples`."""
+
+    def score(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean log-density, or the mean of its lower bounds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weight of each sample in the mean: how often it counts.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`.
+        """
+        scores = self.score_samples(X)  # type: ignore[attr-defined]
+        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
+
+
 class Distinct(NamedTuple):
     """Distinct rows, and how often each row counts.
 
