@@ -24,7 +24,6 @@ from skvaeense import networks
 from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
 from skvaeense.explanations._explain import Explained
 from skvaeense.explanations._rows import find_far_rows
-from skvaeense.mixture import MixtureDensity
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import (
@@ -194,9 +193,9 @@ class BaseAutoencoder(
         """
         return rows, None
 
-    def _imputed_rows(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
-        """Return training samples without missing values, and the density that filled them in."""
-        return rows, None
+    def _imputed_rows(self, rows: Distinct) -> Distinct:
+        """Return training samples without missing values."""
+        return rows
 
     def _imputed_samples(self, X: FloatArray) -> FloatArray:
         """Return new samples with missing values filled in."""
@@ -391,7 +390,7 @@ class BaseAutoencoder(
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
-            samples = self._imputed_rows(rows)[0].X if first else self._imputed_samples(rows.X)
+            samples = self._imputed_rows(rows).X if first else self._imputed_samples(rows.X)
             weights = rows.weights
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)

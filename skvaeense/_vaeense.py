@@ -517,17 +517,17 @@ class VAEenseTransformer(DensityAutoencoder):
         return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
 
     def _prepare_rows(self, rows):
-        rows, density = self._imputed_rows(rows)
+        check_seen(rows.X, getattr(self, "feature_names_in_", None))
         if not self._may_explain():
+            rows = self._imputed_rows(rows)
             return (self._without_far(rows) if self._has_gates else rows), None
-        near, has_holes = self._without_far(rows), density is not None
+        near = self._without_far(rows)
         explained = self._explained(near)
-        if near is not rows and not has_holes:
+        if near is not rows:
             # The density covers all rows, far ones included.
             density = find_density(rows.X, rows.weights, np.random.RandomState(self._seed()))
-        if density is not None:
-            explained = replace(explained, density=density, has_holes=has_holes)
-        return near, explained
+            explained = replace(explained, density=density)
+        return self._imputed_rows(near, explained.density), explained
 
     def _explained_elsewhere(self, data):
         """Return the explanation of samples that are not in memory; they have one location."""
@@ -548,15 +548,14 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return the seed of what explains the samples, so that a fit can be resumed."""
         return 0 if self.random_state is None else draw_seed(check_random_state(self.random_state))
 
-    def _imputed_rows(self, rows):
+    def _imputed_rows(self, rows, density=None):
         if not np.isnan(rows.X).any():
-            return rows, None
-        check_seen(rows.X, getattr(self, "feature_names_in_", None))
+            return rows
         rng = np.random.RandomState(self._seed())
-        density = find_density(rows.X, rows.weights, rng)
+        density = find_density(rows.X, rows.weights, rng) if density is None else density
         # Draws: conditional means have less noise than known values, and would hide flat parts.
         filled = density.impute(rows.X.astype(np.float64), rng)
-        return rows._replace(X=filled.astype(rows.X.dtype)), density
+        return rows._replace(X=filled.astype(rows.X.dtype))
 
     def _may_explain(self):
         """Return whether the model follows from what explains the samples."""

@@ -16,7 +16,13 @@ from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
 from skvaeense.mixture._em import least_variance, local_size
-from skvaeense.mixture._fit import MAX_DIRECTIONS, FlatPart, FoundMixture, fit_mixture
+from skvaeense.mixture._fit import (
+    MAX_DIRECTIONS,
+    FlatPart,
+    FoundMixture,
+    filled_rows,
+    fit_mixture,
+)
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
@@ -55,7 +61,7 @@ class Explained:
         The density of the samples under the mixture.
 
     has_holes : bool
-        Whether the samples had missing values, which this density has filled in.
+        Whether the samples had missing values, which this density can fill in.
     """
 
     mixture: FoundMixture
@@ -158,7 +164,7 @@ def explain(
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Samples, in any units.
+        Samples, in any units; NaN marks missing values.
 
     max_latents : int
         Largest total number of directions with which flat parts have their own latents, and largest
@@ -182,16 +188,19 @@ def explain(
         The explanation of the samples.
     """
     rng = np.random.RandomState(seed)
-    x, weights, center, scale = some_rows(X, weights, rng)
-    order = rng.permutation(len(x))
-    with threads_for(x.size * x.shape[1]):
+    known, weights, center, scale = some_rows(X, weights, rng)
+    order = rng.permutation(len(known))
+    with threads_for(known.size * known.shape[1]):
+        x = filled_rows(known, weights, rng)
         fits = gates = None
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
             valid = held_out(order[:SEARCH_ROWS])[0]
             fits = _GateFits(x, weights, valid, max_latents, positive=positive)
             gates = fits.anywhere()
-        rival = gates.scores if gates is not None and gates.are_codes else None
-        mixture = fit_mixture(x, weights, rng, order=order, rival=rival)
+        # With missing values, a mixture is judged by the known values, but gates by filled rows.
+        is_rival = gates is not None and gates.are_codes and x is known
+        rival = gates.scores if gates is not None and is_rival else None
+        mixture = fit_mixture(known, weights, rng, order=order, rival=rival, filled=x)
         flats = _Flats.of(mixture, x, max_latents, positive=positive)
         nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
         if fits is not None and gates is not None:
@@ -208,6 +217,7 @@ def explain(
         coder,
         nats,
         mixture.density,
+        has_holes=x is not known,
     )
     return explained.in_units(center, scale)
 

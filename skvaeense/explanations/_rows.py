@@ -129,6 +129,8 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
         Ascending positions.
     """
     X = X.astype(np.float64)
+    # A missing value takes no row farther away.
+    X = np.where(np.isnan(X), np.nanmedian(X, axis=0), X) if np.isnan(X).any() else X
     if not _some_outweigh(X):
         return np.empty(0, dtype=int)
     # Two components suffice to find rows that neither of them explains. Many can take in far rows.

@@ -234,8 +234,12 @@ def fit_mixture(
     basis: DoubleArray | None = None,
     order: IntArray | None = None,
     rival: DoubleArray | None = None,
+    filled: DoubleArray | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
+
+    If values are missing, the search takes filled rows; the mixture that it finds is then fitted to
+    the known values.
 
     Parameters
     ----------
@@ -266,12 +270,16 @@ def fit_mixture(
         Log-densities of the rows of the first split under another density. If the mixture cannot
         reach them, the search ends early.
 
+    filled : ndarray of shape (n_rows, n_features) or None, default=None
+        The rows with missing values filled in; None means as by `filled_rows`.
+
     Returns
     -------
     FoundMixture
         The mixture.
     """
     with threads_for(x.size * x.shape[1]):
+        filled = filled_rows(x, weights, rng) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
         is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
         search_of = partial(
@@ -289,10 +297,10 @@ def fit_mixture(
             rows = search.rows
         else:
             rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
-            has_holes = rows[0].has_holes
-            search = (
-                _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
-            )
+            searched = rows
+            if rows[0].has_holes:
+                searched = Rows.of(filled, weights), Rows.of(filled / scale, weights)
+            search = search_of(searched, known=rows).run()
         family, is_scaled = search.best.family, search.best.family.scaled
         density = search.final(rows)
         own = rows[is_scaled].facing(density.background)
@@ -319,21 +327,38 @@ def fit_mixture(
             dimensions=np.array([len(part.variances) for part in parts]),
             held_out=None if scores is None else np.sort(scores),
         )
-        return FoundMixture(density, parts, family.cut, search.best.scores, search.one.scores)
+        scores, of_one = (search.scores_of_filled(trial) for trial in (search.best, search.one))
+        return FoundMixture(density, parts, family.cut, scores, of_one)
 
 
-def _search_filled(
-    x: DoubleArray,
-    scale: DoubleArray,
-    rows: tuple[Rows, Rows],
-    search_of: Any,
-) -> Search:
-    """Search for a mixture of rows whose holes are filled by draws.
+def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
+    """Return rows with missing values filled in by draws from a mixture.
 
-    The draws come from one normal distribution, and then from the mixture found with these draws.
+    The mixture is a rough one: it grows in rows that draws from one normal distribution have
+    filled, and is then fitted to the known values. Draws vary as much as known values do; means
+    would hide the noise around flat parts.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, centred and of about unit size. NaN marks missing values.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    rng : RandomState
+        The source of randomness.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        The rows, or x itself if no value is missing.
     """
-    weights, missing = rows[0].weights, np.isnan(x).mean()
-    with_zeros = replace(rows[1], h=np.where(np.isnan(x), 0.0, rows[1].h))
+    if not np.isnan(x).any():
+        return x
+    scale = _scales(x, weights)
+    rows, missing = Rows.of(x / scale, weights), np.isnan(x).mean()
+    with_zeros = replace(rows, h=np.nan_to_num(rows.h))
     one = maximise(with_zeros, weights[:, None], FIRST_FAMILY)
     # The zeros have made this distribution too narrow.
     one = replace(
@@ -341,16 +366,11 @@ def _search_filled(
         variances=one.variances + missing,
         noise_variances=one.noise_variances + missing,
     )
-
-    def search_by(density: MixtureDensity, is_scaled: bool) -> Search:
-        density = density.divided_by(scale) if is_scaled else density
-        drawn = density.impute(x, search_of.keywords["rng"])
-        filled = Rows.of(drawn, weights), Rows.of(drawn / scale, weights)
-        return search_of(filled, known=rows).run()
-
-    first = search_by(em(rows[1], one, FIRST_FAMILY, *CHOICE), True)
-    second = search_by(first.final(rows, *CHOICE), first.best.family.scaled)
-    return max(first, second, key=lambda search: search.best.mean)
+    one = em(rows, one, FIRST_FAMILY, *CHOICE)
+    both = (Rows.of(one.impute(rows.h, rng), weights),) * 2
+    order = rng.permutation(len(x))
+    search = Search(both, 0.0, MAX_COMPONENTS, rng, order, n_splits=1).grow()
+    return search.final((rows, rows), *CHOICE).impute(rows.h, rng) * scale
 
 
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:

@@ -45,20 +45,25 @@ MOVES: tuple[Callable[[Family], Family], ...] = (
 
 
 class Split(NamedTuple):
-    """Training rows and held-out rows, each as they are and divided by a scale."""
+    """Training rows and held-out rows, each as they are and divided by a scale.
+
+    If values are missing, they are filled in for training. Of held-out rows, the known values and
+    the filled rows are kept.
+    """
 
     train: tuple[Rows, Rows]
     valid: tuple[Rows, Rows]
+    filled: tuple[Rows, Rows]
     backgrounds: tuple[MixtureDensity, MixtureDensity]
 
     @classmethod
-    def of(cls, train: Sequence[Rows], valid: Sequence[Rows]) -> Self:
+    def of(cls, train: Sequence[Rows], valid: Sequence[Rows], filled: Sequence[Rows]) -> Self:
         """Return the split, with backgrounds that are fitted without the held-out rows."""
         broad = background(train[0]), background(train[1])
-        known, new = (
-            (rows[0].facing(broad[0]), rows[1].facing(broad[1])) for rows in (train, valid)
+        known, new, whole = (
+            (rows[0].facing(broad[0]), rows[1].facing(broad[1])) for rows in (train, valid, filled)
         )
-        return cls(known, new, broad)
+        return cls(known, new, whole, broad)
 
 
 class Trial(NamedTuple):
@@ -104,8 +109,8 @@ def _splits(
     order, splits = order[:SEARCH_ROWS], []
     for out in held_out(order, n_splits):
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
-        train, valid = (rows[0][kept], rows[1][kept]), (known[0][out], known[1][out])
-        splits.append(Split.of(train, valid))
+        parts = (rows, kept), (known, out), (rows, out)
+        splits.append(Split.of(*([some[part] for some in both] for both, part in parts)))
     return splits
 
 
@@ -140,8 +145,8 @@ class Search:
         The number of components, if it is not to be chosen.
 
     known : tuple of Rows or None, default=None
-        The same rows with holes, if the holes were filled for the search. Held-out rows are taken
-        from these.
+        The same rows with holes, if the holes were filled for the search. Mixtures are compared by
+        the known values of held-out rows.
 
     n_splits : int or None, default=None
         Number of splits; None means several if there are few rows.
@@ -208,6 +213,11 @@ class Search:
         self._doubt()
         return self
 
+    def grow(self) -> Self:
+        """Find a rough mixture: one try to add components, without other families."""
+        self._grow(N_STARTS[:1])
+        return self
+
     def final(
         self, rows: tuple[Rows, Rows], n_iter: int = FINAL[0], tol: float = FINAL[1]
     ) -> MixtureDensity:
@@ -242,6 +252,15 @@ class Search:
             scores.append(split.valid[family.scaled].log_prob(density))
         log_scale = self.log_scale if family.scaled else 0.0
         return Trial(family, densities, np.concatenate(scores) - log_scale)
+
+    def scores_of_filled(self, trial: Trial) -> DoubleArray:
+        """Return the log-densities of the held-out rows, with missing values filled in."""
+        is_scaled = trial.family.scaled
+        scores = [
+            split.filled[is_scaled].log_prob(density)
+            for split, density in zip(self.splits, trial.densities, strict=True)
+        ]
+        return np.concatenate(scores) - (self.log_scale if is_scaled else 0.0)
 
     def _is_preferred(self, trial: Trial, other: Trial) -> bool:
         """Return whether a trial is better, or nearer to the wanted number of components."""
