@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -18,7 +19,6 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import in_chunks
 from skvaeense.explanations import Gates
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
 from skvaeense.samples._batches import SPECTRUM_ROWS
@@ -470,13 +470,16 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:
-        """Return the share of held-out samples that are at most as probable as each sample.
+        """Return the share of held-out samples that are at least as surprising as each sample.
 
         This share is a p-value. P-values of samples from the distribution of the training samples
         are about uniform on (0, 1]: about 5 % of them are at most 0.05. So you need not guess the
-        share of outliers. A default fit compares with held-out samples, so these are conformal
-        p-values [1]_. If training samples have missing values, or with
-        ``prior="standard_normal"``, draws from the model take the place of held-out samples.
+        share of outliers. A sample is surprising if few held-out samples have a lower density, or
+        if few are farther from the bulk of the samples. So a few outliers that are alike do not
+        pass for usual because training samples contain some of them. A default fit compares with
+        held-out samples, so these are conformal p-values [1]_. If training samples have missing
+        values, or with ``prior="standard_normal"``, draws from the model take the place of held-out
+        samples.
 
         Parameters
         ----------
@@ -514,13 +517,10 @@ class DensityAutoencoder(BaseAutoencoder):
         if np.isnan(as_array(X)).any():
             raise ValueError("X has missing values; fill them first, with impute.")
         density = self._mixture("outlier_p_values")
-        held_out = getattr(density, "held_out", None)
-        if held_out is None:
+        if density.held_out is None:
             draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
-            held_out = np.sort(density.log_prob(draws))
-        return self._by_density(
-            X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)
-        )
+            density = replace(density, held_out=density.log_probs(draws))
+        return self._by_density(X, density, density.p_values)
 
     @overload
     def sample(  # numpydoc ignore=GL08

@@ -71,8 +71,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     scale : ndarray of shape (n_features,) or None, default=None
         Divisor of x - b, applied first; the parameters above describe the quotients.
 
-    held_out : ndarray of shape (n_rows,) or None, default=None
-        Log-densities of held-out rows under mixtures fitted without them, in ascending order.
+    held_out : ndarray of shape (n_rows, 2) or None, default=None
+        Log-densities of held-out rows under mixtures fitted without them, as they are and smoothed,
+        as from `log_probs`.
 
     Examples
     --------
@@ -114,9 +115,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
         if self.held_out is not None and not (
-            np.ndim(self.held_out) == 1 and np.isfinite(self.held_out).all()
+            np.shape(self.held_out) == (len(self.held_out), 2) and np.isfinite(self.held_out).all()
         ):
-            raise ValueError("held_out must be a 1d array of finite log-densities")
+            raise ValueError("held_out must hold two finite log-densities for each row")
         if self.scale is not None:
             is_finite = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
             if not (is_finite and (self.scale > 0).all()):
@@ -273,8 +274,26 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         broad, log_prob = self._log_broad(x), log_sum_exp(self.log_joint(x))
         return np.exp(broad - np.logaddexp(log_prob, broad))
 
+    def log_probs(self, x: DoubleArray) -> DoubleArray:
+        """Return the log-densities of samples under the mixture, and under the smoothed mixture.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Log-densities in nats.
+        """
+        return np.stack([density.log_prob(x) for density in (self, self.smoothed())], axis=1)
+
     def p_values(self, x: DoubleArray) -> DoubleArray:
-        """Return the share of held-out rows that are at most as probable as each sample.
+        """Return the share of held-out rows that are at least as surprising as each sample.
+
+        A sample is as surprising as the smaller one of its ranks among held-out rows: by the
+        density, and by the smoothed density.
 
         Parameters
         ----------
@@ -284,18 +303,29 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         ndarray of shape (n_samples,)
-            Shares, above 0 because the sample itself counts.
+            Shares, above 0 because the sample itself counts; NaN where the density is not finite.
 
         Raises
         ------
         ValueError
             If no rows were held out.
         """
-        if self.held_out is None:
+        held_out = self.held_out
+        if held_out is None:
             raise ValueError(
                 "This mixture has no held-out rows, which p-values need for comparison."
             )
-        return conformal_p_values(self.log_prob(x), self.held_out)
+
+        def least_ranks(log_probs: DoubleArray) -> DoubleArray:
+            columns = zip(held_out.T, log_probs.T, strict=True)
+            ranks = [np.searchsorted(np.sort(h), own, side="right") for h, own in columns]
+            return np.min(ranks, axis=0)
+
+        log_probs = self.log_probs(x)
+        ranks = np.sort(least_ranks(held_out))
+        n_as_low = np.searchsorted(ranks, least_ranks(log_probs), side="right")
+        p_values = (1 + n_as_low) / (1 + len(held_out))
+        return p_values + 0.0 * log_probs.sum(axis=1)
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
         """Return centred samples, divided by the scale."""
@@ -388,6 +418,31 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             variances=np.maximum(self.variances, least[:, None]),
             noise_variances=np.maximum(self.noise_variances, least),
         )
+
+    def smoothed(self) -> Self:
+        """Return the mixture of samples to which broad noise is added.
+
+        The noise has the covariance of the mixture, times the number p of its directions. So it
+        reaches from most samples to most others, and all that counts is how far a sample is from
+        the bulk of them. Under the mixture itself, a few samples that are alike are probable,
+        wherever they are.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture, with covariances ``C_c + p C``, where C is the covariance of all components
+            together.
+        """
+        excess = np.maximum(self.variances - self.noise_variances[:, None], 0.0)
+        within = (self.directions * excess[:, None]) @ self.directions.transpose(0, 2, 1)
+        p = within.shape[1]
+        within += self.noise_variances[:, None, None] * np.eye(p)
+        centred = self.means - self.weights @ self.means
+        total = np.tensordot(self.weights, within, 1) + (self.weights * centred.T) @ centred
+        noises = self.noise_variances + p * (self.weights @ self.noise_variances)
+        values, vectors = np.linalg.eigh(within + p * total)
+        variances = np.maximum(values, noises[:, None])
+        return replace(self, directions=vectors, variances=variances, noise_variances=noises)
 
     @property
     def unit(self) -> DoubleArray:
@@ -695,15 +750,6 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
     """
     largest = values.max(axis=1)
     return np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
-
-
-def conformal_p_values(log_prob: DoubleArray, held_out: DoubleArray) -> DoubleArray:
-    """Return the conformal p-values of samples, given ascending log-densities of held-out rows.
-
-    If a log-density is NaN, so is the p-value.
-    """
-    n_below = np.searchsorted(held_out, log_prob, side="right") + 0.0 * log_prob
-    return (1 + n_below) / (1 + len(held_out))
 
 
 def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -305,13 +305,15 @@ def fit_mixture(
         density = search.final(rows)
         own = rows[is_scaled].facing(density.background)
         density, shares, far = shares_in(own, density)
-        scores = None if rows[0].has_holes else search.best.scores
+        scores = search.scores_of_filled(search.best)
+        smoothed = search.scores_of_filled(search.best, MixtureDensity.smoothed)
+        held_out = None if rows[0].has_holes else np.stack([scores, smoothed], axis=1)
         if is_wide:
             known = x / scale if is_scaled else x, weights, shares, far
             turned = partial(_turned, density, family)
             order = search_of.keywords["order"]
-            scores = _scores_of_new(lambda *some: turned(*some)[0], known, order)
-            scores -= search.log_scale if is_scaled else 0.0
+            held_out = _scores_of_new(lambda *some: turned(*some)[0], known, order)
+            held_out -= search.log_scale if is_scaled else 0.0
             density, shares = turned(*known)
         if len(density) < (n_components or 0):
             warnings.warn(
@@ -325,10 +327,10 @@ def fit_mixture(
         density = replace(
             density,
             dimensions=np.array([len(part.variances) for part in parts]),
-            held_out=None if scores is None else np.sort(scores),
+            held_out=held_out,
         )
-        scores, of_one = (search.scores_of_filled(trial) for trial in (search.best, search.one))
-        return FoundMixture(density, parts, family.cut, scores, of_one)
+        scores_of_one = search.scores_of_filled(search.one)
+        return FoundMixture(density, parts, family.cut, scores, scores_of_one)
 
 
 def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
@@ -471,10 +473,10 @@ def _scores_of_new(
     """
     x, scores = known[0], []
     if len(x) < 2 * LEAST_ROWS:
-        return fitted(*known).log_prob(x)
+        return fitted(*known).log_probs(x)
     for out in held_out(order):
         kept = np.delete(np.arange(len(x)), out)
-        scores.append(fitted(*(values[kept] for values in known)).log_prob(x[out]))
+        scores.append(fitted(*(values[kept] for values in known)).log_probs(x[out]))
     return np.concatenate(scores)
 
 
@@ -519,7 +521,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 
     order = np.random.RandomState(0).permutation(len(rows))
     scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
-    return replace(fitted(rows.h, rows.weights), held_out=np.sort(scores))
+    return replace(fitted(rows.h, rows.weights), held_out=scores)
 
 
 def _with_common_rest(

@@ -253,11 +253,15 @@ class Search:
         log_scale = self.log_scale if family.scaled else 0.0
         return Trial(family, densities, np.concatenate(scores) - log_scale)
 
-    def scores_of_filled(self, trial: Trial) -> DoubleArray:
-        """Return the log-densities of the held-out rows, with missing values filled in."""
+    def scores_of_filled(
+        self,
+        trial: Trial,
+        change: Callable[[MixtureDensity], MixtureDensity] = lambda density: density,
+    ) -> DoubleArray:
+        """Return the log-densities of held-out rows, filled in, under changed mixtures."""
         is_scaled = trial.family.scaled
         scores = [
-            split.filled[is_scaled].log_prob(density)
+            split.filled[is_scaled].log_prob(change(density))
             for split, density in zip(self.splits, trial.densities, strict=True)
         ]
         return np.concatenate(scores) - (self.log_scale if is_scaled else 0.0)

@@ -245,9 +245,11 @@ class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator)
         return values
 
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
-        """Return the share of held-out samples that are at most as probable as each sample.
+        """Return the share of held-out samples that are at least as surprising as each sample.
 
-        These are conformal p-values [1]_. For samples from the distribution of the training
+        A sample is surprising if few held-out samples have a lower density, or if few are farther
+        from the bulk of the samples, by the density of `MixtureDensity.smoothed`. The shares are
+        conformal p-values [1]_. For samples from the distribution of the training
         samples, they are about uniform on (0, 1]: about 5 % of these samples have a p-value of at
         most 0.05. So you need not guess the share of outliers.
 

@@ -263,7 +263,7 @@ def test_p_values_of_draws_are_uniform(density):
     rng = np.random.RandomState(0)
     with pytest.raises(ValueError, match="no held-out rows"):
         density.p_values(np.zeros((1, N_FEATURES)))
-    held_out = np.sort(density.log_prob(density.sample(2000, rng)[0]))
+    held_out = density.log_probs(density.sample(2000, rng)[0])
     known = replace(density, held_out=held_out)
     known.check(N_FEATURES)
     p_values = known.p_values(density.sample(1000, rng)[0])
@@ -311,9 +311,20 @@ def test_variances_may_be_raised():
         assert_allclose(np.linalg.eigvalsh(new), np.sort(expected))
 
 
+def test_mixture_may_be_smoothed_by_its_own_covariance(density):
+    # The background stays as it is.
+    density = replace(density, background=None, background_weight=0.0)
+    smoothed, parts = density.smoothed(), normals(density)
+    mean = sum(weight * mean for weight, mean, _ in parts)
+    total = sum(w * (cov + np.outer(m - mean, m - mean)) for w, m, cov in parts)
+    for (_, mean, before), (_, moved, after) in zip(parts, normals(smoothed), strict=True):
+        assert_allclose(moved, mean)
+        assert_allclose(after, before + density.basis.shape[1] * total, rtol=1e-8, atol=1e-8)
+
+
 def test_units_may_change(density):
     center, scale = np.arange(6.0), 7.0
-    known = replace(density, held_out=np.array([-3.0, -1.0]))
+    known = replace(density, held_out=np.array([[-3.0, -4.0], [-1.0, -5.0]]))
     moved = known.in_units(center, scale)
     moved.check(N_FEATURES)
     for x in samples(density):
@@ -354,7 +365,7 @@ def test_damaged_densities_are_found(subtests):
         ("directions", np.zeros((3, 4, 2))),
         ("scale", np.zeros(N_FEATURES)),
         ("scale", np.ones(3)),
-        ("held_out", np.array([np.nan])),
+        ("held_out", np.full((3, 2), np.nan)),
         ("held_out", np.zeros((2, 2))),
         ("dimensions", np.array([1, 2])),
         ("dimensions", np.array([1, 2, -1])),

@@ -10,7 +10,7 @@ from scipy.stats import kstest, multivariate_normal
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from skvaeense.datasets import make_linear_subspaces
@@ -340,6 +340,22 @@ def test_p_values_of_new_samples_are_uniform():
     n_held_out = len(mixture.density_.held_out)
     assert found < 1.7 * np.sqrt(1 / 2000 + 1 / n_held_out)
     assert (mixture.outlier_p_values(X[3000:] + 10) < 0.01).all()
+
+
+def test_outliers_that_are_alike_are_outliers_among_training_rows_too():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(1000, 10))
+    centers = rng.normal(size=(6, 10))
+    centers *= 9 / np.linalg.norm(centers, axis=1, keepdims=True)
+    alike = np.repeat(centers, 16, axis=0) + 0.05 * rng.normal(size=(96, 10))
+    mixture = fit(np.vstack([X[:600], alike[::2]]))
+    new, is_outlier = np.vstack([X[600:], alike[1::2]]), np.arange(448) >= 400
+    # They have components of their own, so their density is high.
+    assert roc_auc_score(is_outlier, -mixture.score_samples(new)) < 0.1
+    assert roc_auc_score(is_outlier, -mixture.outlier_p_values(new)) > 0.9
+    # A shift of all values by half a standard deviation is noticed, too.
+    X, _ = subspaces(800)
+    assert np.median(fit(X[:600]).outlier_p_values(X[600:] + 0.5)) < 0.01
 
 
 def test_p_values_need_complete_samples():
