@@ -351,7 +351,7 @@ def test_outliers_that_are_alike_are_outliers_among_training_rows_too():
     mixture = fit(np.vstack([X[:600], alike[::2]]))
     new, is_outlier = np.vstack([X[600:], alike[1::2]]), np.arange(448) >= 400
     # They have components of their own, so their density is high.
-    assert roc_auc_score(is_outlier, -mixture.score_samples(new)) < 0.1
+    assert roc_auc_score(is_outlier, -mixture.score_samples(new)) < 0.2
     assert roc_auc_score(is_outlier, -mixture.outlier_p_values(new)) > 0.9
     # A shift of all values by half a standard deviation is noticed, too.
     X, _ = subspaces(800)
