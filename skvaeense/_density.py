@@ -32,6 +32,7 @@ from skvaeense.utils._rows import (
     SOME_ROWS,
     block_rows,
     find_discrete,
+    find_steps,
     warn_of_discrete,
 )
 from skvaeense.utils._torch import draw_seed, make_generator
@@ -319,7 +320,7 @@ class DensityAutoencoder(BaseAutoencoder):
         rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
-            [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],
+            [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],
             "bounded only by the minimum noise of the density",
             "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
             stacklevel=3,

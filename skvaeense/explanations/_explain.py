@@ -15,7 +15,7 @@ from skvaeense.explanations._rows import some_rows
 from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
-from skvaeense.mixture._em import least_variance, local_size
+from skvaeense.mixture._em import blur_of, least_variance, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -25,7 +25,7 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
-from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -273,7 +273,7 @@ class _Flats(NamedTuple):
         n, pieces = len(x), mixture.parts
         parts, groups = _flats(pieces, n)
         n_latents = sum(len(part.variances) for part in parts)
-        stand_clear = _stand_clear(parts, n)
+        stand_clear = _stand_clear(parts, n, mixture.blur)
         if len(parts) == 1:
             # With signs, principal components are not codes of one flat part.
             are_clear = stand_clear and len(pieces) == 1 and not positive
@@ -388,8 +388,8 @@ class _GateFits:
         self.x, self.weights, self.valid = x, weights, valid
         self.train = np.setdiff1d(np.arange(len(x)), valid)
         self.max_latents, self.positive = max_latents, positive
-        # The floor of a mixture: so the two can be compared even without noise.
-        self.floor = least_variance(local_size(x))
+        # The floors of a mixture: so the two can be compared even without noise.
+        self.floor = max(least_variance(local_size(x)), blur_of(find_steps(x, weights).astype(float)))
 
     def anywhere(self) -> _FoundGates:
         """Return gates of rows with one location."""
@@ -493,21 +493,23 @@ def _log_prob_beside(
     return log_prob
 
 
-def _stand_clear(parts: list[FlatPart], n: int) -> bool:
+def _stand_clear(parts: list[FlatPart], n: int, blur: float) -> bool:
     """Return whether most rows belong to parts whose directions stand clearly above their noise.
 
     If variances fall from direction to direction without a gap, the number of directions that
     stand out depends on the number of rows. If fewer directions are left than stand out, the noise
     is poorly known. Then the gap between these directions and the noise must be wider than the
-    range of their variances. The same holds for a single part.
+    range of their variances. The same holds for a single part. Between the values of a column with
+    a step nothing is known, so noise is at least the variance that smooths such columns.
     """
     is_clear = []
     for part in parts:
         least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
         r, left = len(part.variances), len(part.mean) - len(part.variances)
-        most_noise = edge(part.noise_variance, left, n * part.weight)
+        most_noise = edge(max(part.noise_variance, blur), left, n * part.weight)
         gap = most / least if left < r or len(parts) == 1 else 0.0
-        is_clear.append(least > most_noise * max(ABOVE, gap))
+        is_known = r > 0 or part.noise_variance > blur
+        is_clear.append(is_known and least > most_noise * max(ABOVE, gap))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
 
 

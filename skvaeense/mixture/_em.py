@@ -49,6 +49,13 @@ class Rows:
         Mean variance per feature of neighbouring rows; least variances are shares of it. Subsets of
         the rows keep this size: without noise, small components would seem to gain from smaller
         least variances.
+
+    blur : ndarray of shape (n_directions, n_directions)
+        Covariance that is added to those of components, along the basis: of columns with a step,
+        whose density is smoothed by half of it. Otherwise a component could be a spike.
+
+    off_blur : float
+        Trace of this covariance off the basis.
     """
 
     basis: DoubleArray
@@ -57,12 +64,23 @@ class Rows:
     weights: DoubleArray
     log_broad: DoubleArray
     size: float
+    blur: DoubleArray
+    off_blur: float
 
     @classmethod
     def of(
-        cls, x: DoubleArray, weights: DoubleArray | None = None, basis: DoubleArray | None = None
+        cls,
+        x: DoubleArray,
+        weights: DoubleArray | None = None,
+        basis: DoubleArray | None = None,
+        steps: DoubleArray | None = None,
     ) -> Self:
-        """Return rows as coordinates in a basis, by default the features."""
+        """Return rows as coordinates in a basis, by default the features.
+
+        Columns whose values are multiples of a step are smoothed. The density of such a value,
+        times the steps, is then its probability: normal distributions with a standard deviation of
+        at least half a step add up to 1 on a grid, within 1.5 % for each column.
+        """
         h, off = x, np.zeros(len(x))
         if basis is None or np.isnan(x).any():
             # A hole in a row would make all its coordinates NaN.
@@ -70,7 +88,11 @@ class Rows:
         else:
             h, off = along(x, basis)
         weights = np.ones(len(x)) if weights is None else weights
-        return cls(basis, h, off, weights, np.full(len(x), -np.inf), local_size(x))
+        nowhere, size = np.full(len(x), -np.inf), local_size(x)
+        squares = np.zeros(x.shape[1]) if steps is None else np.square(steps / 2)
+        blur = (basis.T * squares) @ basis
+        off_blur = max(float(squares.sum() - np.trace(blur)), 0.0)
+        return cls(basis, h, off, weights, nowhere, size, blur, off_blur)
 
     def __len__(self) -> int:
         return len(self.h)
@@ -88,6 +110,10 @@ class Rows:
     def has_holes(self) -> bool:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
+
+    def sharp(self) -> Self:
+        """Return the rows without the covariance that smooths columns."""
+        return replace(self, blur=0.0 * self.blur, off_blur=0.0)
 
     def facing(self, background: MixtureDensity | None) -> Self:
         """Return the rows with their log-density under a background."""
@@ -153,7 +179,7 @@ class Rows:
             if has_holes:
                 covariances[c] = self._within_range(covariances[c])
             rests[c] = s @ self.off[own] / total
-        return Moments(n, means, covariances, rests)
+        return Moments(n, means, covariances + self.blur, rests + self.off_blur)
 
     def _within_range(self, covariance: DoubleArray) -> DoubleArray:
         """Return a covariance whose standard deviations are at most half of each feature's range.
@@ -201,6 +227,11 @@ def local_size(x: DoubleArray) -> float:
     n_known = np.maximum((~np.isnan(differences)).sum(axis=1), 1)
     every = np.nansum(differences, axis=1) / n_known
     return 0.5 * float(np.quantile(every[every > 0], 1 / MAX_COMPONENTS)) if every.any() else 0.0
+
+
+def blur_of(steps: DoubleArray) -> float:
+    """Return the mean variance, over all columns, by which columns with a step are smoothed."""
+    return float(np.square(steps / 2).mean())
 
 
 def least_variance(size: float) -> float:

@@ -17,6 +17,7 @@ from skvaeense.mixture._em import (
     ROUNDING_VARIANCE,
     Rows,
     background,
+    blur_of,
     em,
     least_variance,
     maximise,
@@ -26,6 +27,7 @@ from skvaeense.mixture._growth import LEAST_ROWS, TIED
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import ROUNDING, principal_directions, threads_for
+from skvaeense.utils._rows import find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
@@ -91,6 +93,9 @@ class FoundMixture(NamedTuple):
     scores, scores_of_one : ndarray of shape (n_held_out,)
         Log-densities of held-out rows, in the order of `held_out`, under mixtures that are fitted
         without them: with the chosen number of components, and with one component.
+
+    blur : float
+        Mean variance by which columns with a step are smoothed.
     """
 
     density: MixtureDensity
@@ -98,6 +103,7 @@ class FoundMixture(NamedTuple):
     is_flat: bool
     scores: DoubleArray
     scores_of_one: DoubleArray
+    blur: float
 
 
 def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
@@ -281,6 +287,9 @@ def fit_mixture(
     with threads_for(x.size * x.shape[1]):
         filled = filled_rows(x, weights, rng) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
+        steps = np.zeros(x.shape[1])
+        if basis is None:
+            steps += find_steps(x, weights)
         is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
         search_of = partial(
             Search,
@@ -293,13 +302,16 @@ def fit_mixture(
             rival=rival,
         )
         if is_wide:
-            search = _search_wide(x, weights, scale, search_of)
+            search = _search_wide(x, weights, scale, steps, search_of)
             rows = search.rows
         else:
-            rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
-            searched = rows
-            if rows[0].has_holes:
-                searched = Rows.of(filled, weights), Rows.of(filled / scale, weights)
+            rows, searched = (
+                (
+                    Rows.of(y, weights, basis, steps),
+                    Rows.of(y / scale, weights, basis, steps / scale),
+                )
+                for y in (x, filled)
+            )
             search = search_of(searched, known=rows).run()
         family, is_scaled = search.best.family, search.best.family.scaled
         density = search.final(rows)
@@ -310,7 +322,7 @@ def fit_mixture(
         held_out = None if rows[0].has_holes else np.stack([scores, smoothed], axis=1)
         if is_wide:
             known = x / scale if is_scaled else x, weights, shares, far
-            turned = partial(_turned, density, family)
+            turned = partial(_turned, density, family, steps / scale if is_scaled else steps)
             order = search_of.keywords["order"]
             held_out = _scores_of_new(lambda *some: turned(*some)[0], known, order)
             held_out -= search.log_scale if is_scaled else 0.0
@@ -323,14 +335,14 @@ def fit_mixture(
                 stacklevel=5,
             )
         density = density.divided_by(scale) if is_scaled else density
-        parts = flat_parts(rows[0], shares, density)
+        parts = flat_parts(rows[0].sharp(), shares, density)
         density = replace(
             density,
             dimensions=np.array([len(part.variances) for part in parts]),
             held_out=held_out,
         )
         scores_of_one = search.scores_of_filled(search.one)
-        return FoundMixture(density, parts, family.cut, scores, scores_of_one)
+        return FoundMixture(density, parts, family.cut, scores, scores_of_one, blur_of(steps))
 
 
 def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
@@ -359,7 +371,8 @@ def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState
     if not np.isnan(x).any():
         return x
     scale = _scales(x, weights)
-    rows, missing = Rows.of(x / scale, weights), np.isnan(x).mean()
+    steps = find_steps(x, weights) / scale
+    rows, missing = Rows.of(x / scale, weights, steps=steps), np.isnan(x).mean()
     with_zeros = replace(rows, h=np.nan_to_num(rows.h))
     one = maximise(with_zeros, weights[:, None], FIRST_FAMILY)
     # The zeros have made this distribution too narrow.
@@ -369,7 +382,7 @@ def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState
         noise_variances=one.noise_variances + missing,
     )
     one = em(rows, one, FIRST_FAMILY, *CHOICE)
-    both = (Rows.of(one.impute(rows.h, rng), weights),) * 2
+    both = (Rows.of(one.impute(rows.h, rng), weights, steps=steps),) * 2
     order = rng.permutation(len(x))
     search = Search(both, 0.0, MAX_COMPONENTS, rng, order, n_splits=1).grow()
     return search.final((rows, rows), *CHOICE).impute(rows.h, rng) * scale
@@ -391,7 +404,7 @@ def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
 
 
 def _search_wide(
-    x: DoubleArray, weights: DoubleArray, scale: DoubleArray, search_of: Any
+    x: DoubleArray, weights: DoubleArray, scale: DoubleArray, steps: DoubleArray, search_of: Any
 ) -> Search:
     """Search for a mixture along principal directions of many features.
 
@@ -404,7 +417,10 @@ def _search_wide(
 
     def search_along(k: int) -> Search:
         plain, scaled = (directions[:k].T for directions in both)
-        rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
+        rows = (
+            Rows.of(x, weights, plain, steps),
+            Rows.of(x / scale, weights, scaled, steps / scale),
+        )
         return search_of(rows).change_family()
 
     # With more directions, new rows would lie much farther from their span than training rows do.
@@ -420,6 +436,7 @@ def _search_wide(
 def _turned(
     density: MixtureDensity,
     family: Family,
+    steps: DoubleArray,
     x: DoubleArray,
     weights: DoubleArray,
     shares: DoubleArray,
@@ -434,6 +451,9 @@ def _turned(
 
     family : Family
         The regularisation of covariances.
+
+    steps : ndarray of shape (n_features,)
+        Steps between the values of columns, in the units of the mixture.
 
     x : ndarray of shape (n_rows, n_features)
         Rows, in the units of the mixture.
@@ -455,7 +475,7 @@ def _turned(
     shares : ndarray of shape (n_rows, n_components)
         Shares of the rows in its components.
     """
-    rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T)
+    rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T, steps)
     broad = background(rows)
     rows = rows.facing(broad)
     start = maximise(rows, shares, family, replace(density, background=broad), far)
@@ -609,7 +629,9 @@ def _one_of_rest(
     others = _leading(left, rows.weights)[:n_directions].T
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
-    moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
+    moments = replace(rows, h=h, off=off, blur=np.zeros((n_directions,) * 2), off_blur=0.0).moments(
+        rows.weights[:, None]
+    )
     # The directions that were left out were found in these rows, and hold part of their noise.
     share = max(len(rows) - 1 - (left.shape[1] - n_left), 1) / len(rows)
     moments = moments._replace(

@@ -136,6 +136,8 @@ class _Nest:
         self.h = centred @ directions
         rest = np.square(centred).sum(axis=1) - np.square(self.h).sum(axis=1)
         self.off = np.maximum(rest, 0.0) + rows.off
+        self.blur = directions.T @ rows.blur @ directions
+        self.off_blur = rows.off_blur + float(np.trace(rows.blur) - np.trace(self.blur))
         self.weights = rows.weights * factor
         self.rows = rows
         # Log-density under the parent, with noise raised as in the new component, and at last under
@@ -218,12 +220,12 @@ class _Nest:
         means = shares @ self.h / n[:, None]
         weighted = self.h.T * shares[:, None, :]
         second = weighted @ self.h / n[:, None, None]
-        covariances = second - means[:, :, None] * means[:, None, :]
+        covariances = second - means[:, :, None] * means[:, None, :] + self.blur
         kish = n**2 / np.maximum(shares @ self.weights, TINY)
-        moments = Moments(kish, means, covariances, shares @ self.off / n)
+        moments = Moments(kish, means, covariances, shares @ self.off / n + self.off_blur)
         floor = max(least * self.spread, least_variance(self.rows.size))
         common = np.cov(self.h.T, aweights=self.weights, bias=True).reshape(2 * self.h.shape[1:])
-        common += 1e-12 * np.eye(len(common))
+        common += self.blur + 1e-12 * np.eye(len(common))
         return gaussians(moments, self.rows.n_features, family, common, floor)
 
     def _log_prob(self, parts: Gaussians) -> DoubleArray:

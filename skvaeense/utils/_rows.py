@@ -21,6 +21,8 @@ MAX_ENTRIES = 2**22
 MIN_ROWS_TO_SPLIT = 20
 # A column is discrete if one value fills this share of the rows.
 DISCRETE_SHARE = 0.1
+# Differences between the values of a column are multiples of a step up to this part of the step.
+TOLERANCE = 1e-3
 
 
 def block_rows(*widths: int) -> int:
@@ -39,6 +41,43 @@ def find_discrete(X: FloatArray) -> BoolArray:
     known = [column[~np.isnan(column)] for column in X.T]
     counts = np.array([np.unique(c, return_counts=True)[1].max(initial=0) for c in known])
     return counts >= max(2, DISCRETE_SHARE * len(X))
+
+
+def find_steps(X: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return the step between the values of each column, such as 1 for counts.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples; NaN marks missing values.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts; None means once.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        The largest step of which all differences are multiples; 0 for columns without a step, and
+        for columns in which no value fills `DISCRETE_SHARE` of the rows.
+    """
+    weights = np.ones(len(X)) if weights is None else weights
+    return np.array([_step(column, weights) for column in X.T])
+
+
+def _step(column: FloatArray, weights: FloatArray) -> float:
+    known = ~np.isnan(column)
+    order = np.argsort(column[known])
+    values, counts = column[known][order], weights[known][order]
+    gaps = np.diff(values)
+    is_new = gaps > TOLERANCE**2 * np.abs(values).max(initial=0.0)
+    if not is_new.any():
+        return 0.0
+    starts = np.r_[0, 1 + np.flatnonzero(is_new)]
+    if np.add.reduceat(counts, starts).max() < max(2, DISCRETE_SHARE * counts.sum()):
+        return 0.0
+    step = float(gaps[is_new].min())
+    places = (values[starts] - values[0]) / step
+    return step if np.abs(places - np.round(places)).max() < TOLERANCE else 0.0
 
 
 def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:
