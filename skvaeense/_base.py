@@ -734,6 +734,25 @@ class BaseAutoencoder(
     def _n_features_out(self):
         return self.n_components_
 
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Return the names of the columns of codes.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str of shape (n_components_,)
+            The name of the class in lower case, followed by the number of the latent, or by
+            "_location" and the number of the location.
+        """
+        names: np.ndarray = super().get_feature_names_out(input_features)
+        n, prefix = len(names) - self._n_locations, type(self).__name__.lower()
+        names[n:] = [f"{prefix}_location{g}" for g in range(self._n_locations)]
+        return names
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 

@@ -83,6 +83,9 @@ def test_last_columns_of_codes_say_where_samples_are(fitted):
     assert len(np.unique(np.c_[hot.argmax(axis=1), NEW_MANIFOLD], axis=0)) == 2
     assert not fitted.active_dimensions(X_NEW)[:, -2:].any()
     assert_array_equal(fitted.components_[-2:], fitted.locations_ - fitted.mean_)
+    names = fitted.get_feature_names_out()
+    assert names[0] == "vaeensetransformer0"
+    assert names[-2:].tolist() == ["vaeensetransformer_location0", "vaeensetransformer_location1"]
     assert len(fitted.get_feature_names_out()) == codes.shape[1]
 
 

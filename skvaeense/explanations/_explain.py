@@ -389,7 +389,9 @@ class _GateFits:
         self.train = np.setdiff1d(np.arange(len(x)), valid)
         self.max_latents, self.positive = max_latents, positive
         # The floors of a mixture: so the two can be compared even without noise.
-        self.floor = max(least_variance(local_size(x)), blur_of(find_steps(x, weights).astype(float)))
+        self.floor = max(
+            least_variance(local_size(x)), blur_of(find_steps(x, weights).astype(float))
+        )
 
     def anywhere(self) -> _FoundGates:
         """Return gates of rows with one location."""

@@ -13,6 +13,7 @@ from skvaeense.metrics._probing import sparse_probing
 from skvaeense.metrics._reconstruction import (
     cosine_similarity,
     explained_variance,
+    explained_variance_at,
     fvu,
     l2_ratio,
     shrinkage,
@@ -34,6 +35,7 @@ __all__ = [
     "dimension_accuracy",
     "dimension_error",
     "explained_variance",
+    "explained_variance_at",
     "feature_density",
     "fvu",
     "l0",

@@ -1,5 +1,10 @@
 """Errors, lengths and directions of reconstructions."""
 
+from collections.abc import Callable
+from functools import partial
+from numbers import Real
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -150,6 +155,60 @@ def explained_variance(
     0.9
     """
     return 1.0 - fvu(X, X_reconstructed, sample_weight=sample_weight)
+
+
+def explained_variance_at(length: float) -> Callable[..., float]:
+    """Return a scorer of codes that all have the same mean length.
+
+    Longer codes explain more, so models that differ in the length of their codes can only be
+    compared at one length. The scorer is for `GridSearchCV` and `cross_val_score`, whose default is
+    the method `score` of the estimator: densities do not depend on the length of codes.
+
+    Parameters
+    ----------
+    length : float
+        Mean number of entries of a code that count, above 0. These are the entries that move the
+        reconstructions farthest; all others are set to 0.
+
+    Returns
+    -------
+    callable
+        A function ``scorer(estimator, X, y=None)``. It returns the share of the variance of X that
+        the shortened codes explain. The estimator needs `transform`, `inverse_transform` and
+        `components_`, whose rows are the directions of the codes.
+
+    Raises
+    ------
+    ValueError
+        If `length` is not a number above 0.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.metrics import explained_variance_at
+    >>> X, *_ = make_linear_subspaces(600, dims=(1, 3), n_features=8, random_state=0)
+    >>> scorer = explained_variance_at(2)
+    >>> bool(scorer(PCA().fit(X), X) < scorer(VAEenseTransformer(random_state=0).fit(X), X))
+    True
+    >>> search = GridSearchCV(PCA(), {"n_components": [1, 4]}, scoring=scorer).fit(X)
+    >>> search.best_params_
+    {'n_components': 4}
+    """
+    if not (isinstance(length, Real) and 0 < length < np.inf):
+        raise ValueError(f"length must be a number above 0, got {length!r}.")
+    return partial(_explained_at, length=float(length))
+
+
+def _explained_at(estimator: Any, X: ArrayLike, y: object = None, *, length: float) -> float:
+    codes = estimator.transform(X)
+    codes = np.array(codes.toarray() if hasattr(codes, "toarray") else codes)
+    effects = np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
+    n_kept = min(max(round(length * len(codes)), 1), effects.size)
+    least = np.partition(effects, effects.size - n_kept, axis=None)[effects.size - n_kept]
+    return explained_variance(X, estimator.inverse_transform(np.where(effects < least, 0, codes)))
 
 
 def l2_ratio(

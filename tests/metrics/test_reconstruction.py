@@ -3,10 +3,13 @@ import pytest
 from helpers import each_once
 from sklearn.decomposition import PCA
 from sklearn.metrics import mean_squared_error, r2_score
+from sklearn.model_selection import GridSearchCV
 
+from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import (
     cosine_similarity,
     explained_variance,
+    explained_variance_at,
     fvu,
     l2_ratio,
     mean_max_cosine_similarity,
@@ -126,3 +129,27 @@ def test_reconstructions_of_another_scale(pair):
     assert fvu(1e-200 * X, X_reconstructed) == np.inf
     with pytest.raises(ValueError, match=r"must be positive for shrinkage, got -[0-9.]+e"):
         shrinkage(1e100 * X, -X)
+
+
+def test_codes_are_compared_at_one_length():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5)) * [5, 4, 3, 2, 1]
+    pca = PCA().fit(X)
+    whole = explained_variance_at(5)(pca, X)
+    assert whole == pytest.approx(1)
+    shares = [explained_variance_at(length)(pca, X) for length in (1, 2, 3)]
+    assert shares == sorted(shares)
+    # The largest entries of each sample explain more than the first entries.
+    codes = pca.transform(X)
+    codes[:, 1:] = 0
+    assert shares[0] > explained_variance(X, pca.inverse_transform(codes))
+    with pytest.raises(ValueError, match="length must be a number above 0"):
+        explained_variance_at(0)
+
+
+def test_searches_choose_by_codes_of_one_length():
+    X, *_ = make_linear_subspaces(300, dims=(1, 3), n_features=8, random_state=0)
+    search = GridSearchCV(
+        PCA(), {"n_components": [1, 2, 5]}, scoring=explained_variance_at(2), n_jobs=1
+    ).fit(X)
+    assert search.best_params_ == {"n_components": 5}
