@@ -222,6 +222,10 @@ class VAEenseTransformer(DensityAutoencoder):
         Whether `fit` continues from the fitted model, without new inits. `n_components`, `network`,
         `positive_code`, `gated` and `prior` must not have changed since the model was made.
 
+    verbose : int, default=0
+        Progress on the screen: 1 shows a bar on a terminal, and otherwise a line every second or
+        two; 2 shows a line for each step.
+
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes and scores are computed in the precision of X.
 
@@ -344,6 +348,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     locations_: DoubleArray
 
+    _phases = ("structure", "codes", "checks")
     _structural = (*BaseAutoencoder._structural, "gated", "prior")
     _length_cure = "Set target_l0 and fit again"
 
@@ -389,6 +394,7 @@ class VAEenseTransformer(DensityAutoencoder):
         hard: Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
+        verbose: int = 0,
         dtype: Precision = "float32",
         device: str = "auto",
         random_state: RandomState = None,
@@ -417,6 +423,7 @@ class VAEenseTransformer(DensityAutoencoder):
         self.hard = hard
         self.sparse_output = sparse_output
         self.warm_start = warm_start
+        self.verbose = verbose
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
