@@ -1,6 +1,7 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 import math
+import warnings
 from functools import partial
 from typing import Any, Literal
 
@@ -387,6 +388,13 @@ class SparseAutoencoder(BaseAutoencoder):
             skip_connection=self.skip_connection,
         )
         self._check_length(model)
+        k = np.max(getattr(penalty, "k", 0))
+        if k > model.n_components:
+            warnings.warn(
+                f"{penalty!r} keeps k={k} latents, but there are only {model.n_components}, so "
+                "codes are not sparse. Set a smaller k, or a larger n_components.",
+                stacklevel=7,
+            )
         model.initialize(data.train.head)
         return model
 

@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -60,7 +61,14 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    SHARE,
+    AliasOf,
+    NumberOfLatents,
+    StrOptions,
+)
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
@@ -73,24 +81,23 @@ N_INIT = len(FEED_FORWARD_RATES)
 
 
 class VAEenseTransformer(DensityAutoencoder):
-    """Variational autoencoder whose latents open and close for each sample.
+    """Sparse codes with as many active latents as each sample needs, and a density of the samples.
 
-    The code of a sample has few active latents; which latents, and how many, depends on the sample.
-    On data near a union of manifolds the number of active latents is the dimension of the manifold
-    that the sample lies on.
+    `fit` looks for structure, and compares what it finds on held-out samples:
 
-    `fit` first looks for what explains the samples. It compares mixtures of normal distributions
-    with sparse codes on held-out samples, and then has two results:
+    * If the samples consist of a few *flat parts* that are clear of their noise, such as subspaces,
+      each direction of a part has a latent. The number of active latents is then the dimension of
+      the part that a sample lies on.
+    * If samples are sums of a few *atoms* of a dictionary, each atom has a latent with a gate. The
+      number of active latents is then the number of atoms in a sample.
+    * If there is *neither*, nothing in the samples sets a length of codes. They are the shortest
+      that keep 95 % of the variance, or what `target_l0` or `target_explained_variance` asks for.
 
-    * a density, the explanation under which held-out samples are most probable. `score`, `sample`
-      and `outlier_p_values` use it;
-    * a coder, which `transform` and `active_dimensions` use: the flat parts of the samples, such as
-      subspaces, if they are few and clear of their noise; otherwise gates over a dictionary. If
-      neither explains the samples, the dictionary has the shortest codes that keep 95 % of the
-      variance.
+    `transform` and `active_dimensions` use the result. `score`, `sample` and `outlier_p_values` use
+    the density under which held-out samples are most probable. `summary` prints both.
 
-    `summary` prints both. With a given `network`, `prior` or `noise_variance`, the model of the
-    paper [1]_, VAEase, is trained by gradients: see :class:`skvaeense.models.VAE`.
+    With a given `network`, `prior` or `noise_variance`, `fit` trains the model of the paper [1]_
+    instead, VAEase, by gradients: see :class:`skvaeense.models.VAE`.
 
     Parameters
     ----------
@@ -357,7 +364,8 @@ class VAEenseTransformer(DensityAutoencoder):
         "target_explained_variance": [SHARE, StrOptions({"auto"}), None],
         "transform_explained_variance": [SHARE, None],
         "gated": ["boolean"],
-        "network": [AliasOf(networks.Network, "auto"), networks.Network],
+        "n_components": [None, NumberOfLatents()],
+        "network": [AliasOf(networks.Network, "auto", refused="unrolled"), networks.Network],
         "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
         "loss": [StrOptions({"elbo"}), losses.Loss],
         "prior": [AliasOf(priors.Prior, "auto"), priors.Prior],
@@ -856,6 +864,13 @@ class VAEenseTransformer(DensityAutoencoder):
         return code * self._mask(model, posterior, code) + 0.0
 
     def _with_length(self, model):
+        if model.has_prices and self.threshold != "fixed_variance":
+            warnings.warn(
+                f"threshold={self.threshold!r} has no effect: gates of this model have a prior, "
+                "and a latent is active if its gate is more probably open. Leave "
+                "threshold='fixed_variance', or set prior='mixture' and fit again.",
+                stacklevel=5,
+            )
         share = self.transform_explained_variance
         if share is None:
             return super()._with_length(model)

@@ -60,7 +60,9 @@ def autoencoder_kind(autoencoder):
 
 
 PARAMETERS = [
-    *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, "all")),
+    *(parameter(SPARSE, f"{COUNT} or None", n_components=v) for v in (0, "all")),
+    *(parameter(VAEENSE, f"None or {COUNT} (set target_ex", n_components=v) for v in (0, 0.9)),
+    parameter(EVERY, f"an int in the range [0, inf), {SWITCH}", verbose=-1),
     *(parameter(AUTOENCODERS, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
     *(parameter(AUTOENCODERS, COUNT + AUTO, max_iter=v) for v in (0, None)),
     parameter(VAEENSE, COUNT + AUTO, n_init=0),
