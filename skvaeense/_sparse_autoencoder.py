@@ -389,7 +389,8 @@ class SparseAutoencoder(BaseAutoencoder):
         )
         self._check_length(model)
         k = np.max(getattr(penalty, "k", 0))
-        if k > model.n_components:
+        # An alias leaves k to its default, which is clipped as documented.
+        if k > model.n_components and not isinstance(self.penalty, str):
             warnings.warn(
                 f"{penalty!r} keeps k={k} latents, but there are only {model.n_components}, so "
                 "codes are not sparse. Set a smaller k, or a larger n_components.",
