@@ -25,10 +25,7 @@ def highlights_table(headline, unions, peers, densities, outliers):
         [
             _digits(headline["digits"]),
             _features(headline["features"]),
-            _dimensions(unions, peers, list(unions), "unions of manifolds and dictionaries"),
-            _dimensions(
-                unions, peers, [n for n in unions if "atoms" not in n], "without dictionaries"
-            ),
+            _dimensions(unions, peers),
             _densities(densities["tables"]),
             _outliers(outliers["summary"]["auc"]),
         ],
@@ -60,14 +57,22 @@ def _features(rows):
     return name, f"{ours:.2f}", f"{scores[best]:.2f}", RIVALS[best]
 
 
-def _dimensions(unions, peers, names, words):
-    def error(method, files):
+def _dimensions(unions, peers):
+    flat = [name for name in unions if "atoms" not in name]
+
+    def error(method, files, names):
         return median(mean(run["error"] for run in runs_of(method, n, [files])) for n in names)
 
-    known = [method for method in PEERS if all(runs_of(method, n, [peers]) for n in names)]
-    best = min(known, key=lambda method: error(method, peers))
-    name = f"error of the dimension of a sample, median of {len(names)} sets, {words}"
-    return name, f"{error('auto', unions):.2f}", f"{error(best, peers):.2f}", METHODS[best]
+    known = [method for method in PEERS if all(runs_of(method, n, [peers]) for n in unions)]
+    best = min(known, key=lambda method: error(method, peers, unions))
+    ours, rival = (
+        f"{error(method, files, unions):.2f} ({error(method, files, flat):.2f})"
+        for method, files in (("auto", unions), (best, peers))
+    )
+    name = (
+        f"error of a sample's dimension, median of {len(unions)} sets ({len(flat)} without atoms)"
+    )
+    return name, ours, rival, METHODS[best]
 
 
 def _densities(tables):

@@ -74,4 +74,4 @@ assert (good.active_dimensions(test).sum(axis=1) == dimension[2500:]).mean() > 0
 # sphinx_gallery_end_ignore
 
 # %%
-# :doc:`/user_guide/troubleshooting` lists the signs of failure, with their causes and cures.
+# :doc:`/user_guide/faq` lists the signs of failure, with their causes and cures.

@@ -153,7 +153,7 @@ class AliasOf(StrOptions):
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is one of these words."""
         self.options.update(self.kind.aliases.keys() - {self.refused})
-        return bool(super().is_satisfied_by(val) or (self.refused and val == self.refused))
+        return bool(super().is_satisfied_by(val) or (isinstance(val, str) and val == self.refused))
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
