@@ -49,7 +49,7 @@ def broken_links(folder):
 
 
 def broken_readme_links(text, site):
-    """Yield each link that is relative, or names no file of the repository and no page of the site."""
+    """Yield each relative link, and each that names no file of the repository or the site."""
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     raw = urls["Source"].replace("github.com", "raw.githubusercontent.com")
     places = {
