@@ -112,16 +112,18 @@ class VAEenseTransformer(DensityAutoencoder):
         Target for the mean number of active latents of new samples, estimated on held-out samples.
         Which latents are active, and how many, depends on the sample; the codes of all other
         latents are exactly 0. Gates then have the prior "spike_slab" and a price that meets the
-        target. None sets no target.
+        target. With fewer than about 500 samples, codes of new samples can be longer. None sets no
+        target.
 
     target_explained_variance : "auto", float or None, default="auto"
         Share of the variance of new samples that codes keep, in (0, 1), like a fractional
         `n_components` of PCA. Codes are as short as this share allows, and keep more of the
         training samples. A price of open gates meets the share on held-out samples, as it meets a
-        `target_l0`; only one of the two can be set. With "auto" and ``prior="auto"`` codes keep 95
-        %, with one exception: if flat parts or gates explain held-out samples best, and also most
-        of the variance, the noise variance determines the share. None sets no share: if neither
-        flat parts nor gates explain the samples, latents are the principal components above noise.
+        `target_l0`; only one of the two can be set. With fewer than about 500 samples, codes of new
+        samples can keep several points less. With "auto" and ``prior="auto"`` codes keep 95 %, with
+        one exception: if flat parts or gates explain held-out samples best, and also most of the
+        variance, the noise variance determines the share. None sets no share: if neither flat parts
+        nor gates explain the samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at

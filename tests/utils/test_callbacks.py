@@ -139,7 +139,7 @@ def test_verbose_names_each_phase_and_ends_at_100_per_cent(estimator, phases, ca
     name = type(estimator).__name__
     assert all(line.startswith(f"{name}: ") for line in lines)
     words = [line.removeprefix(f"{name}: ").split(",")[0] for line in lines]
-    assert [word for word in words if word in phases] == phases
+    assert list(dict.fromkeys(word for word in words if word in phases)) == phases
     assert last.startswith(f"{name}: done, 100 %, ")
     # The percentage never falls.
     done = [int(line.split(", ")[1].split()[0]) for line in [*lines, last]]
