@@ -65,7 +65,7 @@ class FitProgress:
         self._shown = -math.inf
         if is_first:
             self._context = estimator._init_callback_context(max_subtasks=len(phases))
-            self._context.call_on_fit_task_begin(estimator=estimator)
+            self._call(self._context.call_on_fit_task_begin)
 
     def begin(self, phase: str, n_steps: int | None = None) -> None:
         """Begin a phase with at most `n_steps` steps, None if unknown; the last phase is over."""
@@ -74,7 +74,7 @@ class FitProgress:
         self._fraction, self._n_done, self._phase_began = 0.0, 0, time.monotonic()
         if self._context is not None:
             self._phase = self._context.subcontext(phase, max_subtasks=n_steps or N_PARTS)
-            self._phase.call_on_fit_task_begin(estimator=self._estimator)
+            self._call(self._phase.call_on_fit_task_begin)
         self._show(phase, is_due=True)
 
     def step(self, attributes: Callable[[], dict[str, Any]]) -> bool:
@@ -107,7 +107,7 @@ class FitProgress:
         self._end_phase()
         self._index, self._fraction = len(self._phases), 0.0
         if self._context is not None:
-            self._context.call_on_fit_task_end(estimator=self._estimator)
+            self._call(self._context.call_on_fit_task_end)
         self._show("done", is_due=True)
 
     def fit_part(self, part: Any, X: FloatArray, params: dict[str, Any]) -> None:
@@ -121,16 +121,23 @@ class FitProgress:
 
     def _subtask(self, name: str, attributes: Callable[[], dict[str, Any]] | None = None) -> None:
         self._n_done += 1
-        if self._phase is not None:
-            task = self._phase.subcontext(name)
-            task.call_on_fit_task_begin(estimator=self._estimator)
-            self._stops |= task.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=attributes
-            )
+        if self._phase is None:
+            return
+        task = self._phase.subcontext(name)
+        self._call(task.call_on_fit_task_begin)
+        self._stops |= self._call(task.call_on_fit_task_end, reconstruction_attributes=attributes)
+
+    def _call(self, hooks: Callable[..., Any], **given: Any) -> Any:
+        """Call hooks of the callbacks; what a callback fits is not a part of this fit."""
+        token = _fit.set(None)
+        try:
+            return hooks(estimator=self._estimator, **given)
+        finally:
+            _fit.reset(token)
 
     def _end_phase(self) -> None:
         if self._phase is not None:
-            self._phase.call_on_fit_task_end(estimator=self._estimator)
+            self._call(self._phase.call_on_fit_task_end)
             self._phase = None
 
     def _show(self, words: str, *, is_due: bool = False) -> None:

@@ -185,6 +185,22 @@ def test_search_of_structure_reports_often(monkeypatch, capsys):
     assert capsys.readouterr().out.count(": structure, ") > 100
 
 
+class Fits(Log):
+    """Fit another estimator at the end of each task."""
+
+    def on_fit_task_end(self, estimator, context):
+        SubspaceMixture(random_state=0).fit(X)
+        return False
+
+
+@quiet
+def test_what_a_callback_fits_is_not_a_part_of_the_fit(capsys):
+    log = Fits()
+    SparseAutoencoder(8, **SMALL, verbose=2).set_callbacks(log).fit(X)
+    assert sum(task.endswith(": epoch") for task in log.tasks) == SMALL["max_iter"]
+    assert "structure" not in capsys.readouterr().out
+
+
 @quiet
 def test_a_failed_fit_leaves_no_progress(capsys):
     with pytest.raises(ValueError, match="NaN"):
