@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from sklearn import callback
@@ -125,13 +126,14 @@ class FitProgress:
             return
         task = self._phase.subcontext(name)
         self._call(task.call_on_fit_task_begin)
-        self._stops |= self._call(task.call_on_fit_task_end, reconstruction_attributes=attributes)
+        end = partial(task.call_on_fit_task_end, reconstruction_attributes=attributes)
+        self._stops |= self._call(end)
 
-    def _call(self, hooks: Callable[..., Any], **given: Any) -> Any:
+    def _call(self, hooks: Callable[..., Any]) -> Any:
         """Call hooks of the callbacks; what a callback fits is not a part of this fit."""
         token = _fit.set(None)
         try:
-            return hooks(estimator=self._estimator, **given)
+            return hooks(estimator=self._estimator)
         finally:
             _fit.reset(token)
 
