@@ -14,7 +14,7 @@ JOBS ?= 2
 .PHONY: help demo test coverage test-matrix mutants lint format docs wheel guards paper clean
 
 help:
-	@echo "make demo    fit the estimators on small data and show what they find"
+	@echo "make demo    fit handwritten digits, and draw their codes beside those of PCA"
 	@echo "make test    run the whole test suite, doctests included"
 	@echo "make coverage  run it and measure what it covers, which takes longer"
 	@echo "make test-matrix  run the tests of the core with the oldest and newest versions of what it needs"
@@ -70,12 +70,14 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m pytest -q --doctest-glob='*.rst' docs/user_guide
 
 # Its environment is new each time and lies outside of the checkout, whose modules and configuration
-# would be taken else.
-wheel: $(VENV)/.stamp-release
+# would be taken else. The tests of the archive are collected from the archive alone.
+wheel: $(VENV)/.stamp-release $(VENV)/.stamp-test
 	rm -rf build dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	set -e; folder=$$(mktemp -d); trap 'rm -rf $$folder' EXIT; wheel=$$(ls $$PWD/dist/*.whl); \
+		tar -xzf dist/*.tar.gz -C $$folder; python=$$PWD/$(BIN)/python; \
+		(cd $$folder/skvaeense-* && $$python -m pytest -q --collect-only > /dev/null); \
 		$(PYTHON) -m venv $$folder; \
 		$$folder/bin/python -m pip install "$$wheel[plot,progress,pandas,onnx]" pytest; \
 		cd $$folder; MPLBACKEND=agg bin/python -m pytest -q -W error --doctest-modules --pyargs skvaeense \

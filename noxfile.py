@@ -51,5 +51,5 @@ def core(session, packages):
 @nox.session
 def saelens(session):
     """Run the tests of what SAELens reads, with SAELens."""
-    session.install(".[saelens]", "pytest>=9", "scipy")
+    session.install(".[saelens]", "pytest>=9")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAELENS)

@@ -1,11 +1,11 @@
-"""The main use of the package on real data: scikit-learn's handwritten digits.
+"""Short codes of scikit-learn's handwritten digits, beside two kinds of principal components.
 
     python -m benchmarks demo [--out FOLDER]
 
-The demo prints three tables, and the accuracy of a classifier on codes inside a grid search, and
-writes demo.png and demo.json. The tables show the score beside the score of PCA, the share of
-variance that short codes and the same number of principal components leave unexplained, and the
-mean intrinsic dimension of each digit, all on held-out digits.
+A code of VAEense says which latents are active, and the value of each. So it is compared with two
+codes that take as much space: the largest principal components of each digit, which also need their
+indices, and the first principal components, twice as many, which need none. The demo prints the
+variance of held-out digits that each leaves unexplained, and writes demo.png and demo.json.
 """
 
 import time
@@ -14,123 +14,74 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import train_test_split
 
 from benchmarks.common import RESULTS, make_parser, write
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.inspection import ReconstructionSparsityDisplay
-from skvaeense.metrics import l0
+from skvaeense import VAEenseTransformer
+from skvaeense.metrics import fvu, l0
 
-LENGTH = 8
-SHOWN_LENGTHS = 1, 2, 4, 6, 8
-BLUE, GREY = "#0072B2", "#777777"
-
-
-def compare_scores(train, test):
-    """Return the held-out score of PCA, with the best number of components, and of VAEense.
-
-    Grey levels are whole numbers, and the density of discrete values has no bound. So uniform noise
-    as wide as the step between grey levels is added first.
-    """
-    rng = np.random.default_rng(0)
-    train, test = (X + rng.uniform(-0.5, 0.5, X.shape) for X in (train, test))
-    vaeense = VAEenseTransformer(random_state=0).fit(train)
-    grid = {"n_components": range(4, 57, 4)}
-    pca = GridSearchCV(PCA(), grid, cv=3).fit(train)
-    name = f"PCA, {pca.best_params_['n_components']} components by cross-validation"
-    return [(name, float(pca.score(test))), ("VAEense", float(vaeense.score(test)))]
+LENGTHS = np.arange(1, 9)
+OURS, LARGEST, TWICE = "VAEense", "PCA, largest", "PCA, first"
+STYLES = {OURS: ("#0072B2", "o-"), LARGEST: ("#D55E00", "s--"), TWICE: ("#777777", "^:")}
 
 
-def compare_errors(curves):
-    """Return rows of the length and the unexplained per cent of VAEense and of PCA."""
-    ours, linear = (
-        100 * np.interp(SHOWN_LENGTHS, n_active, error)
-        for n_active, error in zip(curves.n_active, curves.error, strict=True)
-    )
-    return list(zip(SHOWN_LENGTHS, ours.tolist(), linear.tolist(), strict=True))
+def largest(codes, length):
+    """Return codes that keep the entries that are largest in size, so many in each."""
+    order = np.argsort(-np.abs(codes), axis=1)
+    kept = np.zeros_like(codes)
+    np.put_along_axis(kept, order[:, :length], 1.0, axis=1)
+    return codes * kept
 
 
-def dimension_by_digit(dimension, labels):
-    """Return a row (digit, mean dimension, standard deviation) for each digit."""
-    parts = [(int(digit), dimension[labels == digit]) for digit in np.unique(labels)]
-    return [(digit, float(d.mean()), float(d.std())) for digit, d in parts]
+def first(codes, length):
+    """Return codes that keep the first entries."""
+    return codes * (np.arange(codes.shape[1]) < length)
 
 
-def search_pipeline(train, labels, test, test_labels):
-    """Return the best parameters of a grid search, and the accuracy on held-out samples."""
-    pipeline = make_pipeline(
-        VAEenseTransformer(random_state=0),
-        StandardScaler(),
-        LogisticRegression(max_iter=2000),
-    )
-    grid = {"vaeensetransformer__n_components": [16, 48]}
-    search = GridSearchCV(pipeline, grid, cv=2).fit(train, labels)
-    best = {key.split("__")[1]: value for key, value in search.best_params_.items()}
-    return best, float(search.score(test, test_labels))
+def reconstructions(vaeense, pca, X, length):
+    """Return the reconstructions of samples by each method, and the mean length of our codes."""
+    codes = vaeense.set_params(transform_l0=length).transform(X)
+    components = pca.transform(X)
+    return {
+        OURS: vaeense.inverse_transform(codes),
+        LARGEST: pca.inverse_transform(largest(components, length)),
+        TWICE: pca.inverse_transform(first(components, 2 * length)),
+    }, l0(codes)
 
 
-def show(console, title, columns, rows):
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*(f"{v:.1f}" if isinstance(v, float) else str(v) for v in row))
-    console.print(table)
-
-
-def decoded(model, X):
-    """Return the reconstructions of samples by a model."""
-    return model.inverse_transform(model.transform(X))
-
-
-def draw(path, vaeense, train, test, labels, dimensions):
-    """Draw errors, one decoded image of each digit, and dimensions; return the error curves."""
+def draw(path, lengths, errors, digits):
+    """Draw the errors over the length of codes, and one decoded image of each digit."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplot_mosaic(
-        [["errors", "digits"], ["errors", "dimensions"]],
-        figsize=(11, 4.4),
-        width_ratios=(0.8, 1),
-        layout="constrained",
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 4), width_ratios=(0.8, 1), layout="constrained"
     )
-    models = {"VAEense": vaeense, "PCA": PCA().fit(train)}
-    errors = axes["errors"]
-    curves = ReconstructionSparsityDisplay.from_estimators(models, test, ax=errors)
-    errors.set(title="Variance unexplained by short codes", xlabel="Numbers in a code", ylabel="")
-    errors.set(xlim=(0, 20), xticks=range(0, 21, 5), yscale="linear", ylim=(0, 1))
-    errors.yaxis.set_major_formatter("{x:.0%}")
+    for name, (color, style) in STYLES.items():
+        x = lengths if name == OURS else LENGTHS
+        left.plot(x, errors[name], style, color=color, markersize=5)
+    left.set(
+        title="Variance left out by codes of equal size",
+        xlabel="Values in a code, each stored with its index",
+        xlim=(0, LENGTHS[-1] + 0.6),
+        ylim=(0, 0.85),
+    )
+    left.yaxis.set_major_formatter("{x:.0%}")
+    left.spines[["top", "right"]].set_visible(False)
+    names = OURS, "PCA, the largest of each digit", "PCA, the first, twice as many (no indices)"
+    left.legend(names, frameon=False)
 
-    digits = test[np.unique(labels, return_index=True)[1]]
-    length = l0(vaeense.transform(test))
-    pca = PCA(round(length)).fit(train)
-    rows = {"Digits": digits, f"PCA, {pca.n_components_} numbers": decoded(pca, digits)}
-    rows[f"VAEense, {length:.1f} numbers"] = decoded(vaeense, digits)
     gaps = (0, 0), (1, 1), (1, 1)
-    images = [np.hstack(np.pad(row.reshape(-1, 8, 8), gaps)) for row in rows.values()]
-    axes["digits"].imshow(np.vstack(images), cmap="gray_r", vmin=0, vmax=16, aspect="auto")
-    axes["digits"].set_yticks(10 * np.arange(len(rows)) + 4.5, rows)
-    axes["digits"].set(xticks=[], title="One of each digit, and its code decoded")
-    axes["digits"].tick_params(length=0)
-
-    digit, mean, std = np.array(dimensions).T
-    axes["dimensions"].bar(digit, mean, yerr=std, color=BLUE, ecolor=GREY)
-    axes["dimensions"].set(
-        xticks=digit, yticks=range(0, 11, 5), xlim=(-0.5, 9.5), title="Mean dimension of each digit"
-    )
-    for name in ("errors", "dimensions"):
-        axes[name].spines[["top", "right"]].set_visible(False)
-    axes["digits"].spines[:].set_visible(False)
+    images = [np.hstack(np.pad(row.reshape(-1, 8, 8), gaps)) for row in digits.values()]
+    right.imshow(np.vstack(images), cmap="gray_r", vmin=0, vmax=16)
+    right.set_yticks(10 * np.arange(len(digits)) + 4.5, digits)
+    right.set(xticks=[], title=f"One of each digit, from {LENGTHS[-1]} values and their indices")
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
     figure.savefig(path, dpi=120)
-    return curves
 
 
 def main():
@@ -138,33 +89,28 @@ def main():
     parser = make_parser(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
-    console = Console()
     warnings.simplefilter("ignore", ConvergenceWarning)
     begin = time.perf_counter()
     X, y = load_digits(return_X_y=True)
-    train, test, y_train, y_test = train_test_split(X, y, test_size=400, stratify=y, random_state=0)
+    train, test, _, labels = train_test_split(X, y, test_size=400, stratify=y, random_state=0)
+    vaeense = VAEenseTransformer(target_l0=int(LENGTHS[-1]), random_state=0, verbose=1).fit(train)
+    pca = PCA().fit(train)
 
-    estimator = IntrinsicDimensionEstimator(random_state=0).fit(train)
-    scores = compare_scores(train, test)
-    show(console, "Score on held-out digits with noise, nats", ("model", "mean"), scores)
-    dimensions = dimension_by_digit(estimator.predict(test), y_test)
-    show(console, "Intrinsic dimension of held-out digits", ("digit", "mean", "std"), dimensions)
-    vaeense = VAEenseTransformer(target_l0=LENGTH, random_state=0)
+    found = [reconstructions(vaeense, pca, test, int(length)) for length in LENGTHS]
+    lengths = [length for _, length in found]
+    errors = {name: [fvu(test, decoded[name]) for decoded, _ in found] for name in STYLES}
+    print("\nVariance of held-out digits that codes leave unexplained, in per cent:\n")
+    print(f"{'values':>8}", *(f"{name:>28}" for name in STYLES))
+    for i, length in enumerate(lengths):
+        print(f"{length:8.1f}", *(f"{100 * errors[name][i]:28.1f}" for name in STYLES))
+
+    shown = np.unique(labels, return_index=True)[1]
+    digits = {"Digits": test[shown]} | {name: found[-1][0][name][shown] for name in STYLES}
     out.mkdir(parents=True, exist_ok=True)
-    curves = draw(out / "demo.png", vaeense.fit(train), train, test, y_test, dimensions)
-    errors = compare_errors(curves)
-    columns = ("numbers in a code", "VAEense", "PCA")
-    show(console, "Variance unexplained on held-out digits, %", columns, errors)
-    best, accuracy = search_pipeline(train, y_train, test, y_test)
-    console.print(
-        f"Codes in a pipeline: {accuracy:.1%} of held-out digits right, best parameters {best}"
-    )
-    results = {
-        "scores": scores,
-        "errors": errors,
-        "dimensions": dimensions,
-        "accuracy": accuracy,
-        "best_parameters": best,
-    }
-    write(out / "demo.json", results)
-    console.print(f"Wrote {out / 'demo.png'} in {time.perf_counter() - begin:.0f} s")
+    draw(out / "demo.png", lengths, errors, digits)
+    write(out / "demo.json", {"lengths": lengths, "errors": errors})
+    print(f"\nWrote {out / 'demo.png'} in {time.perf_counter() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

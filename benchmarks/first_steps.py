@@ -2,8 +2,8 @@
 
     python -m benchmarks first_steps [--source REPOSITORY] [--note TEXT]
 
-The benchmark runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after
-another. Then it adds the penalty of docs/contributing/extending.rst and runs the test of the
+The benchmark runs the commands of docs/install.rst and of first_steps.rst in an empty folder, one
+after another. Then it adds the penalty of docs/contributing/extending.rst and runs the test of the
 penalty. It writes the wall-clock seconds and CPU seconds of each step, and the machine, to
 results/first_steps.json. Time for reading and typing is not included. pip's cache is not used. The
 note records what else matters, such as the load of the machine.

@@ -323,7 +323,7 @@ METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", 
     "before a scaler": "transform",
     "score weighted": "set_score_request",
     "transform out": "inverse_transform",
-    "checkpoint": "set_callbacks",
+    "checkpoint": "active_dimensions",
     "inspection": "inverse_transform",
 }
 INSPECTIONS = {

@@ -2,12 +2,14 @@
 
     python docs/check.py docs/_build/html
 
-Every link inside the site leads to a file, and to a place in it where it names one. Every relative
-link in README.md leads to a file, and the examples there run. Links to other sites are not tried.
+Every link inside the site leads to a file, and to a place in it where it names one. README.md is
+shown elsewhere, too, so its links are absolute: those to this repository lead to a file, those to
+this site to a page, and its examples run. Links to other sites are not tried.
 """
 
 import re
 import sys
+import tomllib
 import warnings
 from functools import cache
 from pathlib import Path
@@ -46,10 +48,18 @@ def broken_links(folder):
                 yield page.relative_to(folder), link
 
 
-def broken_readme_links(text):
-    """Yield each relative link that names no file of the repository."""
+def broken_readme_links(text, site):
+    """Yield each relative link, and each that names no file of the repository or the site."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    raw = urls["Source"].replace("github.com", "raw.githubusercontent.com")
+    places = {
+        f"{urls['Source']}/blob/main/": ROOT,
+        f"{raw}/main/": ROOT,
+        f"{urls['Documentation']}/en/latest/": site,
+    }
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if not urlsplit(link).scheme and not (ROOT / link).exists():
+        files = [to / link.removeprefix(url) for url, to in places.items() if link.startswith(url)]
+        if not urlsplit(link).scheme or not all(file.is_file() for file in files):
             yield "README.md", link
 
 
@@ -62,7 +72,8 @@ def run_readme(text):
 
 def main():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    broken = [*broken_links(Path(sys.argv[1])), *broken_readme_links(readme)]
+    site = Path(sys.argv[1])
+    broken = [*broken_links(site), *broken_readme_links(readme, site)]
     for page, link in broken:
         sys.stderr.write(f"{page}: broken link {link}\n")
     run_readme(readme)

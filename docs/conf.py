@@ -21,7 +21,7 @@ version = release = skvaeense.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "numpydoc",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -71,16 +71,19 @@ sphinx_gallery_conf = {
     "thumbnail_size": (400, 280),
 }
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "skvaeense"
 html_theme_options = {
-    "logo": {"text": "skvaeense"},
+    "logo": {"text": f"skvaeense {version}"},
+    "github_url": "https://github.com/skvaeense/skvaeense",
     "navigation_with_keys": False,
-    "show_prev_next": False,
+    "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
+    "navbar_align": "left",
 }
 # The front page and single pages have nothing to list beside them.
-html_sidebars = {"index": [], "whats_new": []}
+html_sidebars = {"index": [], "install": [], "whats_new": []}
 html_static_path = ["_static"]
 html_css_files = ["skvaeense.css"]
 html_show_sourcelink = False

@@ -15,8 +15,6 @@ from statistics import mean
 import torch
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
-    METHODS,
-    PEERS,
     bayes_table,
     errors_table,
     grid_table,
@@ -24,7 +22,6 @@ from dimension_tables import (
     high_table,
     manifolds_table,
     reliability_table,
-    runs_of,
     solids_table,
     spectra_table,
     uncovered_table,
@@ -32,6 +29,7 @@ from dimension_tables import (
     unseen_table,
 )
 from gate_tables import code_lengths_table, planted_gates_table, shares_table
+from highlight_tables import HEADER, highlights_table
 from kind_tables import kinds_table
 from latent_tables import (
     layers_table,
@@ -98,7 +96,7 @@ README = ROOT / "README.md"
 GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
 
 # The tables in README.md, and their columns there.
-README_COLUMNS = {"highlights": ("measured", "skvaeense", "another", "which")}
+README_COLUMNS = {"highlights": HEADER}
 
 
 def write_tables():
@@ -122,7 +120,9 @@ def tables():
     densities = load("tables_mixture.json")
     images = {k: v for k, v in peers_of_dimension.items() if k not in unions}
     return {
-        "highlights": highlights_table(lengths, planted, unions, peers_of_dimension, densities),
+        "highlights": highlights_table(
+            load("headline.json"), unions, peers_of_dimension, densities, load("outliers.json")
+        ),
         "first_experiment": first_experiment(core),
         "likelihood_known": known_table(load("likelihood.json")),
         "likelihood_real": real_table(load("likelihood.json")),
@@ -218,55 +218,6 @@ def load(name):
     """Return a file of results as a dict, empty if there is none."""
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def highlights_table(lengths, planted, unions, peers, densities):
-    """Return one number of each kind, beside that of another method."""
-    header = ("measured", "skvaeense", "another", "which")
-    if not all((lengths, planted, unions, peers, densities)):
-        return Table(header, [])
-    digits = lengths["summary"]["digits, 0.95"]
-    features = {
-        row["method"]: row["f1_mean"] for row in planted["summary"] if row["kind"] == "independent"
-    }
-    said = {
-        method: [mean([run["error"] for run in runs_of(method, name, [peers])]) for name in unions]
-        for method in PEERS
-        if all(runs_of(method, name, [peers]) for name in unions)
-    }
-    best = min(said, key=lambda method: mean(said[method]))
-    errors = [run["error"] for name in unions for run in runs_of("auto", name, [unions])]
-    report = densities["summary"]["report"]
-    n_above, n_tables = report["above"], report["tables"]
-    return Table(
-        header,
-        [
-            (
-                f"variance of held-out digits unexplained by {digits['length']:.1f} numbers, %",
-                f"{100 * digits['fvu']['VAEense']:.1f}",
-                f"{100 * digits['fvu']['PCA']:.1f}",
-                "PCA",
-            ),
-            (
-                "F1 of 64 planted features in 32 dimensions, nothing set",
-                f"{features['VAEense, default']:.2f}",
-                f"{features['unrolled BatchTopK']:.2f}",
-                "batch-top-k that is told how many are active",
-            ),
-            (
-                "error of the dimension of a sample, unions of manifolds",
-                f"{mean(errors):.2f}",
-                f"{mean(said[best]):.2f}",
-                f"{METHODS[best]}, the best peer",
-            ),
-            (
-                "public tables whose held-out rows get the higher density",
-                f"{n_above} of {n_tables}",
-                f"{n_tables - n_above} of {n_tables}",
-                "the best of PCA, factor analysis, a Gaussian mixture and kernels",
-            ),
-        ],
-    )
 
 
 def first_experiment(core):

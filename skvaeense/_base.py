@@ -53,7 +53,7 @@ from skvaeense.training._sizes import (
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING
@@ -94,6 +94,8 @@ class BaseAutoencoder(
 
     # Parameters that a model is built from. They must not change when its training is continued.
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
+    # Phases of a fit, as progress names them.
+    _phases: tuple[str, ...] = ("samples", "codes", "checks")
     # How many rows are held out.
     _held_out = HELD_OUT
     # Whether the "error" of the loss is a sum over features, or else their mean.
@@ -128,6 +130,7 @@ class BaseAutoencoder(
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
+        "verbose": ["verbose"],
         "dtype": [StrOptions(set(DTYPES))],
         "device": [str],
         "random_state": RANDOM_STATE,
@@ -286,6 +289,10 @@ class BaseAutoencoder(
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
+            processes = find_processes()
+            is_first = processes.is_first
+            progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
+            progress.begin(self._phases[0])
             continues = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, least=2, reset=not continues)
             n_features = samples.shape[1]
@@ -307,9 +314,10 @@ class BaseAutoencoder(
                     # All samples coincide with their locations.
                     coder = explained.coder if explained.gates is not None else "points"
                     explained = explained.without_locations(coder)
-            processes = find_processes()
             model = self.module_ if continues else None
-            session = FitSession(self, samples, scaling, weights, model, processes=processes)
+            session = FitSession(
+                self, samples, scaling, weights, model, progress=progress, processes=processes
+            )
             data = prepare_data(
                 self, samples, scaling, weights, explained, session.random_state, processes
             )
@@ -317,9 +325,10 @@ class BaseAutoencoder(
             with session.running(data, stacklevel=4):
                 session.trainer = self._train(data, session, trainer)
             trainer = session.end()
+            progress.begin("checks")
             self._store(self._attributes(trainer, data))
             self._complete()
-            if processes.is_first:
+            if is_first:
                 course = {} if continues else self._course(trainer, data)
                 self._warn(self._found(data, course), stacklevel=5)
             times.append(time.perf_counter())

@@ -28,8 +28,14 @@ from skvaeense.samples._sources import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._arrays import plain
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks, with_callbacks
+from skvaeense.utils._callbacks import (
+    CallbackSupportMixin,
+    fit_progress,
+    row_chunks,
+    with_callbacks,
+)
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
+from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import (
@@ -97,6 +103,10 @@ class IntrinsicDimensionEstimator(
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
 
+    verbose : int, default=0
+        Progress on the screen, of the autoencoder too: 1 shows a bar on a terminal, and otherwise a
+        line every second or two; 2 shows a line for each step.
+
     random_state : int, RandomState instance or None, default=None
         Seed of the method, and of the default autoencoder; a given autoencoder has its own seed.
 
@@ -155,6 +165,7 @@ class IntrinsicDimensionEstimator(
         "method": [AliasOf(AutoencoderMethod), AutoencoderMethod],
         "n_neighbors": Neighbors._parameter_constraints["n_neighbors"],
         "aggregate": [StrOptions(set(AGGREGATES))],
+        "verbose": ["verbose"],
         "random_state": RANDOM_STATE,
     }
 
@@ -165,12 +176,14 @@ class IntrinsicDimensionEstimator(
         method: str | AutoencoderMethod = "auto",
         n_neighbors: Auto | int = "auto",
         aggregate: Literal["mean", "median"] = "mean",
+        verbose: int = 0,
         random_state: RandomState = None,
     ) -> None:
         self.autoencoder = autoencoder
         self.method = method
         self.n_neighbors = n_neighbors
         self.aggregate = aggregate
+        self.verbose = verbose
         self.random_state = random_state
 
     @with_callbacks
@@ -209,12 +222,17 @@ class IntrinsicDimensionEstimator(
         FloatingPointError
             If training diverges. Attributes of an earlier fit are kept.
         """
-        with all_or_nothing(self):
+        is_first = find_processes().is_first
+        phases = "autoencoder", "dimension"
+        with all_or_nothing(self), fit_progress(self, phases, is_first=is_first) as progress:
             samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
             weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
             AutoencoderMethod.resolve(self.method)
-            self._learn(samples, weights)
+            progress.begin("autoencoder", 1)
+            self.autoencoder_ = self._fitted(samples, weights, progress)
+            progress.begin("dimension")
+            self._method_ = self._fitted_method(samples, weights)
             dimension, std = self._estimate(samples)
             n = distinct_rows(samples, weights).effective_size
             self._set_dimensions(dimension, std, weights, n)
@@ -257,11 +275,7 @@ class IntrinsicDimensionEstimator(
             )
         return {"sample_weight": weights}
 
-    def _learn(self, X, weights):
-        self.autoencoder_ = self._fitted(X, weights)
-        self._method_ = self._fitted_method(X, weights)
-
-    def _fitted(self, X, weights):
+    def _fitted(self, X, weights, progress):
         """Return the fitted autoencoder."""
         autoencoder = self._unfitted()
         method = AutoencoderMethod.resolve(self.method)
@@ -273,7 +287,7 @@ class IntrinsicDimensionEstimator(
             )
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
-            fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
+            progress.fit_part(autoencoder, X, self._params_of("fit", autoencoder, weights))
         return autoencoder
 
     def _fitted_method(self, X, weights):

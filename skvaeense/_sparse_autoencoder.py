@@ -1,6 +1,7 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 import math
+import warnings
 from functools import partial
 from typing import Any, Literal
 
@@ -142,6 +143,10 @@ class SparseAutoencoder(BaseAutoencoder):
         Whether `fit` continues from the fitted model. `n_components`, `network`, `positive_code`
         and `skip_connection` must not have changed since the model was made.
 
+    verbose : int, default=0
+        Progress on the screen: 1 shows a bar on a terminal, and otherwise a line every second or
+        two; 2 shows a line for each step.
+
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes are computed in the precision of X.
 
@@ -276,6 +281,7 @@ class SparseAutoencoder(BaseAutoencoder):
         n_iter_no_change: int = 30,
         sparse_output: bool = False,
         warm_start: bool = False,
+        verbose: int = 0,
         dtype: Precision = "float32",
         device: str = "auto",
         random_state: RandomState = None,
@@ -298,6 +304,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.n_iter_no_change = n_iter_no_change
         self.sparse_output = sparse_output
         self.warm_start = warm_start
+        self.verbose = verbose
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
@@ -381,6 +388,14 @@ class SparseAutoencoder(BaseAutoencoder):
             skip_connection=self.skip_connection,
         )
         self._check_length(model)
+        k = np.max(getattr(penalty, "k", 0))
+        # An alias leaves k to its default, which is clipped as documented.
+        if k > model.n_components and not isinstance(self.penalty, str):
+            warnings.warn(
+                f"{penalty!r} keeps k={k} latents, but there are only {model.n_components}, so "
+                "codes are not sparse. Set a smaller k, or a larger n_components.",
+                stacklevel=7,
+            )
         model.initialize(data.train.head)
         return model
 

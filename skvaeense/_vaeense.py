@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -60,7 +61,14 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    SHARE,
+    AliasOf,
+    NumberOfLatents,
+    StrOptions,
+)
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
@@ -73,24 +81,23 @@ N_INIT = len(FEED_FORWARD_RATES)
 
 
 class VAEenseTransformer(DensityAutoencoder):
-    """Variational autoencoder whose latents open and close for each sample.
+    """Sparse codes with as many active latents as each sample needs, and a density of the samples.
 
-    The code of a sample has few active latents; which latents, and how many, depends on the sample.
-    On data near a union of manifolds the number of active latents is the dimension of the manifold
-    that the sample lies on.
+    `fit` looks for structure, and compares what it finds on held-out samples:
 
-    `fit` first looks for what explains the samples. It compares mixtures of normal distributions
-    with sparse codes on held-out samples, and then has two results:
+    * If the samples consist of a few *flat parts* that are clear of their noise, such as subspaces,
+      each direction of a part has a latent. The number of active latents is then the dimension of
+      the part that a sample lies on.
+    * If samples are sums of a few *atoms* of a dictionary, each atom has a latent with a gate. The
+      number of active latents is then the number of atoms in a sample.
+    * If there is *neither*, nothing in the samples sets a length of codes. They are the shortest
+      that keep 95 % of the variance, or what `target_l0` or `target_explained_variance` asks for.
 
-    * a density, the explanation under which held-out samples are most probable. `score`, `sample`
-      and `outlier_p_values` use it;
-    * a coder, which `transform` and `active_dimensions` use: the flat parts of the samples, such as
-      subspaces, if they are few and clear of their noise; otherwise gates over a dictionary. If
-      neither explains the samples, the dictionary has the shortest codes that keep 95 % of the
-      variance.
+    `transform` and `active_dimensions` use the result. `score`, `sample` and `outlier_p_values` use
+    the density under which held-out samples are most probable. `summary` prints both.
 
-    `summary` prints both. With a given `network`, `prior` or `noise_variance`, the model of the
-    paper [1]_, VAEase, is trained by gradients: see :class:`skvaeense.models.VAE`.
+    With a given `network`, `prior` or `noise_variance`, `fit` trains the model of the paper [1]_
+    instead, VAEase, by gradients: see :class:`skvaeense.models.VAE`.
 
     Parameters
     ----------
@@ -105,16 +112,18 @@ class VAEenseTransformer(DensityAutoencoder):
         Target for the mean number of active latents of new samples, estimated on held-out samples.
         Which latents are active, and how many, depends on the sample; the codes of all other
         latents are exactly 0. Gates then have the prior "spike_slab" and a price that meets the
-        target. None sets no target.
+        target. With fewer than about 500 samples, codes of new samples can be longer. None sets no
+        target.
 
     target_explained_variance : "auto", float or None, default="auto"
         Share of the variance of new samples that codes keep, in (0, 1), like a fractional
         `n_components` of PCA. Codes are as short as this share allows, and keep more of the
         training samples. A price of open gates meets the share on held-out samples, as it meets a
-        `target_l0`; only one of the two can be set. With "auto" and ``prior="auto"`` codes keep 95
-        %, with one exception: if flat parts or gates explain held-out samples best, and also most
-        of the variance, the noise variance determines the share. None sets no share: if neither
-        flat parts nor gates explain the samples, latents are the principal components above noise.
+        `target_l0`; only one of the two can be set. With fewer than about 500 samples, codes of new
+        samples can keep several points less. With "auto" and ``prior="auto"`` codes keep 95 %, with
+        one exception: if flat parts or gates explain held-out samples best, and also most of the
+        variance, the noise variance determines the share. None sets no share: if neither flat parts
+        nor gates explain the samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
@@ -221,6 +230,10 @@ class VAEenseTransformer(DensityAutoencoder):
     warm_start : bool, default=False
         Whether `fit` continues from the fitted model, without new inits. `n_components`, `network`,
         `positive_code`, `gated` and `prior` must not have changed since the model was made.
+
+    verbose : int, default=0
+        Progress on the screen: 1 shows a bar on a terminal, and otherwise a line every second or
+        two; 2 shows a line for each step.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes and scores are computed in the precision of X.
@@ -344,6 +357,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     locations_: DoubleArray
 
+    _phases = ("structure", "codes", "checks")
     _structural = (*BaseAutoencoder._structural, "gated", "prior")
     _length_cure = "Set target_l0 and fit again"
 
@@ -352,7 +366,8 @@ class VAEenseTransformer(DensityAutoencoder):
         "target_explained_variance": [SHARE, StrOptions({"auto"}), None],
         "transform_explained_variance": [SHARE, None],
         "gated": ["boolean"],
-        "network": [AliasOf(networks.Network, "auto"), networks.Network],
+        "n_components": [None, NumberOfLatents()],
+        "network": [AliasOf(networks.Network, "auto", refused="unrolled"), networks.Network],
         "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
         "loss": [StrOptions({"elbo"}), losses.Loss],
         "prior": [AliasOf(priors.Prior, "auto"), priors.Prior],
@@ -389,6 +404,7 @@ class VAEenseTransformer(DensityAutoencoder):
         hard: Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
+        verbose: int = 0,
         dtype: Precision = "float32",
         device: str = "auto",
         random_state: RandomState = None,
@@ -417,6 +433,7 @@ class VAEenseTransformer(DensityAutoencoder):
         self.hard = hard
         self.sparse_output = sparse_output
         self.warm_start = warm_start
+        self.verbose = verbose
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
@@ -849,6 +866,13 @@ class VAEenseTransformer(DensityAutoencoder):
         return code * self._mask(model, posterior, code) + 0.0
 
     def _with_length(self, model):
+        if model.has_prices and self.threshold != "fixed_variance":
+            warnings.warn(
+                f"threshold={self.threshold!r} has no effect: gates of this model have a prior, "
+                "and a latent is active if its gate is more probably open. Leave "
+                "threshold='fixed_variance', or set prior='mixture' and fit again.",
+                stacklevel=5,
+            )
         share = self.transform_explained_variance
         if share is None:
             return super()._with_length(model)

@@ -541,7 +541,8 @@ def test_a_sample_is_on_its_own_manifold_whatever_flats_say():
     assert 1 <= estimator.dimension_ <= 3
 
 
-def test_progress_of_the_autoencoder_is_seen(capsys):
+def test_progress_of_the_autoencoder_is_seen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     """Callbacks are passed to the autoencoder, and removed from it afterwards."""
     estimator = IntrinsicDimensionEstimator(HASTY, random_state=0).set_callbacks(ProgressBar())
     fit_unwarned(estimator, X[:200])

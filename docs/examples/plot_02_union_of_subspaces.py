@@ -21,7 +21,7 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # The two models differ in the parameter ``gated``, and the VAE is trained for a set number of
 # epochs. Neither is told how many subspaces there are, or which subspace a sample lies on. The
 # gated model starts from the structure found in the data, and the VAE starts from random weights.
-gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
+gated = VAEenseTransformer(random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 
 # %%

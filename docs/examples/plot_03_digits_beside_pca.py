@@ -20,7 +20,7 @@ train, test = train_test_split(load_digits().data, test_size=400, random_state=0
 # %%
 # The sparse autoencoder is told to use 12 latents on average. The transformer uses the latents that
 # keep 95 % of the variance. The dots mark these two models.
-vaeense = VAEenseTransformer(32, n_init=1, random_state=0).fit(train)
+vaeense = VAEenseTransformer(random_state=0).fit(train)
 sparse = SparseAutoencoder(64, penalty=BatchTopK(12), random_state=0).fit(train)
 pca = PCA().fit(train)
 
@@ -29,6 +29,7 @@ pca = PCA().fit(train)
 # the reconstruction. Both autoencoders leave less unexplained than PCA with the same number of
 # entries.
 display = ReconstructionSparsityDisplay.from_estimators([vaeense, sparse, pca], test)
+display.ax_.set(xlim=(0, 30), ylim=(0.01, 1))
 
 # sphinx_gallery_start_ignore
 principal = pca.transform(test)

@@ -75,7 +75,8 @@ search = GridSearchCV(pipeline, grid, cv=3).fit(X_train, y_train)
 
 # %%
 # The picture shows the accuracy in cross-validation, with the standard error over the folds. Codes
-# of one or two numbers keep the accuracy of all columns; one or two principal components do not.
+# of one or two numbers lose little of the accuracy of all columns; one or two principal components
+# lose much.
 # Principal components are the same directions for all passengers. A code of two numbers uses two of
 # many latents, and the choice of these two gives the classifier more information.
 accuracy = search.cv_results_["mean_test_score"]
@@ -94,11 +95,12 @@ print(search.best_params_["codes"], f"{search.score(X_test, y_test):.1%}")
 
 # sphinx_gallery_start_ignore
 assert (accuracy[4:6] > accuracy[1:3] + 0.05).all()
-assert (np.abs(accuracy[4:6] - accuracy[0]) < 0.03).all()
+assert (np.abs(accuracy[4:6] - accuracy[0]) < 0.04).all()
+assert (accuracy[0] - accuracy[1:3] > 0.1).all()
 assert accuracy[4:].max() - accuracy[0] < error[4:].max()
 assert search.score(X_test, y_test) > 0.76
 # sphinx_gallery_end_ignore
 
 # %%
-# This table has few columns, and a linear classifier can use them all. Here codes gain less than
-# the standard error. On some data sets of :ref:`codes_for_classifiers` they gain more.
+# This table has few columns, and a linear classifier can use them all. Here codes gain
+# nothing. On some data sets of :ref:`codes_for_classifiers` they gain more.

@@ -56,7 +56,7 @@ ax.spines[["top", "right"]].set_visible(False)
 # number of latents.
 X, _, _ = make_linear_subspaces(4000, dims=(3, 3, 3), n_features=20, random_state=0)
 train, test = X[:3500], X[3500:]
-vaeense = VAEenseTransformer(18, n_init=1, random_state=0).fit(train)
+vaeense = VAEenseTransformer(18, random_state=0).fit(train)
 pca = PCA().fit(train)
 
 display = ReconstructionSparsityDisplay.from_estimators([vaeense, pca], test)

@@ -21,7 +21,7 @@ from skvaeense.inspection import ActiveDimensionDisplay
 # As ``skdim.id.lPCA().fit(X).dimension_``:
 X, _, dimension = make_affine_subspaces(2500, dims=(1, 3, 5), n_features=15, random_state=0)
 train, test = X[:2000], X[2000:]
-autoencoder = VAEenseTransformer(n_init=2, random_state=0)
+autoencoder = VAEenseTransformer(random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(train)
 print(f"{estimator.dimension_:.2f} ± {estimator.dimension_std_:.2f}")
 

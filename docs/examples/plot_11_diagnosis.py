@@ -52,15 +52,13 @@ display = LossCurveDisplay.from_estimator(short)
 display = ActiveDimensionDisplay.from_estimator(short, test, label)
 
 # %%
-# Long enough
+# The default
 # -----------
 #
-# By default, training starts from the structure found in the data, and has enough steps. There is
-# no warning, the loss is far lower and levels off, and the counts equal the dimensions.
+# By default the structure found in the data gives the model, so hardly anything is left to train.
+# There is no warning, the loss is far lower, and the counts equal the dimensions:
 good = VAEenseTransformer(12, random_state=0).fit(train)
-display = LossCurveDisplay.from_estimator(good)
-
-# %%
+print(f"loss {good.loss_curve_[-1]:.1f}, with too few steps {short.loss_curve_[-1]:.1f}")
 display = ActiveDimensionDisplay.from_estimator(good, test, label)
 
 # sphinx_gallery_start_ignore
@@ -69,9 +67,8 @@ assert short.history_["loss"][-1] < short.history_["loss"][-3] - 0.1
 assert short.history_["noise_variance"][-1] < 0.95 * short.history_["noise_variance"][-3]
 assert (short.active_dimensions(test).sum(axis=1) - dimension[2500:]).mean() > 0.5
 assert good.history_["loss"][-1] < short.history_["loss"][-1] - 20
-assert abs(good.history_["loss"][-1] - good.history_["loss"][-2]) < 0.5
 assert (good.active_dimensions(test).sum(axis=1) == dimension[2500:]).mean() > 0.98
 # sphinx_gallery_end_ignore
 
 # %%
-# :doc:`/user_guide/troubleshooting` lists the signs of failure, with their causes and cures.
+# :doc:`/user_guide/faq` lists the signs of failure, with their causes and cures.

@@ -34,7 +34,7 @@ estimators = {
     "FactorAnalysis": tuned(FactorAnalysis(), n_components=[2, 3]),
     "KernelDensity": tuned(KernelDensity(), bandwidth=[0.3, 0.4, 0.5, 0.6]),
     "GaussianMixture": tuned(mixture, n_components=[1, 2, 3]),
-    "VAEense": make_pipeline(StandardScaler(), VAEenseTransformer(n_init=1, random_state=0)),
+    "VAEense": make_pipeline(StandardScaler(), VAEenseTransformer(random_state=0)),
 }
 
 # %%

@@ -4,7 +4,7 @@ Gates over a dictionary
 
 Each sample is a sum of a few atoms, and each atom has a gate that is open or closed. Here there are
 three atoms in a plane. :class:`~skvaeense.explanations.GateDictionary` is told neither the number
-of atoms, nor which gates are open, nor the noise. :doc:`/user_guide/gates` describes how it is
+of atoms, nor which gates are open, nor the noise. :doc:`/user_guide/length` describes how it is
 fitted.
 """
 

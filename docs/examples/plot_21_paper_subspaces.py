@@ -4,7 +4,7 @@ The paper's first table
 
 Samples lie on three random subspaces of dimension 4, in 40 dimensions, and each model has 20
 latents. How many latents does a model use for a sample? ``benchmarks/paper/subspaces.py`` measured
-the numbers; see :doc:`/user_guide/paper`.
+the numbers; see :doc:`/benchmarks/paper`.
 """
 
 from matplotlib import pyplot as plt

@@ -4,7 +4,7 @@ Digits: error against active latents
 
 The fewer latents of a code are active, the larger the error is. How large is the error of each
 method? All methods have networks of the same size and the same number of steps.
-``benchmarks/paper/mnist.py`` measured the numbers; see :doc:`/user_guide/paper`.
+``benchmarks/paper/mnist.py`` measured the numbers; see :doc:`/benchmarks/paper`.
 """
 
 import numpy as np

@@ -4,7 +4,7 @@ Local minima
 
 Training goes downhill, and can end in a local minimum. How many local minima does the loss of one
 latent have? How often does training come near the best loss? What does the loss look like around a
-solution? ``benchmarks/paper/minima.py`` measured the numbers; see :doc:`/user_guide/paper`.
+solution? ``benchmarks/paper/minima.py`` measured the numbers; see :doc:`/benchmarks/paper`.
 """
 
 import numpy as np

@@ -4,7 +4,7 @@ Fewer latents than dimensions
 
 Three random subspaces of dimension 4 have 12 dimensions together, and ten have 40. What does
 VAEense do with fewer latents? ``benchmarks/paper/few_latents.py`` measured the numbers; see
-:doc:`/user_guide/paper`.
+:doc:`/benchmarks/paper`.
 """
 
 from matplotlib import pyplot as plt

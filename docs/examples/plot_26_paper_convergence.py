@@ -3,7 +3,7 @@ Convergence from random weights
 ===============================
 
 How often does training from random weights find the dimension of the samples?
-``benchmarks/paper/convergence.py`` measured the numbers; see :doc:`/user_guide/paper`.
+``benchmarks/paper/convergence.py`` measured the numbers; see :doc:`/benchmarks/paper`.
 """
 
 import numpy as np

@@ -5,7 +5,7 @@ A diffusion model on gated codes
 A diffusion model learns to draw codes of digits, in which closed latents are exactly 0. A decoder
 turns the codes into images. What do these images look like, and how do they score?
 ``benchmarks/paper/diffusion.py`` measured the numbers and drew the images;
-see :doc:`/user_guide/paper`.
+see :doc:`/benchmarks/paper`.
 """
 
 import base64

@@ -4,7 +4,7 @@ The meaning of latents
 
 A classifier of digits reads reconstructions of test images, from codes without one of the latents.
 How much does the classifier lose, and on which digits? ``benchmarks/paper/interpretability.py``
-measured the numbers; see :doc:`/user_guide/paper`.
+measured the numbers; see :doc:`/benchmarks/paper`.
 """
 
 import numpy as np

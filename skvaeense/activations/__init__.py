@@ -4,6 +4,7 @@ Any torch module works; nothing here depends on a library of language models.
 """
 
 from skvaeense.activations._activations import Activations
-from skvaeense.activations._replaced import LossRecovered, loss_recovered, replaced
+from skvaeense.activations._replaced import LossRecovered as LossRecovered
+from skvaeense.activations._replaced import loss_recovered, replaced
 
-__all__ = ["Activations", "LossRecovered", "loss_recovered", "replaced"]
+__all__ = ["Activations", "loss_recovered", "replaced"]

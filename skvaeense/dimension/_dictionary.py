@@ -12,6 +12,7 @@ from skvaeense.dimension._noise import RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
 from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.mixture._search import N_PARTS
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
 
@@ -480,6 +481,7 @@ class Dictionary:
         ridge = EXACT * np.diag(gram).mean() + TINY
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
         for part in row_blocks(len(X), size**2):
+            advance()
             patterns, pattern = _unique_rows(support[part])
             # The active latents of a sample come first; the padding is solved to 0.
             orders = np.argsort(~patterns, axis=1, kind="stable")[:, :size]

@@ -19,6 +19,7 @@ from skvaeense.dimension._scaling import (
     inverse_dimensions,
 )
 from skvaeense.mixture._covariance import ABOVE, edge
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 
@@ -210,6 +211,7 @@ class LocalGeometry:
         own = alike | ~alike.any(axis=1, keepdims=True)
         flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
         for pool, its, flat in zip(pools, own, flats, strict=True):
+            advance()
             its[its] = flat.belongs(points[pool[its]])
         # About the number of landmarks in a pool.
         self._n_near = min(
@@ -247,6 +249,7 @@ class LocalGeometry:
         """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
         ranks = []
         for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
+            advance()
             noise = self._noise_variance
             rank, visible = _rank(points[pool], noise, n)
             hidden = visible < 1
@@ -272,6 +275,7 @@ class LocalGeometry:
             # ratio.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
+                advance()
                 # Distances hardly overestimate the dimension.
                 self._clear_ranks[i] = clear_rank(
                     points[members[i][:LARGEST]], self._n_features, most, least=ratio[i] - 1

@@ -1,6 +1,7 @@
 """Explanations of samples: gates over a dictionary, fitted by expectation maximisation."""
 
 from skvaeense.explanations._gate_dictionary import GateDictionary
-from skvaeense.explanations._gates import GatePosterior, Gates
+from skvaeense.explanations._gates import GatePosterior as GatePosterior
+from skvaeense.explanations._gates import Gates as Gates
 
-__all__ = ["GateDictionary", "GatePosterior", "Gates"]
+__all__ = ["GateDictionary"]

@@ -17,6 +17,7 @@ from skvaeense.explanations._sums import (
     mean_field_sums,
     pattern_sums,
 )
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import block_rows
@@ -279,6 +280,7 @@ class EM(ABC):
                 left = list(order.to(x.device).tensor_split(n_subsets))
             rows = left.pop()
             self.step(some[rows], counts[rows], i / self.n_steps)
+            advance()
         self.gates = self.gates.to(x)
         for _ in range(self.n_rounds):
             noise = float(self.gates.noise_variance)

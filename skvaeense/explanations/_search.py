@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING
 
 # Entries of the working matrices of a chunk of samples, which stay in the caches; slots for open
@@ -268,6 +269,7 @@ def _found(
     for rows in (slots < k).sum(dim=1).argsort().split(size) if n else ():
         opened = _opened(prior, rows, _trimmed(slots[rows], k))
         for some in (opened < k).sum(dim=1).argsort().split(max(size // 4, 32)):
+            advance()
             yield from _closed(prior, rows[some], opened[some], n_turns)
 
 

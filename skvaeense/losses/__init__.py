@@ -3,6 +3,7 @@
 A new loss needs one class that derives from `Loss`, and its import here.
 """
 
-from skvaeense.losses._losses import ELBO, Loss, PenalizedReconstruction, Terms
+from skvaeense.losses._losses import ELBO, Loss, PenalizedReconstruction
+from skvaeense.losses._losses import Terms as Terms
 
-__all__ = ["ELBO", "Loss", "PenalizedReconstruction", "Terms"]
+__all__ = ["ELBO", "Loss", "PenalizedReconstruction"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
@@ -394,6 +395,7 @@ def em(
     for _ in range(n_iter):
         if shares.sum() < LEAST_ROWS:
             break
+        advance()
         density = maximise(rows, shares, family, density, broad)
         shares, broad, total = rows.responsibilities(density)
         mean = float(total @ rows.weights / total_weight)

@@ -26,6 +26,7 @@ from skvaeense.mixture._em import (
 from skvaeense.mixture._growth import LEAST_ROWS, TIED
 from skvaeense.mixture._search import CHOICE, FINAL, N_PARTS, Search, held_out
 from skvaeense.samples._weights import own_order
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, principal_directions, threads_for
 from skvaeense.utils._rows import find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -175,7 +176,9 @@ def scaled_rows(
     scale : float
         Scale, in the units of x.
     """
+    advance()
     center, scale = units_of(x, weights)
+    advance()
     with np.errstate(over="ignore"):
         # In units of this scale, no more rows than can be left out lie beyond FAR.
         sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)

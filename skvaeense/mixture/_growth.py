@@ -15,6 +15,7 @@ from scipy.special import expit
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, least_variance
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._typing import DoubleArray
 
@@ -216,6 +217,7 @@ class _Nest:
 
     def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
         """Return the normal distributions of shares of the rows, with the same least noise."""
+        advance()
         n = shares.sum(axis=1)
         means = shares @ self.h / n[:, None]
         weighted = self.h.T * shares[:, None, :]

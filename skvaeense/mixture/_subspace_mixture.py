@@ -16,6 +16,7 @@ from skvaeense.mixture._fit import fit_mixture, scaled_rows
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import plain
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import (
@@ -27,7 +28,9 @@ from skvaeense.utils._validation import (
 )
 
 
-class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator):
+class SubspaceMixture(
+    CallbackSupportMixin, MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator
+):
     """A mixture of normal distributions, each with its own few directions.
 
     The mixture finds the flat parts of data: their number, locations and dimensions, and the noise
@@ -42,6 +45,10 @@ class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator)
 
     max_components : int, default=64
         Maximum number that "auto" tries. It tries at most an eighth of the number of rows.
+
+    verbose : int, default=0
+        Progress on the screen: 1 shows a bar on a terminal, and otherwise a line every second or
+        two; 2 shows a line for each step.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the held-out rows and of the places where components start.
@@ -135,6 +142,7 @@ class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator)
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_components": [AT_LEAST_ONE],
+        "verbose": ["verbose"],
         "random_state": RANDOM_STATE,
     }
 
@@ -143,12 +151,15 @@ class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator)
         n_components: Auto | int = "auto",
         *,
         max_components: int = MAX_COMPONENTS,
+        verbose: int = 0,
         random_state: RandomState = None,
     ) -> None:
         self.n_components = n_components
         self.max_components = max_components
+        self.verbose = verbose
         self.random_state = random_state
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the mixture.
@@ -176,7 +187,8 @@ class SubspaceMixture(MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator)
             If X holds infinity, has fewer than two samples, or a column that is never seen; if
             it has fewer samples than `n_components`, or a variance beyond the range of float64.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), fit_progress(self, ["structure"]) as progress:
+            progress.begin("structure")
             X, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
             weights = np.ones(len(X)) if weights is None else weights
             X, weights = X[weights > 0], weights[weights > 0]

@@ -7,6 +7,7 @@ A model is made from its `config`, which holds specifications and sizes, and has
 from skvaeense.models._base import Model
 from skvaeense.models._sparse_coder import SparseCoder
 from skvaeense.models._spike_slab_vae import SpikeSlabVAE
-from skvaeense.models._vae import VAE, ELBOTerms
+from skvaeense.models._vae import VAE
+from skvaeense.models._vae import ELBOTerms as ELBOTerms
 
-__all__ = ["VAE", "ELBOTerms", "Model", "SparseCoder", "SpikeSlabVAE"]
+__all__ = ["VAE", "Model", "SparseCoder", "SpikeSlabVAE"]

@@ -3,7 +3,8 @@
 To add a penalty, derive a class from `Penalty`, and import it here.
 """
 
-from skvaeense.penalties._base import Coding, Penalty
+from skvaeense.penalties._base import Coding as Coding
+from skvaeense.penalties._base import Penalty
 from skvaeense.penalties._penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 
-__all__ = ["L1", "BatchTopK", "Coding", "Gated", "JumpReLU", "Log", "Matryoshka", "Penalty", "TopK"]
+__all__ = ["L1", "BatchTopK", "Gated", "JumpReLU", "Log", "Matryoshka", "Penalty", "TopK"]

@@ -134,7 +134,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         str
             Beginning of file names.
         """
-        node, tensors = encoded([clone(estimator), *facts], self.trusted)
+        quiet = clone(estimator).set_params(verbose=0)
+        node, tensors = encoded([quiet, *facts], self.trusted)
         digest = _files.checksum(json.dumps([skvaeense.__version__, node]), tensors)
         return f"{type(estimator).__name__}-{digest[:16]}"
 

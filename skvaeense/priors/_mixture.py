@@ -40,7 +40,7 @@ class Mixture(StandardNormal):
     See Also
     --------
     StandardNormal : The prior of variational autoencoders.
-    skvaeense.mixture.MixtureDensity : The density that is fitted.
+    skvaeense.mixture.SubspaceMixture : Such a density as an estimator of its own.
 
     Notes
     -----

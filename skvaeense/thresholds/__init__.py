@@ -3,6 +3,7 @@
 To add a rule, derive a class from `ThresholdRule`, and import it here.
 """
 
-from skvaeense.thresholds._rules import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
+from skvaeense.thresholds._rules import Contribution, FixedVariance, Otsu, ThresholdRule
+from skvaeense.thresholds._rules import Latents as Latents
 
-__all__ = ["Contribution", "FixedVariance", "Latents", "Otsu", "ThresholdRule"]
+__all__ = ["Contribution", "FixedVariance", "Otsu", "ThresholdRule"]

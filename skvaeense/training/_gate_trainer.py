@@ -13,6 +13,7 @@ from skvaeense.explanations._sums import Sums
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.samples._batches import Batches
+from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MAX_ENTRIES
@@ -166,6 +167,7 @@ class GateTrainer:
                 done = span[0] + (span[1] - span[0]) * i / n_steps
                 sums = self.em.step(x, x.new_ones(len(x)), done, self.processes)
                 terms.append(self._terms(sums, noise))
+                advance()
         self.n_steps += n_steps
         return terms
 

@@ -16,7 +16,7 @@ from skvaeense.samples._sources import Source, digest
 from skvaeense.training._data import FitData
 from skvaeense.training._phase import Phase, Plateau, Selection, Stage
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._callbacks import CALLBACKS, EpochReports
+from skvaeense.utils._callbacks import CALLBACKS, FitProgress
 from skvaeense.utils._processes import Processes
 
 # Attribute of an estimator in a checkpoint that holds the training state.
@@ -91,6 +91,9 @@ class FitSession:
     model : Model or None, default=None
         The earlier model, if its training goes on.
 
+    progress : FitProgress
+        The progress of the fit, which training reports to.
+
     processes : Processes
         The processes that train together. A ValueError is raised if their samples differ.
 
@@ -117,9 +120,11 @@ class FitSession:
         weights: Any,
         model: Any = None,
         *,
+        progress: FitProgress,
         processes: Processes,
     ) -> None:
         self.estimator = estimator
+        self.progress = progress
         self.processes = processes
         self.stopped = False
         self.trainer: Any = None
@@ -156,8 +161,8 @@ class FitSession:
         return None if estimator is None else vars(estimator)[STATE]
 
     def begin(self, n_epochs: int) -> None:
-        """Tell the callbacks that training begins, and how many epochs it has at most."""
-        self.reports = EpochReports(self.estimator, n_epochs, self.processes)
+        """Report that training begins, and how many epochs it has at most."""
+        self.progress.begin("codes", n_epochs)
 
     def track(self, name: str, part: Part) -> Part:
         """Include a part in checkpoints, and return it with its earlier state restored, if any."""
@@ -220,9 +225,8 @@ class FitSession:
 
     def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
         """Report an epoch, and return whether the stage is over."""
-        self.stopped = self.reports.report(
-            lambda: self.estimator._attributes(phase.trainer, self.data)
-        )
+        stops = self.progress.step(lambda: self.estimator._attributes(phase.trainer, self.data))
+        self.stopped = bool(self.processes.broadcast_scalar(stops))
         return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
 
     def _loss(self, trainer: Trainer) -> float:
@@ -261,7 +265,6 @@ class FitSession:
             kept.load_state_dict(self.state["trainer"])
         elif not self.stopped:
             self._keep(kept, "end", True)
-        self.reports.end()
         return kept
 
     def _keep(self, trainer: Trainer, stage: str, is_over: bool) -> None:

@@ -1,15 +1,18 @@
-"""The only importer of scikit-learn's callbacks, and reports of epochs and chunks to them."""
+"""The only importer of scikit-learn's callbacks, and the progress of fits and chunks of samples."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from sklearn import callback
 from sklearn.callback import CallbackSupportMixin, ProgressBar
 
-from skvaeense.utils._processes import Processes, find_processes
 from skvaeense.utils._typing import FloatArray
 
 # Names that other files import from scikit-learn through this file.
@@ -17,6 +20,12 @@ __all__ = ["CallbackSupportMixin"]
 
 # The attribute in which an estimator keeps its callbacks.
 CALLBACKS = "_skl_callbacks"
+# Number of subtasks of a phase of unknown length, and seconds after which it counts as half done.
+N_PARTS, HALF = 100, 5.0
+# Characters of the bar on a terminal; least seconds between two looks of it, and between two lines.
+BAR_WIDTH, BAR_SECONDS, LINE_SECONDS = 24, 0.1, 1.0
+# The innermost fit in progress.
+_fit: ContextVar["FitProgress | None"] = ContextVar("fit", default=None)
 # The callbacks of `show_progress`.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 
@@ -28,78 +37,151 @@ def with_callbacks(fit: Fit) -> Fit:
     return callback.with_callbacks(fit)
 
 
-class EpochReports:
-    """Report every epoch of one fit to the callbacks of an estimator.
+class FitProgress:
+    """The phases of a fit, reported to callbacks and, with `verbose`, on the screen.
+
+    Each phase is a task of scikit-learn's callbacks, and each of its steps a subtask. A phase of
+    unknown length has `N_PARTS` subtasks. On the screen all phases have equal parts of the bar.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
-        The estimator that is fitted.
+        The estimator that is fitted, with a parameter `verbose`.
 
-    n_epochs : int
-        Total number of epochs, if no training run ends early.
+    phases : sequence of str
+        Names of the phases, in order.
 
-    processes : Processes
-        The processes that train together: the first process reports, and all stop if it does.
+    is_first : bool
+        Whether this process reports; of several processes only the first one does.
     """
 
-    def __init__(
-        self, estimator: CallbackSupportMixin, n_epochs: int, processes: Processes
-    ) -> None:
-        self._estimator = estimator
-        self._processes = processes
-        if processes.is_first:
-            self._context = estimator._init_callback_context(max_subtasks=n_epochs)
-            self._context.call_on_fit_task_begin(estimator=estimator)
+    def __init__(self, estimator: Any, phases: Sequence[str], *, is_first: bool) -> None:
+        self._estimator, self._phases = estimator, phases
+        self._verbose, self._outer = estimator.verbose if is_first else 0, _fit.get()
+        self._index, self._fraction, self._n_done, self._stops = 0, 0.0, 0, False
+        self._n_steps: int | None = None
+        self._context: Any = None
+        self._phase: Any = None
+        self._began = self._phase_began = time.monotonic()
+        self._shown = -math.inf
+        if is_first:
+            self._context = estimator._init_callback_context(max_subtasks=len(phases))
+            self._call(self._context.call_on_fit_task_begin)
 
-    def report(self, attributes: Callable[[], dict[str, Any]]) -> bool:
-        """Report an epoch, and return whether a callback asks to stop.
+    def begin(self, phase: str, n_steps: int | None = None) -> None:
+        """Begin a phase with at most `n_steps` steps, None if unknown; the last phase is over."""
+        self._end_phase()
+        self._index, self._n_steps = self._phases.index(phase), n_steps
+        self._fraction, self._n_done, self._phase_began = 0.0, 0, time.monotonic()
+        if self._context is not None:
+            self._phase = self._context.subcontext(phase, max_subtasks=n_steps or N_PARTS)
+            self._call(self._phase.call_on_fit_task_begin)
+        self._show(phase, is_due=True)
+
+    def step(self, attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Report an epoch, and return whether a callback has asked to stop.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
         ended here; it returns the fitted attributes as a dict.
         """
-        stops = False
-        if self._processes.is_first:
-            step = self._context.subcontext(task_name="epoch")
-            step.call_on_fit_task_begin(estimator=self._estimator)
-            stops = step.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=attributes
-            )
-        return bool(self._processes.broadcast_scalar(stops))
+        self._subtask("epoch", attributes)
+        self._fraction = self._n_done / (self._n_steps or N_PARTS)
+        self._show(self._phases[self._index], is_due=self._verbose > 1)
+        return self._stops
+
+    def advance(self, words: str | None = None, fraction: float | None = None) -> None:
+        """Report a piece of work inside a phase; of unknown length, it is never quite done.
+
+        An inner fit gives its phase, and the fraction of it that is done.
+        """
+        if fraction is not None:
+            self._fraction = max(self._fraction, fraction)
+        elif self._n_steps is None:
+            seconds = time.monotonic() - self._phase_began
+            self._fraction = seconds / (seconds + HALF)
+        while self._n_steps is None and self._n_done < int(self._fraction * N_PARTS):
+            self._subtask("part")
+        self._show(words or self._phases[self._index])
 
     def end(self) -> None:
         """Report the end of the fit."""
-        if self._processes.is_first:
-            self._context.call_on_fit_task_end(estimator=self._estimator)
+        self._end_phase()
+        self._index, self._fraction = len(self._phases), 0.0
+        if self._context is not None:
+            self._call(self._context.call_on_fit_task_end)
+        self._show("done", is_due=True)
 
-
-def fit_part(
-    estimator: CallbackSupportMixin, part: Any, X: FloatArray, params: dict[str, Any]
-) -> None:
-    """Fit an estimator that is part of another one, under the callbacks of the whole.
-
-    Parameters
-    ----------
-    estimator : CallbackSupportMixin
-        The whole estimator.
-
-    part : estimator
-        The part, which is fitted.
-
-    X : ndarray of shape (n_samples, n_features)
-        Training samples.
-
-    params : dict
-        Further arguments of the part's `fit`.
-    """
-    if not find_processes().is_first:
-        part.fit(X, **params)
-        return
-    whole = estimator._init_callback_context(max_subtasks=1)
-    with _task(estimator, whole):
-        step = whole.subcontext(task_name=f"fit {type(part).__name__}")
-        with step.propagate_callback_context(part), _task(estimator, step):
+    def fit_part(self, part: Any, X: FloatArray, params: dict[str, Any]) -> None:
+        """Fit an estimator that is part of this one, as the only step of the present phase."""
+        if self._phase is None:
             part.fit(X, **params)
+            return
+        step = self._phase.subcontext(f"fit {type(part).__name__}")
+        with step.propagate_callback_context(part), _task(self._estimator, step):
+            part.fit(X, **params)
+
+    def _subtask(self, name: str, attributes: Callable[[], dict[str, Any]] | None = None) -> None:
+        self._n_done += 1
+        if self._phase is None:
+            return
+        task = self._phase.subcontext(name)
+        self._call(task.call_on_fit_task_begin)
+        end = partial(task.call_on_fit_task_end, reconstruction_attributes=attributes)
+        self._stops |= self._call(end)
+
+    def _call(self, hooks: Callable[..., Any]) -> Any:
+        """Call hooks of the callbacks; what a callback fits is not a part of this fit."""
+        token = _fit.set(None)
+        try:
+            return hooks(estimator=self._estimator)
+        finally:
+            _fit.reset(token)
+
+    def _end_phase(self) -> None:
+        if self._phase is not None:
+            self._call(self._phase.call_on_fit_task_end)
+            self._phase = None
+
+    def _show(self, words: str, *, is_due: bool = False) -> None:
+        done, now = (self._index + self._fraction) / len(self._phases), time.monotonic()
+        if self._outer is not None:
+            self._outer.advance(words, done)
+        has_bar = self._verbose == 1 and sys.stdout.isatty()
+        wait = BAR_SECONDS if has_bar else LINE_SECONDS
+        if not self._verbose or (now - self._shown < wait and not is_due):
+            return
+        self._shown = now
+        text = f"{type(self._estimator).__name__}: {words}, {int(100 * done)} %"
+        text = f"{text}, {now - self._began:.1f} s"
+        if has_bar:
+            full = int(done * BAR_WIDTH)
+            bar = "#" * full + "-" * (BAR_WIDTH - full)
+            text, end = f"\r[{bar}] {text}\x1b[K", "\n" if words == "done" else ""
+        else:
+            end = "\n"
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+
+@contextmanager
+def fit_progress(
+    estimator: Any, phases: Sequence[str], *, is_first: bool = True
+) -> Iterator[FitProgress]:
+    """Report the progress of a fit in this context; see `FitProgress`."""
+    progress = FitProgress(estimator, phases, is_first=is_first)
+    token = _fit.set(progress)
+    try:
+        yield progress
+        progress.end()
+    finally:
+        _fit.reset(token)
+
+
+def advance() -> None:
+    """Report to the fit in progress, if there is one, that some work is done."""
+    progress = _fit.get()
+    if progress is not None:
+        progress.advance()
 
 
 @contextmanager

@@ -36,6 +36,16 @@ class Interval(_param_validation.Interval):
         return int(value)
 
 
+class NumberOfLatents(Interval):
+    """A number of latents; the error for another number names the parameter for a share."""
+
+    def __init__(self) -> None:
+        super().__init__(Integral, 1, None, closed="left")
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (set target_explained_variance for a share of the variance)"
+
+
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -131,16 +141,19 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
 
 
 class AliasOf(StrOptions):
-    """The aliases of a kind of part, including classes defined later, and other words."""
+    """The aliases of a kind of part, including classes defined later, and other words.
 
-    def __init__(self, kind: type[Specification], *others: str) -> None:
-        super().__init__({*others, *kind.aliases})
-        self.kind = kind
+    Errors do not list the `refused` alias, which an estimator rejects with a reason.
+    """
+
+    def __init__(self, kind: type[Specification], *others: str, refused: str | None = None) -> None:
+        super().__init__({*others, *kind.aliases} - {refused})
+        self.kind, self.refused = kind, refused
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is one of these words."""
-        self.options.update(self.kind.aliases)
-        return bool(super().is_satisfied_by(val))
+        self.options.update(self.kind.aliases.keys() - {self.refused})
+        return bool(super().is_satisfied_by(val) or (isinstance(val, str) and val == self.refused))
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:

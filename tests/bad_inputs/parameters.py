@@ -24,6 +24,7 @@ from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka,
 from skvaeense.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
+OR_SHARE = f"None or {COUNT} (set target_explained_variance for a share of the variance)"
 ANNEAL = "a float in the range [0.0, 0.7]"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 LIST = "an instance of 'list', an instance of 'tuple'"
@@ -60,7 +61,9 @@ def autoencoder_kind(autoencoder):
 
 
 PARAMETERS = [
-    *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, "all")),
+    *(parameter(SPARSE, f"{COUNT} or None", n_components=v) for v in (0, "all")),
+    *(parameter(VAEENSE, OR_SHARE, n_components=v) for v in (0, 0.9)),
+    parameter(EVERY, f"an int in the range [0, inf), {SWITCH}", verbose=-1),
     *(parameter(AUTOENCODERS, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
     *(parameter(AUTOENCODERS, COUNT + AUTO, max_iter=v) for v in (0, None)),
     parameter(VAEENSE, COUNT + AUTO, n_init=0),

@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.export import from_saelens, to_saelens
 from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.penalties import TopK
 
 ARCHITECTURES = {
     "batch_topk": "jumprelu",
@@ -270,7 +271,7 @@ def test_there_and_back(penalty, subtract_bias, tmp_path):
 
 def test_training_goes_on(tmp_path):
     X = samples(n_samples=300)
-    to_saelens(fit_unwarned(quick_sae("topk", max_iter=3), X), tmp_path / "sae")
+    to_saelens(fit_unwarned(quick_sae(TopK(3), max_iter=3), X), tmp_path / "sae")
     sae = from_saelens(tmp_path / "sae", X)
     before = sae.score(X)
     sae.set_params(warm_start=True, max_iter=30, random_state=0)

@@ -66,7 +66,8 @@ def wrong_values(estimator, name):
     """Return invalid values of a parameter: other types, and values just outside of its range."""
     values = [object(), "no such word", b"auto", 1j, [object()], np.ones((2, 2))]
     constraints = estimator._parameter_constraints.get(name, ())
-    values += [] if "boolean" in constraints else [True, np.True_]
+    takes_flags = any(c in ("boolean", "verbose") for c in constraints if isinstance(c, str))
+    values += [] if takes_flags else [True, np.True_]
     for constraint in constraints:
         if isinstance(constraint, Interval):
             values += [math.nan, -math.inf, math.inf]

@@ -1,12 +1,14 @@
 """scikit-learn's callbacks in searches, in pipelines, and in methods other than fit."""
 
 import copy
+import sys
 import threading
 
 import numpy as np
 import pytest
 from helpers import SMALL_MIXTURE, Recorder, each_once, fit_unwarned, quick_sae
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -19,8 +21,11 @@ from skvaeense import (
     _evaluation,
     _intrinsic_dimension,
 )
+from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import show_progress
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import Linear
+from skvaeense.utils import _callbacks
 
 X = np.random.default_rng(0).standard_normal((60, 5))
 SMALL = {"max_iter": 2, "random_state": 0}
@@ -110,6 +115,99 @@ def test_progress_bar_of_a_pipeline(capsys):
     )
     pipeline.set_callbacks(ProgressBar()).fit(X)
     assert "VAEenseTransformer - fit" in capsys.readouterr().out
+
+
+# --- what is shown during a fit -----------------------------------------------------------------
+
+
+PHASES = [
+    (VAEenseTransformer(random_state=0), ["structure", "codes", "checks"]),
+    (SparseAutoencoder(8, **SMALL), ["samples", "codes", "checks"]),
+    (IntrinsicDimensionEstimator(random_state=0), ["autoencoder", "dimension"]),
+    (SubspaceMixture(random_state=0), ["structure"]),
+]
+each_phases = pytest.mark.parametrize(
+    ("estimator", "phases"), PHASES, ids=lambda value: type(value).__name__
+)
+
+
+@quiet
+@each_phases
+def test_verbose_names_each_phase_and_ends_at_100_per_cent(estimator, phases, capsys):
+    fitted = clone(estimator).set_params(verbose=1).fit(X)
+    *lines, last = capsys.readouterr().out.splitlines()
+    name = type(estimator).__name__
+    assert all(line.startswith(f"{name}: ") for line in lines)
+    words = [line.removeprefix(f"{name}: ").split(",")[0] for line in lines]
+    assert list(dict.fromkeys(word for word in words if word in phases)) == phases
+    assert last.startswith(f"{name}: done, 100 %, ")
+    # The percentage never falls.
+    done = [int(line.split(", ")[1].split()[0]) for line in [*lines, last]]
+    assert done == sorted(done)
+    assert done[0] == 0
+    clone(fitted).set_params(verbose=0).fit(X)
+    assert capsys.readouterr().out == ""
+
+
+@quiet
+def test_verbose_2_shows_every_epoch(capsys):
+    SparseAutoencoder(8, max_iter=5, random_state=0, verbose=2).fit(X)
+    assert capsys.readouterr().out.count(": codes, ") == 1 + 5
+
+
+@quiet
+def test_verbose_draws_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    SparseAutoencoder(8, random_state=0, verbose=1, max_iter=2).fit(X)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"\r[{'-' * 24}] SparseAutoencoder: samples, 0 %")
+    *_, last = shown.split("\r")
+    assert last.startswith(f"[{'#' * 24}] SparseAutoencoder: done, 100 %")
+    assert shown.count("\n") == 1
+
+
+@quiet
+@each_phases
+def test_callbacks_see_each_phase(estimator, phases):
+    log = Log()
+    clone(estimator).set_callbacks(log).fit(X)
+    name = type(estimator).__name__
+    begun = [task.removeprefix(f"{name}: ") for task in log.tasks if " of " in task]
+    assert begun[0] == f"fit of {len(phases)}"
+    assert [task.split(" of ")[0] for task in begun[1:]] == phases
+
+
+def test_search_of_structure_reports_often(monkeypatch, capsys):
+    """A line for each report shows that none of the slow parts is silent."""
+    monkeypatch.setattr(_callbacks, "LINE_SECONDS", 0.0)
+    rows = make_linear_subspaces(400, dims=(1, 2), n_features=6, noise=0.05, random_state=0)[0]
+    VAEenseTransformer(random_state=0, verbose=1).fit(rows)
+    assert capsys.readouterr().out.count(": structure, ") > 100
+
+
+class Fits(Log):
+    """Fit another estimator at the end of each task."""
+
+    def on_fit_task_end(self, estimator, context):
+        SubspaceMixture(random_state=0).fit(X)
+        return False
+
+
+@quiet
+def test_what_a_callback_fits_is_not_a_part_of_the_fit(capsys):
+    log = Fits()
+    SparseAutoencoder(8, **SMALL, verbose=2).set_callbacks(log).fit(X)
+    assert sum(task.endswith(": epoch") for task in log.tasks) == SMALL["max_iter"]
+    assert "structure" not in capsys.readouterr().out
+
+
+@quiet
+def test_a_failed_fit_leaves_no_progress(capsys):
+    with pytest.raises(ValueError, match="NaN"):
+        SparseAutoencoder(8, **SMALL, verbose=1).fit(np.full((5, 2), np.nan))
+    capsys.readouterr()
+    SparseAutoencoder(8, **SMALL).fit(X)
+    assert capsys.readouterr().out == ""
 
 
 # --- other methods ------------------------------------------------------------------------------
