@@ -5,7 +5,9 @@
 Rows of some classes are usual, and rows of another class are outliers. A detector gets no labels,
 and 5 % of its training rows are outliers too. It scores the 30 % of the usual rows that were held
 out, and one new outlier for every three of them. Columns are standardised by the training rows. The
-measures are the area under the ROC curve and the average precision of these scores. All detectors
+measures are the area under the ROC curve and the average precision of these scores, which are
+p-values for our estimators and `score_samples` for the others. The area is also measured for
+training rows without outliers, and with 15 %. All detectors
 have their defaults, except that GaussianMixture has the number of components and the type of
 covariances with the lowest BIC.
 

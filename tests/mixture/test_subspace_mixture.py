@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import kstest, multivariate_normal, poisson
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -654,3 +654,31 @@ def test_components_that_are_not_found_are_counted(X, k):
     with pytest.warns(ConvergenceWarning, match=rf"Only \d+ components of n_components={k}"):
         mixture = SubspaceMixture(k, random_state=0).fit(X)
     assert mixture.n_components_ < k
+
+
+# --- columns with a step ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1.0, 0.25])
+def test_scores_of_counts_are_probabilities(step):
+    rng = np.random.RandomState(0)
+    group = rng.randint(2, size=600)
+    counts = rng.poisson(np.where(group[:, None], [0.3, 4], [2, 0.5]))
+    mixture = fit(step * counts)
+    grid = np.stack(np.meshgrid(np.arange(-9, 25), np.arange(-9, 25)), axis=-1).reshape(-1, 2)
+    probabilities = np.exp(mixture.score_samples(step * grid)) * step**2
+    # The rest lies beyond the grid, under the background.
+    assert probabilities.sum() == pytest.approx(1, abs=0.04)
+    true = np.mean(
+        [poisson.pmf(counts, rates).prod(axis=1) for rates in ([0.3, 4], [2, 0.5])], axis=0
+    )
+    lost = np.log(true) - mixture.score_samples(step * counts) - 2 * np.log(step)
+    assert lost.mean() < 0.5
+
+
+def test_a_constant_pattern_is_no_spike():
+    rng = np.random.RandomState(0)
+    X = np.c_[rng.normal(size=(300, 2)), rng.randint(2, size=300)]
+    mixture = fit(X)
+    # Half a step is the least standard deviation along a column.
+    assert min(mixture.density_.covariance(c)[2, 2] for c in range(len(mixture.density_))) > 0.24
