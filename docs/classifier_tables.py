@@ -35,6 +35,28 @@ def costs_table(results):
     return Table(header, rows)
 
 
+def tables_table(results):
+    """Return lengths and unexplained shares of codes of tables, and accuracies behind them."""
+    runs = results.get("rows", [])
+    names = list(runs[0]["accuracy"]) if runs else []
+    rows = []
+    for name in dict.fromkeys(run["table"] for run in runs):
+        own = [run for run in runs if run["table"] == name]
+        sizes = (own[0]["n"], own[0]["d"])
+        pairs = [
+            " / ".join(
+                form.format(mean(run[key][part] for run in own)) for part in ("train", "new")
+            )
+            for key, form in (("length", "{:.1f}"), ("left", "{:.3f}"))
+        ]
+        accuracies = [f"{mean(run['accuracy'][key] for run in own):.3f}" for key in names]
+        rows.append((name, *sizes, *pairs, *accuracies))
+    if rows:
+        means = [f"{results['summary']['accuracy'][key]:.3f}" for key in names]
+        rows.append(("mean", "", "", "", "", *means))
+    return Table(("table", "rows", "columns", "length", "unexplained", *names), rows)
+
+
 def _accuracy(runs):
     if runs is None:
         return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from classifier_tables import accuracy_table, costs_table
+from classifier_tables import accuracy_table, costs_table, tables_table
 from dimension_tables import (
     bayes_table,
     errors_table,
@@ -129,6 +129,7 @@ def tables():
         "likelihood_imputation": imputation_table(load("likelihood.json")),
         "gates_planted": planted_gates_table(load("gates_planted.json")),
         "code_lengths": code_lengths_table(lengths),
+        "table_codes": tables_table(load("table_codes.json")),
         "gates_shares": shares_table(load("gates_shares.json")),
         "flat_parts": flat_parts_table(load("unions.json")),
         "densities": densities_table(densities),

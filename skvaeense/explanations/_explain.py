@@ -469,7 +469,8 @@ class _GateFits:
             least_noise=self.floor / scale**2,
         )
         # Gates that are no better than one normal distribution need no further rounds.
-        least_nats = LedoitWolf().fit(x[train].numpy()).score(x[valid].numpy())
+        one = LedoitWolf().fit(x[train].numpy())
+        least_nats = one.score(x[valid].numpy()) if len(valid) else -math.inf
         gates = em.fit(x[train], weights[train], least_nats)
         found = find_gates(x[valid], gates)
         left = scale**2 * float((x[valid] - gates.decode(found.posterior)).square().sum())

@@ -22,7 +22,8 @@ MIN_ROWS_TO_SPLIT = 20
 # A column is discrete if one value fills this share of the rows.
 DISCRETE_SHARE = 0.1
 # Differences between the values of a column are multiples of a step up to this part of the step.
-TOLERANCE = 1e-3
+# Values that differ by less than the second number, as a share of the largest, are the same.
+TOLERANCE, SAME_VALUE = 1e-3, 1e-12
 
 
 def block_rows(*widths: int) -> int:
@@ -69,7 +70,7 @@ def _step(column: FloatArray, weights: FloatArray) -> float:
     order = np.argsort(column[known])
     values, counts = column[known][order], weights[known][order]
     gaps = np.diff(values)
-    is_new = gaps > TOLERANCE**2 * np.abs(values).max(initial=0.0)
+    is_new = gaps > SAME_VALUE * np.abs(values).max(initial=0.0)
     if not is_new.any():
         return 0.0
     starts = np.r_[0, 1 + np.flatnonzero(is_new)]

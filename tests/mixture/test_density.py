@@ -366,7 +366,7 @@ def test_damaged_densities_are_found(subtests):
         ("scale", np.zeros(N_FEATURES)),
         ("scale", np.ones(3)),
         ("held_out", np.full((3, 2), np.nan)),
-        ("held_out", np.zeros((2, 2))),
+        ("held_out", np.zeros((2, 3))),
         ("dimensions", np.array([1, 2])),
         ("dimensions", np.array([1, 2, -1])),
         ("dimensions", np.ones(3)),
