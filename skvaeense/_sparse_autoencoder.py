@@ -21,6 +21,7 @@ from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import as_array, beside, open_target
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
+from skvaeense.training._far import Reach
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
 from skvaeense.training._sizes import (
@@ -375,6 +376,15 @@ class SparseAutoencoder(BaseAutoencoder):
                 "warm_start=False to train a new model."
             )
         return X if target is None else beside(X, target)
+
+    def _prepare_rows(self, rows):
+        return self._without_far(rows), None
+
+    def _near_rows(self, rows, stacklevel):
+        return self._without_far(rows, stacklevel)
+
+    def _far_rows(self, rows):
+        return Reach.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X)
 
     def _new_model(self, data, penalty, generator):
         model = SparseCoder(

@@ -1,5 +1,6 @@
 """Activations of a running model, as samples that `fit` takes."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -288,6 +289,11 @@ class Activations:
             start = max(position - n_before, 0)
             found.append((texts[text][start : position + n_after + 1], position - start))
         return found
+
+    def described(self, rows: Sequence[int]) -> str:
+        """Return the positions of rows in their texts, in words."""
+        positions = np.unique(self.places[rows][:, 1])
+        return f" at position(s) {reprlib.repr(positions.tolist()).strip('[]')} of their texts"
 
     def save(self, folder: PathName) -> dict[str, Path]:
         """Write the rows to files for `fit`, in one run of the model and in its precision.

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._files import check_regular
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._rows import block_rows
+from skvaeense.utils._rows import MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 
 FLOATS = (np.float64, np.float32)
@@ -216,26 +216,51 @@ def dataset_source(dataset: Any) -> SlicedSource:
 class LoaderSource:
     """Samples from a loader, which yields batches of them in every pass.
 
-    Samples have the order of the loader. A first pass counts them.
+    Samples have the order of the loader. A first pass counts them, and keeps the first rows and
+    some random rows in memory.
 
     Parameters
     ----------
     batches : iterable with a length
         Like a torch DataLoader: it yields arrays or tensors of shape (n_samples, n_features) or
-        (n_features,), or tuples that begin with one. Its length is the number of batches.
+        (n_features,), or tuples that begin with one. Its length is the number of batches. If it has
+        a `known_shape`, the first pass is left out until rows are drawn.
     """
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
-        shapes = [rows_of(item).shape for item in batches]
-        n_samples = sum(shape[0] for shape in shapes)
-        if n_samples == 0:
-            raise ValueError("X is a loader without samples; at least two samples are needed.")
-        self.shape = n_samples, check_widths(shape[1] for shape in shapes)
-        self._check_pass(len(shapes), len(batches), "batches", "len(X) is")
+        self._drawn: tuple[Any, ...] | None = None
+        self._first = np.empty((0, 0))
+        known = getattr(batches, "known_shape", None)
+        self.shape: tuple[int, int] = self._count() if known is None else known
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def _count(self) -> tuple[int, int]:
+        """Return the shape of all rows, and keep some of them in memory."""
+        random_state, widths, start, n_kept = np.random.RandomState(0), [], 0, MANY_ROWS
+        kept: list[tuple[Any, ...]] = []
+        highest = 1.0
+        for part in map(rows_of, self.batches):
+            widths.append(part.shape[1])
+            check_widths(widths[-2:])
+            if len(widths) == 1:
+                self._first = np.array(part[:RUN])
+                n_kept = max(RUN, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
+            # Rows with the lowest random keys are a sample without replacement.
+            keys = random_state.uniform(size=len(part))
+            low = np.flatnonzero(keys < highest)
+            kept.append((keys[low], start + low, part[low]))
+            if sum(len(own[0]) for own in kept) > 2 * n_kept:
+                kept = [_lowest(kept, n_kept)]
+                highest = kept[0][0].max()
+            start += len(part)
+        if start == 0:
+            raise ValueError("X is a loader without samples; at least two samples are needed.")
+        self._check_pass(len(widths), len(self.batches), "batches", "len(X) is")
+        self._drawn = _lowest(kept, n_kept)[1:]
+        return start, widths[0]
 
     def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
         """Raise an error unless a pass gave as much as expected."""
@@ -247,6 +272,8 @@ class LoaderSource:
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
+        if n_rows <= len(self._first):
+            return checked(self._first[:n_rows])
         rows = chain.from_iterable(rows for _, rows in self.blocks())
         return np.stack(list(islice(rows, n_rows)))
 
@@ -266,16 +293,31 @@ class LoaderSource:
         self._check_pass(start, len(self), "samples", "the first pass gave")
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
-        """Return positions of random rows, sorted."""
-        return np.sort(random_state.choice(len(self), n_rows, replace=False))
+        """Return positions of random rows, sorted: of rows in memory, if these are enough."""
+        if self._drawn is None:
+            self._count()
+        assert self._drawn is not None
+        known, _ = self._drawn
+        pool = known if n_rows <= len(known) else np.arange(len(self))
+        return np.sort(random_state.choice(pool, n_rows, replace=False))
 
     def take(self, positions: IntArray) -> FloatArray:
         """Return the rows at sorted positions."""
+        if self._drawn is not None and np.isin(positions, self._drawn[0]).all():
+            known, rows = self._drawn
+            return checked(rows[np.searchsorted(known, positions)])
         taken = [
             rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
             for start, rows in self.blocks()
         ]
         return np.concatenate(taken)
+
+
+def _lowest(parts: list[tuple[Any, ...]], n_rows: int) -> tuple[Any, ...]:
+    """Return the rows with the lowest keys, in order: their keys, positions and values."""
+    keys, positions, rows = (np.concatenate(own) for own in zip(*parts, strict=True))
+    chosen = np.sort(np.argsort(keys)[:n_rows])
+    return keys[chosen], positions[chosen], rows[chosen]
 
 
 # Samples of shape (n_samples, n_features), read some rows at a time.
@@ -432,6 +474,12 @@ def _has_length(X: Any) -> bool:
     if isinstance(X, DataLoader) and isinstance(X.dataset, IterableDataset):
         X = X.dataset
     return hasattr(X, "__len__")
+
+
+def described_rows(X: Source, rows: list[int]) -> str:
+    """Return what a loader says about some of its rows, such as their positions in texts."""
+    batches = getattr(X, "batches", None)
+    return str(batches.described(rows)) if hasattr(batches, "described") else ""
 
 
 def refuse_loader(X: Any, what: str) -> None:

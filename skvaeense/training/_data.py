@@ -1,7 +1,7 @@
 """The samples of one fit: held-out samples, and batches of training samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +14,7 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
+from skvaeense.training._far import Reach
 from skvaeense.training._sizes import MAX_BATCH, HeldOut, Spectrum, resolve_batch_size
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
@@ -138,6 +139,7 @@ def prepare_data(
     explained: Explained | None,
     random_state: np.random.RandomState,
     processes: Processes = SINGLE_PROCESS,
+    reach: Reach | None = None,
 ) -> FitData:
     """Scale samples, and hold some out.
 
@@ -165,6 +167,9 @@ def prepare_data(
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
 
+    reach : Reach or None, default=None
+        What tells which rows of a source are far from all others.
+
     Returns
     -------
     FitData
@@ -178,14 +183,20 @@ def prepare_data(
         n_bytes = X.shape[1] * np.finfo(np.float64).bits // 8
         n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
+        taken = X.take(positions)
+        if reach is not None:
+            is_near = reach.near(taken)
+            positions, taken = positions[is_near], taken[is_near]
         out = random_state.permutation(len(positions))[:n_out]
         own = None if weights is None else weights[positions]
-        rows = _scaled(estimator, X.take(positions), scaling, own, np.arange(len(positions)))
+        rows = _scaled(estimator, taken, scaling, own, np.arange(len(positions)))
         left_out = np.zeros(len(positions), dtype=bool)
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head, _ = parts[1].drawn()
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
+        if reach is not None:
+            train = replace(train, counts=reach.near, n_left_out=len(reach.far))
     else:
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
