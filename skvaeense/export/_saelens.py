@@ -10,11 +10,16 @@ import numpy as np
 import torch
 from safetensors.numpy import save as to_bytes
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.networks._dense import SingleLayerAutoencoder
-from skvaeense.penalties._base import GatedReLU, HardThreshold, KeepBatchTop, KeepTop
+from skvaeense.penalties._base import (
+    GatedReLU,
+    HardThreshold,
+    KeepBatchTop,
+    KeepTop,
+    Rectifier,
+)
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._typing import PathName
 
@@ -202,7 +207,11 @@ def _transcoder(estimator, architecture, weights):
 
 
 def _standard(activation, bias):
-    return {"b_enc": bias}, {"architecture": "standard"}
+    cut = activation.cut.double()
+    if cut > 0:
+        weights = {"b_enc": bias, "threshold": cut.expand(len(bias))}
+        return weights, {"architecture": "jumprelu"}
+    return {"b_enc": bias - cut}, {"architecture": "standard"}
 
 
 def _topk(activation, bias):
@@ -223,7 +232,7 @@ def _gated(activation, bias):
     gain = activation.log_gain.double()
     weights = {
         "r_mag": gain,
-        "b_gate": bias,
+        "b_gate": bias - activation.cut.double(),
         "b_mag": gain.exp() * bias + activation.bias.double(),
     }
     return weights, {"architecture": "gated"}
@@ -239,5 +248,5 @@ ARCHITECTURES = {
     HardThreshold: _thresholds,
     KeepBatchTop: _thresholds,
     KeepTop: _topk,
-    nn.ReLU: _standard,
+    Rectifier: _standard,
 }

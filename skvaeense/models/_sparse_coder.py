@@ -12,6 +12,7 @@ from skvaeense.networks._base import Network, linear_layer
 from skvaeense.penalties import Coding, Penalty
 from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
 from skvaeense.utils._rows import block_rows
+from skvaeense.utils._torch import evaluating
 
 
 class SparseCoder(Model):
@@ -225,6 +226,22 @@ class SparseCoder(Model):
         """Calibrate network and activation for codes of the current length."""
         super()._calibrate(x, len(x))
         self.penalty.calibrate(self.activation, self.preactivation(x))
+
+    def meet(self, x: torch.Tensor, length: float | None) -> None:
+        """Let samples have a given number of active latents on average after training.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples, not used in training.
+
+        length : float or None
+            Mean number of active latents; None leaves codes as training left them. Constraints, and
+            activations without a `meet` of their own, keep their number.
+        """
+        if hasattr(self.activation, "meet"):
+            with evaluating(self):
+                self.activation.meet(self.preactivation(x), length)
 
     @property
     def length(self) -> float | None:

@@ -299,7 +299,7 @@ class TopK(KeepsLargest):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Number of active latents. A k above the number of latents is clipped to it. In a list, each
         k holds for an equal part of every batch in training. Codes then have the largest k, unless
         the estimator's `transform_l0` says otherwise.
@@ -354,7 +354,7 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Mean number of active latents. A k above the number of latents is clipped to it. In a list,
         each k holds for an equal part of every batch in training. Codes then have the largest k,
         unless the estimator's `transform_l0` says otherwise.
@@ -404,7 +404,7 @@ class Matryoshka(BatchTopK):
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Mean number of active latents, among all latents; see `BatchTopK`.
 
     n_prefixes : int, default=5
@@ -435,7 +435,7 @@ class Matryoshka(BatchTopK):
     _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
 
     def __init__(
-        self, k: int | Sequence[int] = 32, n_prefixes: int = 5, *, anneal: float = 0.0
+        self, k: int | Sequence[int] | None = None, n_prefixes: int = 5, *, anneal: float = 0.0
     ) -> None:
         super().__init__(k, anneal=anneal)
         self.n_prefixes = n_prefixes

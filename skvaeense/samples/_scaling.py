@@ -13,7 +13,6 @@ from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
-
 # Maps rows, and the position of the first one, to the mask of those that count.
 Counts: TypeAlias = Callable[[FloatArray, int], BoolArray]
 
@@ -24,9 +23,9 @@ def mean_and_rms(
     """Return the mean of some columns, and their root mean square about it, in one pass.
 
     X is an array or a source. The root mean square is taken over all entries, and is 0 if all
-    columns are constant up to rounding. Rows can have weights, and `counts` can leave some out. Means and sums of squares of blocks
-    of rows are merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing
-    the sample variance", 1983.
+    columns are constant up to rounding. Rows can have weights, and `counts` can leave some out.
+    Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub and
+    LeVeque, "Algorithms for computing the sample variance", 1983.
     """
     # Squares and sums of huge or tiny values are finite in units of their size.
     start, n_rows, squares, unit = 0, 0, 0.0, 0.0
