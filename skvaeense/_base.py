@@ -52,7 +52,7 @@ from skvaeense.training._sizes import (
     steps_of_epoch,
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
-from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.training._trainer import TAGS, Trainer, diverged
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
@@ -441,8 +441,9 @@ class BaseAutoencoder(
             attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
             if state is not None:
                 # A copy of all earlier epochs would make each call slower than the one before.
-                epoch = {name: float(own[-1]) for name, own in attributes["history_"].items()}
-                attributes["history_"] = self.history_.extended(epoch)
+                added = attributes["history_"]
+                added["epoch"] += self.n_iter_
+                attributes["history_"] = self.history_.extended(added)
                 attributes["loss_curve_"] = self.loss_curve_
                 attributes["n_iter_"] = self.n_iter_ + 1
             before = getattr(self, "_batches_", None)
@@ -454,7 +455,7 @@ class BaseAutoencoder(
             self._warn(findings, stacklevel=4)
             # After the warning, which can be an error.
             if state is not None:
-                self.loss_curve_.append(epoch["loss"])
+                self.loss_curve_.extend(added["loss"].tolist())
         return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
@@ -501,7 +502,7 @@ class BaseAutoencoder(
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
-            rows.append(row | {name: epoch[name] for name in trainer.tags})
+            rows.append(row | {name: epoch[name] for name in TAGS})
         return self._model_attributes(model.cpu(), data.scaling, History.from_log(rows)) | further
 
     def _model_attributes(self, model: Any, scaling: Scaling, history: History) -> dict[str, Any]:
@@ -512,7 +513,7 @@ class BaseAutoencoder(
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "n_components_": model.n_components + len(scaling.offsets),
-            "n_iter_": len(loss_curve),
+            "n_iter_": math.ceil(max(history["epoch"][history.kept], default=0)),
             "loss_curve_": loss_curve,
             "history_": history,
             "_structure_": {

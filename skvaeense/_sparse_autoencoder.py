@@ -187,12 +187,14 @@ class SparseAutoencoder(BaseAutoencoder):
         Number of epochs that the model was trained for.
 
     loss_curve_ : list of float
-        Mean loss on the training samples in each epoch, as a fraction of the variance.
+        Mean loss on the training samples in each epoch, as a fraction of the variance. A long epoch
+        has an entry for every 100 steps.
 
     history_ : dict of ndarray
-        Values for each epoch: "loss", as in `loss_curve_`; "error", as a fraction of the variance;
-        "penalty", before it is multiplied by "alpha"; and "init", which is 0.
-        ``history_.to_frame()`` gives a pandas.DataFrame.
+        Values for each entry of `loss_curve_`: "loss"; "error", as a fraction of the variance;
+        "penalty", before it is multiplied by "alpha"; "l0", the mean number of active latents;
+        "dead_fraction", as in `dead_fraction_`; "epoch" and "step", the numbers of epochs and of
+        steps so far; and "init", which is 0. ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -319,7 +321,7 @@ class SparseAutoencoder(BaseAutoencoder):
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
         epochs = self._epochs(data, self._n_steps)
-        session.begin(epochs)
+        session.begin(epochs, data.n_records)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         return session.train(phase).result()
 

@@ -14,8 +14,15 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
+from skvaeense.training import _trainer
 from skvaeense.training._far import Reach
-from skvaeense.training._sizes import MAX_BATCH, HeldOut, Spectrum, resolve_batch_size
+from skvaeense.training._sizes import (
+    MAX_BATCH,
+    HeldOut,
+    Spectrum,
+    resolve_batch_size,
+    steps_of_epoch,
+)
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -119,6 +126,11 @@ class FitData:
         drawn = [part.drawn() for part in self.parts]
         labels = [own for _, own in drawn if own is not None]
         return torch.cat([x for x, _ in drawn]), np.concatenate(labels) if labels else None
+
+    @property
+    def n_records(self) -> int:
+        """The number of records of an epoch in the log."""
+        return -(-steps_of_epoch(len(self.train), self.batch_size) // _trainer.STRIDE)
 
     @property
     def n_features(self) -> int:

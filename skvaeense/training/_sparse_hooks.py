@@ -20,6 +20,11 @@ from skvaeense.utils._kept import set_share
 GAIN = 0.03
 LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
+# Weights of a step in a fast and a slow running mean of this logarithm, and how many times their
+# difference is added to it: codes of the near future count, so that they do not overshoot.
+FAST, SLOW, LEAD = 0.1, 0.02, 4.0
+# Codes without any active latent count as if the logarithm were this far below 0.
+FARTHEST = 10.0
 # A latent is dead once it was inactive for this many training samples in a row.
 DEAD_AFTER = 10_000
 # Norm of a new encoder row, as a share of the mean norm of the rows of living latents.
@@ -36,9 +41,10 @@ class Coefficient(Hook):
     With a target for the mean number of active latents, alpha changes at every step after the
     rise. With the L0 of the batch and the fraction p done::
 
-        log alpha <- log alpha + gain(p) * clip(log(L0 / target), -1, 1)
+        log alpha <- log alpha + gain(p) * clip(log(L0 / target) + lead, -1, 1)
 
-    The gain rises from 0.03 to 0.1 with p^2.
+    The gain rises from 0.03 to 0.1 with p^2. The lead is 4 times the difference of two running
+    means of log(L0), a fast one and a slow one: about its change in the next 160 steps.
 
     Attributes
     ----------
@@ -62,6 +68,8 @@ class Coefficient(Hook):
 
     def __post_init__(self) -> None:
         self.value: float | torch.Tensor = 0.0
+        self.fast: torch.Tensor | None = None
+        self.slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
@@ -73,7 +81,11 @@ class Coefficient(Hook):
         """Adapt the coefficient to the mean number of active latents of a batch."""
         if self.target_l0 is None or fraction_done < self.warmup:
             return
-        excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
+        now = (l0 / self.target_l0).log().clamp(-FARTHEST, FARTHEST)
+        if self.fast is None or self.slow is None:
+            self.fast = self.slow = now
+        self.fast, self.slow = self.fast.lerp(now, FAST), self.slow.lerp(now, SLOW)
+        excess = (now + LEAD * (self.fast - self.slow)).clamp(-MOST_EXCESS, MOST_EXCESS)
         gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
         self.alpha = self.alpha * torch.exp(gain * excess)
 
@@ -197,6 +209,10 @@ class DeadLatents(Hook):
         if self.n_samples == 0:
             return 0.0
         return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
+
+    def values(self) -> dict[str, float]:
+        """Return the fraction of dead latents."""
+        return {"dead_fraction": self.fraction}
 
     def _resample(self, trainer: Trainer, x: torch.Tensor, generator: torch.Generator) -> None:
         """Point dead latents at samples that are reconstructed badly.

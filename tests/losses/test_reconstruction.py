@@ -33,6 +33,7 @@ def test_l1_by_hand():
     terms = {name: term.detach().numpy() for name, term in terms_of(model, x).items()}
     np.testing.assert_allclose(terms.pop("active_share"), np.mean(code != 0, axis=0))
     expected = {"loss": error + 0.3 * cost, "error": error, "penalty": cost}
+    expected["l0"] = np.mean((code != 0).sum(axis=1))
     assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected)
 
 
@@ -53,6 +54,7 @@ def test_loss_is_the_sum_of_its_terms(subtests):
                 loss = loss + auxiliary.mean() / N_FEATURES
             share = (coding.code != 0).double().mean(dim=0)
             expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
+            expected["l0"] = share.sum()
             torch.testing.assert_close(terms_of(model, x), expected)
 
 

@@ -95,7 +95,7 @@ def test_coefficient_is_adapted_after_the_warmup(subtests):
 def test_coefficient_finds_the_target():
     """Here the number of active latents falls as the coefficient rises: l0 = 10 / alpha."""
     coefficient = Coefficient(0.2, target_l0=5, warmup=0.0)
-    for _ in range(round(8 / GAIN)):
+    for _ in range(round(20 / GAIN)):
         observe(coefficient, min(64, round(10 / float(coefficient.alpha))))
     assert float(coefficient.alpha) == pytest.approx(2.0, rel=0.15)
 
