@@ -601,8 +601,8 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples in the units of the training samples, in any form that `fit` takes except a
-            loader.
+            Samples in the units of the training samples, in any form that `fit` takes. Codes of a
+            loader have the order of a pass over it.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -753,7 +753,6 @@ class BaseAutoencoder(
         """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        refuse_loader(X, "codes or scores")
         return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------

@@ -19,7 +19,7 @@ from skvaeense.networks._base import normalize_columns, with_known
 from skvaeense.penalties._base import KeepsLargest
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import mean_and_rms
-from skvaeense.samples._sources import as_array, beside, open_target
+from skvaeense.samples._sources import as_array, beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._far import Reach
@@ -624,6 +624,8 @@ class SparseAutoencoder(BaseAutoencoder):
             target and y does not have the features of that target.
         """
         rows, model = self._check_for_scoring(X, y)
+        if sample_weight is not None:
+            refuse_loader(rows, "sample_weight")
         weights = checked_weights(sample_weight, rows)
         decoded = self._scaling.decoded
         columns = slice(rows.shape[1] - len(decoded.mean), None)

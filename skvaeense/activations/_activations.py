@@ -20,7 +20,7 @@ from skvaeense.activations._modules import (
     mask_of,
     text_positions,
 )
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._sources import LoaderSource, as_array
 from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import FloatArray, IntArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
@@ -146,7 +146,8 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._count: tuple[int, IntArray, int] | None = None
+        self._count: tuple[int, IntArray] | None = None
+        self._source: LoaderSource | None = None
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
@@ -175,13 +176,14 @@ class Activations:
         """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
         return self._counted()[1]
 
-    @property
-    def known_shape(self) -> tuple[int, int] | None:
-        """The shape of all rows together, or None before the first pass is over."""
-        return None if self._count is None else (len(self._count[1]), self._count[2])
+    def as_source(self) -> LoaderSource:
+        """Return the rows in the form that estimators read; a first pass counts them."""
+        if self._source is None:
+            self._source = LoaderSource(self)
+        return self._source
 
-    def _counted(self) -> tuple[int, IntArray, int]:
-        """Return the numbers of chunks, the places of rows and the number of features."""
+    def _counted(self) -> tuple[int, IntArray]:
+        """Return the number of chunks and the places of rows."""
         if self._count is None:
             for _ in self._chunks():
                 pass
@@ -205,7 +207,7 @@ class Activations:
         random_state = np.random.RandomState(self._seed)
         waiting: list[_Rows] = []
         places: list[torch.Tensor] = []
-        n_waiting = n_features = 0
+        n_waiting = 0
 
         def ready(mixed: _Rows) -> dict[str, torch.Tensor]:
             places.append(mixed[PLACES])
@@ -213,7 +215,6 @@ class Activations:
 
         for rows in self._in_order():
             waiting.append(rows)
-            n_features = sum(rows[name].shape[1] for name in self.names)
             n_waiting += len(rows[PLACES])
             while n_waiting >= self.buffer_size:
                 n_out = max(1, self.buffer_size // 2)
@@ -224,7 +225,7 @@ class Activations:
         if n_waiting:
             yield ready(_mixed(waiting, random_state))
         whole = torch.cat(places).numpy() if places else np.empty((0, 3), dtype=int)
-        self._count = len(places), whole, n_features
+        self._count = len(places), whole
 
     def _in_order(self) -> Iterator[_Rows]:
         """Yield the rows of each batch and their places, before they are shuffled."""

@@ -223,22 +223,11 @@ class LoaderSource:
     ----------
     batches : iterable with a length
         Like a torch DataLoader: it yields arrays or tensors of shape (n_samples, n_features) or
-        (n_features,), or tuples that begin with one. Its length is the number of batches. If it has
-        a `known_shape`, the first pass is left out until rows are drawn.
+        (n_features,), or tuples that begin with one. Its length is the number of batches.
     """
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
-        self._drawn: tuple[Any, ...] | None = None
-        self._first = np.empty((0, 0))
-        known = getattr(batches, "known_shape", None)
-        self.shape: tuple[int, int] = self._count() if known is None else known
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def _count(self) -> tuple[int, int]:
-        """Return the shape of all rows, and keep some of them in memory."""
         random_state, widths, start, n_kept = np.random.RandomState(0), [], 0, MANY_ROWS
         kept: list[tuple[Any, ...]] = []
         highest = 1.0
@@ -247,7 +236,7 @@ class LoaderSource:
             check_widths(widths[-2:])
             if len(widths) == 1:
                 self._first = np.array(part[:RUN])
-                n_kept = max(RUN, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
+                n_kept = max(2 * RUN, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
             # Rows with the lowest random keys are a sample without replacement.
             keys = random_state.uniform(size=len(part))
             low = np.flatnonzero(keys < highest)
@@ -259,8 +248,16 @@ class LoaderSource:
         if start == 0:
             raise ValueError("X is a loader without samples; at least two samples are needed.")
         self._check_pass(len(widths), len(self.batches), "batches", "len(X) is")
-        self._drawn = _lowest(kept, n_kept)[1:]
-        return start, widths[0]
+        _, self._known, self._rows = _lowest(kept, n_kept)
+        self.shape = start, widths[0]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the rows."""
+        return self.head(1).dtype
 
     def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
         """Raise an error unless a pass gave as much as expected."""
@@ -294,18 +291,13 @@ class LoaderSource:
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted: of rows in memory, if these are enough."""
-        if self._drawn is None:
-            self._count()
-        assert self._drawn is not None
-        known, _ = self._drawn
-        pool = known if n_rows <= len(known) else np.arange(len(self))
+        pool = self._known if n_rows <= len(self._known) else np.arange(len(self))
         return np.sort(random_state.choice(pool, n_rows, replace=False))
 
     def take(self, positions: IntArray) -> FloatArray:
         """Return the rows at sorted positions."""
-        if self._drawn is not None and np.isin(positions, self._drawn[0]).all():
-            known, rows = self._drawn
-            return checked(rows[np.searchsorted(known, positions)])
+        if np.isin(positions, self._known).all():
+            return checked(self._rows[np.searchsorted(self._known, positions)])
         taken = [
             rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
             for start, rows in self.blocks()
@@ -318,6 +310,24 @@ def _lowest(parts: list[tuple[Any, ...]], n_rows: int) -> tuple[Any, ...]:
     keys, positions, rows = (np.concatenate(own) for own in zip(*parts, strict=True))
     chosen = np.sort(np.argsort(keys)[:n_rows])
     return keys[chosen], positions[chosen], rows[chosen]
+
+
+def rows_of_chunks(X: Any, chunks: Iterable[slice]) -> Iterator[tuple[slice, Any]]:
+    """Yield slices that follow one another, and their rows, of samples of any form."""
+    if not isinstance(X, LoaderSource):
+        for chunk in chunks:
+            yield chunk, X[chunk]
+        return
+    blocks, waiting = X.blocks(), np.empty((0, X.shape[1]), dtype=np.float32)
+    for chunk in chunks:
+        n_rows = min(chunk.stop, len(X)) - chunk.start
+        while len(waiting) < n_rows:
+            # A pass that gives too few rows ends with an error.
+            _, rows = next(blocks)
+            waiting = np.concatenate([waiting, rows]) if len(waiting) else rows
+        yield chunk, waiting[:n_rows]
+        waiting = waiting[n_rows:]
+    next(blocks, None)
 
 
 # Samples of shape (n_samples, n_features), read some rows at a time.
@@ -450,7 +460,7 @@ def _as_source(X: Any) -> Source | None:
                 "whether a pass over it is complete. Give a torch DataLoader or Dataset with a "
                 "length, or call partial_fit with each batch."
             )
-        return LoaderSource(X)
+        return X.as_source() if hasattr(X, "as_source") else LoaderSource(X)
     return None
 
 
