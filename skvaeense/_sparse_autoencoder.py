@@ -15,7 +15,7 @@ from skvaeense import losses, networks, penalties
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.networks._base import normalize_columns, with_known
+from skvaeense.networks._base import with_known
 from skvaeense.penalties._base import KeepsLargest
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import mean_and_rms
@@ -351,7 +351,7 @@ class SparseAutoencoder(BaseAutoencoder):
         hooks += network_hooks(model.network)
         loss = losses.Loss.resolve(self.loss)
         if decay is None:
-            normalize_columns(model.linear_decoder.weight)
+            model.normalize()
             hooks.append(UnitNorm())
         elif self.loss == "penalized_reconstruction":
             loss = losses.PenalizedReconstruction(decay)

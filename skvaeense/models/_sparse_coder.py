@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from skvaeense.models._base import Model, as_number, check_shapes
-from skvaeense.networks._base import Network, linear_layer
+from skvaeense.networks._base import Network, linear_layer, normalize_columns
 from skvaeense.penalties import Coding, Penalty
+from skvaeense.penalties._base import Cut
 from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._torch import evaluating
@@ -226,6 +227,22 @@ class SparseCoder(Model):
         """Calibrate network and activation for codes of the current length."""
         super()._calibrate(x, len(x))
         self.penalty.calibrate(self.activation, self.preactivation(x))
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Give the columns of a linear decoder norm 1.
+
+        If there is one layer each way, their norms move to the encoder.
+        """
+        weight, encoder = self.linear_decoder.weight, getattr(self.network, "encoder", None)
+        norms = weight.norm(dim=0)
+        normalize_columns(weight)
+        if isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components:
+            norms = norms.where(norms > 0, 1.0)
+            encoder.weight *= norms[:, None]
+            encoder.bias *= norms
+            if isinstance(self.activation, Cut):
+                self.activation.rescale(norms)
 
     def meet(self, x: torch.Tensor, length: float | None) -> None:
         """Let samples have a given number of active latents on average after training.

@@ -226,6 +226,10 @@ class Cut(nn.Module):
             return margin.relu()
         return (margin - self.cut.clamp_max(0)).relu() * (margin > self.cut)
 
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply weights in units of pre-activations by a factor for each latent."""
+        return
+
     @torch.no_grad()
     def meet(self, preactivation: torch.Tensor, length: float | None) -> None:
         """Set the cut at which samples have `length` active latents on average; 0 for None."""
@@ -263,6 +267,10 @@ class LearnedThreshold(Cut):
     def threshold(self) -> torch.Tensor:
         """The thresholds, shape (n_components,)."""
         return self.log_threshold.exp()
+
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply the thresholds."""
+        self.log_threshold += factors.log()
 
 
 # First threshold of signed codes, in units of the samples' norm.
@@ -359,6 +367,10 @@ class GatedReLU(Cut):
         """Return the codes."""
         magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
         return magnitude * (preactivation > self.current)
+
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply the bias."""
+        self.bias *= factors
 
 
 class KeepTop(Budget):

@@ -69,11 +69,10 @@ def test_methods_take_activations(activations, rows, sae, tmp_path):
     assert activations.model.n_runs == n_runs + 4
     assert_array_equal(np.load(tmp_path / "codes.npy"), sae.transform(rows))
     pytest.importorskip("matplotlib")
-    for display in (LatentDisplay, ActiveDimensionDisplay):
-        given, expected = (display.from_estimator(sae, some) for some in (activations, rows))
-        for name in ("use", "counts"):
-            if hasattr(given, name):
-                assert_allclose(getattr(given, name), getattr(expected, name))
+    given, expected = (LatentDisplay.from_estimator(sae, X=some) for some in (activations, rows))
+    assert_allclose(given.use, expected.use)
+    given, expected = (ActiveDimensionDisplay.from_estimator(sae, X) for X in (activations, rows))
+    assert_array_equal(given.dimensions, expected.dimensions)
 
 
 def test_top_rows_of_activations(activations, rows, sae):
