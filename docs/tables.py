@@ -544,7 +544,6 @@ def constants():
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
-    values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _sparse_hooks.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 

@@ -34,13 +34,19 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._sparse_hooks import (
+    DEAD_AFTER,
+    AnnealedLength,
+    Coefficient,
+    DeadLatents,
+    UnitNorm,
+)
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
-from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 
 # Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4
@@ -137,6 +143,10 @@ class SparseAutoencoder(BaseAutoencoder):
         Number of epochs without such an improvement after which training skips to its last 30 %, in
         which the learning rate falls to 0.
 
+    dead_after : int, default=10_000
+        Number of training samples in a row after which a silent latent is dead. Dead latents are
+        revived, so a larger number leaves rare latents more time.
+
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array.
 
@@ -171,8 +181,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Coefficient of the penalty at the end of training. Only with a penalty that has one.
 
     dead_fraction_ : float
-        Fraction of latents that were active for none of the last 10,000 samples seen in training,
-        counted over all epochs, or of all samples if training saw fewer.
+        Fraction of latents that were active for none of the last `dead_after` samples seen in
+        training, counted over all epochs, or of all samples if training saw fewer.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -253,6 +263,7 @@ class SparseAutoencoder(BaseAutoencoder):
         "skip_connection": ["boolean"],
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
+        "dead_after": [AT_LEAST_ONE],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
     }
 
@@ -282,6 +293,7 @@ class SparseAutoencoder(BaseAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
         n_iter_no_change: int = 30,
+        dead_after: int = DEAD_AFTER,
         sparse_output: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
@@ -305,6 +317,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.dead_after = dead_after
         self.sparse_output = sparse_output
         self.warm_start = warm_start
         self.verbose = verbose
@@ -345,7 +358,7 @@ class SparseAutoencoder(BaseAutoencoder):
             model = self._new_model(data, n_components, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
-        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model)]
+        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model, self.dead_after)]
         if penalty.anneal and not continues:
             hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)

@@ -93,8 +93,8 @@ def to_saelens(
     -----
     With the encoder ``A (x' - b) + a`` of samples ``x' = (x - mean) / scale`` and the decoder
     ``W z + b``, the weights are ``W_enc = A^T n / scale``, ``b_enc = n a``, ``W_dec = scale W^T /
-    n`` and ``b_dec = scale b + mean``, where n has the norms of the rows of ``scale W^T``. With TopK
-    and rows of different norms, n is 1, as the largest codes would be others.
+    n`` and ``b_dec = scale b + mean``, where n has the norms of the rows of ``scale W^T``. With
+    TopK and rows of different norms, n is 1, as the largest codes would be others.
 
     Examples
     --------

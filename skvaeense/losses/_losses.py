@@ -249,7 +249,7 @@ class PenalizedReconstruction(Loss):
         if auxiliary is not None:
             total = total + auxiliary.mean() / target.shape[1]
         dead = model.dead_latents
-        if dead is not None and not model.resamples_dead_latents:
+        if dead is not None:
             of_dead = coding.preactivation[:, dead] if kept is None else kept.preactivation(dead)
             total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, of_dead, residual)
         if self.decay:
@@ -292,7 +292,7 @@ class _FewCoding:
 
 
 # Weight of the auxiliary loss in a loss that is a fraction of the variance.
-AUXILIARY_WEIGHT = 1 / 32
+AUXILIARY_WEIGHT = 1 / 4
 
 
 def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:

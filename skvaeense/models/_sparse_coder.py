@@ -153,11 +153,6 @@ class SparseCoder(Model):
         decoded = self.decode(self.code(x))
         return decoded if self.skip is None else decoded + self.skip(x)
 
-    @property
-    def resamples_dead_latents(self) -> bool:
-        """Whether dead latents are resampled; otherwise an auxiliary loss trains them."""
-        return self.penalty.dead_latents == "resampling"
-
     def _check_shapes(self, x: torch.Tensor) -> None:
         super()._check_shapes(x)
         values = self.preactivation(x)

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,8 +94,6 @@ class Penalty(Specification):
     alpha: float | None = None
     # Share of the training over which the number of active latents falls to k; 0 for none.
     anneal: float = 0.0
-    # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
-    dead_latents: Literal["resampling", "auxiliary"] = "resampling"
     # First norm of the rows of a single layer's encoder; None leaves it to the network.
     init_norm: float | None = None
 
@@ -408,7 +406,6 @@ DEFAULT_K = 32
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    dead_latents = "auxiliary"
     _parameter_constraints = {
         "k": [AT_LEAST_ONE, list, tuple, None],
         # Annealing ends before the learning rate falls.

@@ -349,12 +349,6 @@ class Trainer:
         """Whether the terms of the last epoch are finite."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
 
-    def memories(self, parameter: nn.Parameter) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the memories of the optimizer for a parameter, by name, as views of its shape."""
-        for name, memory in self.optimizer.state[self.parameters.values].items():
-            if isinstance(memory, torch.Tensor) and memory.ndim:
-                yield name, self.parameters.part(memory, parameter)
-
     def hook(self, kind: type[HookKind]) -> HookKind:
         """Return the hook of a class.
 

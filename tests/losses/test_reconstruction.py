@@ -9,7 +9,7 @@ from skvaeense.losses import PenalizedReconstruction
 from skvaeense.losses._losses import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from skvaeense.penalties import L1, BatchTopK, Gated, Matryoshka, TopK
 from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
@@ -193,15 +193,6 @@ def test_a_latent_with_negative_preactivations_is_raised_until_it_is_used():
     auxiliary_loss(model, h, residual).backward()
     expected = torch.tensor([-2.0, -4.0, -6.0, 0.0, 0.0, 0.0]).double()[:, None]
     torch.testing.assert_close(h.grad, expected / residual.square().sum())
-
-
-def test_no_auxiliary_loss_where_dead_latents_are_resampled(subtests):
-    for penalty in (L1(0.3), JumpReLU(0.3)):
-        with subtests.test(penalty=penalty):
-            model, x = make_coder(penalty), draw(N_SAMPLES, N_FEATURES)
-            alive = terms_of(model, x)
-            model.dead_latents = torch.tensor([2, 6])
-            torch.testing.assert_close(terms_of(model, x), alive, rtol=0, atol=0)
 
 
 def test_auxiliary_loss_is_a_share_however_small_the_residual(subtests):
