@@ -33,6 +33,7 @@ from highlight_tables import HEADER, highlights_table
 from kind_tables import kinds_table
 from latent_tables import (
     layers_table,
+    penalties_table,
     shard_costs_table,
     shards_table,
     stability_table,
@@ -151,6 +152,7 @@ def tables():
         "sparse_encoders": encoders_table(load("sparse_encoders.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(planted),
+        "penalties": penalties_table(load("penalties.json")),
         "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
         "latent_shards": shards_table(load("latent_shards.json")),
         "latent_shards_costs": shard_costs_table(load("latent_shards.json")),

@@ -292,7 +292,18 @@ class Activations:
         return found
 
     def described(self, rows: Sequence[int]) -> str:
-        """Return the positions of rows in their texts, in words."""
+        """Return the positions of rows in their texts, in words.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Indices of rows, in the order of a pass.
+
+        Returns
+        -------
+        str
+            The positions, for a message.
+        """
         positions = np.unique(self.places[rows][:, 1])
         return f" at position(s) {reprlib.repr(positions.tolist()).strip('[]')} of their texts"
 

@@ -18,17 +18,17 @@ from skvaeense.utils._validation import check_integer
 if TYPE_CHECKING:
     import pandas as pd
 
-STYLE = """body{font:14px sans-serif;margin:2em auto;max-width:70em;color:#222}
-table{border-collapse:collapse}td,th{padding:2px 10px;text-align:left;vertical-align:top}
-td:first-child{text-align:right}section{border-top:1px solid #bbb;margin-top:1.5em}
-mark{background:#E69F00}.text{white-space:pre-wrap;font-family:monospace}small{color:#666}"""
+STYLE = """.latents{font:14px sans-serif;margin:2em auto;max-width:70em;color:#222}
+.latents td{padding:2px 10px;text-align:left;vertical-align:top}.latents mark{background:#E69F00}
+.latents section{border-top:1px solid #bbb;margin-top:1.5em}.latents small{color:#666}
+.latents .text{white-space:pre-wrap;font-family:monospace}"""
 
 
 @dataclass(frozen=True, repr=False)
 class LatentReport:
     """What is known of the meaning of some latents, as a table and as a page.
 
-    Attributes
+    Parameters
     ----------
     latents : list of dict
         For each latent its index ("latent"), the share of the rows in which it is active
@@ -69,10 +69,9 @@ class LatentReport:
         str
             The page.
         """
-        body = "".join(map(self._section, self.latents))
         page = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>Latents</title>'
-            f"<style>{STYLE}</style><h1>{len(self.latents)} latents</h1>{body}</html>\n"
+            f"{self._repr_html_()}</html>\n"
         )
         if path is not None:
             with whole_file(path) as draft:
@@ -105,7 +104,8 @@ class LatentReport:
         )
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        body = "".join(map(self._section, self.latents))
+        return f'<style>{STYLE}</style><div class="latents">{body}</div>'
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.latents)} latents>"

@@ -142,7 +142,8 @@ class Page(html.parser.HTMLParser):
 def test_the_page_needs_nothing_else_and_escapes_tokens(activations, sae, tmp_path):
     report = latent_report(sae, activations, n_samples=4, decode=WORDS.__getitem__)
     page = report.to_html(tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page == report._repr_html_()
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+    assert report._repr_html_() in page
     found = Page(page)
     assert found.needed == []
     assert found.marked == [c["token"] for c in report.contexts]
