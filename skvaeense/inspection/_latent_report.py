@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.inspection._activity import top_activating
-from skvaeense.inspection._estimators import check_latents, last_step
+from skvaeense.inspection._estimators import last_step
 from skvaeense.samples._sources import as_array
 from skvaeense.utils._files import optional_import, whole_file
 from skvaeense.utils._typing import DoubleArray, IntArray, PathName
@@ -25,7 +25,7 @@ STYLE = """.latents{font:14px sans-serif;margin:2em auto;max-width:70em;color:#2
 
 
 @dataclass(frozen=True, repr=False)
-class LatentReport:
+class LatentReport:  # numpydoc ignore=PR02
     """What is known of the meaning of some latents, as a table and as a page.
 
     Parameters
@@ -191,8 +191,8 @@ def latent_report(
     >>> len(report.contexts), sorted(report.contexts[0])
     (8, ['after', 'before', 'code', 'latent', 'position', 'row', 'text', 'token'])
     """
-    for value, name in ((n_before, "n_before"), (n_after, "n_after"), (n_nearest, "n_nearest")):
-        check_integer(value, name, minimum=0)
+    check_integer(n_before, "n_before", minimum=0)
+    check_integer(n_after, "n_after", minimum=0)
     if not hasattr(X, "contexts"):
         raise TypeError(
             f"X must have a method contexts, as Activations has, got {type(X).__name__}. For other "
@@ -200,34 +200,35 @@ def latent_report(
         )
     top = top_activating(estimator, X, latents=latents, n_samples=n_samples)
     directions = getattr(last_step(estimator)[0], "components_", None)
-    nearest = _nearest(directions, top.latents, n_nearest)
-    raised, lowered = _raised_and_lowered(directions, top.latents, unembedding, n_tokens)
     facts = [
-        {
-            "latent": int(latent),
-            "density": float(top.density[i]),
-            "nearest": nearest[i],
-            "raised": [decode(token) for token in raised[i]],
-            "lowered": [decode(token) for token in lowered[i]],
-        }
-        for i, latent in enumerate(top.latents)
+        {"latent": latent, "density": density, "nearest": [], "raised": [], "lowered": []}
+        for latent, density in zip(top.latents.tolist(), top.density.tolist(), strict=True)
     ]
+    if directions is not None:
+        norms = np.linalg.norm(directions, axis=1, keepdims=True)
+        unit = directions / np.where(norms > 0, norms, 1.0)
+        cosines = unit[top.latents] @ unit.T
+        cosines[np.arange(len(facts)), top.latents] = -np.inf
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(n_nearest, len(unit) - 1)]
+        for fact, own, row in zip(facts, order, cosines, strict=True):
+            fact["nearest"] = [(int(other), float(row[other])) for other in own]
+    if unembedding is not None:
+        order = _by_logit(directions, top.latents, unembedding)
+        for fact, tokens in zip(facts, order, strict=True):
+            fact["raised"] = [decode(int(token)) for token in tokens[::-1][:n_tokens]]
+            fact["lowered"] = [decode(int(token)) for token in tokens[:n_tokens]]
     place, rank = np.nonzero(top.samples >= 0)
-    rows = top.samples[place, rank]
-    found = []
-    for i, code, row, (tokens, at) in zip(
-        place, top.codes[place, rank], rows, X.contexts(rows, n_before=n_before, n_after=n_after),
-        strict=True,
-    ):  # fmt: skip
-        words = [decode(token) for token in tokens]
-        text, position, _ = X.places[row].tolist()
+    rows, found = top.samples[place, rank], []
+    contexts = X.contexts(rows, n_before=n_before, n_after=n_after)
+    for i, (tokens, at) in enumerate(contexts):
+        words, (text, position, _) = [*map(decode, tokens)], X.places[rows[i]].tolist()
         found.append(
             {
-                "latent": int(top.latents[i]),
-                "row": int(row),
+                "latent": int(top.latents[place[i]]),
+                "row": int(rows[i]),
                 "text": text,
                 "position": position,
-                "code": float(code),
+                "code": float(top.codes[place[i], rank[i]]),
                 "before": "".join(words[:at]),
                 "token": words[at],
                 "after": "".join(words[at + 1 :]),
@@ -236,37 +237,14 @@ def latent_report(
     return LatentReport(facts, found)
 
 
-def _nearest(
-    directions: DoubleArray | None, latents: IntArray, n_nearest: int
-) -> list[list[tuple[int, float]]]:
-    """Return the latents with the most similar directions, and the cosines."""
-    if directions is None:
-        return [[] for _ in latents]
-    norms = np.linalg.norm(directions, axis=1, keepdims=True)
-    unit = directions / np.where(norms > 0, norms, 1.0)
-    found = []
-    for latent in check_latents(latents, len(unit)):
-        cosines = unit @ unit[latent]
-        cosines[latent] = -np.inf
-        order = np.argsort(-cosines, kind="stable")[: min(n_nearest, len(unit) - 1)]
-        found.append([(int(other), float(cosines[other])) for other in order])
-    return found
-
-
-def _raised_and_lowered(
-    directions: DoubleArray | None, latents: IntArray, unembedding: Any, n_tokens: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the tokens whose logits the directions raise and lower most."""
-    if unembedding is None:
-        return [[] for _ in latents], [[] for _ in latents]
-    if hasattr(unembedding, "detach"):
-        unembedding = unembedding.detach()
-    matrix = np.asarray(as_array(unembedding))
-    if directions is None or matrix.ndim != 2 or matrix.shape[1] != directions.shape[1]:
-        width = None if directions is None else directions.shape[1]
+def _by_logit(directions: DoubleArray | None, latents: IntArray, unembedding: Any) -> IntArray:
+    """Return all tokens, from those whose logits the directions lower most."""
+    values = unembedding.detach() if hasattr(unembedding, "detach") else unembedding
+    matrix = np.asarray(as_array(values))
+    width = None if directions is None else directions.shape[1]
+    if directions is None or matrix.ndim != 2 or matrix.shape[1] != width:
         raise ValueError(
             f"unembedding must have the shape (n_vocab, {width}), as latents have directions of "
             f"{width} features; got {matrix.shape}."
         )
-    order = np.argsort(directions[latents] @ matrix.T, axis=1)
-    return order[:, ::-1][:, :n_tokens].tolist(), order[:, :n_tokens].tolist()
+    return np.argsort(directions[latents] @ matrix.T, axis=1)

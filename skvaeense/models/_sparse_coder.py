@@ -229,13 +229,14 @@ class SparseCoder(Model):
 
         If there is one layer each way, their norms move to the encoder.
         """
-        weight, encoder = self.linear_decoder.weight, getattr(self.network, "encoder", None)
+        decoder: Any = self.linear_decoder
+        weight, encoder = decoder.weight, getattr(self.network, "encoder", None)
         norms = weight.norm(dim=0)
         normalize_columns(weight)
         if isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components:
             norms = norms.where(norms > 0, 1.0)
             encoder.weight *= norms[:, None]
-            encoder.bias *= norms
+            encoder.bias.data *= norms
             if isinstance(self.activation, Cut):
                 self.activation.rescale(norms)
 

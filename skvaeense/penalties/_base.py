@@ -268,7 +268,7 @@ class LearnedThreshold(Cut):
 
     def rescale(self, factors: torch.Tensor) -> None:
         """Multiply the thresholds."""
-        self.log_threshold += factors.log()
+        self.log_threshold.data += factors.log()
 
 
 # First threshold of signed codes, in units of the samples' norm.
@@ -368,7 +368,7 @@ class GatedReLU(Cut):
 
     def rescale(self, factors: torch.Tensor) -> None:
         """Multiply the bias."""
-        self.bias *= factors
+        self.bias.data *= factors
 
 
 class KeepTop(Budget):

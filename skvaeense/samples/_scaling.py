@@ -32,7 +32,7 @@ def mean_and_rms(
     mean = np.zeros(X.shape[1])[columns]
     blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
     for _, rows in blocks:
-        own = None if weights is None else weights[start : start + len(rows)]
+        own: Any = None if weights is None else weights[start : start + len(rows)]
         if counts is not None:
             own = counts(rows, start) * (1.0 if own is None else own)
         start += len(rows)

@@ -488,7 +488,7 @@ def _has_length(X: Any) -> bool:
 
 def described_rows(X: Source, rows: list[int]) -> str:
     """Return what a loader says about some of its rows, such as their positions in texts."""
-    batches = getattr(X, "batches", None)
+    batches: Any = getattr(X, "batches", None)
     return str(batches.described(rows)) if hasattr(batches, "described") else ""
 
 
