@@ -401,7 +401,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return self._without_far(rows, stacklevel)
 
     def _far_rows(self, rows):
-        return Reach.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X)
+        return Reach.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
 
     def _penalty_of(self, n_components):
         """Return the penalty for a number of latents, with its k if that was left open."""

@@ -233,8 +233,8 @@ def test_partial_fit_costs_the_same_however_many_calls_there_were(estimator, mon
 
 
 def test_histories_that_go_on_from_one_differ():
-    history = History.from_log([{"loss": 1.0}]).extended({"loss": 2.0}).extended({"loss": 3.0})
-    first, second = (history.extended({"loss": loss}) for loss in (4.0, 5.0))
+    history = History.from_log([{"loss": 1.0}]).extended({"loss": [2.0, 3.0]})
+    first, second = (history.extended({"loss": [loss]}) for loss in (4.0, 5.0))
     assert_array_equal(first["loss"], [1, 2, 3, 4])
     assert_array_equal(second["loss"], [1, 2, 3, 5])
 

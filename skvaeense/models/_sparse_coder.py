@@ -233,7 +233,8 @@ class SparseCoder(Model):
         weight, encoder = decoder.weight, getattr(self.network, "encoder", None)
         norms = weight.norm(dim=0)
         normalize_columns(weight)
-        if isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components:
+        is_layer = isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components
+        if is_layer and not torch.allclose(norms, torch.ones_like(norms)):
             norms = norms.where(norms > 0, 1.0)
             encoder.weight *= norms[:, None]
             encoder.bias.data *= norms

@@ -235,7 +235,10 @@ class Cut(nn.Module):
         if length is None:
             return
         margins = self.margin(preactivation).flatten()
-        n_active = min(max(round(length * len(preactivation)), 1), len(margins) - 1)
+        n_active = max(round(length * len(preactivation)), 1)
+        if n_active >= len(margins):
+            self.cut.copy_(margins.min() - 1)
+            return
         # Halfway, so that neither rounding nor another precision moves an entry over the cut.
         edge = margins.topk(n_active + 1, sorted=False).values.topk(2, largest=False).values
         self.cut.copy_(edge.mean())

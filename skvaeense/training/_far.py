@@ -11,7 +11,7 @@ from skvaeense.mixture._fit import MAX_FAR_SHARE
 from skvaeense.samples._sources import Source
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, row_blocks
-from skvaeense.utils._typing import BoolArray, FloatArray, IntArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
 # Share of the squares of far rows that one direction holds if it is what makes them far.
 ONE_DIRECTION = 0.9
@@ -59,11 +59,13 @@ class Reach:
             self.far.update((start + np.flatnonzero(~is_near)).tolist())
         return is_near
 
-    def far_of(self, X: FloatArray) -> IntArray:
-        """Return the positions of the far rows of an array."""
+    def far_of(self, X: FloatArray, weights: DoubleArray | None = None) -> IntArray:
+        """Return the positions of the far rows of an array; none, if these count for many."""
         for rows in row_blocks(*X.shape):
             self.near(X[rows], rows.start)
-        return np.array(sorted(self.far), dtype=int)
+        far = np.array(sorted(self.far), dtype=int)
+        share = len(far) / len(X) if weights is None else weights[far].sum() / weights.sum()
+        return far if share <= MAX_FAR_SHARE else far[:0]
 
 
 def _ball(X: FloatArray) -> tuple[FloatArray, float]:

@@ -115,3 +115,10 @@ def test_first_tokens_are_named_if_they_were_not_skipped(side):
         every = quick().fit(Activations(model, "out", [batch], skip=()))
     skipped = fit_unwarned(quick(), Activations(model, "out", [batch]))
     assert_allclose(every.mean_, skipped.mean_, rtol=1e-4, atol=1e-5)
+
+
+def test_copies_of_a_far_row_count_as_often_as_they_occur():
+    rows = X.copy()
+    rows[::10] = 300.0
+    sae = fit_unwarned(quick(), rows)
+    assert_allclose(sae.mean_, rows.mean(axis=0), rtol=1e-4)
