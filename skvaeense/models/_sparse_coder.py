@@ -230,7 +230,8 @@ class SparseCoder(Model):
         If there is one layer each way, their norms move to the encoder.
         """
         decoder: Any = self.linear_decoder
-        weight, encoder = decoder.weight, getattr(self.network, "encoder", None)
+        encoder: Any = getattr(self.network, "encoder", None)
+        weight = decoder.weight
         norms = weight.norm(dim=0)
         normalize_columns(weight)
         is_layer = isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components
