@@ -49,7 +49,7 @@ def test_warm_start_keeps_an_adapted_alpha():
     alpha = estimator.alpha_
     assert alpha > 2 * L1().alpha
     fit_unwarned(estimator.set_params(max_iter=1), X)
-    assert estimator.alpha_ == pytest.approx(alpha, rel=0.2)
+    assert estimator.alpha_ == pytest.approx(alpha, rel=0.3)
     assert estimator.n_iter_ == 1
 
 

@@ -146,7 +146,7 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._count: tuple[int, IntArray] | None = None
+        self._count: Any = None
         self._source: LoaderSource | None = None
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
@@ -164,7 +164,7 @@ class Activations:
 
     def __len__(self) -> int:
         """Return the number of chunks of rows in a pass."""
-        return self._counted()[0]
+        return int(self._counted()[0])
 
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
@@ -174,7 +174,8 @@ class Activations:
     @property
     def places(self) -> IntArray:
         """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
-        return self._counted()[1]
+        found: IntArray = self._counted()[1]
+        return found
 
     def as_source(self) -> LoaderSource:
         """Return the rows in the form that estimators read; a first pass counts them."""
@@ -182,12 +183,11 @@ class Activations:
             self._source = LoaderSource(self)
         return self._source
 
-    def _counted(self) -> tuple[int, IntArray]:
+    def _counted(self) -> Any:
         """Return the number of chunks and the places of rows."""
         if self._count is None:
             for _ in self._chunks():
                 pass
-        assert self._count is not None
         return self._count
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
