@@ -16,7 +16,6 @@ from sklearn.exceptions import NotFittedError
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.export import from_saelens, to_saelens
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import TopK
 
 ARCHITECTURES = {
     "batch_topk": "jumprelu",
