@@ -33,6 +33,30 @@ def synth_table(results):
     return Table(header, rows)
 
 
+def penalties_table(results):
+    """Return what each penalty reaches at the same target."""
+    header = (
+        *("data", "penalty", "target", "miss", "L0", "FVU"),
+        *("dead", "found", "rare", "CPU s", "runs"),
+    )
+    rows = [
+        (
+            row["cell"],
+            row["method"],
+            f"{row['target_mean']:.3g}",
+            f"{row['miss_mean']:+.1%}",
+            f"{row['l0_mean']:.1f}",
+            f"{row['fvu_mean']:.3f}",
+            f"{row['dead_mean']:.1%}",
+            *(f"{row[key]:.0%}" if key in row else "" for key in ("found_mean", "found_rare_mean")),
+            f"{row['cpu_seconds_mean']:.0f}",
+            row["n_seeds"],
+        )
+        for row in results.get("summary", [])
+    ]
+    return Table(header, rows)
+
+
 def shard_costs_table(results):
     """Return what large dictionaries take, by calculation."""
     header = (

@@ -33,6 +33,7 @@ from highlight_tables import HEADER, highlights_table
 from kind_tables import kinds_table
 from latent_tables import (
     layers_table,
+    penalties_table,
     shard_costs_table,
     shards_table,
     stability_table,
@@ -152,6 +153,7 @@ def tables():
         "sparse_encoders": encoders_table(load("sparse_encoders.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(planted),
+        "penalties": penalties_table(load("penalties.json")),
         "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
         "latent_shards": shards_table(load("latent_shards.json")),
         "latent_shards_costs": shard_costs_table(load("latent_shards.json")),
@@ -545,7 +547,6 @@ def constants():
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
-    values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _sparse_hooks.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import reprlib
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -31,6 +30,7 @@ from skvaeense.samples._sources import (
     Source,
     as_array,
     checked_tensor,
+    described_rows,
     open_samples,
     refuse_loader,
     tensor_as_array,
@@ -39,6 +39,7 @@ from skvaeense.samples._sources import (
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
+from skvaeense.training._far import Reach, warn_of_far
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._phase import Plateau
@@ -51,7 +52,7 @@ from skvaeense.training._sizes import (
     steps_of_epoch,
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
-from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.training._trainer import TAGS, Trainer, diverged
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
@@ -208,25 +209,32 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(self, rows: Distinct) -> Distinct:
+    def _without_far(self, rows: Distinct, stacklevel: int = 6) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = find_far_rows(rows.X, rows.weights)
+        rows_far = self._far_rows(rows)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
         is_far[rows_far] = True
         # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
-        far, is_near = np.flatnonzero(given), ~is_far[:-1]
-        shown = reprlib.repr(far.tolist()).strip("[]")
-        warnings.warn(
-            f"{len(far)} of {len(given)} samples are far from all others and were left out of "
-            f"training, which they would dominate: rows {shown}. score_samples gives such samples "
-            "low scores.",
-            stacklevel=6,
-        )
+        is_near = ~is_far[:-1]
+        warn_of_far(np.flatnonzero(given).tolist(), len(given), "", stacklevel)
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
+
+    def _near_rows(self, rows: Distinct, stacklevel: int) -> Distinct:
+        """Return the rows of a batch that training takes."""
+        return rows
+
+    def _far_rows(self, rows: Distinct) -> IntArray:
+        """Return the positions of rows that are far from all others."""
+        return find_far_rows(rows.X, rows.weights)
+
+    def _parts(self, n_columns: int) -> list[slice]:
+        """Return the columns of samples, and of their target, if there is one."""
+        ends = self.n_features_in_, n_columns
+        return [slice(ends[0])] + ([slice(*ends)] if ends[0] < ends[1] else [])
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -302,12 +310,21 @@ class BaseAutoencoder(
             if sample_weight is not None:
                 refuse_loader(samples, "sample_weight")
             weights = checked_weights(sample_weight, samples)
-            explained, times = None, [time.perf_counter()]
-            if not isinstance(samples, Source):
+            explained, reach, times = None, None, [time.perf_counter()]
+            if isinstance(samples, Source):
+                reach = Reach.of(samples, self._parts(samples.shape[1]))
+            else:
                 distinct = distinct_rows(samples, weights)
                 (samples, weights, _), explained = self._prepare_rows(distinct)
             times.append(time.perf_counter())
-            scaling = self._scaling if continues else Scaling.from_data(samples, weights, n_targets)
+            if continues:
+                scaling = self._scaling
+            else:
+                counts = None if reach is None else reach.near
+                scaling = Scaling.from_data(samples, weights, n_targets, counts)
+            if reach is not None and reach.far:
+                far = sorted(reach.far)
+                warn_of_far(far, len(samples), described_rows(samples, far), stacklevel=4)
             if explained is not None and explained.locations is not None and not continues:
                 scaling = scaling.at(explained.locations, samples, weights)
                 if scaling.locations is None:
@@ -319,7 +336,7 @@ class BaseAutoencoder(
                 self, samples, scaling, weights, model, progress=progress, processes=processes
             )
             data = prepare_data(
-                self, samples, scaling, weights, explained, session.random_state, processes
+                self, samples, scaling, weights, explained, session.random_state, processes, reach
             )
             trainer = self._next_trainer(data, session.random_state) if continues else None
             with session.running(data, stacklevel=4):
@@ -399,6 +416,7 @@ class BaseAutoencoder(
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
+            rows = self._near_rows(rows, stacklevel=5)
             samples = self._imputed_rows(rows).X if first else self._imputed_samples(rows.X)
             weights = rows.weights
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
@@ -423,8 +441,9 @@ class BaseAutoencoder(
             attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
             if state is not None:
                 # A copy of all earlier epochs would make each call slower than the one before.
-                epoch = {name: float(own[-1]) for name, own in attributes["history_"].items()}
-                attributes["history_"] = self.history_.extended(epoch)
+                added = attributes["history_"]
+                added["epoch"] += self.n_iter_
+                attributes["history_"] = self.history_.extended(added)
                 attributes["loss_curve_"] = self.loss_curve_
                 attributes["n_iter_"] = self.n_iter_ + 1
             before = getattr(self, "_batches_", None)
@@ -436,7 +455,7 @@ class BaseAutoencoder(
             self._warn(findings, stacklevel=4)
             # After the warning, which can be an error.
             if state is not None:
-                self.loss_curve_.append(epoch["loss"])
+                self.loss_curve_.extend(added["loss"].tolist())
         return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
@@ -483,7 +502,7 @@ class BaseAutoencoder(
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
-            rows.append(row | {name: epoch[name] for name in trainer.tags})
+            rows.append(row | {name: epoch[name] for name in TAGS})
         return self._model_attributes(model.cpu(), data.scaling, History.from_log(rows)) | further
 
     def _model_attributes(self, model: Any, scaling: Scaling, history: History) -> dict[str, Any]:
@@ -494,7 +513,7 @@ class BaseAutoencoder(
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "n_components_": model.n_components + len(scaling.offsets),
-            "n_iter_": len(loss_curve),
+            "n_iter_": math.ceil(max(history["epoch"][history.kept], default=0)),
             "loss_curve_": loss_curve,
             "history_": history,
             "_structure_": {
@@ -582,8 +601,8 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples in the units of the training samples, in any form that `fit` takes except a
-            loader.
+            Samples in the units of the training samples, in any form that `fit` takes. Codes of a
+            loader have the order of a pass over it.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -734,7 +753,6 @@ class BaseAutoencoder(
         """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        refuse_loader(X, "codes or scores")
         return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------

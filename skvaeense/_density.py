@@ -23,7 +23,7 @@ from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
 from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._missing import imputations
-from skvaeense.samples._sources import FLOATS, as_array, tensor_as_array
+from skvaeense.samples._sources import FLOATS, Source, as_array, tensor_as_array
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._arrays import check_array, plain
@@ -317,7 +317,8 @@ class DensityAutoencoder(BaseAutoencoder):
                 stacklevel=3,
             )
         samples: Any = self._check_samples(X, reset=False)
-        rows = as_array(samples[:SPECTRUM_ROWS])
+        is_source = isinstance(samples, Source)
+        rows = samples.head(SPECTRUM_ROWS) if is_source else as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],

@@ -13,7 +13,7 @@ from skvaeense.explanations._locations import Locations
 from skvaeense.models import Model
 from skvaeense.samples._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.samples._scaling import Scaling
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._sources import as_array, rows_of_chunks
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows
@@ -150,8 +150,8 @@ def in_chunks(
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
     with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
-        for chunk in chunks:
-            result = answer(X[chunk])
+        for chunk, rows in rows_of_chunks(X, chunks):
+            result = answer(rows)
             result = as_array(result) if device is None else torch.as_tensor(result)
             shape = X.shape[0], *result.shape[1:]
             if joined is None and out is not None:

@@ -1,6 +1,5 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
-import math
 import warnings
 from functools import partial
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
@@ -15,12 +15,14 @@ from skvaeense import losses, networks, penalties
 from skvaeense._base import BaseAutoencoder, draw_seeds
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.networks._base import normalize_columns, with_known
+from skvaeense.networks._base import with_known
+from skvaeense.penalties._base import KeepsLargest
 from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import mean_and_rms
-from skvaeense.samples._sources import as_array, beside, open_target
+from skvaeense.samples._sources import as_array, beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
+from skvaeense.training._far import Reach
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
 from skvaeense.training._phase import Phase
 from skvaeense.training._sizes import (
@@ -32,18 +34,22 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sparse_hooks import AnnealedLength, Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._sparse_hooks import (
+    DEAD_AFTER,
+    AnnealedLength,
+    Coefficient,
+    DeadLatents,
+    UnitNorm,
+)
 from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer, network_hooks
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
-from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 
 # Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4
-# Loss for codes longer than target_l0 when epochs are compared, for each unit of
-# log(L0 / target_l0), as a fraction of the variance.
-EXCESS_WEIGHT = 0.3
 
 
 class SparseAutoencoder(BaseAutoencoder):
@@ -69,14 +75,15 @@ class SparseAutoencoder(BaseAutoencoder):
         the variance, at most 256.
 
     penalty : {"batch_topk", "gated", "jump_relu", "l1", "log", "matryoshka", "topk"} or Penalty, \
-            default="l1"
+            default="batch_topk"
         Penalty or constraint that makes codes sparse. An alias means the defaults of its class in
         `skvaeense.penalties`.
 
     target_l0 : float or None, default=None
-        Target for the mean number of active latents. Training then adapts the alpha of the penalty,
-        from the given value to `alpha_`. None leaves alpha as it is. TopK, BatchTopK and Matryoshka
-        have k instead.
+        Target for the mean number of active latents. TopK, BatchTopK and Matryoshka take it as
+        their k, if that is None. For other penalties, training adapts alpha from the given value to
+        `alpha_`, and at the end a cut on the sizes of codes makes up for what is missing on
+        held-out samples. None leaves alpha and k as they are.
 
     transform_l0 : float or None, default=None
         Number of active latents in the codes of a fitted model, at most the k of the penalty and at
@@ -136,6 +143,10 @@ class SparseAutoencoder(BaseAutoencoder):
         Number of epochs without such an improvement after which training skips to its last 30 %, in
         which the learning rate falls to 0.
 
+    dead_after : int, default=10_000
+        Number of training samples in a row after which a silent latent is dead. Dead latents are
+        revived, so a larger number leaves rare latents more time.
+
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array.
 
@@ -170,8 +181,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Coefficient of the penalty at the end of training. Only with a penalty that has one.
 
     dead_fraction_ : float
-        Fraction of latents that were active for none of the last 10,000 samples seen in training,
-        counted over all epochs, or of all samples if training saw fewer.
+        Fraction of latents that were active for none of the last `dead_after` samples seen in
+        training, counted over all epochs, or of all samples if training saw fewer.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -186,12 +197,14 @@ class SparseAutoencoder(BaseAutoencoder):
         Number of epochs that the model was trained for.
 
     loss_curve_ : list of float
-        Mean loss on the training samples in each epoch, as a fraction of the variance.
+        Mean loss on the training samples in each epoch, as a fraction of the variance. A long epoch
+        has an entry for every 100 steps.
 
     history_ : dict of ndarray
-        Values for each epoch: "loss", as in `loss_curve_`; "error", as a fraction of the variance;
-        "penalty", before it is multiplied by "alpha"; and "init", which is 0.
-        ``history_.to_frame()`` gives a pandas.DataFrame.
+        Values for each entry of `loss_curve_`: "loss"; "error", as a fraction of the variance;
+        "penalty", before it is multiplied by "alpha"; "l0", the mean number of active latents;
+        "dead_fraction", as in `dead_fraction_`; "epoch" and "step", the numbers of epochs and of
+        steps so far; and "init", which is 0. ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -230,9 +243,9 @@ class SparseAutoencoder(BaseAutoencoder):
     >>> from skvaeense.metrics import l0
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(100, target_l0=10, max_iter=50, random_state=0)
-    >>> codes = sae.fit_transform(X)
-    >>> codes.shape, round(l0(codes))
-    ((1797, 100), 10)
+    >>> codes = sae.fit(X[:1500]).transform(X[1500:])
+    >>> codes.shape, 9 < l0(codes) < 11
+    ((297, 100), True)
 
     A transcoder from the upper half of each image to the lower half:
 
@@ -250,6 +263,7 @@ class SparseAutoencoder(BaseAutoencoder):
         "skip_connection": ["boolean"],
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
+        "dead_after": [AT_LEAST_ONE],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
     }
 
@@ -264,7 +278,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self,
         n_components: int | None = None,
         *,
-        penalty: str | penalties.Penalty = "l1",
+        penalty: str | penalties.Penalty = "batch_topk",
         target_l0: float | None = None,
         transform_l0: float | None = None,
         network: str | networks.Network = "single_layer",
@@ -279,6 +293,7 @@ class SparseAutoencoder(BaseAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
         n_iter_no_change: int = 30,
+        dead_after: int = DEAD_AFTER,
         sparse_output: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
@@ -302,6 +317,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.dead_after = dead_after
         self.sparse_output = sparse_output
         self.warm_start = warm_start
         self.verbose = verbose
@@ -318,7 +334,7 @@ class SparseAutoencoder(BaseAutoencoder):
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
         epochs = self._epochs(data, self._n_steps)
-        session.begin(epochs)
+        session.begin(epochs, data.n_records)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         return session.train(phase).result()
 
@@ -330,23 +346,25 @@ class SparseAutoencoder(BaseAutoencoder):
         return self._epochs(data, self._n_steps) * n_steps
 
     def _make_trainer(self, data, seeds, init=0, model=None):
-        penalty = penalties.Penalty.resolve(self.penalty)
         device = resolve_device(self.device)
         continues = model is not None
         generator = make_generator(seeds[1])
         if continues:
+            penalty = self._penalty_of(model.n_components)
             model = self._with_penalty(model, penalty, generator)
         else:
-            model = self._new_model(data, penalty, generator)
+            n_components = self.n_components or default_n_components(data.spectrum)
+            penalty = self._penalty_of(n_components)
+            model = self._new_model(data, n_components, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
-        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model)]
+        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model, self.dead_after)]
         if penalty.anneal and not continues:
             hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
         loss = losses.Loss.resolve(self.loss)
         if decay is None:
-            normalize_columns(model.linear_decoder.weight)
+            model.normalize()
             hooks.append(UnitNorm())
         elif self.loss == "penalized_reconstruction":
             loss = losses.PenalizedReconstruction(decay)
@@ -376,11 +394,28 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         return X if target is None else beside(X, target)
 
-    def _new_model(self, data, penalty, generator):
+    def _prepare_rows(self, rows):
+        return self._without_far(rows), None
+
+    def _near_rows(self, rows, stacklevel):
+        return self._without_far(rows, stacklevel)
+
+    def _far_rows(self, rows):
+        return Reach.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
+
+    def _penalty_of(self, n_components):
+        """Return the penalty for a number of latents, with its k if that was left open."""
+        penalty = penalties.Penalty.resolve(self.penalty)
+        if not isinstance(penalty, KeepsLargest) or penalty.k is not None:
+            return penalty
+        k = self.target_l0 or penalty.lengths(n_components)
+        return clone(penalty).set_params(k=k)
+
+    def _new_model(self, data, n_components, penalty, generator):
         model = SparseCoder(
             self._network(penalty),
             data.n_features,
-            self.n_components or default_n_components(data.spectrum),
+            n_components,
             penalty=penalty,
             positive=self.positive_code,
             generator=generator,
@@ -423,7 +458,7 @@ class SparseAutoencoder(BaseAutoencoder):
         target_l0, alpha = self.target_l0, penalty.alpha
         if target_l0 is not None:
             given = f"target_l0={target_l0!r}"
-            if alpha is None:
+            if alpha is None and getattr(penalty, "k", None) != target_l0:
                 raise ValueError(
                     f"{given} adapts the coefficient alpha, but {penalty!r} has no alpha. Set its "
                     "k instead, and leave target_l0=None."
@@ -435,10 +470,10 @@ class SparseAutoencoder(BaseAutoencoder):
                 )
             if target_l0 > model.n_components:
                 raise ValueError(f"{given} must be at most n_components={model.n_components}.")
-            if continues:
+            if continues and alpha is not None:
                 # A given coefficient may have been changed; an adapted one keeps its last value.
                 alpha = getattr(self, "alpha_", alpha)
-        hook = Coefficient(alpha or 0.0, target_l0=target_l0)
+        hook = Coefficient(alpha or 0.0, target_l0=None if alpha is None else target_l0)
         hook.warmup = 0.0 if continues else hook.warmup
         return hook
 
@@ -458,19 +493,20 @@ class SparseAutoencoder(BaseAutoencoder):
     def _validation_loss(self, model, x):
         with evaluating(model), suited_threads(model, len(x), n_products=1):
             x, target = model.split(x)
+            # The coefficient changes between epochs, so costs cannot be compared. Errors of codes
+            # with the same number of active latents can.
+            model.meet(x, self.target_l0)
             coding = model.coding(x)
             error = float((target - model.decode(coding.code)).square().mean())
-            l0 = float(torch.count_nonzero(coding.code) / len(x))
-            cost = float(model.penalty.cost(coding).mean())
-        if self.target_l0 is not None:
-            # The coefficient changes between epochs, so costs cannot be compared. Too many active
-            # latents count as an error instead.
-            return error + EXCESS_WEIGHT * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
-        return error + float(model.alpha) * cost
+            if self.target_l0 is not None:
+                return error
+            return error + float(model.alpha) * float(model.penalty.cost(coding).mean())
 
     def _finish(self, model, trainer, data):
         coefficient = trainer.hook(Coefficient)
-        model.calibrate(model.split(data.valid)[0])
+        x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT)[0])
+        model.calibrate(x)
+        model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
         outcome = {"dead_fraction_": trainer.hook(DeadLatents).fraction}
         if model.penalty.alpha is not None:
@@ -489,7 +525,7 @@ class SparseAutoencoder(BaseAutoencoder):
         left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
         return Findings(
             active=active,
-            found_l0=float(torch.count_nonzero(model.code(trained))) / len(trained),
+            found_l0=float(active.sum(axis=1).mean()),
             unexplained=float(residual.square().sum() / explained.square().sum()),
             linear_residual=left,
             dead_fraction=self.dead_fraction_,
@@ -601,6 +637,8 @@ class SparseAutoencoder(BaseAutoencoder):
             target and y does not have the features of that target.
         """
         rows, model = self._check_for_scoring(X, y)
+        if sample_weight is not None:
+            refuse_loader(rows, "sample_weight")
         weights = checked_weights(sample_weight, rows)
         decoded = self._scaling.decoded
         columns = slice(rows.shape[1] - len(decoded.mean), None)

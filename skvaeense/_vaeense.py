@@ -506,7 +506,7 @@ class VAEenseTransformer(DensityAutoencoder):
             epochs = self._epochs_of(inits.make_trainer(0))
         else:
             epochs = self._epochs(data, RANDOM_STEPS)
-        session.begin(n_init * epochs)
+        session.begin(n_init * epochs, 1 if self._has_gates else data.n_records)
         for i in range(len(inits.logs), n_init):
             trainer, name = inits.make_trainer(i), f"init {i}"
             phase = Phase(

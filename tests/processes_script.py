@@ -26,7 +26,6 @@ from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
 from skvaeense.priors import Mixture
 from skvaeense.samples import _sources
-from skvaeense.training import _sparse_hooks
 from skvaeense.utils import _processes, _rows
 from skvaeense.utils._processes import find_processes
 
@@ -47,7 +46,7 @@ def estimators(folder):
     sae = SparseAutoencoder(16, penalty=L1(0.05), batch_size=64, max_iter=4, random_state=0)
     yield "l1", sae, X
     yield "topk", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": TopK(2)}), X
-    dead = {"penalty": L1(1.0), "n_components": 64}
+    dead = {"penalty": L1(1.0), "n_components": 64, "dead_after": 200}
     yield "dead latents", SparseAutoencoder(**sae.get_params(deep=False) | dead), X
     target = {"penalty": L1(0.05), "target_l0": 2}
     yield "target", SparseAutoencoder(**sae.get_params(deep=False) | target), X
@@ -76,7 +75,6 @@ def main(folder):
     torch.set_num_threads(1)
     # Read samples in parts, and draw some samples anew, even though they are few.
     _sources.IN_MEMORY, _rows.BLOCK_ENTRIES = 0, 8 * 50
-    _sparse_hooks.DEAD_AFTER = 200
     processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):
         estimator.fit(data)

@@ -83,7 +83,7 @@ def test_divergence_after_partial_fit_leaves_what_it_had(estimator):
     codes = estimator.transform(X)
     following = copy.deepcopy(estimator).partial_fit(X).transform(X)
     huge = X.copy()
-    huge[0] = 1e150
+    huge[::10] = 1e150  # Fewer rows would be left out.
     with pytest.raises(FloatingPointError, match="samples far from all others"):
         estimator.partial_fit(huge)
     assert_array_equal(estimator.transform(X), codes)

@@ -134,6 +134,7 @@ def test_duplicated_rows(quick):
     assert np.isfinite(fit_unwarned(quick(), twice).score_samples(twice)).all()
 
 
+@pytest.mark.filterwarnings("ignore:1 of 200 samples are far:UserWarning")
 @EVERY
 def test_an_outlier_does_not_break_the_fit(quick, options):
     outlier = X.copy()

@@ -70,6 +70,7 @@ SPARSE_VALUES = OTHER_VALUES | {
     "positive_code": False,
     "skip_connection": True,
     "decoder_penalty": 0.1,
+    "dead_after": 50,
     "loss": PenalizedReconstruction(1.0),
 }
 

@@ -5,6 +5,7 @@ import pytest
 from helpers import SMALL_MIXTURE
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+from torch import nn
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
@@ -28,6 +29,13 @@ def random_vae(**params):
 
 def one_init(network, **params):
     return vae(network=network, n_init=1, **params)
+
+
+class Uncut(L1):
+    """A user's penalty, whose codes have no cut that could meet a target."""
+
+    def build(self, n_components, *, unit, positive):
+        return nn.ReLU()
 
 
 def sae(**params):
@@ -77,7 +85,7 @@ FAILURES = {
     ),
     "l1_fast": (lambda: sae(learning_rate_init=3.0).fit(X), DIVERGED),
     "gated_fast": (
-        lambda: sae(penalty="gated", learning_rate_init=1.0, max_iter=100).fit(X),
+        lambda: sae(penalty="gated", learning_rate_init=10.0, max_iter=100).fit(X),
         DIVERGED,
     ),
     "topk_fast": (lambda: sae(penalty=TopK(2), learning_rate_init=3.0).fit(X), DIVERGED),
@@ -105,7 +113,7 @@ FAILURES = {
     "all_closed": (lambda: sae(penalty=L1(100.0)).fit(X), "Lower the penalty's alpha"),
     "all_open": (lambda: sae(penalty=L1(0.0)).fit(X), "codes are not sparse"),
     "target_missed": (
-        lambda: sae(target_l0=1, max_iter=15).fit(X),
+        lambda: sae(penalty=Uncut(), target_l0=1, max_iter=15).fit(X),
         "instead of target_l0=1",
     ),
     "dead_latents": (lambda: sae(penalty=TopK(1), n_components=200).fit(X), "latents are dead"),

@@ -7,10 +7,19 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ATOMS, PENALTIES, changed, each_once, fit_sae, quick_sae
+from helpers import (
+    ATOMS,
+    PENALTIES,
+    changed,
+    each_once,
+    fit_sae,
+    fit_unwarned,
+    quick_sae,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
+from torch import nn
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
@@ -225,9 +234,9 @@ def test_a_target_is_refused_where_there_is_no_alpha(subtests):
     for name in FIXED_COUNT:
         with (
             subtests.test(name=name),
-            pytest.raises(ValueError, match=r"target_l0=3 adapts .*alpha.*Set its k instead"),
+            pytest.raises(ValueError, match=r"target_l0=4 adapts .*alpha.*Set its k instead"),
         ):
-            quick_sae(PENALTIES[name], target_l0=3).fit(X)
+            quick_sae(PENALTIES[name], target_l0=4).fit(X)
 
 
 def test_a_target_above_the_number_of_latents_is_refused():
@@ -269,12 +278,34 @@ def test_warns_that_codes_are_not_sparse():
         quick_sae(L1(0)).fit(X)
 
 
+class Steps(L1):
+    """A user's penalty, whose codes have no cut that could meet a target."""
+
+    def build(self, n_components, *, unit, positive):
+        return nn.ReLU()
+
+
 def test_warns_that_the_target_was_missed():
     with pytest.warns(ConvergenceWarning) as record:
-        quick_sae(target_l0=1, max_iter=3).fit(X)
+        quick_sae(Steps(), target_l0=1, max_iter=3).fit(X)
     messages = " ".join(str(warning.message) for warning in record)
     assert "Raise max_iter" in messages
     assert re.search("instead of target_l0=1.*higher alpha", messages)
+
+
+@pytest.mark.parametrize("n_epochs", [3, 40])
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_a_target_is_met_after_any_number_of_epochs(penalty, positive, n_epochs):
+    if not positive and penalty == "gated":
+        return
+    sae = quick_sae(penalty, target_l0=2.5, max_iter=n_epochs, positive_code=positive)
+    rows, *_ = make_sparse_dictionary(
+        16_000, n_atoms=12, n_active=3, n_features=8, signed=not positive, random_state=0
+    )
+    fit_unwarned(sae, rows)
+    tolerance = 0.2 if penalty == "topk" else 0.05
+    assert l0(sae.transform(rows)) == pytest.approx(2.5, rel=tolerance)
 
 
 def test_warns_of_dead_latents():

@@ -144,7 +144,7 @@ def test_models_without_a_length():
         ValueError, match=r"trained for a given length\. Set target_l0 and fit again"
     ):
         changed(fitted, transform_l0=2).transform(X_NEW)
-    sae = SparseAutoencoder(16, target_l0=3, transform_l0=2)
+    sae = SparseAutoencoder(16, penalty="l1", target_l0=3, transform_l0=2)
     with pytest.raises(ValueError, match=r"given length\. Fit with the penalty TopK, BatchTopK or"):
         sae.fit(X)
     with pytest.raises(ValueError, match=r"must be a number from 0\.0117 to 3"):

@@ -8,7 +8,9 @@ import torch
 PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
 
 
-def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
+def train(
+    name, batches, batch_size, n_samples, shape, k, seed, rate, *, dead_window=1000, decay=0.0
+):
     """Train a model like the published models of SynthSAEBench, except for the learning rate.
 
     Parameters
@@ -36,6 +38,12 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
 
     rate : float
         Learning rate.
+
+    dead_window : int, default=1000
+        Number of steps after which a silent latent is dead.
+
+    decay : float, default=0.0
+        Share of the steps at the end over which the rate falls to 0.
 
     Returns
     -------
@@ -67,10 +75,10 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
             lr_warm_up_steps=0,
             adam_beta1=0.9,
             adam_beta2=0.999,
-            lr_decay_steps=0,
+            lr_decay_steps=int(decay * n_samples / batch_size),
             n_restart_cycles=1,
             train_batch_size_samples=batch_size,
-            dead_feature_window=1000,
+            dead_feature_window=dead_window,
             feature_sampling_window=2000,
             logger=LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
             n_batches_for_norm_estimate=1000,

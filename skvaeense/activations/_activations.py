@@ -1,18 +1,34 @@
 """Activations of a running model, as samples that `fit` takes."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from safetensors.torch import save_file
 from sklearn.utils import check_random_state
 from torch import nn
 
-from skvaeense.activations._modules import capture, find_module, kept_positions
-from skvaeense.samples._sources import as_array
+from skvaeense.activations._modules import (
+    as_arguments,
+    capture,
+    find_module,
+    kept_positions,
+    mask_of,
+    text_positions,
+)
+from skvaeense.samples._sources import LoaderSource, as_array
 from skvaeense.utils._torch import draw_seed
-from skvaeense.utils._typing import FloatArray, PathName, RandomState
+from skvaeense.utils._typing import FloatArray, IntArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
+
+# Key of the places among the rows of modules, which have names.
+PLACES = None
+# Rows of each module, and their places.
+_Rows: TypeAlias = dict[str | None, torch.Tensor]
 
 
 class Activations:
@@ -40,8 +56,9 @@ class Activations:
         that does not shuffle.
 
     skip : sequence of int, default=(0,)
-        Positions of each text that are left out; negative ones count from the end. In language
-        models, activations at the first position are far longer than others.
+        Positions of each text that are left out; negative ones count from the end. Padding is no
+        part of a text. In language models, activations at the first position are far longer than
+        others.
 
     mask : str or None, default="attention_mask"
         Name of an argument that is 0 at positions to leave out, if a batch is a dict with this
@@ -58,6 +75,10 @@ class Activations:
     names : tuple of str
         Names of the modules.
 
+    places : ndarray of int of shape (n_rows, 3)
+        Text, position in the text and token id of each row, in the order of a pass. Texts are
+        numbered over all batches, padding is no part of a text, and an unknown token is -1.
+
     Raises
     ------
     ValueError
@@ -70,10 +91,10 @@ class Activations:
 
     Notes
     -----
-    Besides its epochs, a fit passes over its samples three times: to count them, for their mean and
-    scale, and for the held-out rows. `save` writes them to files in one pass of the model. ``len``
-    is the number of chunks in a pass; before the first pass is over, it runs the model to count
-    them.
+    Besides its epochs, a fit passes over its samples twice: to count them and draw some of them,
+    and for their mean and scale. `save` writes them to files in one pass of the model. ``len`` is
+    the number of chunks in a pass; before the first pass is over, it runs the model to count them.
+    `transform` and `score_samples` return results in the order of a pass.
 
     Examples
     --------
@@ -125,7 +146,8 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._n_chunks: int | None = None
+        self._count: Any = None
+        self._source: LoaderSource | None = None
         self._modules = {name: find_module(model, name) for name in self.names}
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
@@ -142,14 +164,31 @@ class Activations:
 
     def __len__(self) -> int:
         """Return the number of chunks of rows in a pass."""
-        if self._n_chunks is None:
-            self._n_chunks = sum(1 for _ in self.batches())
-        return self._n_chunks
+        return int(self._counted()[0])
 
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
         for rows in self.batches():
             yield np.concatenate([rows[name] for name in self.names], axis=1)
+
+    @property
+    def places(self) -> IntArray:
+        """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
+        found: IntArray = self._counted()[1]
+        return found
+
+    def as_source(self) -> LoaderSource:
+        """Return the rows in the form that estimators read; a first pass counts them."""
+        if self._source is None:
+            self._source = LoaderSource(self)
+        return self._source
+
+    def _counted(self) -> Any:
+        """Return the number of chunks and the places of rows."""
+        if self._count is None:
+            for _ in self._chunks():
+                pass
+        return self._count
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
         """Yield chunks of rows of all modules, from one run of the model.
@@ -160,47 +199,122 @@ class Activations:
             Rows by module name, in the same order for all modules: half a buffer each time, and the
             rest of the buffer at the end.
         """
+        for rows in self._chunks():
+            yield {name: as_array(own) for name, own in rows.items()}
+
+    def _chunks(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield chunks of rows in the precision of the model, and note the places of all rows."""
         random_state = np.random.RandomState(self._seed)
-        waiting: list[dict[str, FloatArray]] = []
-        n_waiting = n_chunks = 0
+        waiting: list[_Rows] = []
+        places: list[torch.Tensor] = []
+        n_waiting = 0
+
+        def ready(mixed: _Rows) -> dict[str, torch.Tensor]:
+            places.append(mixed[PLACES])
+            return {name: mixed[name] for name in self.names}
+
         for rows in self._in_order():
             waiting.append(rows)
-            n_waiting += len(rows[self.names[0]])
+            n_waiting += len(rows[PLACES])
             while n_waiting >= self.buffer_size:
                 n_out = max(1, self.buffer_size // 2)
                 mixed = _mixed(waiting, random_state)
-                n_chunks += 1
-                yield {name: own[:n_out] for name, own in mixed.items()}
                 waiting = [{name: own[n_out:] for name, own in mixed.items()}]
                 n_waiting -= n_out
+                yield ready({name: own[:n_out] for name, own in mixed.items()})
         if n_waiting:
-            n_chunks += 1
-            yield _mixed(waiting, random_state)
-        self._n_chunks = n_chunks
+            yield ready(_mixed(waiting, random_state))
+        whole = torch.cat(places).numpy() if places else np.empty((0, 3), dtype=int)
+        self._count = len(places), whole
 
-    def _in_order(self) -> Iterator[dict[str, FloatArray]]:
-        """Yield the rows of each batch, before they are shuffled."""
+    def _in_order(self) -> Iterator[_Rows]:
+        """Yield the rows of each batch and their places, before they are shuffled."""
+        n_texts = 0
         for batch in self.source:
             found = capture(self.model, self._modules, batch)
-            rows = {}
+            mask = mask_of(self.model, self.mask, *as_arguments(batch))
+            rows: _Rows = {}
             for name, value in found.items():
-                rows[name] = as_array(value[kept_positions(value, batch, self.skip, self.mask)])
+                kept = kept_positions(value, mask, self.skip)
+                rows[name] = value[kept].cpu()
             sizes = {name: len(own) for name, own in rows.items()}
             if len(set(sizes.values())) > 1:
                 raise ValueError(
                     "Modules must give rows for the same positions, but their numbers of rows "
                     f"differ: {sizes}"
                 )
+            shape = value.shape[:2] if value.ndim == 3 else (len(value), 1)
+            text = torch.arange(n_texts, n_texts + shape[0])[:, None].expand(*shape)
+            position, token = text_positions(shape, mask), _tokens(batch, shape)
+            places = torch.stack([text, position, token], dim=-1)
+            rows[PLACES] = places[kept.cpu()] if isinstance(kept, torch.Tensor) else places[:, 0]
+            n_texts += shape[0]
             yield rows
 
+    def contexts(
+        self, rows: ArrayLike, *, n_before: int = 10, n_after: int = 5
+    ) -> list[tuple[list[int], int]]:
+        """Return the tokens around rows. The model is not run if a pass was made before.
+
+        Parameters
+        ----------
+        rows : array-like of int of shape (n_rows,)
+            Indices of rows, in the order of a pass.
+
+        n_before, n_after : int, default=10 and 5
+            Maximum number of tokens of the same text before the row's own token, and after it.
+
+        Returns
+        -------
+        list of (list of int, int)
+            For each row the ids of some tokens, and the place of the row's own token among them.
+
+        Raises
+        ------
+        ValueError
+            If batches have no token ids of shape (n_texts, n_positions).
+        """
+        places = self.places[np.asarray(rows)]
+        wanted, texts, n_texts = set(places[:, 0].tolist()), {}, 0
+        for batch in self.source:
+            tokens = _token_ids(batch)
+            if tokens is None:
+                raise ValueError("The batches have no token ids, so that rows have no context.")
+            mask = mask_of(self.model, self.mask, *as_arguments(batch))
+            position = text_positions(tokens.shape, mask)
+            for i in wanted.intersection(range(n_texts, n_texts + len(tokens))):
+                texts[i] = tokens[i - n_texts][position[i - n_texts] >= 0].tolist()
+            n_texts += len(tokens)
+        found = []
+        for text, position, _ in places.tolist():
+            start = max(position - n_before, 0)
+            found.append((texts[text][start : position + n_after + 1], position - start))
+        return found
+
+    def described(self, rows: Sequence[int]) -> str:
+        """Return the positions of rows in their texts, in words.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Indices of rows, in the order of a pass.
+
+        Returns
+        -------
+        str
+            The positions, for a message.
+        """
+        positions = np.unique(self.places[rows][:, 1])
+        return f" at position(s) {reprlib.repr(positions.tolist()).strip('[]')} of their texts"
+
     def save(self, folder: PathName) -> dict[str, Path]:
-        """Write the rows to files for `fit`, in one run of the model.
+        """Write the rows to files for `fit`, in one run of the model and in its precision.
 
         Parameters
         ----------
         folder : str or path-like
-            Parent of one folder for each module, with files of numpy's format. The folders of the
-            modules must not exist yet.
+            Parent of one folder for each module, with safetensors files, and of ``places.npy``, the
+            attribute `places`. The folders of the modules must not exist yet.
 
         Returns
         -------
@@ -210,15 +324,27 @@ class Activations:
         folders = {name: Path(folder) / name.replace(":", ".") for name in self.names}
         for own in folders.values():
             own.mkdir(parents=True)
-        for i, rows in enumerate(self.batches()):
+        for i, rows in enumerate(self._chunks()):
             for name, own in folders.items():
-                np.save(own / f"{i:06}.npy", rows[name])
+                save_file({"rows": rows[name].contiguous()}, own / f"{i:06}.safetensors")
+        np.save(Path(folder) / "places.npy", self.places)
         return folders
 
 
-def _mixed(
-    parts: list[dict[str, FloatArray]], random_state: np.random.RandomState
-) -> dict[str, FloatArray]:
-    names = [*parts[0]]
-    order = random_state.permutation(sum(len(part[names[0]]) for part in parts))
-    return {name: np.concatenate([part[name] for part in parts])[order] for name in names}
+def _token_ids(batch: Any) -> torch.Tensor | None:
+    """Return the token ids of a batch, shape (n_texts, n_positions), if it has any."""
+    args, kwargs = as_arguments(batch)
+    ids = kwargs.get("input_ids", next(iter([*args, *kwargs.values()]), None))
+    is_ids = isinstance(ids, torch.Tensor) and ids.ndim == 2 and not ids.is_floating_point()
+    return ids.cpu().long() if is_ids else None
+
+
+def _tokens(batch: Any, shape: Sequence[int]) -> torch.Tensor:
+    """Return the token ids of a batch; -1 if it has none of this shape."""
+    ids = _token_ids(batch)
+    return ids if ids is not None and ids.shape == tuple(shape) else torch.full((*shape,), -1)
+
+
+def _mixed(parts: list[_Rows], random_state: np.random.RandomState) -> _Rows:
+    order = torch.from_numpy(random_state.permutation(sum(len(part[PLACES]) for part in parts)))
+    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}

@@ -1,5 +1,6 @@
 """Runs of a model, and the places of activations in it."""
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -60,11 +61,8 @@ def run(model: nn.Module, batch: Any) -> Any:
     def there(value: Any) -> Any:
         return value.to(device) if isinstance(value, torch.Tensor) else value
 
-    if isinstance(batch, Mapping):
-        return model(**{name: there(value) for name, value in batch.items()})
-    if isinstance(batch, tuple | list):
-        return model(*map(there, batch))
-    return model(there(batch))
+    args, kwargs = as_arguments(batch)
+    return model(*map(there, args), **{name: there(value) for name, value in kwargs.items()})
 
 
 class _AllFoundError(Exception):
@@ -94,8 +92,46 @@ def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict
     return found
 
 
+def mask_of(model: nn.Module, mask: str | None, args: Any, kwargs: Any) -> torch.Tensor | None:
+    """Return the argument of a model that marks padding, if it has this argument."""
+    if mask is None or mask in kwargs:
+        return kwargs.get(mask)
+    names = [*inspect.signature(model.forward).parameters]
+    return dict(zip(names, args, strict=False)).get(mask)
+
+
+def as_arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the positional and the named arguments of a model that a batch means."""
+    if isinstance(batch, Mapping):
+        return (), batch
+    return (tuple(batch) if isinstance(batch, tuple | list) else (batch,)), {}
+
+
+def text_positions(shape: Sequence[int], mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the position of each token in its text, without padding on either side.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Number of texts, and of positions with padding.
+
+    mask : torch.Tensor of shape (n_texts, n_all) or None
+        0 at padding; None if there is none. Only the last positions count, as a model that caches
+        earlier tokens is given only new ones.
+
+    Returns
+    -------
+    torch.Tensor of int of shape (n_texts, n_positions)
+        Positions from 0 on; -1 at padding.
+    """
+    if mask is None:
+        return torch.arange(shape[1]).expand(*shape)
+    is_token = torch.as_tensor(mask).cpu() != 0
+    return torch.where(is_token, is_token.cumsum(dim=1) - 1, -1)[:, -shape[1] :]
+
+
 def kept_positions(
-    values: torch.Tensor, batch: Any, skip: Sequence[int], mask: str | None
+    values: torch.Tensor, mask: torch.Tensor | None, skip: Sequence[int]
 ) -> torch.Tensor | slice:
     """Return an index of the positions that count.
 
@@ -104,14 +140,12 @@ def kept_positions(
     values : torch.Tensor of shape (n_texts, n_positions, n_features) or (n_samples, n_features)
         The activations.
 
-    batch : object
-        Input of the model.
+    mask : torch.Tensor of shape (n_texts, n_positions) or None
+        0 at padding, if there is any.
 
     skip : sequence of int
-        Positions that do not count; negative ones count from the end.
-
-    mask : str or None
-        Name of the argument that is 0 at padding, if the batch has it.
+        Positions of each text that do not count; negative ones count from its end. Padding is no
+        part of a text.
 
     Returns
     -------
@@ -126,9 +160,8 @@ def kept_positions(
             f"n_features), got {tuple(values.shape)}; choose a module with features on its last "
             "axis."
         )
-    n_positions = values.shape[1]
-    kept = torch.ones(values.shape[:2], dtype=torch.bool)
-    kept[:, [i for i in skip if -n_positions <= i < n_positions]] = False
-    if mask is not None and isinstance(batch, Mapping) and mask in batch:
-        kept &= torch.as_tensor(batch[mask]).cpu() != 0
-    return kept.to(values.device)
+    position = text_positions(values.shape[:2], mask)
+    from_end = position - position.max(dim=1, keepdim=True).values - 1
+    skipped = torch.tensor([*skip], dtype=position.dtype)
+    is_skipped = torch.isin(position, skipped) | torch.isin(from_end, skipped)
+    return ((position >= 0) & ~is_skipped).to(values.device)

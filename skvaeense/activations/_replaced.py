@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,9 +12,11 @@ from torch import nn
 
 from skvaeense.activations._modules import (
     INPUT,
+    as_arguments,
     find_module,
     first_tensor,
     kept_positions,
+    mask_of,
     run,
     with_first,
 )
@@ -22,7 +25,12 @@ from skvaeense.utils._torch import evaluating
 
 @contextmanager
 def replaced(
-    model: nn.Module, module_name: str, by: Any, *, skip: Sequence[int] = (0,)
+    model: nn.Module,
+    module_name: str,
+    by: Any,
+    *,
+    skip: Sequence[int] = (0,),
+    mask: str | None = "attention_mask",
 ) -> Iterator[None]:
     """Replace the activations of a module of a model while the context lasts.
 
@@ -43,7 +51,11 @@ def replaced(
         to an array.
 
     skip : sequence of int, default=(0,)
-        Positions that are not replaced, such as those that `Activations` leaves out.
+        Positions of each text that are not replaced, such as those that `Activations` leaves out.
+
+    mask : str or None, default="attention_mask"
+        Name of an argument of the model that is 0 at padding. Padding on either side is not
+        replaced, and positions count from the first token of a text.
 
     Yields
     ------
@@ -79,10 +91,15 @@ def replaced(
     takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
     function = by if callable(by) else _reconstruction(by, takes_input)
 
+    masks: list[torch.Tensor | None] = [None]
+
+    def note(_: nn.Module, args: Any, kwargs: Any) -> None:
+        masks[0] = mask_of(model, mask, args, kwargs)
+
     def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         given = first_tensor(output, module_name)
         seen = first_tensor([*args, *kwargs.values()], module_name) if takes_input else given
-        where = kept_positions(given, None, skip, None)
+        where = kept_positions(given, masks[0], skip)
         new = torch.as_tensor(function(seen[where].detach())).to(given)
         if new.shape != given[where].shape:
             raise ValueError(
@@ -93,7 +110,10 @@ def replaced(
         result[where] = new
         return with_first(output, result)
 
-    with module.register_forward_hook(hook, with_kwargs=True):
+    with (
+        model.register_forward_pre_hook(note, with_kwargs=True),
+        module.register_forward_hook(hook, with_kwargs=True),
+    ):
         yield
 
 
@@ -160,6 +180,7 @@ def loss_recovered(
     loss: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
     ablation: Literal["zero", "mean"] = "zero",
     skip: Sequence[int] = (0,),
+    mask: str | None = "attention_mask",
 ) -> LossRecovered:
     """Measure the share of a model's loss that reconstructions of its activations recover.
 
@@ -181,8 +202,8 @@ def loss_recovered(
     loss : callable or None, default=None
         Function of the logits and the batch that returns the losses, a tensor of any shape, which
         is averaged. None means the negative log-probability of the next token, in nats. The tokens
-        are the batch, the first of its arguments, or "input_ids". With an "attention_mask" only
-        positions where it is 1 count.
+        are the batch, the first of its arguments, or "input_ids". Neither padding nor predictions
+        from padding count.
 
     ablation : {"zero", "mean"}, default="zero"
         Replacement of activations in `ablated_loss`: zeros, as is usual, or the mean of the rows of
@@ -190,6 +211,9 @@ def loss_recovered(
 
     skip : sequence of int, default=(0,)
         Positions whose activations stay as they are, in all three runs.
+
+    mask : str or None, default="attention_mask"
+        Name of the argument that is 0 at padding, as for `replaced`.
 
     Returns
     -------
@@ -222,18 +246,19 @@ def loss_recovered(
     def ablated(rows: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(rows) if ablation == "zero" else rows.mean(0).expand_as(rows)
 
-    own = next_token_loss if loss is None else loss
+    own = partial(next_token_loss, model, mask) if loss is None else loss
     sums, kl, n_losses, n_rows = np.zeros(3), 0.0, 0, 0
     with evaluating(model):
         for batch in batches:
             logits = [_logits(model, batch)]
             for function in (by, ablated):
-                with replaced(model, module_name, function, skip=skip):
+                with replaced(model, module_name, function, skip=skip, mask=mask):
                     logits.append(_logits(model, batch))
             losses = [own(given, batch) for given in logits]
             sums += [float(some.sum()) for some in losses]
             n_losses += losses[0].numel()
-            clean, other = (_counted(g, batch).float().log_softmax(-1) for g in logits[:2])
+            is_token = _is_token(model, mask, batch)
+            clean, other = (g[is_token].float().log_softmax(-1) for g in logits[:2])
             kl += float(F.kl_div(other, clean, reduction="sum", log_target=True))
             n_rows += clean[..., 0].numel()
     if n_losses == 0:
@@ -244,21 +269,25 @@ def loss_recovered(
     return LossRecovered(clean_loss, replaced_loss, ablated_loss, recovered, kl / n_rows)
 
 
-def next_token_loss(logits: torch.Tensor, batch: Any) -> torch.Tensor:
-    """Return the negative log-probability of each next token."""
+def next_token_loss(
+    model: nn.Module, mask: str | None, logits: torch.Tensor, batch: Any
+) -> torch.Tensor:
+    """Return the negative log-probability of each next token, as predicted from a token."""
     tokens = batch.get("input_ids", batch) if isinstance(batch, Mapping) else batch
     tokens = first_tensor(tokens, "the batch").to(logits.device)
     losses = F.cross_entropy(
         logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"
-    )
-    return _counted(losses.view(len(tokens), -1), batch, start=1).flatten()
+    ).view(len(tokens), -1)
+    is_token = _is_token(model, mask, batch)
+    if is_token is ...:
+        return losses.flatten()
+    return losses[is_token[:, :-1] & is_token[:, 1:]]
 
 
-def _counted(values: torch.Tensor, batch: Any, start: int = 0) -> torch.Tensor:
-    """Return the values of positions from `start` on, without padding."""
-    if isinstance(batch, Mapping) and "attention_mask" in batch:
-        return values[batch["attention_mask"][:, start:].to(values.device) != 0]
-    return values
+def _is_token(model: nn.Module, mask: str | None, batch: Any) -> Any:
+    """Return the index of positions that are no padding: all, if nothing marks padding."""
+    found = mask_of(model, mask, *as_arguments(batch))
+    return ... if found is None else torch.as_tensor(found) != 0
 
 
 def _logits(model: nn.Module, batch: Any) -> torch.Tensor:

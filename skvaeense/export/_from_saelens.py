@@ -88,7 +88,7 @@ def from_saelens(
     >>> with TemporaryDirectory() as parent:
     ...     to_saelens(sae, f"{parent}/digits")
     ...     again = from_saelens(f"{parent}/digits", X)
-    >>> bool(np.allclose(again.transform(X), sae.transform(X), atol=1e-3))
+    >>> bool(np.allclose(again.score_samples(X), sae.score_samples(X), atol=1e-3))
     True
     """
     config, weights = _read(Path(folder))

@@ -10,14 +10,21 @@ import numpy as np
 import torch
 from safetensors.numpy import save as to_bytes
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.networks._dense import SingleLayerAutoencoder
-from skvaeense.penalties._base import GatedReLU, HardThreshold, KeepBatchTop, KeepTop
+from skvaeense.penalties._base import (
+    GatedReLU,
+    HardThreshold,
+    KeepBatchTop,
+    KeepTop,
+    Rectifier,
+)
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._typing import PathName
 
+# Norms of directions count as equal up to rounding in single precision.
+SAME = 1e-5
 # Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
 
@@ -28,14 +35,15 @@ def to_saelens(
     """Write a fitted sparse autoencoder in the format of SAELens 6.
 
     The folder holds ``cfg.json`` and ``sae_weights.safetensors``, and SAELens reads it by
-    ``SAE.load_from_disk(folder)``. `encode` and `decode` of SAELens then return the same as
-    `transform` and `inverse_transform`, up to rounding, for samples in the units of the training
-    samples: centring and scaling are folded into the weights.
+    ``SAE.load_from_disk(folder)``. Directions have norm 1 there, as tools expect: `encode` of
+    SAELens returns the codes of `transform` times the norms of the rows of `components_`, and
+    `decode` of these codes the same as `inverse_transform`, up to rounding. Samples are in the
+    units of the training samples: centring and scaling are folded into the weights.
 
     ========================  ===========================================================
     Penalty                   Architecture
     ========================  ===========================================================
-    L1, Log                   "standard"
+    L1, Log                   "standard", or "jumprelu" if codes were cut to a `target_l0`
     TopK                      "topk"
     BatchTopK, Matryoshka     "jumprelu", with the single threshold used after training
     JumpReLU                  "jumprelu"
@@ -84,8 +92,9 @@ def to_saelens(
     Notes
     -----
     With the encoder ``A (x' - b) + a`` of samples ``x' = (x - mean) / scale`` and the decoder
-    ``W z + b``, the weights are ``W_enc = A^T / scale``, ``b_enc = a``, ``W_dec = scale W^T`` and
-    ``b_dec = scale b + mean``.
+    ``W z + b``, the weights are ``W_enc = A^T n / scale``, ``b_enc = n a``, ``W_dec = scale W^T /
+    n`` and ``b_dec = scale b + mean``, where n has the norms of the rows of ``scale W^T``. With
+    TopK and rows of different norms, n is 1, as the largest codes would be others.
 
     Examples
     --------
@@ -156,6 +165,18 @@ def saelens_files(
     own_weights, settings = ARCHITECTURES[type(activation)](activation, bias)
     if has_target:
         settings = _transcoder(estimator, settings["architecture"], weights)
+    norms = weights["W_dec"].norm(dim=1)
+    if isinstance(activation, KeepTop):
+        # Latents of other norms would be ranked in another order.
+        settings["rescale_acts_by_decoder_norm"] = bool(
+            (norms / norms.mean() - 1).abs().max() < SAME
+        )
+    if settings.get("rescale_acts_by_decoder_norm", True):
+        norms = norms.where(norms > 0, 1.0)
+        weights["W_dec"] = weights["W_dec"] / norms[:, None]
+        weights["W_enc"] = weights["W_enc"] * norms
+        for name in own_weights.keys() - {"r_mag"}:
+            own_weights[name] = own_weights[name] * norms
     tensors = {
         name: np.ascontiguousarray(value.detach().to(dtype).numpy())
         for name, value in (weights | own_weights).items()
@@ -202,12 +223,15 @@ def _transcoder(estimator, architecture, weights):
 
 
 def _standard(activation, bias):
-    return {"b_enc": bias}, {"architecture": "standard"}
+    cut = activation.cut.double()
+    if cut > 0:
+        weights = {"b_enc": bias, "threshold": cut.expand(len(bias))}
+        return weights, {"architecture": "jumprelu"}
+    return {"b_enc": bias - cut}, {"architecture": "standard"}
 
 
 def _topk(activation, bias):
-    settings = {"k": activation.n_kept, "rescale_acts_by_decoder_norm": False}
-    return {"b_enc": bias}, {"architecture": "topk"} | settings
+    return {"b_enc": bias}, {"architecture": "topk", "k": activation.n_kept}
 
 
 def _thresholds(activation, bias):
@@ -223,7 +247,7 @@ def _gated(activation, bias):
     gain = activation.log_gain.double()
     weights = {
         "r_mag": gain,
-        "b_gate": bias,
+        "b_gate": bias - activation.cut.double(),
         "b_mag": gain.exp() * bias + activation.bias.double(),
     }
     return weights, {"architecture": "gated"}
@@ -239,5 +263,5 @@ ARCHITECTURES = {
     HardThreshold: _thresholds,
     KeepBatchTop: _thresholds,
     KeepTop: _topk,
-    nn.ReLU: _standard,
+    Rectifier: _standard,
 }

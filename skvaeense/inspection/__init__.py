@@ -13,6 +13,7 @@ from skvaeense.inspection._dictionaries import dictionary_stability, feature_abs
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
 from skvaeense.inspection._latent_ablation import latent_ablation
+from skvaeense.inspection._latent_report import LatentReport, latent_report
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
 from skvaeense.inspection._reconstruction_sparsity import (
@@ -27,6 +28,7 @@ __all__ = [
     "DimensionReliabilityDisplay",
     "Display",
     "LatentDisplay",
+    "LatentReport",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
     "ScoreComparisonDisplay",
@@ -35,6 +37,7 @@ __all__ = [
     "dictionary_stability",
     "feature_absorption",
     "latent_ablation",
+    "latent_report",
     "reconstruction_sparsity_curve",
     "show_progress",
     "sparsity_pattern",

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch, gen_batches, indexable
 from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._sources import Source, as_array, open_samples, rows_of_chunks
 from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 from skvaeense.utils._validation import check_integer
@@ -224,7 +224,7 @@ def top_activating(
         Fitted, with `transform`. It can be the last step of a Pipeline.
 
     X : {array-like, sparse matrix} of shape (n_total, n_features)
-        Samples.
+        Samples, in any form that `fit` takes. Rows of a loader are numbered in the order of a pass.
 
     latents : array-like of int of shape (n_latents,) or None, default=None
         Latents to look at, in this order; None means all.
@@ -247,6 +247,8 @@ def top_activating(
             Rows of X, from the largest code; -1 if there are no more.
         codes : ndarray of shape (n_latents, n_samples)
             Signed codes of these samples; 0 if there are no more.
+        density : ndarray of shape (n_latents,)
+            Share of the samples whose code is not 0.
 
     Raises
     ------
@@ -289,11 +291,13 @@ def top_activating(
     check_integer(n_samples, "n_samples", minimum=1)
     check_integer(batch_size, "batch_size", minimum=1)
     fitted_step(estimator, needs=["transform"])
-    (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
+    rows: Any = open_samples(X)
+    if not isinstance(rows, Source):
+        (rows,) = indexable(rows if hasattr(rows, "shape") else np.asarray(rows))
     if not rows.shape[0]:
         raise ValueError("X has no samples, but at least 1 is needed.")
-    for batch in gen_batches(rows.shape[0], batch_size):
-        part = rows.iloc[batch] if hasattr(rows, "iloc") else rows[batch]
+    chunks = gen_batches(rows.shape[0], batch_size)
+    for batch, part in rows_of_chunks(getattr(rows, "iloc", rows), chunks):
         codes = as_array(estimator.transform(part))
         if batch.start == 0:
             chosen = check_latents(latents, codes.shape[1])
@@ -301,6 +305,8 @@ def top_activating(
                 np.full((len(chosen), n_samples), -1),
                 np.zeros((len(chosen), n_samples)),
             )
+            n_active = np.zeros(len(chosen), dtype=int)
+        n_active += np.count_nonzero(codes[:, chosen], axis=0)
         # The largest codes before this batch, and all codes of the batch.
         both = np.hstack([largest, codes[:, chosen].T])
         new = np.broadcast_to(np.arange(rows.shape[0])[batch], (len(chosen), len(codes)))
@@ -308,4 +314,5 @@ def top_activating(
         largest = np.take_along_axis(both, order, axis=1)
         samples = np.take_along_axis(np.hstack([samples, new]), order, axis=1)
     samples[largest == 0] = -1
-    return Bunch(latents=chosen, samples=samples, codes=largest)
+    density = n_active / rows.shape[0]
+    return Bunch(latents=chosen, samples=samples, codes=largest, density=density)

@@ -172,16 +172,27 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         kept = {name: values[init == init[-1]] for name, values in self.history.items()}
         unit, panels = _panels(kept)
         top = self.use_axes(ax, (6.4, 3.2 + 1.6 * len(panels)))
-        others = [loss[init == i] for i in np.unique(init) if i != init[-1]]
-        self.init_lines_ = [_draw(top, other, {"color": GREY, "linewidth": 1}) for other in others]
-        self.line_ = _draw(top, kept["loss"], style({"color": BLUE, "linewidth": 2}, line_kw))
+        others = [init == i for i in np.unique(init) if i != init[-1]]
+        epoch = self.history.get("epoch")  # Long epochs have several entries.
+
+        def draw(axes, rows, values, keywords):
+            x = np.arange(1, len(values) + 1) if epoch is None else epoch[rows]
+            return axes.plot(x, values, **keywords)[0]
+
+        is_kept = init == init[-1]
+        self.init_lines_ = [
+            draw(top, rows, loss[rows], {"color": GREY, "linewidth": 1}) for rows in others
+        ]
+        self.line_ = draw(
+            top, is_kept, kept["loss"], style({"color": BLUE, "linewidth": 2}, line_kw)
+        )
         if others:
             self.init_lines_[0].set_label("other inits")
             self.line_.set_label("kept init")
         self.axes_ = [top, *_split(top, len(panels))]
         for axes, (label, scale, lines) in zip(self.axes_[1:], panels, strict=True):
             for color, name, values in lines:
-                _draw(axes, values, {"color": color, "label": name})
+                draw(axes, is_kept, values, {"color": color, "label": name})
             axes.set(ylabel=label, yscale=scale)
         for axes in self.axes_:
             if axes.get_legend_handles_labels()[0]:
@@ -219,10 +230,6 @@ def _panels(kept):
         if np.any(kept.get(name, 0)):
             panels.append((label, "log", [(PURPLE, "", kept[name])]))
     return unit, panels
-
-
-def _draw(axes, values, keywords):
-    return axes.plot(np.arange(1, len(values) + 1), values, **keywords)[0]
 
 
 def _split(ax, n_panels):

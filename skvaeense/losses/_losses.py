@@ -213,7 +213,7 @@ class PenalizedReconstruction(Loss):
     >>> model = SparseCoder(SingleLayer(), 5, 3, penalty=L1(), generator=generator)
     >>> terms = PenalizedReconstruction().terms(model, torch.ones(4, 5), generator=generator)
     >>> sorted(terms)
-    ['active_share', 'error', 'loss', 'penalty']
+    ['active_share', 'error', 'l0', 'loss', 'penalty']
     """
 
     alias = "penalized_reconstruction"
@@ -225,7 +225,7 @@ class PenalizedReconstruction(Loss):
         self.decay = decay
 
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
-        """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
+        """Return "loss", "error", "penalty", "l0" and "active_share" of a batch; nothing is drawn.
 
         "active_share" has the shape (n_components,): the fraction of samples for which each latent
         is active. If the model decodes codes to a target, x has the columns of samples and target,
@@ -249,7 +249,7 @@ class PenalizedReconstruction(Loss):
         if auxiliary is not None:
             total = total + auxiliary.mean() / target.shape[1]
         dead = model.dead_latents
-        if dead is not None and not model.resamples_dead_latents:
+        if dead is not None:
             of_dead = coding.preactivation[:, dead] if kept is None else kept.preactivation(dead)
             total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, of_dead, residual)
         if self.decay:
@@ -257,7 +257,8 @@ class PenalizedReconstruction(Loss):
             weights = (p for p in decoder.parameters() if p.ndim > 1)
             total = total + self.decay * sum(w.square().sum() for w in weights)
         share = (n_active / len(x)).to(x.dtype)
-        return {"loss": total, "error": error, "penalty": cost, "active_share": share}
+        terms = {"loss": total, "error": error, "penalty": cost}
+        return terms | {"l0": share.sum(), "active_share": share}
 
 
 def _keeps_few(model: Any) -> bool:
@@ -291,7 +292,7 @@ class _FewCoding:
 
 
 # Weight of the auxiliary loss in a loss that is a fraction of the variance.
-AUXILIARY_WEIGHT = 1 / 32
+AUXILIARY_WEIGHT = 1 / 4
 
 
 def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:

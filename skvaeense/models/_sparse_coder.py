@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from skvaeense.models._base import Model, as_number, check_shapes
-from skvaeense.networks._base import Network, linear_layer
+from skvaeense.networks._base import Network, linear_layer, normalize_columns
 from skvaeense.penalties import Coding, Penalty
+from skvaeense.penalties._base import Cut
 from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
 from skvaeense.utils._rows import block_rows
+from skvaeense.utils._torch import evaluating
 
 
 class SparseCoder(Model):
@@ -151,11 +153,6 @@ class SparseCoder(Model):
         decoded = self.decode(self.code(x))
         return decoded if self.skip is None else decoded + self.skip(x)
 
-    @property
-    def resamples_dead_latents(self) -> bool:
-        """Whether dead latents are resampled; otherwise an auxiliary loss trains them."""
-        return self.penalty.dead_latents == "resampling"
-
     def _check_shapes(self, x: torch.Tensor) -> None:
         super()._check_shapes(x)
         values = self.preactivation(x)
@@ -225,6 +222,41 @@ class SparseCoder(Model):
         """Calibrate network and activation for codes of the current length."""
         super()._calibrate(x, len(x))
         self.penalty.calibrate(self.activation, self.preactivation(x))
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Give the columns of a linear decoder norm 1.
+
+        If there is one layer each way, their norms move to the encoder.
+        """
+        decoder: Any = self.linear_decoder
+        encoder: Any = getattr(self.network, "encoder", None)
+        weight = decoder.weight
+        norms = weight.norm(dim=0)
+        normalize_columns(weight)
+        is_layer = isinstance(encoder, nn.Linear) and encoder.out_features == self.n_components
+        if is_layer and not torch.allclose(norms, torch.ones_like(norms)):
+            norms = norms.where(norms > 0, 1.0)
+            encoder.weight *= norms[:, None]
+            encoder.bias.data *= norms
+            if isinstance(self.activation, Cut):
+                self.activation.rescale(norms)
+
+    def meet(self, x: torch.Tensor, length: float | None) -> None:
+        """Let samples have a given number of active latents on average after training.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples, not used in training.
+
+        length : float or None
+            Mean number of active latents; None leaves codes as training left them. Constraints, and
+            activations without a `meet` of their own, keep their number.
+        """
+        if hasattr(self.activation, "meet"):
+            with evaluating(self):
+                self.activation.meet(self.preactivation(x), length)
 
     @property
     def length(self) -> float | None:

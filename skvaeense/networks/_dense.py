@@ -44,16 +44,12 @@ class OutputLayer(NamedTuple):
 
     has_shortcuts : bool
         Whether a linear map of the samples is added too.
-
-    others : list of torch.nn.Parameter
-        Further parameters, whose first entries or rows belong to the latents.
     """
 
     inputs: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
     has_shortcuts: bool
-    others: list[Any]
 
 
 class LayeredAutoencoder(Autoencoder):
@@ -67,7 +63,7 @@ class LayeredAutoencoder(Autoencoder):
         self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
     ) -> KeptCodes | None:
         """Return the pre-activations that `keep` selects; None with shortcuts."""
-        inputs, weight, bias, has_shortcuts, _ = self.output_layer(x)
+        inputs, weight, bias, has_shortcuts = self.output_layer(x)
         if has_shortcuts:
             return None
         with torch.no_grad():
@@ -148,9 +144,8 @@ class ShortcutAutoencoder(LayeredAutoencoder):
     def output_layer(self, x: torch.Tensor) -> OutputLayer:
         """Return the last layer of the encoder."""
         heads: Any = self.encoder[-1]
-        others = [heads.bias] if self.skip is None else [heads.bias, self.skip.weight]
         hidden = self.encoder[:-1](x)
-        return OutputLayer(hidden, heads.weight, heads.bias, self.skip is not None, others)
+        return OutputLayer(hidden, heads.weight, heads.bias, self.skip is not None)
 
 
 def shortcuts(
@@ -427,7 +422,7 @@ class SingleLayerAutoencoder(LayeredAutoencoder):
         bias: torch.Tensor = self.encoder.bias
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
-        return OutputLayer(x, weight, bias, False, [self.encoder.bias])
+        return OutputLayer(x, weight, bias, False)
 
 
 class AlignedAutoencoder(SingleLayerAutoencoder):

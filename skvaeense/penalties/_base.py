@@ -4,13 +4,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
+from skvaeense.utils._linalg import TINY
 from skvaeense.utils._validation import AT_LEAST_ONE, Interval, Specification
 
 
@@ -93,8 +94,6 @@ class Penalty(Specification):
     alpha: float | None = None
     # Share of the training over which the number of active latents falls to k; 0 for none.
     anneal: float = 0.0
-    # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
-    dead_latents: Literal["resampling", "auxiliary"] = "resampling"
     # First norm of the rows of a single layer's encoder; None leaves it to the network.
     init_norm: float | None = None
 
@@ -192,7 +191,73 @@ class Penalty(Specification):
         return
 
 
-class LearnedThreshold(nn.Module):
+class Cut(nn.Module):
+    """Pass entries whose margin is over a cut, which is 0 until codes are given a length.
+
+    A derived class defines `margin`, which is over 0 where codes of training are active. The cut
+    does not count in training.
+
+    Attributes
+    ----------
+    cut : torch.Tensor without dimensions
+        The cut, set by `meet`.
+    """
+
+    cut: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("cut", torch.zeros(()))
+
+    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return by how much entries are active: the pre-activations themselves."""
+        return preactivation
+
+    @property
+    def current(self) -> Any:
+        """The cut that counts now."""
+        return 0.0 if self.training else self.cut
+
+    def rectified(self, margin: torch.Tensor) -> torch.Tensor:
+        """Return the positive part of margins over the cut, or of margins minus a cut below 0."""
+        if self.training:
+            return margin.relu()
+        return (margin - self.cut.clamp_max(0)).relu() * (margin > self.cut)
+
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply weights in units of pre-activations by a factor for each latent."""
+        return
+
+    @torch.no_grad()
+    def meet(self, preactivation: torch.Tensor, length: float | None) -> None:
+        """Set the cut at which samples have `length` active latents on average; 0 for None."""
+        self.cut.zero_()
+        if length is None:
+            return
+        margins = self.margin(preactivation).flatten()
+        n_active = max(round(length * len(preactivation)), 1)
+        if n_active >= len(margins):
+            self.cut.copy_(margins.min() - 1)
+            return
+        # Halfway, so that neither rounding nor another precision moves an entry over the cut.
+        edge = margins.topk(n_active + 1, sorted=False).values.topk(2, largest=False).values
+        self.cut.copy_(edge.mean())
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # Earlier versions had no cut, and SAELens has none.
+        state_dict.setdefault(f"{prefix}cut", torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class Rectifier(Cut):
+    """Pass positive entries, or entries over the cut."""
+
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the codes."""
+        return self.rectified(preactivation)
+
+
+class LearnedThreshold(Cut):
     """Hold a positive threshold for each latent, stored as a logarithm."""
 
     def __init__(self, n_components: int, start: float) -> None:
@@ -204,6 +269,10 @@ class LearnedThreshold(nn.Module):
         """The thresholds, shape (n_components,)."""
         return self.log_threshold.exp()
 
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply the thresholds."""
+        self.log_threshold.data += factors.log()
+
 
 # First threshold of signed codes, in units of the samples' norm.
 START_THRESHOLD = 0.01
@@ -212,10 +281,13 @@ START_THRESHOLD = 0.01
 class SoftThreshold(LearnedThreshold):
     """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
 
+    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return by how much sizes exceed the thresholds."""
+        return preactivation.abs() - self.threshold
+
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        shrunk = torch.relu(preactivation.abs() - self.threshold)
-        return preactivation.sign() * shrunk
+        return preactivation.sign() * self.rectified(self.margin(preactivation))
 
 
 class Shrinkage(Penalty):
@@ -238,11 +310,11 @@ class Shrinkage(Penalty):
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map: ReLU, with the encoder's bias as threshold, or a map for both signs."""
-        return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
+        return Rectifier() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
 
     def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of each sample's costs."""
-        size = coding.code if isinstance(coding.activation, nn.ReLU) else coding.code.abs()
+        size = coding.code if isinstance(coding.activation, Rectifier) else coding.code.abs()
         return self.entry_cost(size / coding.unit).sum(dim=1)
 
 
@@ -258,6 +330,18 @@ class HardThreshold(LearnedThreshold):
         self.bandwidth = bandwidth
         self.positive = positive
 
+    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of sizes in units of the thresholds."""
+        return self._size(preactivation).clamp_min(TINY).log() - self.log_threshold
+
+    def _size(self, preactivation: torch.Tensor) -> torch.Tensor:
+        return (preactivation if self.positive else preactivation.abs()).detach()
+
+    @property
+    def threshold(self) -> torch.Tensor:
+        """The thresholds that count now, shape (n_components,)."""
+        return (self.log_threshold + self.current).exp()
+
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         # The value at the jump multiplies the step's derivative.
@@ -265,16 +349,15 @@ class HardThreshold(LearnedThreshold):
 
     def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return 1 for entries over the threshold, and 0 for others."""
-        size = (preactivation if self.positive else preactivation.abs()).detach()
-        threshold = self.threshold
+        size, threshold = self._size(preactivation), self.threshold
         # 0, with a box in place of the derivative of the step by the threshold.
         step = (threshold.detach() - threshold) / self.bandwidth
         is_near = (size - threshold).abs() < 0.5 * self.bandwidth
         return (size > threshold).to(size.dtype) + torch.where(is_near, step, 0.0)
 
 
-class GatedReLU(nn.Module):
-    """Let ``relu(exp(r) h + c)`` pass where h is positive, with r and c for each latent."""
+class GatedReLU(Cut):
+    """Let ``relu(exp(r) h + c)`` pass where h is over the cut, with r and c for each latent."""
 
     def __init__(self, n_components: int) -> None:
         super().__init__()
@@ -284,7 +367,11 @@ class GatedReLU(nn.Module):
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
-        return magnitude * (preactivation > 0)
+        return magnitude * (preactivation > self.current)
+
+    def rescale(self, factors: torch.Tensor) -> None:
+        """Multiply the bias."""
+        self.bias.data *= factors
 
 
 class KeepTop(Budget):
@@ -315,26 +402,47 @@ def _rounded(k: float) -> int:
     return max(round(k), 1)
 
 
+# Mean number of active latents if no other is given, and there are enough latents.
+DEFAULT_K = 32
+
+
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    dead_latents = "auxiliary"
     _parameter_constraints = {
-        "k": [AT_LEAST_ONE, list, tuple],
+        "k": [AT_LEAST_ONE, list, tuple, None],
         # Annealing ends before the learning rate falls.
         "anneal": [Interval(Real, 0, 0.7, closed="both")],
     }
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
 
-    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
+    def __init__(self, k: int | Sequence[int] | None = None, *, anneal: float = 0.0) -> None:
         self.k = k
         self.anneal = anneal
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
-        check_lengths("k", self.k, AT_LEAST_ONE)
-        return type(self)._activation(np.minimum(self.k, n_components).tolist(), positive)
+        return type(self)._activation(self.lengths(n_components), positive)
+
+    def lengths(self, n_components: int) -> Any:
+        """Return k, at most the number of latents.
+
+        Parameters
+        ----------
+        n_components : int
+            Number of latents.
+
+        Returns
+        -------
+        int or list of int
+            The number, or numbers, of pre-activations that are kept of each sample.
+        """
+        if self.k is None:
+            return min(DEFAULT_K, max(n_components // 4, 1))
+        if not isinstance(self.k, Real):
+            check_lengths("k", self.k, AT_LEAST_ONE)
+        return np.minimum(self.k, n_components).tolist()
 
 
 class KeepBatchTop(BatchThreshold):

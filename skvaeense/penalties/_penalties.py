@@ -18,6 +18,7 @@ from skvaeense.penalties._base import (
     Penalty,
     Shrinkage,
 )
+from skvaeense.utils._kept import check_lengths
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
 
 
@@ -299,7 +300,7 @@ class TopK(KeepsLargest):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Number of active latents. A k above the number of latents is clipped to it. In a list, each
         k holds for an equal part of every batch in training. Codes then have the largest k, unless
         the estimator's `transform_l0` says otherwise.
@@ -354,7 +355,7 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Mean number of active latents. A k above the number of latents is clipped to it. In a list,
         each k holds for an equal part of every batch in training. Codes then have the largest k,
         unless the estimator's `transform_l0` says otherwise.
@@ -404,11 +405,15 @@ class Matryoshka(BatchTopK):
 
     Parameters
     ----------
-    k : int or list of int, default=32
+    k : int, list of int or None, default=None
         Mean number of active latents, among all latents; see `BatchTopK`.
 
     n_prefixes : int, default=5
         Number of prefixes, including all of the latents.
+
+    widths : sequence of int or None, default=None
+        Sizes of the prefixes in place of halves, such as ``(64, 256, 1024)``. All of the latents
+        are a prefix in any case.
 
     anneal : float, default=0.0
         Share of the training over which the number of active latents falls from all to k; see
@@ -432,13 +437,22 @@ class Matryoshka(BatchTopK):
 
     alias = "matryoshka"
 
-    _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
+    _parameter_constraints = BatchTopK._parameter_constraints | {
+        "n_prefixes": [AT_LEAST_ONE],
+        "widths": [list, tuple, None],
+    }
 
     def __init__(
-        self, k: int | Sequence[int] = 32, n_prefixes: int = 5, *, anneal: float = 0.0
+        self,
+        k: int | Sequence[int] | None = None,
+        n_prefixes: int = 5,
+        *,
+        widths: Sequence[int] | None = None,
+        anneal: float = 0.0,
     ) -> None:
         super().__init__(k, anneal=anneal)
         self.n_prefixes = n_prefixes
+        self.widths = widths
 
     def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes, except for the last one, which is all latents.
@@ -453,6 +467,9 @@ class Matryoshka(BatchTopK):
         list of int
             Rising sizes, each at least 1 and below `n_components`.
         """
+        if self.widths is not None:
+            check_lengths("widths", list(self.widths), AT_LEAST_ONE)
+            return sorted({width for width in self.widths if width < n_components})
         n_halvings = min(self.n_prefixes - 1, n_components.bit_length())
         sizes = {n_components >> i for i in range(1, n_halvings + 1)}
         return sorted(sizes - {0, n_components})

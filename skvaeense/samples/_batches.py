@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._scaling import Counts, Scaling
 from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import drawn, n_draws
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -114,6 +114,12 @@ class SourceBatches:
 
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
+
+    counts : callable or None, default=None
+        Maps rows, and the position of the first one, to the mask of rows that are not left out.
+
+    n_left_out : int, default=0
+        Number of rows that `counts` leaves out.
     """
 
     source: Source
@@ -122,9 +128,12 @@ class SourceBatches:
     head: torch.Tensor
     processes: Processes = SINGLE_PROCESS
     weights: DoubleArray | None = None
+    counts: Counts | None = None
+    n_left_out: int = 0
 
     def __post_init__(self) -> None:
-        self.shape = len(self.source) - len(self.left_out), self.source.shape[1]
+        n_rows = len(self.source) - len(self.left_out) - self.n_left_out
+        self.shape = n_rows, self.source.shape[1]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -189,11 +198,15 @@ class SourceBatches:
     ) -> Iterator[FloatArray]:
         """Yield the training rows of each block, scaled, as often as they count."""
         for start, rows in self.source.blocks(random_state, self.processes):
-            first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
+            own = np.ones(len(rows), dtype=int)
             if counts is not None:
-                rows = np.repeat(rows, counts[start : start + len(rows)], axis=0)
-            elif first < last:
-                rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
+                own = counts[start : start + len(rows)]
+            if self.counts is not None:
+                own = own * self.counts(rows, start)
+            first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
+            own[self.left_out[first:last] - start] = 0
+            if (own != 1).any():
+                rows = np.repeat(rows, own, axis=0)
             yield self.scaling.apply(rows, dtype=self.head.dtype, device="cpu").numpy()
 
 

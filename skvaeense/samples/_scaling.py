@@ -1,8 +1,8 @@
 """Centring, and scaling by one number."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -10,24 +10,31 @@ import torch
 from skvaeense.samples._sources import Source, as_array
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._rows import row_blocks
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
+# Maps rows, and the position of the first one, to the mask of those that count.
+Counts: TypeAlias = Callable[[FloatArray, int], BoolArray]
 
-def mean_and_rms(X: Any, weights: DoubleArray | None, columns: Any) -> tuple[DoubleArray, float]:
+
+def mean_and_rms(
+    X: Any, weights: DoubleArray | None, columns: Any, counts: Counts | None = None
+) -> tuple[DoubleArray, float]:
     """Return the mean of some columns, and their root mean square about it, in one pass.
 
     X is an array or a source. The root mean square is taken over all entries, and is 0 if all
-    columns are constant up to rounding. Rows can have weights. Means and sums of squares of blocks
-    of rows are merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing
-    the sample variance", 1983.
+    columns are constant up to rounding. Rows can have weights, and `counts` can leave some out.
+    Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub and
+    LeVeque, "Algorithms for computing the sample variance", 1983.
     """
     # Squares and sums of huge or tiny values are finite in units of their size.
     start, n_rows, squares, unit = 0, 0, 0.0, 0.0
     mean = np.zeros(X.shape[1])[columns]
     blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
     for _, rows in blocks:
-        own = None if weights is None else weights[start : start + len(rows)]
+        own: Any = None if weights is None else weights[start : start + len(rows)]
+        if counts is not None:
+            own = counts(rows, start) * (1.0 if own is None else own)
         start += len(rows)
         if own is not None and not own.any():
             continue
@@ -78,19 +85,27 @@ class Scaling:
     target: Self | None = None
 
     @classmethod
-    def from_data(cls, X: Any, weights: DoubleArray | None = None, n_targets: int = 0) -> Self:
+    def from_data(
+        cls,
+        X: Any,
+        weights: DoubleArray | None = None,
+        n_targets: int = 0,
+        counts: Counts | None = None,
+    ) -> Self:
         """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
         scaled separately.
         """
         n_features = X.shape[1] - n_targets
-        target = cls._of(X, weights, slice(n_features, None)) if n_targets else None
-        return replace(cls._of(X, weights, slice(n_features)), target=target)
+        target = cls._of(X, weights, slice(n_features, None), counts) if n_targets else None
+        return replace(cls._of(X, weights, slice(n_features), counts), target=target)
 
     @classmethod
-    def _of(cls, X: Any, weights: DoubleArray | None, columns: slice) -> Self:
-        mean, rms = mean_and_rms(X, weights, columns)
+    def _of(
+        cls, X: Any, weights: DoubleArray | None, columns: slice, counts: Counts | None
+    ) -> Self:
+        mean, rms = mean_and_rms(X, weights, columns, counts)
         return cls(mean, checked_scale(rms) if rms else 1.0)
 
     @property

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._files import check_regular
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._rows import block_rows
+from skvaeense.utils._rows import MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 
 FLOATS = (np.float64, np.float32)
@@ -216,7 +216,8 @@ def dataset_source(dataset: Any) -> SlicedSource:
 class LoaderSource:
     """Samples from a loader, which yields batches of them in every pass.
 
-    Samples have the order of the loader. A first pass counts them.
+    Samples have the order of the loader. A first pass counts them, and keeps the first rows and
+    some random rows in memory.
 
     Parameters
     ----------
@@ -227,15 +228,36 @@ class LoaderSource:
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
-        shapes = [rows_of(item).shape for item in batches]
-        n_samples = sum(shape[0] for shape in shapes)
-        if n_samples == 0:
+        random_state, widths, start, n_kept = np.random.RandomState(0), [], 0, MANY_ROWS
+        kept: list[tuple[Any, ...]] = []
+        highest = 1.0
+        for part in map(rows_of, self.batches):
+            widths.append(part.shape[1])
+            check_widths(widths[-2:])
+            if len(widths) == 1:
+                self._first = np.array(part[:RUN])
+                n_kept = max(2 * RUN, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
+            # Rows with the lowest random keys are a sample without replacement.
+            keys = random_state.uniform(size=len(part))
+            low = np.flatnonzero(keys < highest)
+            kept.append((keys[low], start + low, part[low]))
+            if sum(len(own[0]) for own in kept) > 2 * n_kept:
+                kept = [_lowest(kept, n_kept)]
+                highest = kept[0][0].max()
+            start += len(part)
+        if start == 0:
             raise ValueError("X is a loader without samples; at least two samples are needed.")
-        self.shape = n_samples, check_widths(shape[1] for shape in shapes)
-        self._check_pass(len(shapes), len(batches), "batches", "len(X) is")
+        self._check_pass(len(widths), len(self.batches), "batches", "len(X) is")
+        _, self._known, self._rows = _lowest(kept, n_kept)
+        self.shape = start, widths[0]
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the rows."""
+        return self.head(1).dtype
 
     def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
         """Raise an error unless a pass gave as much as expected."""
@@ -247,6 +269,8 @@ class LoaderSource:
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
+        if n_rows <= len(self._first):
+            return checked(self._first[:n_rows])
         rows = chain.from_iterable(rows for _, rows in self.blocks())
         return np.stack(list(islice(rows, n_rows)))
 
@@ -266,16 +290,44 @@ class LoaderSource:
         self._check_pass(start, len(self), "samples", "the first pass gave")
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
-        """Return positions of random rows, sorted."""
-        return np.sort(random_state.choice(len(self), n_rows, replace=False))
+        """Return positions of random rows, sorted: of rows in memory, if these are enough."""
+        pool = self._known if n_rows <= len(self._known) else np.arange(len(self))
+        return np.sort(random_state.choice(pool, n_rows, replace=False))
 
     def take(self, positions: IntArray) -> FloatArray:
         """Return the rows at sorted positions."""
+        if np.isin(positions, self._known).all():
+            return checked(self._rows[np.searchsorted(self._known, positions)])
         taken = [
             rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
             for start, rows in self.blocks()
         ]
         return np.concatenate(taken)
+
+
+def _lowest(parts: list[tuple[Any, ...]], n_rows: int) -> tuple[Any, ...]:
+    """Return the rows with the lowest keys, in order: their keys, positions and values."""
+    keys, positions, rows = (np.concatenate(own) for own in zip(*parts, strict=True))
+    chosen = np.sort(np.argsort(keys)[:n_rows])
+    return keys[chosen], positions[chosen], rows[chosen]
+
+
+def rows_of_chunks(X: Any, chunks: Iterable[slice]) -> Iterator[tuple[slice, Any]]:
+    """Yield slices that follow one another, and their rows, of samples of any form."""
+    if not isinstance(X, LoaderSource):
+        for chunk in chunks:
+            yield chunk, X[chunk]
+        return
+    blocks, waiting = X.blocks(), np.empty((0, X.shape[1]), dtype=np.float32)
+    for chunk in chunks:
+        n_rows = min(chunk.stop, len(X)) - chunk.start
+        while len(waiting) < n_rows:
+            # A pass that gives too few rows ends with an error.
+            _, rows = next(blocks)
+            waiting = np.concatenate([waiting, rows]) if len(waiting) else rows
+        yield chunk, waiting[:n_rows]
+        waiting = waiting[n_rows:]
+    next(blocks, None)
 
 
 # Samples of shape (n_samples, n_features), read some rows at a time.
@@ -408,7 +460,7 @@ def _as_source(X: Any) -> Source | None:
                 "whether a pass over it is complete. Give a torch DataLoader or Dataset with a "
                 "length, or call partial_fit with each batch."
             )
-        return LoaderSource(X)
+        return X.as_source() if hasattr(X, "as_source") else LoaderSource(X)
     return None
 
 
@@ -432,6 +484,12 @@ def _has_length(X: Any) -> bool:
     if isinstance(X, DataLoader) and isinstance(X.dataset, IterableDataset):
         X = X.dataset
     return hasattr(X, "__len__")
+
+
+def described_rows(X: Source, rows: list[int]) -> str:
+    """Return what a loader says about some of its rows, such as their positions in texts."""
+    batches: Any = getattr(X, "batches", None)
+    return str(batches.described(rows)) if hasattr(batches, "described") else ""
 
 
 def refuse_loader(X: Any, what: str) -> None:

@@ -1,7 +1,7 @@
 """The samples of one fit: held-out samples, and batches of training samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +14,15 @@ from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
-from skvaeense.training._sizes import MAX_BATCH, HeldOut, Spectrum, resolve_batch_size
+from skvaeense.training import _trainer
+from skvaeense.training._far import Reach
+from skvaeense.training._sizes import (
+    MAX_BATCH,
+    HeldOut,
+    Spectrum,
+    resolve_batch_size,
+    steps_of_epoch,
+)
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -120,6 +128,11 @@ class FitData:
         return torch.cat([x for x, _ in drawn]), np.concatenate(labels) if labels else None
 
     @property
+    def n_records(self) -> int:
+        """The number of records of an epoch in the log."""
+        return -(-steps_of_epoch(len(self.train), self.batch_size) // _trainer.STRIDE)
+
+    @property
     def n_features(self) -> int:
         """The number of features of a sample, without the columns of a target."""
         return self.train.shape[1] - self.scaling.n_targets
@@ -138,6 +151,7 @@ def prepare_data(
     explained: Explained | None,
     random_state: np.random.RandomState,
     processes: Processes = SINGLE_PROCESS,
+    reach: Reach | None = None,
 ) -> FitData:
     """Scale samples, and hold some out.
 
@@ -165,6 +179,9 @@ def prepare_data(
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
 
+    reach : Reach or None, default=None
+        What tells which rows of a source are far from all others.
+
     Returns
     -------
     FitData
@@ -178,19 +195,32 @@ def prepare_data(
         n_bytes = X.shape[1] * np.finfo(np.float64).bits // 8
         n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
+        taken = X.take(positions)
+        if reach is not None:
+            is_near = reach.near(taken)
+            positions, taken = positions[is_near], taken[is_near]
         out = random_state.permutation(len(positions))[:n_out]
         own = None if weights is None else weights[positions]
-        rows = _scaled(estimator, X.take(positions), scaling, own, np.arange(len(positions)))
+        rows = _scaled(estimator, taken, scaling, own, np.arange(len(positions)))
         left_out = np.zeros(len(positions), dtype=bool)
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head, _ = parts[1].drawn()
         train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
+        if reach is not None:
+            train = replace(train, counts=reach.near, n_left_out=len(reach.far))
     else:
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
-        order = random_state.permutation(order) if n_out else order
+        if n_out and held_out.is_spread:
+            # One row of each size, so that few rows have codes of typical lengths.
+            ends = np.linspace(0, len(order), n_out + 1).astype(int)
+            places = random_state.randint(ends[:-1], ends[1:])
+            others = random_state.permutation(np.delete(order, places))
+            order = np.concatenate([order[places], others])
+        elif n_out:
+            order = random_state.permutation(order)
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)

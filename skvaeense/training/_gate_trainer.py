@@ -191,7 +191,9 @@ class GateTrainer:
         return {"error": error, "kl": kl, "noise_variance": noise}
 
     def _end_epoch(self, terms: list[dict[str, float]]) -> None:
-        self.log.append({k: sum(t[k] for t in terms) / len(terms) for k in terms[0]} | self.tags)
+        means = {k: sum(t[k] for t in terms) / len(terms) for k in terms[0]}
+        done = {"epoch": len(self.log) + 1.0, "step": float(self.n_steps)}
+        self.log.append(means | self.tags | done)
         self.epoch += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class History(dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
-    The epochs of inits that were not kept come first, one init after the other. The epochs of the
-    kept model come last.
+    Long epochs have several entries. The epochs of inits that were not kept come first, one init
+    after the other. The epochs of the kept model come last.
     """
 
     @classmethod
@@ -32,19 +32,19 @@ class History(dict[str, DoubleArray]):
         History
             One array for each quantity.
         """
-        names = log[0] if log else ("loss", "init")
+        names = log[0] if log else ("loss", "init", "epoch", "step")
         return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
 
-    def extended(self, epoch: dict[str, float]) -> "History":
-        """Return the history with one more epoch.
+    def extended(self, added: "History") -> "History":
+        """Return the history with further entries.
 
         The cost does not depend on the number of epochs: arrays share memory with the history
         before, which has room for as many epochs again, marked by NaN.
 
         Parameters
         ----------
-        epoch : dict of float
-            The quantities of the epoch, all finite.
+        added : History
+            The quantities of the further entries, all finite.
 
         Returns
         -------
@@ -54,12 +54,13 @@ class History(dict[str, DoubleArray]):
         longer = type(self)()
         for name, own in self.items():
             n, room = len(own), cast(Any, own.base)
+            stop = n + len(added[name])
             is_own = isinstance(room, np.ndarray) and room.dtype == own.dtype and room.ndim == 1
-            if not (is_own and room.flags.writeable and len(room) > n and np.isnan(room[n])):
-                room = np.full(2 * n, np.nan)
+            if not (is_own and room.flags.writeable and len(room) >= stop and np.isnan(room[n])):
+                room = np.full(2 * stop, np.nan)
                 room[:n] = own
-            room[n] = epoch[name]
-            longer[name] = room[: n + 1]
+            room[n:stop] = added[name]
+            longer[name] = room[:stop]
         return longer
 
     @property

@@ -160,9 +160,9 @@ class FitSession:
         )
         return None if estimator is None else vars(estimator)[STATE]
 
-    def begin(self, n_epochs: int) -> None:
-        """Report that training begins, and how many epochs it has at most."""
-        self.progress.begin("codes", n_epochs)
+    def begin(self, n_epochs: int, n_records: int = 1) -> None:
+        """Report that training begins, and how many epochs of some records it has at most."""
+        self.progress.begin("codes", n_epochs * n_records)
 
     def track(self, name: str, part: Part) -> Part:
         """Include a part in checkpoints, and return it with its earlier state restored, if any."""
@@ -200,7 +200,11 @@ class FitSession:
             )
             with closing(epochs):
                 for is_whole in epochs:
-                    is_over = is_whole and self._end_epoch(phase, stage)
+                    stops = self.progress.step(
+                        lambda: self.estimator._attributes(trainer, self.data)
+                    )
+                    self.stopped = bool(self.processes.broadcast_scalar(stops))
+                    is_over = is_whole and self._is_over(phase, stage)
                     if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
                         self._keep(trainer, stage.name, is_over)
                     if is_over or self.stopped:
@@ -223,10 +227,8 @@ class FitSession:
         is_over, self.state = self.state["is_over"], None
         return 0 if is_over else stage.n_epochs
 
-    def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
-        """Report an epoch, and return whether the stage is over."""
-        stops = self.progress.step(lambda: self.estimator._attributes(phase.trainer, self.data))
-        self.stopped = bool(self.processes.broadcast_scalar(stops))
+    def _is_over(self, phase: Phase, stage: Stage) -> bool:
+        """Compare losses after an epoch, and return whether the stage is over."""
         return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
 
     def _loss(self, trainer: Trainer) -> float:

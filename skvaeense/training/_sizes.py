@@ -38,6 +38,8 @@ class HeldOut(NamedTuple):
 
     share: float
     at_most: int
+    # Whether the sizes of held-out rows are spread like those of all rows.
+    is_spread: bool = False
 
     def of(self, n_samples):
         """Return the number of held-out rows; 0 if there are very few rows."""
@@ -49,7 +51,7 @@ class HeldOut(NamedTuple):
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
 # Held-out rows that only decide when to stop. They are few: training of many latents misses them.
-SPARSE_HELD_OUT = HeldOut(0.05, 1000)
+SPARSE_HELD_OUT = HeldOut(0.05, 1000, is_spread=True)
 
 
 # First noise variance of random inits, as a fraction of the mean eigenvalue for even inits, and of

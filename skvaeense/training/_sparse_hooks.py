@@ -1,16 +1,11 @@
 """Hooks of sparse autoencoders: coefficient, unit norms, dead latents."""
 
-import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import normalize_columns
-from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept import set_share
 
@@ -20,13 +15,13 @@ from skvaeense.utils._kept import set_share
 GAIN = 0.03
 LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
+# Weights of a step in a fast and a slow running mean of this logarithm, and how many times their
+# difference is added to it: codes of the near future count, so that they do not overshoot.
+FAST, SLOW, LEAD = 0.1, 0.02, 4.0
+# Codes without any active latent count as if the logarithm were this far below 0.
+FARTHEST = 10.0
 # A latent is dead once it was inactive for this many training samples in a row.
 DEAD_AFTER = 10_000
-# Norm of a new encoder row, as a share of the mean norm of the rows of living latents.
-RESAMPLED_NORM = 0.2
-# Number of resamplings of dead latents, and when they happen, as shares of the training.
-N_RESAMPLINGS = 7
-RESAMPLE_AT = tuple(SETTLING * (i + 1) / N_RESAMPLINGS for i in range(N_RESAMPLINGS))
 
 
 @dataclass(eq=False)
@@ -36,9 +31,10 @@ class Coefficient(Hook):
     With a target for the mean number of active latents, alpha changes at every step after the
     rise. With the L0 of the batch and the fraction p done::
 
-        log alpha <- log alpha + gain(p) * clip(log(L0 / target), -1, 1)
+        log alpha <- log alpha + gain(p) * clip(log(L0 / target) + lead, -1, 1)
 
-    The gain rises from 0.03 to 0.1 with p^2.
+    The gain rises from 0.03 to 0.1 with p^2. The lead is 4 times the difference of two running
+    means of log(L0), a fast one and a slow one: about its change in the next 160 steps.
 
     Attributes
     ----------
@@ -62,6 +58,8 @@ class Coefficient(Hook):
 
     def __post_init__(self) -> None:
         self.value: float | torch.Tensor = 0.0
+        self.fast: torch.Tensor | None = None
+        self.slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
@@ -73,7 +71,11 @@ class Coefficient(Hook):
         """Adapt the coefficient to the mean number of active latents of a batch."""
         if self.target_l0 is None or fraction_done < self.warmup:
             return
-        excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
+        now = (l0 / self.target_l0).log().clamp(-FARTHEST, FARTHEST)
+        if self.fast is None or self.slow is None:
+            self.fast = self.slow = now
+        self.fast, self.slow = self.fast.lerp(now, FAST), self.slow.lerp(now, SLOW)
+        excess = (now + LEAD * (self.fast - self.slow)).clamp(-MOST_EXCESS, MOST_EXCESS)
         gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
         self.alpha = self.alpha * torch.exp(gain * excess)
 
@@ -133,29 +135,23 @@ class UnitNorm(Hook):
 
 
 class DeadLatents(Hook):
-    """Count the samples for which each latent has been silent, and resample dead latents.
+    """Count the samples for which each latent has been silent, and tell the model who is dead.
 
     Parameters
     ----------
     model : SparseCoder
-        The model before training. If the activation has parameters with an entry for each latent,
-        the entries of resampled latents return to their present values.
+        The model.
+
+    dead_after : int, default=10_000
+        Number of samples in a row after which a silent latent is dead.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, dead_after: int = DEAD_AFTER) -> None:
         device = next(model.parameters()).device
-        activation = getattr(model, "activation", nn.Identity())
-        self.first = {
-            name: parameter.detach().clone()
-            for name, parameter in activation.named_parameters()
-            if parameter.ndim and len(parameter) == model.n_components
-        }
-        # Resampling a latent resets the first count, but not the second.
+        self.dead_after = dead_after
         self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
-        self.inactive_for = self.silent_for.clone()
         self.dead = self.silent_for.bool()
         self.n_dead = self.n_samples = 0
-        self.to_resample = list(RESAMPLE_AT)
 
     def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Tell the model which latents are dead."""
@@ -163,74 +159,29 @@ class DeadLatents(Hook):
 
     @torch.no_grad()
     def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Update the counts, and resample dead latents when it is time."""
-        model = trainer.model
+        """Update the counts."""
         if "active_share" not in step.terms:
             return
         n_samples = len(step.x) * trainer.processes.world_size
-        self._count(step.terms["active_share"] > 0, n_samples)
-        if not self.to_resample or step.fraction_done < self.to_resample[0]:
-            return
-        self.to_resample.pop(0)
-        can_resample = model.linear_decoder is not None and hasattr(model.network, "output_layer")
-        if model.resamples_dead_latents and can_resample:
-            self._resample(trainer, step.x, step.generator)
-            trainer.processes.broadcast([trainer.parameters.values])
-
-    def _count(self, fired: torch.Tensor, n_samples: int) -> None:
-        for count in (self.silent_for, self.inactive_for):
-            count += n_samples
-            count.masked_fill_(fired, 0)
-        n_looks = self.n_samples // DEAD_AFTER
+        self.silent_for += n_samples
+        self.silent_for.masked_fill_(step.terms["active_share"] > 0, 0)
+        n_looks = self.n_samples // self.dead_after
         self.n_samples += n_samples
         # A look waits for the device. So looks are as far apart as a latent takes to die.
-        if self.n_samples // DEAD_AFTER > n_looks:
-            self.dead = self.silent_for >= DEAD_AFTER
+        if self.n_samples // self.dead_after > n_looks:
+            self.dead = self.silent_for >= self.dead_after
             self.n_dead = int(self.dead.sum())
 
     @property
     def fraction(self) -> float:
-        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer.
+        """Fraction of latents silent for the last `dead_after` samples, or all if fewer.
 
         It is 0 if the loss does not return which latents are active.
         """
         if self.n_samples == 0:
             return 0.0
-        return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
+        return float((self.silent_for >= min(self.dead_after, self.n_samples)).double().mean())
 
-    def _resample(self, trainer: Trainer, x: torch.Tensor, generator: torch.Generator) -> None:
-        """Point dead latents at samples that are reconstructed badly.
-
-        Samples are drawn with probability proportional to their squared error. The decoder's
-        column becomes the sample's residual at norm 1, the encoder's row points at the sample's
-        hidden features, the activation's parameters go back to their first values, and the
-        optimizer's memory of all these weights is cleared.
-        """
-        model = trainer.model
-        dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
-        x, target = model.split(x)
-        residual = target - model.decode(model.code(x))
-        error = residual.square().sum(dim=1)
-        total = float(error.sum())
-        if len(dead) == 0 or not 0 < total < math.inf:
-            return  # Nothing to do, nothing to point at, or training has diverged.
-        layer = model.network.output_layer(x)
-        drawn = torch.multinomial(error, len(dead), replacement=True, generator=generator)
-        decoder = model.linear_decoder
-        decoder.weight[:, dead] = F.normalize(residual[drawn], dim=1).T
-        alive = self.silent_for < DEAD_AFTER
-        norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
-        layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
-        changed: list[tuple[Any, Any]] = [(layer.weight, dead)]
-        for parameter in layer.others:
-            parameter[dead] = 0
-            changed.append((parameter, dead))
-        for name, first in self.first.items():
-            parameter = model.activation.get_parameter(name)
-            parameter[dead] = first[dead]
-            changed.append((parameter, dead))
-        changed.append((decoder.weight, (slice(None), dead)))
-        for parameter, index in changed:
-            for _, memory in trainer.memories(parameter):
-                memory[index] = 0
-        self.silent_for[dead] = 0
+    def values(self) -> dict[str, float]:
+        """Return the fraction of dead latents."""
+        return {"dead_fraction": self.fraction}

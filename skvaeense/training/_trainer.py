@@ -17,8 +17,10 @@ from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator
 
-# Steps of a long epoch between two points at which a series of epochs can be left.
-STRIDE = 500
+# Steps of a long epoch between two records in the log, after which a series of epochs can be left.
+STRIDE = 100
+# What a log says about each record besides means.
+TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
 
@@ -144,7 +146,8 @@ class Trainer:
     Attributes
     ----------
     log : list of dict of float
-        For each epoch the means of the loss terms, and the values of the hooks.
+        For each epoch, or part of a long epoch, the means of the loss terms, the values of the
+        hooks, and the number of epochs and of steps so far.
 
     other_log : list of dict of float
         The same for other inits, which were not kept.
@@ -239,10 +242,11 @@ class Trainer:
         Yields
         ------
         bool
-            True after each epoch, and False after every few hundred steps within a long epoch.
+            True after each epoch, and False after every hundred steps within a long epoch.
         """
         batch_size = min(batch_size, len(train))
         n_steps = len(train) // batch_size
+        first, n_done = self.epoch, math.floor(self.log[-1].get("epoch", 0) if self.log else 0)
         try:
             while self.epoch < n_epochs and self.is_finite:
                 batches = self._batches(train, batch_size)
@@ -252,10 +256,14 @@ class Trainer:
                         for batch in islice(batches, STRIDE):
                             done = (self.epoch + self.step / n_steps) / n_epochs
                             self._take_step(batch, span[0] + (span[1] - span[0]) * done, noise)
-                    if self.step < n_steps:
-                        yield False
-                self._end_epoch(n_steps)
-                yield True
+                    is_whole = self.step >= n_steps
+                    self._record(n_done + self.epoch - first + self.step / n_steps)
+                    if is_whole:
+                        self.epoch += 1
+                        self.step, self.order = 0, None
+                    yield is_whole
+                    if is_whole:
+                        break
         finally:
             self._reset_position()
 
@@ -327,24 +335,19 @@ class Trainer:
         if self.rates is not None:
             torch.lerp(before, values, self.rates, out=values)
 
-    def _end_epoch(self, n_steps: int) -> None:
+    def _record(self, n_epochs: float) -> None:
+        """Add the steps since the last record to the log."""
+        n_steps = (self.step - 1) % STRIDE + 1
         means = {name: float(total) / n_steps for name, total in self.sums.items()}
         for hook in self.hooks:
             means |= hook.values()
-        self.log.append(means | self.tags)
-        self.epoch += 1
-        self.step, self.sums, self.order = 0, {}, None
+        self.log.append(means | self.tags | {"epoch": n_epochs, "step": float(self.n_steps)})
+        self.sums = {}
 
     @property
     def is_finite(self) -> bool:
         """Whether the terms of the last epoch are finite."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
-
-    def memories(self, parameter: nn.Parameter) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the memories of the optimizer for a parameter, by name, as views of its shape."""
-        for name, memory in self.optimizer.state[self.parameters.values].items():
-            if isinstance(memory, torch.Tensor) and memory.ndim:
-                yield name, self.parameters.part(memory, parameter)
 
     def hook(self, kind: type[HookKind]) -> HookKind:
         """Return the hook of a class.

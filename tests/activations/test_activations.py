@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.torch import load_file
 from torch import nn
 
 from skvaeense.activations import Activations, loss_recovered, replaced
@@ -146,7 +147,7 @@ def test_positions_and_padding_are_left_out(model, texts):
     mask[::2, 5:] = 0
     batches = [{"input_ids": texts, "attention_mask": mask}]
     rows = gathered(Activations(model, "embedding", batches, skip=(0, -1)))
-    assert len(rows) == 40 * 4 + 40 * (LENGTH - 2)
+    assert len(rows) == 40 * 3 + 40 * (LENGTH - 2)
     assert len(gathered(Activations(model, "embedding", batches, mask=None))) == 80 * (LENGTH - 1)
     # Positions that short texts do not have are ignored.
     assert len(gathered(Activations(model, "embedding", [texts], skip=(LENGTH,)))) == 80 * LENGTH
@@ -370,3 +371,91 @@ def test_bad_requests(model, texts):
         loss_recovered(model, "head", abs, [])
     with pytest.raises(ValueError, match="ablation"):
         loss_recovered(model, "head", abs, [texts], ablation="noise")
+
+
+# --- padding, and the places of rows ------------------------------------------------------------
+
+
+def padded(texts, side, n_padding=3):
+    """Return a batch in which every other text has padding on one side."""
+    width = texts.shape[1] + n_padding
+    ids, mask = torch.zeros(len(texts), width, dtype=torch.int64), torch.zeros(len(texts), width)
+    for i, text in enumerate(texts):
+        start = n_padding if side == "left" and i % 2 else 0
+        ids[i, start : start + len(text)] = text
+        mask[i, start : start + len(text)] = 1
+    return {"input_ids": ids, "attention_mask": mask.long()}
+
+
+class Sinks(nn.Module):
+    """A model without attention, so that padding cannot change the activations of tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(N_TOKENS, WIDTH)
+        self.head = nn.Linear(WIDTH, N_TOKENS)
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.head(self.embedding(input_ids))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_changes_nothing(side, texts):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Sinks()
+    batch = padded(texts, side)
+    plain, other = (
+        Activations(model, "embedding", batches, skip=(0, 1, -1))
+        for batches in (texts.split(80), [batch])
+    )
+    assert_array_equal(in_order(gathered(other)), in_order(gathered(plain)))
+    assert_array_equal(in_order(other.places), in_order(plain.places))
+    expected = loss_recovered(model, "embedding", lambda rows: rows / 2, [texts])
+    found = loss_recovered(model, "embedding", lambda rows: rows / 2, [batch])
+    assert_allclose(found, expected, rtol=1e-5)
+    args = batch["input_ids"], batch["attention_mask"]
+    assert_allclose(
+        loss_recovered(model, "embedding", lambda rows: rows / 2, [args]), expected, rtol=1e-5
+    )
+    with replaced(model, "embedding", torch.zeros_like, skip=(0,)):
+        logits = model(**batch)
+    kept = batch["attention_mask"] == 0
+    kept[torch.arange(len(texts)), batch["attention_mask"].argmax(dim=1)] = True
+    is_bias = torch.isclose(logits, model.head.bias).all(dim=-1)
+    assert torch.equal(is_bias, ~kept)
+
+
+def test_new_tokens_of_a_model_that_caches_earlier_ones(model, texts):
+    """While a model writes, the mask is longer than its input."""
+    mask = torch.ones(80, LENGTH + 4)
+    with replaced(model, "blocks.1", torch.zeros_like, skip=(0,)):
+        found = model(texts, attention_mask=mask)
+    assert torch.allclose(found, model.head.bias)
+
+
+def test_rows_know_their_places_and_contexts(model, texts):
+    batch = padded(texts, "left")
+    activations = Activations(model, "embedding", [batch, batch], buffer_size=100)
+    rows, places = gathered(activations), activations.places
+    n_runs = model.n_runs
+    text, position, token = places.T
+    assert_array_equal(np.tile(texts, (2, 1))[text, position], token)
+    assert_array_equal(rows, model.embedding.weight.detach()[token])
+    for i, (tokens, place) in enumerate(activations.contexts(range(20), n_before=3, n_after=2)):
+        own = texts[text[i] % 80].tolist()
+        start = max(position[i] - 3, 0)
+        assert tokens == own[start : position[i] + 3]
+        assert tokens[place] == token[i]
+    assert model.n_runs == n_runs
+    with pytest.raises(ValueError, match="no token ids"):
+        Activations(nn.Linear(3, 3), "", [torch.ones(4, 3)]).contexts([0])
+
+
+def test_files_keep_the_precision(texts, tmp_path):
+    model = Sinks().bfloat16()
+    activations = Activations(model, "embedding", texts.split(40))
+    folder = activations.save(tmp_path / "rows")["embedding"]
+    (file,) = folder.glob("*.safetensors")
+    assert load_file(file)["rows"].dtype is torch.bfloat16
+    assert_array_equal(np.load(tmp_path / "rows" / "places.npy"), activations.places)

@@ -21,7 +21,6 @@ from bad_inputs.rows import (
     SPARSE,
     TOO_FEW,
     VAEENSE,
-    Loader,
     X,
     after_fit,
     file,
@@ -75,14 +74,6 @@ FITTED = [
     ),
     after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE, INTRINSIC),
     after_fit("an iterator", lambda ask: ask(iter([X])), TypeError, ITERATOR, AUTOENCODERS),
-    after_fit(
-        "a loader",
-        lambda ask: ask(Loader(X, X)),
-        TypeError,
-        "X is a loader, whose rows have no fixed positions, so it cannot have codes or scores. "
-        "Give X as a dataset, a memory map or files, or pass each batch separately.",
-        AUTOENCODERS,
-    ),
     after_fit(
         "samples beyond single precision, in units of those of fit",
         lambda ask: ask((1e37 * X).astype(np.float32)),

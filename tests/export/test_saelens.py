@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import PENALTIES, each_once, fit_unwarned, quick_sae
+from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
@@ -15,7 +16,6 @@ from sklearn.exceptions import NotFittedError
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.export import from_saelens, to_saelens
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import TopK
 
 ARCHITECTURES = {
     "batch_topk": "jumprelu",
@@ -77,10 +77,12 @@ def test_codes_and_reconstructions(penalty, how, tmp_path):
     codes = encode(config, weights, torch.tensor(X)).numpy()
     expected = sae.transform(X)
     assert (expected != 0).any()
+    np.testing.assert_allclose(weights["W_dec"].norm(dim=1), np.ones(12), rtol=1e-6)
     # Samples are about 100, so single precision has a small absolute error.
     tolerance = 1e-4 if dtype == "float32" else 1e-9
-    np.testing.assert_allclose(codes, expected, atol=tolerance)
-    reconstruction = torch.tensor(expected) @ weights["W_dec"] + weights["b_dec"]
+    norms = np.linalg.norm(sae.components_, axis=1)
+    np.testing.assert_allclose(codes, expected * norms, atol=tolerance * norms.max())
+    reconstruction = torch.tensor(expected * norms) @ weights["W_dec"] + weights["b_dec"]
     scale = tolerance * np.abs(X).max()
     np.testing.assert_allclose(reconstruction, sae.inverse_transform(expected), atol=scale)
 
@@ -91,7 +93,8 @@ def test_codes_that_are_cut(penalty, tmp_path):
     whole = np.count_nonzero(sae.transform(samples(1)))
     to_saelens(sae.set_params(transform_l0=2), tmp_path / "sae")
     codes = encode(*read(tmp_path / "sae"), torch.tensor(samples(1))).numpy()
-    np.testing.assert_allclose(codes, sae.transform(samples(1)), atol=1e-9)
+    norms = np.linalg.norm(sae.components_, axis=1)
+    np.testing.assert_allclose(codes, sae.transform(samples(1)) * norms, atol=1e-7)
     assert 0 < np.count_nonzero(codes) < whole
 
 
@@ -106,7 +109,10 @@ def test_saelens_reads_it(penalty, tmp_path):
     assert theirs.cfg.metadata.hook_name == "blocks.0.hook_resid_pre"
     codes = theirs.encode(torch.tensor(X))
     expected = sae.transform(X)
-    np.testing.assert_allclose(codes.detach().numpy(), expected, atol=1e-9)
+    norms = np.linalg.norm(sae.components_, axis=1)
+    np.testing.assert_allclose(codes.detach().numpy(), expected * norms, atol=1e-7)
+    theirs.fold_W_dec_norm()
+    np.testing.assert_allclose(theirs.encode(torch.tensor(X)).detach(), codes.detach())
     np.testing.assert_allclose(
         theirs.decode(codes).detach().numpy(), sae.inverse_transform(expected), atol=1e-6
     )
@@ -117,9 +123,25 @@ def test_codes_at_the_threshold_pass(tmp_path):
     X = samples()
     sae = fit_unwarned(quick_sae(PENALTIES["batch_topk"], dtype="float64"), X)
     to_saelens(sae, tmp_path / "sae")
-    threshold = read(tmp_path / "sae")[1]["threshold"]
-    assert bool((sae.module_.activation.threshold > threshold).all())
-    assert bool((sae.module_.activation.threshold * (1 - 1e-15) <= threshold).all())
+    threshold = read(tmp_path / "sae")[1]["threshold"] / sae.scale_
+    own = float(sae.module_.activation.threshold)
+    assert_allclose(threshold, np.full(12, own), rtol=1e-12)
+    config, weights = read(tmp_path / "sae")
+    codes = encode(config, weights, torch.tensor(X)).numpy()
+    assert ((codes != 0) == (sae.transform(X) != 0)).all()
+
+
+@pytest.mark.parametrize("penalty", ["gated", "jump_relu", "l1", "topk"])
+@pytest.mark.parametrize("params", [{"target_l0": 2}, {"target_l0": 6}, {"decoder_penalty": 0.1}])
+def test_targets_and_other_norms(penalty, params, tmp_path):
+    sae = fit_unwarned(quick_sae(penalty, dtype="float64", **params), samples())
+    to_saelens(sae, tmp_path / "sae")
+    config, weights = read(tmp_path / "sae")
+    codes = encode(config, weights, torch.tensor(samples(1)))
+    decoded = codes @ weights["W_dec"] + weights["b_dec"]
+    expected = sae.transform(samples(1))
+    assert ((codes.numpy() != 0) == (expected != 0)).all()
+    assert_allclose(decoded, sae.inverse_transform(expected), atol=1e-6)
 
 
 def test_metadata(tmp_path):
@@ -261,7 +283,8 @@ def test_there_and_back(penalty, subtract_bias, tmp_path):
     sae = fit_unwarned(quick_sae(PENALTIES[penalty], network=network, dtype="float64"), X)
     to_saelens(sae, tmp_path / "sae")
     again = from_saelens(tmp_path / "sae", X)
-    np.testing.assert_allclose(again.transform(new), sae.transform(new), atol=1e-8)
+    norms = np.linalg.norm(sae.components_, axis=1)
+    np.testing.assert_allclose(again.transform(new), sae.transform(new) * norms, atol=1e-6)
     np.testing.assert_allclose(again.score_samples(new), sae.score_samples(new), atol=1e-8)
     save(again, tmp_path / "sae.safetensors")
     np.testing.assert_allclose(
@@ -269,13 +292,16 @@ def test_there_and_back(penalty, subtract_bias, tmp_path):
     )
 
 
-def test_training_goes_on(tmp_path):
+@pytest.mark.parametrize("penalty", ["topk", "jump_relu", "gated"])
+def test_training_goes_on(penalty, tmp_path):
+    """Directions have norm 1 in the units of the samples there, and in units of the scale here."""
     X = samples(n_samples=300)
-    to_saelens(fit_unwarned(quick_sae(TopK(3), max_iter=3), X), tmp_path / "sae")
+    to_saelens(fit_unwarned(quick_sae(PENALTIES[penalty], max_iter=20), X), tmp_path / "sae")
     sae = from_saelens(tmp_path / "sae", X)
     before = sae.score(X)
-    sae.set_params(warm_start=True, max_iter=30, random_state=0)
-    assert fit_unwarned(sae, X).score(X) > before
+    sae.set_params(warm_start=True, max_iter=1, random_state=0, learning_rate_init=1e-6)
+    assert fit_unwarned(sae, X).score(X) == pytest.approx(before, abs=0.02)
+    assert fit_unwarned(sae.set_params(max_iter=30, learning_rate_init=4e-3), X).score(X) > before
 
 
 @pytest.mark.parametrize(

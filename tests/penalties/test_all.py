@@ -122,7 +122,6 @@ def test_a_penalty_with_alpha_has_a_cost(subtests):
             cost = penalty.cost(coded(penalty, draw(20, N_COMPONENTS)))
             assert (penalty.alpha is None) == (not cost.any())
             assert ("alpha" in penalty.get_params()) == (penalty.alpha is not None)
-            assert penalty.dead_latents in {"resampling", "auxiliary"}
 
 
 # --- aliases and parameters -----------------------------------------------------------------

@@ -42,8 +42,17 @@ def test_arrays_of_one_length(name, request):
 
 
 def test_names(fitted, sae):
-    assert list(fitted.history_) == ["loss", "error", "kl", "noise_variance", "init"]
-    assert list(sae.history_) == ["loss", "error", "penalty", "alpha", "init"]
+    assert list(fitted.history_) == [
+        "loss",
+        "error",
+        "kl",
+        "noise_variance",
+        "init",
+        "epoch",
+        "step",
+    ]
+    own = ["loss", "error", "penalty", "l0", "alpha", "dead_fraction"]
+    assert list(sae.history_) == [*own, "init", "epoch", "step"]
 
 
 def test_kept_model_comes_last(fitted):
@@ -145,5 +154,5 @@ def test_to_frame_names_what_is_missing(fitted, monkeypatch):
 def test_repr_names_the_quantities(fitted):
     n_epochs = len(fitted.history_["loss"])
     assert repr(fitted.history_) == (
-        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, init>"
+        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, init, epoch, step>"
     )

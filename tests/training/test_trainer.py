@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import draw
+from numpy.testing import assert_allclose
 from torch import nn
 
 from skvaeense.losses import ELBO, PenalizedReconstruction
@@ -89,7 +90,8 @@ def test_the_log_has_the_means_of_each_epoch(make_trainer):
     assert len(trainer.log) == 3
     batches = trainer.loss.batches
     for i, epoch in enumerate(trainer.log):
-        assert list(epoch) == ["loss", "error", "init"]
+        assert list(epoch) == ["loss", "error", "init", "epoch", "step"]
+        assert (epoch["epoch"], epoch["step"]) == (i + 1, 2 * i + 2)
         means = [float(batch.square().sum(dim=1).mean()) for batch in batches[2 * i : 2 * i + 2]]
         assert epoch["error"] == epoch["loss"] == pytest.approx(np.mean(means))
         assert epoch["init"] == 2
@@ -164,11 +166,13 @@ def test_a_series_that_is_closed_ends(make_trainer):
 
 def test_long_epochs_are_interrupted_now_and_then(make_trainer):
     trainer = make_trainer()
-    rows = TensorBatches(torch.zeros(1200, 2, dtype=torch.float64))
+    rows = TensorBatches(torch.zeros(240, 2, dtype=torch.float64))
     epochs = trainer.epochs(rows, n_epochs=2, batch_size=1)
     seen = [(trainer.epoch, trainer.step, is_whole) for is_whole in epochs]
-    expected = [(0, 500, False), (0, 1000, False), (1, 0, True)]
+    expected = [(0, 100, False), (0, 200, False), (1, 0, True)]
     assert seen == expected + [(epoch + 1, *others) for epoch, *others in expected]
+    assert [record["step"] for record in trainer.log] == [100, 200, 240, 340, 440, 480]
+    assert_allclose([record["epoch"] for record in trainer.log][:4], [5 / 12, 5 / 6, 1, 17 / 12])
 
 
 # --- steps ----------------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+"""Sparse autoencoders with each penalty, the same target and the same steps.
+
+    python -m benchmarks penalties fits [--data DIR] [--only NAME ...] [--cells NAME ...]
+
+In cells "lm", samples are 15,000 random activations of a language model, and test samples are from
+other documents. The number of latents is a multiple of the 576 features, the target is 32 active
+latents or 16, and there are 3 or 20 epochs. In the cell "rare", samples have 256 known features in
+64 dimensions, whose frequencies fall evenly in their logarithm from 0.1 to 0.001. There are 60,000
+samples, 256 or 512 latents and 20 epochs, and the target is the mean number of active features.
+
+"l0" and "fvu" are measured on test samples. "miss" is the difference between the number of active
+latents and the target, as a share of the target, on samples of the same documents that were not
+used in training. "dead" is the share of latents that none of the training samples uses. "found" is
+the share of the features whose most similar atom has a cosine above 0.9, and "found_rare" the same
+of the features with frequencies below 0.002.
+
+"SAELens BatchTopK" needs an environment with sae-lens. It is trained by SAELens' trainer with the
+same number of steps and batches of the same size, on the same rows, centred and scaled like ours.
+Its rate falls to 0 over the last 30 % of the steps, and latents are dead after 40 steps, which is
+10,000 samples. The learning rate is the best of 1e-3, 3e-3 and 1e-2 on 1,000 training rows that are
+left out, as many as ours holds out. "cpu_seconds" is the time of one fit. On test rows it chooses
+the active latents of all rows together.
+"""
+
+import warnings
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.data import add_data_option, read_activations
+from benchmarks.peers import saelens
+from skvaeense import SparseAutoencoder
+from skvaeense.metrics import dead_fraction, fvu, l0
+
+PENALTIES = ["batch_topk", "topk", "matryoshka", "l1", "log", "jump_relu", "gated"]
+PEER, PEER_RATES = "SAELens BatchTopK", (1e-3, 3e-3, 1e-2)
+METHODS = [*PENALTIES, PEER]
+BATCH, N_LEFT_OUT, DECAY, DEAD_STEPS = 256, 1000, 0.3, 40
+N_ROWS, N_ALIKE, N_RARE, N_TEST, IS_FEATURE = 15_000, 5_000, 60_000, 10_000, 0.9
+N_FEATURES, N_DIMENSIONS = 256, 64
+FREQUENCIES = np.geomspace(0.1, 1e-3, N_FEATURES)
+
+
+class Cell(NamedTuple):
+    """Data, and the sizes of a fit."""
+
+    data: str
+    n_latents: int
+    target: float
+    n_epochs: int
+
+
+CELLS = {
+    "lm 2x, 32, 3 epochs": Cell("lm", 1152, 32, 3),
+    "lm 2x, 32, 20 epochs": Cell("lm", 1152, 32, 20),
+    "lm 4x, 16, 20 epochs": Cell("lm", 2304, 16, 20),
+    "lm 8x, 32, 20 epochs": Cell("lm", 4608, 32, 20),
+    "rare, 256 latents": Cell("rare", N_FEATURES, float(FREQUENCIES.sum()), 20),
+    "rare, 512 latents": Cell("rare", 2 * N_FEATURES, float(FREQUENCIES.sum()), 20),
+}
+
+
+def rare(seed):
+    """Return training and test samples of features with known frequencies, and the features."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(N_FEATURES, N_DIMENSIONS))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    is_active = rng.random((N_RARE + N_TEST, N_FEATURES)) < FREQUENCIES
+    codes = is_active * (1 + 0.25 * rng.normal(size=is_active.shape)).clip(0.25)
+    X = codes @ features + 0.02 * rng.normal(size=(len(codes), N_DIMENSIONS))
+    return X[:N_RARE].astype(np.float32), X[N_RARE:].astype(np.float32), features
+
+
+def measure(cell, method, seed, data):
+    """Return the measures of one fit."""
+    target, features = CELLS[cell].target, None
+    if CELLS[cell].data == "rare":
+        X, test, features = rare(seed)
+        same = test
+    else:
+        X, test = read_activations(data)
+        order = np.random.default_rng(0).permutation(len(X))
+        X, same = X[order[:N_ROWS]], X[order[-N_ALIKE:]]
+    fitted = peer if method == PEER else ours
+    seconds, coded, atoms = fitted(X, CELLS[cell], method, seed)
+    codes, reconstruction = coded(test)
+    found = {
+        "target": target,
+        "miss": l0(coded(same)[0]) / target - 1,
+        "l0": l0(codes),
+        "fvu": fvu(test, reconstruction),
+        "dead": dead_fraction(coded(X)[0]),
+        "cpu_seconds": seconds,
+    }
+    if features is not None:
+        atoms = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
+        is_found = (features @ atoms.T).max(axis=1) > IS_FEATURE
+        found |= {"found": float(is_found.mean())}
+        found |= {"found_rare": float(is_found[FREQUENCIES < 2e-3].mean())}
+    return found
+
+
+def ours(X, cell, method, seed):
+    """Return CPU seconds, a function for codes and reconstructions, and atoms of our fit."""
+    model = SparseAutoencoder(
+        cell.n_latents,
+        penalty=method,
+        target_l0=cell.target,
+        max_iter=cell.n_epochs,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds = fit(model, X)
+
+    def coded(rows):
+        codes = model.transform(rows)
+        return codes, model.inverse_transform(codes)
+
+    return seconds, coded, model.components_
+
+
+def peer(X, cell, method, seed):
+    """Return the same of a model of SAELens, at the best of the learning rates."""
+    left_out = np.random.default_rng(seed).permutation(len(X))[:N_LEFT_OUT]
+    train, valid = np.delete(X, left_out, axis=0), X[left_out]
+    mean, scale = train.mean(axis=0), float(train.std())
+    n_samples = cell.n_epochs * len(X)
+    best, least = None, np.inf
+    for rate in PEER_RATES:
+        seconds, coded, atoms = saelens.train(
+            "BatchTopK",
+            shuffled((train - mean) / scale, seed),
+            BATCH,
+            n_samples,
+            (cell.n_latents, X.shape[1]),
+            cell.target,
+            seed,
+            rate,
+            dead_window=DEAD_STEPS,
+            decay=DECAY,
+        )
+
+        def in_units(rows, coded=coded):
+            codes, reconstruction = coded((rows - mean) / scale)
+            return codes, mean + scale * reconstruction
+
+        left = fvu(valid, in_units(valid)[1])
+        if left < least:
+            best, least = (seconds, in_units, atoms), left
+    return best
+
+
+def shuffled(X, seed):
+    """Yield batches of rows without end, in a new order in each pass."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(X))
+        for start in range(0, len(X) - BATCH + 1, BATCH):
+            yield torch.from_numpy(X[order[start : start + BATCH]])
+
+
+def summary(rows):
+    """Return means over the seeds for each cell and method."""
+    found = []
+    for cell, method in dict.fromkeys((row["cell"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["cell"], row["method"]) == (cell, method)]
+        keys = ["target", "miss", "l0", "fvu", "dead", "cpu_seconds"]
+        keys += ["found", "found_rare"] if "found" in own[0] else []
+        numbers = summarise(own, *(f"{key}_mean" for key in keys))
+        found.append({"cell": cell, "method": method, "n_seeds": len(own)} | numbers)
+    return found
+
+
+def run_fits(arguments):
+    """Fit the models whose rows the results lack."""
+    orders = {"cell": list(CELLS), "method": METHODS}
+    chosen = {"cell": arguments.cells, "method": arguments.only}
+    one = partial(measure, data=arguments.data)
+    measure_missing(arguments.out, orders, chosen, arguments.seeds, one, summary)
+
+
+def main():
+    """Run the benchmark with the options of the command line."""
+    parser = make_parser(__doc__, seeds=3, only=METHODS, out="penalties.json")
+    parser.set_defaults(only=PENALTIES)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
+    add_data_option(parser)
+    run_task(parser, run_fits)

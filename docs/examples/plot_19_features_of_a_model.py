@@ -1,0 +1,100 @@
+"""
+From a transformer to a page of features
+========================================
+
+A small language model learns sentences about places, and a dictionary of one layer shows what it
+has learned.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from skvaeense import SparseAutoencoder
+from skvaeense.activations import Activations, loss_recovered
+from skvaeense.inspection import latent_report
+
+# %%
+# Sentences name an animal, what it does, and a place. Animals of the sea do other things than those
+# of the land. Texts have different lengths, so a mask marks padding on the left.
+KINDS = {
+    "sea": (["whale", "shark", "squid"], ["swims", "dives"], ["reef", "bay", "ocean"]),
+    "land": (["horse", "wolf", "camel"], ["runs", "rests"], ["field", "desert", "forest"]),
+}
+words = ["<pad>", "the", "in", "."] + [w for kind in KINDS.values() for part in kind for w in part]
+rng = np.random.default_rng(0)
+
+
+def sentence():
+    """Return the ids of the words of a random sentence."""
+    animal, action, place = map(rng.choice, KINDS[rng.choice(["sea", "land"])])
+    return [words.index(w) for w in f"the {animal} {action} in the {place} .".split()]
+
+
+texts = [[i for _ in range(rng.integers(1, 4)) for i in sentence()] for _ in range(600)]
+length = max(map(len, texts))
+ids = torch.tensor([[0] * (length - len(text)) + text for text in texts])
+mask = (ids > 0).long()
+
+
+class LanguageModel(nn.Module):
+    """A transformer of two layers that predicts the next word."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        self.embedding, self.place = nn.Embedding(len(words), width), nn.Embedding(length, width)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 4, 64, 0.0, batch_first=True) for _ in range(2)
+        )
+        self.head = nn.Linear(width, len(words), bias=False)
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.embedding(input_ids) + self.place.weight
+        ahead = torch.ones(length, length).triu(1).bool()
+        hidden = hidden.masked_fill(attention_mask[..., None] == 0, 0.0)
+        for layer in self.layers:
+            hidden = layer(hidden, src_mask=ahead)
+        return self.head(hidden)
+
+
+torch.manual_seed(0)
+model = LanguageModel()
+optimizer = torch.optim.Adam(model.parameters(), 0.003)
+for _ in range(200):
+    logits = model(ids, mask)
+    seen = (mask[:, 1:] * mask[:, :-1]).bool()
+    loss = nn.functional.cross_entropy(logits[:, :-1][seen], ids[:, 1:][seen])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %%
+# `Activations` runs the model when samples are needed. Positions count from the first word of a
+# text, so the padding is left out, whichever side it is on.
+batches = [{"input_ids": ids[i::12], "attention_mask": mask[i::12]} for i in range(12)]
+activations = Activations(model, "layers.0", batches)
+sae = SparseAutoencoder(64, target_l0=4, random_state=0).fit(activations)
+recovered = loss_recovered(model, "layers.0", sae, batches).recovered
+print(f"{sae.score(activations):.0%} of the variance, {recovered:.0%} of the loss")
+
+# %%
+# The report lists the words for which each latent is largest, in their contexts, the latents with
+# the most similar directions, and the words that become more and less probable. ``to_html(path)``
+# writes it as a page that needs no server.
+report = latent_report(
+    sae,
+    activations,
+    latents=np.argsort(-sae.transform(activations).var(axis=0))[:6],
+    n_samples=5,
+    decode=lambda i: f" {words[i]}",
+    unembedding=model.head.weight,
+    n_tokens=3,
+)
+report
+# sphinx_gallery_start_ignore
+table = report.to_frame()
+assert recovered > 0.8
+assert len(table) == 30
+# Most latents stand for one word, in one place of a sentence.
+assert np.mean([own["token"].nunique() <= 2 for _, own in table.groupby("latent")]) > 0.6
+# sphinx_gallery_end_ignore

@@ -1,0 +1,169 @@
+"""The tokens for which latents are largest, as a table and as a page."""
+
+import html.parser
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, quick_sae
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
+
+from skvaeense.activations import Activations
+from skvaeense.inspection import (
+    ActiveDimensionDisplay,
+    LatentDisplay,
+    LatentReport,
+    latent_report,
+    top_activating,
+)
+from skvaeense.penalties import TopK
+
+WORDS = ["a", "<b>", " cat", "\n", "&", *(f" w{i}" for i in range(25))]
+
+
+class LanguageModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(30, 12), nn.Linear(12, 30, bias=False)
+        self.n_runs = 0
+
+    def forward(self, input_ids, attention_mask=None):
+        self.n_runs += 1
+        return self.head(self.embedding(input_ids))
+
+
+@pytest.fixture(scope="module")
+def activations():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, texts = LanguageModel(), torch.randint(30, (80, 9))
+    mask = torch.ones_like(texts)
+    mask[::2, :3] = 0
+    batches = [
+        {"input_ids": ids, "attention_mask": own}
+        for ids, own in zip(texts.split(20), mask.split(20), strict=True)
+    ]
+    return Activations(model, "embedding", batches, buffer_size=100)
+
+
+@pytest.fixture(scope="module")
+def rows(activations):
+    return np.concatenate([*iter(activations)])
+
+
+@pytest.fixture(scope="module")
+def sae(activations):
+    return fit_unwarned(quick_sae(TopK(4), max_iter=30), activations)
+
+
+def test_methods_take_activations(activations, rows, sae, tmp_path):
+    assert_allclose(sae.transform(activations), sae.transform(rows))
+    assert_allclose(sae.score_samples(activations), sae.score_samples(rows))
+    assert sae.score(activations) == pytest.approx(sae.score(rows))
+    n_runs = activations.model.n_runs
+    out = np.lib.format.open_memmap(tmp_path / "codes.npy", mode="w+", dtype="f4", shape=(520, 12))
+    assert sae.transform(activations, out=out) is out
+    assert activations.model.n_runs == n_runs + 4
+    assert_array_equal(np.load(tmp_path / "codes.npy"), sae.transform(rows))
+    pytest.importorskip("matplotlib")
+    given, expected = (LatentDisplay.from_estimator(sae, X=some) for some in (activations, rows))
+    assert_allclose(given.use, expected.use)
+    given, expected = (ActiveDimensionDisplay.from_estimator(sae, X) for X in (activations, rows))
+    assert_array_equal(given.dimensions, expected.dimensions)
+
+
+def test_top_rows_of_activations(activations, rows, sae):
+    found, expected = (top_activating(sae, some, n_samples=5) for some in (activations, rows))
+    for name in ("samples", "codes", "density"):
+        assert_array_equal(found[name], expected[name])
+    assert_allclose(expected.density, (sae.transform(rows) != 0).mean(axis=0))
+
+
+def test_contexts_are_those_of_the_rows(activations, rows, sae):
+    numbers = {"n_samples": 3, "n_before": 2, "n_after": 1}
+    report = latent_report(sae, activations, decode=WORDS.__getitem__, **numbers)
+    top, codes = top_activating(sae, rows, n_samples=3), sae.transform(rows)
+    assert len(report.contexts) == (top.samples >= 0).sum()
+    assert {c["row"] for c in report.contexts} == set(top.samples.ravel().tolist()) - {-1}
+    for c in report.contexts:
+        text, position, token = activations.places[c["row"]]
+        assert (c["text"], c["position"], c["token"]) == (text, position, WORDS[token])
+        assert c["code"] == pytest.approx(codes[c["row"], c["latent"]])
+        batch = activations.source[text // 20]
+        ids = batch["input_ids"][text % 20][batch["attention_mask"][text % 20] == 1].tolist()
+        assert c["before"] == "".join(WORDS[i] for i in ids[max(position - 2, 0) : position])
+        assert c["after"] == "".join(WORDS[i] for i in ids[position + 1 : position + 2])
+    assert list(report.to_frame()["row"]) == [c["row"] for c in report.contexts]
+
+
+def test_directions_of_latents(activations, sae):
+    head = activations.model.head.weight
+    numbers = {"n_nearest": 3, "n_tokens": 4}
+    report = latent_report(sae, activations, latents=[7, 2], unembedding=head, **numbers)
+    assert [facts["latent"] for facts in report.latents] == [7, 2]
+    unit = sae.components_ / np.linalg.norm(sae.components_, axis=1, keepdims=True)
+    logits = sae.components_ @ head.detach().numpy().T
+    for facts in report.latents:
+        j = facts["latent"]
+        cosines = unit @ unit[j]
+        others = [other for other in np.argsort(-cosines) if other != j][:3]
+        assert [other for other, _ in facts["nearest"]] == others
+        assert_allclose([cosine for _, cosine in facts["nearest"]], cosines[others])
+        assert facts["raised"] == [str(i) for i in np.argsort(-logits[j])[:4]]
+        assert facts["lowered"] == [str(i) for i in np.argsort(logits[j])[:4]]
+
+
+class Page(html.parser.HTMLParser):
+    """Collect the marked texts of a page and the addresses that it needs."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.marked, self.needed, self.inside = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag == "mark"
+        if self.inside:
+            self.marked.append("")
+        links = [value for name, value in attrs if name in ("src", "href")]
+        self.needed += [link for link in links if not link.startswith("#latent-")]
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "mark"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.marked[-1] += data
+
+
+def test_the_page_needs_nothing_else_and_escapes_tokens(activations, sae, tmp_path):
+    report = latent_report(sae, activations, n_samples=4, decode=WORDS.__getitem__)
+    page = report.to_html(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+    assert report._repr_html_() in page
+    found = Page(page)
+    assert found.needed == []
+    assert found.marked == [c["token"] for c in report.contexts]
+    assert "<b>" not in page
+    assert repr(report) == "<LatentReport of 12 latents>"
+
+
+def test_a_pipeline_and_estimators_without_directions(activations, sae):
+    pipeline = make_pipeline(FunctionTransformer(), sae)
+    expected = latent_report(sae, activations, latents=[1])
+    assert latent_report(pipeline, activations, latents=[1]) == expected
+    plain = latent_report(FunctionTransformer(), activations, latents=[1], n_samples=2)
+    assert plain.latents[0]["nearest"] == []
+    assert isinstance(plain, LatentReport)
+
+
+def test_bad_arguments(activations, rows, sae):
+    with pytest.raises(TypeError, match=r"method contexts.*ndarray.*top_activating"):
+        latent_report(sae, rows)
+    with pytest.raises(ValueError, match=r"\(n_vocab, 12\).*got \(30, 5\)"):
+        latent_report(sae, activations, unembedding=np.ones((30, 5)))
+    with pytest.raises(ValueError, match="n_before"):
+        latent_report(sae, activations, n_before=-1)
