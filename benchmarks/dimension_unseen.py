@@ -3,7 +3,6 @@
     python -m benchmarks dimension_unseen judge [--only NAME ...] [--seeds 2] [--sizes N ...]
     python -m benchmarks dimension_unseen peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
     python -m benchmarks dimension_unseen solids [--seeds 2]
-    python -m benchmarks dimension_unseen chances [--seeds 1]
 
 The families are divided into two halves of similar kinds. The weights of reasons and the rules of
 the estimator were chosen on the families of `CHOSEN_BY`; the families of `REPORTED` are for the
@@ -16,10 +15,7 @@ is measured for comparison.
 
 `peers` measures other packages at 100 of 2,000 training samples, as dimension_peers.py does, and
 needs the same packages. `solids` measures a part that fills the space beside a thinner part, in 2
-to 10 dimensions. `chances` measures on the families of `CHOSEN_BY` how many answers would be sure,
-and surely wrong, if another standard error meant an even chance of being right: `EVEN_CHANCE` of
-the package is the largest with few surely wrong answers. All run on one thread; times are CPU
-seconds of the fit.
+to 10 dimensions. All run on one thread; times are CPU seconds of the fit.
 """
 
 import warnings
@@ -36,7 +32,6 @@ from benchmarks.common import (
     fit,
     load,
     make_parser,
-    measure_missing,
     run_task,
     save,
     summarise,
@@ -46,17 +41,13 @@ from benchmarks.dimension_peers import ask_peers
 from skvaeense import IntrinsicDimensionEstimator
 
 OUT = RESULTS / "dimension_unseen.json"
-PEERS_OUT, SOLIDS_OUT, CHANCES_OUT = (
-    RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids", "chances")
-)
+PEERS_OUT, SOLIDS_OUT = (RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids"))
 PEERS = ("MLE", "TwoNN", "GRIDE", "torchid ESS", "lPCA FO")
 HELD_OUT, SIZES = 400, (500, 2000, 10_000)
 # An error is as good as the error of another method if it is at most this much larger.
 CLOSE = 0.02
 # A dimension is sure above this reliability, and wrong above this error.
 SURE, WRONG = 0.9, 0.5
-# Standard errors of an even chance that are compared.
-CHANCES = (2.0, 2.5, 3.0, 3.5, 4.0)
 
 
 # --- ways to put shapes together --------------------------------------------------------------
@@ -577,39 +568,10 @@ def run_solids(arguments):
         save(SOLIDS_OUT, name, {"dim": dim, "summary": summary, "per_seed": runs})
 
 
-def measure_chances(name, n, seed):
-    """Return the shares of sure, and of surely wrong, answers for each standard error."""
-    X, dimension = draw(name, n, 0.0, seed)
-    model = IntrinsicDimensionEstimator(random_state=seed)
-    fit(model, X[HELD_OUT:])
-    said, std = model.predict(X[:HELD_OUT], return_std=True)
-    is_wrong = np.abs(said - dimension[:HELD_OUT]) > WRONG
-    # Reliabilities are 1 / (1 + std / chance).
-    sure = {str(chance): std < chance * (1 / SURE - 1) for chance in CHANCES}
-    return {
-        "sure": {chance: float(own.mean()) for chance, own in sure.items()},
-        "surely_wrong": {chance: float((own & is_wrong).mean()) for chance, own in sure.items()},
-    }
-
-
-def summary_of_chances(rows):
-    """Return the mean shares over families and sizes."""
-    return {
-        key: {str(c): float(np.mean([row[key][str(c)] for row in rows])) for c in CHANCES}
-        for key in ("sure", "surely_wrong")
-    }
-
-
-def run_chances(arguments):
-    """Measure how many answers are sure, and surely wrong, for each standard error."""
-    keys = {"name": list(CHOSEN_BY), "n": list(SIZES[:2])}
-    measure_missing(CHANCES_OUT, keys, keys, arguments.seeds, measure_chances, summary_of_chances)
-
-
 def main():
     """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=2, only=FAMILIES)
     parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=SIZES)
     parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")
-    run_task(parser, run_judge, run_peers, run_solids, run_chances)
+    run_task(parser, run_judge, run_peers, run_solids)

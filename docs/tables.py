@@ -81,7 +81,7 @@ from speed_tables import (
 from table import MISSING, Table
 
 from skvaeense import _vaeense
-from skvaeense.dimension import _errors, _local, _pools
+from skvaeense.dimension import _local, _pools
 from skvaeense.explanations import _em
 from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
@@ -524,12 +524,11 @@ def constants():
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
-        _rows: ["MANY_ROWS"],
+        _rows: ["MANY_ROWS", "SOME_ROWS"],
         _em: [
             *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
             *("WIDTH", "MOST_TARGET", "TARGET_SUBSET"),
         ],
-        _errors: ["EVEN_CHANCE"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)

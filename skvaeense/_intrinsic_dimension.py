@@ -21,7 +21,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
-from skvaeense.dimension._errors import probability_right, standard_error
+from skvaeense.dimension._pools import PoolMethod
+from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.explanations._rows import find_far_rows
 from skvaeense.samples._missing import check_seen
 from skvaeense.samples._sources import tensor_as_array, validated
@@ -36,7 +37,7 @@ from skvaeense.utils._callbacks import (
 )
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._processes import find_processes
-from skvaeense.utils._rows import block_rows
+from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import (
     RANDOM_STATE,
@@ -55,6 +56,11 @@ def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
     return (middle[0] - middle[1]) / 2
 
 
+# Mean reliability by neighbours above which gates are not tried. On sums of few atoms, the mean is
+# below .6 without gates, and gates hardly improve other dimensions.
+ENOUGH = 0.75
+# Without gates, and with them.
+PHASES = "mixture", "dimension", "autoencoder", "dimension by autoencoder"
 AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
 
 
@@ -78,11 +84,10 @@ class IntrinsicDimensionEstimator(
         Any estimator with `fit` and `active_dimensions`. Without `transform` and
         `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
         unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. If this autoencoder probably gets
-        more than a fifth of the dimensions wrong, ``VAEenseTransformer()`` is tried, which trains
-        gates, too. It is kept if gates explain the samples, and fewer than a fifth of its
-        dimensions are probably wrong. The `threshold` of the autoencoder defines which latents are
-        active.
+        ``VAEenseTransformer(target_explained_variance=None)``. Its gates are fitted only if
+        neighbours leave the dimension of many samples open. Otherwise, it has ``prior="mixture"``,
+        which takes a fraction of the time. The `threshold` of the autoencoder defines which latents
+        are active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions above
@@ -223,16 +228,12 @@ class IntrinsicDimensionEstimator(
             If training diverges. Attributes of an earlier fit are kept.
         """
         is_first = find_processes().is_first
-        phases = "autoencoder", "dimension"
-        with all_or_nothing(self), fit_progress(self, phases, is_first=is_first) as progress:
+        with all_or_nothing(self), fit_progress(self, PHASES, is_first=is_first) as progress:
             samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
             weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
             AutoencoderMethod.resolve(self.method)
-            progress.begin("autoencoder", 1)
-            self.autoencoder_ = self._fitted(samples, weights, progress)
-            progress.begin("dimension")
-            self._method_ = self._fitted_method(samples, weights)
+            self._learn(samples, weights, progress)
             dimension, std = self._estimate(samples)
             n = distinct_rows(samples, weights).effective_size
             self._set_dimensions(dimension, std, weights, n)
@@ -275,9 +276,31 @@ class IntrinsicDimensionEstimator(
             )
         return {"sample_weight": weights}
 
-    def _fitted(self, X, weights, progress):
+    def _learn(self, X, weights, progress):
+        """Fit the autoencoder and the method.
+
+        By default, gates are fitted only where neighbours leave the dimension open: they take
+        several times as long as all other steps.
+        """
+        gated = self._unfitted()
+        method = AutoencoderMethod.resolve(self.method)
+        if self.autoencoder is None and isinstance(method, PoolMethod):
+            without = clone(gated).set_params(prior="mixture")
+            self._learn_with(without, X, weights, progress, *PHASES[:2])
+            right, reasons = self._reliability(X[:SOME_ROWS])
+            counted = reasons["small_coefficients"] + reasons["few_neighbors"] > 0
+            if np.where(counted, 0.0, right).mean() >= ENOUGH:
+                return
+        self._learn_with(gated, X, weights, progress, *PHASES[2:])
+
+    def _learn_with(self, autoencoder, X, weights, progress, *phases):
+        progress.begin(phases[0], 1)
+        self.autoencoder_ = self._fitted(autoencoder, X, weights, progress)
+        progress.begin(phases[1])
+        self._method_ = self._fitted_method(X, weights)
+
+    def _fitted(self, autoencoder, X, weights, progress):
         """Return the fitted autoencoder."""
-        autoencoder = self._unfitted()
         method = AutoencoderMethod.resolve(self.method)
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
@@ -478,8 +501,8 @@ class IntrinsicDimensionEstimator(
         -------
         reliability : ndarray of shape (n_samples,)
             Probability, between 0 and 1, that the error of `predict` is under half a dimension:
-            ``1 / (1 + std / 3)`` with the standard error of `predict`, as measured on many kinds of
-            manifolds. NaN where the standard error is NaN.
+            ``1 / (1 + std ** 2)`` with the standard error of `predict`. NaN where the standard
+            error is NaN.
 
         reasons : dict of str to ndarray of shape (n_samples,)
             The parts of the standard error by reason, if `return_reasons`. The squares of the parts

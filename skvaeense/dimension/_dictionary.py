@@ -1,108 +1,29 @@
 """The number of dictionary atoms that a sample needs."""
 
-import warnings
-
 import numpy as np
 from scipy.special import expit, gammaln
-from sklearn.decomposition import FastICA
-from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
+from skvaeense.dimension._local import MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import RARELY
+from skvaeense.dimension._quadrics import CLEAR
 from skvaeense.dimension._scaling import SCALES, curved_dimension
 from skvaeense.mixture._covariance import ABOVE, edge
-from skvaeense.mixture._search import N_PARTS
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
-from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
+from skvaeense.utils._rows import MANY_ROWS, row_blocks
 
-# Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
-# changes of a support. In each change, at most one atom leaves and one joins. Superfluous latents
-# make up for inaccurate atoms. So atoms are fitted first, as long as a fit lowers the error by
-# this share.
-N_ROUNDS, GAIN = 5, 0.003
-# In independent directions, a coefficient counts at first if it is above this number of standard
-# deviations of the noise. The search for directions is not exact, so the coefficient must also be
-# above this share of the root mean square in its direction.
-DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
+# Maximum number of changes of a support. In each change, at most one atom leaves and one joins.
+N_ROUNDS = 5
+# The shares of sizes are fitted until they change by less.
+GAIN = 0.003
 # Larger supports are left as they are: their linear systems are large, and there are many.
 MAX_SUPPORT = 64
 # Share of the largest variance below which a direction counts as an error of the atoms.
 HARMLESS = 1e-4
-# Codes are dense if at least this share of the useful latents is active. All neighbours then have
-# similar active latents, and say nothing about atoms.
-DENSE = 0.9
-# Share by which a dictionary must be better, or can be worse.
-CLOSE = 0.05
-
-
-def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True):
-    """Return the dictionary that needs the fewest atoms, or None if no dictionary fits.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Samples, in random order.
-
-    active : ndarray of bool of shape (n_samples, n_components)
-        Active latents of the samples.
-
-    codes : ndarray of shape (n_samples, n_components)
-        Codes of the samples.
-
-    atoms : ndarray of shape (n_components, n_features)
-        Columns of the decoder.
-
-    offset : ndarray of shape (n_features,)
-        Output of the decoder for the code 0.
-
-    error : float
-        Mean squared error of the reconstructions from the codes.
-
-    most : float, default=inf
-        Maximum mean number of atoms per sample. NaN sets no limit.
-
-    counted : bool, default=True
-        Whether atoms are counted for some samples. If not, a dictionary is useful only if codes are
-        dense and its atoms have turned.
-
-    Returns
-    -------
-    Dictionary or None
-        A fitted dictionary. Its atoms have turned if samples then need fewer atoms.
-    """
-    used, turned = active.mean(axis=0) > RARELY, None
-    if not counted and active[:, used].mean() < DENSE:
-        return None
-    # Rounding limits the precision of every dictionary.
-    error = max(error, 2 * EXACT * X.var(axis=0).mean())
-    noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
-    count = active[:SOME_ROWS].sum(axis=1).mean()
-    # Among few samples, some directions look independent by chance. So atoms are counted in samples
-    # that are not used to find the directions.
-    n_new = min(max(len(X) // N_PARTS, 1), SOME_ROWS)
-    fewer = np.fmin((1 - CLOSE) * count, most)
-    known = {"atoms": atoms[used], "offset": offset, "most": fewer, "noise": noise}
-    if 2 <= used.sum() < X.shape[1]:
-        turned = Dictionary.independent(X[n_new:], codes[n_new:, used], **known)
-    if turned is None and (not counted or count > most):
-        return None
-    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
-    # A dictionary that fits worse than the codes has lost too many latents.
-    if dictionary.noise_variance <= (1 + CLOSE) * noise:
-        best, noise = dictionary, dictionary.noise_variance
-        count = dictionary.count(X[:SOME_ROWS], active[:SOME_ROWS])[0].mean()
-    if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
-        return best
-    turned_count = turned.count(X[:n_new], turned.support(X[:n_new]))[0].mean()
-    if turned_count < np.fmin((1 - CLOSE) * count, most):
-        # With all samples the directions are more precise.
-        return Dictionary.independent(X, codes[:, used], **known) or turned
-    return best
 
 
 class Dictionary:
-    """A linear decoder, fitted to samples more precisely than the encoder allows.
+    """A linear decoder, whose codes are more precise than those of the encoder.
 
     The encoder serves all samples, so it errs a little for each, and coefficients of the size of
     this error are lost. Here a sample's coefficients are a least-squares fit on its support, the
@@ -112,8 +33,7 @@ class Dictionary:
         g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
 
     where w_j is its atom and g the noise variance. The first term is the cost of an open latent in
-    twice the negative ELBO, the second term is the cost of saying which atom it is. Atoms and g are
-    also fitted by least squares.
+    twice the negative ELBO, the second term is the cost of saying which atom it is.
 
     Even so, a coefficient can be lost in the noise, or noise can be taken for a coefficient. So the
     evidence for a support size covers all supports of this size, with the other coefficients
@@ -139,134 +59,20 @@ class Dictionary:
     noise_variance : float
         Squared error per degree of freedom; infinite if there was no sample to fit. Only after
         `fit`.
-
-    turned : bool
-        Whether the atoms have other directions than the given ones.
     """
 
     def __init__(self, atoms, offset):
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
-        self.turned = False
-        # Smaller coefficients are left out at first, whatever the noise.
-        self._least = np.zeros(len(atoms))
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
         # Supports with more atoms than dimensions; for each, the dimension and its error.
         self._dependent = []
 
-    @classmethod
-    def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
-        """Return a dictionary of independent directions that span the same space.
-
-        Training can stop with atoms that are turned within their span, so that every sample needs
-        all of them. If coefficients are independent, their distribution shows the right directions.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Samples, in random order.
-
-        codes : ndarray of shape (n_samples, n_components)
-            Codes of the samples.
-
-        atoms : ndarray of shape (n_components, n_features)
-            Columns of the decoder, linearly independent.
-
-        offset : ndarray of shape (n_features,)
-            Output of the decoder for the code 0.
-
-        most : float, default=inf
-            Maximum mean number of atoms per sample.
-
-        noise : float, default=inf
-            Noise variance. Atoms can leave it and a hundredth of the samples' variance unexplained.
-
-        Returns
-        -------
-        Dictionary or None
-            A fitted dictionary; None if the codes have no independent directions, if samples need
-            more of them than `most`, or if the directions do not explain the samples.
-        """
-        codes = codes[:MANY_ROWS]
-        # Constant directions cannot be whitened.
-        if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
-            return None
-        ica = FastICA(whiten="unit-variance", random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            ica.fit(codes)
-        turned = ica.mixing_.T @ atoms
-        if not np.isfinite(turned).all():
-            return None
-        dictionary = cls(turned, offset + ica.mean_ @ atoms)
-        dictionary.turned = True
-        freedom = max(X.shape[1] - len(atoms), 1)
-        X = X[:MANY_ROWS]
-        coefficients = dictionary._project(X)
-        # If fewer than half of the samples use an atom, its median coefficient stands for 0.
-        middle = np.median(coefficients, axis=0)
-        dictionary.offset, coefficients = dictionary.offset + middle @ turned, coefficients - middle
-        dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
-        residual = X - dictionary.offset - coefficients @ turned
-        dictionary.noise_variance = np.square(residual).sum() / (len(X) * freedom)
-        support = dictionary.support(X)
-        left = dictionary._error(X, dictionary._least_squares(X, support)) / len(X)
-        allowed = LEAST_COEFFICIENT**2 * X.var(axis=0).sum() + X.shape[1] * noise
-        if support.sum(axis=1).mean() > most or left > allowed:
-            return None
-        return dictionary.fit(X, support)
-
-    def support(self, X):
-        """Return the atoms whose least-squares coefficients on all atoms stand above the noise.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of bool of shape (n_samples, n_components)
-            Supports.
-        """
-        deviation = np.sqrt(self.noise_variance * np.diag(self._inverse()))
-        return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
-
-    def describe(self, X, support):
-        """Return the supports of samples, and their reconstructions.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        support : ndarray of bool of shape (n_samples, n_components)
-            Active latents, according to the encoder; not used once atoms have turned.
-
-        Returns
-        -------
-        support : ndarray of bool of shape (n_samples, n_components)
-            Supports.
-
-        points : ndarray of shape (n_samples, n_features)
-            Reconstructions.
-        """
-        support, codes = self._infer(X, self.support(X) if self.turned else support)
-        return support, codes @ self.atoms + self.offset
-
-    def _inverse(self):
-        """Return the pseudo-inverse of the inner products of atoms."""
-        return np.linalg.pinv(self.atoms @ self.atoms.T, hermitian=True)
-
-    def _project(self, X):
-        """Return the least-squares coefficients of samples on all atoms."""
-        return (X - self.offset) @ self.atoms.T @ self._inverse()
-
     def fit(self, X, support):
-        """Fit atoms, offset and noise variance.
+        """Find the noise variance, and how often each number of atoms occurs.
 
         Parameters
         ----------
@@ -289,22 +95,12 @@ class Dictionary:
             self.noise_variance = np.inf
             return self
         self._joins = support.mean(axis=0) > RARELY
-        for n_before in range(N_ROUNDS):
-            before = support
-            if n_before:
-                support, codes = self._infer(X, support)
-                if (support != before).any(axis=1).mean() < GAIN:
-                    break
-            else:
-                codes = self._least_squares(X, support)
-            error = self._error(X, codes)
-            for _ in range(N_ROUNDS):
-                self._set_atoms(X, codes)
-                codes = self._least_squares(X, support)
-                last, error = error, self._error(X, codes)
-                if error > (1 - GAIN) * last:
-                    break
+        codes = self._least_squares(X, support)
+        for _ in range(N_ROUNDS):
             self._set_noise(X, support, codes, least)
+            before, (support, codes) = support, self._infer(X, support)
+            if (support != before).any(axis=1).mean() < GAIN:
+                break
         self._set_shares(X, support)
         self._set_ranks(support, codes)
         return self
@@ -417,9 +213,6 @@ class Dictionary:
         units = self.atoms.T / np.sqrt(np.maximum(norms, TINY))
         return np.square(self._residual(X, codes) @ units)
 
-    def _error(self, X, codes):
-        return np.square(self._residual(X, codes)).sum()
-
     def _residual(self, X, codes):
         """Return the residual of the samples after subtracting the codes' reconstructions."""
         return X - self.offset - codes @ self.atoms
@@ -431,15 +224,6 @@ class Dictionary:
         # The median of a chi-squared variable, by Wilson and Hilferty.
         typical = np.median(squares / (freedom * (1 - 2 / (9 * freedom)) ** 3))
         self.noise_variance = max(float(typical), least, TINY)
-
-    def _set_atoms(self, X, codes):
-        """Fit atoms and offset; atoms that are hardly used stay near their old values."""
-        design = np.column_stack([codes, np.ones(len(codes))])
-        before = np.vstack([self.atoms, self.offset])
-        ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + TINY
-        gram = design.T @ design + ridge * np.eye(len(before))
-        after = np.linalg.solve(gram, design.T @ X + ridge * before)
-        self.atoms, self.offset = after[:-1], after[-1]
 
     def _infer(self, X, support):
         """Return supports and codes: atoms leave and join as long as this lowers the cost."""

@@ -7,6 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import RARELY, fair_share, typical_noise
+from skvaeense.dimension._posterior import Evidence
+from skvaeense.dimension._quadrics import CLEAR
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     LARGEST,
@@ -26,12 +28,8 @@ from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# The rank of the nearest members bounds the dimension if there are this many per dimension.
-STEADY_MEMBERS = 4
 # Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Distances are believed if their squares are at least this multiple of their part due to noise.
-CLEAR = 4.0
 # Number of radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 
@@ -42,52 +40,47 @@ class LocalDimension(NamedTuple):
     Attributes
     ----------
     dimension : ndarray
-        The dimension, a whole number at nearly every sample; NaN if no neighbour is like the
-        sample.
+        The dimension, a whole number at nearly every sample.
+
+    std : ndarray
+        Standard error of `dimension`.
 
     ratio : ndarray
         The dimension by distances alone, at the smallest scale that is clear of noise; NaN if too
         few neighbours are like the sample.
 
-    least : ndarray
-        The smallest ratio at scales that are clear of noise; without such scales, at most the
-        dimension.
-
-    error : ndarray
-        Standard error of `ratio`, by chance alone.
-
-    fall : ndarray
-        Difference between `ratio` and `least`.
+    reasons : dict of str to ndarray
+        How much each measurement leaves open, in dimensions: "sampling", the error of `ratio` by
+        chance; "noise", the fall of the ratio from scale to scale; "disagreement", the difference
+        between the dimension and the ratio; "intersection", the difference between the dimension
+        and the ranks of nearby pools.
 
     hidden : ndarray
         Share of the nearby pools in which no direction stands above the noise.
-
-    spread : ndarray
-        Root mean square difference between the dimension and the ranks of nearby pools and of their
-        nearest quarters.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
 
     held : ndarray of bool
-        Whether the sample is on the flat of a landmark that it uses, and the dimension is the rank
-        of the nearest members.
+        Whether the sample is on the flat of a landmark that it uses.
 
     excess : ndarray
         Distance of the sample from all references beyond the distance that counts as far, as a
         share of the latter; 0 if the sample is not far.
+
+    evidence : Evidence
+        The measurements from which the dimension follows.
     """
 
     dimension: np.ndarray
+    std: np.ndarray
     ratio: np.ndarray
-    least: np.ndarray
-    error: np.ndarray
-    fall: np.ndarray
+    reasons: dict[str, np.ndarray]
     hidden: np.ndarray
-    spread: np.ndarray
     alike: np.ndarray
     held: np.ndarray
     excess: np.ndarray
+    evidence: Evidence
 
 
 class LocalGeometry:
@@ -99,16 +92,10 @@ class LocalGeometry:
     scales. The *rank* is the number of directions in which the pools nearby extend.
 
     The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
-    off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number
-    nearest to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is
-    taken if it agrees better. A rank that is clear without noise needs no agreement: thin
-    directions hardly affect distances. In small pools, the number of active latents replaces the
-    rank.
-
-    Noise makes the ratio too high at small scales. So the rank can agree with any value to which
-    the ratio falls at larger scales, or would fall in one more step. This does not apply if noise
-    would be visible but is not, or if the flattest of all pools shows that there is less noise. If
-    the ratio rises with the scale, other manifolds have come into view.
+    off, and never exact. Noise makes the ratio too high at small scales. Thin directions hardly
+    affect distances, and show only without noise, as directions that no polynomial of the others
+    predicts. All these measurements give one distribution over dimensions. In small pools, the
+    number of active latents replaces the rank.
 
     Pools are taken around landmarks, which are some of the references. A sample uses the landmarks
     in its pool: landmarks whose flats hold it, otherwise landmarks whose flats do not fit,
@@ -157,31 +144,18 @@ class LocalGeometry:
         (anchors, at_anchor), members, flats = self._measure_landmarks(
             search, points, patterns, inverses
         )
-        may_be_noisy, most = True, _most_noise(flats)
-        if noise_variance == 0:
-            told_by = [points[pool] for pool in members[:N_QUERIES]]
-            told, seen = typical_noise(told_by)
-            may_be_noisy = seen or not clear
+        most = _most_noise(flats)
+        if noise_variance == 0 and active is None:
             # The noise that decoding leaves has no single variance.
-            self._noise_variance = told if active is None else 0.0
-        self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
+            told_by = [points[pool] for pool in members[:N_QUERIES]]
+            self._noise_variance = typical_noise(told_by)
+        close = _mean(nearness[0][anchors], at_anchor)
+        self._measure_ranks(points, members, [flat.rank for flat in flats], close, n_noisy, most)
 
-        def shares(noise_variance, squares):
-            # The share of a squared distance that is due to noise.
-            added = 2 * noise_variance * n_noisy[: squares.shape[-1]]
-            return (added / np.maximum(squares, TINY))[..., anchors]
-
-        def stand_above(share):
-            above = (CLEAR * share < 1) & at_anchor
-            return 2 * above.sum(axis=-1) > at_anchor.sum(axis=1)
-
-        self._clear = stand_above(shares(self._noise_variance, nearness)) | self._hidden
-        # The share of the smallest squared distances that may be noise.
-        self._may_be_noisy = np.full(len(flats), float(may_be_noisy))
-        if clear and may_be_noisy and most < np.inf:
-            share = shares(most, nearness[0])
-            known = _mean(np.minimum(share, 1.0), at_anchor)
-            self._may_be_noisy = np.where(stand_above(share), known, 1.0)
+        # Squared distances that are clearly more than noise.
+        noise = 2 * self._noise_variance * n_noisy[: nearness.shape[1]]
+        above = (CLEAR * noise < nearness)[:, anchors] & at_anchor
+        self._clear = (2 * above.sum(axis=-1) > at_anchor.sum(axis=1)) | self._hidden
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
@@ -245,26 +219,31 @@ class LocalGeometry:
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, nearest, n_noisy, most):
-        """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
+    def _measure_ranks(self, points, members, nearest, close, n_noisy, most):
+        """Measure the ranks of pools, and which directions are wide or stand above the noise.
+
+        `nearest` are the ranks of the nearest members of each pool, and `close` is the mean squared
+        distance of the anchors of each pool to their neighbours.
+        """
         ranks = []
-        for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
+        for pool, rank, n, square in zip(members, nearest, n_noisy, close, strict=False):
             advance()
-            noise = self._noise_variance
-            rank, visible = _rank(points[pool], noise, n)
+            noise, variances = self._noise_variance, _variances(points[pool])
+            visible = _rank(variances, len(pool), noise, n)[1]
             hidden = visible < 1
             if hidden:
                 # The answer is then the rank without noise, and uncertain.
-                noise = 0.0
-                rank, visible = _rank(points[pool])
-            quarter = points[pool[: max(len(pool) // NEAREST, 2)]]
-            near = min(_rank(quarter, noise, n)[0], rank)
-            if len(quarter) < MEMBERS_PER_DIMENSION * near:
-                near = rank
-            steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
-            ranks.append((near, rank, steady, visible, hidden))
+                noise, visible = 0.0, np.inf
+            # The nearest quarter is flatter than the pool, and its nearest members still more.
+            quarter = pool[: max(len(pool) // NEAREST, 2)]
+            if 2 * rank > N_MEMBERS:
+                rank = _rank(_variances(points[quarter]), len(quarter), noise, n)[0]
+            if 2 * rank > len(quarter):
+                rank = _rank(variances, len(pool), noise, n)[0]
+            wide = np.count_nonzero(variances > CLEAR * len(pool) * square)
+            ranks.append((rank, visible, hidden, wide))
         ranks = np.array(ranks, dtype=float).T
-        self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
+        self._ranks, self._visible, self._hidden, self._wide = ranks
         self._hidden = self._hidden > 0
         # 0 means that no rank is clear.
         self._clear_ranks = np.zeros(len(members))
@@ -282,7 +261,7 @@ class LocalGeometry:
                 )
         self.hidden = float(self._hidden.mean())
 
-    def at(self, points, active, off=0.0):
+    def at(self, points, active, off=0.0, bound=np.inf):
         """Return the dimension around samples.
 
         Parameters
@@ -295,6 +274,9 @@ class LocalGeometry:
 
         off : ndarray of shape (n_samples,) or float, default=0.0
             Squared distances of the samples to these points, beyond the usual distance.
+
+        bound : ndarray of shape (n_samples,) or float, default=inf
+            Number of directions that equations leave; infinite if no equation holds.
 
         Returns
         -------
@@ -311,53 +293,40 @@ class LocalGeometry:
             return _median(np.where(asked, values[near], np.nan))
 
         clear, hidden = mean(self._clear) > 0.5, mean(self._hidden)
-        steady, sure, visible, noisy = map(
-            median, (self._steady, self._clear_ranks, self._visible, self._may_be_noisy)
-        )
+        visible = median(self._visible)
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
-        least, error = np.where(clear, ratios, ratio).min(axis=0), mean(self._errors) * ratio
-        nearest, rank = median(self._near_ranks), median(self._ranks)
-        if active is not None:
-            count = active.sum(axis=1)
-            rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
-        # If the ratio still falls at the last scale, it can fall by the same amount once more.
-        falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
-        ranks = np.array([np.minimum(nearest, rank), rank])
-        allowed = np.hypot(np.maximum(NEAR, NEAR_SHARE * ranks), 2 * error)
-        # Without noise, the ratio falls because of thin directions. Noise raises the ratio at most
-        # by its share of squared distances.
-        down_to = np.maximum((1 - noisy) * ratio, np.minimum(least - falling, ratio))
-        beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
-        # If distances are noise at all scales, the ratio can only be too large.
-        agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
-        best = np.where(agrees, beside, np.inf).argmin(axis=0)
-        rank = np.take_along_axis(ranks, best[None], axis=0)[0]
-        dimension = np.where(agrees.any(axis=0), rank, np.round(ratio))
-        # A flat that holds the sample bounds its dimension, whatever distances to others say.
-        held = held & (off <= 0)
-        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, nearest), dimension)
-        # A clear rank needs no agreement: distances hardly show thin directions.
-        dimension = np.where(sure > 0, sure, dimension)
+        least = np.where(clear, ratios, ratio).min(axis=0)
+        # Distances can show all directions that are wider than the distance to neighbours.
+        is_thin = median(self._wide) <= ratio + NEAR
+        evidence = Evidence(
+            ratio=ratio,
+            least=least,
+            error=mean(self._errors),
+            rank=median(self._ranks),
+            thin_rank=np.where(is_thin, median(self._clear_ranks), 0.0),
+            bound=np.broadcast_to(bound, len(ratio)),
+        )
+        dimension, std = evidence.posterior()
         # Directions within the noise do not count.
-        answer = np.maximum(np.minimum(dimension, visible), 1.0)
-        # If distances are noise at all scales, the ratio can only be too large.
-        lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
-        every, both = np.hstack([self._near_ranks[near], self._ranks[near]]), np.hstack([asked] * 2)
-        middle = _mean(every, both)
-        spread = np.sqrt(_mean(np.square(every - middle[:, None]), both))
+        dimension = np.maximum(np.minimum(dimension, visible), 1.0)
+        apart = np.square(self._ranks[near] - dimension[:, None])
         return LocalDimension(
-            dimension=answer,
+            dimension=dimension,
+            std=std,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
-            least=lowest,
-            error=error,
-            fall=ratio - least,
+            reasons={
+                "sampling": evidence.error * ratio,
+                "noise": ratio - least,
+                "disagreement": np.abs(dimension - np.clip(dimension, least, ratio)),
+                "intersection": np.sqrt(_mean(apart, asked)),
+            },
             hidden=hidden,
-            spread=np.hypot(spread, middle - answer),
             alike=share,
-            held=held & (dimension == ranks[0]),
+            held=held & (np.broadcast_to(off, len(held)) <= 0),
             excess=np.maximum(away / FAR - 1, 0.0),
+            evidence=evidence,
         )
 
     def over_scales(self, points, active):
@@ -491,16 +460,20 @@ def _pack(points, active):
     return np.pad(packed, [(0, 0), (0, padding)]).view(np.uint64)
 
 
-def _rank(points, noise_variance=0.0, n_noisy=0):
-    """Return the number of directions in which points extend, and the number above the noise.
-
-    The second number is infinite if there is no noise.
-    """
+def _variances(points):
+    """Return the sums of squares of points along principal directions, ascending."""
     points = points - points.mean(axis=0)
     wide = points.shape[1] > points.shape[0]
-    variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
-    floor = len(points) * ABOVE * edge(noise_variance, n_noisy, len(points))
-    share = fair_share(FLAT, _count_above(variances, FLAT, floor), len(points))
+    return np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
+
+
+def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
+    """Return the number of directions in which points extend, and the number above the noise.
+
+    `variances` are sums of squares. The second number is infinite if there is no noise.
+    """
+    floor = n_points * ABOVE * edge(noise_variance, n_noisy, n_points)
+    share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above
 

@@ -92,12 +92,14 @@ class Consensus(PoolMethod):
     latents are counted instead. With a linear decoder, the count is first refined to the number of
     dictionary atoms that a least-squares fit to the noise level needs.
 
-    For all other samples, the method takes the rank of the pool, or of its nearest quarter, if the
-    estimate by distances agrees, and otherwise the rounded estimate by distances. The rank is the
-    number of directions with at least a tenth of the largest variance. Without noise, thin
-    directions count too: the rank is then the number of directions that no polynomial of the others
-    predicts, if this number is clear. The method combines `Count` and `Neighbors`, which describes
-    pools.
+    For all other samples, the method combines all measurements in one distribution over dimensions:
+    the estimates by distances at several scales; the number of directions in which the nearest
+    samples extend; without noise, the number of directions that no polynomial of the others
+    predicts, since distances do not show thin directions; and the number of directions that
+    equations of second degree leave, if such equations hold on the samples, as on spheres. The
+    weights of the measurements were fitted by maximum likelihood on manifolds of many kinds. The
+    dimension is the median of the distribution, nearly always a whole number. The method combines
+    `Count` and `Neighbors`, which describes pools.
 
     Parameters
     ----------

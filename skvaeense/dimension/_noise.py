@@ -38,26 +38,11 @@ def fair_share(share, rank, n_samples):
 
 
 def typical_noise(groups):
-    """Return the noise variance of groups of samples, and whether there may be noise.
+    """Return the median noise variance of groups of samples, each with directions of its own.
 
-    Parameters
-    ----------
-    groups : list of ndarray of shape (n_samples, n_features)
-        Samples; each group may vary in different directions.
-
-    Returns
-    -------
-    variance : float
-        The median over groups, with 0 for groups whose noise cannot be measured.
-
-    seen : bool
-        Whether at least half of the groups may have noise, measured or not, or there are too few
-        directions to see noise beside other variance.
+    The noise of groups in which it cannot be measured counts as 0.
     """
-    measured = [_measure(group) for group in groups]
-    seen = np.mean([group["seen"] for group in measured]) >= 0.5
-    few = groups[0].shape[1] < 2 * LEAST_BULK
-    return float(np.median([group["noise"] for group in measured])), bool(seen or few)
+    return float(np.median([_measure(group)["noise"] for group in groups]))
 
 
 class NoiseFloor:
@@ -143,6 +128,8 @@ def _measure(X):
     seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
     # Otherwise the supposed noise can also be directions with slightly less variance.
     told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
+    # Noise that outweighs everything else is a part of the set.
+    told = told and 2 * rest[rank] * n_features < variances.sum()
     return {
         "n_samples": n_samples,
         "mean": mean,

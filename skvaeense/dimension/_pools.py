@@ -11,13 +11,15 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
 from skvaeense.dimension._base import AutoencoderMethod, Count
-from skvaeense.dimension._dictionary import CLOSE, Dictionary, refine
-from skvaeense.dimension._errors import neighbor_errors, standard_error
+from skvaeense.dimension._dictionary import Dictionary
+from skvaeense.dimension._flats import LEAST_SQUARE
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import RARELY, NoiseFloor
+from skvaeense.dimension._posterior import standard_error
+from skvaeense.dimension._quadrics import Quadrics
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
-from skvaeense.utils._linalg import TINY, threads_for
-from skvaeense.utils._rows import SOME_ROWS
+from skvaeense.utils._linalg import EXACT, TINY, threads_for
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
 
@@ -30,6 +32,8 @@ MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
 # squared distance to its neighbours. The dimension by distances can change by the same fraction,
 # unless there is noise to remove, which makes this dimension fall by more as the scale grows.
 MAX_SHIFT = 0.15
+# Share by which decoding can change dimensions, or a dictionary the noise.
+CLOSE = 0.05
 
 
 class PoolMethod(AutoencoderMethod):
@@ -97,8 +101,10 @@ class PoolMethod(AutoencoderMethod):
 
     def _fit(self, autoencoder, X):
         """Measure samples that are in random order."""
-        active, codes, points, groups, shift = self._denoise(autoencoder, X)
+        active, points, groups, shift = self._denoise(autoencoder, X)
         self.floor_ = NoiseFloor(X, groups)
+        raw = self.floor_.take_off(X[:MANY_ROWS], groups[:MANY_ROWS])[0]
+        self.quadrics_ = Quadrics(raw)
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
@@ -118,15 +124,16 @@ class PoolMethod(AutoencoderMethod):
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
-            error = np.square(X - points).mean()
-            atoms = atoms[: codes.shape[1]]
-            counted = self._counts_some(points[:SOME_ROWS], active[:SOME_ROWS])
-            self.dictionary_ = refine(
-                X - shift, active, codes, atoms, offset, error, most=most, counted=counted
-            )
-            if self.dictionary_ is not None and self.dictionary_.turned:
-                active, _, points, groups, _ = self._denoise(autoencoder, X)
-                self._measure(X, points, active, groups, n_neighbors)
+            freedom = max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
+            # Rounding limits the precision of every dictionary.
+            noise = np.square(X - points).mean() * X.shape[1] / freedom
+            noise = max(noise, 2 * EXACT * X.var(axis=0).mean())
+            few = active[:SOME_ROWS].sum(axis=1).mean() <= np.nan_to_num(most, nan=np.inf)
+            if few and self._counts_some(points[:SOME_ROWS], active[:SOME_ROWS]):
+                dictionary = Dictionary(atoms[: active.shape[1]], offset).fit(X - shift, active)
+                # A dictionary that fits worse than the codes has lost too many latents.
+                if dictionary.noise_variance <= (1 + CLOSE) * noise:
+                    self.dictionary_ = dictionary
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.
@@ -172,12 +179,13 @@ class PoolMethod(AutoencoderMethod):
         reasons : dict of str to ndarray of shape (n_samples,)
             Standard errors in dimensions, whose squares add up.
 
-            If the dimension is from neighbours: "sampling", the error of the mean over the pool;
-            "noise", the fall of the estimate from the smallest scale that is free of noise to
-            larger scales; "disagreement", the difference between the dimension and the estimates by
-            distances at these scales, or the excess over all estimates if no scale is free of
-            noise; "intersection", the difference between the dimension and the ranks of nearby
-            pools.
+            If the dimension is from neighbours, the standard error follows from the distribution
+            over dimensions, and is divided among these reasons by their squares: "sampling", the
+            error of the mean over the pool; "noise", the fall of the estimate from the smallest
+            scale that is free of noise to larger scales, or the dimension, if noise hides all
+            directions; "disagreement", the difference between the dimension and the estimates by
+            distances at these scales; "intersection", the difference between the dimension and the
+            ranks of nearby pools.
 
             If latents are counted: "small_coefficients", the spread of the posterior of the number
             of latents, and the correction of distances on curved sets; "disagreement", the
@@ -193,13 +201,11 @@ class PoolMethod(AutoencoderMethod):
             dimension, std = Count().estimate(autoencoder, X)
             return dimension, {"sampling": std}
         X = X.astype(np.float64)
-        active, _, points, groups, shift = self._denoise(autoencoder, X)
+        active, points, groups, shift = self._denoise(autoencoder, X)
         count, unsure = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
         most, dimension, around = np.full(len(X), np.inf), np.full(len(X), np.nan), None
         if self.geometry_ is not None:
-            seen, alike, _ = self._seen(X, points, active, groups)
-            off = np.maximum(np.square(X - seen).sum(axis=1) - self.reach_, 0.0)
-            around = self.geometry_.at(seen, alike, off)
+            around = self._around(X, points, active, groups)
             dimension = self._answer(around, most)
         if self.dictionary_ is not None:
             # Not used if neighbours are believed and give at most the number of active latents.
@@ -242,8 +248,15 @@ class PoolMethod(AutoencoderMethod):
         if self.geometry_ is None:
             return super().dimension_scale(autoencoder, X)
         X = X.astype(np.float64)
-        active, _, points, groups, _ = self._denoise(autoencoder, X)
+        active, points, groups, _ = self._denoise(autoencoder, X)
         return self.geometry_.over_scales(*self._seen(X, points, active, groups)[:2])
+
+    def _around(self, X, points, active, groups):
+        """Return the measurements of samples by their neighbours."""
+        seen, alike, _ = self._seen(X, points, active, groups)
+        off = np.maximum(np.square(X - seen).sum(axis=1) - self.reach_, 0.0)
+        raw = self.floor_.take_off(X, groups)[0] if self.trusted_ else seen
+        return self.geometry_.at(seen, alike, off, self.quadrics_.dimensions(raw))
 
     def _seen(self, X, points, active, groups):
         """Return the points of the neighbour search, their active latents, and noisy directions.
@@ -291,12 +304,11 @@ class PoolMethod(AutoencoderMethod):
         return bool(np.isnan(answers).any())
 
     def _denoise(self, autoencoder, X):
-        """Return active latents, codes, reconstructions, groups and shifts of samples.
+        """Return active latents, reconstructions, groups and shifts of samples.
 
-        Codes are 0 for inactive latents, and None if a turned dictionary replaces them. If the
-        autoencoder has several locations, the last columns of its codes give the location of a
-        sample, which is its group. These columns are not latents. A shift is the offset of a
-        location from the mean.
+        Codes of inactive latents count as 0. If the autoencoder has several locations, the last
+        columns of its codes give the location of a sample, which is its group. These columns are
+        not latents. A shift is the offset of a location from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
         groups, shift = np.zeros(len(X), dtype=int), 0.0
@@ -307,21 +319,26 @@ class PoolMethod(AutoencoderMethod):
             groups = codes[:, n_latents:].argmax(axis=1)
             shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
         active = autoencoder.active_dimensions(X)[:, :n_latents]
-        if self.dictionary_ is not None and self.dictionary_.turned:
-            active, points = self.dictionary_.describe(X - shift, active)
-            return active, None, points + shift, groups, shift
         codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
-        return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), groups, shift
+        return active, autoencoder.inverse_transform(codes), groups, shift
 
 
 def _explained(dimension, count, unsure, around):
     """Return the dimension by neighbours, or by count if NaN, and the standard errors by reason."""
     believed = np.isfinite(dimension)
     answer = np.where(believed, dimension, count)
-    reasons = {
-        name: np.where(believed, error, 0.0)
-        for name, error in neighbor_errors(around, answer).items()
-    }
+    # The standard error is divided among the reasons by what each of them leaves open.
+    parts = {name: np.nan_to_num(part) for name, part in around.reasons.items()}
+    parts["sampling"] = np.maximum(parts["sampling"], LEAST_SQUARE)
+    share = around.std / standard_error(parts)
+    reasons = {name: np.where(believed, share * part, 0.0) for name, part in parts.items()}
+    # If noise hides all directions, the answer may be noise alone.
+    # A method may prefer another answer.
+    for name, part in (
+        ("noise", around.hidden * answer),
+        ("disagreement", answer - around.dimension),
+    ):
+        reasons[name] = np.where(believed, np.hypot(reasons[name], part), 0.0)
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
     # Neighbours can still be right. The share that is like the sample shows how likely this is. If
     # nothing else supports the count, a few neighbours are enough.

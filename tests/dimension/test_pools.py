@@ -14,6 +14,7 @@ def around():
     return LocalDimension(
         **values
         | {
+            "reasons": dict.fromkeys(("sampling", "noise", "disagreement"), np.zeros(4)),
             "dimension": np.array([4.0, 4.0, 4.0, np.nan]),
             "ratio": np.array([4.2, 4.2, 4.2, np.nan]),
             "alike": np.array([0.16, 0.01, 0.16, 0.0]),

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from skvaeense.dimension._errors import standard_error
+from skvaeense.dimension._posterior import standard_error
 
 SEEDS = (25, 58, 61, 212, 443, 595, 671, 776, 1416, 2054, 3010, 410930)
 

@@ -1,0 +1,170 @@
+"""One distribution over dimensions, from all measurements around a sample."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import softmax
+
+from skvaeense.utils._linalg import TINY
+from skvaeense.utils._typing import DoubleArray
+
+# Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
+# fitted at once, by maximum likelihood.
+WEIGHTS = {
+    "above": -0.52,
+    "below": 0.43,
+    "beyond": -0.61,
+    "rank": 0.77,
+    "agreement": 1.45,
+    "thin_rank": 2.76,
+    "bound": 3.52,
+    "ratio": -1.57,
+    "log": 1.06,
+}
+# Share by which estimates from distances are off, besides chance: density is not even, sets bend.
+UNEVEN = 0.05
+
+
+class Evidence(NamedTuple):
+    """Measurements around samples; every array has the shape (n_samples,).
+
+    Attributes
+    ----------
+    ratio : ndarray
+        The dimension by distances alone, at the smallest scale that is clear of noise. NaN if there
+        is none.
+
+    least : ndarray
+        The smallest such dimension at this and larger scales.
+
+    error : ndarray
+        Standard error of `ratio` by chance, as a share.
+
+    rank : ndarray
+        Number of directions in which the nearest references extend that are enough to show it.
+
+    thin_rank : ndarray
+        Number of directions that no others predict, if distances cannot show the thinnest of them;
+        otherwise 0.
+
+    bound : ndarray
+        Number of directions that equations leave; infinite if no equation holds.
+    """
+
+    ratio: DoubleArray
+    least: DoubleArray
+    error: DoubleArray
+    rank: DoubleArray
+    thin_rank: DoubleArray
+    bound: DoubleArray
+
+    def candidates(self) -> DoubleArray:
+        """Return the dimensions that are possible, with a row for each sample.
+
+        These are the whole numbers up to one above the largest measurement, and the ratio, which is
+        the last.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_candidates)
+            Dimensions; NaN after the candidates of a sample.
+        """
+        values = np.column_stack([self.ratio, *self[3:]])
+        most = np.ceil(np.where(np.isfinite(values), values, 1.0).max(axis=1)) + 1
+        whole = np.arange(1.0, most.max(initial=1.0) + 1)
+        whole = np.where(whole <= most[:, None], whole, np.nan)
+        return np.hstack([whole, self.ratio[:, None]])
+
+    def features(self, candidates: DoubleArray) -> dict[str, DoubleArray]:
+        """Return what each measurement says about each candidate, by name.
+
+        Parameters
+        ----------
+        candidates : ndarray of shape (n_samples, n_candidates)
+            Dimensions.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_candidates)
+            The measurements of `WEIGHTS`.
+        """
+        scale = np.hypot(UNEVEN, self.error)[:, None]
+
+        def excess(x, y):
+            # Without distances, all dimensions are equally probable by distances.
+            return np.nan_to_num(np.maximum(np.log(x / y), 0.0) / scale)
+
+        def equals(values):
+            return np.asarray(candidates == values[:, None], dtype=float)
+
+        with np.errstate(divide="ignore"):
+            apart = np.log(self.rank / self.ratio)[:, None] / (2 * scale)
+        is_ratio = np.zeros(candidates.shape)
+        is_ratio[:, -1] = 1.0
+        return {
+            "above": excess(candidates, self.ratio[:, None]),
+            "below": excess(self.ratio[:, None], candidates),
+            "beyond": excess(self.least[:, None], candidates),
+            "rank": equals(self.rank),
+            "agreement": equals(self.rank) * np.nan_to_num(np.exp(-(apart**2) / 2)),
+            "thin_rank": equals(self.thin_rank),
+            "bound": equals(self.bound),
+            "ratio": is_ratio,
+            "log": np.log(candidates),
+        }
+
+    def posterior(self) -> tuple[DoubleArray, DoubleArray]:
+        """Return the median of the dimensions that are possible, and its standard error.
+
+        Returns
+        -------
+        dimension : ndarray of shape (n_samples,)
+            The posterior median.
+
+        std : ndarray of shape (n_samples,)
+            The standard error that corresponds to the posterior probability of an error under half
+            a dimension.
+        """
+        candidates = self.candidates()
+        features = self.features(candidates)
+        logits = sum(weight * features[name] for name, weight in WEIGHTS.items())
+        probability = softmax(np.where(np.isnan(candidates), -np.inf, logits), axis=1)
+        order = np.argsort(candidates, axis=1, kind="stable")
+        cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
+        middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
+        dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
+        right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
+        return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
+
+
+def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:
+    """Return the standard errors of dimensions from their independent parts.
+
+    Parameters
+    ----------
+    errors : mapping of str to ndarray of shape (n_samples,)
+        Standard errors by reason; NaN where they are unknown.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Roots of the sums of squares.
+    """
+    return np.sqrt(np.square(list(errors.values())).sum(axis=0))
+
+
+def probability_right(std: DoubleArray) -> DoubleArray:
+    """Return the probabilities that errors are under half a dimension.
+
+    Parameters
+    ----------
+    std : ndarray of shape (n_samples,)
+        Standard errors; NaN where they are unknown.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Probabilities, ``1 / (1 + std ** 2)``; NaN where they are unknown.
+    """
+    return np.asarray(1 / (1 + np.square(std)))
