@@ -59,8 +59,8 @@ def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
 # Mean reliability by neighbours above which gates are not tried. On sums of few atoms, the mean is
 # below .6 without gates, and gates hardly improve other dimensions.
 ENOUGH = 0.75
-# Without gates, and with them.
-PHASES = "mixture", "dimension", "autoencoder", "dimension by autoencoder"
+# The last two, if gates or a given autoencoder are fitted at once.
+PHASES = "mixture", "dimension by mixture", "autoencoder", "dimension"
 AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
 
 
@@ -228,7 +228,8 @@ class IntrinsicDimensionEstimator(
             If training diverges. Attributes of an earlier fit are kept.
         """
         is_first = find_processes().is_first
-        with all_or_nothing(self), fit_progress(self, PHASES, is_first=is_first) as progress:
+        phases = PHASES if self._may_skip_gates() else PHASES[2:]
+        with all_or_nothing(self), fit_progress(self, phases, is_first=is_first) as progress:
             samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
             weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
@@ -283,8 +284,7 @@ class IntrinsicDimensionEstimator(
         several times as long as all other steps.
         """
         gated = self._unfitted()
-        method = AutoencoderMethod.resolve(self.method)
-        if self.autoencoder is None and isinstance(method, PoolMethod):
+        if self._may_skip_gates():
             without = clone(gated).set_params(prior="mixture")
             self._learn_with(without, X, weights, progress, *PHASES[:2])
             right, reasons = self._reliability(X[:SOME_ROWS])
@@ -292,6 +292,10 @@ class IntrinsicDimensionEstimator(
             if np.where(counted, 0.0, right).mean() >= ENOUGH:
                 return
         self._learn_with(gated, X, weights, progress, *PHASES[2:])
+
+    def _may_skip_gates(self):
+        method = AutoencoderMethod.resolve(self.method)
+        return self.autoencoder is None and isinstance(method, PoolMethod)
 
     def _learn_with(self, autoencoder, X, weights, progress, *phases):
         progress.begin(phases[0], 1)
