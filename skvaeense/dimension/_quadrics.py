@@ -49,6 +49,9 @@ class Quadrics:
        IEEE Transactions on Pattern Analysis and Machine Intelligence 27.
     """
 
+    n_directions: int
+    n_equations: int
+
     def __init__(self, points):
         self._mean = points.mean(axis=0)
         variances, directions = principal_directions(points - self._mean)

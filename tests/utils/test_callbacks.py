@@ -123,7 +123,10 @@ def test_progress_bar_of_a_pipeline(capsys):
 PHASES = [
     (VAEenseTransformer(random_state=0), ["structure", "codes", "checks"]),
     (SparseAutoencoder(8, **SMALL), ["samples", "codes", "checks"]),
-    (IntrinsicDimensionEstimator(random_state=0), ["autoencoder", "dimension"]),
+    (
+        IntrinsicDimensionEstimator(random_state=0),
+        ["mixture", "dimension by mixture", "autoencoder", "dimension"],
+    ),
     (SubspaceMixture(random_state=0), ["structure"]),
 ]
 each_phases = pytest.mark.parametrize(
