@@ -52,6 +52,7 @@ OTHER_VALUES = {
     "warm_start": True,
     "dtype": "float64",
     "random_state": 7,
+    "verbose": 1,
 }
 VAEENSE_VALUES = OTHER_VALUES | {
     "target_l0": 2.0,

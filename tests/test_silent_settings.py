@@ -29,7 +29,7 @@ def test_error_for_network_lists_only_what_fit_takes():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_more_active_latents_than_there_are_is_a_warning():
     X = np.random.default_rng(0).standard_normal((100, 6))
-    with pytest.warns(UserWarning, match=r"TopK\(\) keeps k=32 latents, but there are only 5"):
+    with pytest.warns(UserWarning, match=r"TopK\(k=32\) keeps k=32 latents, but there are only 5"):
         SparseAutoencoder(5, penalty=TopK(32), max_iter=2, random_state=0).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

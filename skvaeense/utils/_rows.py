@@ -23,7 +23,7 @@ MIN_ROWS_TO_SPLIT = 20
 DISCRETE_SHARE = 0.1
 # Differences between the values of a column are multiples of a step up to this part of the step.
 # Values that differ by less than the second number, as a share of the largest, are the same.
-TOLERANCE, SAME_VALUE = 1e-3, 1e-12
+TOLERANCE, SAME_VALUE = 1e-3, 1e-11
 
 
 def block_rows(*widths: int) -> int:

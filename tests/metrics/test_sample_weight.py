@@ -36,8 +36,9 @@ def _arguments(metric):
     return true, true + rng.normal(scale=0.7, size=N)
 
 
-def test_all_metrics_but_those_of_dictionaries_and_probes_take_weights_by_keyword():
+def test_all_metrics_but_those_of_models_dictionaries_and_probes_take_weights_by_keyword():
     assert set(metrics.__all__) - {metric.__name__ for metric in WEIGHTED} == {
+        "explained_variance_at",
         "mean_max_cosine_similarity",
         "sparse_probing",
     }

@@ -1,5 +1,8 @@
 """Settings of property tests: the same examples in every run, and no time limit."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -10,3 +13,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("properties")
+
+
+def pytest_collection_modifyitems(items):
+    """Ignore warnings of rows far from all others, which samples of hypothesis can have."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore:.* far from all others"))

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
-from strategies import AUTOENCODERS, DIMENSION, SEEDS, SPARSE, VAEENSE, rotation, samples
+from strategies import (
+    AUTOENCODERS,
+    DIMENSION,
+    SEEDS,
+    SPARSE,
+    VAEENSE,
+    assume_near,
+    rotation,
+    samples,
+)
 
 from skvaeense import IntrinsicDimensionEstimator
 
@@ -60,6 +69,7 @@ def test_the_bound_is_a_log_density(name, X, factor):
 
 @given(name=st.sampled_from(sorted(SPARSE)), X=X_DOUBLE, factor=FACTORS)
 def test_explained_variance_has_no_unit(name, X, factor):
+    assume_near(X)
     one, other = fitted_pair(SPARSE[name], X, factor * X)
     assert_array_equal(other.score_samples(factor * X), one.score_samples(X))
     assert other.score(factor * X) == pytest.approx(one.score(X), rel=1e-12)
