@@ -46,6 +46,10 @@ def outliers_table(results):
     for data, runs in _all_and_each(results):
         sizes = ("", "") if data == "all" else (runs[0]["n"], runs[0]["d"])
         rows.append((data, *sizes, *_ranking(runs), len(runs)))
+    of_share = results.get("summary", {}).get("auc_of_share", {})
+    for share, areas in of_share.items():
+        cells = (f"{areas[name]:.2f}" for name in DETECTORS)
+        rows.append((f"all, {float(share):.0%} outliers", "", "", *cells, len(results["rows"])))
     return Table(("data", "rows", "columns", *DETECTORS, "runs"), rows)
 
 
