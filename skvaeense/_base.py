@@ -771,7 +771,7 @@ class BaseAutoencoder(
 
         Returns
         -------
-        ndarray of str of shape (n_components_,)
+        ndarray of str of shape (n_columns,)
             The name of the class in lower case, followed by the number of the latent, or by
             "_location" and the number of the location.
         """
