@@ -292,7 +292,7 @@ class _FewCoding:
 
 
 # Weight of the auxiliary loss in a loss that is a fraction of the variance.
-AUXILIARY_WEIGHT = 1 / 4
+AUXILIARY_WEIGHT = 1 / 8
 
 
 def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
