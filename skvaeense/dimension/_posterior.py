@@ -12,15 +12,15 @@ from skvaeense.utils._typing import DoubleArray
 # Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
 # fitted at once, by maximum likelihood.
 WEIGHTS = {
-    "above": -0.54,
-    "below": 0.48,
-    "beyond": -0.65,
-    "rank": 0.80,
-    "agreement": 1.45,
+    "above": -0.52,
+    "below": 0.38,
+    "beyond": -0.59,
+    "rank": 0.57,
+    "agreement": 1.8,
     "thin_rank": 1.99,
-    "bound": 3.54,
-    "ratio": -1.56,
-    "log": 1.25,
+    "bound": 3.71,
+    "ratio": -1.59,
+    "log": 0.71,
 }
 # Share by which estimates from distances are off, besides chance: density is not even, sets bend.
 UNEVEN = 0.05
