@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -522,7 +523,9 @@ class DensityAutoencoder(BaseAutoencoder):
         if density.held_out is None:
             draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
             density = replace(density, held_out=density.log_probs(draws))
-        return self._by_density(X, density, density.p_values)
+        # Chunks share the smoothed mixture, which takes longer than a chunk.
+        p_values = partial(density.p_values, smoothed=density.smoothed())
+        return self._by_density(X, density, p_values)
 
     @overload
     def sample(  # numpydoc ignore=GL08

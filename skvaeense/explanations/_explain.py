@@ -198,8 +198,7 @@ def explain(
             fits = _GateFits(x, weights, valid, max_latents, positive=positive)
             gates = fits.anywhere()
         # With missing values, a mixture is judged by the known values, but gates by filled rows.
-        is_rival = gates is not None and gates.are_codes and x is known
-        rival = gates.scores if gates is not None and is_rival else None
+        rival = gates.scores if gates is not None and gates.are_codes and x is known else None
         mixture = fit_mixture(known, weights, rng, order=order, rival=rival, filled=x)
         flats = _Flats.of(mixture, x, max_latents, positive=positive)
         nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
@@ -389,9 +388,7 @@ class _GateFits:
         self.train = np.setdiff1d(np.arange(len(x)), valid)
         self.max_latents, self.positive = max_latents, positive
         # The floors of a mixture: so the two can be compared even without noise.
-        self.floor = max(
-            least_variance(local_size(x)), blur_of(find_steps(x, weights).astype(float))
-        )
+        self.floor = max(least_variance(local_size(x)), blur_of(find_steps(x, weights)))
 
     def anywhere(self) -> _FoundGates:
         """Return gates of rows with one location."""

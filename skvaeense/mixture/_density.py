@@ -274,7 +274,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         broad, log_prob = self._log_broad(x), log_sum_exp(self.log_joint(x))
         return np.exp(broad - np.logaddexp(log_prob, broad))
 
-    def log_probs(self, x: DoubleArray) -> DoubleArray:
+    def log_probs(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
         """Return the log-densities of samples under the mixture, and under the smoothed mixture.
 
         Parameters
@@ -282,14 +282,18 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         x : ndarray of shape (n_samples, n_features)
             Samples.
 
+        smoothed : MixtureDensity or None, default=None
+            The smoothed mixture, if it is known.
+
         Returns
         -------
         ndarray of shape (n_samples, 2)
             Log-densities in nats.
         """
-        return np.stack([density.log_prob(x) for density in (self, self.smoothed())], axis=1)
+        smoothed = self.smoothed() if smoothed is None else smoothed
+        return np.stack([density.log_prob(x) for density in (self, smoothed)], axis=1)
 
-    def p_values(self, x: DoubleArray) -> DoubleArray:
+    def p_values(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
         """Return the share of held-out rows that are at least as surprising as each sample.
 
         A sample is as surprising as the smaller one of its ranks among held-out rows: by the
@@ -299,6 +303,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ----------
         x : ndarray of shape (n_samples, n_features)
             Samples, complete.
+
+        smoothed : MixtureDensity or None, default=None
+            The smoothed mixture, if it is known.
 
         Returns
         -------
@@ -321,7 +328,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             ranks = [np.searchsorted(np.sort(h), own, side="right") for h, own in columns]
             return np.min(ranks, axis=0)
 
-        log_probs = self.log_probs(x)
+        log_probs = self.log_probs(x, smoothed)
         ranks = np.sort(least_ranks(held_out))
         n_as_low = np.searchsorted(ranks, least_ranks(log_probs), side="right")
         p_values = (1 + n_as_low) / (1 + len(held_out))

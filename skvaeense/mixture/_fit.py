@@ -290,9 +290,7 @@ def fit_mixture(
     with threads_for(x.size * x.shape[1]):
         filled = filled_rows(x, weights, rng) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
-        steps = np.zeros(x.shape[1])
-        if basis is None:
-            steps += find_steps(x, weights)
+        steps = find_steps(x, weights) if basis is None else np.zeros(x.shape[1])
         is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
         search_of = partial(
             Search,
@@ -308,21 +306,19 @@ def fit_mixture(
             search = _search_wide(x, weights, scale, steps, search_of)
             rows = search.rows
         else:
-            rows, searched = (
-                (
-                    Rows.of(y, weights, basis, steps),
-                    Rows.of(y / scale, weights, basis, steps / scale),
-                )
-                for y in (x, filled)
-            )
-            search = search_of(searched, known=rows).run()
+
+            def rows_of(y: DoubleArray) -> tuple[Rows, Rows]:
+                scaled = Rows.of(y / scale, weights, basis, steps / scale)
+                return Rows.of(y, weights, basis, steps), scaled
+
+            rows = rows_of(x)
+            search = search_of(rows if filled is x else rows_of(filled), known=rows).run()
         family, is_scaled = search.best.family, search.best.family.scaled
         density = search.final(rows)
         own = rows[is_scaled].facing(density.background)
         density, shares, far = shares_in(own, density)
         scores = search.scores_of_filled(search.best)
-        smoothed = search.scores_of_filled(search.best, MixtureDensity.smoothed)
-        held_out = None if rows[0].has_holes else np.stack([scores, smoothed], axis=1)
+        held_out = None
         if is_wide:
             known = x / scale if is_scaled else x, weights, shares, far
             turned = partial(_turned, density, family, steps / scale if is_scaled else steps)
@@ -330,6 +326,9 @@ def fit_mixture(
             held_out = _scores_of_new(lambda *some: turned(*some)[0], known, order)
             held_out -= search.log_scale if is_scaled else 0.0
             density, shares = turned(*known)
+        elif filled is x:
+            smoothed = search.scores_of_filled(search.best, MixtureDensity.smoothed)
+            held_out = np.stack([scores, smoothed], axis=1)
         if len(density) < (n_components or 0):
             warnings.warn(
                 f"Only {len(density)} components of n_components={n_components} were found: others "

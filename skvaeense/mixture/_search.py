@@ -60,10 +60,12 @@ class Split(NamedTuple):
     def of(cls, train: Sequence[Rows], valid: Sequence[Rows], filled: Sequence[Rows]) -> Self:
         """Return the split, with backgrounds that are fitted without the held-out rows."""
         broad = background(train[0]), background(train[1])
-        known, new, whole = (
-            (rows[0].facing(broad[0]), rows[1].facing(broad[1])) for rows in (train, valid, filled)
-        )
-        return cls(known, new, whole, broad)
+
+        def facing(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
+            return rows[0].facing(broad[0]), rows[1].facing(broad[1])
+
+        new = facing(valid)
+        return cls(facing(train), new, new if filled is valid else facing(filled), broad)
 
 
 class Trial(NamedTuple):
@@ -109,8 +111,9 @@ def _splits(
     order, splits = order[:SEARCH_ROWS], []
     for out in held_out(order, n_splits):
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
-        parts = (rows, kept), (known, out), (rows, out)
-        splits.append(Split.of(*([some[part] for some in both] for both, part in parts)))
+        train, filled = ([some[part] for some in rows] for part in (kept, out))
+        valid = filled if known is rows else [some[out] for some in known]
+        splits.append(Split.of(train, valid, filled))
     return splits
 
 

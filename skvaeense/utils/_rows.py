@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skvaeense.utils._typing import BoolArray, FloatArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray
 
 # Number of entries of an array for one block of rows: few enough to stay in the caches between
 # operations and to bound the memory; enough that loops over blocks cost nothing.
@@ -44,7 +44,7 @@ def find_discrete(X: FloatArray) -> BoolArray:
     return counts >= max(2, DISCRETE_SHARE * len(X))
 
 
-def find_steps(X: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+def find_steps(X: FloatArray, weights: FloatArray | None = None) -> DoubleArray:
     """Return the step between the values of each column, such as 1 for counts.
 
     Parameters
