@@ -13,13 +13,6 @@ latents and the target, as a share of the target, on samples of the same documen
 used in training. "dead" is the share of latents that none of the training samples uses. "found" is
 the share of the features whose most similar atom has a cosine above 0.9, and "found_rare" the same
 of the features with frequencies below 0.002.
-
-"SAELens BatchTopK" needs an environment with sae-lens. It is trained by SAELens' trainer with the
-same number of steps and batches of the same size, on the same rows, centred and scaled like ours.
-Its rate falls to 0 over the last 30 % of the steps, and latents are dead after 40 steps, which is
-10,000 samples. The learning rate is the best of 1e-3, 3e-3 and 1e-2 on 1,000 training rows that are
-left out, as many as ours holds out. "cpu_seconds" is the time of one fit. On test rows it chooses
-the active latents of all rows together.
 """
 
 import warnings
@@ -27,18 +20,13 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
 from benchmarks.data import add_data_option, read_activations
-from benchmarks.peers import saelens
 from skvaeense import SparseAutoencoder
 from skvaeense.metrics import dead_fraction, fvu, l0
 
 PENALTIES = ["batch_topk", "topk", "matryoshka", "l1", "log", "jump_relu", "gated"]
-PEER, PEER_RATES = "SAELens BatchTopK", (1e-3, 3e-3, 1e-2)
-METHODS = [*PENALTIES, PEER]
-BATCH, N_LEFT_OUT, DECAY, DEAD_STEPS = 256, 1000, 0.3, 40
 N_ROWS, N_ALIKE, N_RARE, N_TEST, IS_FEATURE = 15_000, 5_000, 60_000, 10_000, 0.9
 N_FEATURES, N_DIMENSIONS = 256, 64
 FREQUENCIES = np.geomspace(0.1, 1e-3, N_FEATURES)
@@ -84,7 +72,6 @@ def measure(cell, method, seed, data):
         X, test = read_activations(data)
         order = np.random.default_rng(0).permutation(len(X))
         X, same = X[order[:N_ROWS]], X[order[-N_ALIKE:]]
-    fitted = peer if method == PEER else ours
     seconds, coded, atoms = fitted(X, CELLS[cell], method, seed)
     codes, reconstruction = coded(test)
     found = {
@@ -103,7 +90,7 @@ def measure(cell, method, seed, data):
     return found
 
 
-def ours(X, cell, method, seed):
+def fitted(X, cell, method, seed):
     """Return CPU seconds, a function for codes and reconstructions, and atoms of our fit."""
     model = SparseAutoencoder(
         cell.n_latents,
@@ -123,46 +110,6 @@ def ours(X, cell, method, seed):
     return seconds, coded, model.components_
 
 
-def peer(X, cell, method, seed):
-    """Return the same of a model of SAELens, at the best of the learning rates."""
-    left_out = np.random.default_rng(seed).permutation(len(X))[:N_LEFT_OUT]
-    train, valid = np.delete(X, left_out, axis=0), X[left_out]
-    mean, scale = train.mean(axis=0), float(train.std())
-    n_samples = cell.n_epochs * len(X)
-    best, least = None, np.inf
-    for rate in PEER_RATES:
-        seconds, coded, atoms = saelens.train(
-            "BatchTopK",
-            shuffled((train - mean) / scale, seed),
-            BATCH,
-            n_samples,
-            (cell.n_latents, X.shape[1]),
-            cell.target,
-            seed,
-            rate,
-            dead_window=DEAD_STEPS,
-            decay=DECAY,
-        )
-
-        def in_units(rows, coded=coded):
-            codes, reconstruction = coded((rows - mean) / scale)
-            return codes, mean + scale * reconstruction
-
-        left = fvu(valid, in_units(valid)[1])
-        if left < least:
-            best, least = (seconds, in_units, atoms), left
-    return best
-
-
-def shuffled(X, seed):
-    """Yield batches of rows without end, in a new order in each pass."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(len(X))
-        for start in range(0, len(X) - BATCH + 1, BATCH):
-            yield torch.from_numpy(X[order[start : start + BATCH]])
-
-
 def summary(rows):
     """Return means over the seeds for each cell and method."""
     found = []
@@ -177,7 +124,7 @@ def summary(rows):
 
 def run_fits(arguments):
     """Fit the models whose rows the results lack."""
-    orders = {"cell": list(CELLS), "method": METHODS}
+    orders = {"cell": list(CELLS), "method": PENALTIES}
     chosen = {"cell": arguments.cells, "method": arguments.only}
     one = partial(measure, data=arguments.data)
     measure_missing(arguments.out, orders, chosen, arguments.seeds, one, summary)
@@ -185,8 +132,7 @@ def run_fits(arguments):
 
 def main():
     """Run the benchmark with the options of the command line."""
-    parser = make_parser(__doc__, seeds=3, only=METHODS, out="penalties.json")
-    parser.set_defaults(only=PENALTIES)
+    parser = make_parser(__doc__, seeds=3, only=PENALTIES, out="penalties.json")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     add_data_option(parser)
     run_task(parser, run_fits)

@@ -12,15 +12,17 @@ A size is a number of features and of samples:
 
 Samples are drawn once for each size, and saved under ``--data``. All methods with a target make one
 pass over them, in batches of 1,024, or 16 passes over half a million samples. Methods without a
-target take the first 200,000 samples, and the steps of their defaults. SAELens' models
-are trained by SAELens' trainer like the published models, at the learning rate 3e-4, which is too
-low for so few steps; "lr 3e-3" is ten times as high. Our models have their defaults. With m
-latents, the target is the mean number of active features among the m most frequent features,
-rounded. The measures on 100,000 samples that were not used in training follow SAELens' definitions:
-F1, precision and recall of each latent for the feature with the most similar direction, as means
-over latents; MCC, the mean absolute cosine of the best assignment of latents to features; explained
-variance; the share of dead latents; L0. Seeds set the weights, as in the published numbers; the
-seed of the generator is 42.
+target take the first 200,000 samples, and the steps of their defaults. SAELens' models are trained
+by SAELens' trainer. The published models saw 200 million samples, so theirs get what a hundredth of
+the steps needs: data that is centred and divided by one number, as ours is, a learning rate that
+falls to 0 over the last 30 % of the steps, latents that are dead after 10 steps without activity,
+and three learning rates. Matryoshka has the same nested widths as ours. Our models have their
+defaults. With m latents, the target is the mean number of active features among the m most frequent
+features, rounded. The measures on 100,000 samples that were not used in training follow SAELens'
+definitions: F1, precision and recall of each latent for the feature with the most similar
+direction, as means over latents; MCC, the mean absolute cosine of the best assignment of latents to
+features; explained variance; the share of dead latents; L0. Seeds set the weights, as in the
+published numbers; the seed of the generator is 42.
 
 "true features" trains nothing: the latents of a VAEense are the most frequent features, and its
 prior and noise variance are computed from draws. "elbo" is the mean evidence lower bound of 8,192
@@ -39,7 +41,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
-from benchmarks.peers.saelens import PUBLISHED_RATE, SHORT_RATE, train
+from benchmarks.peers.saelens import train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
@@ -50,6 +52,9 @@ DRAWN, CHUNK = 256, 8192
 N_DEFAULT = 200_000
 # Number of draws for the prior of "true features", and the least variance of its slabs.
 N_KNOWN, LEAST_SPREAD = 20_480, 0.05
+# For SAELens' models: learning rates, the share of the steps over which they fall, and the steps
+# after which a latent is dead.
+RATES, DECAY, DEAD_STEPS = (1e-3, 3e-3, 1e-2), 0.3, 10
 
 
 class Size(NamedTuple):
@@ -216,10 +221,11 @@ def coded(model, X):
 
 
 class Samples:
-    """An endless iterator of batches for SAELens' trainer."""
+    """An endless iterator of centred and scaled batches for SAELens' trainer."""
 
     def __init__(self, path):
         self.X = np.load(path, mmap_mode="r")
+        self.mean, self.scale = self.X[:N_DEFAULT].mean(axis=0), float(self.X[:N_DEFAULT].std())
         self.start = 0
 
     def __iter__(self):
@@ -228,25 +234,42 @@ class Samples:
     def __next__(self):
         if self.start + BATCH > len(self.X):
             self.start = 0
-        rows = torch.tensor(self.X[self.start : self.start + BATCH])
+        rows = self.X[self.start : self.start + BATCH]
         self.start += BATCH
-        return rows
+        return torch.tensor((rows - self.mean) / self.scale)
 
     next_batch = __next__
 
 
-def saelens(name, path, size, k, seed, rate=PUBLISHED_RATE):
+def saelens(name, rate, path, size, k, seed):
     """Train a model of SAELens with SAELens' trainer."""
-    shape = size.n_latents, size.n_dimensions
-    n_samples = size.n_samples * size.n_passes
-    return train(name, Samples(path), BATCH, n_samples, shape, k, seed, rate)
+    batches, shape = Samples(path), (size.n_latents, size.n_dimensions)
+    seconds, coded, atoms = train(
+        name,
+        batches,
+        BATCH,
+        size.n_samples * size.n_passes,
+        shape,
+        k,
+        seed,
+        rate,
+        dead_window=DEAD_STEPS,
+        decay=DECAY,
+    )
+
+    def in_units(X):
+        codes, reconstruction = coded((X - batches.mean) / batches.scale)
+        return codes, batches.mean + batches.scale * reconstruction
+
+    return seconds, in_units, atoms
 
 
 METHODS = {
-    "SAELens BatchTopK": partial(saelens, "BatchTopK"),
-    "SAELens Matryoshka": partial(saelens, "MatryoshkaBatchTopK"),
-    "SAELens BatchTopK, lr 3e-3": partial(saelens, "BatchTopK", rate=SHORT_RATE),
-    "SAELens Matryoshka, lr 3e-3": partial(saelens, "MatryoshkaBatchTopK", rate=SHORT_RATE),
+    **{
+        f"SAELens {short}, lr {rate:g}": partial(saelens, name, rate)
+        for short, name in (("BatchTopK", "BatchTopK"), ("Matryoshka", "MatryoshkaBatchTopK"))
+        for rate in RATES
+    },
     "BatchTopK": partial(ours, BatchTopK),
     "TopK": partial(ours, TopK),
     "JumpReLU": partial(ours, "jump_relu"),

@@ -28,7 +28,7 @@ def synth_table(results):
             f"{row['cpu_seconds_mean']:.0f}",
             row["n_seeds"],
         )
-        for row in results.get("summary", [])
+        for row in best_rates(results.get("summary", []))
     ]
     return Table(header, rows)
 
@@ -99,50 +99,31 @@ def shards_table(results):
     return Table(header, rows)
 
 
-def layers_table(results):
-    """Return what dictionaries of three layers keep, of SAELens' the better learning rate."""
-    header = (
-        "block",
-        "method",
-        "L0",
-        "FVU",
-        "recovered",
-        "document, 1 and 5",
-        "word, 1 and 5",
-        "capital, 1 and 5",
-        "stability",
-        "chance",
-        "dead",
-        "CPU s",
-        "runs",
-    )
+def dictionaries_table(results):
+    """Return what sparse autoencoders leave beside those of other libraries."""
+    header = ("rows", "method", "L0", "FVU", "worst FVU", "dead", "CPU s", "runs")
     rows = [
         (
-            row["layer"],
+            row["cell"],
             row["method"],
             f"{row['l0_mean']:.1f}",
             f"{row['fvu_mean']:.3f}",
-            f"{row['recovered_mean']:.3f}",
-            *(
-                f"{row[f'{label}_1_mean']:.3f}, {row[f'{label}_5_mean']:.3f}"
-                for label in ("document", "word", "capital")
-            ),
-            *(f"{row[key]:.2f}" if key in row else "" for key in ("stability_mean", "chance_mean")),
+            f"{row['fvu_worst']:.3f}",
             f"{row['dead_mean']:.1%}",
             f"{row['cpu_seconds_mean']:.0f}",
             row["n_seeds"],
         )
-        for row in better_rates(results.get("summary", []))
+        for row in results.get("summary", [])
     ]
     return Table(header, rows)
 
 
-def better_rates(summary):
-    """Return the rows without those of a learning rate that leaves more unexplained."""
+def best_rates(summary):
+    """Return the rows without those of a learning rate that is not the best by F1."""
     best = {}
     for row in summary:
-        key = row["layer"], row["method"].partition(", lr")[0]
-        best[key] = min(best.get(key, row), row, key=lambda r: r["fvu_mean"])
+        key = row["size"], row["method"].partition(", lr")[0]
+        best[key] = max(best.get(key, row), row, key=lambda r: r["f1_mean"])
     return list(best.values())
 
 

@@ -32,7 +32,7 @@ from gate_tables import code_lengths_table, planted_gates_table, shares_table
 from highlight_tables import HEADER, highlights_table
 from kind_tables import kinds_table
 from latent_tables import (
-    layers_table,
+    dictionaries_table,
     penalties_table,
     shard_costs_table,
     shards_table,
@@ -115,7 +115,6 @@ def tables():
     """Return every table by its name."""
     core, defaults = load("core.json"), load("defaults.json")
     counts = {name: row for name, row in core.items() if name != VAE and "gap_mean" not in row}
-    peers = load("sparse_autoencoders.json")
     unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
     lengths, planted = load("code_lengths.json"), load("planted_features.json")
     densities = load("tables_mixture.json")
@@ -142,7 +141,7 @@ def tables():
         "core": count_table(counts),
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
-        "sparse_autoencoders": peers_table(peers),
+        "dictionaries": dictionaries_table(load("dictionaries.json")),
         "short_codes": short_codes_table(load("short_codes.json")),
         "short_codes_nested": short_codes_nested_table(
             load("short_codes.json"), load("short_codes_nested.json")
@@ -157,7 +156,6 @@ def tables():
         "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
         "latent_shards": shards_table(load("latent_shards.json")),
         "latent_shards_costs": shard_costs_table(load("latent_shards.json")),
-        "minilm_layers": layers_table(load("minilm_layers.json")),
         "latent_stability": stability_table(load("latent_stability.json")),
         "dimension_unions": errors_table(
             unions,
@@ -357,43 +355,6 @@ def short_codes_table(results):
         runs = ", ".join(dict.fromkeys(str(row["n_seeds"]) for row in found))
         body.append((method, *cells, lengths, seconds, runs))
     return Table(header, body)
-
-
-def peers_table(results):
-    """Return the error of sparse autoencoders beside that of a peer's trainers."""
-    header = (
-        "data",
-        "method",
-        "latents",
-        "L0",
-        "FVU",
-        "peer's L0",
-        "peer's FVU",
-        "ratio, mean",
-        "ratio, worst",
-        "CPU seconds",
-        "peer's CPU seconds",
-        "runs",
-    )
-
-    def side(runs, name):
-        sides = [run[name] for run in runs]
-        l0, fvu, seconds = (
-            sum(s[key] for s in sides) / len(sides) for key in ("l0", "fvu", "cpu_seconds")
-        )
-        return f"{l0:.1f}", f"{fvu:.4f}", f"{seconds:.0f}"
-
-    rows = []
-    for row in results.values():
-        cell, runs = row["cell"], row["runs"]
-        l0, fvu, seconds = side(runs, "ours")
-        peer_l0, peer_fvu, peer_seconds = side(runs, "peer")
-        data = cell["data"].removesuffix("_activations")
-        ratios = f"{row['ratio_mean']:.3f}", f"{row['ratio_worst']:.3f}"
-        sizes = data, cell["method"], cell["n_components"]
-        times = seconds, peer_seconds, len(runs)
-        rows.append((*sizes, l0, fvu, peer_l0, peer_fvu, *ratios, *times))
-    return Table(header, rows)
 
 
 def encoders_table(results):

@@ -4,14 +4,9 @@ import time
 
 import torch
 
-# The learning rate of the published runs, and a rate for runs with a hundredth of their steps.
-PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
 
-
-def train(
-    name, batches, batch_size, n_samples, shape, k, seed, rate, *, dead_window=1000, decay=0.0
-):
-    """Train a model like the published models of SynthSAEBench, except for the learning rate.
+def train(name, batches, batch_size, n_samples, shape, k, seed, rate, *, dead_window, decay):
+    """Train a model like the published models of SynthSAEBench, except for what a short run needs.
 
     Parameters
     ----------
@@ -39,10 +34,10 @@ def train(
     rate : float
         Learning rate.
 
-    dead_window : int, default=1000
+    dead_window : int
         Number of steps after which a silent latent is dead.
 
-    decay : float, default=0.0
+    decay : float
         Share of the steps at the end over which the rate falls to 0.
 
     Returns
@@ -100,5 +95,5 @@ def train(
 
 
 def nested(n_latents):
-    """Return widths with the published shares of latents: 128, 512, 2,048 and 4,096 of 4,096."""
-    return [n_latents // 32, n_latents // 8, n_latents // 2, n_latents]
+    """Return the default widths of our Matryoshka: all latents, and four times half as many."""
+    return [n_latents >> i for i in (4, 3, 2, 1, 0)]
