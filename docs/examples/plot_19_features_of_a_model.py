@@ -17,18 +17,16 @@ from skvaeense.inspection import latent_report
 # %%
 # Sentences name an animal, what it does, and a place. Animals of the sea do other things than those
 # of the land. Texts have different lengths, so a mask marks padding on the left.
-KINDS = {
-    "sea": (["whale", "shark", "squid"], ["swims", "dives"], ["reef", "bay", "ocean"]),
-    "land": (["horse", "wolf", "camel"], ["runs", "rests"], ["field", "desert", "forest"]),
-}
-words = ["<pad>", "the", "in", "."] + [w for kind in KINDS.values() for part in kind for w in part]
+SEA = ["whale shark squid", "swims dives", "reef bay ocean"]
+LAND = ["horse wolf camel", "runs rests", "field desert forest"]
+words = ["<pad>", "the", "in", ".", *" ".join(SEA + LAND).split()]
 rng = np.random.default_rng(0)
 
 
 def sentence():
     """Return the ids of the words of a random sentence."""
-    animal, action, place = map(rng.choice, KINDS[rng.choice(["sea", "land"])])
-    return [words.index(w) for w in f"the {animal} {action} in the {place} .".split()]
+    animal, action, place = (rng.choice(part.split()) for part in (SEA, LAND)[rng.integers(2)])
+    return [words.index(word) for word in f"the {animal} {action} in the {place} .".split()]
 
 
 texts = [[i for _ in range(rng.integers(1, 4)) for i in sentence()] for _ in range(600)]
@@ -43,27 +41,22 @@ class LanguageModel(nn.Module):
     def __init__(self, width=32):
         super().__init__()
         self.embedding, self.place = nn.Embedding(len(words), width), nn.Embedding(length, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 64, 0.0, batch_first=True) for _ in range(2)
-        )
-        self.head = nn.Linear(width, len(words), bias=False)
+        layers = [nn.TransformerEncoderLayer(width, 4, 64, 0.0, batch_first=True) for _ in range(2)]
+        self.layers, self.head = nn.ModuleList(layers), nn.Linear(width, len(words), bias=False)
 
     def forward(self, input_ids, attention_mask):
-        hidden = self.embedding(input_ids) + self.place.weight
-        ahead = torch.ones(length, length).triu(1).bool()
-        hidden = hidden.masked_fill(attention_mask[..., None] == 0, 0.0)
+        hidden = (self.embedding(input_ids) + self.place.weight) * attention_mask[..., None]
         for layer in self.layers:
-            hidden = layer(hidden, src_mask=ahead)
+            hidden = layer(hidden, src_mask=torch.ones(length, length).triu(1).bool())
         return self.head(hidden)
 
 
 torch.manual_seed(0)
 model = LanguageModel()
 optimizer = torch.optim.Adam(model.parameters(), 0.003)
+seen = (mask[:, 1:] * mask[:, :-1]).bool()
 for _ in range(200):
-    logits = model(ids, mask)
-    seen = (mask[:, 1:] * mask[:, :-1]).bool()
-    loss = nn.functional.cross_entropy(logits[:, :-1][seen], ids[:, 1:][seen])
+    loss = nn.functional.cross_entropy(model(ids, mask)[:, :-1][seen], ids[:, 1:][seen])
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
