@@ -1,6 +1,7 @@
 """Sparse autoencoders with each penalty, the same target and the same steps.
 
     python -m benchmarks penalties fits [--data DIR] [--only NAME ...] [--cells NAME ...]
+    python -m benchmarks penalties auxiliary [--data DIR]
 
 In cells "lm", samples are 15,000 random activations of a language model, and test samples are from
 other documents. The number of latents is a multiple of the 576 features, the target is 32 active
@@ -18,18 +19,26 @@ of the features with frequencies below 0.002.
 import warnings
 from functools import partial
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 
 from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.losses import _losses
 from skvaeense.metrics import dead_fraction, fvu, l0
 
 PENALTIES = ["batch_topk", "topk", "matryoshka", "l1", "log", "jump_relu", "gated"]
 N_ROWS, N_ALIKE, N_RARE, N_TEST, IS_FEATURE = 15_000, 5_000, 60_000, 10_000, 0.9
 N_FEATURES, N_DIMENSIONS = 256, 64
 FREQUENCIES = np.geomspace(0.1, 1e-3, N_FEATURES)
+# Weights of the auxiliary loss that are compared, and the activations and the planted features.
+WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+WIDE = {"n_components": 4608, "target_l0": 32, "max_iter": 5}
+PLANTED = {"n_components": 100, "target_l0": 5, "network": "unrolled"}
+N_PLANTED = 20_000
 
 
 class Cell(NamedTuple):
@@ -130,9 +139,54 @@ def run_fits(arguments):
     measure_missing(arguments.out, orders, chosen, arguments.seeds, one, summary)
 
 
+def run_auxiliary(arguments):
+    """Compare weights of the auxiliary loss."""
+    path = arguments.out.with_name("auxiliary.json")
+    orders = {"cell": ["lm 8x", "planted, unrolled"], "weight": list(WEIGHTS)}
+    one = partial(weighed, data=arguments.data)
+    measure_missing(path, orders, orders, arguments.seeds, one, weights_summary)
+
+
+def weighed(cell, weight, seed, data):
+    """Return the measures of one fit with a weight of the auxiliary loss."""
+    if cell == "lm 8x":
+        X, test = read_activations(data)
+        X = X[np.random.default_rng(0).permutation(len(X))[:N_ROWS]]
+    else:
+        X, *_ = make_sparse_dictionary(
+            N_PLANTED + N_TEST,
+            n_atoms=100,
+            n_active=5,
+            n_features=40,
+            signed=False,
+            random_state=seed,
+        )
+        X, test = X[:N_PLANTED], X[N_PLANTED:]
+    params = WIDE if cell == "lm 8x" else PLANTED
+    with mock.patch.object(_losses, "AUXILIARY_WEIGHT", weight):
+        model = SparseAutoencoder(**params, random_state=seed)
+        fit(model, X)
+    codes = model.transform(test)
+    return {
+        "fvu": fvu(test, model.inverse_transform(codes)),
+        "l0": l0(codes),
+        "dead": dead_fraction(model.transform(X)),
+    }
+
+
+def weights_summary(rows):
+    """Return means over the seeds for each cell and weight."""
+    found = []
+    for cell, weight in dict.fromkeys((row["cell"], row["weight"]) for row in rows):
+        own = [row for row in rows if (row["cell"], row["weight"]) == (cell, weight)]
+        numbers = summarise(own, "fvu_mean", "l0_mean", "dead_mean")
+        found.append({"cell": cell, "weight": weight, "n_seeds": len(own)} | numbers)
+    return found
+
+
 def main():
     """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=3, only=PENALTIES, out="penalties.json")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     add_data_option(parser)
-    run_task(parser, run_fits)
+    run_task(parser, run_fits, run_auxiliary)

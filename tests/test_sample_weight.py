@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.metrics import l0
 from skvaeense.samples import _sources
 
 X, _, DIMENSION = make_linear_subspaces(400, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
@@ -170,3 +171,11 @@ def test_weights_are_routed_through_pipelines_and_splits():
         assert not np.allclose(found["test_score"], other["test_score"])
         estimator = IntrinsicDimensionEstimator(random_state=0)
         assert fit_unwarned(estimator, X, sample_weight=WEIGHTS).dimension_ > 1
+
+
+def test_a_target_counts_copies():
+    """A row with many copies is both a training row and a held-out row."""
+    X, *_ = make_sparse_dictionary(2000, n_atoms=32, n_active=4, n_features=16, random_state=0)
+    X = np.vstack([X, np.repeat(X[:1], 600, axis=0) / 8])
+    sae = SparseAutoencoder(32, target_l0=4, max_iter=20, random_state=0).fit(X)
+    assert l0(sae.transform(X)) == pytest.approx(4, rel=0.1)

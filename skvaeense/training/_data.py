@@ -222,7 +222,7 @@ def prepare_data(
         elif n_out:
             order = random_state.permutation(order)
         rows = _scaled(estimator, X, scaling, weights, order)
-        parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
+        parts = _split(rows, n_out)
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
     size = resolve_batch_size(estimator.batch_size, len(train))
@@ -241,6 +241,27 @@ def _scaled(
     x = scaling.apply(X, dtype=dtype, device=device, order=order, labels=labels)
     labels, weights = (own if own is None else own[order] for own in (labels, weights))
     return Part(x, labels, weights)
+
+
+def _split(rows: Part, n_out: int) -> list[Part]:
+    """Return the first `n_out` rows, and the others; all rows twice, if none are held out.
+
+    A row that counts for more than one held-out row stands for many copies, of which a random split
+    would hold out some. So both parts have a share of its weight.
+    """
+    parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
+    if rows.weights is None or n_out == 0:
+        return parts
+    is_heavy = rows.weights * n_out > rows.weights.sum()
+    if not is_heavy.any():
+        return parts
+    is_out, share = np.arange(len(rows.x)) < n_out, n_out / len(rows.x)
+    return [
+        rows._replace(weights=np.where(is_heavy, own * rows.weights, rows.weights)).at(
+            chosen | is_heavy
+        )
+        for chosen, own in ((is_out, share), (~is_out, 1 - share))
+    ]
 
 
 def _chosen(part: Part, is_chosen: BoolArray) -> Part:
