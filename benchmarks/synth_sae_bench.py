@@ -174,8 +174,10 @@ def ours(penalty, path, size, k, seed, **params):
     return fitted(model, path)
 
 
-def default(path, size, k, seed, **params):
-    """Fit a VAEense without a target to the first samples."""
+def default(path, size, k, seed, *, has_target=False, **params):
+    """Fit a VAEense to the first samples, without a target unless `has_target` is set."""
+    if has_target:
+        params["target_l0"] = k
     model = VAEenseTransformer(size.n_latents, random_state=seed, **params)
     return *fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy()), model.elbo_samples
 
@@ -280,6 +282,7 @@ METHODS = {
     "spike and slab, no target": partial(default, prior="spike_slab"),
     "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
     "VAEense, no target": default,
+    "VAEense, positive": partial(default, positive_code=True, has_target=True),
     "true features": known,
 }
 

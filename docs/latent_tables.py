@@ -118,6 +118,22 @@ def dictionaries_table(results):
     return Table(header, rows)
 
 
+def auxiliary_table(results):
+    """Return what weights of the auxiliary loss reach."""
+    rows = [
+        (
+            row["cell"],
+            f"1/{round(1 / row['weight'])}",
+            f"{row['l0_mean']:.1f}",
+            f"{row['fvu_mean']:.4f}",
+            f"{row['dead_mean']:.2%}",
+            row["n_seeds"],
+        )
+        for row in results.get("summary", [])
+    ]
+    return Table(("data", "weight", "L0", "FVU", "dead", "runs"), rows)
+
+
 def best_rates(summary):
     """Return the rows without those of a learning rate that is not the best by F1."""
     best = {}

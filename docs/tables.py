@@ -32,6 +32,7 @@ from gate_tables import code_lengths_table, planted_gates_table, shares_table
 from highlight_tables import HEADER, highlights_table
 from kind_tables import kinds_table
 from latent_tables import (
+    auxiliary_table,
     dictionaries_table,
     penalties_table,
     shard_costs_table,
@@ -141,6 +142,7 @@ def tables():
         "core": count_table(counts),
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
+        "auxiliary": auxiliary_table(load("auxiliary.json")),
         "dictionaries": dictionaries_table(load("dictionaries.json")),
         "short_codes": short_codes_table(load("short_codes.json")),
         "short_codes_nested": short_codes_nested_table(
