@@ -42,37 +42,31 @@ class FoundGates(NamedTuple):
     posterior: GatePosterior
     log_prob: torch.Tensor
 
-    def or_better(self, other: "FoundGates") -> "FoundGates":
-        """Return, for each sample, the more probable of the results of two searches."""
-        is_better = (other.log_prob > self.log_prob)[:, None]
-        pairs: Any = zip(self.posterior, other.posterior, strict=True)
-        chosen = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in pairs))
-        return FoundGates(chosen, torch.maximum(self.log_prob, other.log_prob))
-
 
 class FoundCodes(NamedTuple):
-    """What a fit needs from a search.
+    """Codes of samples, and what a fit needs besides.
 
     Attributes
     ----------
     code : torch.Tensor of shape (n_samples, n_components)
-        Posterior means of open latents, 0 elsewhere.
+        Posterior means of the codes.
 
-    is_open : torch.Tensor of bool of shape (n_samples, n_components)
-        Open gates.
+    openness : torch.Tensor of shape (n_samples, n_components)
+        Probabilities that gates are open; 0 or 1 if a search has found the gates.
 
     lost : torch.Tensor of shape (n_components,)
         Weighted sum of the nats that samples would lose if the gate of a latent closed.
 
     covariance : torch.Tensor of shape (n_components, n_components)
-        Weighted sum of the posterior covariances of open latents.
+        Weighted sum of the posterior covariances of the codes.
 
     log_prob : torch.Tensor of shape (n_samples,)
-        Logarithm of the joint density of each sample and its pattern.
+        Logarithm of the joint density of each sample and its pattern; by mean field, the negative
+        divergence from the prior.
     """
 
     code: torch.Tensor
-    is_open: torch.Tensor
+    openness: torch.Tensor
     lost: torch.Tensor
     covariance: torch.Tensor
     log_prob: torch.Tensor
@@ -162,11 +156,8 @@ def search_codes(
         covariance.index_add_(0, places.flatten(), spread.flatten())
         log_prob[rows] = patterns.log_prob
     code, covariance = code[:, :k], covariance.view(k + 1, -1)[:k, :k]
-    is_open = code != 0
-    code, lost, covariance, log_prob = (
-        value.to(x.dtype) for value in (code, lost[:k], covariance, log_prob)
-    )
-    return FoundCodes(code, is_open, lost, covariance, log_prob)
+    found = code, code != 0, lost[:k], covariance, log_prob
+    return FoundCodes(*(value.to(x.dtype) for value in found))
 
 
 def find_gates(
@@ -195,8 +186,11 @@ def find_gates(
         The result.
     """
     first = gates if first_price is None else gates._replace(price=first_price)
-    found = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open)
-    return found.or_better(search_gates(x, gates))
+    found, other = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open), search_gates(x, gates)
+    is_better = (other.log_prob > found.log_prob)[:, None]
+    both: Any = zip(found.posterior, other.posterior, strict=True)
+    posterior = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in both))
+    return FoundGates(posterior, torch.maximum(found.log_prob, other.log_prob))
 
 
 class _Prior:

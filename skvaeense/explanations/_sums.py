@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import FIT_LOOKS, LEAST_OPEN, Gates
-from skvaeense.explanations._search import search_codes, widest
+from skvaeense.explanations._search import FoundCodes, search_codes, widest
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import Processes
 
@@ -103,17 +103,14 @@ def mean_field_sums(gates: Gates, x: torch.Tensor, weights: torch.Tensor) -> Sum
     code = q * posterior.mean
     spread = q * (posterior.variance + posterior.mean.square()) - code.square()
     lost = weights @ F.softplus(posterior.gate_logit)
-    covariance = torch.diag(weights @ spread)
-    hard = posterior.mean * posterior.is_open
-    kl = weights @ gates.divergence(posterior)
-    return _sums(gates, x, weights, code, q, covariance, lost, hard, kl=kl)
+    found = FoundCodes(code, q, lost, torch.diag(weights @ spread), -gates.divergence(posterior))
+    sums = _sums(gates, x, weights, found, posterior.mean * posterior.is_open)
+    log_volume = sums.n * x.shape[1] * torch.log(2 * torch.pi * gates.noise_variance)
+    return sums._replace(nats=sums.nats - 0.5 * (sums.error / gates.noise_variance + log_volume))
 
 
 def pattern_sums(
-    gates: Gates,
-    x: torch.Tensor,
-    weights: torch.Tensor,
-    is_open: torch.Tensor | None = None,
+    gates: Gates, x: torch.Tensor, weights: torch.Tensor, is_open: torch.Tensor | None = None
 ) -> tuple[Sums, torch.Tensor]:
     """Return the sums over samples with the gates that a search finds, and these gates.
 
@@ -140,49 +137,36 @@ def pattern_sums(
         The gates that are open.
     """
     found = search_codes(x, gates, weights, is_open)
-    parts = found.code, found.is_open.to(x), found.covariance, found.lost, found.code
-    return _sums(gates, x, weights, *parts, nats=weights @ found.log_prob), found.is_open
+    return _sums(gates, x, weights, found, found.code), found.openness > 0
 
 
 def _sums(
-    gates: Gates,
-    x: torch.Tensor,
-    weights: torch.Tensor,
-    code: torch.Tensor,
-    q: torch.Tensor,
-    covariance: torch.Tensor,
-    lost: torch.Tensor,
-    hard: torch.Tensor,
-    *,
-    kl: torch.Tensor | float = 0.0,
-    nats: torch.Tensor | None = None,
+    gates: Gates, x: torch.Tensor, weights: torch.Tensor, found: FoundCodes, hard: torch.Tensor
 ) -> Sums:
-    """Return the sums, given codes with their covariance, and hard codes."""
-    wide, n, noise = widest(x), weights.sum(), gates.noise_variance
-    weight, covariance = gates.weight.to(wide), covariance.to(wide)
+    """Return the sums, given codes, and hard codes, whose gates are open or closed."""
+    wide, n = widest(x), weights.sum()
+    weight, covariance = gates.weight.to(wide), found.covariance.to(wide)
 
     def error_of(code: torch.Tensor) -> torch.Tensor:
         residual = x - gates.bias - code @ gates.weight
         return (weights @ torch.linalg.vecdot(residual, residual)).to(wide)
 
-    both = F.pad(code, (0, 1), value=1.0)
+    both = F.pad(found.code, (0, 1), value=1.0)
     weighted = (weights[:, None] * both).T
     codes = (weighted @ both).to(wide)
     codes[:-1, :-1] += covariance
-    error = error_of(code) + ((covariance @ weight) * weight).sum()
-    if nats is None:
-        log_volume = n * x.shape[1] * torch.log(2 * torch.pi * noise)
-        nats = -0.5 * (error / noise + log_volume) - kl
+    left = error_of(hard)
+    error = left if hard is found.code else error_of(found.code)
     values = (
         n,
         codes,
         weighted @ x,
-        weights @ q,
-        lost + n * F.logsigmoid(-gates.log_odds),
-        error,
-        error_of(hard),
+        weights @ found.openness,
+        found.lost + n * F.logsigmoid(-gates.log_odds),
+        error + ((covariance @ weight) * weight).sum(),
+        left,
         (weights @ (hard != 0).to(x)).sum(),
-        nats,
+        weights @ found.log_prob,
     )
     return Sums(*(value.to(wide) for value in values))
 

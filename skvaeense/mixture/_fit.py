@@ -74,6 +74,16 @@ class FlatPart(NamedTuple):
     variances: DoubleArray
     noise_variance: float
 
+    @property
+    def rank(self) -> int:
+        """Number of directions."""
+        return len(self.variances)
+
+    def in_units(self, center: DoubleArray, scale: float) -> "FlatPart":
+        """Return the part of rows before they were centred and divided by a scale."""
+        mean, variances = center + scale * self.mean, scale**2 * self.variances
+        return FlatPart(self.weight, mean, self.basis, variances, scale**2 * self.noise_variance)
+
 
 class FoundMixture(NamedTuple):
     """A density, and the flat part of each of its components.

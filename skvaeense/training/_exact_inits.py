@@ -24,9 +24,9 @@ def subspace_network(explained: Explained) -> Subspaces:
         A network with a latent for each direction of each part.
     """
     return Subspaces(
-        tuple(len(part.variances) for part in explained.parts),
+        tuple(part.rank for part in explained.parts),
         subspaces=tuple(explained.groups.tolist()),
-        n_directions=tuple(len(part.variances) for part in explained.mixture.parts),
+        n_directions=tuple(part.rank for part in explained.mixture.parts),
     )
 
 
