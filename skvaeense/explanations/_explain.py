@@ -17,14 +17,9 @@ from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
 from skvaeense.mixture._em import blur_of, least_variance, local_size
-from skvaeense.mixture._fit import (
-    MAX_DIRECTIONS,
-    FlatPart,
-    FoundMixture,
-    filled_rows,
-    fit_mixture,
-)
+from skvaeense.mixture._fit import FlatPart, FoundMixture, filled_rows, fit_mixture
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.mixture._wide import MAX_DIRECTIONS
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray

@@ -4,7 +4,8 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import FAR, MAX_FAR_SHARE, fit_mixture, scaled_rows
+from skvaeense.mixture._fit import fit_mixture
+from skvaeense.mixture._units import FAR, MAX_FAR_SHARE, scaled_rows
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray

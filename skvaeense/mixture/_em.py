@@ -8,6 +8,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
+from skvaeense.mixture._holes import condition
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
@@ -166,7 +167,7 @@ class Rows:
             total, extra = s.sum(), 0.0
             if has_holes and density is not None:
                 missing = np.isnan(x)
-                _, x, factors = density.condition(c, x)
+                _, x, factors = condition(density, c, x)
                 # Put all columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
                 noise = density.noise_variances[c] * np.square(density.unit)

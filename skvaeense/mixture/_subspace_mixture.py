@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import fit_mixture, scaled_rows
+from skvaeense.mixture._fit import fit_mixture
+from skvaeense.mixture._units import scaled_rows
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import plain
