@@ -15,7 +15,7 @@ from skvaeense.explanations._locations import Locations, find_locations, of_grou
 from skvaeense.explanations._rows import some_rows
 from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
+from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, spikes
 from skvaeense.mixture._em import blur_of, least_variance, local_size
 from skvaeense.mixture._fit import FlatPart, FoundMixture, filled_rows, fit_mixture
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
@@ -121,7 +121,7 @@ class Explained:
         (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(local_size(rows))
         variances, directions = principal_directions(rows - mean)
         values = np.r_[variances, np.zeros(d - len(variances))]
-        r, _ = rank_and_noise(values, n, floor)
+        r = int(spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)[0][0])
         # The last direction cannot stand out from itself.
         is_told = r < d - 1 or self.coder == "normal"
         r = r if r > 0 and is_told else int((values > floor).sum())

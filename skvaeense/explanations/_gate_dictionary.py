@@ -116,15 +116,6 @@ class GateDictionary(
     2.8
     """
 
-    components_: DoubleArray
-    mean_: DoubleArray
-    gate_probability_: DoubleArray
-    slab_mean_: DoubleArray
-    slab_variance_: DoubleArray
-    noise_variance_: float
-    price_: float
-    n_components_: int
-    _em_: EM
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -256,13 +247,12 @@ class GateDictionary(
         return x, torch.from_numpy(weights).to(x), em
 
     def _store(self, em: EM) -> None:
-        gates = self._gates_ = em.result(self.n_components)
-        own = gates.in_units(self._center_, self._scale_)
-        names = ("components", "weight"), ("mean", "bias"), ("gate_probability", "probability")
-        for name, value in (*names, ("slab_mean", "mean"), ("slab_variance", "variance")):
-            setattr(self, f"{name}_", getattr(own, value).double().numpy())
+        self._gates_ = em.result(self.n_components)
+        own = self._gates_.in_units(self._center_, self._scale_)
+        weight, bias, *slabs = (value.double().numpy() for value in own[:5])
+        self.components_, self.mean_, self.n_components_ = weight, bias, len(weight)
+        self.gate_probability_, self.slab_mean_, self.slab_variance_ = slabs
         self.noise_variance_, self.price_ = float(own.noise_variance), float(own.price)
-        self.n_components_ = len(own.weight)
 
     # --- codes --------------------------------------------------------------------------------
 

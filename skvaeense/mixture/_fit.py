@@ -202,7 +202,8 @@ def fit_mixture(
                 stacklevel=5,
             )
         density = density.divided_by(scale) if family.scaled else density
-        parts = flat_parts(rows[0].sharp(), shares, density)
+        sharp = replace(rows[0], blur=0.0 * rows[0].blur, off_blur=0.0)
+        parts = flat_parts(sharp, shares, density)
         dimensions = np.array([part.rank for part in parts])
         density = replace(density, dimensions=dimensions, held_out=held_out)
         scores_of_one = search.scores_of_filled(search.one)
