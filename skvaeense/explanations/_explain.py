@@ -31,14 +31,14 @@ class Explained:
 
     Attributes
     ----------
-    mixture : FoundMixture
-        The mixture, with a flat part for each of its components.
+    pieces : list of FlatPart
+        The flat part of each component of the mixture.
 
     parts : list of FlatPart
-        The flat parts. Components that lie in one flat share one.
+        The flat parts. Pieces that lie in one flat are one.
 
     groups : ndarray of int of shape (n_components,)
-        Index of the flat part that each component of the mixture belongs to.
+        Index of the flat part that each piece belongs to.
 
     locations : Locations or None
         Points that the samples lie around, if there are several.
@@ -60,7 +60,7 @@ class Explained:
         Whether the samples had missing values, which this density can fill in.
     """
 
-    mixture: FoundMixture
+    pieces: list[FlatPart]
     parts: list[FlatPart]
     groups: IntArray
     locations: Locations | None
@@ -82,14 +82,10 @@ class Explained:
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the explanation of the samples before they were centred and divided by a scale."""
         shift = len(center) * np.log(scale)
-        mixture = self.mixture._replace(
-            density=self.mixture.density.in_units(center, scale),
-            parts=[part.in_units(center, scale) for part in self.mixture.parts],
-        )
         origin = center if self.locations is None else 0
         return replace(
             self,
-            mixture=mixture,
+            pieces=[part.in_units(center, scale) for part in self.pieces],
             parts=[part.in_units(center, scale) for part in self.parts],
             locations=self.locations and self.locations.in_units(center, scale),
             gates=self.gates and self.gates.in_units(origin, scale),
@@ -127,11 +123,8 @@ class Explained:
         r = r if r > 0 and is_told else int((values > floor).sum())
         r = max(min(r, most), 1)
         noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
-        part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
-        mixture = self.mixture._replace(parts=[part])
-        return replace(
-            self, mixture=mixture, parts=[part], groups=np.zeros(1, dtype=int), locations=None
-        )
+        one = [FlatPart(1.0, mean, directions[:r], variances[:r], noise)]
+        return replace(self, pieces=one, parts=one, groups=np.zeros(1, dtype=int), locations=None)
 
 
 def explain(
@@ -195,7 +188,7 @@ def explain(
     coder = choose_coder(mixture, flats, gates)
     gates = gates if coder == "gates" else None
     explained = Explained(
-        mixture,
+        mixture.parts,
         flats.parts,
         flats.groups,
         flats.locations if gates is None else gates.locations,

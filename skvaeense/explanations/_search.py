@@ -206,13 +206,10 @@ class _Prior:
         self.least_gain = max(error if is_precise else 0.0, ROUNDING)
         # With less noise, for samples of unit variance, the gains of flips drown in rounding.
         self.noise = max(noise, torch.finfo(wide).eps ** 0.5)
-        weight, mean, variance = (
-            value.to(wide) for value in (gates.weight, gates.mean, gates.variance)
-        )
-        self.weight, self.positive, self.variance = weight, gates.positive, variance
-        centred = x.to(wide) - gates.bias.to(wide)
+        given = gates.weight, gates.bias, gates.mean, gates.variance, gates.log_odds
+        weight, bias, mean, variance, odds = (value.to(wide) for value in given)
+        self.weight, self.positive, centred = weight, gates.positive, x.to(wide) - bias
         self.seen = centred @ weight.T
-        odds = gates.log_odds.to(wide).expand(len(weight))
         self.ridge = self.noise / variance
         self.shift = self.ridge * mean
         # The part of the log-odds of open gates that is the same for all samples.
@@ -220,8 +217,7 @@ class _Prior:
         self.squares = torch.linalg.vecdot(weight, weight)
         # The last column, of zeros, is for empty slots.
         self.padded = F.pad(weight, (0, 0, 0, 1))
-        is_small = len(weight) <= MOST_PRODUCTS
-        self.gram = self.padded @ self.padded.T if is_small else None
+        self.gram = self.padded @ self.padded.T if len(weight) <= MOST_PRODUCTS else None
         # Log-density of samples whose gates are all closed.
         log_volume = x.shape[1] * torch.log(2 * torch.pi * centred.new_tensor(self.noise))
         power = torch.linalg.vecdot(centred, centred)
@@ -230,7 +226,8 @@ class _Prior:
     def gains(self, along: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
         """Return the nats that opening gates gains, which is -inf for infinite power."""
         gain = (along * along).div_(power).div_(self.noise).sub_(power.log())
-        return gain.add_(math.log(self.noise)).mul_(0.5).add_(self.constant)
+        gain.add_(math.log(self.noise)).mul_(0.5).add_(self.constant)
+        return gain.masked_fill_(along <= 0, -torch.inf) if self.positive else gain
 
     def products(self, latents: torch.Tensor) -> torch.Tensor:
         """Return the inner products of some columns with all columns."""
@@ -308,8 +305,6 @@ def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Ten
     place, active = each, torch.ones_like(rows, dtype=torch.bool)
     while True:
         gain = prior.gains(along, power)
-        if prior.positive:
-            gain.masked_fill_(along <= 0, -torch.inf)
         best, latents = gain.max(dim=1)
         active = best > prior.least_gain
         n_left = int(active.sum())
@@ -382,15 +377,13 @@ class _Patterns:
             goes = gain > self.prior.least_gain
             if not bool(goes.any()):
                 break
-            if not self.has_changed:
-                self.slots, self.has_changed = self.slots.clone(), True
             changed |= goes
             self.log_prob += gain * goes
             column = self.inverse[each, :, i] * goes[:, None]
             kept = self.inverse[each, i, i]
             self.place -= (self.place[each, i] / kept)[:, None] * column
             self.inverse.baddbmm_(column[:, :, None], (column / kept[:, None])[:, None], alpha=-1)
-            r, i = each[goes], i[goes]
+            self.has_changed, r, i = True, each[goes], i[goes]
             self.slots[r, i], self.place[r, i], self.inverse[r, i, i] = self.k, 0.0, 1.0
         return changed
 
@@ -430,11 +423,8 @@ class _Patterns:
         prior = self.prior
         _, along, power = self.context()
         spread, slots = self.spread(), self.slots
-        opening = prior.gains(along, power)
-        if prior.positive:
-            opening.masked_fill_(along <= 0, -torch.inf)
         both = (
-            (opening, -self.closings()),
+            (prior.gains(along, power), -self.closings()),
             (along / power, self.place),
             (prior.noise / power, spread),
         )

@@ -317,17 +317,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         -------
         ndarray of shape (n_samples,)
             Shares, above 0 because the sample itself counts; NaN where the density is not finite.
-
-        Raises
-        ------
-        ValueError
-            If no rows were held out.
         """
-        held_out = self.held_out
-        if held_out is None:
-            raise ValueError(
-                "This mixture has no held-out rows, which p-values need for comparison."
-            )
+        held_out: Any = self.held_out
 
         def least_ranks(log_probs: DoubleArray) -> DoubleArray:
             columns = zip(held_out.T, log_probs.T, strict=True)

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -163,24 +162,25 @@ def fit_mixture(
             plain = Rows.of(y, weights, bases[0], steps)
             return plain, Rows.of(y / scale, weights, bases[1], steps / scale)
 
-        search_of = partial(
-            Search,
-            log_scale=np.log(scale).sum(),
-            max_components=max_components,
-            rng=rng,
-            order=order,
-            n_components=n_components,
-            n_splits=1 if has_many else None,
-            rival=rival,
-        )
+        def search_along(*bases: DoubleArray | None) -> Search:
+            rows = rows_of(x, *bases)
+            return Search(
+                rows if filled is x else rows_of(filled, *bases),
+                np.log(scale).sum(),
+                max_components,
+                rng,
+                order,
+                n_components=n_components,
+                known=rows,
+                n_splits=1 if has_many else None,
+                rival=rival,
+            )
+
         if has_many:
-            rows_along = partial(rows_of, x)
-            search = search_wide((x, x / scale), weights, order, rows_along, search_of)
-            rows = search.rows
+            search = search_wide((x, x / scale), weights, order, search_along)
         else:
-            rows = rows_of(x, basis, basis)
-            some = rows if filled is x else rows_of(filled, basis, basis)
-            search = search_of(some, known=rows).run()
+            search = search_along(basis, basis).run()
+        rows = search.known
         family = search.best.family
         density, held_out = search.final(rows), None
         own = rows[family.scaled].facing(density.background)

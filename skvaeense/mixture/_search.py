@@ -158,11 +158,12 @@ class Search:
         rival: DoubleArray | None = None,
     ) -> None:
         self.rows, self.log_scale, self.rng = rows, log_scale, rng
+        self.known = rows if known is None else known
         self.n_components, self.rival = n_components, rival
         self.is_beaten, self.n_trials = False, 0
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
-        self.splits = _splits(rows, rows if known is None else known, order, n_splits)
+        self.splits = _splits(rows, self.known, order, n_splits)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.

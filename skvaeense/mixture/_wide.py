@@ -1,6 +1,6 @@
 """Mixtures of many features: along principal directions, with a spectrum of noise in the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from skvaeense.mixture._covariance import Family, Gaussians, gaussians
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import Rows, background, em, least_variance, maximise, shares_in
 from skvaeense.mixture._growth import LEAST_ROWS
-from skvaeense.mixture._search import FINAL, N_PARTS, Pair, Search, held_out
+from skvaeense.mixture._search import FINAL, N_PARTS, Search, held_out
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -24,22 +24,17 @@ def is_wide(x: DoubleArray) -> bool:
 
 
 def search_wide(
-    both: tuple[DoubleArray, DoubleArray],
-    weights: DoubleArray,
-    order: IntArray,
-    rows_along: Callable[[Any, Any], Pair],
-    search_of: Callable[[Pair], Search],
-    n_widths: int = 4,
+    both: Sequence[DoubleArray], weights: DoubleArray, order: IntArray, search_along: Any
 ) -> Search:
     """Search for a mixture along principal directions of many features.
 
     The directions are found without held-out rows. Their number is chosen so that held-out rows are
-    most probable under one component: `n_widths` numbers are tried, each half of the last, and two
-    more between the best of them and its neighbours.
+    most probable under one component: four numbers are tried, each half of the last, and two more
+    between the best of them and its neighbours.
 
     Parameters
     ----------
-    both : tuple of two ndarrays of shape (n_rows, n_features)
+    both : sequence of two ndarrays of shape (n_rows, n_features)
         Rows as they are, and divided by a scale.
 
     weights : ndarray of shape (n_rows,)
@@ -48,14 +43,8 @@ def search_wide(
     order : ndarray of int of shape (n_rows,)
         Order of the rows, of which the first are held out.
 
-    rows_along : callable
-        Function from two bases to the rows along them.
-
-    search_of : callable
-        Function from these to a search.
-
-    n_widths : int, default=4
-        Number of widths that are tried at first.
+    search_along : callable
+        Function from two bases to the search along them.
 
     Returns
     -------
@@ -65,15 +54,16 @@ def search_wide(
     train = order[max(len(order) // N_PARTS, 1) :] if len(order) > 1 else order
     plain, scaled = (_leading(x[train], weights[train]) for x in both)
 
-    def search_along(k: int) -> Search:
-        return search_of(rows_along(plain[:k].T, scaled[:k].T)).change_family()
+    def one_along(k: int) -> Search:
+        found: Search = search_along(plain[:k].T, scaled[:k].T)
+        return found.change_family()
 
     # With more directions, new rows would lie much farther from their span than training rows do.
     most = max(min(MAX_DIRECTIONS, len(train) // 2, len(plain)), 1)
-    searches = {most // 2**i: search_along(most // 2**i) for i in range(n_widths) if most >= 2**i}
+    searches = {k: one_along(k) for k in (most, most // 2, most // 4, most // 8) if k}
     best = max(searches, key=lambda k: searches[k].best.mean)
     between = round(best / 2**0.5), round(best * 2**0.5)
-    searches |= {k: search_along(k) for k in between if 0 < k <= most and k not in searches}
+    searches |= {k: one_along(k) for k in between if 0 < k <= most and k not in searches}
     return max(searches.values(), key=lambda search: search.best.mean).run()
 
 
@@ -124,7 +114,12 @@ def turned(
         rows = rows.facing(broad)
         start = maximise(rows, shares, family, replace(density, background=broad), far)
         found, shares, _ = shares_in(rows, em(rows, start, family, *FINAL))
-        return _with_common_rest(found, x, rows, shares), shares
+        # The components share the spectrum of their noise up to a factor. These weights divide rows
+        # by the noise of their components, up to a factor.
+        noise = found.noise_variances
+        rows = replace(rows, weights=(shares / noise).sum(axis=1))
+        factors = noise * (rows.weights.sum() / shares.sum())
+        return _with_rest(found, found.covariances, x, rows, factors), shares
 
     scores = _scores_of_new(lambda *some: fitted(*some)[0], known, order)
     return *fitted(*known), scores
@@ -189,32 +184,6 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     order = np.random.RandomState(0).permutation(len(rows))
     scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
     return replace(fitted(rows.h, rows.weights), held_out=scores)
-
-
-def _with_common_rest(
-    density: MixtureDensity, x: DoubleArray, rows: Rows, shares: DoubleArray
-) -> MixtureDensity:
-    """Return a mixture whose noise has a spectrum, which components share up to a factor.
-
-    Parameters
-    ----------
-    density : MixtureDensity
-        A mixture along some directions, with equal noise in all other directions.
-
-    x : ndarray of shape (n_rows, n_features)
-        Rows, in the units of the mixture.
-
-    rows : Rows
-        The same rows, along any directions.
-
-    shares : ndarray of shape (n_rows, n_components)
-        Shares of the rows in the components.
-    """
-    noise = density.noise_variances
-    # These weights divide rows by the noise of their components, up to a factor.
-    rows = replace(rows, weights=(shares / noise).sum(axis=1))
-    factors = noise * (rows.weights.sum() / shares.sum())
-    return _with_rest(density, density.covariances, x, rows, factors)
 
 
 def _with_rest(

@@ -128,9 +128,9 @@ def test_pieces_of_a_flat_are_one_part():
     """There are three subspaces, for any number of components in the mixture."""
     X, _ = linear((2, 4, 8), 40, 0.1, 3000)
     explained = explain(X, may_have_gates=False)
-    assert len(explained.mixture.parts) == len(explained.groups) >= len(explained.parts) == 3
+    assert len(explained.pieces) == len(explained.groups) >= len(explained.parts) == 3
     for k, part in enumerate(explained.parts):
-        own = [explained.mixture.parts[c] for c in np.flatnonzero(explained.groups == k)]
+        own = [explained.pieces[c] for c in np.flatnonzero(explained.groups == k)]
         assert part.weight == pytest.approx(sum(piece.weight for piece in own))
         for piece in own:
             inside = piece.basis @ part.basis.T

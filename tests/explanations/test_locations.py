@@ -46,7 +46,7 @@ def test_subspaces_meet_where_they_do_and_not_in_the_mean():
     X, *_ = make_linear_subspaces(1000, dims=(2, 4, 8), noise=0.02, random_state=0)
     explained = explain(X + 7.0, 128, may_have_gates=False)
     assert (explained.coder, explained.locations) == ("mixture", None)
-    point, meet = meeting_point(explained.mixture.parts, len(X))
+    point, meet = meeting_point(explained.pieces, len(X))
     assert meet
     assert_allclose(point, 7.0, atol=0.01)
 
