@@ -170,7 +170,7 @@ def explain(
     with threads_for(known.size * known.shape[1]):
         x = filled_rows(known, weights, rng)
         valid, gates, rival = held_out(order[:SEARCH_ROWS])[0], None, None
-        fits = _GateFits(x, weights, valid, max_latents, positive)
+        fits = _GateFits(known, x, weights, valid, max_latents, positive)
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
             gates = fits.fit()
             # With missing values, a mixture is judged by the known values, but gates by filled
@@ -335,8 +335,11 @@ class _GateFits:
 
     Attributes
     ----------
+    known : ndarray of shape (n_rows, n_features)
+        Rows, with NaN for missing values.
+
     x : ndarray of shape (n_rows, n_features)
-        Rows.
+        Rows whose missing values are filled in.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.
@@ -351,6 +354,7 @@ class _GateFits:
         Whether codes are not negative.
     """
 
+    known: DoubleArray
     x: DoubleArray
     weights: DoubleArray
     valid: IntArray
@@ -360,7 +364,8 @@ class _GateFits:
     @cached_property
     def floor(self) -> float:
         """The floor of a mixture: so the two can be compared even without noise."""
-        steps = find_steps(self.x, self.weights)
+        # What is filled in is between the values of columns with a step.
+        steps = find_steps(self.known, self.weights)
         return max(least_variance(local_size(self.x)), blur_of(steps))
 
     def at(self, locations: Any) -> _FoundGates:

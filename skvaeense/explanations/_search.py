@@ -11,13 +11,8 @@ from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING
 
-# Entries of the working matrices of a chunk of samples, which stay in the caches; slots for open
-# gates that are added at a time.
-CHUNK_ENTRIES, NEW_SLOTS = 2**16, 16
-# Largest number of latents whose inner products are kept, and largest error of a gain, in nats.
-MOST_PRODUCTS, GAIN_ERROR = 4096, 1e-2
-# Largest number of turns between closing and opening gates.
-MOST_TURNS = 2
+# Largest number of latents whose inner products are kept.
+MOST_PRODUCTS = 4096
 
 
 def widest(x: torch.Tensor) -> torch.dtype:
@@ -110,7 +105,7 @@ def search_gates(x: torch.Tensor, gates: Gates, is_open: torch.Tensor | None = N
     prior = _Prior(x, gates)
     logit, mean, variance = (torch.empty_like(prior.seen) for _ in range(3))
     log_prob = prior.closed.clone()
-    for rows, patterns in _found(prior, is_open, n_turns=MOST_TURNS):
+    for rows, patterns in _found(prior, is_open, n_turns=2):
         logit[rows], mean[rows], variance[rows], log_prob[rows] = patterns.answers()
     found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, prior.seen)))
     return FoundGates(found, log_prob.to(x.dtype))
@@ -198,9 +193,9 @@ class _Prior:
 
     def __init__(self, x: torch.Tensor, gates: Gates) -> None:
         noise, eps = float(gates.noise_variance), torch.finfo(x.dtype).eps
-        # Rounding changes a gain by about this part of a squared norm of about d.
+        # Rounding changes a gain by about this part of a squared norm of about d, in nats.
         error = eps * x.shape[1] / noise
-        is_precise = error < GAIN_ERROR and noise > eps**0.5
+        is_precise = error < 0.01 and noise > eps**0.5
         wide = x.dtype if is_precise else widest(x)
         # A smaller gain can be a rounding error.
         self.least_gain = max(error if is_precise else 0.0, ROUNDING)
@@ -244,9 +239,12 @@ class _Prior:
 
 
 def _found(
-    prior: _Prior, is_open: torch.Tensor | None, *, n_turns: int
+    prior: _Prior, is_open: torch.Tensor | None, *, n_turns: int, chunk_entries: int = 2**16
 ) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
-    """Yield positions of samples, and the patterns that are found for them."""
+    """Yield positions of samples, and the patterns that are found for them.
+
+    The working matrices of a chunk of samples stay in the caches.
+    """
     n, k = prior.seen.shape
     device = prior.seen.device
     if is_open is None:
@@ -255,7 +253,7 @@ def _found(
         n_slots = int(is_open.sum(dim=1).max()) if n else 0
         slots = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
         slots = slots.masked_fill(~is_open.gather(1, slots), k)
-    size = min(max(CHUNK_ENTRIES // k, 32), 512)
+    size = min(max(chunk_entries // k, 32), 512)
     # Samples with few open gates need smaller matrices.
     for rows in (slots < k).sum(dim=1).argsort().split(size) if n else ():
         opened = _opened(prior, rows, _trimmed(slots[rows], k))
@@ -292,10 +290,13 @@ def _trimmed(slots: torch.Tensor, k: int) -> torch.Tensor:
     return slots.sort(dim=1).values[:, :n_slots]
 
 
-def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+def _opened(
+    prior: _Prior, rows: torch.Tensor, slots: torch.Tensor, *, n_new: int = 16
+) -> torch.Tensor:
     """Open the gate of each sample that gains most until none gains, and return the slots.
 
-    The state of `_Patterns.context` follows a gate that opens by one more row of V.
+    The state of `_Patterns.context` follows a gate that opens by one more row of V. Slots for more
+    gates are added `n_new` at a time.
     """
     k, filled = prior.seen.shape[1], slots.shape[1]
     V, along, power = _Patterns(prior, rows, slots).context()
@@ -317,9 +318,9 @@ def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Ten
             )
             each, active = each[:n_left], active[active]
         if filled == slots.shape[1]:
-            slots = F.pad(slots, (0, NEW_SLOTS), value=k)
+            slots = F.pad(slots, (0, n_new), value=k)
         if filled == V.shape[1]:
-            V = F.pad(V, (0, 0, 0, NEW_SLOTS))
+            V = F.pad(V, (0, 0, 0, n_new))
         v = prior.products(latents)
         if filled:
             known = V[each, :filled, latents][:, None]

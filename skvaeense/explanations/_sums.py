@@ -10,8 +10,6 @@ from skvaeense.explanations._search import FoundCodes, search_codes, widest
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import Processes
 
-# A column stays if its latent is open for fewer samples.
-LEAST_USE = 3
 # Probabilities stay this far from 0 and 1: single precision cannot tell closer ones from 1.
 LEAST_PROBABILITY = torch.finfo(torch.float32).eps
 
@@ -171,7 +169,9 @@ def _sums(
     return Sums(*(value.to(wide) for value in values))
 
 
-def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, torch.Tensor]:
+def maximise(
+    gates: Gates, sums: Sums, *, learns_prior: bool, least_use: float = 3
+) -> tuple[Gates, torch.Tensor]:
     """Return the parameters that are best for given sums, and the growth of the codes.
 
     Columns and bias solve one system of linear equations. Columns are brought back to norm 1, and
@@ -193,6 +193,9 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, to
     learns_prior : bool
         Whether gates and slabs change.
 
+    least_use : float, default=3
+        A column stays if its latent is open for fewer samples.
+
     Returns
     -------
     gates : Gates
@@ -202,7 +205,7 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, to
         Norms that columns had before they were brought back to 1.
     """
     k, n, q = len(gates.weight), sums.n, sums.n_open
-    hold = F.pad(ROUNDING**2 + (q < LEAST_USE) * n, (0, 1))
+    hold = F.pad(ROUNDING**2 + (q < least_use) * n, (0, 1))
     before = torch.cat([gates.weight, gates.bias[None]]).to(hold)
     system = sums.codes + torch.diag(hold), sums.cross + hold[:, None] * before
     # No error if the fit has diverged: the result is not finite then.

@@ -142,10 +142,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             raise ValueError("weights must sum to 1")
         if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
-        if self.dimensions is not None:
-            is_sound = self.dimensions.shape == (k,) and self.dimensions.dtype.kind == "i"
-            if not (is_sound and (self.dimensions >= 0).all()):
-                raise ValueError("dimensions must hold a non-negative int for each component")
+        ranks = self.ranks
+        if ranks.shape != (k,) or ranks.dtype.kind != "i" or (ranks < 0).any():
+            raise ValueError("dimensions must hold a non-negative int for each component")
         if self.background is not None:
             if not 0 < self.background_weight < 1:
                 raise ValueError("background_weight must be between 0 and 1")
@@ -199,21 +198,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
-        """Return `log_joint` from coordinates in the basis, and squared distances from its span.
-
-        Parameters
-        ----------
-        h : ndarray of shape (n_samples, n_directions)
-            ``Q'(x - b)``, with ``x - b`` divided by the scale.
-
-        off : ndarray of shape (n_samples,)
-            ``|x - b - Q h|^2``, with ``x - b`` divided by the scale.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            As in `log_joint`.
-        """
+        """Return `log_joint` from coordinates in the basis, and squared distances from its span."""
         k, p, r = self.directions.shape
         noise = self.noise_variances
         # One product gives the coordinates for all components. The means are subtracted afterwards.
@@ -265,37 +250,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return self.background.log_prob(x) + math.log(self.background_weight)
 
     def background_share(self, x: DoubleArray) -> DoubleArray:
-        """Return the probability that each sample comes from the background.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Probabilities.
-        """
+        """Return the probability that each sample comes from the background."""
         broad, log_prob = self._log_broad(x), log_sum_exp(self.log_joint(x))
         return np.exp(broad - np.logaddexp(log_prob, broad))
 
     def log_probs(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
-        """Return the log-densities of samples under the mixture, and under the smoothed mixture.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        smoothed : MixtureDensity or None, default=None
-            The smoothed mixture, if it is known.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 2)
-            Log-densities in nats.
-        """
+        """Return the log-densities of samples under the mixture, and under the smoothed mixture."""
         smoothed = self.smoothed() if smoothed is None else smoothed
         return np.stack([density.log_prob(x) for density in (self, smoothed)], axis=1)
 
@@ -341,18 +301,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     # --- components ---------------------------------------------------------------------------
 
     def take(self, kept: BoolArray | IntArray) -> Self:
-        """Return the mixture of some of the components, in their current proportions.
-
-        Parameters
-        ----------
-        kept : ndarray of bool or int
-            Components to keep.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture of some components, by a mask or indices, in their proportions."""
         names = "means", "directions", "variances", "noise_variances", "dimensions"
         arrays = {name: getattr(self, name) for name in names}
         some: Any = {k: None if array is None else array[kept] for k, array in arrays.items()}
@@ -360,21 +309,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return replace(self, weights=weights / weights.sum(), **some)
 
     def join(self, other: "MixtureDensity", share: float) -> Self:
-        """Return the mixture joined with another one, whose components get a share of the weight.
-
-        Parameters
-        ----------
-        other : MixtureDensity
-            The other mixture, with the same basis.
-
-        share : float
-            Total weight of the other mixture's components.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture joined with another one, in the same basis, with this share."""
         means = np.vstack([self.means, other.means])
         noises = np.r_[self.noise_variances, other.noise_variances]
         rank = max(self.variances.shape[1], other.variances.shape[1])
@@ -399,24 +334,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return (self.variances.sum(axis=1) + (d - r) * self.noise_variances) / d
 
     def raised(self, share: float) -> Self:
-        """Return the mixture with variances of at least a share of the component's mean variance.
-
-        Parameters
-        ----------
-        share : float
-            The share.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture with variances of at least a share of a component's mean variance."""
         least = share * self.spreads
-        return replace(
-            self,
-            variances=np.maximum(self.variances, least[:, None]),
-            noise_variances=np.maximum(self.noise_variances, least),
-        )
+        noises = np.maximum(self.noise_variances, least)
+        variances = np.maximum(self.variances, least[:, None])
+        return replace(self, variances=variances, noise_variances=noises)
 
     @property
     def covariances(self) -> DoubleArray:
@@ -454,55 +376,19 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return np.ones(len(self.center)) if self.scale is None else self.scale
 
     def covariance(self, c: int) -> DoubleArray:
-        """Return the covariance of a component.
-
-        Parameters
-        ----------
-        c : int
-            Index of the component.
-
-        Returns
-        -------
-        ndarray of shape (n_features, n_features)
-            ``D (F F' + g I) D``, with the scale as the diagonal of D.
-        """
+        """Return the covariance ``D (F F' + g I) D`` of a component, for scales D."""
         loadings = self.unit[:, None] * self.loadings(c)
         noise = self.noise_variances[c] * np.square(self.unit)
         return loadings @ loadings.T + np.diag(noise)
 
     def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``.
-
-        Parameters
-        ----------
-        c : int
-            Index of the component.
-
-        Returns
-        -------
-        ndarray of shape (n_features, rank)
-            The factor.
-        """
+        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``."""
         r = int(self.n_directions[c])
         excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
         return self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
-        """Convert a mixture of centred and scaled samples to the units of the samples.
-
-        Parameters
-        ----------
-        center : ndarray of shape (n_features,)
-            Centre that was subtracted.
-
-        scale : float
-            Scale by which the centred samples were divided.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture in the units of the samples.
-        """
+        """Convert a mixture of centred and scaled samples to the units of the samples."""
         broad = self.background
         broad = None if broad is None else broad.in_units(center, scale)
         center, held_out = center + scale * self.center, self.held_out
@@ -520,18 +406,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def divided_by(self, scale: DoubleArray | None) -> Self:
-        """Return the mixture of samples whose quotients by a scale follow this mixture.
-
-        Parameters
-        ----------
-        scale : ndarray of shape (n_features,) or None
-            The scale.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture of samples whose quotients by a scale follow this mixture."""
         broad = self.background
         broad = None if broad is None else broad.divided_by(scale)
         center = self.center if scale is None else scale * self.center

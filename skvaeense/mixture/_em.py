@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -113,10 +113,8 @@ class Rows:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
 
-    def facing(self, background: MixtureDensity | None) -> Self:
+    def facing(self, background: Any) -> Self:
         """Return the rows with their log-density under a background."""
-        if background is None:
-            return self
         return replace(self, log_broad=log_sum_exp(self.joint(background)))
 
     def joint(self, density: MixtureDensity) -> DoubleArray:

@@ -46,11 +46,7 @@ class Proposal(NamedTuple):
 
 
 def propose(
-    rows: Rows,
-    density: MixtureDensity,
-    family: Family,
-    n_starts: int,
-    rng: np.random.RandomState,
+    rows: Rows, density: MixtureDensity, family: Family, n_starts: int, rng: np.random.RandomState
 ) -> list[Proposal]:
     """Return the new components that raise the log-density of rows most.
 
@@ -150,12 +146,7 @@ class Nest:
         self.totals.append(log_sum_exp(joint))
 
     def grow(
-        self,
-        n_starts: int,
-        family: Family,
-        n_all: float,
-        at_most: int,
-        rng: np.random.RandomState,
+        self, n_starts: int, family: Family, n_all: float, at_most: int, rng: np.random.RandomState
     ) -> list[Proposal]:
         """Return components that grow from starts, as long as each one raises the log-density."""
         weights, rows = self.rows.weights, self.rows

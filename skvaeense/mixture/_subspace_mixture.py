@@ -20,13 +20,7 @@ from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    RANDOM_STATE,
-    StrOptions,
-    fit_context,
-    too_far,
-)
+from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context, too_far
 
 
 class SubspaceMixture(

@@ -10,8 +10,6 @@ from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import checked_scale
 
-# Rows that differ by less, as a share of their size, are the same row.
-SAME_ROW = 1e-9
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
 # Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
@@ -109,7 +107,9 @@ def _quantile(values: DoubleArray, weights: DoubleArray, share: float) -> Double
     return np.take_along_axis(values, place, axis=0)[0]
 
 
-def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
+def merged(
+    x: DoubleArray, weights: DoubleArray | None, same: float = 1e-9
+) -> tuple[DoubleArray, DoubleArray]:
     """Return the distinct rows, in an order of their own, and the total weight of each.
 
     A row that occurs twice says no more about the noise than one row of twice the weight. For
@@ -123,6 +123,9 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
 
     weights : ndarray of shape (n_rows,) or None
         How often each row counts; None means once.
+
+    same : float, default=1e-9
+        Rows that differ by less, as a share of their size, are the same row.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
     x, weights = x[order], weights[order]
     known = np.nan_to_num(x)
     size = np.abs(known).max(axis=1)
-    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > SAME_ROW * np.maximum(size[1:], size[:-1])
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > same * np.maximum(size[1:], size[:-1])
     is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
     sums = np.add.reduceat(weights, np.flatnonzero(is_new))
     return x[is_new], sums / sums.min()

@@ -210,17 +210,15 @@ def _with_rest(
     values, vectors = np.linalg.eigh(covariances)
     directions = np.zeros((k, p + r, p + r))
     directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
-    return MixtureDensity(
-        density.center + mean,
-        np.hstack([density.basis, shared]),
-        density.weights,
-        np.hstack([density.means, np.zeros((k, r))]),
-        directions,
-        np.hstack([np.maximum(values, noises[:, None]), factors[:, None] * variances]),
-        noises,
-        background=density.background,
-        background_weight=density.background_weight,
-        dimensions=density.dimensions,
+    return replace(
+        density,
+        center=density.center + mean,
+        basis=np.hstack([density.basis, shared]),
+        means=np.hstack([density.means, np.zeros((k, r))]),
+        directions=directions,
+        variances=np.hstack([np.maximum(values, noises[:, None]), factors[:, None] * variances]),
+        noise_variances=noises,
+        scale=None,
     )
 
 
@@ -242,9 +240,8 @@ def _one_of_rest(
     others = _leading(left, rows.weights)[:n_directions].T
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
-    moments = replace(rows, h=h, off=off, blur=np.zeros((n_directions,) * 2), off_blur=0.0).moments(
-        rows.weights[:, None]
-    )
+    rows = replace(rows, h=h, off=off, blur=np.zeros((n_directions, n_directions)), off_blur=0.0)
+    moments = rows.moments(rows.weights[:, None])
     # The directions that were left out were found in these rows, and hold part of their noise.
     share = max(len(rows) - 1 - (left.shape[1] - n_left), 1) / len(rows)
     moments = moments._replace(
