@@ -324,7 +324,7 @@ def test_other_samples_have_no_patterns_and_one_location(name):
 def test_gates_are_no_spikes_where_values_of_patterns_are_missing():
     """Gates have the least noise of columns with a step, as mixtures have."""
     rng = np.random.default_rng(0)
-    X = ((rng.random((200, 4)) < 0.25) @ (rng.random((4, 8)) < 0.3) > 0).astype(float)
+    X = ((rng.random((200, 6)) < 0.25) @ (rng.random((6, 10)) < 0.3) > 0).astype(float)
     holes = np.where(rng.random(X.shape) < 0.15, np.nan, X)
     whole, some = (explain(rows, 16).nats["gates"] for rows in (X, holes))
     assert some == pytest.approx(whole, abs=2)
