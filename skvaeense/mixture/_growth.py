@@ -197,7 +197,7 @@ class Nest:
         for distance in (-cosine, length - 2 * product, -flat, along):
             ranked = np.sort(distance)
             for size in self.SIZES:
-                if 2 * size <= len(y) or size == LEAST_ROWS:
+                if 2 * size <= len(y) or size == self.SIZES[0]:
                     # Rows at equal distances share the places that are left.
                     last = ranked[min(size, len(y)) - 1]
                     unit = TIED * np.abs(ranked[size:]).max(initial=TINY)
