@@ -587,8 +587,11 @@ def test_more_components_than_samples():
 
 @pytest.mark.parametrize(("X", "k"), [(UNION, 70), (np.ones((50, 3)), 2)])
 def test_components_that_are_not_found_are_counted(X, k):
-    with pytest.warns(ConvergenceWarning, match=rf"Only \d+ components of n_components={k}"):
+    message = rf"Only \d+ components of n_components={k}"
+    with pytest.warns(ConvergenceWarning, match=message) as record:
         mixture = SubspaceMixture(k, random_state=0).fit(X)
+    # The warning points to this file, and not into a library.
+    assert record[0].filename == __file__
     assert mixture.n_components_ < k
 
 
