@@ -16,26 +16,28 @@ from benchmarks.common import make_parser, save
 from benchmarks.tables import prepared
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 from skvaeense.metrics import dimension_error
-from skvaeense.mixture import SubspaceMixture, _em, _fit, _growth, _search
+from skvaeense.mixture import SubspaceMixture, _em, _growth, _search, _wide
+from skvaeense.mixture._growth import Nest
+from skvaeense.mixture._search import Search
 
-# name of a constant: module that defines it
+# name of a constant: module or class that defines it
 NUMBERS = {
-    "KEPT": _growth,
-    "LEAST_GAIN of growth": _growth,
+    "KEPT": Nest,
+    "LEAST_GAIN of growth": Nest,
     "LEAST_ROWS of growth": _growth,
-    "MAX_DIRECTIONS of growth": _growth,
-    "MAX_ROWS": _growth,
-    "SIZES": _growth,
-    "ANNEALED": _growth,
+    "MAX_DIRECTIONS of growth": Nest,
+    "MAX_ROWS": Nest,
+    "SIZES": Nest,
+    "ANNEALED": Nest,
     "SEARCH_ROWS": _search,
     "N_PARTS": _search,
     "LEAST_GAIN": _search,
-    "SURENESS": _search,
-    "N_STARTS": _search,
-    "FACTOR": _search,
+    "SURENESS": Search,
+    "N_STARTS": Search,
+    "FACTOR": Search,
     "LEAST_RESPONSIBILITY": _em,
     "BROAD_FACTORS": _em,
-    "MAX_DIRECTIONS": _fit,
+    "MAX_DIRECTIONS": _wide,
 }
 TABLES = ["crabs", "ais", "Auto", "macrodata", "fgl", "Housing", "summer"]
 N_HELD_OUT = 500
@@ -93,16 +95,16 @@ def main():
     print("as they are", row, flush=True)
     save(arguments.out, "as they are", row)
     for name in arguments.only:
-        module = NUMBERS[name]
+        owner = NUMBERS[name]
         attribute = name.split(" ")[0]
-        value = getattr(module, attribute)
+        value = getattr(owner, attribute)
         row = {"value": value}
         for label, factor in (("half", 0.5), ("twice", 2.0)):
-            setattr(module, attribute, times(value, factor))
+            setattr(owner, attribute, times(value, factor))
             try:
                 changed, others, spent = measure()
             finally:
-                setattr(module, attribute, value)
+                setattr(owner, attribute, value)
             row |= {
                 f"{label}_rank_error": changed,
                 f"{label}_nats": float((others - scores).mean()),

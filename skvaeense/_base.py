@@ -330,7 +330,7 @@ class BaseAutoencoder(
                 if scaling.locations is None:
                     # All samples coincide with their locations.
                     coder = explained.coder if explained.gates is not None else "points"
-                    explained = explained.without_locations(coder)
+                    explained = replace(explained, coder=coder, locations=None)
             model = self.module_ if continues else None
             session = FitSession(
                 self, samples, scaling, weights, model, progress=progress, processes=processes

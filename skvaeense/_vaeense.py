@@ -549,7 +549,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def _explained_elsewhere(self, data):
         """Return the explanation of samples that are not in memory; they have one location."""
         explained = self._explained(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
-        return explained if explained.locations is None else explained.without_locations("share")
+        if explained.locations is None:
+            return explained
+        return replace(explained, coder="share", locations=None)
 
     def _explained(self, rows):
         return explain(

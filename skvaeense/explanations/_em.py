@@ -2,14 +2,15 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import NEW_LOOKS, Gates
 from skvaeense.explanations._prices import find_price
+from skvaeense.explanations._start import start_at_samples, start_gates
 from skvaeense.explanations._sums import (
     LEAST_PROBABILITY,
     Sums,
@@ -18,151 +19,21 @@ from skvaeense.explanations._sums import (
     pattern_sums,
 )
 from skvaeense.utils._callbacks import advance
-from skvaeense.utils._linalg import ROUNDING, principal_directions
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import block_rows
 from skvaeense.utils._torch import restore_generator
 
-# Samples of a subset for each latent, and at least. The noise of small subsets leads out of bad
-# optima; with fewer samples rare latents are lost.
-SUBSET_ROWS, LEAST_SUBSET = 2, 512
-# Latents at first, for each direction that holds the variance up to a hundredth: most of them are
-# dropped later. At most as many as the third number, and one for so many samples.
-SURPLUS, HELD, MOST_FIRST, ROWS_OF_FIRST = 6, 0.99, 384, 4
-# Range of the noise in the steps, as a share of the variance. With less noise columns hardly turn,
-# and with more, all gates can close for good. In rounds the noise falls by the third number at a
-# time until it is the error, which is at least the last.
-LEAST_STEP_NOISE, MOST_NOISE, FALL, LEAST_NOISE = 0.1, 0.3, 0.1, 1e-6
-# Share of the gates that are open at first, at most, and number of them for each feature.
-FIRST_SHARE, FIRST_OPEN = 0.05, 0.1
-# Fractions done from which the prior is learned, and from which latents that cost more than they
-# explain are dropped.
-LEARN_PRIOR, DROP = 0.5, 0.7
-# Cosine above which two columns are one latent.
-SAME = 0.95
-# Weight of a subset in running means; samples of earlier batches that count, for each latent.
-MEMORY, ROWS_OF_MEMORY = 0.3, 64
 # Largest number of entries of samples whose gates are fitted in double precision.
 MOST_DOUBLE = 2**17
-# With a target: samples of a subset, weight of all subsets before the last one in its sums, and
-# gain with which prices follow the logarithm of (actual / wanted).
-TARGET_SUBSET, TARGET_MEMORY, PRICE_GAIN = 1024, 0.95, 0.3
-# With a target: number of gates that are open at first, unless a length is the target, largest
-# share of the gates, and largest noise variance.
-FIRST_LENGTH, MOST_SHARE, MOST_TARGET_NOISE = 2.0, 0.3, 0.5
-# With a target: latents for each direction that holds the variance, at most; share of the samples
-# on which a price is found, at most so many samples.
-WIDTH, MOST_TARGET, APART, MOST_APART = 4, 384, 0.125, 1024
+# Number of samples that suffice for a step with a target, for its price, and to compare gates.
+SOME_SAMPLES = 1024
+# Least noise variance, as a share of the variance.
+LEAST_NOISE = 1e-6
 
 
-def start_gates(
-    x: torch.Tensor,
-    n_components: int | None = None,
-    *,
-    positive: bool = False,
-    generator: torch.Generator,
-) -> Gates:
-    """Return the first gates of a fit: principal directions, then random ones.
-
-    Random directions are drawn with the root of the spectrum as covariance. So they point where
-    samples vary, but not only along the largest directions.
-
-    Parameters
-    ----------
-    x : torch.Tensor of shape (n_samples, n_features)
-        Centred samples, scaled to a mean square of 1.
-
-    n_components : int or None, default=None
-        Number of latents. None means several for each direction that holds the variance, of which
-        most are dropped later.
-
-    positive : bool, default=False
-        Whether codes are not negative.
-
-    generator : torch.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    Gates
-        Gates that are rarely open, and together explain the variance.
-    """
-    found = principal_directions(x.cpu().double().numpy())
-    variances, V = (torch.tensor(a.copy()) for a in found)
-    # The sign of a direction is a matter of rounding, but its skewness is not.
-    skewness = (x.cpu().double() @ V.T).pow(3).sum(dim=0)
-    V = V * torch.where(skewness < 0, -1.0, 1.0)[:, None]
-    if n_components is None:
-        most = min(MOST_FIRST, len(x) // ROWS_OF_FIRST)
-        n_components = max(min(SURPLUS * _n_directions(found[0]), most), 1)
-    drawn = torch.randn(n_components, len(V), generator=generator, device=generator.device)
-    weight = (drawn.cpu().double() * variances.clamp_min(0).pow(0.25)) @ V
-    weight[: len(V)] = V[:n_components]
-    k, d = weight.shape
-    return _first(weight.to(x), min(FIRST_SHARE * k, FIRST_OPEN * d), MOST_NOISE, positive)
-
-
-def start_at_samples(
-    x: torch.Tensor,
-    n_components: int,
-    *,
-    length: float = FIRST_LENGTH,
-    positive: bool = False,
-    generator: torch.Generator,
-) -> Gates:
-    """Return the first gates of a fit with a target: directions of random samples.
-
-    Parameters
-    ----------
-    x : torch.Tensor of shape (n_samples, n_features)
-        Centred samples, scaled to a mean square of 1.
-
-    n_components : int
-        Number of latents.
-
-    length : float, default=2.0
-        Mean number of open gates at first.
-
-    positive : bool, default=False
-        Whether codes are not negative.
-
-    generator : torch.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    Gates
-        Gates that together explain the variance.
-    """
-    device = generator.device
-    order = torch.randperm(len(x), generator=generator, device=device)[:n_components]
-    drawn = torch.randn(n_components, x.shape[1], generator=generator, device=device).to(x)
-    # Samples at the centre have no direction, and there can be fewer samples than latents.
-    weight = ROUNDING * drawn
-    weight[: len(order)] += x[order.to(x.device)]
-    return _first(weight, min(length, MOST_SHARE * n_components), MOST_TARGET_NOISE, positive)
-
-
-def _first(weight: torch.Tensor, length: float, noise: float, positive: bool) -> Gates:
-    """Return gates with columns of any norm, of which some number is open."""
-    k, d = weight.shape
-    p = length / k
-    square = d / (p * k)
-    one = weight.new_ones(k)
-    mean = math.sqrt(2 / math.pi * square) if positive else 0.0
-    return Gates(
-        weight=F.normalize(weight, dim=1),
-        bias=weight.new_zeros(d),
-        probability=p * one,
-        mean=mean * one,
-        variance=(square - mean**2) * one,
-        noise_variance=torch.tensor(noise, dtype=torch.float64),
-        price=weight.new_tensor(0.0),
-        positive=positive,
-    )
-
-
-class EM(ABC):
+@dataclass(eq=False, repr=False)
+class EM(ABC):  # numpydoc ignore=PR02
     """Fit gates by expectation maximisation: the state and the schedule that all ways share.
 
     Parameters
@@ -178,39 +49,30 @@ class EM(ABC):
 
     noise_variance : float or None, default=None
         The noise variance, if it is given.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that fit together, each to its part of the samples.
     """
 
-    # Steps from subsets in a fit, rounds through many samples after them, and steps of an epoch.
-    n_steps: int
-    n_rounds: int
-    steps_of_epoch: int
+    gates: Gates
+    n_samples: float
+    _: KW_ONLY
+    generator: torch.Generator
+    noise_variance: float | None = None
+    processes: Processes = SINGLE_PROCESS
+    n_done: int = field(default=0, init=False)
+    # Sums over earlier subsets, which fade.
+    past: Sums | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        gates: Gates,
-        n_samples: float,
-        *,
-        generator: torch.Generator,
-        noise_variance: float | None = None,
-    ) -> None:
-        self.gates, self.n_samples, self.generator = gates, n_samples, generator
-        self.noise_variance = noise_variance
-        self.n_done = 0
-        # Sums over earlier subsets, which fade.
-        self.past: Sums | None = None
+    # Steps from subsets in a fit, rounds through many samples after them, and steps of an epoch.
+    n_steps = n_rounds = steps_of_epoch = 0
 
     @abstractmethod
     def subset_rows(self) -> int:
         """Return the number of samples for a step."""
 
     @abstractmethod
-    def step(
-        self,
-        x: torch.Tensor,
-        weights: torch.Tensor,
-        fraction_done: float,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Sums:
+    def step(self, x: torch.Tensor, weights: torch.Tensor, fraction_done: float) -> Sums:
         """Set the parameters to the best values for a subset of the samples.
 
         Parameters
@@ -224,29 +86,22 @@ class EM(ABC):
         fraction_done : float
             Share of the steps that are over after this one.
 
-        processes : Processes, default=SINGLE_PROCESS
-            The processes that fit together.
-
         Returns
         -------
         Sums
             Sums over the subset, with the parameters before the step.
         """
 
-    def round(
-        self, x: torch.Tensor, weights: torch.Tensor, processes: Processes = SINGLE_PROCESS
-    ) -> Sums:
+    def round(self, x: torch.Tensor, weights: torch.Tensor) -> Sums:
         """Set the parameters to the best values for many samples, the same in each round.
 
         Parameters and result are as in `step`.
         """
         raise NotImplementedError
 
-    def absorb(
-        self, x: torch.Tensor, weights: torch.Tensor, processes: Processes = SINGLE_PROCESS
-    ) -> Sums:
+    def absorb(self, x: torch.Tensor, weights: torch.Tensor) -> Sums:
         """Learn from a batch of samples: by a step, and after all steps from faded sums."""
-        return self.step(x, weights, min((self.n_done + 1) / self.n_steps, 1.0), processes)
+        return self.step(x, weights, min((self.n_done + 1) / self.n_steps, 1.0))
 
     @torch.no_grad()
     def fit(self, x: torch.Tensor, weights: torch.Tensor, least_nats: float = -math.inf) -> Gates:
@@ -304,38 +159,22 @@ class EM(ABC):
         return float(sums.error / (sums.n * len(self.gates.bias)))
 
     def result(self, n_components: int | None = None) -> Gates:
-        """Return the gates.
-
-        Parameters
-        ----------
-        n_components : int or None, default=None
-            Number of latents; missing ones never open. None means as many as there are.
-
-        Returns
-        -------
-        Gates
-            The gates.
-        """
+        """Return the gates, followed by latents that never open up to a number of latents."""
         gates = self.gates
-        n_more = (n_components or 0) - len(gates.weight)
-        if n_more <= 0:
-            return gates
-        p, mean, variance = (
-            F.pad(values, (0, n_more), value=value)
-            for values, value in (
-                (gates.probability, LEAST_PROBABILITY),
-                (gates.mean, 0.0),
-                (gates.variance, 1.0),
-            )
+        n_more = max((n_components or 0) - len(gates.weight), 0)
+        return gates._replace(
+            weight=F.pad(gates.weight, (0, 0, 0, n_more)),
+            probability=F.pad(gates.probability, (0, n_more), value=LEAST_PROBABILITY),
+            mean=F.pad(gates.mean, (0, n_more)),
+            variance=F.pad(gates.variance, (0, n_more), value=1.0),
         )
-        weight = F.pad(gates.weight, (0, 0, 0, n_more))
-        return gates._replace(weight=weight, probability=p, mean=mean, variance=variance)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a fit can resume from: tensors, numbers and containers."""
-        past = self.past and dict(self.past._asdict())
-        state = dict(vars(self), gates=dict(self.gates._asdict()), past=past)
-        return state | {"generator": self.generator.get_state()}
+        state = {name: value for name, value in vars(self).items() if name != "processes"}
+        past = self.past and self.past._asdict()
+        generator = self.generator.get_state()
+        return state | {"gates": self.gates._asdict(), "past": past, "generator": generator}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state."""
@@ -345,7 +184,8 @@ class EM(ABC):
         vars(self).update(state)
 
 
-class GateEM(EM):
+@dataclass(eq=False, repr=False)
+class GateEM(EM):  # numpydoc ignore=PR01,PR02
     """Fit gates, their number and the noise: steps from subsets, then rounds with a search.
 
     In the *steps*, gates are inferred by mean field, for a new random subset each time, with all
@@ -359,18 +199,6 @@ class GateEM(EM):
 
     Parameters
     ----------
-    gates : Gates
-        The first parameters.
-
-    n_samples : float
-        Number of samples, or sum of their weights.
-
-    generator : torch.Generator
-        The source of randomness.
-
-    noise_variance : float or None, default=None
-        The noise variance, if it is given.
-
     max_components : int or None, default=None
         Largest number of latents that are kept.
 
@@ -378,76 +206,69 @@ class GateEM(EM):
         Least noise variance, as a share of the variance.
     """
 
-    n_steps, n_rounds, steps_of_epoch = 192, 6, 16
+    max_components: int | None = None
+    least_noise: float = LEAST_NOISE
+    # Running means: the error in each feature, and the nats that a sample loses without each
+    # latent.
+    error: Any = field(default=None, init=False)
+    lost: Any = field(default=None, init=False)
+    # Open gates of the samples of the last round.
+    is_open: Any = field(default=None, init=False)
+    n_rounds_done: int = field(default=0, init=False)
 
-    def __init__(
-        self,
-        gates: Gates,
-        n_samples: float,
-        *,
-        generator: torch.Generator,
-        noise_variance: float | None = None,
-        max_components: int | None = None,
-        least_noise: float = LEAST_NOISE,
-    ) -> None:
-        super().__init__(gates, n_samples, generator=generator, noise_variance=noise_variance)
-        self.max_components, self.least_noise = max_components, least_noise
-        # Running means: the error in each feature, and the nats that a sample loses without each
-        # latent.
-        self.error: Any = None
-        self.lost: Any = None
-        # Open gates of the samples of the last round.
-        self.is_open: Any = None
-        self.n_rounds_done = 0
+    n_steps, n_rounds, steps_of_epoch = 192, 6, 16
+    # Samples of a subset for each latent, and at least: with fewer, rare latents are lost.
+    rows_of_latent, least_rows = 2, 512
+    # Weight of a subset in running means; samples of earlier batches that count, for each latent.
+    memory, remembered_rows = 0.3, 64
+    # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
+    least_step_noise, most_step_noise = 0.1, 0.3
+    # Fractions done from which the prior is learned, and from which latents are dropped.
+    learn_prior, drop = 0.5, 0.7
 
     def subset_rows(self) -> int:
         """Return the number of samples for a step."""
-        return max(SUBSET_ROWS * len(self.gates.weight), LEAST_SUBSET)
+        return max(self.rows_of_latent * len(self.gates.weight), self.least_rows)
 
     @torch.no_grad()
-    def step(
-        self,
-        x: torch.Tensor,
-        weights: torch.Tensor,
-        fraction_done: float,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Sums:
-        """Set the parameters to the best values for a subset, with gates inferred by mean field.
-
-        Parameters and result are as in `EM.step`.
-        """
-        sums = mean_field_sums(self.gates, x, weights).reduced(processes)
+    def step(self, x: torch.Tensor, weights: torch.Tensor, fraction_done: float) -> Sums:
+        """Set the parameters to the best values for a subset, with gates inferred by mean field."""
+        sums = mean_field_sums(self.gates, x, weights).reduced(self.processes)
         error, lost = self._error(sums), sums.lost / sums.n
-        self.error = error if self.error is None else self.error + MEMORY * (error - self.error)
-        self.lost = lost if self.lost is None else torch.lerp(self.lost, lost, MEMORY)
-        self.gates, _ = maximise(self.gates, sums, learns_prior=fraction_done > LEARN_PRIOR)
+        before = error if self.error is None else self.error
+        self.error = before + self.memory * (error - before)
+        self.lost = lost if self.lost is None else torch.lerp(self.lost, lost, self.memory)
+        self.gates, _ = maximise(self.gates, sums, learns_prior=fraction_done > self.learn_prior)
         # One probability for all gates: else some latents take over the samples of others.
         p = self.gates.probability
         self.gates = self.gates._replace(probability=p.mean().expand_as(p))
-        self._set_noise(min(max(self.error, LEAST_STEP_NOISE), MOST_NOISE))
+        self._set_noise(min(max(self.error, self.least_step_noise), self.most_step_noise))
         self.n_done += 1
         if self.n_done % self.steps_of_epoch == 0:
             self._merge()
-            if fraction_done >= DROP:
+            if fraction_done >= self.drop:
                 self._drop()
         return sums
 
-    def _merge(self) -> None:
+    def _merge(self, least_cosine: float = 0.95) -> None:
         """Merge latents whose columns are nearly the same into the one that explains more."""
         gates, order = self.gates, self.lost.argsort(descending=True)
         weight = gates.weight[order]
         kept = torch.ones(len(order), dtype=torch.bool, device=order.device)
-        same = (weight @ weight.T).abs().triu(1) > SAME
+        same = (weight @ weight.T).abs().triu(1) > least_cosine
         for i, j in same.nonzero().tolist():
             if kept[i]:
                 kept[j] = False
         self._keep(order[kept])
 
+    def _costs(self, gates: Gates) -> torch.Tensor:
+        """Return the nats that the column of each latent costs."""
+        n_open = (gates.probability * self.n_samples).clamp_min(math.e)
+        return 0.5 * len(gates.bias) * n_open.log()
+
     def _drop(self) -> None:
         """Drop latents that explain less than they cost, and the least useful of too many."""
-        n_open = self.gates.probability * self.n_samples
-        cost = 0.5 * len(self.gates.bias) * n_open.clamp_min(math.e).log()
-        gain = self.lost * self.n_samples - cost
+        gain = self.lost * self.n_samples - self._costs(self.gates)
         order = gain.argsort(descending=True)[: self.max_components]
         # At least one latent stays.
         self._keep(order[: max(int((gain > 0).sum()), 1)])
@@ -459,26 +280,21 @@ class GateEM(EM):
             self.is_open = self.is_open[:, latents]
 
     @torch.no_grad()
-    def round(
-        self, x: torch.Tensor, weights: torch.Tensor, processes: Processes = SINGLE_PROCESS
-    ) -> Sums:
-        """Set the parameters to the best values for many samples, with searched gates.
-
-        Parameters and result are as in `EM.round`.
-        """
+    def round(self, x: torch.Tensor, weights: torch.Tensor) -> Sums:
+        """Set the parameters to the best values for many samples, with searched gates."""
         if self.is_open is None:
             self.is_open = self._infer(x)
         sums, self.is_open = pattern_sums(self.gates, x, weights, self.is_open)
-        sums = sums.reduced(processes)
+        sums = sums.reduced(self.processes)
         self._polish(sums)
         self._merge()
         self._drop()
         self.n_rounds_done += 1
         if self.n_rounds_done == self.n_rounds // 2:
-            self._prune(x[:MOST_APART], weights[:MOST_APART], processes)
+            self._prune(x[:SOME_SAMPLES], weights[:SOME_SAMPLES])
         return sums
 
-    def _prune(self, x: torch.Tensor, weights: torch.Tensor, processes: Processes) -> None:
+    def _prune(self, x: torch.Tensor, weights: torch.Tensor) -> None:
         """Drop latents that samples can do without, by the Bayesian information criterion.
 
         `_drop` asks what samples lose if a gate closes and nothing else changes. Here other gates
@@ -486,10 +302,8 @@ class GateEM(EM):
         """
 
         def criterion(gates: Gates) -> float:
-            sums = pattern_sums(gates, x, weights)[0].reduced(processes)
-            n_open = (gates.probability * self.n_samples).clamp_min(math.e)
-            cost = 0.5 * len(gates.bias) * float(n_open.log().sum())
-            return float(sums.nats / sums.n) * self.n_samples - cost
+            sums = pattern_sums(gates, x, weights)[0].reduced(self.processes)
+            return float(sums.nats / sums.n) * self.n_samples - float(self._costs(gates).sum())
 
         best, n_fewer = criterion(self.gates), len(self.gates.weight) // 2
         while n_fewer:
@@ -504,36 +318,36 @@ class GateEM(EM):
         blocks = x.split(block_rows(max(len(self.gates.weight), x.shape[1])))
         return torch.cat([self.gates.infer(block, NEW_LOOKS).is_open for block in blocks])
 
-    def _polish(self, sums: Sums) -> torch.Tensor:
-        """Set all parameters to the best values for sums; return the growth of the codes."""
+    def _polish(self, sums: Sums, fall: float = 0.1) -> torch.Tensor:
+        """Set all parameters to the best values for sums; return the growth of the codes.
+
+        The noise falls by at most a factor.
+        """
         self.gates, growth = maximise(self.gates, sums, learns_prior=True)
         self.lost = sums.lost / sums.n
-        noise = max(self._error(sums), FALL * float(self.gates.noise_variance), self.least_noise)
-        self._set_noise(noise)
+        least = max(fall * float(self.gates.noise_variance), self.least_noise)
+        self._set_noise(max(self._error(sums), least))
         return growth
 
     @torch.no_grad()
-    def absorb(
-        self, x: torch.Tensor, weights: torch.Tensor, processes: Processes = SINGLE_PROCESS
-    ) -> Sums:
+    def absorb(self, x: torch.Tensor, weights: torch.Tensor) -> Sums:
         """Learn from a batch of samples: by a step, and after all steps by a round.
 
-        Such a round has the sums over earlier batches, too, which fade. Parameters and result are
-        as in `round`.
+        Such a round has the sums over earlier batches, too, which fade.
         """
         if self.n_done < self.n_steps:
-            return super().absorb(x, weights, processes)
+            return super().absorb(x, weights)
         self.n_done += 1
-        new = pattern_sums(self.gates, x, weights, self._infer(x))[0].reduced(processes)
-        sums = new
+        sums = new = pattern_sums(self.gates, x, weights, self._infer(x))[0].reduced(self.processes)
         if self.past is not None:
-            room = ROWS_OF_MEMORY * len(self.gates.weight) / float(self.past.n)
+            room = self.remembered_rows * len(self.gates.weight) / float(self.past.n)
             sums = new.plus(self.past.times(min(1.0, room)))
         self.past = sums.grown(self._polish(sums))
         return new
 
 
-class TargetEM(EM):
+@dataclass(eq=False, repr=False)
+class TargetEM(EM):  # numpydoc ignore=PR01,PR02
     """Fit gates whose codes are no longer than they have to be.
 
     Codes must have a wanted mean length, or leave a share of the variance, which is then the noise
@@ -545,68 +359,46 @@ class TargetEM(EM):
 
     Parameters
     ----------
-    gates : Gates
-        The first parameters.
-
-    n_samples : float
-        Number of samples, or sum of their weights.
-
-    generator : torch.Generator
-        The source of randomness.
-
-    noise_variance : float or None, default=None
-        The noise variance, if it is given.
-
     length, share : float or None, default=None
         Wanted mean number of open gates, or share of the variance that codes leave. One of the two
         is None.
     """
 
-    n_steps, n_rounds, steps_of_epoch = 64, 0, 4
+    length: float | None = None
+    share: float | None = None
 
-    def __init__(
-        self,
-        gates: Gates,
-        n_samples: float,
-        *,
-        generator: torch.Generator,
-        noise_variance: float | None = None,
-        length: float | None = None,
-        share: float | None = None,
-    ) -> None:
-        super().__init__(gates, n_samples, generator=generator, noise_variance=noise_variance)
-        self.length, self.share = length, share
-        if share is None:
+    n_steps, steps_of_epoch = 64, 4
+    # Weight of all subsets before the last one, and gain with which prices follow the logarithm of
+    # (actual / wanted).
+    memory, price_gain = 0.95, 0.3
+    # Largest noise variance, unless it is the target.
+    most_noise = 0.5
+    # Share of the samples on which a price is found.
+    apart = 0.125
+
+    def __post_init__(self) -> None:
+        if self.share is None:
             # The noise variance has to be found, too.
             self.n_steps = 2 * self.n_steps
 
     def subset_rows(self) -> int:
         """Return the number of samples for a step."""
-        return TARGET_SUBSET
+        return SOME_SAMPLES
 
     @torch.no_grad()
-    def step(
-        self,
-        x: torch.Tensor,
-        weights: torch.Tensor,
-        fraction_done: float,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Sums:
-        """Set the parameters to the best values for a subset and for the subsets before.
-
-        Parameters and result are as in `EM.step`.
-        """
-        new = pattern_sums(self.gates, x, weights)[0].reduced(processes)
+    def step(self, x: torch.Tensor, weights: torch.Tensor, fraction_done: float) -> Sums:
+        """Set the parameters to the best values for a subset and for the subsets before."""
+        new = pattern_sums(self.gates, x, weights)[0].reduced(self.processes)
         part = min(1.0, 0.5 + fraction_done)
-        price = float(self.gates.price) + PRICE_GAIN * self._excess(new, part)
+        price = float(self.gates.price) + self.price_gain * self._excess(new, part)
         mean = new.times(1 / float(new.n))
         if self.past is not None:
-            kept = min(TARGET_MEMORY * fraction_done, self.n_done / (self.n_done + 1))
+            kept = min(self.memory * fraction_done, self.n_done / (self.n_done + 1))
             mean = self.past.times(kept).plus(mean.times(1 - kept))
         self.gates, growth = maximise(self.gates, mean.times(float(new.n)), learns_prior=True)
         self.past = mean.grown(growth)
         left = max(float(mean.left) / x.shape[1], LEAST_NOISE)
-        self._set_noise(min(left, MOST_TARGET_NOISE) if self.share is None else self.share**part)
+        self._set_noise(min(left, self.most_noise) if self.share is None else self.share**part)
         self._set_price(price)
         self.n_done += 1
         return new
@@ -624,13 +416,10 @@ class TargetEM(EM):
 
     @torch.no_grad()
     def fit(self, x: torch.Tensor, weights: torch.Tensor, least_nats: float = -math.inf) -> Gates:
-        """Fit gates to samples in random order, and find the price on the first of them.
-
-        Parameters and result are as in `EM.fit`.
-        """
-        n_apart = int(APART * len(x))
+        """Fit gates to samples in random order, and find the price on the first of them."""
+        n_apart = int(self.apart * len(x))
         super().fit(x[n_apart:], weights[n_apart:], least_nats)
-        n_some = min(n_apart or len(x), MOST_APART)
+        n_some = min(n_apart or len(x), SOME_SAMPLES)
         some = x[:n_some], weights[:n_some]
 
         def excess(price: float) -> float:
@@ -692,42 +481,11 @@ def make_em(
     EM
         The fit.
     """
+    shared: Any = {"generator": generator, "noise_variance": noise_variance}
     if length is None and share is None:
-        if gates is None:
-            gates = start_gates(x, positive=positive, generator=generator)
-        return GateEM(
-            gates.to(x),
-            n_samples,
-            generator=generator,
-            noise_variance=noise_variance,
-            max_components=n_components,
-            least_noise=least_noise,
-        )
+        gates = gates or start_gates(x, generator=generator, positive=positive)
+        shared |= {"max_components": n_components, "least_noise": least_noise}
+        return GateEM(gates.to(x), n_samples, **shared)
     if gates is None:
-        first = FIRST_LENGTH if length is None else length
-        k = n_components or n_target(x, first)
-        gates = start_at_samples(x, k, length=first, positive=positive, generator=generator)
-    return TargetEM(
-        gates.to(x),
-        n_samples,
-        generator=generator,
-        noise_variance=noise_variance,
-        length=length,
-        share=share,
-    )
-
-
-def n_target(x: torch.Tensor, length: float = 1.0) -> int:
-    """Return the number of latents of a fit with a target, whose codes may have some length.
-
-    There are at least as many as principal directions, even for few samples.
-    """
-    n_directions = _n_directions(principal_directions(x.cpu().double().numpy())[0])
-    k = min(max(min(WIDTH * n_directions, len(x) // 2), n_directions), MOST_TARGET)
-    return max(k, math.ceil(length))
-
-
-def _n_directions(variances: np.ndarray) -> int:
-    """Return the number of principal directions that hold nearly all of the variance."""
-    held = variances.cumsum()
-    return int((held < HELD * held[-1:].max(initial=0.0)).sum()) + 1
+        gates = start_at_samples(x, n_components, length, generator=generator, positive=positive)
+    return TargetEM(gates.to(x), n_samples, **shared, length=length, share=share)

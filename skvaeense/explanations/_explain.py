@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Self
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,16 +15,11 @@ from skvaeense.explanations._locations import Locations, find_locations, of_grou
 from skvaeense.explanations._rows import some_rows
 from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, rank_and_noise, spikes
+from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, spikes
 from skvaeense.mixture._em import blur_of, least_variance, local_size
-from skvaeense.mixture._fit import (
-    MAX_DIRECTIONS,
-    FlatPart,
-    FoundMixture,
-    filled_rows,
-    fit_mixture,
-)
+from skvaeense.mixture._fit import FlatPart, FoundMixture, filled_rows, fit_mixture
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.mixture._wide import MAX_DIRECTIONS
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -35,14 +31,14 @@ class Explained:
 
     Attributes
     ----------
-    mixture : FoundMixture
-        The mixture, with a flat part for each of its components.
+    pieces : list of FlatPart
+        The flat part of each component of the mixture.
 
     parts : list of FlatPart
-        The flat parts. Components that lie in one flat share one.
+        The flat parts. Pieces that lie in one flat are one.
 
     groups : ndarray of int of shape (n_components,)
-        Index of the flat part that each component of the mixture belongs to.
+        Index of the flat part that each piece belongs to.
 
     locations : Locations or None
         Points that the samples lie around, if there are several.
@@ -64,7 +60,7 @@ class Explained:
         Whether the samples had missing values, which this density can fill in.
     """
 
-    mixture: FoundMixture
+    pieces: list[FlatPart]
     parts: list[FlatPart]
     groups: IntArray
     locations: Locations | None
@@ -86,15 +82,11 @@ class Explained:
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the explanation of the samples before they were centred and divided by a scale."""
         shift = len(center) * np.log(scale)
-        mixture = self.mixture._replace(
-            density=self.mixture.density.in_units(center, scale),
-            parts=[_moved(part, center, scale) for part in self.mixture.parts],
-        )
         origin = center if self.locations is None else 0
         return replace(
             self,
-            mixture=mixture,
-            parts=[_moved(part, center, scale) for part in self.parts],
+            pieces=[part.in_units(center, scale) for part in self.pieces],
+            parts=[part.in_units(center, scale) for part in self.parts],
             locations=self.locations and self.locations.in_units(center, scale),
             gates=self.gates and self.gates.in_units(origin, scale),
             nats={name: value - shift for name, value in self.nats.items()},
@@ -104,10 +96,6 @@ class Explained:
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the explanation of the samples after centring and scaling."""
         return self.in_units(-mean / scale, 1 / scale)
-
-    def without_locations(self, coder: str) -> Self:
-        """Return the explanation of samples that have one location, and another coder."""
-        return replace(self, coder=coder, locations=None)
 
     def as_one_flat(self, rows: np.ndarray, most: int) -> Self:
         """Return the explanation with one flat part, along principal directions about one location.
@@ -129,25 +117,14 @@ class Explained:
         (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(local_size(rows))
         variances, directions = principal_directions(rows - mean)
         values = np.r_[variances, np.zeros(d - len(variances))]
-        r, _ = rank_and_noise(values, n, floor)
+        r = int(spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)[0][0])
         # The last direction cannot stand out from itself.
         is_told = r < d - 1 or self.coder == "normal"
         r = r if r > 0 and is_told else int((values > floor).sum())
         r = max(min(r, most), 1)
         noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
-        part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
-        mixture = self.mixture._replace(parts=[part])
-        return replace(
-            self, mixture=mixture, parts=[part], groups=np.zeros(1, dtype=int), locations=None
-        )
-
-
-def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
-    return part._replace(
-        mean=center + scale * part.mean,
-        variances=scale**2 * part.variances,
-        noise_variance=scale**2 * part.noise_variance,
-    )
+        one = [FlatPart(1.0, mean, directions[:r], variances[:r], noise)]
+        return replace(self, pieces=one, parts=one, groups=np.zeros(1, dtype=int), locations=None)
 
 
 def explain(
@@ -192,27 +169,30 @@ def explain(
     order = rng.permutation(len(known))
     with threads_for(known.size * known.shape[1]):
         x = filled_rows(known, weights, rng)
-        fits = gates = None
+        valid, gates, rival = held_out(order[:SEARCH_ROWS])[0], None, None
+        fits = _GateFits(known, x, weights, valid, max_latents, positive)
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
-            valid = held_out(order[:SEARCH_ROWS])[0]
-            fits = _GateFits(x, weights, valid, max_latents, positive=positive)
-            gates = fits.anywhere()
-        # With missing values, a mixture is judged by the known values, but gates by filled rows.
-        rival = gates.scores if gates is not None and gates.are_codes and x is known else None
+            gates = fits.fit()
+            # With missing values, a mixture is judged by the known values, but gates by filled
+            # rows.
+            rival = gates.scores if gates.are_codes and x is known else None
         mixture = fit_mixture(known, weights, rng, order=order, rival=rival, filled=x)
         flats = _Flats.of(mixture, x, max_latents, positive=positive)
         nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
-        if fits is not None and gates is not None:
-            gates = fits.at_locations(flats, mixture.parts, gates)
+        if gates is not None:
+            if flats.may_have_local_gates(mixture.parts):
+                local = fits.at(flats.locations)
+                gates = max(gates, local, key=lambda found: found.scores.mean())
             scores = mixture.scores[: len(gates.scores)]
             nats["gates"] = nats["mixture"] + (gates.scores - scores).mean()
     coder = choose_coder(mixture, flats, gates)
+    gates = gates if coder == "gates" else None
     explained = Explained(
-        mixture,
+        mixture.parts,
         flats.parts,
         flats.groups,
-        gates.locations if gates is not None and coder == "gates" else flats.locations,
-        gates.gates if gates is not None and coder == "gates" else None,
+        flats.locations if gates is None else gates.locations,
+        None if gates is None else gates.gates,
         coder,
         nats,
         mixture.density,
@@ -271,7 +251,7 @@ class _Flats(NamedTuple):
         """Return the flat parts of rows that a mixture was fitted to."""
         n, pieces = len(x), mixture.parts
         parts, groups = _flats(pieces, n)
-        n_latents = sum(len(part.variances) for part in parts)
+        n_latents = sum(part.rank for part in parts)
         stand_clear = _stand_clear(parts, n, mixture.blur)
         if len(parts) == 1:
             # With signs, principal components are not codes of one flat part.
@@ -295,15 +275,13 @@ class _Flats(NamedTuple):
         if self.locations is None:
             return False
         hulls = [pooled(own) for own in of_groups(pieces, self.locations.groups)]
-        n_directions = sum(len(part.variances) for part in self.parts)
+        n_directions = sum(part.rank for part in self.parts)
         return n_directions > sum(len(hull.variances) for hull in hulls)
 
 
 def _hold_most(parts: list[FlatPart], centred: DoubleArray) -> bool:
     """Return whether flat parts leave less than half of the variance as noise."""
-    left = sum(
-        part.weight * part.noise_variance * (len(part.mean) - len(part.variances)) for part in parts
-    )
+    left = sum(part.weight * part.noise_variance * (len(part.mean) - part.rank) for part in parts)
     return bool(2 * left <= np.square(centred).sum(axis=1).mean())
 
 
@@ -318,11 +296,8 @@ class _FoundGates(NamedTuple):
     scores : ndarray of shape (n_held_out,)
         Bounds of held-out rows.
 
-    length : float
-        Mean number of their open gates.
-
-    left : float
-        Share of their variance that codes leave unexplained.
+    sums : ndarray of shape (3,)
+        Sums over held-out rows: of open gates, of the squares that codes leave, of all squares.
 
     locations : Locations or None
         The locations, if there are several.
@@ -330,9 +305,8 @@ class _FoundGates(NamedTuple):
 
     gates: Gates
     scores: DoubleArray
-    length: float
-    left: float
-    locations: Locations | None
+    sums: DoubleArray
+    locations: Locations | None = None
 
     @property
     def are_codes(self) -> bool:
@@ -340,8 +314,8 @@ class _FoundGates(NamedTuple):
 
         Otherwise there is one normal distribution, or nearly.
         """
-        p = self.gates.probability
-        return float((2 * p * (1 - p)).sum()) >= 1 and 2 * self.left <= 1
+        p, (_, left, total) = self.gates.probability, self.sums
+        return float((2 * p * (1 - p)).sum()) >= 1 and 2 * left <= (total or 1.0)
 
     def are_simpler_than(self, flats: _Flats) -> bool:
         """Return whether clear flat parts have more latents and longer codes than the gates.
@@ -349,18 +323,23 @@ class _FoundGates(NamedTuple):
         This is so if the parts are patterns of one dictionary. Then gates only have to surpass one
         normal distribution, not the mixture of the patterns.
         """
-        ranks, weights = zip(*((len(p.variances), p.weight) for p in flats.parts), strict=True)
+        ranks, weights = zip(*((part.rank, part.weight) for part in flats.parts), strict=True)
         has_fewer = len(self.gates.weight) < sum(ranks)
-        return flats.are_clear and has_fewer and self.length < float(np.dot(ranks, weights))
+        length = self.sums[0] / max(len(self.scores), 1)
+        return flats.are_clear and has_fewer and length < float(np.dot(ranks, weights))
 
 
+@dataclass
 class _GateFits:
     """Fits of gates to the rows that the first split of a search for mixtures trains on.
 
-    Parameters
+    Attributes
     ----------
+    known : ndarray of shape (n_rows, n_features)
+        Rows, with NaN for missing values.
+
     x : ndarray of shape (n_rows, n_features)
-        Rows.
+        Rows whose missing values are filled in.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.
@@ -375,42 +354,21 @@ class _GateFits:
         Whether codes are not negative.
     """
 
-    def __init__(
-        self,
-        x: DoubleArray,
-        weights: DoubleArray,
-        valid: IntArray,
-        max_latents: int,
-        *,
-        positive: bool,
-    ) -> None:
-        self.x, self.weights, self.valid = x, weights, valid
-        self.train = np.setdiff1d(np.arange(len(x)), valid)
-        self.max_latents, self.positive = max_latents, positive
-        # The floors of a mixture: so the two can be compared even without noise.
-        self.floor = max(least_variance(local_size(x)), blur_of(find_steps(x, weights)))
+    known: DoubleArray
+    x: DoubleArray
+    weights: DoubleArray
+    valid: IntArray
+    max_latents: int
+    positive: bool
 
-    def anywhere(self) -> _FoundGates:
-        """Return gates of rows with one location."""
-        gates, scores, *sums = self._fit(np.ones(len(self.x), dtype=bool), 0.0)
-        return self._found(gates, scores, np.array(sums), None)
+    @cached_property
+    def floor(self) -> float:
+        """The floor of a mixture: so the two can be compared even without noise."""
+        # What is filled in is between the values of columns with a step.
+        steps = find_steps(self.known, self.weights)
+        return max(least_variance(local_size(self.x)), blur_of(steps))
 
-    def at_locations(
-        self, flats: _Flats, pieces: list[FlatPart], anywhere: _FoundGates
-    ) -> _FoundGates:
-        """Return the better gates: of rows with one location, or relative to several."""
-        if flats.locations is None or not flats.may_have_local_gates(pieces):
-            return anywhere
-        return max(anywhere, self._at(flats.locations), key=lambda found: found.scores.mean())
-
-    def _found(
-        self, gates: Gates, scores: DoubleArray, sums: DoubleArray, locations: Locations | None
-    ) -> _FoundGates:
-        n_open, left, total = sums
-        length, share = n_open / max(len(scores), 1), left / (total or 1.0)
-        return _FoundGates(gates, scores, length, share, locations)
-
-    def _at(self, locations: Locations) -> _FoundGates:
+    def at(self, locations: Any) -> _FoundGates:
         """Return gates of rows relative to locations, each of which has its own latents.
 
         A location moves to the point at which all gates of its rows are closed.
@@ -418,44 +376,35 @@ class _GateFits:
         labels, points, sums = locations.assign(self.x), locations.points.copy(), np.zeros(3)
         scores, each = np.empty(len(self.valid)), []
         for g, share in enumerate(np.exp(locations.log_shares)):
-            gates, own, *own_sums = self._fit(labels == g, points[g])
+            gates, own_scores, own_sums, _ = self.fit(labels == g, points[g])
             points[g] += gates.bias.double().numpy()
-            scores[labels[self.valid] == g] = own + np.log(share)
+            scores[labels[self.valid] == g] = own_scores + np.log(share)
             sums += own_sums
             each.append(gates._replace(probability=share * gates.probability))
-        weight, probability, mean, variance = (
-            torch.cat(values) for values in zip(*((g[0], *g[2:5]) for g in each), strict=True)
-        )
-        gates = each[0]._replace(
-            weight=weight,
-            bias=torch.zeros_like(each[0].bias),
-            probability=probability,
-            mean=mean,
-            variance=variance,
-            noise_variance=torch.stack([g.noise_variance for g in each]).mean(),
-        )
-        return self._found(gates, scores, sums, replace(locations, points=points))
+        own = "weight", "probability", "mean", "variance"
+        joined: Any = {name: torch.cat([getattr(g, name) for g in each]) for name in own}
+        noise = torch.stack([g.noise_variance for g in each]).mean()
+        bias = torch.zeros_like(each[0].bias)
+        gates = each[0]._replace(**joined, bias=bias, noise_variance=noise)
+        return _FoundGates(gates, scores, sums, replace(locations, points=points))
 
-    def _fit(
-        self, is_own: np.ndarray, point: np.ndarray | float
-    ) -> tuple[Gates, np.ndarray, float, float, float]:
-        """Return gates of some training rows, bounds of held-out rows, and sums over these.
+    def fit(self, is_own: Any = True, point: np.ndarray | float = 0.0) -> _FoundGates:
+        """Return gates of some training rows, relative to a point.
 
-        The sums are of open gates, of the squares that codes leave, and of all squares. As in the
-        search for a mixture, gates of many features are sought in principal directions.
+        As in the search for a mixture, gates of many features are sought in principal directions.
         """
-        train, valid = (some[is_own[some]] for some in (self.train, self.valid))
-        rows = self.x - point
+        is_own = np.broadcast_to(is_own, len(self.x))
+        train = np.setdiff1d(np.flatnonzero(is_own), self.valid)
+        valid, rows = self.valid[is_own[self.valid]], self.x - point
         mean = rows[train].mean(axis=0)
+        directions, beside = np.eye(rows.shape[1]), np.zeros(len(valid))
         if rows.shape[1] > MAX_DIRECTIONS:
             directions = principal_directions(rows[train] - mean)[1][:MAX_DIRECTIONS].copy()
             beside = _log_prob_beside(rows - mean, directions, train, valid)
-        else:
-            directions, beside = np.eye(rows.shape[1]), np.zeros(len(valid))
-        scale = float(np.sqrt(np.square((rows[train] - mean) @ directions.T).mean())) or 1.0
-        x = torch.from_numpy((rows - mean) @ directions.T / scale)
+        x = (rows - mean) @ directions.T
+        scale = float(np.sqrt(np.square(x[train]).mean())) or 1.0
+        x = torch.from_numpy(x / scale)
         x = x if x.numel() <= MOST_DOUBLE else x.float()
-        shift = x.shape[1] * math.log(scale)
         weights = torch.from_numpy(self.weights).to(x)
         em = make_em(
             x[train],
@@ -470,15 +419,17 @@ class _GateFits:
         least_nats = one.score(x[valid].numpy()) if len(valid) else -math.inf
         gates = em.fit(x[train], weights[train], least_nats)
         found = find_gates(x[valid], gates)
-        left = scale**2 * float((x[valid] - gates.decode(found.posterior)).square().sum())
-        total = scale**2 * float(x[valid].square().sum())
+        left = x[valid] - gates.decode(found.posterior)
+        squares = [scale**2 * float(values.square().sum()) for values in (left, x[valid])]
         gates = gates.in_units(0.0, scale)
-        whole = gates._replace(
+        bias = mean + gates.bias.double().numpy() @ directions
+        gates = gates._replace(
             weight=gates.weight @ torch.from_numpy(directions).to(x),
-            bias=torch.from_numpy(mean + gates.bias.double().numpy() @ directions).to(x),
+            bias=torch.from_numpy(bias).to(x),
         )
-        scores = found.log_prob.double().numpy() - shift + beside
-        return whole, scores, float(found.posterior.is_open.sum()), left, total
+        scores = found.log_prob.double().numpy() - x.shape[1] * math.log(scale) + beside
+        sums = np.array([float(found.posterior.is_open.sum()), *squares])
+        return _FoundGates(gates, scores, sums)
 
 
 def _log_prob_beside(
@@ -505,7 +456,7 @@ def _stand_clear(parts: list[FlatPart], n: int, blur: float) -> bool:
     is_clear = []
     for part in parts:
         least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
-        r, left = len(part.variances), len(part.mean) - len(part.variances)
+        r, left = part.rank, len(part.mean) - part.rank
         most_noise = edge(max(part.noise_variance, blur), left, n * part.weight)
         gap = most / least if left < r or len(parts) == 1 else 0.0
         is_known = r > 0 or part.noise_variance > blur
@@ -528,7 +479,7 @@ def _flats(
     parts = []
     for g in range(groups.max() + 1):
         members = np.flatnonzero(groups == g)
-        part, r = pooled([own[c] for c in members]), len(own[members[0]].variances)
+        part, r = pooled([own[c] for c in members]), own[members[0]].rank
         part = part._replace(basis=part.basis[:r], variances=part.variances[:r])
         parts.append(part._replace(mean=part.mean + shifts[members[0]]))
     return parts, groups
@@ -540,11 +491,11 @@ def _pieces(parts: list[FlatPart], n: int) -> np.ndarray:
     for i, part in enumerate(parts):
         for j in range(i):
             other = parts[j]
-            if groups[j] == j and len(part.variances) == len(other.variances):
+            if groups[j] == j and part.rank == other.rank:
                 both = pooled([part, other])
                 rows = np.array([n * both.weight])
                 variances = np.r_[both.variances, np.zeros(1)][None] + both.noise_variance
-                d, r = len(both.mean), len(part.variances)
+                d, r = len(both.mean), part.rank
                 rest = np.array([(d - variances.shape[1]) * both.noise_variance])
                 floor = LEAST_VARIANCE * both.variances.sum() / d + TINY
                 if 0 < r < d and spikes(variances, rest, d, rows, floor)[0][0] == r:

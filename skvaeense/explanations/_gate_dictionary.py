@@ -6,13 +6,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
-from skvaeense.explanations._gates import FIT_LOOKS
-from skvaeense.explanations._restricted import restricted_code
+from skvaeense.explanations._gates import FIT_LOOKS, restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights, distinct_rows, own_order
 from skvaeense.utils._arrays import check_array, plain
@@ -116,15 +116,6 @@ class GateDictionary(
     2.8
     """
 
-    components_: DoubleArray
-    mean_: DoubleArray
-    gate_probability_: DoubleArray
-    slab_mean_: DoubleArray
-    slab_variance_: DoubleArray
-    noise_variance_: float
-    price_: float
-    n_components_: int
-    _em_: EM
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -179,8 +170,7 @@ class GateDictionary(
             If X has fewer than two samples, or NaN or infinite values, or if both targets are set.
         """
         with all_or_nothing(self):
-            X = self._check(X, reset=True)
-            x, weights, em = self._begin(X, sample_weight)
+            x, weights, em = self._begin(self._check(X, reset=True), sample_weight)
             em.fit(x, weights)
             self._store(em)
         return self
@@ -212,61 +202,57 @@ class GateDictionary(
             The estimator.
         """
         with all_or_nothing(self):
-            first = not hasattr(self, "_em_")
-            X = self._check(X, reset=first)
-            x, weights, em = self._begin(X, sample_weight, None if first else self._em_)
-            if not first:
+            em = getattr(self, "_em_", None)
+            X = self._check(X, reset=em is None)
+            x, weights, self._em_ = self._begin(X, sample_weight, em)
+            if em is not None:
                 em.n_samples += float(weights.sum())
-            em.absorb(x, weights)
-            self._store(em)
-            self._em_ = em
+            self._em_.absorb(x, weights)
+            self._store(self._em_)
         return self
 
     def _begin(
         self, X: DoubleArray, sample_weight: ArrayLike | None, em: EM | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, EM]:
-        """Return scaled samples, their weights, and the fit."""
+        """Return scaled samples, their weights, and the fit, which is new unless it is given."""
         distinct: Any = distinct_rows(X, checked_weights(sample_weight, X))
-        X, given, _ = distinct
-        weights = np.ones(len(X)) if given is None else given
+        X, weights = distinct.X, distinct.weights
+        weights = np.ones(len(X)) if weights is None else weights
         # The order of the samples has no say in which of them a price is found on.
         size = float(X.std()) or 1.0
         order = np.random.RandomState(0).permutation(own_order(X, X.mean(axis=0), size))
         X, weights = X[order], weights[order]
-        if em is None:
-            self._center_ = np.average(X, axis=0, weights=weights)
-            squares = np.average(np.square(X - self._center_), axis=0, weights=weights)
-            self._scale_ = float(np.sqrt(squares.mean())) or 1.0
-        kind = torch.float64 if X.size <= MOST_DOUBLE else torch.float32
-        x = self._scaled(X).to(kind if em is None else em.gates.weight.dtype)
-        return x, torch.from_numpy(weights).to(x), self._make_em(x, weights) if em is None else em
-
-    def _make_em(self, x: torch.Tensor, weights: DoubleArray) -> EM:
-        if self.target_l0 is not None and self.target_explained_variance is not None:
+        if em is not None:
+            x = self._scaled(X).to(em.gates.weight)
+            return x, torch.from_numpy(weights).to(x), em
+        self._center_ = np.average(X, axis=0, weights=weights)
+        squares = np.average(np.square(X - self._center_), axis=0, weights=weights)
+        self._scale_ = float(np.sqrt(squares.mean())) or 1.0
+        x = self._scaled(X).to(torch.float64 if X.size <= MOST_DOUBLE else torch.float32)
+        share = self.target_explained_variance
+        if share is not None and self.target_l0 is not None:
             raise ValueError(
                 "target_l0 and target_explained_variance cannot both be set. Leave one of them "
                 "None."
             )
-        generator = make_generator(draw_seed(check_random_state(self.random_state)))
-        share = self.target_explained_variance
-        return make_em(
+        em = make_em(
             x,
             float(weights.sum()),
-            generator=generator,
+            generator=make_generator(draw_seed(check_random_state(self.random_state))),
             n_components=self.n_components,
             positive=self.positive_code,
             length=self.target_l0,
             share=None if share is None else 1 - share,
         )
+        return x, torch.from_numpy(weights).to(x), em
 
     def _store(self, em: EM) -> None:
-        gates = self._gates_ = em.result(self.n_components)
-        own = gates.in_units(self._center_, self._scale_)
-        names = ("components", "weight"), ("mean", "bias"), ("gate_probability", "probability")
-        for name, value in (*names, ("slab_mean", "mean"), ("slab_variance", "variance")):
-            setattr(self, f"{name}_", getattr(own, value).double().numpy())
+        self._gates_ = em.result(self.n_components)
+        own = self._gates_.in_units(self._center_, self._scale_)
+        weight, bias, *slabs = (value.double().numpy() for value in own[:5])
+        self.components_, self.mean_, self.n_components_ = weight, bias, len(weight)
+        self.gate_probability_, self.slab_mean_, self.slab_variance_ = slabs
         self.noise_variance_, self.price_ = float(own.noise_variance), float(own.price)
-        self.n_components_ = len(own.weight)
 
     # --- codes --------------------------------------------------------------------------------
 
@@ -287,15 +273,9 @@ class GateDictionary(
         weight = self._gates_.weight.double().T
 
         def codes(x: torch.Tensor) -> torch.Tensor:
-            posterior = self._search(x).posterior
-            return restricted_code(
-                posterior.mean,
-                posterior.is_open,
-                posterior.seen,
-                weight,
-                FIT_LOOKS,
-                positive=self.positive_code,
-            )
+            found = self._search(x).posterior
+            given = found.mean, found.is_open, found.seen, weight, FIT_LOOKS
+            return restricted_code(*given, positive=self.positive_code)
 
         return self._scale_ * self._by_blocks(X, codes)
 
@@ -373,8 +353,7 @@ class GateDictionary(
         n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
         rng = check_random_state(random_state)
         shape = n_samples, self.n_components_
-        odds = np.log(self.gate_probability_ / (1 - self.gate_probability_)) - self.price_
-        is_open = rng.uniform(size=shape) < 1 / (1 + np.exp(-odds))
+        is_open = rng.uniform(size=shape) < expit(logit(self.gate_probability_) - self.price_)
         z = self.slab_mean_ + np.sqrt(self.slab_variance_) * rng.standard_normal(shape)
         noise = rng.standard_normal((n_samples, self.n_features_in_))
         return self.inverse_transform(is_open * z) + math.sqrt(self.noise_variance_) * noise

@@ -102,9 +102,7 @@ def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def find_locations(
-    found: FoundMixture,
-    rows: np.ndarray,
-    flats: tuple[list[FlatPart], np.ndarray] | None = None,
+    found: FoundMixture, rows: np.ndarray, flats: tuple[list[FlatPart], np.ndarray] | None = None
 ) -> tuple[Locations | None, bool]:
     """Return the points that data lies around, and whether its parts meet there.
 

@@ -9,12 +9,11 @@ from scipy.optimize import brentq
 PRICE_TOLERANCE = 0.005
 # Largest number of entries of the codes on which a price is found.
 PRICED_ENTRIES = 2**17
-# First step from a price, and the factor by which steps grow, until a target lies between two
-# prices; most of these steps.
-FIRST_STEP, STEP_GROWTH, MOST_STEPS = 0.1, 4, 16
 
 
-def find_price(excess: Callable[[float], float], first: float, *, at_least: bool) -> float:
+def find_price(
+    excess: Callable[[float], float], first: float, *, at_least: bool, step: float = 0.1
+) -> float:
     """Return the price at which codes meet a target.
 
     A bracket grows by steps that quadruple. Brent's method then finds the price in it: Brent,
@@ -31,6 +30,9 @@ def find_price(excess: Callable[[float], float], first: float, *, at_least: bool
     at_least : bool
         Whether codes have more than the target, and not less, where `excess` jumps across 0.
 
+    step : float, default=0.1
+        First step from this price; there are at most 16 steps.
+
     Returns
     -------
     float
@@ -44,13 +46,12 @@ def find_price(excess: Callable[[float], float], first: float, *, at_least: bool
         return tried[price] if abs(tried[price]) >= PRICE_TOLERANCE else 0.0
 
     low = high = first
-    step = FIRST_STEP
-    for _ in range(MOST_STEPS):
+    for _ in range(16):
         if rounded(low) >= 0 >= rounded(high):
             break
         price = high + step if rounded(high) > 0 else low - step
         low, high = (high, price) if price > high else (price, low)
-        step *= STEP_GROWTH
+        step *= 4
     if rounded(low) > 0 > rounded(high):
         brentq(rounded, low, high, xtol=PRICE_TOLERANCE)
     enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]

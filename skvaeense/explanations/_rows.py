@@ -1,10 +1,13 @@
 """Rows to be explained: distinct, centred and scaled, without rows far from all others."""
 
+from typing import Any
+
 import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import FAR, MAX_FAR_SHARE, fit_mixture, scaled_rows
+from skvaeense.mixture._fit import fit_mixture
+from skvaeense.mixture._units import FAR, MAX_FAR_SHARE, scaled_rows
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -84,36 +87,10 @@ def find_density(
     return found.density.in_units(center, scale)
 
 
-def far_rows(X: np.ndarray, density: MixtureDensity) -> IntArray:
-    """Return the positions of rows that no component explains, and that would outweigh all others.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Samples.
-
-    density : MixtureDensity
-        The mixture of the samples.
-
-    Returns
-    -------
-    ndarray of int
-        Ascending positions; empty if far rows are many, or have less variance than the others.
-    """
-    if density.background is None:
-        return np.empty(0, dtype=int)
-    # Beyond this reach, squares can overflow.
-    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
-    within = np.clip(X, density.center - reach, density.center + reach)
-    far = density.background_share(within) > 0.5
-    if not 0 < far.mean() <= MAX_FAR_SHARE:
-        return np.empty(0, dtype=int)
-    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
-    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
-
-
 def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray:
     """Return the positions of rows that are far from most others, and would outweigh them.
+
+    No component of a mixture explains these rows.
 
     Parameters
     ----------
@@ -126,15 +103,24 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
     Returns
     -------
     ndarray of int
-        Ascending positions.
+        Ascending positions; empty if far rows are many, or have less variance than the others.
     """
-    X = X.astype(np.float64)
+    X, nothing = X.astype(np.float64), np.empty(0, dtype=int)
     # A missing value takes no row farther away.
     X = np.where(np.isnan(X), np.nanmedian(X, axis=0), X) if np.isnan(X).any() else X
     if not _some_outweigh(X):
-        return np.empty(0, dtype=int)
+        return nothing
     # Two components suffice to find rows that neither of them explains. Many can take in far rows.
-    return far_rows(X, find_density(X, weights, np.random.RandomState(0), max_components=2))
+    density = find_density(X, weights, np.random.RandomState(0), max_components=2)
+    broad: Any = density.background
+    # Beyond this reach, squares can overflow.
+    reach = FAR * np.sqrt(broad.spreads.max()) * density.unit
+    within = np.clip(X, density.center - reach, density.center + reach)
+    far = density.background_share(within) > 0.5
+    if not 0 < far.mean() <= MAX_FAR_SHARE:
+        return nothing
+    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
 def _some_outweigh(X: np.ndarray) -> bool:

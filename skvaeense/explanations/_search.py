@@ -11,13 +11,8 @@ from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING
 
-# Entries of the working matrices of a chunk of samples, which stay in the caches; slots for open
-# gates that are added at a time.
-CHUNK_ENTRIES, NEW_SLOTS = 2**16, 16
-# Largest number of latents whose inner products are kept, and largest error of a gain, in nats.
-MOST_PRODUCTS, GAIN_ERROR = 4096, 1e-2
-# Largest number of turns between closing and opening gates.
-MOST_TURNS = 2
+# Largest number of latents whose inner products are kept.
+MOST_PRODUCTS = 4096
 
 
 def widest(x: torch.Tensor) -> torch.dtype:
@@ -42,37 +37,31 @@ class FoundGates(NamedTuple):
     posterior: GatePosterior
     log_prob: torch.Tensor
 
-    def or_better(self, other: "FoundGates") -> "FoundGates":
-        """Return, for each sample, the more probable of the results of two searches."""
-        is_better = (other.log_prob > self.log_prob)[:, None]
-        pairs: Any = zip(self.posterior, other.posterior, strict=True)
-        chosen = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in pairs))
-        return FoundGates(chosen, torch.maximum(self.log_prob, other.log_prob))
-
 
 class FoundCodes(NamedTuple):
-    """What a fit needs from a search.
+    """Codes of samples, and what a fit needs besides.
 
     Attributes
     ----------
     code : torch.Tensor of shape (n_samples, n_components)
-        Posterior means of open latents, 0 elsewhere.
+        Posterior means of the codes.
 
-    is_open : torch.Tensor of bool of shape (n_samples, n_components)
-        Open gates.
+    openness : torch.Tensor of shape (n_samples, n_components)
+        Probabilities that gates are open; 0 or 1 if a search has found the gates.
 
     lost : torch.Tensor of shape (n_components,)
         Weighted sum of the nats that samples would lose if the gate of a latent closed.
 
     covariance : torch.Tensor of shape (n_components, n_components)
-        Weighted sum of the posterior covariances of open latents.
+        Weighted sum of the posterior covariances of the codes.
 
     log_prob : torch.Tensor of shape (n_samples,)
-        Logarithm of the joint density of each sample and its pattern.
+        Logarithm of the joint density of each sample and its pattern; by mean field, the negative
+        divergence from the prior.
     """
 
     code: torch.Tensor
-    is_open: torch.Tensor
+    openness: torch.Tensor
     lost: torch.Tensor
     covariance: torch.Tensor
     log_prob: torch.Tensor
@@ -116,7 +105,7 @@ def search_gates(x: torch.Tensor, gates: Gates, is_open: torch.Tensor | None = N
     prior = _Prior(x, gates)
     logit, mean, variance = (torch.empty_like(prior.seen) for _ in range(3))
     log_prob = prior.closed.clone()
-    for rows, patterns in _found(prior, is_open, n_turns=MOST_TURNS):
+    for rows, patterns in _found(prior, is_open, n_turns=2):
         logit[rows], mean[rows], variance[rows], log_prob[rows] = patterns.answers()
     found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, prior.seen)))
     return FoundGates(found, log_prob.to(x.dtype))
@@ -162,11 +151,8 @@ def search_codes(
         covariance.index_add_(0, places.flatten(), spread.flatten())
         log_prob[rows] = patterns.log_prob
     code, covariance = code[:, :k], covariance.view(k + 1, -1)[:k, :k]
-    is_open = code != 0
-    code, lost, covariance, log_prob = (
-        value.to(x.dtype) for value in (code, lost[:k], covariance, log_prob)
-    )
-    return FoundCodes(code, is_open, lost, covariance, log_prob)
+    found = code, code != 0, lost[:k], covariance, log_prob
+    return FoundCodes(*(value.to(x.dtype) for value in found))
 
 
 def find_gates(
@@ -195,8 +181,11 @@ def find_gates(
         The result.
     """
     first = gates if first_price is None else gates._replace(price=first_price)
-    found = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open)
-    return found.or_better(search_gates(x, gates))
+    found, other = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open), search_gates(x, gates)
+    is_better = (other.log_prob > found.log_prob)[:, None]
+    both: Any = zip(found.posterior, other.posterior, strict=True)
+    posterior = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in both))
+    return FoundGates(posterior, torch.maximum(found.log_prob, other.log_prob))
 
 
 class _Prior:
@@ -204,21 +193,18 @@ class _Prior:
 
     def __init__(self, x: torch.Tensor, gates: Gates) -> None:
         noise, eps = float(gates.noise_variance), torch.finfo(x.dtype).eps
-        # Rounding changes a gain by about this part of a squared norm of about d.
+        # Rounding changes a gain by about this part of a squared norm of about d, in nats.
         error = eps * x.shape[1] / noise
-        is_precise = error < GAIN_ERROR and noise > eps**0.5
+        is_precise = error < 0.01 and noise > eps**0.5
         wide = x.dtype if is_precise else widest(x)
         # A smaller gain can be a rounding error.
         self.least_gain = max(error if is_precise else 0.0, ROUNDING)
         # With less noise, for samples of unit variance, the gains of flips drown in rounding.
         self.noise = max(noise, torch.finfo(wide).eps ** 0.5)
-        weight, mean, variance = (
-            value.to(wide) for value in (gates.weight, gates.mean, gates.variance)
-        )
-        self.weight, self.positive, self.variance = weight, gates.positive, variance
-        centred = x.to(wide) - gates.bias.to(wide)
+        given = gates.weight, gates.bias, gates.mean, gates.variance, gates.log_odds
+        weight, bias, mean, variance, odds = (value.to(wide) for value in given)
+        self.weight, self.positive, centred = weight, gates.positive, x.to(wide) - bias
         self.seen = centred @ weight.T
-        odds = gates.log_odds.to(wide).expand(len(weight))
         self.ridge = self.noise / variance
         self.shift = self.ridge * mean
         # The part of the log-odds of open gates that is the same for all samples.
@@ -226,8 +212,7 @@ class _Prior:
         self.squares = torch.linalg.vecdot(weight, weight)
         # The last column, of zeros, is for empty slots.
         self.padded = F.pad(weight, (0, 0, 0, 1))
-        is_small = len(weight) <= MOST_PRODUCTS
-        self.gram = self.padded @ self.padded.T if is_small else None
+        self.gram = self.padded @ self.padded.T if len(weight) <= MOST_PRODUCTS else None
         # Log-density of samples whose gates are all closed.
         log_volume = x.shape[1] * torch.log(2 * torch.pi * centred.new_tensor(self.noise))
         power = torch.linalg.vecdot(centred, centred)
@@ -236,7 +221,8 @@ class _Prior:
     def gains(self, along: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
         """Return the nats that opening gates gains, which is -inf for infinite power."""
         gain = (along * along).div_(power).div_(self.noise).sub_(power.log())
-        return gain.add_(math.log(self.noise)).mul_(0.5).add_(self.constant)
+        gain.add_(math.log(self.noise)).mul_(0.5).add_(self.constant)
+        return gain.masked_fill_(along <= 0, -torch.inf) if self.positive else gain
 
     def products(self, latents: torch.Tensor) -> torch.Tensor:
         """Return the inner products of some columns with all columns."""
@@ -253,9 +239,12 @@ class _Prior:
 
 
 def _found(
-    prior: _Prior, is_open: torch.Tensor | None, *, n_turns: int
+    prior: _Prior, is_open: torch.Tensor | None, *, n_turns: int, chunk_entries: int = 2**16
 ) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
-    """Yield positions of samples, and the patterns that are found for them."""
+    """Yield positions of samples, and the patterns that are found for them.
+
+    The working matrices of a chunk of samples stay in the caches.
+    """
     n, k = prior.seen.shape
     device = prior.seen.device
     if is_open is None:
@@ -264,7 +253,7 @@ def _found(
         n_slots = int(is_open.sum(dim=1).max()) if n else 0
         slots = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
         slots = slots.masked_fill(~is_open.gather(1, slots), k)
-    size = min(max(CHUNK_ENTRIES // k, 32), 512)
+    size = min(max(chunk_entries // k, 32), 512)
     # Samples with few open gates need smaller matrices.
     for rows in (slots < k).sum(dim=1).argsort().split(size) if n else ():
         opened = _opened(prior, rows, _trimmed(slots[rows], k))
@@ -301,10 +290,13 @@ def _trimmed(slots: torch.Tensor, k: int) -> torch.Tensor:
     return slots.sort(dim=1).values[:, :n_slots]
 
 
-def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+def _opened(
+    prior: _Prior, rows: torch.Tensor, slots: torch.Tensor, *, n_new: int = 16
+) -> torch.Tensor:
     """Open the gate of each sample that gains most until none gains, and return the slots.
 
-    The state of `_Patterns.context` follows a gate that opens by one more row of V.
+    The state of `_Patterns.context` follows a gate that opens by one more row of V. Slots for more
+    gates are added `n_new` at a time.
     """
     k, filled = prior.seen.shape[1], slots.shape[1]
     V, along, power = _Patterns(prior, rows, slots).context()
@@ -314,8 +306,6 @@ def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Ten
     place, active = each, torch.ones_like(rows, dtype=torch.bool)
     while True:
         gain = prior.gains(along, power)
-        if prior.positive:
-            gain.masked_fill_(along <= 0, -torch.inf)
         best, latents = gain.max(dim=1)
         active = best > prior.least_gain
         n_left = int(active.sum())
@@ -328,9 +318,9 @@ def _opened(prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> torch.Ten
             )
             each, active = each[:n_left], active[active]
         if filled == slots.shape[1]:
-            slots = F.pad(slots, (0, NEW_SLOTS), value=k)
+            slots = F.pad(slots, (0, n_new), value=k)
         if filled == V.shape[1]:
-            V = F.pad(V, (0, 0, 0, NEW_SLOTS))
+            V = F.pad(V, (0, 0, 0, n_new))
         v = prior.products(latents)
         if filled:
             known = V[each, :filled, latents][:, None]
@@ -388,15 +378,13 @@ class _Patterns:
             goes = gain > self.prior.least_gain
             if not bool(goes.any()):
                 break
-            if not self.has_changed:
-                self.slots, self.has_changed = self.slots.clone(), True
             changed |= goes
             self.log_prob += gain * goes
             column = self.inverse[each, :, i] * goes[:, None]
             kept = self.inverse[each, i, i]
             self.place -= (self.place[each, i] / kept)[:, None] * column
             self.inverse.baddbmm_(column[:, :, None], (column / kept[:, None])[:, None], alpha=-1)
-            r, i = each[goes], i[goes]
+            self.has_changed, r, i = True, each[goes], i[goes]
             self.slots[r, i], self.place[r, i], self.inverse[r, i, i] = self.k, 0.0, 1.0
         return changed
 
@@ -436,11 +424,8 @@ class _Patterns:
         prior = self.prior
         _, along, power = self.context()
         spread, slots = self.spread(), self.slots
-        opening = prior.gains(along, power)
-        if prior.positive:
-            opening.masked_fill_(along <= 0, -torch.inf)
         both = (
-            (opening, -self.closings()),
+            (prior.gains(along, power), -self.closings()),
             (along / power, self.place),
             (prior.noise / power, spread),
         )

@@ -6,12 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import FIT_LOOKS, LEAST_OPEN, Gates
-from skvaeense.explanations._search import search_codes, widest
+from skvaeense.explanations._search import FoundCodes, search_codes, widest
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import Processes
 
-# A column stays if its latent is open for fewer samples.
-LEAST_USE = 3
 # Probabilities stay this far from 0 and 1: single precision cannot tell closer ones from 1.
 LEAST_PROBABILITY = torch.finfo(torch.float32).eps
 
@@ -103,17 +101,14 @@ def mean_field_sums(gates: Gates, x: torch.Tensor, weights: torch.Tensor) -> Sum
     code = q * posterior.mean
     spread = q * (posterior.variance + posterior.mean.square()) - code.square()
     lost = weights @ F.softplus(posterior.gate_logit)
-    covariance = torch.diag(weights @ spread)
-    hard = posterior.mean * posterior.is_open
-    kl = weights @ gates.divergence(posterior)
-    return _sums(gates, x, weights, code, q, covariance, lost, hard, kl=kl)
+    found = FoundCodes(code, q, lost, torch.diag(weights @ spread), -gates.divergence(posterior))
+    sums = _sums(gates, x, weights, found, posterior.mean * posterior.is_open)
+    log_volume = sums.n * x.shape[1] * torch.log(2 * torch.pi * gates.noise_variance)
+    return sums._replace(nats=sums.nats - 0.5 * (sums.error / gates.noise_variance + log_volume))
 
 
 def pattern_sums(
-    gates: Gates,
-    x: torch.Tensor,
-    weights: torch.Tensor,
-    is_open: torch.Tensor | None = None,
+    gates: Gates, x: torch.Tensor, weights: torch.Tensor, is_open: torch.Tensor | None = None
 ) -> tuple[Sums, torch.Tensor]:
     """Return the sums over samples with the gates that a search finds, and these gates.
 
@@ -140,54 +135,43 @@ def pattern_sums(
         The gates that are open.
     """
     found = search_codes(x, gates, weights, is_open)
-    parts = found.code, found.is_open.to(x), found.covariance, found.lost, found.code
-    return _sums(gates, x, weights, *parts, nats=weights @ found.log_prob), found.is_open
+    return _sums(gates, x, weights, found, found.code), found.openness > 0
 
 
 def _sums(
-    gates: Gates,
-    x: torch.Tensor,
-    weights: torch.Tensor,
-    code: torch.Tensor,
-    q: torch.Tensor,
-    covariance: torch.Tensor,
-    lost: torch.Tensor,
-    hard: torch.Tensor,
-    *,
-    kl: torch.Tensor | float = 0.0,
-    nats: torch.Tensor | None = None,
+    gates: Gates, x: torch.Tensor, weights: torch.Tensor, found: FoundCodes, hard: torch.Tensor
 ) -> Sums:
-    """Return the sums, given codes with their covariance, and hard codes."""
-    wide, n, noise = widest(x), weights.sum(), gates.noise_variance
-    weight, covariance = gates.weight.to(wide), covariance.to(wide)
+    """Return the sums, given codes, and hard codes, whose gates are open or closed."""
+    wide, n = widest(x), weights.sum()
+    weight, covariance = gates.weight.to(wide), found.covariance.to(wide)
 
     def error_of(code: torch.Tensor) -> torch.Tensor:
         residual = x - gates.bias - code @ gates.weight
         return (weights @ torch.linalg.vecdot(residual, residual)).to(wide)
 
-    both = F.pad(code, (0, 1), value=1.0)
+    both = F.pad(found.code, (0, 1), value=1.0)
     weighted = (weights[:, None] * both).T
     codes = (weighted @ both).to(wide)
     codes[:-1, :-1] += covariance
-    error = error_of(code) + ((covariance @ weight) * weight).sum()
-    if nats is None:
-        log_volume = n * x.shape[1] * torch.log(2 * torch.pi * noise)
-        nats = -0.5 * (error / noise + log_volume) - kl
+    left = error_of(hard)
+    error = left if hard is found.code else error_of(found.code)
     values = (
         n,
         codes,
         weighted @ x,
-        weights @ q,
-        lost + n * F.logsigmoid(-gates.log_odds),
-        error,
-        error_of(hard),
+        weights @ found.openness,
+        found.lost + n * F.logsigmoid(-gates.log_odds),
+        error + ((covariance @ weight) * weight).sum(),
+        left,
         (weights @ (hard != 0).to(x)).sum(),
-        nats,
+        weights @ found.log_prob,
     )
     return Sums(*(value.to(wide) for value in values))
 
 
-def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, torch.Tensor]:
+def maximise(
+    gates: Gates, sums: Sums, *, learns_prior: bool, least_use: float = 3
+) -> tuple[Gates, torch.Tensor]:
     """Return the parameters that are best for given sums, and the growth of the codes.
 
     Columns and bias solve one system of linear equations. Columns are brought back to norm 1, and
@@ -209,6 +193,9 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, to
     learns_prior : bool
         Whether gates and slabs change.
 
+    least_use : float, default=3
+        A column stays if its latent is open for fewer samples.
+
     Returns
     -------
     gates : Gates
@@ -218,7 +205,7 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, to
         Norms that columns had before they were brought back to 1.
     """
     k, n, q = len(gates.weight), sums.n, sums.n_open
-    hold = F.pad(ROUNDING**2 + (q < LEAST_USE) * n, (0, 1))
+    hold = F.pad(ROUNDING**2 + (q < least_use) * n, (0, 1))
     before = torch.cat([gates.weight, gates.bias[None]]).to(hold)
     system = sums.codes + torch.diag(hold), sums.cross + hold[:, None] * before
     # No error if the fit has diverged: the result is not finite then.

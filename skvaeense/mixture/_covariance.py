@@ -7,9 +7,6 @@ import numpy as np
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure
-# noise.
-TRACY_WIDOM = 3.2724
 # A direction stands clearly above noise if its variance is this multiple of the edge.
 ABOVE = 2.0
 # Least variance of a component, as a share of the mean variance of neighbouring rows. Networks in
@@ -92,7 +89,7 @@ class Moments(NamedTuple):
     rests: DoubleArray
 
 
-def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
+def edge(noise_variance: Any, n_directions: Any, n_rows: Any, *, quantile: float = 3.2724) -> Any:
     """Return the largest variance that noise has in any direction, in 999 of 1,000 samples [1]_.
 
     Parameters
@@ -106,6 +103,9 @@ def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
     n_rows : float or ndarray
         Number of rows of the sample.
 
+    quantile : float, default=3.2724
+        The quantile of the Tracy-Widom law, by default for 999 of 1,000.
+
     Returns
     -------
     float or ndarray
@@ -117,7 +117,7 @@ def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
        components analysis. Annals of Statistics 29.
     """
     a, b = np.sqrt(n_rows), np.sqrt(np.maximum(n_directions, 1))
-    largest = (a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)
+    largest = (a + b) ** 2 + quantile * (a + b) * (1 / a + 1 / b) ** (1 / 3)
     return noise_variance * largest / n_rows
 
 
@@ -173,33 +173,6 @@ def spikes(
     # Count the last eigenvalue that stands out, and all before it.
     ranks = (stands_out * (r[:p] + 1)).max(axis=1, initial=0)
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
-
-
-def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int, float]:
-    """Return how many eigenvalues of a covariance exceed the noise, and the noise variance.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_features,)
-        Eigenvalues, in descending order.
-
-    n_rows : int
-        Number of rows of the covariance.
-
-    floor : float
-        Least noise variance, which is added to all eigenvalues.
-
-    Returns
-    -------
-    rank : int
-        Number of directions.
-
-    noise : float
-        Mean variance in the other directions, as in `spikes`.
-    """
-    n_features = len(values)
-    ranks, noises = spikes(values[None] + floor, np.zeros(1), n_features, np.array([n_rows]), floor)
-    return int(ranks[0]), float(noises[0])
 
 
 def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import softmax
 
+from skvaeense.mixture._holes import fill, log_known
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
@@ -114,15 +114,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             If an array is not finite or does not match.
         """
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
-        if self.held_out is not None and not (
-            np.shape(self.held_out) == (len(self.held_out), 2) and np.isfinite(self.held_out).all()
-        ):
-            raise ValueError("held_out must hold two finite log-densities for each row")
-        if self.scale is not None:
-            is_finite = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
-            if not (is_finite and (self.scale > 0).all()):
-                raise ValueError("scale must hold a number above 0 for each feature")
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "center": (n_features,),
             "basis": (n_features, p),
             "weights": (k,),
@@ -131,15 +123,28 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             "variances": (k, r),
             "noise_variances": (k,),
         }
-        check_mixture(self, shapes)
-        if (self.variances <= 0).any():
-            raise ValueError("variances must be above 0")
+        if self.scale is not None:
+            shapes["scale"] = (n_features,)
+        if self.held_out is not None:
+            shapes["held_out"] = (len(self.held_out), 2)
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if (
+                np.shape(array) != shape
+                or array.dtype != np.float64
+                or not np.isfinite(array).all()
+            ):
+                raise ValueError(f"{name} must be finite and of shape {shape}")
+        for name in ("weights", "variances", "noise_variances", "unit"):
+            if not (getattr(self, name) > 0).all():
+                raise ValueError(f"{name} must be above 0")
+        if abs(self.weights.sum() - 1) > ROUNDING:
+            raise ValueError("weights must sum to 1")
         if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
-        if self.dimensions is not None:
-            is_sound = self.dimensions.shape == (k,) and self.dimensions.dtype.kind == "i"
-            if not (is_sound and (self.dimensions >= 0).all()):
-                raise ValueError("dimensions must hold a non-negative int for each component")
+        ranks = self.ranks
+        if ranks.shape != (k,) or ranks.dtype.kind != "i" or (ranks < 0).any():
+            raise ValueError("dimensions must hold a non-negative int for each component")
         if self.background is not None:
             if not 0 < self.background_weight < 1:
                 raise ValueError("background_weight must be between 0 and 1")
@@ -181,7 +186,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             ``log p_c + log N_c(x)`` in nats, of the known features.
         """
         has_holes = np.isnan(x).any(axis=1)
-        y = self._quotients(x)
+        y = self.quotients(x)
         with threads_for(len(x) * self.directions.size):
             joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
         joint -= np.log(self.unit).sum()
@@ -189,25 +194,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         with threads_for(self.directions.shape[2] ** 3):
             for some in self._solved_at_once(np.flatnonzero(has_holes)):
                 for c in range(len(self)):
-                    joint[some, c] = log_shares[c] + self._log_known(c, x[some])
+                    joint[some, c] = log_shares[c] + log_known(self, c, x[some])
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
-        """Return `log_joint` from coordinates in the basis, and squared distances from its span.
-
-        Parameters
-        ----------
-        h : ndarray of shape (n_samples, n_directions)
-            ``Q'(x - b)``, with ``x - b`` divided by the scale.
-
-        off : ndarray of shape (n_samples,)
-            ``|x - b - Q h|^2``, with ``x - b`` divided by the scale.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            As in `log_joint`.
-        """
+        """Return `log_joint` from coordinates in the basis, and squared distances from its span."""
         k, p, r = self.directions.shape
         noise = self.noise_variances
         # One product gives the coordinates for all components. The means are subtracted afterwards.
@@ -259,37 +250,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return self.background.log_prob(x) + math.log(self.background_weight)
 
     def background_share(self, x: DoubleArray) -> DoubleArray:
-        """Return the probability that each sample comes from the background.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Probabilities.
-        """
+        """Return the probability that each sample comes from the background."""
         broad, log_prob = self._log_broad(x), log_sum_exp(self.log_joint(x))
         return np.exp(broad - np.logaddexp(log_prob, broad))
 
     def log_probs(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
-        """Return the log-densities of samples under the mixture, and under the smoothed mixture.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_samples, n_features)
-            Samples.
-
-        smoothed : MixtureDensity or None, default=None
-            The smoothed mixture, if it is known.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 2)
-            Log-densities in nats.
-        """
+        """Return the log-densities of samples under the mixture, and under the smoothed mixture."""
         smoothed = self.smoothed() if smoothed is None else smoothed
         return np.stack([density.log_prob(x) for density in (self, smoothed)], axis=1)
 
@@ -311,17 +277,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         -------
         ndarray of shape (n_samples,)
             Shares, above 0 because the sample itself counts; NaN where the density is not finite.
-
-        Raises
-        ------
-        ValueError
-            If no rows were held out.
         """
-        held_out = self.held_out
-        if held_out is None:
-            raise ValueError(
-                "This mixture has no held-out rows, which p-values need for comparison."
-            )
+        held_out: Any = self.held_out
 
         def least_ranks(log_probs: DoubleArray) -> DoubleArray:
             columns = zip(held_out.T, log_probs.T, strict=True)
@@ -334,7 +291,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         p_values = (1 + n_as_low) / (1 + len(held_out))
         return p_values + 0.0 * log_probs.sum(axis=1)
 
-    def _quotients(self, x: DoubleArray) -> DoubleArray:
+    def quotients(self, x: DoubleArray) -> DoubleArray:
         """Return centred samples, divided by the scale."""
         return (x - self.center) / self.unit
 
@@ -344,45 +301,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     # --- components ---------------------------------------------------------------------------
 
     def take(self, kept: BoolArray | IntArray) -> Self:
-        """Return the mixture of some of the components, in their current proportions.
-
-        Parameters
-        ----------
-        kept : ndarray of bool or int
-            Components to keep.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture of some components, by a mask or indices, in their proportions."""
+        names = "means", "directions", "variances", "noise_variances", "dimensions"
+        arrays = {name: getattr(self, name) for name in names}
+        some: Any = {k: None if array is None else array[kept] for k, array in arrays.items()}
         weights = self.weights[kept]
-        return replace(
-            self,
-            weights=weights / weights.sum(),
-            means=self.means[kept],
-            directions=self.directions[kept],
-            variances=self.variances[kept],
-            noise_variances=self.noise_variances[kept],
-            dimensions=None if self.dimensions is None else self.dimensions[kept],
-        )
+        return replace(self, weights=weights / weights.sum(), **some)
 
     def join(self, other: "MixtureDensity", share: float) -> Self:
-        """Return the mixture joined with another one, whose components get a share of the weight.
-
-        Parameters
-        ----------
-        other : MixtureDensity
-            The other mixture, with the same basis.
-
-        share : float
-            Total weight of the other mixture's components.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture joined with another one, in the same basis, with this share."""
         means = np.vstack([self.means, other.means])
         noises = np.r_[self.noise_variances, other.noise_variances]
         rank = max(self.variances.shape[1], other.variances.shape[1])
@@ -407,24 +334,19 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return (self.variances.sum(axis=1) + (d - r) * self.noise_variances) / d
 
     def raised(self, share: float) -> Self:
-        """Return the mixture with variances of at least a share of the component's mean variance.
-
-        Parameters
-        ----------
-        share : float
-            The share.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture with variances of at least a share of a component's mean variance."""
         least = share * self.spreads
-        return replace(
-            self,
-            variances=np.maximum(self.variances, least[:, None]),
-            noise_variances=np.maximum(self.noise_variances, least),
-        )
+        noises = np.maximum(self.noise_variances, least)
+        variances = np.maximum(self.variances, least[:, None])
+        return replace(self, variances=variances, noise_variances=noises)
+
+    @property
+    def covariances(self) -> DoubleArray:
+        """Covariances of the components along the basis."""
+        excess = np.maximum(self.variances - self.noise_variances[:, None], 0.0)
+        within = (self.directions * excess[:, None]) @ self.directions.transpose(0, 2, 1)
+        noises: DoubleArray = self.noise_variances[:, None, None] * np.eye(self.means.shape[1])
+        return within + noises
 
     def smoothed(self) -> Self:
         """Return the mixture of samples to which broad noise is added.
@@ -440,10 +362,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             The mixture, with covariances ``C_c + p C``, where C is the covariance of all components
             together.
         """
-        excess = np.maximum(self.variances - self.noise_variances[:, None], 0.0)
-        within = (self.directions * excess[:, None]) @ self.directions.transpose(0, 2, 1)
-        p = within.shape[1]
-        within += self.noise_variances[:, None, None] * np.eye(p)
+        within, p = self.covariances, self.means.shape[1]
         centred = self.means - self.weights @ self.means
         total = np.tensordot(self.weights, within, 1) + (self.weights * centred.T) @ centred
         noises = self.noise_variances + p * (self.weights @ self.noise_variances)
@@ -457,55 +376,19 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return np.ones(len(self.center)) if self.scale is None else self.scale
 
     def covariance(self, c: int) -> DoubleArray:
-        """Return the covariance of a component.
-
-        Parameters
-        ----------
-        c : int
-            Index of the component.
-
-        Returns
-        -------
-        ndarray of shape (n_features, n_features)
-            ``D (F F' + g I) D``, with the scale as the diagonal of D.
-        """
+        """Return the covariance ``D (F F' + g I) D`` of a component, for scales D."""
         loadings = self.unit[:, None] * self.loadings(c)
         noise = self.noise_variances[c] * np.square(self.unit)
         return loadings @ loadings.T + np.diag(noise)
 
     def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``.
-
-        Parameters
-        ----------
-        c : int
-            Index of the component.
-
-        Returns
-        -------
-        ndarray of shape (n_features, rank)
-            The factor.
-        """
+        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``."""
         r = int(self.n_directions[c])
         excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
         return self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
-        """Convert a mixture of centred and scaled samples to the units of the samples.
-
-        Parameters
-        ----------
-        center : ndarray of shape (n_features,)
-            Centre that was subtracted.
-
-        scale : float
-            Scale by which the centred samples were divided.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture in the units of the samples.
-        """
+        """Convert a mixture of centred and scaled samples to the units of the samples."""
         broad = self.background
         broad = None if broad is None else broad.in_units(center, scale)
         center, held_out = center + scale * self.center, self.held_out
@@ -523,18 +406,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def divided_by(self, scale: DoubleArray | None) -> Self:
-        """Return the mixture of samples whose quotients by a scale follow this mixture.
-
-        Parameters
-        ----------
-        scale : ndarray of shape (n_features,) or None
-            The scale.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-        """
+        """Return the mixture of samples whose quotients by a scale follow this mixture."""
         broad = self.background
         broad = None if broad is None else broad.divided_by(scale)
         center = self.center if scale is None else scale * self.center
@@ -572,118 +444,6 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             x[own] += h @ self.basis.T
         return self.center + x * self.unit, labels
 
-    def condition(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return the conditional distribution of missing features under a component.
-
-        Parameters
-        ----------
-        c : int
-            Index of the component.
-
-        x : ndarray of shape (n_samples, n_features)
-            Samples, with NaN where a feature is missing.
-
-        Returns
-        -------
-        log_prob : ndarray of shape (n_samples,)
-            Log-density of the known features.
-
-        filled : ndarray of shape (n_samples, n_features)
-            Samples with conditional means in place of NaN.
-
-        factors : ndarray of shape (n_samples, n_features, rank)
-            Factors G of the conditional covariance, ``G G'`` plus the noise of missing features; 0
-            where a feature is known.
-        """
-        log_prob, lower, half = self._known(c, x)
-        known, F = ~np.isnan(x), self.loadings(c)
-        inverse = np.linalg.inv(lower).transpose(0, 2, 1)
-        w = (inverse @ half[..., None])[..., 0]
-        mean = (self.basis @ self.means[c] + w @ F.T) * self.unit
-        factors = ~known[:, :, None] * (F @ inverse * self.unit[:, None])
-        return log_prob, np.where(known, x, self.center + mean), factors
-
-    def _log_known(self, c: int, x: DoubleArray) -> DoubleArray:
-        """Return the log-density of known features under a component, by the smaller system."""
-        few = np.isnan(x).sum(axis=1) < (self.n_directions[c] if self._keeps_digits(c) else 0)
-        log_prob = np.empty(len(x))
-        if few.any():
-            log_prob[few] = self._log_of_most(c, x[few])
-        if not few.all():
-            log_prob[~few] = self._known(c, x[~few])[0]
-        return log_prob
-
-    def _log_of_most(self, c: int, x: DoubleArray) -> DoubleArray:
-        """Return the log-density of known features, by linear systems in the missing ones.
-
-        With the precision P of all features, known features k and missing ones m have the quadratic
-        form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
-        ``|P| / |P_mm|``.
-        """
-        missing, r = np.isnan(x), int(self.n_directions[c])
-        variances, noise = self.variances[c, :r], float(self.noise_variances[c])
-        directions = self.basis @ self.directions[c, :, :r]
-        precision = np.eye(x.shape[1]) / noise
-        precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
-        residual = np.where(missing, 0.0, self._quotients(x) - self.basis @ self.means[c])
-        product = residual @ precision
-        # The missing features of each row, followed by others up to the common number.
-        n_missing = missing.sum(axis=1)
-        most = int(n_missing.max())
-        some = np.argsort(~missing, axis=1, kind="stable")[:, :most]
-        is_other = np.arange(most) >= n_missing[:, None]
-        system = precision[some[:, :, None], some[:, None]]
-        system[is_other[:, :, None] | is_other[:, None]] = 0.0
-        system[:, range(most), range(most)] += is_other
-        lower = np.linalg.cholesky(system)
-        target = np.where(is_other, 0.0, np.take_along_axis(product, some, axis=1))
-        half = np.linalg.solve(lower, target[..., None])[..., 0]
-        quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
-        log_volume = np.log(variances).sum() + (x.shape[1] - r) * math.log(noise)
-        log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        log_volume += (x.shape[1] - n_missing) * math.log(2 * math.pi)
-        return -0.5 * (log_volume + quadratic) - ~missing @ np.log(self.unit)
-
-    def _keeps_digits(self, c: int) -> bool:
-        """Return whether products of a component's factors keep enough digits.
-
-        The rounding error in nats is about eps times |F|^2 / noise.
-        """
-        noise = self.noise_variances[c]
-        size = np.maximum(self.variances[c] - noise, 0).sum()
-        return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
-
-    def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return the log-density of known features under a component, and two factors.
-
-        The model is ``x = m + F w`` plus noise, with w from N(0, I), and uses only the rows of F
-        for known features. The factors are the Cholesky factor L of the precision of w, and
-        ``L^-1 F'(x - m) / g``.
-        """
-        known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
-        r = F.shape[1]
-        residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
-        if self._keeps_digits(c):
-            products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-            precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-            lower = np.linalg.cholesky(precision)
-            half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
-            quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
-        else:
-            # The precision would lose digits that its square root keeps.
-            root = known[:, :, None] * F / math.sqrt(noise)
-            root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
-            q, upper = np.linalg.qr(root)
-            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-            q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
-            target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
-            half = (q.transpose(0, 2, 1) @ target)[..., 0]
-            quadratic = np.square(target[..., 0] - (q @ half[..., None])[..., 0]).sum(axis=1)
-        log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
-        log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        log_prob = -0.5 * (log_volume + quadratic) - known @ np.log(self.unit)
-        return log_prob, lower, half
-
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
         """Return samples with NaN replaced by conditional means or by draws.
 
@@ -707,39 +467,13 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         filled = x.copy()
         with threads_for(self.directions.shape[2] ** 3):
             for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
-                filled[some] = self._filled(x[some], rng)
+                filled[some] = fill(self, x[some], rng)
         return filled
 
     def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
         """Yield blocks of rows, since each row needs its own linear system."""
         for some in row_blocks(len(rows), self.directions.shape[2] ** 2, len(self.center)):
             yield rows[some]
-
-    def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
-        broad, joint = self.background, self.log_joint(x)
-        if broad is not None:
-            joint = np.hstack([joint, broad.log_joint(x) + math.log(self.background_weight)])
-        parts = [(density, c) for density in (self, broad) if density for c in range(len(density))]
-        shares, missing = softmax(joint, axis=1), np.isnan(x)
-        filled = np.where(missing, 0.0, x)
-        if rng is not None:
-            # Only rows that belong to the background draw from it.
-            is_near = shares[:, : len(self)].sum(axis=1) >= 0.5
-            shares[is_near, len(self) :] = 0.0
-            sums = shares.cumsum(axis=1)
-            labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
-            shares = np.eye(len(parts))[labels]
-        for (density, c), share in zip(parts, shares.T, strict=True):
-            own = share != 0
-            if not own.any():
-                continue
-            _, value, factors = density.condition(c, x[own])
-            if rng is not None:
-                w = rng.standard_normal((len(value), factors.shape[2], 1))
-                noise = math.sqrt(density.noise_variances[c]) * rng.standard_normal(value.shape)
-                value = value + (factors @ w)[..., 0] + noise * self.unit
-            filled[own] += np.where(missing[own], share[own, None] * value, 0.0)
-        return filled
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:
@@ -757,18 +491,6 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
     """
     largest = values.max(axis=1)
     return np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
-
-
-def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise a ValueError unless arrays have these shapes and form a valid mixture."""
-    for name, shape in shapes.items():
-        array = getattr(mixture, name)
-        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite and of shape {shape}")
-    if not (mixture.noise_variances > 0).all():
-        raise ValueError("noise_variances must be above 0")
-    if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > ROUNDING:
-        raise ValueError("weights must be above 0 and sum to 1")
 
 
 def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]:

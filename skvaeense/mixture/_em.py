@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
+from skvaeense.mixture._holes import condition
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
@@ -112,14 +113,8 @@ class Rows:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
 
-    def sharp(self) -> Self:
-        """Return the rows without the covariance that smooths columns."""
-        return replace(self, blur=0.0 * self.blur, off_blur=0.0)
-
-    def facing(self, background: MixtureDensity | None) -> Self:
+    def facing(self, background: Any) -> Self:
         """Return the rows with their log-density under a background."""
-        if background is None:
-            return self
         return replace(self, log_broad=log_sum_exp(self.joint(background)))
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
@@ -166,7 +161,7 @@ class Rows:
             total, extra = s.sum(), 0.0
             if has_holes and density is not None:
                 missing = np.isnan(x)
-                _, x, factors = density.condition(c, x)
+                _, x, factors = condition(density, c, x)
                 # Put all columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
                 noise = density.noise_variances[c] * np.square(density.unit)
@@ -195,16 +190,9 @@ class Rows:
         factor = np.minimum(most / size, 1.0)
         return covariance * factor * factor[:, None]
 
-    def mixture(
-        self,
-        weights: DoubleArray,
-        parts: Gaussians,
-        background: MixtureDensity | None = None,
-        background_weight: float = 0.0,
-    ) -> MixtureDensity:
+    def mixture(self, weights: DoubleArray, parts: Gaussians) -> MixtureDensity:
         """Return the mixture of normal distributions in the basis of the rows."""
-        origin = np.zeros(self.n_features)
-        return MixtureDensity(origin, self.basis, weights, *parts, background, background_weight)
+        return MixtureDensity(np.zeros(self.n_features), self.basis, weights, *parts)
 
 
 def local_size(x: DoubleArray) -> float:
@@ -323,12 +311,13 @@ def maximise(
     common = np.einsum("k,kpq->pq", weights, moments.covariances)
     common = common + 1e-12 * np.eye(len(common))
     parts = gaussians(moments, rows.n_features, family, common, least_variance(rows.size))
-    broad = before.background if before is not None else None
-    if broad is None:
-        return rows.mixture(weights, parts)
+    density = rows.mixture(weights, parts)
+    if before is None or before.background is None:
+        return density
     # The background has the weight of at least one row.
     n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
-    return rows.mixture(weights, parts, broad, max(n_broad, 1.0) / (n.sum() + n_broad + 1.0))
+    weight = max(n_broad, 1.0) / (n.sum() + n_broad + 1.0)
+    return replace(density, background=before.background, background_weight=weight)
 
 
 def shares_in(

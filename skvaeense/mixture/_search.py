@@ -1,9 +1,9 @@
 """Choose a mixture by held-out rows: the number of components, and their regularisation."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -19,29 +19,13 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 SEARCH_ROWS = 4096
 # Number of parts of the rows: one part is held out, or several in turn if there are few rows.
 N_PARTS, N_SPLITS = 5, 3
-# Least gain of the mean over held-out rows, in nats and in standard errors.
-LEAST_GAIN, SURENESS = 1e-3, 0.5
-# Round of growth from which a mixture is compared with a rival, as the rounds to come may gain.
-JUDGED_ROUND = 3
-# Number of rows that new components start around, in the first and second try of a round.
-N_STARTS = (3, 12)
+# Least gain of the mean over held-out rows, in nats.
+LEAST_GAIN = 1e-3
 # Iterations, and the gain in nats at which they stop: as components are added, in the other stages
 # of the search, and for the final fit.
 GROWTH, CHOICE, FINAL = (5, 1e-2), (15, 1e-2), (50, LEAST_GAIN)
-# Families that are tried, in this order.
-FAMILIES = (
-    Family(scaled=True),
-    Family(False, 10.0, scaled=True),
-    Family(False, 3.0, 0.0, scaled=True),
-)
-# Changes of a family. Each is repeated as long as held-out rows gain.
-FACTOR = 10**0.5
-MOVES: tuple[Callable[[Family], Family], ...] = (
-    lambda family: family._replace(shrinkage=family.shrinkage * FACTOR),
-    lambda family: family._replace(shrinkage=family.shrinkage / FACTOR),
-    lambda family: family._replace(roundness=max(family.roundness - 0.5, 0.0)),
-    lambda family: family._replace(roundness=min(family.roundness + 0.5, 1.0)),
-)
+# Rows as they are, and divided by a scale.
+Pair: TypeAlias = tuple[Rows, Rows]
 
 
 class Split(NamedTuple):
@@ -51,21 +35,10 @@ class Split(NamedTuple):
     the filled rows are kept.
     """
 
-    train: tuple[Rows, Rows]
-    valid: tuple[Rows, Rows]
-    filled: tuple[Rows, Rows]
+    train: Pair
+    valid: Pair
+    filled: Pair
     backgrounds: tuple[MixtureDensity, MixtureDensity]
-
-    @classmethod
-    def of(cls, train: Sequence[Rows], valid: Sequence[Rows], filled: Sequence[Rows]) -> Self:
-        """Return the split, with backgrounds that are fitted without the held-out rows."""
-        broad = background(train[0]), background(train[1])
-
-        def facing(rows: Sequence[Rows]) -> tuple[Rows, Rows]:
-            return rows[0].facing(broad[0]), rows[1].facing(broad[1])
-
-        new = facing(valid)
-        return cls(facing(train), new, new if filled is valid else facing(filled), broad)
 
 
 class Trial(NamedTuple):
@@ -85,12 +58,6 @@ class Trial(NamedTuple):
         """Mean number of components."""
         return float(np.mean([len(density) for density in self.densities]))
 
-    def is_better_than(self, other: "Trial") -> bool:
-        """Return whether held-out rows are more probable, by more than chance."""
-        gain = self.scores - other.scores
-        error = gain.std() / np.sqrt(len(gain))
-        return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
-
 
 def held_out(order: IntArray, n_splits: int | None = None) -> list[IntArray]:
     """Return the rows that each split holds out: the first of an order, or several in turn.
@@ -104,17 +71,20 @@ def held_out(order: IntArray, n_splits: int | None = None) -> list[IntArray]:
     return np.split(order[: n_splits * (len(order) // N_PARTS)], n_splits)
 
 
-def _splits(
-    rows: tuple[Rows, Rows], known: tuple[Rows, Rows], order: IntArray, n_splits: int | None
-) -> list[Split]:
-    """Return the splits by which mixtures are compared."""
+def _splits(rows: Pair, known: Pair, order: IntArray, n_splits: int | None) -> list[Split]:
+    """Return the splits by which mixtures are compared, with backgrounds of the training rows."""
     order, splits = order[:SEARCH_ROWS], []
     for out in held_out(order, n_splits):
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
-        train, filled = ([some[part] for some in rows] for part in (kept, out))
-        valid = filled if known is rows else [some[out] for some in known]
-        splits.append(Split.of(train, valid, filled))
+        broad = background(rows[0][kept]), background(rows[1][kept])
+        filled = _facing(rows, out, broad)
+        valid = filled if known is rows else _facing(known, out, broad)
+        splits.append(Split(_facing(rows, kept, broad), valid, filled, broad))
     return splits
+
+
+def _facing(rows: Pair, some: IntArray, broad: tuple[MixtureDensity, MixtureDensity]) -> Pair:
+    return rows[0][some].facing(broad[0]), rows[1][some].facing(broad[1])
 
 
 class Search:
@@ -159,71 +129,79 @@ class Search:
         reach them, the search ends early.
     """
 
+    # Least gain that is more than chance, in standard errors.
+    SURENESS = 0.5
+    # Number of rows that new components start around, in the first and second try of a round.
+    N_STARTS = (3, 12)
+    # Round of growth from which a mixture is compared with a rival, as the rounds to come may gain.
+    JUDGED_ROUND = 3
+    # Families that are tried, in this order.
+    FAMILIES = (
+        Family(scaled=True),
+        Family(False, 10.0, scaled=True),
+        Family(False, 3.0, 0.0, scaled=True),
+    )
+    # Factor by which shrinkage changes.
+    FACTOR = 10**0.5
+
     def __init__(
         self,
-        rows: tuple[Rows, Rows],
+        rows: Pair,
         log_scale: float,
         max_components: int,
         rng: np.random.RandomState,
         order: IntArray,
+        *,
         n_components: int | None = None,
-        known: tuple[Rows, Rows] | None = None,
+        known: Pair | None = None,
         n_splits: int | None = None,
         rival: DoubleArray | None = None,
     ) -> None:
-        self.rival, self.is_beaten = rival, False
+        self.rows, self.log_scale, self.rng = rows, log_scale, rng
+        self.known = rows if known is None else known
+        self.n_components, self.rival = n_components, rival
+        self.is_beaten, self.n_trials = False, 0
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
-        self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
-        self.rows = rows
-        self.splits = _splits(rows, rows if known is None else known, order, n_splits)
+        self.splits = _splits(rows, self.known, order, n_splits)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.
         self.most = max(min(most, n), 1) if rows[0].h.shape[1] else 1
-        family = Family()
-        ones = [
-            _with_background(
-                maximise(split.train[0], split.train[0].weights[:, None], family), split, family
-            )
-            for split in self.splits
-        ]
-        self.n_trials = 0
+        ones = [self._start(s, Family(), s.train[0].weights[:, None]) for s in self.splits]
         # The mixture of one component, with which others are compared.
-        self.one = self.best = self._trial(family, ones)
+        self.one = self.best = self._trial(Family(), ones)
 
     def run(self) -> Self:
         """Find the best mixture."""
         if self.n_components is None:
-            self.one = self._best_of_one()
+            # One component, with the family that suits it best.
+            first = self.best
+            self.change_family()
+            self._refine()
+            self.one, self.best = self.best, first
         n_tries = 1
-        while n_tries <= len(N_STARTS):
+        while n_tries <= len(self.N_STARTS):
             before, family = self.best, self.best.family
-            self._grow(N_STARTS[:n_tries])
+            self.grow(n_tries)
             if self.is_beaten:
                 return self
             if n_tries > 1 and self.best is before:
                 # The mixture is unchanged, so it is already pruned and has the best family.
                 break
             self._prune()
-            self.change_family(N_STARTS[0])
+            self.change_family(self.N_STARTS[0])
             n_tries = n_tries + 1 if self.best.family == family else 1
         self._refine()
         if self.best.family != family:
-            self._grow(N_STARTS)
+            self.grow(len(self.N_STARTS))
             self._prune()
         self._cluster()
-        self._doubt()
+        if self.n_components is None and not self._is_certain(self.best, self.one):
+            self.best = self.one
         return self
 
-    def grow(self) -> Self:
-        """Find a rough mixture: one try to add components, without other families."""
-        self._grow(N_STARTS[:1])
-        return self
-
-    def final(
-        self, rows: tuple[Rows, Rows], n_iter: int = FINAL[0], tol: float = FINAL[1]
-    ) -> MixtureDensity:
+    def final(self, rows: Pair, n_iter: int = FINAL[0], tol: float = FINAL[1]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the start that suits them best."""
         family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
@@ -240,11 +218,17 @@ class Search:
 
     # --- trials -------------------------------------------------------------------------------
 
+    def _start(
+        self, split: Split, family: Family, shares: DoubleArray, *before: Any
+    ) -> MixtureDensity:
+        """Return a mixture to start from, with the background of a split, of at least one row."""
+        density = maximise(split.train[family.scaled], shares, family, *before)
+        weight = max(density.background_weight, 1 / (split.train[0].weights.sum() + 1))
+        broad = split.backgrounds[family.scaled]
+        return replace(density, background=broad, background_weight=weight)
+
     def _trial(
-        self,
-        family: Family,
-        starts: list[MixtureDensity],
-        limits: tuple[int, float] = CHOICE,
+        self, family: Family, starts: list[MixtureDensity], limits: tuple[int, float] = CHOICE
     ) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
         self.n_trials += 1
@@ -270,8 +254,13 @@ class Search:
         return np.concatenate(scores) - (self.log_scale if is_scaled else 0.0)
 
     def _is_preferred(self, trial: Trial, other: Trial) -> bool:
-        """Return whether a trial is better, or nearer to the wanted number of components."""
-        is_better = trial.is_better_than(other)
+        """Return whether a trial is better, or nearer to the wanted number of components.
+
+        It is better if held-out rows are more probable, by more than chance.
+        """
+        gain = trial.scores - other.scores
+        least = LEAST_GAIN + self.SURENESS * gain.std() / np.sqrt(len(gain))
+        is_better = bool(gain.mean() > least)
         if self.n_components is None:
             return is_better
         ours, theirs = (abs(t.size - self.n_components) for t in (trial, other))
@@ -283,25 +272,24 @@ class Search:
         self.best = trial if is_kept else self.best
         return is_kept
 
-    def _starts(self, trial: Trial, family: Family) -> list[MixtureDensity]:
-        """Return the mixtures of a trial in the units of a family."""
-        if trial.family.scaled == family.scaled:
-            return trial.densities
-        found = []
-        for split, density in zip(self.splits, trial.densities, strict=True):
-            before, shares, broad = shares_in(split.train[trial.family.scaled], density)
-            start = maximise(split.train[family.scaled], shares, family, before, broad)
-            found.append(_with_background(start, split, family))
-        return found
+    def _is_certain(self, trial: Trial, other: Trial) -> bool:
+        """Return whether chance cannot explain that a trial is better than another one.
+
+        If the other mixture were the true density, held-out rows would be t times as probable under
+        the trial with a probability of at most 1 / t (Markov's inequality). With n rows, chance
+        alone then makes any trial certain for one of n tables.
+        """
+        gain = float((trial.scores - other.scores).sum())
+        return gain > math.log(self.n_trials * len(self.rows[0]))
 
     # --- the number of components -------------------------------------------------------------
 
-    def _grow(self, n_starts: Sequence[int]) -> None:
+    def grow(self, n_tries: int = 1) -> Self:
         """Add components until held-out rows do not gain in several tries in a row."""
         current, n_worse = self.best, 0
-        while n_worse < len(n_starts):
+        while n_worse < n_tries:
             before = self.best
-            grown = self._with_more(current, n_starts[n_worse])
+            grown = self._with_more(current, self.N_STARTS[n_worse])
             if grown is None:
                 n_worse += 1
                 continue
@@ -310,6 +298,7 @@ class Search:
             self.is_beaten = self._cannot_reach_rival(before)
             if self.is_beaten:
                 break
+        return self
 
     def _cannot_reach_rival(self, before: Trial) -> bool:
         """Return whether the mixture stays behind its rival if each round gains as the best one.
@@ -317,7 +306,7 @@ class Search:
         The first rounds can gain little, so they are not judged.
         """
         self.gains.append(self.best.mean - before.mean)
-        if self.rival is None or len(self.gains) < JUDGED_ROUND:
+        if self.rival is None or len(self.gains) < self.JUDGED_ROUND:
             return False
         gap = self.rival - self.best.scores[: len(self.rival)]
         error = gap.std() / np.sqrt(len(gap))
@@ -327,24 +316,16 @@ class Search:
 
     def _with_more(self, trial: Trial, n_starts: int) -> Trial | None:
         """Return the trial with new components; None if no component can be added."""
-        family = trial.family
-        grown = [
-            self._grown(split.train[family.scaled], density, family, n_starts)
-            for split, density in zip(self.splits, trial.densities, strict=True)
-        ]
+        family, grown = trial.family, list(trial.densities)
+        for i, split in enumerate(self.splits):
+            room = self.most - len(grown[i])
+            if room > 0:
+                rows = split.train[family.scaled]
+                for new in propose(rows, grown[i], family, n_starts, self.rng)[:room]:
+                    grown[i] = grown[i].join(new.component, new.share)
         if all(new is old for new, old in zip(grown, trial.densities, strict=True)):
             return None
         return self._trial(family, grown, GROWTH)
-
-    def _grown(
-        self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int
-    ) -> MixtureDensity:
-        room = self.most - len(density)
-        if room <= 0:
-            return density
-        for proposal in propose(rows, density, family, n_starts, self.rng)[:room]:
-            density = density.join(proposal.component, proposal.share)
-        return density
 
     def _prune(self) -> None:
         """Remove components that held-out rows do not need."""
@@ -361,6 +342,25 @@ class Search:
                 break
             self.best = trial
 
+    def _cluster(self) -> None:
+        """Try clusters of rows as starts, about as many as there are components."""
+        before, k = self.best, max(round(self.best.size), 2)
+        counts = max(k // 2, 2), k, 2 * k
+        for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
+            if count <= self.most:
+                starts = [self._clusters(split, count, before.family) for split in self.splits]
+                self._keep(self._trial(before.family, starts))
+        if self.best is not before:
+            self._prune()
+            self.change_family()
+            self._refine()
+
+    def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
+        rows = split.train[family.scaled]
+        means = KMeans(k, n_init=1, max_iter=20, random_state=self.rng)
+        labels = means.fit_predict(rows.h, sample_weight=rows.weights)
+        return self._start(split, family, np.eye(k)[labels] * rows.weights[:, None])
+
     # --- families -----------------------------------------------------------------------------
 
     def change_family(self, n_starts: int = 0) -> Self:
@@ -370,13 +370,23 @@ class Search:
         around `n_starts` rows.
         """
         before = self.best
-        for family in FAMILIES:
+        for family in self.FAMILIES:
             if family == before.family:
                 continue
             trial = self._trial(family, self._starts(before, family))
             if not self._keep(trial) and n_starts and family.roundness == 0:
                 self._keep(self._with_more(trial, n_starts) or trial)
         return self
+
+    def _starts(self, trial: Trial, family: Family) -> list[MixtureDensity]:
+        """Return the mixtures of a trial in the units of a family."""
+        if trial.family.scaled == family.scaled:
+            return trial.densities
+        found = []
+        for split, density in zip(self.splits, trial.densities, strict=True):
+            before, shares, broad = shares_in(split.train[trial.family.scaled], density)
+            found.append(self._start(split, family, shares, before, broad))
+        return found
 
     def _refine(self) -> None:
         """Change the regularisation while held-out rows gain.
@@ -389,7 +399,7 @@ class Search:
         if not best.family.cut:
             self.best = self._refined(best)
         elif self._has_noise():
-            for family in (family for family in FAMILIES if not family.cut):
+            for family in (family for family in self.FAMILIES if not family.cut):
                 other = self._refined(self._trial(family, self._starts(best, family)))
                 if self._is_certain(other, self.best):
                     self._keep(other)
@@ -407,67 +417,20 @@ class Search:
 
     def _refined(self, trial: Trial) -> Trial:
         """Return a trial with the regularisation that makes held-out rows most probable."""
-        for move in MOVES:
-            family = move(trial.family)
+        changes: tuple[Callable[[Family], Family], ...] = (
+            lambda family: family._replace(shrinkage=family.shrinkage * self.FACTOR),
+            lambda family: family._replace(shrinkage=family.shrinkage / self.FACTOR),
+            lambda family: family._replace(roundness=max(family.roundness - 0.5, 0.0)),
+            lambda family: family._replace(roundness=min(family.roundness + 0.5, 1.0)),
+        )
+        for change in changes:
+            family = change(trial.family)
             while family != trial.family:
                 moved = self._trial(family, trial.densities)
                 if not self._is_preferred(moved, trial):
                     break
-                trial, family = moved, move(family)
+                trial, family = moved, change(family)
         return trial
-
-    def _cluster(self) -> None:
-        """Try clusters of rows as starts, about as many as there are components."""
-        before, k = self.best, max(round(self.best.size), 2)
-        counts = max(k // 2, 2), k, 2 * k
-        for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
-            if count <= self.most:
-                starts = [self._clusters(split, count, before.family) for split in self.splits]
-                self._keep(self._trial(before.family, starts))
-        if self.best is not before:
-            self._prune()
-            self.change_family()
-            self._refine()
-
-    def _best_of_one(self) -> Trial:
-        """Return one component, with the family that suits it best."""
-        first = self.best
-        self.change_family()
-        self._refine()
-        one, self.best = self.best, first
-        return one
-
-    def _doubt(self) -> None:
-        """Return to one component if chance can explain the gain of several."""
-        if self.n_components is None and not self._is_certain(self.best, self.one):
-            self.best = self.one
-
-    def _is_certain(self, trial: Trial, other: Trial) -> bool:
-        """Return whether chance cannot explain that a trial is better than another one.
-
-        If the other mixture were the true density, held-out rows would be t times as probable under
-        the trial with a probability of at most 1 / t (Markov's inequality). With n rows, chance
-        alone then makes any trial certain for one of n tables.
-        """
-        gain = float((trial.scores - other.scores).sum())
-        return gain > math.log(self.n_trials * len(self.rows[0]))
-
-    def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
-        rows = split.train[family.scaled]
-        means = KMeans(k, n_init=1, max_iter=20, random_state=self.rng)
-        labels = means.fit_predict(rows.h, sample_weight=rows.weights)
-        found = maximise(rows, np.eye(k)[labels] * rows.weights[:, None], family)
-        return _with_background(found, split, family)
-
-
-def _with_background(density: MixtureDensity, split: Split, family: Family) -> MixtureDensity:
-    """Return a mixture with the background of a split, with the weight of at least one row."""
-    weight = 1 / (split.train[0].weights.sum() + 1)
-    return replace(
-        density,
-        background=split.backgrounds[family.scaled],
-        background_weight=max(density.background_weight, weight),
-    )
 
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:

@@ -12,20 +12,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
-from skvaeense.mixture._fit import fit_mixture, scaled_rows
+from skvaeense.mixture._fit import fit_mixture
+from skvaeense.mixture._units import scaled_rows
 from skvaeense.samples._missing import check_seen, imputations
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    RANDOM_STATE,
-    StrOptions,
-    fit_context,
-    too_far,
-)
+from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context, too_far
 
 
 class SubspaceMixture(
@@ -129,13 +124,6 @@ class SubspaceMixture(
     [1, 3]
     """
 
-    weights_: DoubleArray
-    means_: DoubleArray
-    bases_: list[DoubleArray]
-    ranks_: IntArray
-    noise_variances_: DoubleArray
-    n_components_: int
-    density_: MixtureDensity
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -189,36 +177,28 @@ class SubspaceMixture(
         """
         with all_or_nothing(self), fit_progress(self, ["structure"]) as progress:
             progress.begin("structure")
-            X, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
-            weights = np.ones(len(X)) if weights is None else weights
-            X, weights = X[weights > 0], weights[weights > 0]
-            check_seen(X, getattr(self, "feature_names_in_", None))
-            self._fit(X, weights)
+            x, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
+            weights = np.ones(len(x)) if weights is None else weights
+            x, weights = x[weights > 0], weights[weights > 0]
+            check_seen(x, getattr(self, "feature_names_in_", None))
+            wanted = None if self.n_components == "auto" else int(self.n_components)
+            if wanted is not None and wanted > len(x):
+                raise ValueError(
+                    "Expected n_samples >= n_components but got "
+                    f'n_components = {wanted}, n_samples = {len(x)}. Set n_components="auto".'
+                )
+            x, weights, center, scale = scaled_rows(x, weights)
+            rng, most = check_random_state(self.random_state), self.max_components
+            found = fit_mixture(x, weights, rng, n_components=wanted, max_components=most)
+            parts = [part.in_units(center, scale) for part in found.parts]
+            self.density_ = found.density.in_units(center, scale)
+            self.n_components_ = len(parts)
+            self.weights_: DoubleArray = self.density_.weights
+            self.means_ = np.array([part.mean for part in parts])
+            self.bases_ = [part.basis for part in parts]
+            self.ranks_ = np.array([part.rank for part in parts])
+            self.noise_variances_ = np.array([part.noise_variance for part in parts])
         return self
-
-    def _fit(self, x: DoubleArray, weights: DoubleArray) -> None:
-        wanted = None if self.n_components == "auto" else int(self.n_components)
-        if wanted is not None and wanted > len(x):
-            raise ValueError(
-                "Expected n_samples >= n_components but got "
-                f'n_components = {wanted}, n_samples = {len(x)}. Set n_components="auto".'
-            )
-        rows, weights, center, scale = scaled_rows(x, weights)
-        rng = check_random_state(self.random_state)
-        density, parts, *_ = fit_mixture(
-            rows,
-            weights,
-            rng,
-            n_components=wanted,
-            max_components=self.max_components,
-        )
-        self.density_ = density.in_units(center, scale)
-        self.n_components_ = len(parts)
-        self.weights_ = self.density_.weights
-        self.means_ = center + scale * np.array([part.mean for part in parts])
-        self.bases_ = [part.basis for part in parts]
-        self.ranks_ = np.array([len(part.basis) for part in parts])
-        self.noise_variances_ = scale**2 * np.array([part.noise_variance for part in parts])
 
     def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
         if not reset:

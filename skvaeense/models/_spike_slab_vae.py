@@ -7,9 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.explanations._gates import FIT_LOOKS, NEW_LOOKS, GatePosterior, Gates
+from skvaeense.explanations._gates import (
+    FIT_LOOKS,
+    NEW_LOOKS,
+    GatePosterior,
+    Gates,
+    restricted_code,
+)
 from skvaeense.explanations._prices import PRICED_ENTRIES, find_price
-from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
 from skvaeense.models._base import as_number
 from skvaeense.models._vae import VAE

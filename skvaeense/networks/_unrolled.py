@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.explanations._restricted import restricted_code
+from skvaeense.explanations._gates import restricted_code
 from skvaeense.networks._base import MAX_GRADIENT_NORM, Autoencoder, Network, dictionary_layer
 from skvaeense.utils._kept import (
     BatchThreshold,

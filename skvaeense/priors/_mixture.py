@@ -6,7 +6,9 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS, Rows
-from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged, units_of
+from skvaeense.mixture._fit import fit_mixture
+from skvaeense.mixture._units import merged, units_of
+from skvaeense.mixture._wide import MAX_DIRECTIONS, beside, is_noise
 from skvaeense.priors._base import StandardNormal
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.utils._linalg import ROUNDING, principal_directions, svd

@@ -24,9 +24,9 @@ def subspace_network(explained: Explained) -> Subspaces:
         A network with a latent for each direction of each part.
     """
     return Subspaces(
-        tuple(len(part.variances) for part in explained.parts),
+        tuple(part.rank for part in explained.parts),
         subspaces=tuple(explained.groups.tolist()),
-        n_directions=tuple(len(part.variances) for part in explained.mixture.parts),
+        n_directions=tuple(part.rank for part in explained.pieces),
     )
 
 
@@ -52,7 +52,7 @@ def install_subspaces(network: Any, explained: Explained, n: int) -> None:
     n : int
         Number of samples.
     """
-    pieces, locations = explained.mixture.parts, explained.locations
+    pieces, locations = explained.pieces, explained.locations
     if locations is None:
         origin = meeting_point(explained.parts, n)[0]
         shifts = np.zeros((len(pieces), len(origin)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from skvaeense.explanations._rows import find_far_rows
-from skvaeense.mixture._fit import MAX_FAR_SHARE
+from skvaeense.mixture._units import MAX_FAR_SHARE
 from skvaeense.samples._sources import Source
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, row_blocks

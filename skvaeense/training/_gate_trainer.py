@@ -66,6 +66,7 @@ class GateTrainer:
     ) -> None:
         self.em, self.config, self.n_components = em, config, n_components
         self.knows_gates, self.processes = knows_gates, processes
+        em.processes = processes
         self.loss = ELBO()
         self.tags = {"init": float(init)}
         self.log: list[dict[str, float]] = []
@@ -152,7 +153,7 @@ class GateTrainer:
         with self._threads(n_rows):
             for x in train.epoch(n_rows, self.em.generator):
                 noise = float(self.em.gates.noise_variance)
-                sums = self.em.absorb(x, x.new_ones(len(x)), self.processes)
+                sums = self.em.absorb(x, x.new_ones(len(x)))
                 terms.append(self._terms(sums, noise))
         self.n_steps += len(terms)
         self._end_epoch(terms)
@@ -165,7 +166,7 @@ class GateTrainer:
             for i, x in enumerate(islice(chain.from_iterable(passes), n_steps), start=1):
                 noise = float(self.em.gates.noise_variance)
                 done = span[0] + (span[1] - span[0]) * i / n_steps
-                sums = self.em.step(x, x.new_ones(len(x)), done, self.processes)
+                sums = self.em.step(x, x.new_ones(len(x)), done)
                 terms.append(self._terms(sums, noise))
                 advance()
         self.n_steps += n_steps
@@ -177,7 +178,7 @@ class GateTrainer:
         own = slice(self.processes.rank, None, self.processes.world_size)
         noise = float(self.em.gates.noise_variance)
         with self._threads(len(x)):
-            return [self._terms(self.em.round(x[own], weights[own], self.processes), noise)]
+            return [self._terms(self.em.round(x[own], weights[own]), noise)]
 
     def _threads(self, n_rows: int) -> AbstractContextManager[Any]:
         """Return a context with as many threads as the products of one block of latents need."""

@@ -61,32 +61,29 @@ def holed(X, share=0.3, seed=0):
 # --- what it finds ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [0, 0.05])
-@pytest.mark.parametrize("seed", [0, 2])
-def test_ranks_of_subspaces_are_found(seed, noise):
-    X, y = subspaces(1000, (3, 5, 9), 20, noise, seed)
+@pytest.mark.parametrize(
+    ("n", "dims", "d", "noise", "seed"),
+    [
+        (1000, (3, 5, 9), 20, 0, 0),
+        (1000, (3, 5, 9), 20, 0.05, 2),
+        (3000, (8, 16, 24), 60, 0.05, 0),
+        pytest.param(6000, (4,) * 30, 40, 0.05, 0, marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_of_subspaces_are_found(n, dims, d, noise, seed):
+    X, y = subspaces(n, dims, d, noise, seed)
     mixture = fit(X, seed)
-    assert sorted(mixture.ranks_) == [3, 5, 9]
-    assert adjusted_rand_score(y, mixture.predict(X)) > 0.99
+    assert sorted(mixture.ranks_) == list(dims)
+    assert adjusted_rand_score(y, mixture.predict(X)) > (0.99 if len(dims) == 3 else 0.9)
 
 
-def test_ranks_of_large_subspaces_are_found():
-    X, _ = subspaces(3000, (8, 16, 24), 60)
-    assert sorted(fit(X).ranks_) == [8, 16, 24]
-
-
-def test_affine_parts_are_found():
+def test_affine_parts_are_found_up_to_a_number():
     X, y = flats(200, [2] * 8, 10)
     mixture = fit(X)
     assert_array_equal(mixture.ranks_, [2] * 8)
     assert_allclose(mixture.noise_variances_, 0.05**2, rtol=0.2)
     assert adjusted_rand_score(y, mixture.predict(X)) > 0.95
-
-
-@pytest.mark.slow
-def test_many_subspaces_are_found():
-    X, _ = subspaces(6000, (4,) * 30, 40)
-    assert_array_equal(fit(X).ranks_, [4] * 30)
+    assert fit(X, max_components=2).n_components_ <= 2
 
 
 def test_bases_span_the_subspaces():
@@ -123,14 +120,17 @@ def test_the_density_is_near_the_true_one():
     assert mixture.score(X[2000:]) == pytest.approx(true.mean(), abs=0.1)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_normal_distribution_is_one_component(seed):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((2400, 4)) @ rng.standard_normal((4, 4)) + 3
-    mixture = fit(X[:400])
-    assert mixture.n_components_ == 1
     normal = multivariate_normal(np.full(4, 3), np.cov(X.T))
-    assert mixture.score(X[400:]) > normal.logpdf(X[400:]).mean() - 0.06
+    # Values may be missing in the second half of the training rows.
+    for train, lost in ((X[:400], 0.06), (np.r_[X[:200], holed(X[200:400])], 0.15)):
+        mixture = fit(train)
+        assert mixture.n_components_ == 1
+        assert_allclose(mixture.means_[0], 3, atol=0.5)
+        assert mixture.score(X[400:]) > normal.logpdf(X[400:]).mean() - lost
 
 
 @pytest.mark.parametrize("n", [500, 2000])
@@ -162,20 +162,12 @@ def test_clusters_of_common_shape_are_found_beside_rounded_copies():
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_the_number_of_components_may_be_given(k):
-    mixture = fit(subspaces()[0], n_components=k)
+    mixture = fit(UNION, n_components=k)
     assert mixture.n_components_ == k
     assert len(mixture.ranks_) == len(mixture.bases_) == len(mixture.weights_) == k
 
 
-def test_the_number_of_components_may_be_bounded():
-    X, _ = flats(100, [2] * 5, 8)
-    assert fit(X, max_components=2).n_components_ <= 2
-
-
-def test_fits_are_repeated_exactly(mixture):
-    assert_array_equal(fit(UNION).score_samples(UNION), mixture.score_samples(UNION))
-
-
+@pytest.mark.slow
 def test_many_directions_are_kept_if_there_are_rows_for_them():
     """Images of a spot have no noise, and vary in many directions."""
     rng, grid = np.random.default_rng(0), np.arange(12)
@@ -208,37 +200,23 @@ def assert_same(first, second, X):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_whole_weights_are_repeated_rows(share):
+def test_whole_weights_are_repeated_rows_in_any_order(share):
     X = holed(subspaces(120)[0], share)
     weights = np.random.default_rng(0).integers(0, 4, len(X))
-    assert_same(fit(X, sample_weight=weights), fit(np.repeat(X, weights, axis=0)), X)
-    mixture = fit(X)
-    repeated = mixture.score(np.repeat(X, weights, axis=0))
-    assert_allclose(mixture.score(X, sample_weight=weights), repeated, rtol=1e-12)
+    repeated = np.random.default_rng(1).permutation(np.repeat(X, weights, axis=0))
+    mixture = fit(X, sample_weight=weights)
+    assert_same(mixture, fit(repeated), X)
+    assert_allclose(mixture.score(X, sample_weight=weights), mixture.score(repeated), rtol=1e-12)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2])
-def test_the_order_of_rows_does_not_matter(share):
-    X = holed(subspaces(120)[0], share)
-    order = np.random.default_rng(0).permutation(len(X))
-    assert_same(fit(X), fit(X[order]), X)
-
-
-@pytest.mark.parametrize("factor", [1e-300, 1e300])
-def test_only_ratios_of_weights_matter(factor):
-    X, weights = subspaces(200)[0], np.random.default_rng(0).integers(1, 4, 200)
-    assert_same(fit(X, sample_weight=factor * weights), fit(X, sample_weight=weights), X)
-
-
-def test_weights_may_differ_by_any_factor():
-    X, weights = subspaces(200)[0], 10.0 ** np.random.default_rng(0).integers(-20, 20, 200)
-    assert np.isfinite(fit(X, sample_weight=weights).score_samples(X)).all()
-
-
-def test_rows_without_weight_do_not_count():
-    X, y = subspaces()
-    mixture = fit(X, sample_weight=(y == 0).astype(float))
-    assert_same(mixture, fit(X[y == 0]), X)
+def test_only_ratios_of_weights_matter_and_they_may_be_0_or_large():
+    (X, y), rng = subspaces(200), np.random.default_rng(0)
+    weights = (y == 0) * rng.integers(1, 4, 200)
+    mixture = fit(X, sample_weight=weights)
+    for factor in (1e-300, 1e300):
+        assert_same(fit(X, sample_weight=factor * weights), mixture, X)
+    assert_same(fit(X[y == 0], sample_weight=weights[y == 0]), mixture, X)
+    fit(X, sample_weight=10.0 ** rng.integers(-20, 20, 200))
 
 
 # --- odd data ---------------------------------------------------------------------------------
@@ -306,19 +284,18 @@ def test_a_constant_column_changes_nothing():
     assert mixture.score(np.c_[PLAIN, np.full(300, 8.0)]) > -100
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_units_do_not_matter(scale, mixture):
-    scaled = fit(scale * UNION)
-    assert sorted(scaled.ranks_) == [1, 3]
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1, 1e6), (1, -1e8), (1e-148, 0), (1e-110, 0), (1e30, 0), (1e148, 0)]
+)
+def test_units_do_not_matter(scale, offset, mixture):
+    """Variances that are shares of others, and multiples of them, stay within the range."""
+    X = scale * UNION + offset
+    found = fit(X)
+    assert_array_equal(found.predict(X), mixture.predict(UNION))
     expected = mixture.score(UNION) - 8 * np.log(scale)
-    assert scaled.score(scale * UNION) == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize("offset", [1e6, -1e8])
-def test_offsets_do_not_matter(offset, mixture):
-    moved = fit(UNION + offset)
-    assert sorted(moved.ranks_) == [1, 3]
-    assert moved.score(UNION + offset) == pytest.approx(mixture.score(UNION), abs=1e-3)
+    assert found.score(X) == pytest.approx(expected, abs=1e-3)
+    assert_allclose(found.outlier_p_values(X), mixture.outlier_p_values(UNION), rtol=0.1)
+    assert (found.noise_variances_ > 0).all()
 
 
 def test_scales_of_columns_hardly_matter(mixture):
@@ -358,12 +335,11 @@ def test_outliers_that_are_alike_are_outliers_among_training_rows_too():
     assert np.median(fit(X[:600]).outlier_p_values(X[600:] + 0.5)) < 0.01
 
 
-def test_p_values_need_complete_samples():
-    X, _ = subspaces(60)
+def test_p_values_need_complete_samples(mixture):
     with pytest.raises(ValueError, match=r"missing values\. .* impute"):
-        fit(X).outlier_p_values(holed(X))
+        mixture.outlier_p_values(holed(UNION))
     with pytest.raises(ValueError, match=r"missing values\. .* impute"):
-        fit(holed(X)).outlier_p_values(X)
+        fit(holed(UNION[:60])).outlier_p_values(UNION)
 
 
 # --- missing values ---------------------------------------------------------------------------
@@ -379,18 +355,8 @@ def test_holes_are_better_left_than_filled_with_means():
     assert score > fit(X[:300]).score(X[300:]) - 0.5
 
 
-def test_a_normal_distribution_is_found_through_holes():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((2600, 3)) @ rng.standard_normal((3, 3)) + 5
-    mixture = fit(holed(X[:600]))
-    assert mixture.n_components_ == 1
-    assert_allclose(mixture.means_[0], 5, atol=0.3)
-    assert mixture.score(X[600:]) > fit(X[:600]).score(X[600:]) - 0.05
-
-
-def test_imputed_features_are_near_the_true_ones():
-    X, _ = subspaces(900, noise=0.05)
-    mixture = fit(X[:600])
+def test_imputed_features_are_near_the_true_ones(mixture):
+    X, _ = subspaces(900)
     holes = holed(X[600:], 0.2)
     missing = np.isnan(holes)
     error = (mixture.impute(holes) - X[600:])[missing].std()
@@ -398,47 +364,32 @@ def test_imputed_features_are_near_the_true_ones():
 
 
 def test_data_frames_stay_as_they_are():
-    X, _ = subspaces(300)
-    frame = pd.DataFrame(X, columns=list("abcdefgh"), index=np.arange(300) + 7)
+    frame = pd.DataFrame(UNION[:100], columns=list("abcdefgh"), index=np.arange(100) + 7)
     frame["b"] = frame["b"].astype(np.float32)
     mixture = fit(frame)
     assert_array_equal(mixture.feature_names_in_, list("abcdefgh"))
-    holes = frame.mask(np.isnan(holed(X, 0.1)))
-    filled = mixture.impute(holes)
-    assert isinstance(filled, pd.DataFrame)
-    assert filled.columns.equals(frame.columns)
-    assert filled.index.equals(frame.index)
-    assert (filled.dtypes == frame.dtypes).all()
-    assert not filled.isna().any(axis=None)
-    known = holes.notna()
-    pd.testing.assert_frame_equal(filled.where(known), holes)
-
-
-def test_known_features_stay(mixture):
-    holes = holed(UNION)
-    before, known = holes.copy(), ~np.isnan(holes)
-    assert_array_equal(mixture.impute(holes)[known], UNION[known])
-    assert_array_equal(holes, before)
+    holes = frame.mask(np.isnan(holed(frame, 0.1)))
+    for filled in (mixture.impute(holes), *mixture.impute(holes, n_draws=2, random_state=0)):
+        assert isinstance(filled, pd.DataFrame)
+        assert filled.columns.equals(frame.columns)
+        assert filled.index.equals(frame.index)
+        assert (filled.dtypes == frame.dtypes).all()
+        assert not filled.isna().any(axis=None)
+        pd.testing.assert_frame_equal(filled.where(holes.notna()), holes)
 
 
 def test_draws_differ_where_features_are_missing(mixture):
     holes = holed(UNION[:200])
-    known = ~np.isnan(holes)
+    before, known = holes.copy(), ~np.isnan(holes)
     draws = mixture.impute(holes, n_draws=3, random_state=0)
     assert len(draws) == 3
-    for draw in draws:
-        assert_array_equal(draw[known], UNION[:200][known])
+    for filled in (mixture.impute(holes), *draws):
+        assert_array_equal(filled[known], UNION[:200][known])
+    assert_array_equal(holes, before)
     assert not (draws[0] == draws[1])[~known].any()
-    again = mixture.impute(holes, n_draws=3, random_state=0)
-    assert_array_equal(draws, again)
+    assert_array_equal(draws, mixture.impute(holes, n_draws=3, random_state=0))
     mean = np.mean(mixture.impute(holes[:5], n_draws=300, random_state=0), axis=0)
     assert_allclose(mean, mixture.impute(holes[:5]), atol=0.3)
-
-
-def test_frames_are_drawn_as_frames():
-    frame = pd.DataFrame(PLAIN, columns=list("abcd"))
-    draws = fit(frame).impute(frame.mask(frame > 1), n_draws=2, random_state=0)
-    assert all(isinstance(draw, pd.DataFrame) for draw in draws)
 
 
 def test_columns_without_values_are_named():
@@ -505,14 +456,10 @@ def test_draws_are_those_of_the_density(mixture):
     X, y = mixture.sample(2000, random_state=0)
     assert X.shape == (2000, 8)
     assert mixture.score(X) == pytest.approx(mixture.score(UNION), abs=0.3)
-    known = y >= 0
-    assert adjusted_rand_score(y[known], mixture.predict(X)[known]) > 0.9
+    assert adjusted_rand_score(y, mixture.predict(X)) > 0.9
+    assert_array_equal(mixture.predict(X), mixture.predict_proba(X).argmax(axis=1))
+    assert mixture.score(X) == pytest.approx(mixture.score_samples(X).mean())
     assert_array_equal(mixture.sample(5, random_state=1)[0], mixture.sample(5, random_state=1)[0])
-
-
-def test_labels_are_the_most_probable_components(mixture):
-    assert_array_equal(mixture.predict(UNION), mixture.predict_proba(UNION).argmax(axis=1))
-    assert mixture.score(UNION) == pytest.approx(mixture.score_samples(UNION).mean())
 
 
 def test_mixtures_are_pickled_and_cloned(mixture):
@@ -554,7 +501,9 @@ def test_fewer_rows_than_features(n, d, rank, noise):
     assert mixture.score(test) > known.mean() - 0.02 * d
 
 
-@pytest.mark.parametrize(("n", "d", "rank"), [(300, 200, 20), (600, 300, 150)])
+@pytest.mark.parametrize(
+    ("n", "d", "rank"), [(300, 200, 20), pytest.param(600, 300, 150, marks=pytest.mark.slow)]
+)
 def test_many_features_are_as_probable_as_under_principal_components(n, d, rank):
     """Directions of the density come from all rows; a search has only those not held out."""
     rng = np.random.default_rng(0)
@@ -583,18 +532,6 @@ def test_components_of_many_features_have_a_dimension_each():
 # --- the range of float64 -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale", [1e-148, 1e-110, 1e110, 1e148])
-def test_units_near_the_range_of_float64(scale, mixture):
-    """Variances that are shares of others, and multiples of them, stay within the range."""
-    X = scale * UNION
-    found = fit(X)
-    assert_array_equal(found.predict(X), mixture.predict(UNION))
-    expected = mixture.score(UNION) - 8 * np.log(scale)
-    assert found.score(X) == pytest.approx(expected, abs=1e-3)
-    assert_allclose(found.outlier_p_values(X), mixture.outlier_p_values(UNION), rtol=0.1)
-    assert (found.noise_variances_ > 0).all()
-
-
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_units_beyond_the_range_of_float64(share, subtests):
     far = np.where(np.arange(600)[:, None] < 300, UNION, 1e200 + UNION)
@@ -606,8 +543,7 @@ def test_units_beyond_the_range_of_float64(share, subtests):
             fit(holed(scale * X, share))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2])
-@pytest.mark.parametrize("size", [1e50, 1e150, 1e300])
+@pytest.mark.parametrize(("size", "share"), [(1e50, 0.2), (1e150, 0.0), (1e300, 0.2)])
 def test_a_far_row_does_not_change_the_parts(size, share):
     X = holed(UNION, share)
     far = np.where(np.isnan(X[:1]), X[:1], size)
@@ -651,8 +587,11 @@ def test_more_components_than_samples():
 
 @pytest.mark.parametrize(("X", "k"), [(UNION, 70), (np.ones((50, 3)), 2)])
 def test_components_that_are_not_found_are_counted(X, k):
-    with pytest.warns(ConvergenceWarning, match=rf"Only \d+ components of n_components={k}"):
+    message = rf"Only \d+ components of n_components={k}"
+    with pytest.warns(ConvergenceWarning, match=message) as record:
         mixture = SubspaceMixture(k, random_state=0).fit(X)
+    # The warning points to this file, and not into a library.
+    assert record[0].filename == __file__
     assert mixture.n_components_ < k
 
 

@@ -12,7 +12,7 @@ from helpers import draw, generator
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 from skvaeense.explanations import GatePosterior, Gates
-from skvaeense.explanations._restricted import restricted_code
+from skvaeense.explanations._gates import restricted_code
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._spike_slab_vae import _mean_of_new
 from skvaeense.priors import SpikeSlab

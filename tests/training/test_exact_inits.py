@@ -94,7 +94,7 @@ def test_responsibilities_are_those_of_the_parts(installed):
     locations = installed.explained.locations
     labels = installed.scaling.locate(installed.new)
     joint = []
-    for c, part in enumerate(installed.explained.mixture.parts):
+    for c, part in enumerate(installed.explained.pieces):
         covariance = part.noise_variance * np.eye(len(part.mean))
         covariance += part.basis.T * (part.variances - part.noise_variance) @ part.basis
         shift = 0.0 if locations is None else locations.points[locations.groups[c]]
@@ -107,7 +107,7 @@ def test_responsibilities_are_those_of_the_parts(installed):
 
 def test_responsibilities_are_about_those_of_the_density(installed):
     """The density is estimated slightly differently, and includes the locations."""
-    density = installed.raw.mixture.density
+    density = installed.raw.density
     expected = softmax(density.log_joint(installed.new), axis=1)
     found = installed.responsibilities.numpy()
     groups, k = installed.groups, len(installed.explained.parts)
