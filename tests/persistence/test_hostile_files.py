@@ -240,7 +240,7 @@ def missing_tensor(node, arrays):
 
 def nested(node, arrays):
     deep = []
-    for _ in range(300):
+    for _ in range(450):
         deep = {"type": "tuple", "items": [deep]}
     node[ATTRIBUTES]["loss_curve_"] = deep
 
