@@ -20,7 +20,8 @@ from skvaeense.activations._modules import (
     mask_of,
     text_positions,
 )
-from skvaeense.samples._sources import LoaderSource, as_array
+from skvaeense.samples._rows import as_array
+from skvaeense.samples._sources import LoaderSource
 from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import FloatArray, IntArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
