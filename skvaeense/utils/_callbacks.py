@@ -30,11 +30,8 @@ _fit: ContextVar["FitProgress | None"] = ContextVar("fit", default=None)
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
-
-
-def with_callbacks(fit: Fit) -> Fit:
-    """Return `fit` with scikit-learn's callbacks set up before it, and torn down after it."""
-    return callback.with_callbacks(fit)
+# The decorator that sets callbacks up before a fit, and tears them down after it, with a type.
+with_callbacks: Callable[[Fit], Fit] = callback.with_callbacks
 
 
 class FitProgress:
