@@ -21,10 +21,9 @@ from skvaeense.penalties._base import (
     Rectifier,
 )
 from skvaeense.utils._files import whole_folder
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._typing import PathName
 
-# Norms of directions count as equal up to rounding in single precision.
-SAME = 1e-5
 # Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
 
@@ -167,10 +166,9 @@ def saelens_files(
         settings = _transcoder(estimator, settings["architecture"], weights)
     norms = weights["W_dec"].norm(dim=1)
     if isinstance(activation, KeepTop):
-        # Latents of other norms would be ranked in another order.
-        settings["rescale_acts_by_decoder_norm"] = bool(
-            (norms / norms.mean() - 1).abs().max() < SAME
-        )
+        # Latents of other norms, beyond rounding, would be ranked in another order.
+        is_equal = (norms / norms.mean() - 1).abs().max() < 10 * ROUNDING
+        settings["rescale_acts_by_decoder_norm"] = bool(is_equal)
     if settings.get("rescale_acts_by_decoder_norm", True):
         norms = norms.where(norms > 0, 1.0)
         weights["W_dec"] = weights["W_dec"] / norms[:, None]
