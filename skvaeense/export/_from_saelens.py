@@ -145,9 +145,8 @@ def _read(folder: Path, *, most_bytes: int = 2**24) -> tuple[dict[str, Any], Wei
         weights = load_file(folder / "sae_weights.safetensors")
     except SafetensorError as error:
         raise ValueError(f"sae_weights.safetensors is damaged: {error}") from error
-    # Torch can do little with floats of fewer than 16 bits.
     return config, {
-        name: value.float() if value.is_floating_point() and value.itemsize < 2 else value
+        name: value.float() if value.is_floating_point() and value.itemsize < 4 else value
         for name, value in weights.items()
     }
 
