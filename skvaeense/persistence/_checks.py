@@ -18,8 +18,6 @@ from skvaeense.models._vae import N_GATES
 from skvaeense.priors import Prior
 from skvaeense.utils._estimators import fitted as fitted_attributes
 
-# Fitted attributes that must be numbers above 0, if an estimator has them.
-POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 
 
@@ -71,13 +69,18 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         "target_mean_": (n_targets,),
         "components_": (n_components, n_targets or n_features),
     }
+    _check_arrays(fitted, shapes, where)
+
+
+def _check_arrays(fitted: Mapping[str, Any], shapes: Mapping[str, Any], where: str) -> None:
+    """Check the shapes of arrays, and that numbers are finite or above 0."""
     for name in sorted(shapes.keys() & fitted):
         array, shape = fitted[name], shapes[name]
         if array.shape != shape:
             raise ValueError(f"{name} of {place(where)} has shape {array.shape}, not {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} of {place(where)} holds NaN or infinity")
-    for name in POSITIVE:
+    for name in ("scale_", "target_scale_", "noise_variance_", "noise_level_"):
         value = fitted.get(name, 1.0)
         if not 0 < value < math.inf:
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")

@@ -122,6 +122,7 @@ class Coder:
 
     def encode(self, value: Any, where: str) -> Any:
         """Return the node of a value: of JSON's own types, or a dict with a type and some parts."""
+        # One branch for each type of nodes.
         kind = type(value)
         if kind in (type(None), bool, int, str) or (kind is float and math.isfinite(value)):
             return value
