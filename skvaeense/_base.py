@@ -24,18 +24,9 @@ from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_
 from skvaeense.explanations._explain import Explained
 from skvaeense.explanations._rows import find_far_rows
 from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_array, validated
 from skvaeense.samples._scaling import Scaling
-from skvaeense.samples._sources import (
-    FLOATS,
-    Source,
-    as_array,
-    checked_tensor,
-    described_rows,
-    open_samples,
-    refuse_loader,
-    tensor_as_array,
-    validated,
-)
+from skvaeense.samples._sources import Source, open_samples, refuse_loader
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
@@ -324,7 +315,7 @@ class BaseAutoencoder(
                 scaling = Scaling.from_data(samples, weights, n_targets, counts)
             if reach is not None and reach.far:
                 far = sorted(reach.far)
-                warn_of_far(far, len(samples), described_rows(samples, far), stacklevel=4)
+                warn_of_far(far, len(samples), samples.described(far), stacklevel=4)
             if explained is not None and explained.locations is not None and not continues:
                 scaling = scaling.at(explained.locations, samples, weights)
                 if scaling.locations is None:

@@ -24,7 +24,8 @@ from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples
 from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._missing import imputations
-from skvaeense.samples._sources import FLOATS, Source, as_array, tensor_as_array
+from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array
+from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._arrays import check_array, plain

@@ -12,8 +12,9 @@ from sklearn.base import clone
 from skvaeense.explanations._locations import Locations
 from skvaeense.models import Model
 from skvaeense.samples._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.samples._rows import as_array
 from skvaeense.samples._scaling import Scaling
-from skvaeense.samples._sources import as_array, rows_of_chunks
+from skvaeense.samples._sources import rows_of_chunks
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._rows import block_rows

@@ -25,7 +25,7 @@ from skvaeense.dimension._pools import PoolMethod
 from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.explanations._rows import find_far_rows
 from skvaeense.samples._missing import check_seen
-from skvaeense.samples._sources import tensor_as_array, validated
+from skvaeense.samples._rows import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._arrays import plain

@@ -18,8 +18,9 @@ from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.penalties._base import KeepsLargest
 from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.samples._rows import as_array
 from skvaeense.samples._scaling import mean_and_rms
-from skvaeense.samples._sources import as_array, beside, open_target, refuse_loader
+from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._far import Reach

@@ -530,8 +530,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if model.has_prices and model.has_target:
             model.calibrate(data.valid)
             costs = model.lengths if self.target_l0 is None else model.left_of_lengths
-            return data.processes.broadcast_scalar(float(costs[0]))
-        return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
+            return data.processes.from_first(float(costs[0]))
+        return data.processes.from_first(self._validation_loss(model, data.valid))
 
     def _prepare_rows(self, rows):
         check_seen(rows.X, getattr(self, "feature_names_in_", None))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,14 +66,17 @@ def test_imports_stay_light(loaded):
     assert loaded["lazy"] == []
 
 
-def test_the_package_imports_neither_torch_nor_scikit_learn():
+def test_a_new_process_imports_neither_torch_nor_scikit_learn_and_loads_a_file():
     script = (
         "import sys, skvaeense; assert 'VAEenseTransformer' in dir(skvaeense); "
-        "print(sorted({'sklearn', 'torch'} & set(sys.modules)))"
+        "print(sorted({'sklearn', 'torch'} & set(sys.modules))); "
+        "print(skvaeense.load(sys.argv[1]).n_features_in_)"
     )
-    command = [sys.executable, "-c", script]
+    file = next((Path(__file__).parent / "data").glob("vaeense-*.safetensors"))
+    command = [sys.executable, "-c", script, str(file)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.split("\n")[0] == "[]"
+    assert int(run.stdout.split("\n")[1]) > 0
 
 
 def test_no_compiler_is_loaded(loaded):

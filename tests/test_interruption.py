@@ -97,7 +97,10 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
 
 
-@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 8, 6), ("share", "auto", 10)])
+@pytest.mark.parametrize(
+    ("kind", "max_iter", "epoch"),
+    [pytest.param("gates", 8, 6, marks=pytest.mark.slow), ("share", "auto", 10)],
+)
 def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
     """The continued fit remembers the explanation that an earlier training found."""
     samples = load_iris().data

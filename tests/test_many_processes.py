@@ -189,10 +189,10 @@ def test_one_process_is_alone(monkeypatch):
     SINGLE_PROCESS.broadcast([tensor])
     SINGLE_PROCESS.check_equal([1.0], "never said")
     assert torch.equal(tensor, torch.ones(3))
-    assert SINGLE_PROCESS.broadcast_scalar(0.5) == 0.5
+    assert SINGLE_PROCESS.from_first(0.5) == 0.5
     generator, random_state = torch.Generator(), np.random.RandomState(0)
     assert SINGLE_PROCESS.generator(generator) is generator
-    assert SINGLE_PROCESS.broadcast_random_state(random_state) is random_state
+    assert SINGLE_PROCESS.from_first(random_state) is random_state
 
 
 @pytest.mark.parametrize(

@@ -186,10 +186,10 @@ def test_tensors_with_a_gradient_or_a_pending_negation(subtests):
         "VAEenseTransformer": lambda X: vaeense(**QUICK).fit(X).transform(X),
         "SparseAutoencoder": lambda X: sparse_autoencoder(**QUICK).fit(X, X[:, :2]).predict(X),
         "partial_fit": lambda X: sparse_autoencoder(**QUICK).partial_fit(X).transform(X),
-        "SubspaceMixture": lambda X: SubspaceMixture(random_state=0).fit(X).score_samples(X),
+        "SubspaceMixture": lambda X: SubspaceMixture(2, random_state=0).fit(X).score_samples(X),
         "GateDictionary": lambda X: GateDictionary(3, random_state=0).fit(X).transform(X),
         "IntrinsicDimensionEstimator": lambda X: (
-            IntrinsicDimensionEstimator(random_state=0).fit(X).dimension_pw_
+            IntrinsicDimensionEstimator(vaeense(**QUICK)).fit(X).dimension_pw_
         ),
         "weights": lambda X: (
             sparse_autoencoder(**QUICK).fit(plain, sample_weight=X[:, 0] ** 2).transform(plain)

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +20,11 @@ from skvaeense.activations._modules import (
     mask_of,
     text_positions,
 )
-from skvaeense.samples._sources import LoaderSource, as_array
+from skvaeense.samples._rows import as_array
+from skvaeense.samples._sources import LoaderSource
 from skvaeense.utils._torch import draw_seed
 from skvaeense.utils._typing import FloatArray, IntArray, PathName, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
-
-# Key of the places among the rows of modules, which have names.
-PLACES = None
-# Rows of each module, and their places.
-_Rows: TypeAlias = dict[str | None, torch.Tensor]
 
 
 class Activations:
@@ -169,7 +165,7 @@ class Activations:
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
         for rows in self.batches():
-            yield np.concatenate([rows[name] for name in self.names], axis=1)
+            yield np.concatenate([*rows.values()], axis=1)
 
     @property
     def places(self) -> IntArray:
@@ -200,44 +196,42 @@ class Activations:
             rest of the buffer at the end.
         """
         for rows in self._chunks():
-            yield {name: as_array(own) for name, own in rows.items()}
+            yield dict(zip(self.names, map(as_array, rows), strict=True))
 
-    def _chunks(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield chunks of rows in the precision of the model, and note the places of all rows."""
+    def _chunks(self) -> Iterator[list[torch.Tensor]]:
+        """Yield chunks of rows of each module, in its precision, and note the places of all."""
         random_state = np.random.RandomState(self._seed)
-        waiting: list[_Rows] = []
+        waiting: list[list[torch.Tensor]] = []
         places: list[torch.Tensor] = []
-        n_waiting = 0
-
-        def ready(mixed: _Rows) -> dict[str, torch.Tensor]:
-            places.append(mixed[PLACES])
-            return {name: mixed[name] for name in self.names}
-
+        n_waiting, n_out = 0, max(1, self.buffer_size // 2)
         for rows in self._in_order():
             waiting.append(rows)
-            n_waiting += len(rows[PLACES])
+            n_waiting += len(rows[0])
             while n_waiting >= self.buffer_size:
-                n_out = max(1, self.buffer_size // 2)
                 mixed = _mixed(waiting, random_state)
-                waiting = [{name: own[n_out:] for name, own in mixed.items()}]
+                waiting = [[own[n_out:] for own in mixed]]
                 n_waiting -= n_out
-                yield ready({name: own[:n_out] for name, own in mixed.items()})
+                places.append(mixed[0][:n_out])
+                yield [own[:n_out] for own in mixed[1:]]
         if n_waiting:
-            yield ready(_mixed(waiting, random_state))
+            first, *mixed = _mixed(waiting, random_state)
+            places.append(first)
+            yield mixed
         whole = torch.cat(places).numpy() if places else np.empty((0, 3), dtype=int)
         self._count = len(places), whole
 
-    def _in_order(self) -> Iterator[_Rows]:
-        """Yield the rows of each batch and their places, before they are shuffled."""
+    def _in_order(self) -> Iterator[list[torch.Tensor]]:
+        """Yield the places of each batch and the rows of each module, before they are shuffled."""
         n_texts = 0
         for batch in self.source:
             found = capture(self.model, self._modules, batch)
             mask = mask_of(self.model, self.mask, *as_arguments(batch))
-            rows: _Rows = {}
-            for name, value in found.items():
+            rows, sizes = [], {}
+            for name in self.names:
+                value = found[name]
                 kept = kept_positions(value, mask, self.skip)
-                rows[name] = value[kept].cpu()
-            sizes = {name: len(own) for name, own in rows.items()}
+                rows.append(value[kept].cpu())
+                sizes[name] = len(rows[-1])
             if len(set(sizes.values())) > 1:
                 raise ValueError(
                     "Modules must give rows for the same positions, but their numbers of rows "
@@ -247,9 +241,8 @@ class Activations:
             text = torch.arange(n_texts, n_texts + shape[0])[:, None].expand(*shape)
             position, token = text_positions(shape, mask), _tokens(batch, shape)
             places = torch.stack([text, position, token], dim=-1)
-            rows[PLACES] = places[kept.cpu()] if isinstance(kept, torch.Tensor) else places[:, 0]
             n_texts += shape[0]
-            yield rows
+            yield [places[kept.cpu()] if isinstance(kept, torch.Tensor) else places[:, 0], *rows]
 
     def contexts(
         self, rows: ArrayLike, *, n_before: int = 10, n_after: int = 5
@@ -325,8 +318,8 @@ class Activations:
         for own in folders.values():
             own.mkdir(parents=True)
         for i, rows in enumerate(self._chunks()):
-            for name, own in folders.items():
-                save_file({"rows": rows[name].contiguous()}, own / f"{i:06}.safetensors")
+            for own, values in zip(folders.values(), rows, strict=True):
+                save_file({"rows": values.contiguous()}, own / f"{i:06}.safetensors")
         np.save(Path(folder) / "places.npy", self.places)
         return folders
 
@@ -345,6 +338,8 @@ def _tokens(batch: Any, shape: Sequence[int]) -> torch.Tensor:
     return ids if ids is not None and ids.shape == tuple(shape) else torch.full((*shape,), -1)
 
 
-def _mixed(parts: list[_Rows], random_state: np.random.RandomState) -> _Rows:
-    order = torch.from_numpy(random_state.permutation(sum(len(part[PLACES]) for part in parts)))
-    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+def _mixed(
+    parts: list[list[torch.Tensor]], random_state: np.random.RandomState
+) -> list[torch.Tensor]:
+    order = torch.from_numpy(random_state.permutation(sum(len(part[0]) for part in parts)))
+    return [torch.cat(own)[order] for own in zip(*parts, strict=True)]

@@ -27,8 +27,6 @@ from skvaeense.utils._typing import PathName, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 Weights = dict[str, torch.Tensor]
-# Largest size of the settings in bytes. Those of SAELens have some kilobytes.
-MOST_SETTINGS = 2**24
 
 
 def from_saelens(
@@ -126,15 +124,15 @@ def from_saelens(
     return estimator
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
-    """Return the settings and the weights, with weights of few bits in single precision."""
+def _read(folder: Path, *, most_bytes: int = 2**24) -> tuple[dict[str, Any], Weights]:
+    """Return the settings, of at most some bytes, and the weights, in single precision at least."""
     for path in (folder / "cfg.json", folder / "sae_weights.safetensors"):
         check_regular(path)
     with open(folder / "cfg.json", "rb") as file:
-        text = file.read(MOST_SETTINGS + 1)
-    if len(text) > MOST_SETTINGS:
+        text = file.read(most_bytes + 1)
+    if len(text) > most_bytes:
         raise ValueError(
-            f"cfg.json has more than {MOST_SETTINGS // 2**20} MB, but settings have some "
+            f"cfg.json has more than {most_bytes // 2**20} MB, but settings have some "
             "kilobytes. Give a folder that SAELens has written."
         )
     try:
@@ -147,9 +145,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
         weights = load_file(folder / "sae_weights.safetensors")
     except SafetensorError as error:
         raise ValueError(f"sae_weights.safetensors is damaged: {error}") from error
-    # Torch can do little with floats of fewer than 16 bits.
     return config, {
-        name: value.float() if value.is_floating_point() and value.itemsize < 2 else value
+        name: value.float() if value.is_floating_point() and value.itemsize < 4 else value
         for name, value in weights.items()
     }
 

@@ -21,10 +21,9 @@ from skvaeense.penalties._base import (
     Rectifier,
 )
 from skvaeense.utils._files import whole_folder
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._typing import PathName
 
-# Norms of directions count as equal up to rounding in single precision.
-SAME = 1e-5
 # Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
 
@@ -139,38 +138,21 @@ def saelens_files(
             f"The network {estimator.network!r} has more than one layer in its encoder or decoder, "
             'which SAELens does not support. Fit with network="single_layer".'
         )
-    # In double precision, so that products are rounded only once.
-    in_double = copy.deepcopy(network).double()
-    encoder, decoder = in_double.encoder, in_double.decoder
-    scale, dtype = estimator.scale_, network.decoder.weight.dtype
-    decoded, mean = estimator._scaling.decoded, torch.tensor(estimator.mean_)
-    has_target = model.n_targets is not None
-    bias: torch.Tensor = encoder.bias
-    if has_target:
-        bias = bias - encoder.weight @ mean / scale
-    elif not network.subtract_bias:
-        # The settings tell SAELens to subtract the decoder bias.
-        bias = bias + encoder.weight @ decoder.bias
-    weights = {
-        "W_enc": encoder.weight.T / scale,
-        "W_dec": decoder.weight.T * decoded.scale,
-        "b_dec": decoder.bias * decoded.scale + torch.tensor(decoded.mean),
-    }
     if type(activation) not in ARCHITECTURES or not getattr(activation, "positive", True):
         raise ValueError(
             f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
             f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, "
             "all with non-negative codes."
         )
+    weights, bias = _folded(estimator, network)
     own_weights, settings = ARCHITECTURES[type(activation)](activation, bias)
-    if has_target:
+    if model.n_targets is not None:
         settings = _transcoder(estimator, settings["architecture"], weights)
     norms = weights["W_dec"].norm(dim=1)
     if isinstance(activation, KeepTop):
-        # Latents of other norms would be ranked in another order.
-        settings["rescale_acts_by_decoder_norm"] = bool(
-            (norms / norms.mean() - 1).abs().max() < SAME
-        )
+        # Latents of other norms, beyond rounding, would be ranked in another order.
+        is_equal = (norms / norms.mean() - 1).abs().max() < 10 * ROUNDING
+        settings["rescale_acts_by_decoder_norm"] = bool(is_equal)
     if settings.get("rescale_acts_by_decoder_norm", True):
         norms = norms.where(norms > 0, 1.0)
         weights["W_dec"] = weights["W_dec"] / norms[:, None]
@@ -178,11 +160,29 @@ def saelens_files(
         for name in own_weights.keys() - {"r_mag"}:
             own_weights[name] = own_weights[name] * norms
     tensors = {
-        name: np.ascontiguousarray(value.detach().to(dtype).numpy())
+        name: np.ascontiguousarray(value.detach().to(network.decoder.weight.dtype).numpy())
         for name, value in (weights | own_weights).items()
     }
     name = tensors["W_dec"].dtype.name
     return common_settings(estimator, name, metadata) | settings, tensors
+
+
+def _folded(estimator: Any, network: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return weights for samples in the user's units, and the bias of the encoder."""
+    # In double precision, so that products are rounded only once.
+    in_double = copy.deepcopy(network).double()
+    encoder, decoder, decoded = in_double.encoder, in_double.decoder, estimator._scaling.decoded
+    bias = encoder.bias
+    if hasattr(estimator, "target_mean_"):
+        bias = bias - encoder.weight @ torch.tensor(estimator.mean_) / estimator.scale_
+    elif not network.subtract_bias:
+        # The settings tell SAELens to subtract the decoder bias.
+        bias = bias + encoder.weight @ decoder.bias
+    return {
+        "W_enc": encoder.weight.T / estimator.scale_,
+        "W_dec": decoder.weight.T * decoded.scale,
+        "b_dec": decoder.bias * decoded.scale + torch.tensor(decoded.mean),
+    }, bias
 
 
 def common_settings(

@@ -49,6 +49,61 @@ def read_estimator(data: torch.Tensor) -> Any:
         return load(path, device="cpu")
 
 
+class EstimatorModule(nn.Module):
+    """What a module of SAELens does with a fitted estimator; SAELens defines the rest of it."""
+
+    def initialize_weights(self: Any) -> None:
+        """Create weights, whose values a file holds."""
+        width = self.cfg.d_out or self.cfg.d_in
+        settings = {"dtype": self.dtype, "device": self.device}
+        self.W_dec = nn.Parameter(torch.zeros((self.cfg.d_sae, width), **settings))
+        self.b_dec = nn.Parameter(torch.zeros(width, **settings))
+
+    def load_state_dict(
+        self: Any, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Restore the estimator, and the weights that tools read."""
+        state = dict(state_dict)
+        self.estimator = read_estimator(state.pop("estimator"))
+        result = super().load_state_dict(state, strict=strict, assign=assign)
+        self.transform = Transform(self.estimator, self.W_dec.dtype)
+        return result
+
+    def process_state_dict_for_saving(self: Any, state_dict: dict[str, Any]) -> None:
+        """Put the estimator in the place of its module."""
+        for name in [name for name in state_dict if name.startswith("transform.")]:
+            del state_dict[name]
+        _, tensors = registered_files(self.estimator)
+        state_dict["estimator"] = torch.from_numpy(tensors["estimator"].copy())
+
+    def encode(self: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return the codes of samples."""
+        seen = self.hook_sae_input(x.to(self.dtype))
+        self.transform.dtype = self.W_dec.dtype
+        codes = self.transform(seen.reshape(-1, seen.shape[-1]))
+        return self.hook_sae_acts_post(codes.reshape(*seen.shape[:-1], -1))
+
+    def decode(self: Any, feature_acts: torch.Tensor) -> torch.Tensor:
+        """Return the samples that codes describe, by the weights where these are enough."""
+        if hasattr(self.estimator, "components_"):
+            return self.hook_sae_recons(feature_acts @ self.W_dec + self.b_dec)
+        scaling = self.estimator._scaling.decoded
+        flat = feature_acts.reshape(-1, feature_acts.shape[-1])
+        decoded = scaling.undo(self.transform.model.decode(flat)).to(feature_acts.dtype)
+        return self.hook_sae_recons(decoded.reshape(*feature_acts.shape[:-1], -1))
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return reconstructions, or the target of a transcoder with its skip connection."""
+        explained = super().forward(x)
+        skip = getattr(self.transform.model, "skip", None)
+        if skip is None:
+            return explained
+        est = self.estimator
+        centred = (x.double() - torch.as_tensor(est.mean_, device=x.device)) / est.scale_
+        added = skip(centred.to(skip.weight.dtype)) * est.target_scale_
+        return explained + added.to(explained.dtype)
+
+
 def register_saelens() -> None:
     """Register a class with SAELens, for estimators that SAELens has no architecture for.
 
@@ -89,53 +144,7 @@ def register_saelens() -> None:
         def architecture(cls) -> str:
             return ARCHITECTURE
 
-    class EstimatorSAE(SAE):
+    class EstimatorSAE(EstimatorModule, SAE):
         """A fitted estimator, as a module of SAELens."""
-
-        def initialize_weights(self) -> None:
-            width = self.cfg.d_out or self.cfg.d_in
-            empty = torch.zeros((self.cfg.d_sae, width), dtype=self.dtype, device=self.device)
-            self.W_dec = nn.Parameter(empty)
-            self.b_dec = nn.Parameter(torch.zeros(width, dtype=self.dtype, device=self.device))
-
-        def load_state_dict(
-            self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-        ) -> Any:
-            state = dict(state_dict)
-            self.estimator = read_estimator(state.pop("estimator"))
-            result = super().load_state_dict(state, strict=strict, assign=assign)
-            self.transform = Transform(self.estimator, self.W_dec.dtype)
-            self.is_linear = hasattr(self.estimator, "components_")
-            return result
-
-        def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
-            for name in [name for name in state_dict if name.startswith("transform.")]:
-                del state_dict[name]
-            _, tensors = registered_files(self.estimator)
-            state_dict["estimator"] = torch.from_numpy(tensors["estimator"].copy())
-
-        def encode(self, x: torch.Tensor) -> torch.Tensor:
-            seen = self.hook_sae_input(x.to(self.dtype))
-            self.transform.dtype = self.W_dec.dtype
-            codes = self.transform(seen.reshape(-1, seen.shape[-1]))
-            return self.hook_sae_acts_post(codes.reshape(*seen.shape[:-1], -1))
-
-        def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-            if self.is_linear:
-                return self.hook_sae_recons(feature_acts @ self.W_dec + self.b_dec)
-            scaling = self.estimator._scaling.decoded
-            flat = feature_acts.reshape(-1, feature_acts.shape[-1])
-            decoded = scaling.undo(self.transform.model.decode(flat)).to(feature_acts.dtype)
-            return self.hook_sae_recons(decoded.reshape(*feature_acts.shape[:-1], -1))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            explained = super().forward(x)
-            skip = getattr(self.transform.model, "skip", None)
-            if skip is None:
-                return explained
-            est = self.estimator
-            centred = (x.double() - torch.as_tensor(est.mean_, device=x.device)) / est.scale_
-            added = skip(centred.to(skip.weight.dtype)) * est.target_scale_
-            return explained + added.to(explained.dtype)
 
     registry.register_sae_class(ARCHITECTURE, EstimatorSAE, EstimatorConfig)

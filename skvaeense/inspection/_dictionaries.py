@@ -15,7 +15,7 @@ from sklearn.utils import Bunch, check_consistent_length, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.metrics._probing import fit_probe, mean_excess
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._rows import as_array
 from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray

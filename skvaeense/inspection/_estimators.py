@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._rows import as_array
 
 
 def last_step(estimator, X=None):

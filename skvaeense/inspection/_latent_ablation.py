@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step, transformed
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._rows import as_array
 from skvaeense.utils._arrays import check_array
 
 

@@ -25,7 +25,7 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.metrics import fvu, squared_error
-from skvaeense.samples._sources import as_array
+from skvaeense.samples._rows import as_array
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import check_integer
 

@@ -2,7 +2,8 @@
 
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -15,9 +16,8 @@ from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
 from skvaeense.priors import Prior
+from skvaeense.utils._estimators import fitted as fitted_attributes
 
-# Fitted attributes that must be numbers above 0, if an estimator has them.
-POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 
 
@@ -44,28 +44,24 @@ def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], w
 
 def check_fitted(estimator: BaseEstimator, where: str) -> None:
     """Check the attributes that all fitted estimators of the package have."""
-    fitted = {k: v for k, v in vars(estimator).items() if k.endswith("_")}
+    fitted = fitted_attributes(estimator)
     if not fitted or not isinstance(estimator, BaseAutoencoder | IntrinsicDimensionEstimator):
         return
-    needed = ["n_features_in_", "module_", "mean_", "scale_"]
-    if not isinstance(estimator, BaseAutoencoder):
-        needed = ["n_features_in_", "autoencoder_"]
-    for name in needed:
+    is_autoencoder = isinstance(estimator, BaseAutoencoder)
+    needed = ["module_", "mean_", "scale_"] if is_autoencoder else ["autoencoder_"]
+    for name in ["n_features_in_", *needed]:
         if name not in fitted:
             raise ValueError(f"{place(where)} is fitted, but lacks the attribute {name!r}")
     own = next(cls for cls in type(estimator).__mro__ if cls.__module__.startswith("skvaeense."))
     _check_types(get_type_hints(own), fitted, where)
+    part, n_targets = fitted[needed[0]], None
     sizes = n_features, n_components = fitted["n_features_in_"], fitted.get("n_components_")
-    part = fitted[needed[1]]
-    n_locations = _check_locations(fitted, n_features, where)
+    found = getattr(part, "n_features_in_", n_features), n_components
     if isinstance(part, Model):
-        _check_prior(part, n_features, n_locations, where)
+        n_targets, n_locations = part.config.get("n_targets"), _check_parts(part, fitted, where)
         found = part.config["n_features"], part.config["n_components"] + n_locations
-    else:
-        found = getattr(part, "n_features_in_", n_features), n_components
     if found != sizes:
-        raise ValueError(f"{needed[1]} of {place(where)} has sizes {found}, not {sizes}")
-    n_targets = part.config.get("n_targets") if isinstance(part, Model) else None
+        raise ValueError(f"{needed[0]} of {place(where)} has sizes {found}, not {sizes}")
     if (n_targets is not None) != ("target_mean_" in fitted and "target_scale_" in fitted):
         raise ValueError(f"the model of {place(where)} does not match its target")
     shapes = {
@@ -73,48 +69,51 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         "target_mean_": (n_targets,),
         "components_": (n_components, n_targets or n_features),
     }
+    _check_arrays(fitted, shapes, where)
+
+
+def _check_arrays(fitted: Mapping[str, Any], shapes: Mapping[str, Any], where: str) -> None:
+    """Check the shapes of arrays, and that numbers are finite or above 0."""
     for name in sorted(shapes.keys() & fitted):
         array, shape = fitted[name], shapes[name]
         if array.shape != shape:
             raise ValueError(f"{name} of {place(where)} has shape {array.shape}, not {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} of {place(where)} holds NaN or infinity")
-    for name in POSITIVE:
+    for name in ("scale_", "target_scale_", "noise_variance_", "noise_level_"):
         value = fitted.get(name, 1.0)
         if not 0 < value < math.inf:
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
 
 
-def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> int:
-    """Check the locations of an estimator, if it has any, and return their number."""
-    locations: Any = fitted.get("_locations_")
-    labels: Any = fitted.get("_gate_labels_")
-    if locations is None and labels is None:
-        return 0
-    try:
-        locations.check(n_features)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"the locations of {place(where)} are damaged: {error}") from error
-    if labels is None:
-        return len(locations)
-    is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
-    if not (is_valid and (labels >= 0).all() and (labels < len(locations)).all()):
-        raise ValueError(f"_gate_labels_ of {place(where)} must hold valid indices of locations")
-    return len(locations)
-
-
-def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> None:
-    """Check the learned densities of the prior of a model, and its training samples."""
-    prior = getattr(model, "prior", None)
-    learned: dict[str, Any] = vars(prior) if prior else {}
+def _check_parts(model: Any, fitted: Mapping[str, Any], where: str) -> int:
+    """Check locations, and what a prior has learned; return the number of locations."""
+    n_features, n_locations = fitted["n_features_in_"], 0
+    if "_locations_" in fitted or "_gate_labels_" in fitted:
+        with _named("set of locations", where):
+            fitted["_locations_"].check(n_features)
+            n_locations = len(fitted["_locations_"])
+            labels = fitted.get("_gate_labels_", np.zeros(N_GATES, dtype=int))
+            is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
+            if not (is_valid and (labels >= 0).all() and (labels < n_locations).all()):
+                raise ValueError("_gate_labels_ must hold valid indices of locations")
+    learned: dict[str, Any] = vars(model.prior) if getattr(model, "prior", None) else {}
     _check_types(get_type_hints(Prior), learned, where)
-    try:
+    with _named("prior", where):
         if "rows_" in learned:
             learned["rows_"].check(n_features, n_locations)
         if "density_" in learned:
             learned["density_"].check(n_features)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
+    return n_locations
+
+
+@contextmanager
+def _named(part: str, where: str) -> Iterator[None]:
+    """Raise errors about a part of an estimator as a ValueError that names it."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"the {part} of {place(where)} is damaged: {error}") from error
 
 
 def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:

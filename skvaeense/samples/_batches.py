@@ -49,26 +49,20 @@ class TensorBatches:
     weights: DoubleArray | None = None
 
     def __post_init__(self) -> None:
-        n_rows = len(self.X) if self.weights is None else n_draws(self.weights)
+        n_rows, self.head = len(self.X), self.X[:SPECTRUM_ROWS]
+        if self.weights is not None:
+            n_rows = n_draws(self.weights)
+            self.head = self.head[torch.from_numpy(drawn(self.weights[:SPECTRUM_ROWS]))]
         self.shape = n_rows, self.X.shape[1]
-        self.head = self.first(SPECTRUM_ROWS)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def first(self, n_rows: int) -> torch.Tensor:
-        """Return the first samples. Samples of more weight occur more often."""
-        some = slice(n_rows)
-        if self.weights is not None:
-            return self.X[some][torch.from_numpy(drawn(self.weights[some]))]
-        return self.X[some]
-
     def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the first samples, each once, and their weights."""
         x = self.X[:n_rows]
-        ones = x.new_ones(len(x))
-        weights = None if self.weights is None else torch.from_numpy(self.weights[:n_rows])
-        return x, ones if weights is None else weights.to(ones)
+        weights = np.ones(len(x)) if self.weights is None else self.weights[:n_rows]
+        return x, torch.as_tensor(weights, dtype=x.dtype, device=x.device)
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; an incomplete last batch is dropped.
@@ -138,13 +132,10 @@ class SourceBatches:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def first(self, n_rows: int) -> torch.Tensor:
-        """Return the samples in memory, whatever their number."""
-        return self.head
-
     def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the samples in memory, and weights of 1."""
-        return self.head[:n_rows], self.head.new_ones(len(self.head[:n_rows]))
+        x = self.head[:n_rows]
+        return x, x.new_ones(len(x))
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.

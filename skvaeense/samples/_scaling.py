@@ -7,7 +7,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 
-from skvaeense.samples._sources import Source, as_array
+from skvaeense.samples._rows import as_array
+from skvaeense.samples._sources import Source
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray

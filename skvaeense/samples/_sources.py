@@ -5,44 +5,60 @@ reads it, made in `_as_source`.
 """
 
 import hashlib
-import os
-import re
-import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from numbers import Real
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length, get_tags
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_consistent_length
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from skvaeense.utils._arrays import plain
-from skvaeense.utils._files import check_regular
+from skvaeense.samples._files import open_files, paths_of
+from skvaeense.samples._rows import (
+    FLOATS,
+    as_array,
+    check_widths,
+    checked,
+    checked_tensor,
+    rows_of,
+)
+from skvaeense.utils._arrays import check_array
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 
-FLOATS = (np.float64, np.float32)
-# Length of the runs of rows that replace random single rows: stores are slow at single rows.
-RUN = 64
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
 # samples, at most this number of bytes, or one batch, is kept in memory.
 IN_MEMORY = 2**28
-# Endings of files of samples.
-SUFFIXES = (".npy", ".safetensors")
-# The shape of samples, and a function that reads the rows from one position to another.
-Shard: TypeAlias = tuple[tuple[int, ...], Callable[[int, int], Any]]
 # The position of the first row, and the rows.
 Block: TypeAlias = tuple[int, FloatArray]
 
 
-class SlicedSource:
+class _Samples:
+    """Hold the shape of samples, (n_samples, n_features), which a subclass reads."""
+
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the rows."""
+        return self.head(1).dtype
+
+    def described(self, rows: list[int]) -> str:
+        """Return what a loader says about some of its rows, such as their positions in texts."""
+        return ""
+
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+        raise NotImplementedError
+
+
+class SlicedSource(_Samples):
     """Samples from which any slice can be read.
 
     Parameters
@@ -55,17 +71,9 @@ class SlicedSource:
         array or a tensor.
     """
 
-    def __init__(self, shape: Sequence[int], read: Callable[[int, int], Any]) -> None:
+    def __init__(self, shape: Any, read: Callable[[int, int], Any]) -> None:
         self.shape = int(shape[0]), int(shape[1])
         self.read = read
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Precision of the rows."""
-        return self[:1].dtype
 
     def __getitem__(self, rows: slice) -> FloatArray:
         start, stop, _ = rows.indices(len(self))
@@ -100,8 +108,10 @@ class SlicedSource:
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted, in runs of neighbours."""
-        starts = random_state.permutation(-(-len(self) // RUN))[: -(-n_rows // RUN)] * RUN
-        positions = (np.sort(starts)[:, None] + np.arange(RUN)).ravel()
+        # Stores are slow at single rows.
+        run = np.arange(64)
+        starts = random_state.permutation(-(-len(self) // len(run)))[: -(-n_rows // len(run))]
+        positions = (np.sort(starts)[:, None] * len(run) + run).ravel()
         return positions[positions < len(self)][:n_rows]
 
     def take(self, positions: IntArray) -> FloatArray:
@@ -109,83 +119,6 @@ class SlicedSource:
         gaps = np.flatnonzero(np.diff(positions) != 1) + 1
         runs = np.split(positions, gaps)
         return np.concatenate([self[int(run[0]) : int(run[-1]) + 1] for run in runs])
-
-
-def sharded_source(paths: Sequence[Path]) -> SlicedSource:
-    """Return the source of files of samples, one after the other.
-
-    Parameters
-    ----------
-    paths : list of Path
-        Files in numpy's format, or safetensors with one tensor in each.
-
-    Returns
-    -------
-    SlicedSource
-        A source that reads from several files if rows cross the end of one.
-
-    Raises
-    ------
-    ValueError
-        If the files differ in their numbers of features.
-    """
-    shards = [open_shard(path) for path in paths]
-    n_features = check_widths(shape[1] for shape, _ in shards)
-    ends = np.cumsum([shape[0] for shape, _ in shards]).tolist()
-
-    def read(start: int, stop: int) -> Any:
-        parts = []
-        for (shape, read_shard), end in zip(shards, ends, strict=True):
-            begin = end - shape[0]
-            if begin < stop and start < end:
-                parts.append(as_array(read_shard(max(start - begin, 0), stop - begin)))
-        return np.concatenate(parts) if parts else np.empty((0, n_features))
-
-    return SlicedSource((ends[-1], n_features), read)
-
-
-def check_widths(widths: Iterable[int]) -> int:
-    """Return the number of features of all parts; raise an error if they differ."""
-    different = sorted(set(widths))
-    if len(different) > 1:
-        raise ValueError(f"All parts of X must have the same number of features, got {different}.")
-    return different[0]
-
-
-def open_shard(path: Path) -> Shard:
-    """Open a file as samples that can be read in slices, without reading it."""
-    check_regular(path)
-    shape, read = (_open_tensor if path.suffix == ".safetensors" else _open_array)(path)
-    if len(shape) != 2:
-        raise ValueError(f"{path} must hold samples of shape (n_samples, n_features), got {shape}.")
-    return shape, read
-
-
-def _open_array(path: Path) -> Shard:
-    """Open a file in numpy's format."""
-
-    def mapped() -> Any:
-        return np.load(path, mmap_mode="r")
-
-    try:
-        shape = mapped().shape
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array in NumPy's format, or it is damaged.") from error
-    # A memory map for each slice, as the pages of one map would fill the memory.
-    return shape, lambda start, stop: np.array(mapped()[start:stop])
-
-
-def _open_tensor(path: Path) -> Shard:
-    """Open a safetensors file, which holds one tensor."""
-    try:
-        file: Any = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file, or it is damaged: {error}") from error
-    names = list(file.keys())
-    if len(names) != 1:
-        raise ValueError(f"{path} must hold one tensor, the samples, but holds {names}.")
-    tensor = file.get_slice(names[0])
-    return tuple(tensor.get_shape()), lambda start, stop: tensor[start:stop]
 
 
 def dataset_source(dataset: Any) -> SlicedSource:
@@ -213,7 +146,7 @@ def dataset_source(dataset: Any) -> SlicedSource:
     return SlicedSource((len(dataset), first.shape[1]), read)
 
 
-class LoaderSource:
+class LoaderSource(_Samples):
     """Samples from a loader, which yields batches of them in every pass.
 
     Samples have the order of the loader. A first pass counts them, and keeps the first rows and
@@ -224,9 +157,12 @@ class LoaderSource:
     batches : iterable with a length
         Like a torch DataLoader: it yields arrays or tensors of shape (n_samples, n_features) or
         (n_features,), or tuples that begin with one. Its length is the number of batches.
+
+    n_first : int, default=64
+        Number of first rows that are kept.
     """
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, *, n_first: int = 64) -> None:
         self.batches = batches
         random_state, widths, start, n_kept = np.random.RandomState(0), [], 0, MANY_ROWS
         kept: list[tuple[Any, ...]] = []
@@ -235,8 +171,8 @@ class LoaderSource:
             widths.append(part.shape[1])
             check_widths(widths[-2:])
             if len(widths) == 1:
-                self._first = np.array(part[:RUN])
-                n_kept = max(2 * RUN, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
+                self._first = np.array(part[:n_first])
+                n_kept = max(2 * n_first, min(MANY_ROWS, IN_MEMORY // max(part[:1].nbytes, 1)))
             # Rows with the lowest random keys are a sample without replacement.
             keys = random_state.uniform(size=len(part))
             low = np.flatnonzero(keys < highest)
@@ -250,14 +186,6 @@ class LoaderSource:
         self._check_pass(len(widths), len(self.batches), "batches", "len(X) is")
         _, self._known, self._rows = _lowest(kept, n_kept)
         self.shape = start, widths[0]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Precision of the rows."""
-        return self.head(1).dtype
 
     def _check_pass(self, found: int, expected: int, what: str, source: str) -> None:
         """Raise an error unless a pass gave as much as expected."""
@@ -304,12 +232,20 @@ class LoaderSource:
         ]
         return np.concatenate(taken)
 
+    def described(self, rows: list[int]) -> str:
+        """Return what the loader says about some of its rows."""
+        return str(self.batches.described(rows)) if hasattr(self.batches, "described") else ""
+
 
 def _lowest(parts: list[tuple[Any, ...]], n_rows: int) -> tuple[Any, ...]:
     """Return the rows with the lowest keys, in order: their keys, positions and values."""
     keys, positions, rows = (np.concatenate(own) for own in zip(*parts, strict=True))
     chosen = np.sort(np.argsort(keys)[:n_rows])
     return keys[chosen], positions[chosen], rows[chosen]
+
+
+# Samples of shape (n_samples, n_features), read some rows at a time.
+Source: TypeAlias = SlicedSource | LoaderSource
 
 
 def rows_of_chunks(X: Any, chunks: Iterable[slice]) -> Iterator[tuple[slice, Any]]:
@@ -328,10 +264,6 @@ def rows_of_chunks(X: Any, chunks: Iterable[slice]) -> Iterator[tuple[slice, Any
         yield chunk, waiting[:n_rows]
         waiting = waiting[n_rows:]
     next(blocks, None)
-
-
-# Samples of shape (n_samples, n_features), read some rows at a time.
-Source: TypeAlias = SlicedSource | LoaderSource
 
 
 def open_samples(X: Any) -> Any:
@@ -380,7 +312,7 @@ def open_target(y: Any) -> Any:
     TypeError
         If y is a loader, a dataset or another iterable, whose rows cannot be put beside those of X.
     """
-    if _paths(y):
+    if paths_of(y):
         return open_samples(y)
     if _is_iterable(y):
         raise TypeError(
@@ -425,15 +357,14 @@ def beside(X: Any, target: Any) -> Any:
         If the samples come from a loader.
     """
     if not isinstance(target, Source | torch.Tensor):
-        target = check_array(plain(target, "y"), dtype=FLOATS, input_name="y")
+        target = check_array(target, dtype=FLOATS, input_name="y")
     refuse_loader(X, "a target")
     check_consistent_length(X, target)
     if isinstance(X, Source) or isinstance(target, Source):
-
-        def read(start: int, stop: int) -> FloatArray:
-            return side_by_side(X[start:stop], target[start:stop])
-
-        return SlicedSource((len(X), X.shape[1] + target.shape[1]), read)
+        return SlicedSource(
+            (len(X), X.shape[1] + target.shape[1]),
+            lambda start, stop: side_by_side(X[start:stop], target[start:stop]),
+        )
     if isinstance(X, torch.Tensor):
         return torch.hstack([X, torch.as_tensor(target, dtype=X.dtype, device=X.device)])
     return side_by_side(X, target)
@@ -442,8 +373,8 @@ def beside(X: Any, target: Any) -> Any:
 def _as_source(X: Any) -> Source | None:
     if isinstance(X, Source):
         return X
-    if paths := _paths(X):
-        return sharded_source(paths)
+    if paths := paths_of(X):
+        return SlicedSource(*open_files(paths))
     if sparse.issparse(X):
         # Rows are dense only while they are in use.
         csr = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
@@ -466,9 +397,8 @@ def _as_source(X: Any) -> Source | None:
 
 def _is_array_elsewhere(X: Any) -> bool:
     """Return whether X behaves like an array, but not one that scikit-learn accepts directly."""
-    known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
-    needed = ("shape", "dtype", "__getitem__")
-    return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
+    is_known = isinstance(X, np.ndarray | np.generic) or hasattr(X, "iloc")
+    return not is_known and all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__"))
 
 
 def _is_iterable(X: Any) -> bool:
@@ -486,12 +416,6 @@ def _has_length(X: Any) -> bool:
     return hasattr(X, "__len__")
 
 
-def described_rows(X: Source, rows: list[int]) -> str:
-    """Return what a loader says about some of its rows, such as their positions in texts."""
-    batches: Any = getattr(X, "batches", None)
-    return str(batches.described(rows)) if hasattr(batches, "described") else ""
-
-
 def refuse_loader(X: Any, what: str) -> None:
     """Raise an error if X is a loader, whose rows cannot be read by their positions."""
     if isinstance(X, LoaderSource):
@@ -499,38 +423,6 @@ def refuse_loader(X: Any, what: str) -> None:
             f"X is a loader, whose rows have no fixed positions, so it cannot have {what}. Give X "
             "as a dataset, a memory map or files, or pass each batch separately."
         )
-
-
-def _paths(X: Any) -> list[Path]:
-    """Return the files that X names: a folder, a file, or a list of files."""
-    if isinstance(X, str | os.PathLike):
-        if X == "":
-            raise ValueError("X is an empty string. Use '.' for the current folder.")
-        path = Path(X)
-        if not path.is_dir():
-            paths = [path]
-        elif not (paths := [p for p in path.iterdir() if p.suffix in SUFFIXES]):
-            raise ValueError(f"The folder {path} has no files that end in {SUFFIXES}.")
-        paths.sort(key=_in_natural_order)
-    elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
-        paths = [Path(p) for p in X]
-        if not any(path.suffix in SUFFIXES for path in paths):
-            return []
-    else:
-        return []
-    for path in paths:
-        if path.suffix not in SUFFIXES:
-            raise ValueError(
-                f"Samples can only be read from files that end in {SUFFIXES}, got {path}."
-            )
-    return paths
-
-
-def _in_natural_order(path: Path) -> tuple[list[Any], str]:
-    """Return a key that sorts names by the numbers in them: "2.npy" before "10.npy"."""
-    parts: list[Any] = re.split("([0-9]+)", path.name)
-    parts[1::2] = map(int, parts[1::2])
-    return parts, path.name
 
 
 def digest(source: Source) -> str:
@@ -545,116 +437,3 @@ def digest(source: Source) -> str:
 def side_by_side(X: Any, Y: Any) -> FloatArray:
     """Return the columns of two arrays or tensors in one array, in the more precise type."""
     return np.concatenate([as_array(X), as_array(Y)], axis=1)
-
-
-def rows_of(item: Any, *, is_sample: bool = False) -> FloatArray:
-    """Return the samples in an item of a dataset or a loader, without labels or other extras.
-
-    Parameters
-    ----------
-    item : object
-        A sample of shape (n_features,), or several of shape (n_samples, n_features), or a tuple or
-        list that begins with them. A list of numbers is a sample.
-
-    is_sample : bool, default=False
-        Whether the item must be a single sample.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-        The samples.
-
-    Raises
-    ------
-    TypeError
-        If the item is something else, such as a list of rows or of columns.
-    """
-    found = item
-    is_numbers = isinstance(item, list) and all(isinstance(entry, Real) for entry in item)
-    if isinstance(item, tuple | list) and item and not is_numbers:
-        found = item[0]
-        shapes = [getattr(part, "shape", ()) for part in item[:2]]
-        are_rows = isinstance(found, tuple | list) or (
-            len(shapes[0]) == 1 and shapes[1:] == shapes[:1]
-        )
-        # From a loader these can be columns too, as torch collates lists.
-        if are_rows and (isinstance(item, list) or not is_sample):
-            found = None
-    rows = as_array(found)
-    if rows.ndim == 0 or (is_sample and rows.ndim > 1 and len(rows) > 1):
-        kind = "(n_features,)" if is_sample else "(n_samples, n_features)"
-        raise TypeError(
-            f"X must give arrays or tensors of shape {kind}, or tuples that begin with one, but it "
-            f"gave {reprlib.repr(item)}. Stack rows by numpy.stack or torch.stack, for instance in "
-            "the collate_fn of a DataLoader."
-        )
-    return np.atleast_2d(rows)
-
-
-def as_array(rows: Any) -> Any:
-    """Return rows as a dense numpy array, with NaN for masked entries.
-
-    bfloat16 and floats of 8 bits, which numpy lacks, become float32.
-    """
-    # Dask would lose masks.
-    rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
-    if isinstance(rows, torch.Tensor):
-        rows = rows.cpu()
-        is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
-        return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).numpy()
-    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
-
-
-def tensor_as_array(X: Any) -> Any:
-    """Return a tensor as an array, and anything else as it is."""
-    return as_array(X) if isinstance(X, torch.Tensor) else X
-
-
-def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
-    """Return a tensor without its graph, in single or double precision and with finite entries."""
-    rows = plain(rows)
-    if rows.layout is not torch.strided:
-        raise TypeError(
-            "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "
-            "convert to a dense tensor."
-        )
-    if rows.ndim != 2 or rows.is_complex():
-        check_array(as_array(rows), input_name="X")  # This raises the error.
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    elif rows.dtype not in (torch.float32, torch.float64):
-        rows = rows.double()
-    if not rows.isfinite().all():
-        assert_all_finite(as_array(rows), input_name="X")
-    return rows
-
-
-def checked(rows: Any) -> FloatArray:
-    """Return rows in single or double precision, as scikit-learn accepts arrays."""
-    return check_array(
-        as_array(rows),
-        dtype=FLOATS,
-        allow_nd=True,
-        ensure_min_samples=0,
-        input_name="X",
-    )
-
-
-def validated(
-    estimator: Any, X: Any, *, reset: bool, least: int = 1, takes_missing: bool = True
-) -> Any:
-    """Return at least `least` samples as a valid array, of a kind that the estimator's tags allow.
-
-    Only dense samples can have missing values, and only with `takes_missing`.
-    """
-    tags = get_tags(estimator).input_tags
-    allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
-    return validate_data(
-        estimator,
-        plain(X, takes_missing=allows_nan),
-        accept_sparse="csr" if tags.sparse else False,
-        dtype=FLOATS,
-        ensure_all_finite="allow-nan" if allows_nan else True,
-        ensure_min_samples=least,
-        reset=reset,
-    )

@@ -10,8 +10,6 @@ from skvaeense.utils._rows import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_weights
 
-# Sums over the features of rows count as equal if they differ by less, as a share of their mean.
-EQUAL_SUMS = 1e-6
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
 
@@ -166,7 +164,9 @@ def ascending(X: FloatArray) -> IntArray:
     return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
 
-def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
+def own_order(
+    x: FloatArray, center: Any = 0.0, scale: float = 1.0, *, equal: float = 1e-6
+) -> IntArray:
     """Return an order of rows that depends neither on their order nor on the order of features.
 
     Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
@@ -183,6 +183,9 @@ def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
     scale : float, default=1
         Size of the rows.
 
+    equal : float, default=1e-6
+        Sums count as equal if they differ by less, as a share of their mean.
+
     Returns
     -------
     ndarray of int of shape (n_samples,)
@@ -196,7 +199,7 @@ def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
         keys[:, rows] = sums
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
-    return np.lexsort(np.round(keys / (EQUAL_SUMS * unit))[::-1])
+    return np.lexsort(np.round(keys / (equal * unit))[::-1])
 
 
 def _hashes(X: FloatArray) -> Any:

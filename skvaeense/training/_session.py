@@ -145,7 +145,7 @@ class FitSession:
         if self.state is None:
             # Training advances the user's own RandomState, as in scikit-learn.
             own = check_random_state(estimator.random_state)
-            self.random_state = processes.broadcast_random_state(own)
+            self.random_state = processes.from_first(own)
         else:
             self.random_state = copy.deepcopy(self.state["random_state"])
         self.begun_random_state = copy.deepcopy(self.random_state)
@@ -203,7 +203,7 @@ class FitSession:
                     stops = self.progress.step(
                         lambda: self.estimator._attributes(trainer, self.data)
                     )
-                    self.stopped = bool(self.processes.broadcast_scalar(stops))
+                    self.stopped = self.processes.from_first(stops)
                     is_over = is_whole and self._is_over(phase, stage)
                     if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
                         self._keep(trainer, stage.name, is_over)
@@ -234,7 +234,7 @@ class FitSession:
     def _loss(self, trainer: Trainer) -> float:
         """Return the loss that compares epochs."""
         loss = self.estimator._validation_loss(trainer.model, self.data.valid)
-        return self.processes.broadcast_scalar(loss)
+        return self.processes.from_first(loss)
 
     def _interrupted(self, stacklevel: int) -> Trainer:
         """Return the best trainer so far, in its best state, and warn of an interruption.

@@ -20,28 +20,21 @@ __all__ = ["CallbackSupportMixin"]
 
 # The attribute in which an estimator keeps its callbacks.
 CALLBACKS = "_skl_callbacks"
-# Number of subtasks of a phase of unknown length, and seconds after which it counts as half done.
-N_PARTS, HALF = 100, 5.0
-# Characters of the bar on a terminal; least seconds between two looks of it, and between two lines.
-BAR_WIDTH, BAR_SECONDS, LINE_SECONDS = 24, 0.1, 1.0
 # The innermost fit in progress.
 _fit: ContextVar["FitProgress | None"] = ContextVar("fit", default=None)
 # The callbacks of `show_progress`.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
-
-
-def with_callbacks(fit: Fit) -> Fit:
-    """Return `fit` with scikit-learn's callbacks set up before it, and torn down after it."""
-    return callback.with_callbacks(fit)
+# The decorator that sets callbacks up before a fit, and tears them down after it, with a type.
+with_callbacks: Callable[[Fit], Fit] = callback.with_callbacks
 
 
 class FitProgress:
     """The phases of a fit, reported to callbacks and, with `verbose`, on the screen.
 
     Each phase is a task of scikit-learn's callbacks, and each of its steps a subtask. A phase of
-    unknown length has `N_PARTS` subtasks. On the screen all phases have equal parts of the bar.
+    unknown length has a hundred subtasks. On the screen all phases have equal parts of the bar.
 
     Parameters
     ----------
@@ -59,7 +52,7 @@ class FitProgress:
         self._estimator, self._phases = estimator, phases
         self._verbose, self._outer = estimator.verbose if is_first else 0, _fit.get()
         self._index, self._fraction, self._n_done, self._stops = 0, 0.0, 0, False
-        self._n_steps: int | None = None
+        self._n_steps, self._is_known = 100, False
         self._context: Any = None
         self._phase: Any = None
         self._began = self._phase_began = time.monotonic()
@@ -71,10 +64,11 @@ class FitProgress:
     def begin(self, phase: str, n_steps: int | None = None) -> None:
         """Begin a phase with at most `n_steps` steps, None if unknown; the last phase is over."""
         self._end_phase()
-        self._index, self._n_steps = self._phases.index(phase), n_steps
+        self._index = self._phases.index(phase)
+        self._n_steps, self._is_known = n_steps or 100, bool(n_steps)
         self._fraction, self._n_done, self._phase_began = 0.0, 0, time.monotonic()
         if self._context is not None:
-            self._phase = self._context.subcontext(phase, max_subtasks=n_steps or N_PARTS)
+            self._phase = self._context.subcontext(phase, max_subtasks=self._n_steps)
             self._call(self._phase.call_on_fit_task_begin)
         self._show(phase, is_due=True)
 
@@ -85,21 +79,24 @@ class FitProgress:
         ended here; it returns the fitted attributes as a dict.
         """
         self._subtask("epoch", attributes)
-        self._fraction = self._n_done / (self._n_steps or N_PARTS)
+        self._fraction = self._n_done / self._n_steps
         self._show(self._phases[self._index], is_due=self._verbose > 1)
         return self._stops
 
-    def advance(self, words: str | None = None, fraction: float | None = None) -> None:
+    def advance(
+        self, words: str | None = None, fraction: float | None = None, *, half: float = 5.0
+    ) -> None:
         """Report a piece of work inside a phase; of unknown length, it is never quite done.
 
-        An inner fit gives its phase, and the fraction of it that is done.
+        It counts as half done after `half` seconds. An inner fit gives its phase, and the fraction
+        of it that is done.
         """
         if fraction is not None:
             self._fraction = max(self._fraction, fraction)
-        elif self._n_steps is None:
+        elif not self._is_known:
             seconds = time.monotonic() - self._phase_began
-            self._fraction = seconds / (seconds + HALF)
-        while self._n_steps is None and self._n_done < int(self._fraction * N_PARTS):
+            self._fraction = seconds / (seconds + half)
+        while not self._is_known and self._n_done < int(self._fraction * self._n_steps):
             self._subtask("part")
         self._show(words or self._phases[self._index])
 
@@ -142,20 +139,21 @@ class FitProgress:
             self._call(self._phase.call_on_fit_task_end)
             self._phase = None
 
-    def _show(self, words: str, *, is_due: bool = False) -> None:
+    def _show(self, words: str, *, is_due: bool = False, width: int = 24) -> None:
+        """Show the progress, at most ten times a second on a terminal, or in a line a second."""
         done, now = (self._index + self._fraction) / len(self._phases), time.monotonic()
         if self._outer is not None:
             self._outer.advance(words, done)
         has_bar = self._verbose == 1 and sys.stdout.isatty()
-        wait = BAR_SECONDS if has_bar else LINE_SECONDS
-        if not self._verbose or (now - self._shown < wait and not is_due):
+        is_due |= now - self._shown > (0.1 if has_bar else 1.0)
+        if not (self._verbose and is_due):
             return
         self._shown = now
         text = f"{type(self._estimator).__name__}: {words}, {int(100 * done)} %"
         text = f"{text}, {now - self._began:.1f} s"
         if has_bar:
-            full = int(done * BAR_WIDTH)
-            bar = "#" * full + "-" * (BAR_WIDTH - full)
+            full = int(done * width)
+            bar = "#" * full + "-" * (width - full)
             text, end = f"\r[{bar}] {text}\x1b[K", "\n" if words == "done" else ""
         else:
             end = "\n"

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from skvaeense.utils._typing import PathName
 
-# Suffix of files that are being written, and the largest number of bytes in a file's name.
-DRAFT_SUFFIX, MOST_BYTES = ".tmp", 255
+# Suffix of files that are being written.
+DRAFT_SUFFIX = ".tmp"
 
 
 @contextmanager
@@ -55,10 +55,13 @@ def check_regular(path: Path) -> None:
 
 
 @contextmanager
-def _draft_of(path: Path) -> Iterator[Path]:
-    """Yield an unused path beside a given path, and move what is there to the given path."""
+def _draft_of(path: Path, *, most_bytes: int = 255) -> Iterator[Path]:
+    """Yield an unused path beside a given path, and move what is there to the given path.
+
+    The names of files have at most so many bytes.
+    """
     end = f".{uuid4().hex}{DRAFT_SUFFIX}"
-    begin = os.fsencode(f".{path.name}")[: MOST_BYTES - len(end)].decode(errors="ignore")
+    begin = os.fsencode(f".{path.name}")[: most_bytes - len(end)].decode(errors="ignore")
     draft = path.with_name(begin + end)
     try:
         yield draft

@@ -149,9 +149,8 @@ class KeptOutputs(torch.autograd.Function):
 
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
-# Shares of k that have a threshold after calibration: two to an octave.
-PER_OCTAVE = 2
-SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
+# Shares of k that have a threshold after calibration: two to an octave, for eight octaves.
+SHARES = tuple(2.0 ** (-i / 2) for i in range(17))
 
 
 class Budget(nn.Module):
@@ -234,7 +233,7 @@ class BatchThreshold(Budget):
         The interpolation is exact if sizes have an exponential tail.
         """
         # Rounded, so that each of `SHARES` has exactly its own threshold.
-        place = round(-math.log2(self.share) * PER_OCTAVE, 9)
+        place = round(-2 * math.log2(self.share), 9)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
             return self.thresholds[i]

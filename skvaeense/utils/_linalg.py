@@ -8,8 +8,6 @@ import numpy as np
 from scipy import linalg
 from threadpoolctl import ThreadpoolController
 
-from skvaeense.utils._callbacks import advance
-
 # A share that networks in single precision cannot distinguish from rounding.
 ROUNDING = float(np.finfo(np.float32).resolution)
 # A share of a variance that cannot be distinguished from rounding in double precision: half of the
@@ -25,12 +23,10 @@ def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Divide and conquer is the fastest method. In rare cases it does not converge, above all if
     singular values fall gradually to 0. QR iteration, which is slower, then takes its place.
     """
-    advance()
     try:
         return np.linalg.svd(matrix, full_matrices=False)
     except np.linalg.LinAlgError:
-        U, s, Vt = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
-        return U, s, Vt
+        return tuple(linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd"))
 
 
 def principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,12 @@
 """Processes that train one model together, by torch.distributed."""
 
 import atexit
-import copy
 import multiprocessing
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import distributed
 
@@ -16,6 +15,7 @@ from skvaeense.utils._torch import make_generator, seed_from
 # Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+Value = TypeVar("Value")
 # The process that has loaded this module. A fork has a copy of its group, and must not use it.
 _process_id = os.getpid()
 
@@ -81,34 +81,25 @@ class Processes:
         """Replace tensors by the tensors of the first process."""
         if self.world_size == 1:
             return
+        is_nccl = distributed.get_backend() == "nccl"
         for tensor in tensors:
-            whole = tensor.to(_device()).contiguous()
+            whole = tensor.to("cuda" if is_nccl else "cpu").contiguous()
             distributed.broadcast(whole, 0)
             tensor.copy_(whole)
 
-    def broadcast_scalar(self, value: float) -> float:
-        """Return the number of the first process."""
-        if self.world_size == 1:
-            return value
-        shared = torch.tensor([value], dtype=torch.float64, device=_device())
-        distributed.broadcast(shared, 0)
-        return float(shared)
-
-    def broadcast_random_state(self, random_state: np.random.RandomState) -> np.random.RandomState:
-        """Return a copy of the random state of the first process."""
-        if self.world_size == 1:
-            return random_state
-        shared = [copy.deepcopy(random_state)]
-        distributed.broadcast_object_list(shared, device=_device())
+    def from_first(self, value: Value) -> Value:
+        """Return the value of the first process, such as a number or a random state."""
+        shared = [value]
+        if self.world_size > 1:
+            distributed.broadcast_object_list(shared)
         return shared[0]
 
-    def check_equal(self, values: Sequence[float], message: str) -> None:
-        """Raise a ValueError in all processes if numbers differ between processes."""
-        if self.world_size == 1:
-            return
-        both = torch.tensor([[v, -v] for v in values], dtype=torch.float64, device=_device())
-        distributed.all_reduce(both, distributed.ReduceOp.MAX)
-        if bool((both.sum(dim=1) != 0).any()):
+    def check_equal(self, value: object, message: str) -> None:
+        """Raise a ValueError in all processes if values differ between processes."""
+        values: list[object] = [value] * self.world_size
+        if self.world_size > 1:
+            distributed.all_gather_object(values, value)
+        if any(own != values[0] for own in values):
             raise ValueError(message)
 
 
@@ -140,9 +131,3 @@ def find_processes() -> Processes:
             distributed.init_process_group("gloo")
         atexit.register(distributed.destroy_process_group)
     return Processes(distributed.get_world_size(), distributed.get_rank())
-
-
-def _device() -> torch.device:
-    """Return the device that the group sends from."""
-    is_nccl = distributed.get_backend() == "nccl"
-    return torch.device("cuda" if is_nccl else "cpu")

@@ -21,9 +21,6 @@ MAX_ENTRIES = 2**22
 MIN_ROWS_TO_SPLIT = 20
 # A column is discrete if one value fills this share of the rows.
 DISCRETE_SHARE = 0.1
-# Differences between the values of a column are multiples of a step up to this part of the step.
-# Values that differ by less than the second number, as a share of the largest, are the same.
-TOLERANCE, SAME_VALUE = 1e-3, 1e-11
 
 
 def block_rows(*widths: int) -> int:
@@ -65,12 +62,18 @@ def find_steps(X: FloatArray, weights: FloatArray | None = None) -> DoubleArray:
     return np.array([_step(column, weights) for column in X.T])
 
 
-def _step(column: FloatArray, weights: FloatArray) -> float:
+def _step(
+    column: FloatArray, weights: FloatArray, *, tolerance: float = 1e-3, same: float = 1e-11
+) -> float:
+    """Return the step of a column, up to a part of the step.
+
+    Values are the same if they differ by less, as a share of the largest, than the last number.
+    """
     known = ~np.isnan(column)
     order = np.argsort(column[known])
     values, counts = column[known][order], weights[known][order]
     gaps = np.diff(values)
-    is_new = gaps > SAME_VALUE * np.abs(values).max(initial=0.0)
+    is_new = gaps > same * np.abs(values).max(initial=0.0)
     if not is_new.any():
         return 0.0
     starts = np.r_[0, 1 + np.flatnonzero(is_new)]
@@ -78,7 +81,7 @@ def _step(column: FloatArray, weights: FloatArray) -> float:
         return 0.0
     step = float(gaps[is_new].min())
     places = (values[starts] - values[0]) / step
-    return step if np.abs(places - np.round(places)).max() < TOLERANCE else 0.0
+    return step if np.abs(places - np.round(places)).max() < tolerance else 0.0
 
 
 def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:

@@ -50,15 +50,12 @@ AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-FRACTION = Interval(Real, 0, 1, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
-RANDOM_STATE = [
-    Interval(Integral, 0, np.iinfo(np.uint32).max, closed="both"),
-    np.random.RandomState,
-    None,
-]
+RANDOM_STATE = ["random_state"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+# The decorator that validates parameters before a method runs, with a type.
+fit_context: Callable[..., Callable[[Method], Method]] = _fit_context
 
 
 class Specification(DocLinkMixin, BaseEstimator, ABC):
@@ -154,11 +151,6 @@ class AliasOf(StrOptions):
         """Return whether a value is one of these words."""
         self.options.update(self.kind.aliases.keys() - {self.refused})
         return bool(super().is_satisfied_by(val) or (isinstance(val, str) and val == self.refused))
-
-
-def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
-    """Return scikit-learn's decorator that validates parameters before a method runs."""
-    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
 
 
 def are_equal(a: Any, b: Any) -> bool:

@@ -48,11 +48,11 @@ def transform_of(estimator, X):
 
 
 ESTIMATORS = {
-    **{penalty: quick_sae(PENALTIES[penalty]) for penalty in PENALTIES},
+    # Log and Matryoshka have the activations of L1 and BatchTopK.
+    **{p: quick_sae(PENALTIES[p]) for p in PENALTIES if p not in ("log", "matryoshka")},
     "signed_topk": quick_sae(PENALTIES["topk"], positive_code=False),
     "signed_batch_topk": quick_sae(PENALTIES["batch_topk"], positive_code=False),
     "signed_jump_relu": quick_sae(PENALTIES["jump_relu"], positive_code=False),
-    "signed_l1": quick_sae("l1", positive_code=False),
     "sae_mlp": quick_sae("l1", network=MLP((5,), skip=True)),
     "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network=Unrolled(2, n_refinements=1)),
     "soft": quick_vae(),
@@ -86,9 +86,16 @@ def estimators():
     return {name: fit_unwarned(clone(e), samples()) for name, e in ESTIMATORS.items()}
 
 
-def test_codes_of_all(estimators):
-    names = list(estimators)
-    module = AllTransforms(estimators.values(), torch.float64)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["topk", "signed_jump_relu", "sae_unrolled", "soft", "contribution", "otsu"],
+        pytest.param([*ESTIMATORS], marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_codes(names, estimators):
+    module = AllTransforms([estimators[name] for name in names], torch.float64)
     session = session_of(to_bytes(module, 6, torch.float64, names, 18))
     for n_samples in (80, 7, 1):
         X = samples(seed=n_samples, n_samples=n_samples)

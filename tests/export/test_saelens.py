@@ -199,15 +199,14 @@ def test_folder_is_new_and_whole(tmp_path, monkeypatch):
 # --- the other way ------------------------------------------------------------------------------
 
 D_IN, D_SAE = 6, 9
-GENERATOR = torch.Generator().manual_seed(0)
-NORMALISED = "expected_average_only_in"
 
 
 def write(folder, architecture, dtype=torch.float64, **settings):
     """Write an autoencoder with random weights like SAELens does."""
+    generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
-        return torch.randn(*shape, generator=GENERATOR, dtype=dtype)
+        return torch.randn(*shape, generator=generator, dtype=dtype)
 
     weights = {"W_enc": draw(D_IN, D_SAE), "W_dec": draw(D_SAE, D_IN), "b_dec": draw(D_IN)}
     if architecture == "gated":
@@ -304,47 +303,12 @@ def test_training_goes_on(penalty, tmp_path):
     assert fit_unwarned(sae.set_params(max_iter=30, learning_rate_init=4e-3), X).score(X) > before
 
 
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"architecture": "temporal"}, "The architecture must be one of .* got 'temporal'"),
-        ({"normalize_activations": NORMALISED}, f"must be 'none', got '{NORMALISED}'"),
-    ],
-)
-def test_what_cannot_be_read(settings, match, tmp_path):
-    folder = write(tmp_path / "sae", "standard")
-    config = json.loads((folder / "cfg.json").read_text())
-    (folder / "cfg.json").write_text(json.dumps(config | settings))
-    with pytest.raises(ValueError, match=match):
-        from_saelens(folder)
-
-
 def rewrite(folder, change):
     """Change the weights of a folder."""
     path = folder / "sae_weights.safetensors"
     weights = load_file(path)
     change(weights)
     save_file({name: value.contiguous() for name, value in weights.items()}, path)
-
-
-def test_weights_that_do_not_fit(tmp_path, subtests):
-    for i, (change, match) in enumerate(
-        [
-            (lambda w: w.pop("b_enc"), r"sae_weights.safetensors has no b_enc"),
-            (lambda w: w.update(b_enc=w["b_enc"][:3]), r"b_enc has the shape \(3,\), not \(9,\)"),
-            (lambda w: w.update(W_enc=w["W_enc"].T), r"W_enc has the shape \(9, 6\), not \(6, 9\)"),
-            (
-                lambda w: w.update(b_dec=w["b_dec"][None]),
-                r"b_dec has the shape \(1, 6\), not \(6,\)",
-            ),
-            (lambda w: w["W_dec"].fill_(torch.nan), r"W_dec has entries that are NaN, infinite or"),
-            (lambda w: w.pop("threshold"), r"sae_weights.safetensors has no threshold"),
-        ]
-    ):
-        folder = write(tmp_path / str(i), "jumprelu")
-        rewrite(folder, change)
-        with subtests.test(match), pytest.raises(ValueError, match=match):
-            from_saelens(folder)
 
 
 @pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
@@ -374,26 +338,23 @@ def test_weights_of_few_bits(architecture, dtype, tmp_path):
     few = from_saelens(folder)
     rewrite(folder, lambda w: w.update({name: value.float() for name, value in w.items()}))
     expected = from_saelens(folder).transform(samples())
-    np.testing.assert_allclose(few.transform(samples()), expected, rtol=1e-2, atol=1.0)
+    np.testing.assert_allclose(few.transform(samples()), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"k": 0}, {"k": 2.5}])
-def test_k_that_cannot_be(settings, tmp_path):
-    folder = write(tmp_path / "sae", "topk", **settings)
-    with pytest.raises(ValueError, match=r"k in cfg\.json must be an int, at least 1; got"):
-        from_saelens(folder)
-
-
-def test_settings_that_are_none(tmp_path, subtests):
+def test_settings_that_cannot_be_read(tmp_path, subtests):
     folder = write(tmp_path / "sae", "standard")
     for text, match in (
         ("[]", "cfg.json must hold a JSON object, got list"),
         ("{", "cfg.json is not valid JSON, or is nested too deeply"),
         ("[" * 100_000, "cfg.json is not valid JSON, or is nested too deeply"),
+        ('{"architecture": "temporal"}', "The architecture must be one of .* got 'temporal'"),
         ('{"architecture": []}', r"The architecture must be one of .* got \[\]"),
-        ('{"architecture": "topk", "k": 1e999}', "k in cfg.json must be an int"),
-        ('{"architecture": "topk", "k": true}', "k in cfg.json must be an int"),
+        ('{"normalize_activations": "only_in"}', "must be 'none', got 'only_in'"),
         ('{"apply_b_dec_to_input": "yes"}', "The 'subtract_bias' parameter of SingleLayer"),
+        *(
+            (json.dumps({"architecture": "topk"} | settings), r"k in cfg\.json must be an int, at")
+            for settings in ({}, {"k": 0}, {"k": 2.5}, {"k": 1e999}, {"k": True})
+        ),
     ):
         (folder / "cfg.json").write_text(text)
         with subtests.test(text[:40]), pytest.raises(ValueError, match=match):
@@ -405,30 +366,33 @@ def test_a_k_beyond_the_latents_is_clipped(tmp_path):
     assert from_saelens(folder).penalty.k == 9
 
 
-@pytest.mark.parametrize(
-    ("architecture", "change", "match"),
-    [
-        ("gated", lambda w: w["r_mag"].fill_(200), "beyond the range of single precision"),
-        ("standard", lambda w: w["W_enc"].fill_(1e38), "beyond the range of single precision"),
-        ("standard", lambda w: w.update(W_enc=torch.zeros(6, 9).int()), "or not floats"),
-        ("standard", lambda w: w.update(W_dec=torch.zeros(())), "has the shape"),
-        ("standard", lambda w: w.update(b_enc=torch.zeros(())), "has the shape"),
-        (
-            "standard",
-            lambda w: w.update({k: v.reshape(-1)[:0] for k, v in w.items()}),
-            "at least one feature",
-        ),
-    ],
-)
-def test_weights_that_can_be_no_model(architecture, change, match, tmp_path):
-    folder = write(tmp_path / "sae", architecture)
-    rewrite(folder, change)
-    with pytest.raises(ValueError, match=match):
-        from_saelens(folder, 1e3 * samples())
+BEYOND = "beyond the range of single precision"
+UNFIT = [
+    ("jumprelu", lambda w: w.pop("b_enc"), "sae_weights.safetensors has no b_enc"),
+    ("jumprelu", lambda w: w.pop("threshold"), "sae_weights.safetensors has no threshold"),
+    ("jumprelu", lambda w: w.update(b_enc=w["b_enc"][:3]), r"b_enc has the shape \(3,\), not \(9,"),
+    (
+        "jumprelu",
+        lambda w: w.update(W_enc=w["W_enc"].T),
+        r"W_enc has the shape \(9, 6\), not \(6, 9",
+    ),
+    ("jumprelu", lambda w: w.update(b_dec=w["b_dec"][None]), r"b_dec has the shape \(1, 6\), not"),
+    ("jumprelu", lambda w: w["W_dec"].fill_(torch.nan), "W_dec has entries that are NaN, infinite"),
+    ("gated", lambda w: w["r_mag"].fill_(200), BEYOND),
+    ("standard", lambda w: w["W_enc"].fill_(1e38), BEYOND),
+    ("standard", lambda w: w.update(W_enc=torch.zeros(6, 9).int()), "or not floats"),
+    ("standard", lambda w: w.update(W_dec=torch.zeros(())), "has the shape"),
+    ("standard", lambda w: w.update(b_enc=torch.zeros(())), "has the shape"),
+    ("standard", lambda w: w.update({k: v.reshape(-1)[:0] for k, v in w.items()}), "at least one"),
+]
 
 
-def test_weights_that_are_damaged(tmp_path):
-    folder = write(tmp_path / "sae", "standard")
+def test_weights_that_can_be_no_model(tmp_path, subtests):
+    for i, (architecture, change, match) in enumerate(UNFIT):
+        folder = write(tmp_path / str(i), architecture)
+        rewrite(folder, change)
+        with subtests.test(match), pytest.raises(ValueError, match=match):
+            from_saelens(folder, 1e3 * samples())
     (folder / "sae_weights.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match=r"sae_weights\.safetensors is damaged"):
         from_saelens(folder)

@@ -92,7 +92,12 @@ def assert_goes_on_from_each(estimator, data, tmp_path):
         assert len(new.files()) == (len(files) - i if i < len(files) - 1 else 1)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+SLOW = "explored", "gates of a share", "gates of samples", "one init", "target"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in ESTIMATORS]
+)
 def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
     # The model of each file is finished, which takes long if gates have lengths.
     n_rows = {"target": 60, "gates": 30}.get(name, len(X))
@@ -165,6 +170,7 @@ def start(folder, name):
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that none survives")
 def test_a_killed_process_loses_nothing(tmp_path):
     np.save(tmp_path / "X.npy", X)
