@@ -1,7 +1,7 @@
 """Steps that the generators share: checks, random frames, equal shares, shuffling and noise."""
 
-from collections.abc import Callable, Collection
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,7 @@ Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
 # Returns n samples of manifold i, without noise.
 Draw: TypeAlias = Callable[[int, int], DoubleArray]
 # Constraints of the parameters that generators share.
-COMMON = {
+COMMON: dict[str, list[Any]] = {
     "n_samples": [AT_LEAST_ONE],
     "n_features": [AT_LEAST_ONE],
     "dims": [SIZES],
@@ -41,7 +41,7 @@ def orthonormalise(directions: DoubleArray) -> DoubleArray:
 
 
 def draw_union(
-    n_samples: int, dims: Collection[int], draw: Draw, noise: float, rng: np.random.RandomState
+    n_samples: int, dims: Any, draw: Draw, noise: float, rng: np.random.RandomState
 ) -> Samples:
     """Draw equal shares of samples from all manifolds, shuffle them, and add noise.
 

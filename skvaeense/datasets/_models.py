@@ -1,7 +1,6 @@
 """Samples from models: sparse combinations of atoms, and probabilistic PCA."""
 
 from collections.abc import Collection
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -101,8 +100,8 @@ def make_sparse_dictionary(
     >>> np.bincount(dimension).tolist()
     [0, 0, 100, 0, 100, 0, 0, 0, 100]
     """
-    counts = (n_active,) if isinstance(n_active, Integral) else tuple(n_active)
-    most = max(counts)
+    counts = np.atleast_1d(np.asarray(n_active))
+    most = counts.max()
     if most > n_atoms:
         raise ValueError(
             f"n_active={most} atoms cannot be drawn from n_atoms={n_atoms}: lower n_active or "

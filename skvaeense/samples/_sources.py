@@ -22,7 +22,7 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.validation import validate_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from skvaeense.utils._arrays import plain
+from skvaeense.utils._arrays import dense, plain
 from skvaeense.utils._files import check_regular
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, block_rows
@@ -602,7 +602,7 @@ def as_array(rows: Any) -> Any:
         rows = rows.cpu()
         is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
         return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).numpy()
-    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+    return dense(rows)
 
 
 def tensor_as_array(X: Any) -> Any:
