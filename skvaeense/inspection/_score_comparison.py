@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style, style
+from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style
 from skvaeense.inspection._log_density import check_density, log_density, name_of
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
@@ -481,7 +481,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=GREY
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
-        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **style(broad, line_kw))
+        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad | (line_kw or {}))
         names, beside = [numbers.names[i] for i in order], axes.get_yaxis_transform()
         for place, name, d, e in zip(places, names, difference, error, strict=True):
             label = "reference" if name == numbers.reference else f"{d:+.2f} ± {e:.2f}"
