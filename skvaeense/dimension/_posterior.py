@@ -1,6 +1,8 @@
 """One distribution over dimensions, from all measurements around a sample."""
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +13,7 @@ from skvaeense.utils._typing import DoubleArray
 
 # Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
 # fitted at once, by maximum likelihood.
-WEIGHTS = {
-    "above": -0.52,
-    "below": 0.38,
-    "beyond": -0.59,
-    "rank": 0.57,
-    "agreement": 1.8,
-    "thin_rank": 1.99,
-    "bound": 3.71,
-    "ratio": -1.59,
-    "log": 0.71,
-}
+WEIGHTS = json.loads(files(__package__).joinpath("weights.json").read_text(encoding="utf-8"))
 # Share by which estimates from distances are off, besides chance: density is not even, sets bend.
 UNEVEN = 0.05
 

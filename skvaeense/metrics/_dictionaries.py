@@ -20,10 +20,6 @@ from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, SIZES, validate_params
 
-# The protocol's grid of inverse penalties, where ties go to the first, and the share of the samples
-# by which the penalty is chosen.
-INVERSE_PENALTIES, CHOOSING_SHARE = np.logspace(5, -5, 10), 0.2
-
 
 @validate_params({"signed": ["boolean"]})
 def mean_max_cosine_similarity(
@@ -200,10 +196,13 @@ def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
     """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class."""
     select = SelectKBest(mean_distance, k=min(n_latents, codes.shape[1]))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    split = StratifiedShuffleSplit(1, test_size=CHOOSING_SHARE, random_state=0)
-    search = GridSearchCV(regression, {"C": INVERSE_PENALTIES}, scoring="roc_auc", cv=split)
+    # The protocol's grid of inverse penalties, where ties go to the first, and the share of the
+    # samples by which the penalty is chosen.
+    penalties, share = {"C": np.logspace(5, -5, 10)}, 0.2
+    split = StratifiedShuffleSplit(1, test_size=share, random_state=0)
+    search = GridSearchCV(regression, penalties, scoring="roc_auc", cv=split)
     # Without enough samples for a split, the default penalty is used.
-    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / CHOOSING_SHARE
+    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / share
     probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
     with threads_for(codes.shape[0] * n_latents):
         return probe.fit(codes, is_one)
