@@ -10,9 +10,7 @@ from skvaeense.utils._linalg import TINY
 N_MEMBERS = 24
 # FLAT is the share of the largest variance under which a direction counts as curvature or noise,
 # and the share of its squared distance by which a sample can be off a flat, relative to chance.
-# BENT is how many times farther off the flat samples can be than the next members of its pool,
-# since manifolds bend.
-FLAT, BENT = 0.1, 4.0
+FLAT = 0.1
 LEAST_SQUARE = np.sqrt(TINY)
 
 
@@ -143,8 +141,11 @@ class Flats:
         return _off(points, self._centres[i], directions, self._spreads[i])
 
 
-def _fit_flat(points):
-    """Return directions, centre, spread, reach, bend and noise of a flat, and whether it fits."""
+def _fit_flat(points, bent=4.0):
+    """Return directions, centre, spread, reach, bend and noise of a flat, and whether it fits.
+
+    Since manifolds bend, samples can be `bent` times farther off than the next members of the pool.
+    """
     nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
     centre, n_features = nearest.mean(axis=0), points.shape[1]
     nearest = nearest - centre
@@ -162,7 +163,7 @@ def _fit_flat(points):
         off, square = np.median(shares), np.median(squares)
         # Copies of one point have no directions.
         if square > LEAST_SQUARE:
-            fits, bend = off < _most_off(rank, n_features), BENT * off / square
+            fits, bend = off < _most_off(rank, n_features), bent * off / square
             if rank < n_features:
                 noise = np.median(shares * squares) / (n_features - rank)
     return directions, centre, (spread, reach, bend, noise, fits)

@@ -13,7 +13,6 @@ from skvaeense.dimension._scaling import (
     LARGEST,
     N_QUERIES,
     NEAR,
-    NEAR_SHARE,
     NEAREST,
     SCALES,
     Calibration,
@@ -27,10 +26,6 @@ from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# Members that a pool needs per dimension. With fewer members, its rank says too little.
-MEMBERS_PER_DIMENSION = 10
-# Number of radii of the nearest pools beyond which a sample is far from all references.
-FAR = 2.0
 
 
 class LocalGeometry:
@@ -197,9 +192,9 @@ class LocalGeometry:
         if self._noise_variance == 0 and self._may_be_clear:
             with np.errstate(divide="ignore"):
                 ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
-            # If the ratio rises with the scale, thin directions are not the reason for a small
-            # ratio.
-            rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
+            # If the ratio rises with the scale, by a tenth, thin directions are not the reason for
+            # a small ratio.
+            rises = largest > ratio + np.maximum(NEAR, 0.1 * ratio)
             noise = self._flats.noise[np.isfinite(self._flats.noise)]
             # The variance off the flattest flats bounds the noise variance.
             most = np.quantile(noise, RARELY) if len(noise) else np.inf
@@ -211,7 +206,7 @@ class LocalGeometry:
                 )
         self.hidden = float(self._hidden.mean())
 
-    def at(self, points, active, off=0.0, bound=np.inf):
+    def at(self, points, active, off=0.0, bound=np.inf, far=2.0):
         """Return the dimension around samples.
 
         Parameters
@@ -227,6 +222,9 @@ class LocalGeometry:
 
         bound : ndarray of shape (n_samples,) or float, default=inf
             Number of directions that equations leave; infinite if no equation holds.
+
+        far : float, default=2.0
+            Radii of the nearest pools beyond which a sample is far from all references.
 
         Returns
         -------
@@ -286,7 +284,7 @@ class LocalGeometry:
             hidden=hidden,
             alike=share,
             held=held & (np.broadcast_to(off, len(held)) <= 0),
-            excess=np.maximum(away / FAR - 1, 0.0),
+            excess=np.maximum(away / far - 1, 0.0),
             evidence=evidence,
         )
 
