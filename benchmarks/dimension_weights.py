@@ -9,7 +9,7 @@ has 300 and 1,000 samples without noise, and 1,000 samples with noise, as a shar
 square of the columns. The estimator is fitted to these samples with its current weights, and the
 measurements around the first of them are kept. The weights maximise the likelihood of the true
 dimensions, with equal weight for each family and setting, and a small penalty. The program prints
-the weights, which are `WEIGHTS` of skvaeense/dimension/_posterior.py.
+the weights, which are those of skvaeense/dimension/weights.json.
 """
 
 import warnings

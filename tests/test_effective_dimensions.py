@@ -20,11 +20,6 @@ class AllActive(ThresholdRule):
         return np.ones(latents.code.shape, dtype=bool)
 
 
-class NoneActive(ThresholdRule):
-    def active(self, latents):
-        return np.zeros(latents.code.shape, dtype=bool)
-
-
 class Chosen(ThresholdRule):
     """A rule that keeps the first k latents active, with k = 0, 1, ... for successive samples."""
 
@@ -114,12 +109,6 @@ def test_a_nonlinear_decoder_has_the_jacobian_at_each_code(nonlinear):
         squares = np.square(np.linalg.svd(columns * (1 - std[i]), compute_uv=False))
         assert ratio[i] == pytest.approx(squares.sum() ** 2 / np.square(squares).sum(), rel=1e-4)
     assert len(np.unique(ratio.round(6))) > 1
-
-
-def test_closed_latents_span_nothing(linear):
-    fitted = changed(linear, threshold=NoneActive())
-    assert_array_equal(fitted.active_rank(X), np.zeros(len(X)))
-    assert_array_equal(fitted.participation_ratio(X), np.zeros(len(X)))
 
 
 def test_answers_are_saved_and_in_the_precision_of_the_samples(nonlinear, tmp_path):

@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.utils._param_validation import InvalidParameterError
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, _vaeense
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
@@ -21,8 +20,8 @@ from skvaeense.explanations._explain import explain
 from skvaeense.networks import Linear
 from skvaeense.penalties import TopK
 
-X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)
-X, X_NEW, TRUE_NEW = X_ALL[:1300], X_ALL[1300:], TRUE[1300:]
+X_ALL, _, TRUE = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=1)
+X, X_NEW, TRUE_NEW = X_ALL[:800], X_ALL[800:], TRUE[800:]
 
 # An autoencoder that trains well in a second.
 QUICK = VAEenseTransformer(network=Linear((64,)), n_init=1, random_state=0)
@@ -84,29 +83,22 @@ def errors_of_methods(fitted, X, X_new, true):
     return {name: -fit.score(X_new, true) for name, fit in {"auto": fitted, **others}.items()}
 
 
-def test_dimensions_of_the_training_samples(fitted):
-    assert fitted.dimension_pw_.shape == (1300,)
-    assert fitted.dimension_pw_.dtype == np.float64
-    assert isinstance(fitted.dimension_, float)
-    assert fitted.dimension_ == fitted.dimension_pw_.mean()
-    assert_array_equal(fitted.predict(X), fitted.dimension_pw_)
-    for dimension in (1, 3):
-        assert fitted.dimension_pw_[TRUE[:1300] == dimension].mean() == pytest.approx(
-            dimension, abs=0.5
-        )
-
-
 def test_dimensions_of_unseen_samples(fitted):
     predicted = fitted.predict(X_NEW)
     assert_array_equal(fit_frozen("auto", fitted).predict(X_NEW), predicted)
     assert predicted.shape == (200,)
+    by_distances = fit_frozen("neighbors", fitted).predict(X_NEW)
+    assert (by_distances != np.round(by_distances)).mean() > 0.9
     for dimension in (1, 3):
         assert predicted[TRUE_NEW == dimension].mean() == pytest.approx(dimension, abs=0.5)
+        assert by_distances[TRUE_NEW == dimension].mean() == pytest.approx(dimension, abs=0.5)
+    assert fitted.score(X_NEW) == fitted.autoencoder_.score(X_NEW)
 
 
 # --- methods --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dims", "n_features", "noise"), [((2, 4), 12, 0.02), ((2, 3, 4), 8, 0)])
 def test_auto_is_no_worse_than_either(dims, n_features, noise):
     X, _, true = make_linear_subspaces(
@@ -122,7 +114,12 @@ def test_count_is_what_the_autoencoder_says(fitted):
     dimension, std = fit_frozen("count", fitted).predict(X_NEW, return_std=True)
     assert_array_equal(dimension, fitted.autoencoder_.active_dimensions(X_NEW).sum(axis=1))
     assert np.isnan(std).all()
-    assert np.isnan(fit_frozen("count", fitted).dimension_std_)
+    model = fit_frozen("count", fitted)
+    reliability, reasons = model.reliability(X_NEW, return_reasons=True)
+    assert np.isnan(model.dimension_std_)
+    # Nothing says what may be wrong.
+    assert np.isnan(reliability).all()
+    assert list(reasons) == ["sampling"]
 
 
 def test_the_method_is_chosen_by_fit(fitted):
@@ -146,13 +143,7 @@ def test_the_estimator_says_how_many_neighbours(fitted):
     assert not np.array_equal(other, thirty)
 
 
-def test_neighbors_are_between_whole_numbers(fitted):
-    dimension = fit_frozen("neighbors", fitted).predict(X_NEW)
-    assert (dimension != np.round(dimension)).mean() > 0.9
-    for true in (1, 3):
-        assert dimension[TRUE_NEW == true].mean() == pytest.approx(true, abs=0.5)
-
-
+@pytest.mark.slow
 def test_pools_grow_where_noise_is_larger_than_they_are():
     """The line has so many samples that nearest neighbours differ only by noise."""
     rng = np.random.default_rng(0)
@@ -166,6 +157,7 @@ def test_pools_grow_where_noise_is_larger_than_they_are():
     assert (small.fit(noisy[:5000]).predict(noisy[5000:]) == 1).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_noise_is_no_dimension_where_the_autoencoder_explains_nothing():
     """A circle and a sphere have noise that hides which samples are neighbours."""
     rng = np.random.default_rng(0)
@@ -192,6 +184,7 @@ def test_warns_where_noise_hides_the_dimension():
         IntrinsicDimensionEstimator(Dense(4), n_neighbors=30, random_state=0).fit(X)
 
 
+@pytest.mark.slow
 def test_a_normal_distribution_is_no_noisy_line():
     """Overlapping clusters differ along one direction, and the others hold most of the variance."""
     rng = np.random.default_rng(0)
@@ -210,6 +203,7 @@ def test_sphere():
         assert fitted.predict(X[400:]).mean() == pytest.approx(2, abs=0.15)
 
 
+@pytest.mark.slow
 def test_many_subspaces_are_counted():
     """Most neighbours lie on other subspaces, and their distances say little."""
     X, _, true = make_sparse_dictionary(4500, n_atoms=12, n_active=3, n_features=16, random_state=0)
@@ -258,6 +252,7 @@ class Pieces(BaseEstimator):
         return self.transform(X) != 0
 
 
+@pytest.mark.slow
 def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
     """Neighbours lie in other pieces, but distances show far fewer dimensions than latents."""
     z = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
@@ -267,6 +262,7 @@ def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
     assert (model.predict(X[1700:]) == 2).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_outliers_do_not_hide_the_rest():
     """An autoencoder that explains little of typical samples is not used."""
     random_state = np.random.default_rng(0)
@@ -299,6 +295,7 @@ def test_the_standard_error_of_all_is_not_that_of_one_sample_far_away(fitted):
     assert alone.dimension_std_ < joined.dimension_std_ < 0.5
 
 
+@pytest.mark.slow
 def test_standard_error_falls_with_the_samples():
     X, _, _ = make_linear_subspaces(2500, dims=(3,), n_features=5, random_state=0)
     few, many = (
@@ -331,6 +328,7 @@ def test_samples_far_from_the_training_data_are_not_reliable(fitted):
         assert (np.argmax(list(reasons.values()), axis=0) == list(reasons).index("far")).all()
 
 
+@pytest.mark.slow
 def test_noise_that_cannot_be_told_makes_dimensions_less_reliable():
     """Noise cannot be measured in six features. It can in twelve, and noisy scales are left out."""
     rng, means = np.random.default_rng(0), []
@@ -348,50 +346,10 @@ def test_noise_that_cannot_be_told_makes_dimensions_less_reliable():
     assert max(fall, left) < 0.2 < 0.4 < steeper_fall
 
 
-def test_reliability_is_unknown_where_nothing_says_what_may_be_wrong(fitted):
-    reliability, reasons = fit_frozen("count", fitted).reliability(X_NEW, return_reasons=True)
-    assert np.isnan(reliability).all()
-    assert list(reasons) == ["sampling"]
-
-
-def test_few_samples_are_counted():
-    X, _, _ = make_linear_subspaces(5, dims=(1,), n_features=3, random_state=0)
-    estimator = fit_unwarned(IntrinsicDimensionEstimator(HASTY, random_state=0), X)
-    assert np.isfinite(estimator.dimension_pw_).all()
-
-
-class Wide(Support):
-    """Twelve latents are active for every sample."""
-
-    def active_dimensions(self, X):
-        return np.ones((len(X), 12), dtype=bool)
-
-
-def test_no_dimension_is_above_the_number_of_features():
-    model = IntrinsicDimensionEstimator(Wide(), method="count", random_state=0)
-    assert_array_equal(model.fit_predict(X), X.shape[1])
-
-
-def test_duplicated_samples():
-    model = IntrinsicDimensionEstimator(HASTY, random_state=0)
-    X_TWICE = np.repeat(X[:200], 5, axis=0)
-    assert np.isfinite(fit_unwarned(model, X_TWICE).dimension_pw_).all()
-
-
-def test_constant_samples():
-    model = IntrinsicDimensionEstimator(HASTY, random_state=0).fit(np.ones((50, 3)))
-    assert np.isfinite(model.dimension_pw_).all()
-
-
 def test_answers_do_not_depend_on_the_samples_beside(fitted):
     whole = fitted.predict(X_NEW)
     assert_array_equal(fitted.predict(X_NEW[::-1])[::-1], whole)
     assert_array_equal(np.concatenate([fitted.predict(x[None]) for x in X_NEW[:40]]), whole[:40])
-
-
-def test_neighbors_need_a_decoder():
-    with pytest.raises(ValueError, match="Neighbors needs an autoencoder with transform and"):
-        IntrinsicDimensionEstimator(Support(), method="neighbors").fit(SPARSE)
 
 
 def test_a_sparse_autoencoder_does_too():
@@ -400,11 +358,28 @@ def test_a_sparse_autoencoder_does_too():
     assert estimator.predict(X_NEW).mean() == pytest.approx(TRUE_NEW.mean(), abs=0.5)
 
 
-def test_score_without_is_that_of_the_autoencoder(fitted):
-    assert fitted.score(X_NEW) == fitted.autoencoder_.score(X_NEW)
-
-
 # --- any autoencoder ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rows", [np.ones((50, 3)), np.repeat(X[:100], 5, axis=0), X[:5]], ids=["same", "twice", "few"]
+)
+def test_rows_that_say_little(rows):
+    """They are constant, duplicated, or too few for distances."""
+    model = fit_unwarned(IntrinsicDimensionEstimator(HASTY, random_state=0), rows)
+    assert np.isfinite(model.dimension_pw_).all()
+    assert model.dimension_pw_.max() <= X.shape[1]
+
+
+def test_bad_autoencoders(subtests):
+    for params, message in (
+        ({"autoencoder": PCA(2)}, "'fit' and 'active_dimensions'"),
+        ({"autoencoder": "vae"}, "'fit' and 'active_dimensions'"),
+        ({"autoencoder": VAEenseTransformer(n_init=0)}, "'n_init' parameter of VAEenseTransformer"),
+        ({"autoencoder": Support(), "method": "neighbors"}, "Neighbors needs an autoencoder with"),
+    ):
+        with subtests.test(params=params), pytest.raises(ValueError, match=message):
+            IntrinsicDimensionEstimator(**params).fit(SPARSE)
 
 
 def test_any_autoencoder_will_do():
@@ -422,20 +397,6 @@ def test_the_autoencoder_given_is_not_fitted():
     assert not hasattr(support, "n_fits_")
     assert estimator.autoencoder is support
     assert estimator.autoencoder_.n_fits_ == 1
-
-
-def test_refuses_what_has_no_active_dimensions(subtests):
-    for autoencoder in (PCA(2), "vae", 3):
-        with (
-            subtests.test(autoencoder=autoencoder),
-            pytest.raises(InvalidParameterError, match="'fit' and 'active_dimensions'"),
-        ):
-            IntrinsicDimensionEstimator(autoencoder).fit(SPARSE)
-
-
-def test_errors_of_the_autoencoder_come_through():
-    with pytest.raises(InvalidParameterError, match="The 'n_init' parameter of VAEenseTransformer"):
-        IntrinsicDimensionEstimator(VAEenseTransformer(n_init=0)).fit(SPARSE)
 
 
 def test_default_autoencoder_takes_the_seed(monkeypatch):
@@ -464,6 +425,7 @@ def test_grid_search_with_and_without_dimensions():
     assert without.best_params_ == {"autoencoder__level": 0.25}
 
 
+@pytest.mark.slow
 def test_grid_search_over_the_number_of_components():
     """One latent cannot represent three dimensions."""
     autoencoder = VAEenseTransformer(
@@ -560,6 +522,7 @@ def test_what_decoding_takes_off_makes_dimensions_less_reliable():
     assert np.median(cut.reliability(box)) < 0.9
 
 
+@pytest.mark.slow
 def test_noise_that_decoding_takes_off_does_not_make_them_less_reliable():
     """The removed noise changes what distances show, so the residual may contain noise, too."""
     rng = np.random.default_rng(0)
@@ -571,6 +534,7 @@ def test_noise_that_decoding_takes_off_does_not_make_them_less_reliable():
     assert np.median(model.reliability(X, return_reasons=True)[1]["disagreement"]) < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dim", "n_samples"), [(2, 30), (4, 60)])
 def test_unseen_samples_of_a_surface_with_few_samples_are_like_the_others(dim, n_samples):
     """Principal directions of few samples, turned, seem to be atoms that unseen samples need."""

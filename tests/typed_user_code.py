@@ -34,9 +34,8 @@ def use_datasets() -> None:
     assert_type(X, Doubles)
     assert_type(manifold, Integers)
     assert_type(dimension, Integers)
-    assert_type(make_sparse_dictionary(n_active=(2, 3)), tuple[Doubles, Integers, Integers])
-    assert_type(make_sparse_dictionary(return_atoms=True)[3], Doubles)
-    assert_type(make_ppca(return_parameters=True)[4], Doubles)
+    assert_type(make_sparse_dictionary(n_active=(2, 3)), tuple[NDArray[Any], ...])
+    assert_type(make_ppca(return_parameters=True)[4], NDArray[Any])
     make_linear_subspaces("100")  # type: ignore[arg-type]
 
 

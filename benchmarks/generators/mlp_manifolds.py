@@ -7,9 +7,9 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_union
+from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.utils._validation import SIZES, validate_params
 
 # Number of latents that set the scale of a manifold. They are drawn separately from the samples, so
 # that the scale depends neither on n_samples nor on the samples.
@@ -18,6 +18,7 @@ _N_REFERENCE = 1000
 _Network: TypeAlias = tuple[list[tuple[DoubleArray, DoubleArray]], DoubleArray]
 
 
+@validate_params(COMMON | {"hidden_layer_sizes": [SIZES]})
 def make_mlp_manifolds(
     n_samples: int = 1000,
     *,
@@ -90,10 +91,9 @@ def make_mlp_manifolds(
     >>> np.unique(dimension[manifold == 1]).tolist()
     [4]
     """
-    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    dims = _checks.integers(dims, "dims")
-    _checks.room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
-    widths = _checks.integers(hidden_layer_sizes, "hidden_layer_sizes")
+    dims = tuple(dims)
+    check_room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
+    widths = tuple(hidden_layer_sizes)
     if min(widths) < max(dims):
         raise ValueError(
             f"A hidden layer of {min(widths)} units cannot carry a manifold of dimension "
@@ -105,7 +105,7 @@ def make_mlp_manifolds(
     def draw(i: int, n: int) -> DoubleArray:
         return _apply_network(networks[i], rng.standard_normal((n, dims[i])))
 
-    return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
+    return draw_union(n_samples, dims, draw, noise, rng)
 
 
 def _draw_network(sizes: Sequence[int], rng: np.random.RandomState) -> _Network:

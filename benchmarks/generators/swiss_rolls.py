@@ -3,12 +3,12 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
+from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_frame, draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, validate_params
 
 
+@validate_params(COMMON | {"n_rolls": [AT_LEAST_ONE], "offset_scale": [NON_NEGATIVE]})
 def make_swiss_rolls(
     n_samples: int = 1000,
     *,
@@ -82,13 +82,10 @@ def make_swiss_rolls(
     >>> X.shape, np.unique(dimension).tolist()
     ((200, 10), [2])
     """
-    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    n_rolls = check_integer(n_rolls, "n_rolls", minimum=1)
-    _checks.room(3, n_features, "A swiss roll")
-    offset_scale = _checks.real(offset_scale, "offset_scale")
+    check_room(3, n_features, "A swiss roll")
     rng = check_random_state(random_state)
     frames = [
-        _draw_frame(3, n_features, rng) if n_features > 3 else np.eye(3) for _ in range(n_rolls)
+        draw_frame(3, n_features, rng) if n_features > 3 else np.eye(3) for _ in range(n_rolls)
     ]
     offsets = np.zeros((n_rolls, n_features))
     if n_rolls > 1:
@@ -97,7 +94,7 @@ def make_swiss_rolls(
     def draw(i: int, n: int) -> DoubleArray:
         return _draw_roll(n, rng) @ frames[i] + offsets[i]
 
-    return _draw_union(n_samples, [2] * n_rolls, draw, noise=noise, rng=rng)
+    return draw_union(n_samples, [2] * n_rolls, draw, noise, rng)
 
 
 def _draw_roll(n_samples: int, rng: np.random.RandomState) -> DoubleArray:

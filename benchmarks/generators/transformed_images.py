@@ -10,10 +10,9 @@ from scipy import ndimage
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_union
+from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_union
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import check_flag
+from skvaeense.utils._validation import StrOptions, validate_params
 
 # Half the range of each transform: shifts down and to the right as shares of the width of a view,
 # an angle, a log scale, a shear, brightness, and a log contrast.
@@ -51,6 +50,7 @@ def make_transformed_images(  # numpydoc ignore=GL08
     return_tangents: Literal[True],
     random_state: RandomState = ...,
 ) -> tuple[DoubleArray, IntArray, IntArray, list[DoubleArray]]: ...
+@validate_params(COMMON | {"images": [StrOptions(set(WIDTHS))], "return_tangents": ["boolean"]})
 def make_transformed_images(
     n_samples: int = 1000,
     *,
@@ -137,12 +137,8 @@ def make_transformed_images(
     >>> [len(variances) for variances in tangents]
     [1, 4]
     """
-    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    dims = _checks.integers(dims, "dims")
-    check_flag(return_tangents, "return_tangents")
-    if images not in WIDTHS:
-        raise ValueError(f"images must be 'photographs' or 'digits', got {images!r}.")
-    _checks.room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
+    dims = tuple(dims)
+    check_room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
     if max(dims) > len(RANGES):
         raise ValueError(f"dims must be at most {len(RANGES)}, got {max(dims)}.")
     if isqrt(n_features) ** 2 != n_features:
@@ -153,7 +149,7 @@ def make_transformed_images(
     def draw(i: int, n: int) -> DoubleArray:
         return views[i].images(rng.uniform(-1, 1, (n, dims[i])))
 
-    samples = _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
+    samples = draw_union(n_samples, dims, draw, noise, rng)
     return (*samples, [view.tangents for view in views]) if return_tangents else samples
 
 

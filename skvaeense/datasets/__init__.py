@@ -7,10 +7,8 @@ test samples of the same manifolds, draw one set and split it.
 To add a generator, write one function in a new file, and import it here.
 """
 
-from skvaeense.datasets._dictionary import make_sparse_dictionary
-from skvaeense.datasets._linear import make_affine_subspaces, make_linear_subspaces
-from skvaeense.datasets._ppca import make_ppca
-from skvaeense.datasets._spheres import make_spheres
+from skvaeense.datasets._models import make_ppca, make_sparse_dictionary
+from skvaeense.datasets._unions import make_affine_subspaces, make_linear_subspaces, make_spheres
 
 __all__ = [
     "make_affine_subspaces",

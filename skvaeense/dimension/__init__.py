@@ -7,10 +7,4 @@ here. No method needs torch.
 from skvaeense.dimension._base import AutoencoderMethod, Count
 from skvaeense.dimension._methods import ComponentRank, Consensus, Neighbors
 
-__all__ = [
-    "AutoencoderMethod",
-    "ComponentRank",
-    "Consensus",
-    "Count",
-    "Neighbors",
-]
+__all__ = ["AutoencoderMethod", "ComponentRank", "Consensus", "Count", "Neighbors"]

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.special import expit, gammaln
 
-from skvaeense.dimension._local import MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import RARELY
 from skvaeense.dimension._quadrics import CLEAR
 from skvaeense.dimension._scaling import SCALES, curved_dimension
@@ -18,8 +17,6 @@ N_ROUNDS = 5
 GAIN = 0.003
 # Larger supports are left as they are: their linear systems are large, and there are many.
 MAX_SUPPORT = 64
-# Share of the largest variance below which a direction counts as an error of the atoms.
-HARMLESS = 1e-4
 
 
 class Dictionary:
@@ -62,9 +59,8 @@ class Dictionary:
     """
 
     def __init__(self, atoms, offset):
-        self.atoms = atoms
-        self.offset = offset
-        self.noise_variance = None
+        self.atoms, self.offset, self.noise_variance = atoms, offset, None
+        self._norms = np.square(atoms).sum(axis=1)
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
@@ -128,21 +124,18 @@ class Dictionary:
         few = counts <= MAX_SUPPORT
         if few.any():
             support = self._infer(X[few], support[few])[0]
-            counts[few], std[few] = self._count(X[few], support)
+            posterior = self._evidence(X[few], support) * self._shares
+            posterior /= posterior.sum(axis=1, keepdims=True)
+            # The median size, and the root of its expected squared error.
+            counts[few] = (posterior.cumsum(axis=1) < 0.5).sum(axis=1)
+            squares = np.square(np.arange(len(self._shares)) - counts[few, None])
+            std[few] = np.sqrt((posterior * squares).sum(axis=1))
             for dependent, rank, error in self._dependent:
                 # Noise can hide some of the atoms, so parts of the support count too.
                 rows = np.flatnonzero(few)[~support[:, ~dependent].any(axis=1)]
                 rows = rows[counts[rows] > rank]
                 counts[rows], std[rows] = rank, np.hypot(std[rows], error)
         return counts, std
-
-    def _count(self, X, support):
-        """Return the median size of each sample's support, and the root of its squared error."""
-        posterior = self._evidence(X, support) * self._shares
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        counts = (posterior.cumsum(axis=1) < 0.5).sum(axis=1)
-        squares = np.square(np.arange(len(self._shares)) - counts[:, None])
-        return counts, np.sqrt((posterior * squares).sum(axis=1))
 
     def _set_shares(self, X, support):
         """Find the share of each size of a support."""
@@ -155,20 +148,21 @@ class Dictionary:
             # One additional sample of any size keeps every size possible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
 
-    def _set_ranks(self, support, codes):
+    def _set_ranks(self, support, codes, members_per_dimension=10, harmless=1e-4):
         """Find supports whose samples have fewer dimensions than the support has atoms.
 
         Such samples vary in fewer directions, or on a curved set, as distances to neighbours show.
+        With fewer members per dimension, a rank says too little. Directions with a harmless share
+        of the largest variance count as errors of the atoms.
         """
         supports, which = _unique_rows(support)
         members, sizes = np.bincount(which), supports.sum(axis=1)
-        self._dependent = []
-        for i in np.flatnonzero((members >= MEMBERS_PER_DIMENSION * sizes) & (sizes > 1)):
+        for i in np.flatnonzero((members >= members_per_dimension * sizes) & (sizes > 1)):
             # Coefficients along orthonormal directions of the span of the atoms.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
-            least = max(ABOVE * noise, HARMLESS * variances[-1])
+            least = max(ABOVE * noise, harmless * variances[-1])
             rank, error = int(np.count_nonzero(variances > least)), 0.0
             if rank == sizes[i] and members[i] > SCALES[1]:
                 rank, error = curved_dimension(codes[which == i][:, supports[i]], rank)
@@ -181,9 +175,9 @@ class Dictionary:
         The sum over the supports of a size follows from the probability of this number of successes
         in independent trials, whose odds match the size of the given support.
         """
-        norms = np.square(self.atoms).sum(axis=1)
+        norms = self._norms
         codes, saved = self._least_squares(X, support, losses=True)
-        saved = np.where(support, saved, self._gains(X, codes, norms))
+        saved = np.where(support, saved, self._gains(X, codes))
         # If a support does not explain its sample, the residual counts as noise. Otherwise all
         # atoms would seem to be needed.
         freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
@@ -208,9 +202,9 @@ class Dictionary:
             evidence = np.log(successes) - sizes * tilt - n_supports
         return np.exp(evidence - evidence.max(axis=1, keepdims=True))
 
-    def _gains(self, X, codes, norms):
+    def _gains(self, X, codes):
         """Return the decrease of the squared error of codes by each atom alone."""
-        units = self.atoms.T / np.sqrt(np.maximum(norms, TINY))
+        units = self.atoms.T / np.sqrt(np.maximum(self._norms, TINY))
         return np.square(self._residual(X, codes) @ units)
 
     def _residual(self, X, codes):
@@ -227,11 +221,10 @@ class Dictionary:
 
     def _infer(self, X, support):
         """Return supports and codes: atoms leave and join as long as this lowers the cost."""
-        norms = np.square(self.atoms).sum(axis=1)
-        size = np.arange(1, len(norms) + 1)
+        size = np.arange(1, len(self.atoms) + 1)
         # Entry c - 1: the cost of saying which latent is the c-th.
-        choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
-        per_atom = np.log1p(norms / self.noise_variance)
+        choice = 2 * np.log(np.maximum((len(size) - size + 1) / size, 1.0))
+        per_atom = np.log1p(self._norms / self.noise_variance)
         support, codes = support.copy(), np.zeros(support.shape)
         # Samples whose supports can still change.
         rows = np.arange(len(X))
@@ -244,8 +237,8 @@ class Dictionary:
             leave = losses[np.arange(len(rows)), worst] < 0
             active[leave, worst[leave]] = False
             codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
-            gains = self._gains(X[rows], codes[rows], norms)
-            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
+            gains = self._gains(X[rows], codes[rows])
+            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(size) - 1)][:, None]
             gains = np.where(active | ~self._joins, -np.inf, gains - self.noise_variance * cost)
             best = gains.argmax(axis=1)
             join = gains[np.arange(len(rows)), best] > 0

@@ -1,11 +1,10 @@
 """The dimension around samples, from their neighbours among reference samples."""
 
-from typing import NamedTuple
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import Bunch
 
-from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
+from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flats
 from skvaeense.dimension._noise import RARELY, fair_share, typical_noise
 from skvaeense.dimension._posterior import Evidence
 from skvaeense.dimension._quadrics import CLEAR
@@ -14,7 +13,6 @@ from skvaeense.dimension._scaling import (
     LARGEST,
     N_QUERIES,
     NEAR,
-    NEAR_SHARE,
     NEAREST,
     SCALES,
     Calibration,
@@ -28,59 +26,6 @@ from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# Members that a pool needs per dimension. With fewer members, its rank says too little.
-MEMBERS_PER_DIMENSION = 10
-# Number of radii of the nearest pools beyond which a sample is far from all references.
-FAR = 2.0
-
-
-class LocalDimension(NamedTuple):
-    """Measurements of samples by their neighbours; every array has the shape (n_samples,).
-
-    Attributes
-    ----------
-    dimension : ndarray
-        The dimension, a whole number at nearly every sample.
-
-    std : ndarray
-        Standard error of `dimension`.
-
-    ratio : ndarray
-        The dimension by distances alone, at the smallest scale that is clear of noise; NaN if too
-        few neighbours are like the sample.
-
-    reasons : dict of str to ndarray
-        How much each measurement leaves open, in dimensions: "sampling", the error of `ratio` by
-        chance; "noise", the fall of the ratio from scale to scale; "disagreement", the difference
-        between the dimension and the ratio; "intersection", the difference between the dimension
-        and the ranks of nearby pools.
-
-    hidden : ndarray
-        Share of the nearby pools in which no direction stands above the noise.
-
-    alike : ndarray
-        Share of the nearest references that have similar active latents.
-
-    held : ndarray of bool
-        Whether the sample is on the flat of a landmark that it uses.
-
-    excess : ndarray
-        Distance of the sample from all references beyond the distance that counts as far, as a
-        share of the latter; 0 if the sample is not far.
-
-    evidence : Evidence
-        The measurements from which the dimension follows.
-    """
-
-    dimension: np.ndarray
-    std: np.ndarray
-    ratio: np.ndarray
-    reasons: dict[str, np.ndarray]
-    hidden: np.ndarray
-    alike: np.ndarray
-    held: np.ndarray
-    excess: np.ndarray
-    evidence: Evidence
 
 
 class LocalGeometry:
@@ -136,21 +81,20 @@ class LocalGeometry:
         self.n_neighbors = min(n_neighbors, len(points) - 1)
         self._noise_variance, self._may_be_clear = noise_variance, clear
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
-        self._plane, self._n_features = _plane(points), points.shape[1]
+        self._n_features = points.shape[1]
+        variances, directions = principal_directions(points - points.mean(axis=0))
+        # An orthonormal basis of the directions in which points vary.
+        self._plane = directions[variances > EXACT * variances[0]].T
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        (anchors, at_anchor), members, flats = self._measure_landmarks(
-            search, points, patterns, inverses
-        )
-        most = _most_noise(flats)
+        anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
         if noise_variance == 0 and active is None:
             # The noise that decoding leaves has no single variance.
-            told_by = [points[pool] for pool in members[:N_QUERIES]]
-            self._noise_variance = typical_noise(told_by)
+            self._noise_variance = typical_noise([points[pool] for pool in members[:N_QUERIES]])
         close = _mean(nearness[0][anchors], at_anchor)
-        self._measure_ranks(points, members, [flat.rank for flat in flats], close, n_noisy, most)
+        self._measure_ranks(points, members, close, n_noisy)
 
         # Squared distances that are clearly more than noise.
         noise = 2 * self._noise_variance * n_noisy[: nearness.shape[1]]
@@ -173,8 +117,8 @@ class LocalGeometry:
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
 
-        Return the anchors of each pool with a mask of the anchors that count, the members of each
-        pool, and the flats through the nearest members.
+        Return the anchors of each pool, a mask of the anchors that count, and the members of each
+        pool.
         """
         n_landmarks = min(len(points), MAX_LANDMARKS)
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
@@ -183,25 +127,24 @@ class LocalGeometry:
         alike = _alike(patterns[pools], self._patterns)
         # If no latent is active, nothing shows which members are alike, so all count.
         own = alike | ~alike.any(axis=1, keepdims=True)
-        flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
-        for pool, its, flat in zip(pools, own, flats, strict=True):
+        self._flats = Flats([points[pool[its]] for pool, its in zip(pools, own, strict=True)])
+        for i, (pool, its) in enumerate(zip(pools, own, strict=True)):
             advance()
-            its[its] = flat.belongs(points[pool[its]])
+            its[its] = self._flats.belong(i, points[pool[its]])
         # About the number of landmarks in a pool.
         self._n_near = min(
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
         near = self._landmarks.kneighbors(landmarks, return_distance=False)
-        self._flats = Flats(flats, near)
+        self._flats.settle(near)
         own &= ~self._barred(points, pools, near)
         # A landmark is on its own manifold, whatever the flats say.
         own[:, 0] = True
         at_anchor = alike & own & (pools < inverses.shape[1])
         anchors = np.where(at_anchor, pools, 0)
         self._inverses, self._errors = _average(inverses, anchors, at_anchor)
-        members = [pool[its] for pool, its in zip(pools, own, strict=True)]
-        return (anchors, at_anchor), members, flats
+        return anchors, at_anchor, [pool[its] for pool, its in zip(pools, own, strict=True)]
 
     def _barred(self, points, pools, near):
         """Return a mask of the members of the landmarks' pools that are on another manifold.
@@ -219,14 +162,13 @@ class LocalGeometry:
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, nearest, close, n_noisy, most):
+    def _measure_ranks(self, points, members, close, n_noisy):
         """Measure the ranks of pools, and which directions are wide or stand above the noise.
 
-        `nearest` are the ranks of the nearest members of each pool, and `close` is the mean squared
-        distance of the anchors of each pool to their neighbours.
+        `close` is the mean squared distance of the anchors of each pool to their neighbours.
         """
         ranks = []
-        for pool, rank, n, square in zip(members, nearest, n_noisy, close, strict=False):
+        for pool, rank, n, square in zip(members, self._flats.ranks, n_noisy, close, strict=False):
             advance()
             noise, variances = self._noise_variance, _variances(points[pool])
             visible = _rank(variances, len(pool), noise, n)[1]
@@ -250,9 +192,12 @@ class LocalGeometry:
         if self._noise_variance == 0 and self._may_be_clear:
             with np.errstate(divide="ignore"):
                 ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
-            # If the ratio rises with the scale, thin directions are not the reason for a small
-            # ratio.
-            rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
+            # If the ratio rises with the scale, by a tenth, thin directions are not the reason for
+            # a small ratio.
+            rises = largest > ratio + np.maximum(NEAR, 0.1 * ratio)
+            noise = self._flats.noise[np.isfinite(self._flats.noise)]
+            # The variance off the flattest flats bounds the noise variance.
+            most = np.quantile(noise, RARELY) if len(noise) else np.inf
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
                 advance()
                 # Distances hardly overestimate the dimension.
@@ -261,7 +206,7 @@ class LocalGeometry:
                 )
         self.hidden = float(self._hidden.mean())
 
-    def at(self, points, active, off=0.0, bound=np.inf):
+    def at(self, points, active, off=0.0, bound=np.inf, far=2.0):
         """Return the dimension around samples.
 
         Parameters
@@ -278,10 +223,24 @@ class LocalGeometry:
         bound : ndarray of shape (n_samples,) or float, default=inf
             Number of directions that equations leave; infinite if no equation holds.
 
+        far : float, default=2.0
+            Radii of the nearest pools beyond which a sample is far from all references.
+
         Returns
         -------
-        LocalDimension
-            Measurements by the neighbours.
+        Bunch
+            Arrays of shape (n_samples,): `dimension`, mostly whole numbers; its standard error
+            `std`; `ratio`, the dimension by distances alone at the smallest scale that is clear of
+            noise, or NaN if too few neighbours are like the sample; `hidden`, the share of nearby
+            pools in which no direction stands above the noise; `alike`, the share of the nearest
+            references that have similar active latents; `held`, whether the sample is on the flat
+            of a landmark that it uses; and `excess`, the distance from all references beyond the
+            distance that counts as far, as a share of the latter. The `evidence` has the
+            measurements from which the dimension follows. The dict `reasons` says how much each
+            of them leaves open, in dimensions: "sampling", the error of `ratio` by chance;
+            "noise", the fall of the ratio from scale to scale; "disagreement", the difference
+            between the dimension and the ratio; and "intersection", the difference between the
+            dimension and the ranks of nearby pools.
         """
         near, asked, held, share, away = self._ask_landmarks(points, active, off)
         ratios, known = self._ratios(near, asked)
@@ -312,7 +271,7 @@ class LocalGeometry:
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
         apart = np.square(self._ranks[near] - dimension[:, None])
-        return LocalDimension(
+        return Bunch(
             dimension=dimension,
             std=std,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
@@ -325,7 +284,7 @@ class LocalGeometry:
             hidden=hidden,
             alike=share,
             held=held & (np.broadcast_to(off, len(held)) <= 0),
-            excess=np.maximum(away / FAR - 1, 0.0),
+            excess=np.maximum(away / far - 1, 0.0),
             evidence=evidence,
         )
 
@@ -391,12 +350,6 @@ class LocalGeometry:
         return ratios, known
 
 
-def _plane(points):
-    """Return an orthonormal basis of the directions in which points vary, as columns."""
-    variances, directions = principal_directions(points - points.mean(axis=0))
-    return directions[variances > EXACT * variances[0]].T
-
-
 def _radii(distances):
     """Return the radii of pools: a pool of copies of one reference gets the median of the others.
 
@@ -420,20 +373,14 @@ def _alike(others, patterns):
     return 2 * both >= np.maximum(either, 1)
 
 
-def _most_noise(flats):
-    """Return an upper bound on the noise variance: the variance off the flattest flats."""
-    off = [flat.noise for flat in flats if np.isfinite(flat.noise)]
-    return np.quantile(off, RARELY) if off else np.inf
-
-
 def _average(inverses, pools, alike):
     """Return the mean inverse of each pool at each scale, and the relative error of the first."""
     inverses = inverses[:, pools]
     known = alike & np.isfinite(inverses)
-    mean, n_known = _mean(inverses, known), known[0].sum(axis=1)
-    squares = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0)
+    mean = _mean(inverses, known)
+    squares = _mean(np.square(inverses[0] - mean[0][:, None]), known[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return mean, np.sqrt(squares.sum(axis=1)) / n_known / mean[0]
+        return mean, np.sqrt(squares / known[0].sum(axis=1)) / mean[0]
 
 
 def _mean(values, asked):

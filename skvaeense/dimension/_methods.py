@@ -76,12 +76,8 @@ class Neighbors(PoolMethod):
     def __init__(self, n_neighbors: Auto | int = "auto") -> None:
         self.n_neighbors = n_neighbors
 
-    def _answer(self, around, most):
+    def _answer(self, around, most=np.inf):
         return around.ratio
-
-
-# If fewer of the nearest samples have similar active latents, they lie on other subspaces.
-LEAST_ALIKE = 0.2
 
 
 class Consensus(PoolMethod):
@@ -131,8 +127,9 @@ class Consensus(PoolMethod):
     def __init__(self, n_neighbors: Auto | int = "auto") -> None:
         self.n_neighbors = n_neighbors
 
-    def _answer(self, around, most):
-        near = around.held | (around.alike >= LEAST_ALIKE)
+    def _answer(self, around, most=np.inf, least_alike=0.2):
+        # If fewer of the nearest samples have similar active latents, they lie on other subspaces.
+        near = around.held | (around.alike >= least_alike)
         believed = np.isfinite(around.ratio) & near
         # No manifold has more dimensions than the subspace that holds it.
         return np.where(believed, np.minimum(around.dimension, most), np.nan)

@@ -6,8 +6,6 @@ from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS
 
-# A bulk of fewer directions can also come from a few manifolds.
-LEAST_BULK = 8
 # Share of samples that counts as few, and share of measurements that may be wrong.
 RARELY = 0.01
 
@@ -115,8 +113,11 @@ class NoiseFloor:
         return points, n_directions
 
 
-def _measure(X):
-    """Return the mean of a group, the directions that stand above the noise, and the noise."""
+def _measure(X, least_bulk=8):
+    """Return the mean of a group, the directions that stand above the noise, and the noise.
+
+    A bulk of fewer directions can also come from a few manifolds.
+    """
     n_samples, n_features = X.shape
     mean = X.mean(axis=0)
     variances, directions = principal_directions(X - mean)
@@ -125,7 +126,7 @@ def _measure(X):
     rest = np.cumsum(variances[::-1])[::-1] / left
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
-    seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
+    seen = 0 < rank <= n_features - least_bulk and n_samples > 1 and rest[rank] > 0
     # Otherwise the supposed noise can also be directions with slightly less variance.
     told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     # Noise that outweighs everything else is a part of the set.

@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
@@ -18,6 +17,7 @@ from skvaeense.dimension._noise import RARELY, NoiseFloor
 from skvaeense.dimension._posterior import standard_error
 from skvaeense.dimension._quadrics import Quadrics
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
+from skvaeense.utils._arrays import dense
 from skvaeense.utils._linalg import EXACT, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
@@ -25,9 +25,8 @@ from skvaeense.utils._validation import Interval, StrOptions
 
 # Maximum number of training samples among which neighbours are searched.
 MAX_REFERENCES = 20_000
-# Pools have this many neighbours, or a sixth of the samples if there are few. They grow up to a
-# sixth if noise is larger than the pools.
-MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
+# Maximum number of neighbours in a pool, unless noise is larger than the pools.
+MAX_NEIGHBORS = 2 * LARGEST
 # Maximum squared shift of a typical sample by a trusted autoencoder, as a fraction of the mean
 # squared distance to its neighbours. The dimension by distances can change by the same fraction,
 # unless there is noise to remove, which makes this dimension fall by more as the scale grows.
@@ -52,17 +51,9 @@ class PoolMethod(AutoencoderMethod):
     dictionary_: Dictionary | None
     # None if the autoencoder cannot decode, or there are too few samples.
     geometry_: LocalGeometry | None
-    # The noise of the samples, which is removed if the autoencoder is not trusted.
-    floor_: NoiseFloor
-    # Squared distance between a sample and its denoised point that few training samples exceed.
-    reach_: float
-    # Whether the autoencoder denoises samples, and shows which samples are alike.
-    trusted_: bool
-    # Share by which decoding changes the dimension by distances; visible noise explains a change.
-    change_: float
 
     @abstractmethod
-    def _answer(self, around, most):
+    def _answer(self, around, most=np.inf):
         """Return the dimension of samples by their neighbours; NaN if neighbours are not believed.
 
         `around` is a LocalDimension, and `most` the number of atoms that each sample needs.
@@ -96,44 +87,60 @@ class PoolMethod(AutoencoderMethod):
         # Neighbours are searched among all samples.
         with threads_for(len(X) * X.size):
             self._fit(autoencoder, X)
-        self._warn_of_noise()
+        if self.geometry_ is not None and self.geometry_.hidden > RARELY:
+            warnings.warn(
+                f"Dimension hidden by noise: in the neighbourhoods of {self.geometry_.hidden:.0%} "
+                "of the samples, no direction stands out from the noise, so the dimension is "
+                "uncertain. Fewer samples, which are farther apart, or a larger n_neighbors may "
+                "reveal it.",
+                # Point to the code of the user.
+                stacklevel=7,
+            )
         return self
 
     def _fit(self, autoencoder, X):
-        """Measure samples that are in random order."""
+        """Measure samples that are in random order.
+
+        `floor_` is their noise, which is removed if the autoencoder is not trusted: `trusted_` says
+        whether it denoises samples, and shows which are alike. `change_` is the share by which
+        decoding changes the dimension by distances; visible noise explains a change.
+        """
         active, points, groups, shift = self._denoise(autoencoder, X)
         self.floor_ = NoiseFloor(X, groups)
         raw = self.floor_.take_off(X[:MANY_ROWS], groups[:MANY_ROWS])[0]
         self.quadrics_ = Quadrics(raw)
+        sizes = active.sum(axis=1)
         n_neighbors, self.trusted_ = _choose_pools(
-            X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
+            X, points, sizes, self.floor_.most, self.n_neighbors
         )
         self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[1] + 1:
             raw = _by_distances(X)
             # Patterns with more active latents are pieces of a curved set.
-            most = 2 * raw[1] + 1
-            are_patterns = bool((active != active[0]).any())
-            self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > most)
-            if self.trusted_:
-                self.change_, falls = _change_of_dimension(raw, _by_distances(points))
-                self.trusted_ = self.floor_.seen or falls or self.change_ <= MAX_SHIFT
-        if not self.trusted_:
-            self.change_ = 0.0
+            most = np.nan_to_num(2 * raw[1] + 1, nan=np.inf)
+            change, falls = _change_of_dimension(raw, _by_distances(points))
+            pieces = (active != active[0]).any() and sizes.mean() > most
+            believed = self.floor_.seen or falls or change <= MAX_SHIFT
+            self.trusted_ = bool(believed and not pieces)
+            self.change_ = change if self.trusted_ else 0.0
         self._measure(X, points, active, groups, n_neighbors)
-        if self.trusted_ and hasattr(autoencoder, "components_"):
-            atoms = np.asarray(autoencoder.components_)
-            offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
-            freedom = max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
-            # Rounding limits the precision of every dictionary.
-            noise = np.square(X - points).mean() * X.shape[1] / freedom
-            noise = max(noise, 2 * EXACT * X.var(axis=0).mean())
-            few = active[:SOME_ROWS].sum(axis=1).mean() <= np.nan_to_num(most, nan=np.inf)
-            if few and self._counts_some(points[:SOME_ROWS], active[:SOME_ROWS]):
-                dictionary = Dictionary(atoms[: active.shape[1]], offset).fit(X - shift, active)
-                # A dictionary that fits worse than the codes has lost too many latents.
-                if dictionary.noise_variance <= (1 + CLOSE) * noise:
-                    self.dictionary_ = dictionary
+        some = active[:SOME_ROWS]
+        if not (self.trusted_ and hasattr(autoencoder, "components_")) or some.sum(1).mean() > most:
+            return
+        if self.geometry_ is not None:
+            answers = self._answer(self.geometry_.at(points[:SOME_ROWS], some))
+            if not np.isnan(answers).any():
+                return
+        atoms = np.asarray(autoencoder.components_)
+        offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
+        dictionary = Dictionary(atoms[: active.shape[1]], offset).fit(X - shift, active)
+        # Rounding limits the precision of every dictionary.
+        freedom = max(X.shape[1] - sizes.mean(), 1.0)
+        noise = np.square(X - points).mean() * X.shape[1] / freedom
+        noise = max(noise, 2 * EXACT * X.var(axis=0).mean())
+        # A dictionary that fits worse than the codes has lost too many latents.
+        if dictionary.noise_variance <= (1 + CLOSE) * noise:
+            self.dictionary_ = dictionary
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.
@@ -203,10 +210,10 @@ class PoolMethod(AutoencoderMethod):
         X = X.astype(np.float64)
         active, points, groups, shift = self._denoise(autoencoder, X)
         count, unsure = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
-        most, dimension, around = np.full(len(X), np.inf), np.full(len(X), np.nan), None
+        most, dimension, around = np.inf, np.full(len(X), np.nan), None
         if self.geometry_ is not None:
             around = self._around(X, points, active, groups)
-            dimension = self._answer(around, most)
+            dimension = self._answer(around)
         if self.dictionary_ is not None:
             # Not used if neighbours are believed and give at most the number of active latents.
             rows = np.flatnonzero(~(dimension <= count))
@@ -215,8 +222,7 @@ class PoolMethod(AutoencoderMethod):
             count, most = refined, np.maximum(refined, count)
         if around is None:
             return count, {"small_coefficients": unsure}
-        dimension = self._answer(around, most)
-        answer, reasons = _explained(dimension, count, unsure, around)
+        answer, reasons = _explained(self._answer(around, most), count, unsure, around)
         if not self.floor_.seen:
             reasons["disagreement"] = np.hypot(reasons["disagreement"], self.change_ * answer)
         return answer, reasons
@@ -284,25 +290,6 @@ class PoolMethod(AutoencoderMethod):
             )
             self.pool_size_ = self.geometry_.n_neighbors
 
-    def _warn_of_noise(self):
-        """Warn if noise hides all directions around some samples, so that the answer is a guess."""
-        hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
-        if hidden > RARELY:
-            warnings.warn(
-                f"Dimension hidden by noise: in the neighbourhoods of {hidden:.0%} of the "
-                "samples, no direction stands out from the noise, so the dimension is uncertain. "
-                "Fewer samples, which are farther apart, or a larger n_neighbors may reveal it.",
-                # Point to the code of the user.
-                stacklevel=8,
-            )
-
-    def _counts_some(self, points, active):
-        """Return whether there are samples whose neighbours are not believed."""
-        if self.geometry_ is None:
-            return True
-        answers = self._answer(self.geometry_.at(points, active), np.full(len(points), np.inf))
-        return bool(np.isnan(answers).any())
-
     def _denoise(self, autoencoder, X):
         """Return active latents, reconstructions, groups and shifts of samples.
 
@@ -312,8 +299,7 @@ class PoolMethod(AutoencoderMethod):
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
         groups, shift = np.zeros(len(X), dtype=int), 0.0
-        codes = autoencoder.transform(X)
-        codes = codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
+        codes = dense(autoencoder.transform(X))
         n_latents = codes.shape[1] - n_locations
         if n_locations:
             groups = codes[:, n_latents:].argmax(axis=1)
@@ -332,12 +318,10 @@ def _explained(dimension, count, unsure, around):
     parts["sampling"] = np.maximum(parts["sampling"], LEAST_SQUARE)
     share = around.std / standard_error(parts)
     reasons = {name: np.where(believed, share * part, 0.0) for name, part in parts.items()}
-    # If noise hides all directions, the answer may be noise alone.
-    # A method may prefer another answer.
-    for name, part in (
-        ("noise", around.hidden * answer),
-        ("disagreement", answer - around.dimension),
-    ):
+    # If noise hides all directions, the answer may be noise alone. A method may prefer another
+    # answer.
+    more = {"noise": around.hidden * answer, "disagreement": answer - around.dimension}
+    for name, part in more.items():
         reasons[name] = np.where(believed, np.hypot(reasons[name], part), 0.0)
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
     # Neighbours can still be right. The share that is like the sample shows how likely this is. If
@@ -355,16 +339,17 @@ def _can_decode(autoencoder):
     return hasattr(autoencoder, "transform") and hasattr(autoencoder, "inverse_transform")
 
 
-def _choose_pools(X, points, count, noise_variance, n_neighbors):
+def _choose_pools(X, points, count, noise_variance, n_neighbors, least_pools=6):
     """Return the size of the pools, and whether decoding moves samples little in comparison.
 
+    Pools have `MAX_NEIGHBORS`, or a sixth of the samples if there are few.
     With more samples, neighbours are closer, and removing noise can move samples farther than the
     distance to neighbours. Pools then grow, as far as their share of the samples allows. The shift
     beyond the noise is an error of the decoder, which must be small compared with the distances to
     the nearest neighbours.
     """
     auto = n_neighbors == "auto"
-    most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
+    most = min(max(len(X) // least_pools, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
     shifts = np.square(X - points)[:SOME_ROWS].sum(axis=1)
     search = NearestNeighbors(n_neighbors=least).fit(X)

@@ -1,6 +1,8 @@
 """One distribution over dimensions, from all measurements around a sample."""
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +13,7 @@ from skvaeense.utils._typing import DoubleArray
 
 # Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
 # fitted at once, by maximum likelihood.
-WEIGHTS = {
-    "above": -0.52,
-    "below": 0.38,
-    "beyond": -0.59,
-    "rank": 0.57,
-    "agreement": 1.8,
-    "thin_rank": 1.99,
-    "bound": 3.71,
-    "ratio": -1.59,
-    "log": 0.71,
-}
-# Share by which estimates from distances are off, besides chance: density is not even, sets bend.
-UNEVEN = 0.05
+WEIGHTS = json.loads(files(__package__).joinpath("weights.json").read_text(encoding="utf-8"))
 
 
 class Evidence(NamedTuple):
@@ -76,7 +66,7 @@ class Evidence(NamedTuple):
         whole = np.where(whole <= most[:, None], whole, np.nan)
         return np.hstack([whole, self.ratio[:, None]])
 
-    def features(self, candidates: DoubleArray) -> dict[str, DoubleArray]:
+    def features(self, candidates: DoubleArray, uneven: float = 0.05) -> dict[str, DoubleArray]:
         """Return what each measurement says about each candidate, by name.
 
         Parameters
@@ -84,12 +74,16 @@ class Evidence(NamedTuple):
         candidates : ndarray of shape (n_samples, n_candidates)
             Dimensions.
 
+        uneven : float, default=0.05
+            Share by which estimates from distances are off, besides chance: density is not even,
+            and sets bend.
+
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_candidates)
             The measurements of `WEIGHTS`.
         """
-        scale = np.hypot(UNEVEN, self.error)[:, None]
+        scale = np.hypot(uneven, self.error)[:, None]
 
         def excess(x, y):
             # Without distances, all dimensions are equally probable by distances.

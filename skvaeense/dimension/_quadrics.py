@@ -5,13 +5,8 @@ import numpy as np
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._rows import SOME_ROWS
 
-# Samples that each coefficient needs. By the law of Marchenko and Pastur, chance alone then leaves
-# no gap between the variances of combinations of terms.
-ROWS_PER_TERM = 2
 # Factor by which the errors of equations must be smaller than the variances of all others.
 GAP = 10.0
-# Share of the largest gradient at a sample below which a gradient is an error.
-NORMAL = 0.1
 # Squares count if they are at least this multiple of their part due to noise.
 CLEAR = 4.0
 
@@ -65,13 +60,17 @@ class Quadrics:
             if n_kept == points.shape[1] and n_wide < n_kept:
                 self._fit(points, variances[:n_wide], directions[:n_wide])
 
-    def _fit(self, points, variances, directions):
-        """Find equations along principal directions, and return the largest of their errors."""
+    def _fit(self, points, variances, directions, rows_per_term=2):
+        """Find equations along principal directions, and return the largest of their errors.
+
+        By the law of Marchenko and Pastur, chance alone leaves no gap between the variances of
+        combinations of terms if there are `rows_per_term` samples for each coefficient.
+        """
         self.n_directions, self.n_equations = len(variances), 0
         self._scale = np.sqrt(variances.mean())
         self._directions = directions.T / self._scale
         n_terms = (self.n_directions + 1) * (self.n_directions + 2) // 2
-        few = ROWS_PER_TERM * n_terms > min(len(points), SOME_ROWS)
+        few = rows_per_term * n_terms > min(len(points), SOME_ROWS)
         if few or (points == points[0]).all():
             return 0.0
         coordinates, variances = self._coordinates(points), variances / self._scale**2
@@ -98,13 +97,16 @@ class Quadrics:
     def _coordinates(self, points):
         return (points - self._mean) @ self._directions
 
-    def dimensions(self, points):
+    def dimensions(self, points, normal=0.1):
         """Return the number of directions at points in which no equation changes.
 
         Parameters
         ----------
         points : ndarray of shape (n_points, n_features)
             Points.
+
+        normal : float, default=0.1
+            Share of the largest gradient at a point below which a gradient is an error.
 
         Returns
         -------
@@ -117,9 +119,9 @@ class Quadrics:
         for i, x in enumerate(self._coordinates(points)):
             gradients = self._linear + self._forms @ x
             steepness = np.linalg.eigvalsh(gradients.T @ gradients)
-            normal = np.count_nonzero(steepness > max(NORMAL**2 * steepness[-1], TINY))
-            hidden = normal and steepness[-normal] <= CLEAR * self._error
-            dimensions[i] = np.inf if hidden else self.n_directions - normal
+            n_normal = np.count_nonzero(steepness > max(normal**2 * steepness[-1], TINY))
+            hidden = n_normal and steepness[-n_normal] <= CLEAR * self._error
+            dimensions[i] = np.inf if hidden else self.n_directions - n_normal
         return dimensions
 
 

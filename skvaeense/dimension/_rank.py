@@ -6,9 +6,6 @@ from skvaeense.dimension._scaling import NEAREST
 from skvaeense.mixture._covariance import ABOVE
 from skvaeense.utils._linalg import EXACT, TINY
 
-# Factor by which variances must fall after the last direction for a clear number of directions.
-CLEARLY = 50.0
-
 
 def clear_rank(points, n_features, noise=np.inf, least=1.0):
     """Return the number of directions that no others predict; 0 if it is not clear.
@@ -65,7 +62,7 @@ def clear_rank(points, n_features, noise=np.inf, least=1.0):
     return 0.0
 
 
-def residual_rank(points, n_features, noise=np.inf):
+def residual_rank(points, n_features, noise=np.inf, clearly=50.0):
     """Return the number of directions that no others predict, and whether it is clear.
 
     On a manifold of dimension r, r coordinates determine all others, nearly as polynomials of
@@ -86,6 +83,9 @@ def residual_rank(points, n_features, noise=np.inf):
     noise : float, default=inf
         The largest variance that noise may have in a direction. A rank that fills the space is
         clear only if the last direction has a clearly larger variance.
+
+    clearly : float, default=50.0
+        Factor by which variances must fall after the last direction for a clear number of them.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def residual_rank(points, n_features, noise=np.inf):
         if rank and variance <= EXACT * first:
             return float(rank), True
         if rank and variance <= ABOVE * remainder:
-            return float(rank), bool(last > CLEARLY * max(variance, remainder))
+            return float(rank), bool(last > clearly * max(variance, remainder))
         if first <= TINY:
             break
         new = rest[:, best] / np.sqrt(np.square(rest[:, best]).mean())
@@ -134,4 +134,4 @@ def residual_rank(points, n_features, noise=np.inf):
         gains = np.square(explained).sum(axis=1) / n
         linear, bent, last = linear + gains[0], bent + gains[1:n_plain].sum(), variance
     remainder = bent**2 / max(linear, TINY)
-    return float(n_features), bool(last > CLEARLY * max(noise, remainder))
+    return float(n_features), bool(last > clearly * max(noise, remainder))

@@ -14,9 +14,8 @@ SCALES = NEAREST, NEAREST**2, NEAREST**3
 LARGEST = NEAREST * max(SCALES)
 # Number of points in balls that are queried, and number of members of each point's pool.
 N_QUERIES = 35
-# A rank is believed if it is this near to the estimate by distances, in dimensions or as a
-# fraction.
-NEAR, NEAR_SHARE = 0.3, 0.1
+# A rank is believed if it is this near to the estimate by distances.
+NEAR = 0.3
 
 
 def inverse_dimensions(distances, k, alike=None):

@@ -7,10 +7,9 @@ matplotlib, and import it only to draw.
 To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
-from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
 from skvaeense.inspection._activity import class_activity, sparsity_pattern, top_activating
 from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
-from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
+from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latent_report import LatentReport, latent_report

@@ -14,20 +14,13 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_consistent_length, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
-from skvaeense.metrics._probing import fit_probe, mean_excess
+from skvaeense.metrics._arrays import normalise_rows
+from skvaeense.metrics._dictionaries import fit_probe, mean_excess
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._validation import check_integer
-
-# Odds that an atom is a feature of the data if its similarity is half-way between chance and 1.
-HALF_WAY_ODDS = 0.4
-# Maximum number of latents of a label, and the least gain in F1 score by each after the first.
-MAX_LATENTS, LEAST_GAIN = 10, 0.03
-# Least cosine of the atom of an absorbing latent with the direction of the label, and least share
-# of a sample's projection on that direction that one latent contributes in full absorption.
-LEAST_COSINE, LEAST_SHARE = 0.025, 0.4
 
 
 def dictionary_stability(
@@ -145,7 +138,7 @@ def dictionary_stability(
         raise ValueError(
             f"All dictionaries must have the same number of features, got {sorted(widths)}."
         )
-    used = [_unit_rows(atoms) for atoms in given]
+    used = [normalise_rows(atoms[np.any(atoms, axis=1)]) for atoms in given]
     n, rng = len(used), check_random_state(random_state)
     moments = normalize([np.ravel(atoms.T @ atoms) for atoms in used])
     similarity, matched = np.eye(n), np.eye(n)
@@ -172,13 +165,15 @@ def dictionary_stability(
 def _against_random(atoms: DoubleArray, signed: bool, rng: np.random.RandomState) -> DoubleArray:
     """Return the cosines of atoms with random atoms of the same second moments."""
     mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
-    return _cosines(atoms, _unit_rows(mixed), signed)
+    return _cosines(atoms, normalise_rows(mixed), signed)
 
 
 def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
-    """Return the probabilities that atoms are features, by their similarity beyond chance."""
-    gain = HALF_WAY_ODDS * np.maximum(similarity - by_chance, 0)
-    left = 1 - similarity
+    """Return the probabilities that atoms are features, by their similarity beyond chance.
+
+    The odds are 0.4 if the similarity is half-way between chance and 1.
+    """
+    gain, left = 0.4 * np.maximum(similarity - by_chance, 0), 1 - similarity
     return gain / np.where(gain + left > 0, gain + left, 1.0)
 
 
@@ -190,13 +185,6 @@ def _atoms(dictionary: Any) -> DoubleArray:
     if not atoms.any():
         raise ValueError("All atoms of a dictionary are 0.")
     return atoms
-
-
-def _unit_rows(atoms: DoubleArray) -> DoubleArray:
-    # Scaled to entries of at most 1 first, so that squares neither overflow nor vanish.
-    used = atoms[np.any(atoms, axis=1)]
-    rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArray:
@@ -349,12 +337,7 @@ def feature_absorption(
 
 
 def _of_label(
-    codes: Any,
-    atoms: DoubleArray,
-    X: DoubleArray,
-    is_one: BoolArray,
-    fitted: IntArray,
-    measured: IntArray,
+    codes: Any, atoms: DoubleArray, X: DoubleArray, is_one: Any, fitted: IntArray, measured: Any
 ) -> tuple[IntArray, float, float, int]:
     """Return the latents of a label, both shares, and the number of samples they are means of."""
     probe = LogisticRegression(class_weight="balanced", max_iter=1000)
@@ -365,8 +348,11 @@ def _of_label(
     found = measured[is_one[measured] & probe.predict(X[measured])]
     if not len(found):
         return latents, np.nan, np.nan, 0
+    # The least cosine of the atom of an absorbing latent with the direction of the label, and the
+    # least share of a projection that one latent contributes in full absorption, by the protocol.
+    least_cosine, least_share = 0.025, 0.4
     along, norms = atoms @ direction, np.linalg.norm(atoms, axis=1)
-    may_absorb = (along >= LEAST_COSINE * norms) & (norms > 0)
+    may_absorb = (along >= least_cosine * norms) & (norms > 0)
     may_absorb[latents] = False
     found_codes = as_array(codes[found])
     contributed = found_codes * along
@@ -375,20 +361,22 @@ def _of_label(
     share = total / np.where(total + own > 0, total + own, 1.0)
     is_silent = ~np.any(found_codes[:, latents], axis=1)
     whole = np.maximum((X[found] - X.mean(axis=0)) @ direction, 0)
-    full = is_silent & (total > 0) & (others.max(axis=1) >= LEAST_SHARE * whole)
+    full = is_silent & (total > 0) & (others.max(axis=1) >= least_share * whole)
     return latents, share.mean(), full.mean(), len(found)
 
 
-def _own_latents(codes: Any, is_one: BoolArray) -> IntArray:
-    """Return the latents of a label: the best one, and more while each gains enough."""
+def _own_latents(
+    codes: Any, is_one: BoolArray, most: int = 10, least_gain: float = 0.03
+) -> IntArray:
+    """Return the latents of a label: the best one, and more while each gains enough F1 score."""
     # The sign counts: a latent that is silent for the label is not one of its latents.
     order = np.argsort(mean_excess(codes, is_one))[::-1]
     best = -np.inf
     n_latents = 0
-    for k in range(1, min(MAX_LATENTS, codes.shape[1]) + 1):
+    for k in range(1, min(most, codes.shape[1]) + 1):
         some = codes[:, order[:k]]
         score = f1_score(is_one, fit_probe(some, is_one, k).predict(some))
-        if score < best + LEAST_GAIN:
+        if score < best + least_gain:
             break
         best, n_latents = score, k
     return order[:n_latents]

@@ -1,4 +1,4 @@
-"""The base class of the displays, and the colours, styles and rows of bars that they share."""
+"""The base class of the displays, and the colours that they share."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,10 +22,6 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY = "#BBBBBB"
-# Lines beyond one round of the palette differ by their dashes.
-DASHES = ("-", "--", ":", "-.")
-# Height of the tallest bars in a row of height 1.
-ROOM = 0.9
 
 
 @dataclass_transform(eq_default=False)
@@ -111,41 +107,25 @@ class Display(ReprMixin, ABC):
         self.figure_: Any = self.ax_.get_figure()
         return self.ax_
 
+    def _add_legend(self):
+        """Add a legend of the labelled lines, inside the axes if it is short, or to their right."""
+        long = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
+        n_entries = len(self.ax_.get_legend_handles_labels()[0])
+        if n_entries:
+            self.ax_.legend(**long if n_entries > 5 else {"framealpha": 0.9})
 
-def style(defaults, given):
-    """Return keywords of an artist: the defaults, overridden by what the user gives."""
-    return {**defaults, **(given or {})}
+    def _draw_rows(self, places, sizes, names, styles):
+        """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
 
-
-def series_style(i):
-    """Return the colour and dashes of line i."""
-    turn, place = divmod(i, len(PALETTE))
-    return {"color": PALETTE[place], "linestyle": DASHES[turn % len(DASHES)]}
-
-
-def add_legend(ax):
-    """Add a legend of the labelled lines, inside the axes if it is short, or to their right."""
-    n_entries = len(ax.get_legend_handles_labels()[0])
-    if 0 < n_entries <= 5:
-        ax.legend(frameon=True, framealpha=0.9)
-    elif n_entries:
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-
-
-def draw_rows(axes, places, sizes, names, styles):
-    """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
-
-    The first row is on top; `styles` has keywords for each row. The tallest bar nearly fills a row.
-    """
-    room = ROOM / 2 if (sizes < 0).any() else ROOM
-    heights = sizes * (room / (np.abs(sizes).max() or 1.0))
-    floors = np.arange(len(heights))[::-1]
-    bars = [
-        axes.bar(places, row, bottom=floor, **keywords)
-        for row, floor, keywords in zip(heights, floors, styles, strict=True)
-    ]
-    for floor in floors:
-        axes.axhline(floor, color="black", linewidth=0.5)
-    axes.set_yticks(floors, names)
-    axes.tick_params(axis="y", length=0)
-    return bars
+        The first row is on top; `styles` has keywords for each row.
+        """
+        # The tallest bars leave a tenth of a row.
+        room = 0.45 if (sizes < 0).any() else 0.9
+        heights = sizes * (room / (np.abs(sizes).max() or 1.0))
+        floors = np.arange(len(heights))[::-1]
+        self.ax_.set_yticks(floors, names)
+        self.ax_.tick_params(axis="y", length=0)
+        for floor in floors:
+            self.ax_.axhline(floor, color=BLACK, linewidth=0.5)
+        rows = zip(heights, floors, styles, strict=True)
+        return [self.ax_.bar(places, row, bottom=floor, **how) for row, floor, how in rows]

@@ -146,14 +146,9 @@ def latent_ablation(
             ablated[i] = without.mean()
         if values.ndim and active[:, i].any():
             change_where_active[i] = (without - values)[active[:, i]].mean()
-    return Bunch(
-        latents=left_out,
-        baseline=baseline,
-        ablated=ablated,
-        change=ablated - baseline,
-        change_where_active=change_where_active,
-        use=active.mean(axis=0),
-    )
+    change = {"change": ablated - baseline, "change_where_active": change_where_active}
+    use = active.mean(axis=0)
+    return Bunch(latents=left_out, baseline=baseline, ablated=ablated, **change, use=use)
 
 
 def _measure(metric, X, whole):

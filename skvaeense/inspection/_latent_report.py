@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from skvaeense.inspection._activity import top_activating
 from skvaeense.inspection._estimators import last_step
+from skvaeense.metrics._arrays import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._files import optional_import, whole_file
 from skvaeense.utils._typing import DoubleArray, IntArray, PathName
@@ -51,10 +52,7 @@ class LatentReport:  # numpydoc ignore=PR02
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the contexts as a pandas.DataFrame; raise ImportError without pandas."""
-        frame: pd.DataFrame = optional_import("pandas", "to_frame", "pandas").DataFrame(
-            self.contexts
-        )
-        return frame
+        return optional_import("pandas", "to_frame", "pandas").DataFrame(self.contexts)
 
     def to_html(self, path: PathName | None = None) -> str:
         """Return one page of HTML that needs no other file, and write it if a path is given.
@@ -81,16 +79,13 @@ class LatentReport:  # numpydoc ignore=PR02
     def _section(self, latent: dict[str, Any]) -> str:
         """Return the part of the page on one latent."""
         index = latent["latent"]
-        nearest = ", ".join(
-            f'<a href="#latent-{other}">{other}</a> ({cosine:.2f})'
-            for other, cosine in latent["nearest"]
-        )
+        lists = {
+            "nearest": [f'<a href="#latent-{i}">{i}</a> ({c:.2f})' for i, c in latent["nearest"]],
+            "raised": [f"<code>{html.escape(repr(token))}</code>" for token in latent["raised"]],
+            "lowered": [f"<code>{html.escape(repr(token))}</code>" for token in latent["lowered"]],
+        }
         facts = [f"active in {latent['density']:.3%} of the rows"]
-        facts += [f"nearest: {nearest}"] if nearest else []
-        for name in ("raised", "lowered"):
-            if latent[name]:
-                tokens = ", ".join(f"<code>{html.escape(repr(t))}</code>" for t in latent[name])
-                facts.append(f"{name}: {tokens}")
+        facts += [f"{name}: {', '.join(values)}" for name, values in lists.items() if values]
         rows = "".join(
             f'<tr><td>{c["code"]:.3g}</td><td class="text">{html.escape(c["before"])}'
             f"<mark>{html.escape(c['token'])}</mark>{html.escape(c['after'])}</td>"
@@ -205,8 +200,7 @@ def latent_report(
         for latent, density in zip(top.latents.tolist(), top.density.tolist(), strict=True)
     ]
     if directions is not None:
-        norms = np.linalg.norm(directions, axis=1, keepdims=True)
-        unit = directions / np.where(norms > 0, norms, 1.0)
+        unit = normalise_rows(directions)
         cosines = unit[top.latents] @ unit.T
         cosines[np.arange(len(facts)), top.latents] = -np.inf
         order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(n_nearest, len(unit) - 1)]
@@ -222,18 +216,10 @@ def latent_report(
     contexts = X.contexts(rows, n_before=n_before, n_after=n_after)
     for i, (tokens, at) in enumerate(contexts):
         words, (text, position, _) = [*map(decode, tokens)], X.places[rows[i]].tolist()
-        found.append(
-            {
-                "latent": int(top.latents[place[i]]),
-                "row": int(rows[i]),
-                "text": text,
-                "position": position,
-                "code": float(top.codes[place[i], rank[i]]),
-                "before": "".join(words[:at]),
-                "token": words[at],
-                "after": "".join(words[at + 1 :]),
-            }
-        )
+        latent, code = int(top.latents[place[i]]), float(top.codes[place[i], rank[i]])
+        where = {"latent": latent, "row": int(rows[i]), "text": text, "position": position}
+        before, after = "".join(words[:at]), "".join(words[at + 1 :])
+        found.append(where | {"code": code, "before": before, "token": words[at], "after": after})
     return LatentReport(facts, found)
 
 

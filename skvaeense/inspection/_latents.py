@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style, draw_rows, style
+from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import (
     active_mask,
     check_latents,
@@ -18,9 +18,6 @@ from skvaeense.inspection._estimators import (
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
-
-# Maximum number of features that are labelled with names.
-MAX_NAMES = 40
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02
@@ -252,54 +249,54 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         LatentDisplay
             The display.
         """
-        n_shown, n_features = self.components.shape
-        largest = float(np.abs(self.components).max()) or 1.0
         captions = [str(latent) for latent in self.latents]
         if self.use is not None:
             captions = [f"{c} ({u:.0%})" for c, u in zip(captions, self.use, strict=True)]
         self.image_ = self.bars_ = None
+        largest = float(np.abs(self.components).max()) or 1.0
         if self.image_shape is None:
-            axes = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown))
-            colors = np.where(self.components > 0, RED, BLUE)
-            styles = [style({"color": row, "width": 0.8}, bar_kw) for row in colors]
-            places = np.arange(n_features)
-            self.bars_ = draw_rows(axes, places, self.components, captions, styles)
-            if self.feature_names is not None and n_features <= MAX_NAMES:
-                axes.set_xticks(places, self.feature_names, rotation=90)
-            else:
-                axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.set(
-                xlabel=f"Feature (largest bar: {largest:.3g} units of X)",
-                ylabel="Latent" if self.use is None else "Latent (share of samples)",
-                ylim=(-0.6, n_shown - 0.4),
-            )
+            self._draw_bars(ax, captions, largest, bar_kw or {})
         else:
-            n_columns = math.ceil(math.sqrt(n_shown))
-            n_rows = math.ceil(n_shown / n_columns)
-            axes = self.use_axes(ax, (max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows))
-            mosaic, centres = _tile(self.components, self.image_shape, n_rows, n_columns)
-            keywords = style({"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}, im_kw)
-            self.image_ = axes.imshow(mosaic, **keywords)
-            for (x, y), caption in zip(centres, captions, strict=True):
-                axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
-            axes.set_axis_off()
-            self.figure_.colorbar(self.image_, ax=axes, shrink=0.8, label="Weight (units of X)")
-        axes.set_title("Decoder columns" + ("" if self.use is None else " by use"))
+            self._draw_images(ax, captions, largest, im_kw or {})
+        self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
+    def _draw_bars(self, ax, captions, largest, bar_kw):
+        n_shown, n_features = self.components.shape
+        axes, places = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown)), np.arange(n_features)
+        colors = np.where(self.components > 0, RED, BLUE)
+        styles = [{"color": row, "width": 0.8} | bar_kw for row in colors]
+        self.bars_ = self._draw_rows(places, self.components, captions, styles)
+        # More names than these would overlap.
+        if self.feature_names is not None and n_features <= 40:
+            axes.set_xticks(places, self.feature_names, rotation=90)
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(
+            xlabel=f"Feature (largest bar: {largest:.3g} units of X)",
+            ylabel="Latent" if self.use is None else "Latent (share of samples)",
+            ylim=(-0.6, n_shown - 0.4),
+        )
 
-def _tile(components, image_shape, n_rows, n_columns):
-    """Return a mosaic of the images, with gaps of NaN, and the positions of the captions."""
-    height, width = image_shape
-    # Room between the images, and for the caption above each.
-    top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))
-    n_empty = n_rows * n_columns - len(components)
-    images = components.reshape(-1, height, width)
-    tiles = np.pad(images, ((0, n_empty), (top, 0), (0, side)), constant_values=np.nan)
-    rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
-    row, column = np.divmod(np.arange(len(components)), n_columns)
-    x, y = column * (width + side) + 0.5 * (width - 1), row * (height + top) + top - 0.6
-    return rows.reshape(n_rows * (height + top), -1), zip(x, y, strict=True)
+    def _draw_images(self, ax, captions, largest, im_kw):
+        """Draw a mosaic of the images, with gaps of NaN, and a caption above each."""
+        n_shown, (height, width) = len(self.components), self.image_shape
+        n_columns = math.ceil(math.sqrt(n_shown))
+        n_rows = math.ceil(n_shown / n_columns)
+        axes = self.use_axes(ax, (max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows))
+        top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))
+        gaps = (0, n_rows * n_columns - n_shown), (top, 0), (0, side)
+        images = self.components.reshape(-1, height, width)
+        tiles = np.pad(images, gaps, constant_values=np.nan)
+        rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
+        keywords = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest} | im_kw
+        self.image_ = axes.imshow(rows.reshape(n_rows * (height + top), -1), **keywords)
+        for i, caption in enumerate(captions):
+            row, column = divmod(i, n_columns)
+            x, y = column * (width + side) + 0.5 * (width - 1), row * (height + top) + top - 0.6
+            axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
+        axes.set_axis_off()
+        self.figure_.colorbar(self.image_, ax=axes, shrink=0.8, label="Weight (units of X)")
 
 
 def _choose(latents, use, n_components, max_latents):

@@ -1,4 +1,4 @@
-"""Log-densities of estimators in the units of X, through the scalers of pipelines."""
+"""Log-densities in the units of X, through the scalers of pipelines, and noise for densities."""
 
 import copy
 import warnings
@@ -137,3 +137,32 @@ def _(step: PowerTransformer, X: Any) -> Any:
     raw = copy.copy(step).set_params(standardize=False).transform(points)
     scale = np.ptp(raw, axis=0) / np.ptp(np.asarray(step.transform(points)), axis=0)
     return slopes.sum(axis=1) - np.log(scale).sum()
+
+
+def find_widths(X, dequantize):
+    """Return the width of the uniform noise of each column, in units of X; 0 means none."""
+    if isinstance(dequantize, str):
+        if dequantize != "auto":
+            raise ValueError(
+                f"dequantize must be 'auto', None, a float or an array, got {dequantize!r}."
+            )
+        return (X == np.round(X)).all(axis=0).astype(float)
+    widths = np.asarray(0.0 if dequantize is None else dequantize, dtype=float)
+    if widths.shape not in {(), X.shape[1:]} or not (np.isfinite(widths) & (widths >= 0)).all():
+        raise ValueError(
+            f"dequantize must be one non-negative width, or one for each of the {X.shape[1]} "
+            f"features; got {dequantize!r}."
+        )
+    return np.broadcast_to(widths, X.shape[1:])
+
+
+def smooth(X, widths, noise_floor, rng):
+    """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
+
+    These deviations are `noise_floor` times the standard deviation of the column, or `noise_floor`
+    itself for a constant column.
+    """
+    X = X + widths * rng.random(X.shape)
+    spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
+    noise_std = noise_floor * spread
+    return X + noise_std * rng.standard_normal(X.shape), noise_std

@@ -16,7 +16,6 @@ from skvaeense.inspection._display import (
     Display,
     OptionalAxes,
     Style,
-    style,
 )
 from skvaeense.inspection._estimators import fitted_step, require
 
@@ -169,23 +168,20 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         """
         loss = self.history["loss"]
         init = self.history.get("init", np.zeros(len(loss)))
-        kept = {name: values[init == init[-1]] for name, values in self.history.items()}
+        is_kept = init == init[-1]
+        kept = {name: values[is_kept] for name, values in self.history.items()}
         unit, panels = _panels(kept)
         top = self.use_axes(ax, (6.4, 3.2 + 1.6 * len(panels)))
-        others = [init == i for i in np.unique(init) if i != init[-1]]
         epoch = self.history.get("epoch")  # Long epochs have several entries.
 
         def draw(axes, rows, values, keywords):
             x = np.arange(1, len(values) + 1) if epoch is None else epoch[rows]
             return axes.plot(x, values, **keywords)[0]
 
-        is_kept = init == init[-1]
-        self.init_lines_ = [
-            draw(top, rows, loss[rows], {"color": GREY, "linewidth": 1}) for rows in others
-        ]
-        self.line_ = draw(
-            top, is_kept, kept["loss"], style({"color": BLUE, "linewidth": 2}, line_kw)
-        )
+        others = [init == i for i in np.unique(init[~is_kept])]
+        thin, bold = {"color": GREY, "linewidth": 1}, {"color": BLUE, "linewidth": 2}
+        self.init_lines_ = [draw(top, rows, loss[rows], thin) for rows in others]
+        self.line_ = draw(top, is_kept, kept["loss"], bold | (line_kw or {}))
         if others:
             self.init_lines_[0].set_label("other inits")
             self.line_.set_label("kept init")
@@ -209,24 +205,24 @@ def _panels(kept):
 
     A line is a tuple of its color, its name, which may be empty, and its values.
     """
-    unit, lines, panels = None, [], []
+    unit, panels = None, []
+    loss, alpha = kept["loss"], kept.get("alpha")
     if "kl" in kept:
-        unit, code = "nats per sample", kept["kl"]
-        lines = [(GREEN, "error", kept["loss"] - code), (RED, "KL divergence", code)]
+        unit = "nats per sample"
+        lines = [(GREEN, "error", loss - kept["kl"]), (RED, "KL divergence", kept["kl"])]
+        panels = [(f"Parts\n({unit})", "linear", lines)]
     elif "penalty" in kept:
         unit = "fraction of variance"
-        if "alpha" in kept:
-            code = kept["penalty"] * kept["alpha"]
+        if alpha is not None:
+            code = kept["penalty"] * alpha
             # The rest of the loss is not exactly the error if alpha rose during the epoch.
-            error = kept.get("error", kept["loss"] - code)
+            error = kept.get("error", loss - code)
             lines = [(GREEN, "error", error), (RED, "weighted penalty", code)]
-    if lines:
-        panels.append((f"Parts\n({unit})", "linear", lines))
-    weights = {
-        "noise_variance": "Noise variance\n(squared units of X)",
-        "alpha": "Coefficient\nof the penalty",
-    }
-    for name, label in weights.items():
+            panels = [(f"Parts\n({unit})", "linear", lines)]
+    for name, label in (
+        ("noise_variance", "Noise variance\n(squared units of X)"),
+        ("alpha", "Coefficient\nof the penalty"),
+    ):
         if np.any(kept.get(name, 0)):
             panels.append((label, "log", [(PURPLE, "", kept[name])]))
     return unit, panels

@@ -9,14 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
-from skvaeense.inspection._display import (
-    Display,
-    OptionalAxes,
-    Style,
-    add_legend,
-    series_style,
-    style,
-)
+from skvaeense.inspection._display import BLACK, PALETTE, Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import (
     active_mask,
     contributions,
@@ -250,10 +243,8 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             for estimator in estimators
         ]
         n_active, error, own = map(list, zip(*curves, strict=True))
-        display = cls(
-            n_active=n_active, error=error, operating_points=own, names=list(names), metric=metric
-        )
-        return display.plot(ax, line_kw=line_kw)
+        numbers = {"n_active": n_active, "error": error, "operating_points": own}
+        return cls(**numbers, names=list(names), metric=metric).plot(ax, line_kw=line_kw)
 
     @classmethod
     def from_estimator(
@@ -362,11 +353,8 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
                 "n_active and error must be 1d arrays of the same length, got shapes "
                 f"{n_active.shape} and {error.shape}."
             )
-        own = [operating_point]
-        display = cls(
-            n_active=[n_active], error=[error], operating_points=own, names=[name], metric=metric
-        )
-        return display.plot(ax, line_kw=line_kw)
+        numbers = {"n_active": [n_active], "error": [error], "operating_points": [operating_point]}
+        return cls(**numbers, names=[name], metric=metric).plot(ax, line_kw=line_kw)
 
     def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
         """Draw the picture.
@@ -388,12 +376,16 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         self.lines_, self.points_ = [], []
         # A further picture on the same axes continues the colours.
         n_before = len(axes.get_legend_handles_labels()[0])
-        dot = {"markersize": 9, "markeredgecolor": "black", "label": "_"}
-        for i, (n_active, error) in enumerate(zip(self.n_active, self.error, strict=True)):
-            keywords = {**series_style(n_before + i), "linewidth": 1.8, "label": self.names[i]}
-            self.lines_ += axes.plot(n_active, error, **style(keywords, line_kw))
-            point, color = self.operating_points[i], self.lines_[i].get_color()
-            self.points_.append(point and axes.plot(*point, "o", color=color, **dot)[0])
+        curves = zip(self.n_active, self.error, self.operating_points, self.names, strict=True)
+        for i, (n_active, error, point, name) in enumerate(curves, n_before):
+            # Lines beyond one round of the palette differ by their dashes.
+            turn, place = divmod(i, len(PALETTE))
+            look = {"color": PALETTE[place], "linestyle": ("-", "--", ":", "-.")[turn % 4]}
+            look |= {"linewidth": 1.8, "label": name} | (line_kw or {})
+            (line,) = axes.plot(n_active, error, **look)
+            dot = {"color": line.get_color(), "markersize": 9, "markeredgecolor": BLACK}
+            self.lines_.append(line)
+            self.points_.append(point and axes.plot(*point, "o", label="_", **dot)[0])
         # A logarithmic axis would show errors that are only rounding, in single precision too.
         positive = np.concatenate([error[error > 0] for error in self.error])
         kept = positive[positive > np.finfo(np.float32).eps * positive.max(initial=0)]
@@ -407,5 +399,5 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             yscale="log",
         )
         axes.grid(alpha=0.3)
-        add_legend(axes)
+        self._add_legend()
         return self

@@ -11,8 +11,14 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style, style
-from skvaeense.inspection._log_density import check_density, log_density, name_of
+from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style
+from skvaeense.inspection._log_density import (
+    check_density,
+    find_widths,
+    log_density,
+    name_of,
+    smooth,
+)
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
@@ -236,11 +242,9 @@ def compare_scores(
 
 def _named_estimators(estimators):
     """Return the estimators by name: the given name, or the class, numbered if it is repeated."""
-    if isinstance(estimators, Mapping):
-        estimators = estimators.items()
-    elif hasattr(estimators, "fit"):
+    if hasattr(estimators, "fit"):
         raise TypeError("estimators must be a list or a dict of estimators, got a single one.")
-    pairs = list(estimators)
+    pairs = list(estimators.items() if isinstance(estimators, Mapping) else estimators)
     if not all(isinstance(pair, tuple) for pair in pairs):
         names = [name_of(estimator) for estimator in pairs]
         numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
@@ -273,22 +277,21 @@ def _summarize(names, scores, folds, n_samples, reference):
         totals[:, test] += scores[k :: len(folds)]
     sample_scores = totals / times
     held_out = sample_scores[:, times > 0]
-    mean = held_out.mean(axis=1)
+    mean, root = held_out.mean(axis=1), np.sqrt(held_out.shape[1])
     fold_scores = np.reshape([part.mean() for part in scores], (len(names), len(folds)))
     base = names.index(reference) if reference is not None else int(np.argmax(mean))
-    differences = held_out - held_out[base]
-    fold_differences = fold_scores - fold_scores[base]
+    differences, fold_differences = held_out - held_out[base], fold_scores - fold_scores[base]
     test_per_train = np.mean([len(test) / len(train) for train, test in folds])
-    fold_factor = np.sqrt(1 / len(folds) + test_per_train)
     return {
         "mean": mean,
-        "std_error": _std(held_out) / np.sqrt(held_out.shape[1]),
+        "std_error": _std(held_out) / root,
         "fold_scores": fold_scores,
         "sample_scores": sample_scores,
         "reference": names[base],
         "difference": differences.mean(axis=1),
-        "difference_std_error": _std(differences) / np.sqrt(held_out.shape[1]),
-        "difference_fold_std_error": fold_factor * _std(fold_differences),
+        "difference_std_error": _std(differences) / root,
+        "difference_fold_std_error": np.sqrt(1 / len(folds) + test_per_train)
+        * _std(fold_differences),
         "fold_differences": fold_differences,
     }
 
@@ -481,7 +484,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=GREY
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
-        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **style(broad, line_kw))
+        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad | (line_kw or {}))
         names, beside = [numbers.names[i] for i in order], axes.get_yaxis_transform()
         for place, name, d, e in zip(places, names, difference, error, strict=True):
             label = "reference" if name == numbers.reference else f"{d:+.2f} ± {e:.2f}"
@@ -499,32 +502,3 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         )
         axes.grid(axis="x", alpha=0.3)
         return self
-
-
-def find_widths(X, dequantize):
-    """Return the width of the uniform noise of each column, in units of X; 0 means none."""
-    if isinstance(dequantize, str):
-        if dequantize != "auto":
-            raise ValueError(
-                f"dequantize must be 'auto', None, a float or an array, got {dequantize!r}."
-            )
-        return (X == np.round(X)).all(axis=0).astype(float)
-    widths = np.asarray(0.0 if dequantize is None else dequantize, dtype=float)
-    if widths.shape not in {(), X.shape[1:]} or not (np.isfinite(widths) & (widths >= 0)).all():
-        raise ValueError(
-            f"dequantize must be one non-negative width, or one for each of the {X.shape[1]} "
-            f"features; got {dequantize!r}."
-        )
-    return np.broadcast_to(widths, X.shape[1:])
-
-
-def smooth(X, widths, noise_floor, rng):
-    """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
-
-    These deviations are `noise_floor` times the standard deviation of the column, or `noise_floor`
-    itself for a constant column.
-    """
-    X = X + widths * rng.random(X.shape)
-    spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
-    noise_std = noise_floor * spread
-    return X + noise_std * rng.standard_normal(X.shape), noise_std

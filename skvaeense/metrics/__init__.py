@@ -6,10 +6,8 @@ counts as active if it is not exactly zero.
 Metrics of samples take a `sample_weight`: how often each sample counts.
 """
 
-from skvaeense.metrics._adaptivity import pattern_adaptivity
-from skvaeense.metrics._dictionary import mean_max_cosine_similarity
+from skvaeense.metrics._dictionaries import mean_max_cosine_similarity, sparse_probing
 from skvaeense.metrics._dimension import dimension_accuracy, dimension_error, mean_percentage_error
-from skvaeense.metrics._probing import sparse_probing
 from skvaeense.metrics._reconstruction import (
     cosine_similarity,
     explained_variance,
@@ -25,6 +23,7 @@ from skvaeense.metrics._sparsity import (
     dense_fraction,
     feature_density,
     l0,
+    pattern_adaptivity,
 )
 
 __all__ = [

@@ -5,18 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
-from sklearn.utils import assert_all_finite, check_consistent_length
 
-from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.metrics._arrays import check_pair
 from skvaeense.utils._arrays import column_or_1d
-from skvaeense.utils._typing import DoubleArray
 
 
 def dimension_error(
-    dimension_true: ArrayLike,
-    dimension_pred: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = None,
+    dimension_true: ArrayLike, dimension_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
     """Compute the mean absolute error of estimated dimensions.
 
@@ -56,10 +51,7 @@ def dimension_error(
 
 
 def dimension_accuracy(
-    dimension_true: ArrayLike,
-    dimension_pred: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = None,
+    dimension_true: ArrayLike, dimension_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
     """Compute the fraction of samples whose rounded estimated dimension is correct.
 
@@ -99,10 +91,7 @@ def dimension_accuracy(
 
 
 def mean_percentage_error(
-    dimension_true: ArrayLike,
-    dimension_pred: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = None,
+    dimension_true: ArrayLike, dimension_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
     """Compute the mean absolute error of estimated dimensions, in percent of the true dimensions.
 
@@ -154,15 +143,12 @@ def mean_percentage_error(
     return 100.0 * float(mean_absolute_percentage_error(true, pred, sample_weight=weights))
 
 
-def _check_pair(
-    dimension_true: Any, dimension_pred: Any, sample_weight: Any
-) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
+def _check_pair(true: Any, pred: Any, sample_weight: Any) -> tuple[Any, ...]:
     """Check both arrays; return them as float64, and weights, without samples of weight 0."""
-    true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
-    pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
-    check_consistent_length(true, pred)
-    if true.size == 0:
-        raise ValueError("dimension_true and dimension_pred are empty: give at least one sample.")
-    assert_all_finite(true, input_name="dimension_true")
-    assert_all_finite(pred, input_name="dimension_pred")
-    return _drop_weightless(sample_weight, true, pred)
+    names = "dimension_true", "dimension_pred"
+    true, pred = (
+        column_or_1d(x, dtype=np.float64, input_name=name)[:, None]
+        for x, name in zip((true, pred), names, strict=True)
+    )
+    true, pred, weights = check_pair(true, pred, sample_weight, names)
+    return true[:, 0], pred[:, 0], weights

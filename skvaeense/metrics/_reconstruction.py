@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import (
-    _check_nonzero_rows,
-    _check_pair,
-    _in_unit,
-    _mean_inner,
-    _normalise_rows,
+    check_nonzero_rows,
+    check_pair,
+    in_unit,
+    mean_inner,
+    normalise_rows,
 )
+from skvaeense.utils._arrays import dense
+from skvaeense.utils._validation import POSITIVE, validate_params
 
 
 def squared_error(
@@ -53,9 +54,9 @@ def squared_error(
     >>> squared_error([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [3.0, 2.0]])
     2.5
     """
-    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    X, X_reconstructed, weights = check_pair(X, X_reconstructed, sample_weight)
     residual = X - X_reconstructed
-    return _mean_inner(residual, residual, weights)
+    return mean_inner(residual, residual, weights)
 
 
 def fvu(
@@ -103,17 +104,17 @@ def fvu(
     >>> fvu([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
     0.1
     """
-    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    X, X_reconstructed, weights = check_pair(X, X_reconstructed, sample_weight)
     # Ranges are exact. Rounding in the mean could hide that X is constant.
     if np.ptp(X, axis=0).max() == 0:
         raise ValueError(
             f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
             "give samples that differ, or use squared_error."
         )
-    X, exponent = _in_unit(X)
+    X, exponent = in_unit(X)
     residual = X - np.ldexp(X_reconstructed, -exponent)
     deviation = X - np.average(X, axis=0, weights=weights)
-    return _mean_inner(residual, residual, weights) / _mean_inner(deviation, deviation, weights)
+    return mean_inner(residual, residual, weights) / mean_inner(deviation, deviation, weights)
 
 
 def explained_variance(
@@ -157,6 +158,7 @@ def explained_variance(
     return 1.0 - fvu(X, X_reconstructed, sample_weight=sample_weight)
 
 
+@validate_params({"length": [POSITIVE]})
 def explained_variance_at(length: float) -> Callable[..., float]:
     """Return a scorer of codes that all have the same mean length.
 
@@ -197,14 +199,11 @@ def explained_variance_at(length: float) -> Callable[..., float]:
     >>> search.best_params_
     {'n_components': 4}
     """
-    if not (isinstance(length, Real) and 0 < length < np.inf):
-        raise ValueError(f"length must be a number above 0, got {length!r}.")
     return partial(_explained_at, length=float(length))
 
 
 def _explained_at(estimator: Any, X: ArrayLike, y: object = None, *, length: float) -> float:
-    codes = estimator.transform(X)
-    codes = np.array(codes.toarray() if hasattr(codes, "toarray") else codes)
+    codes = dense(estimator.transform(X))
     effects = np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
     n_kept = min(max(round(length * len(codes)), 1), effects.size)
     least = np.partition(effects, effects.size - n_kept, axis=None)[effects.size - n_kept]
@@ -261,11 +260,11 @@ def l2_ratio(
     >>> l2_ratio([[3.0, 4.0], [0.0, 2.0]], [[1.5, 2.0], [0.0, 2.0]])
     0.75
     """
-    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    _check_nonzero_rows(
+    X, X_reconstructed, weights = check_pair(X, X_reconstructed, sample_weight)
+    check_nonzero_rows(
         X, "X", "no length can be divided by 0, so drop these samples from both arrays"
     )
-    (X, unit), (X_reconstructed, other) = _in_unit(X, 1), _in_unit(X_reconstructed, 1)
+    (X, unit), (X_reconstructed, other) = in_unit(X, 1), in_unit(X_reconstructed, 1)
     ratios = np.linalg.norm(X_reconstructed, axis=1) / np.linalg.norm(X, axis=1)
     return float(np.average(np.ldexp(ratios, (other - unit)[:, 0]), weights=weights))
 
@@ -321,11 +320,11 @@ def cosine_similarity(
     >>> round(cosine_similarity([[1.0, 0.0], [0.0, 2.0]], [[0.5, 0.0], [2.0, 2.0]]), 3)
     0.854
     """
-    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    _check_nonzero_rows(
+    X, X_reconstructed, weights = check_pair(X, X_reconstructed, sample_weight)
+    check_nonzero_rows(
         X, "X", "a zero vector has no direction, so drop these samples from both arrays"
     )
-    cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
+    cosines = np.einsum("ij,ij->i", normalise_rows(X), normalise_rows(X_reconstructed))
     # Rounding can take the cosine of parallel vectors beyond 1.
     return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))
 
@@ -388,14 +387,14 @@ def shrinkage(
     >>> shrinkage([[2.0, 0.0], [0.0, 4.0]], [[1.5, 0.0], [0.0, 3.0]])
     0.25
     """
-    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    (X, unit), (X_reconstructed, other) = _in_unit(X), _in_unit(X_reconstructed)
-    inner = _mean_inner(X_reconstructed, X, weights)
+    X, X_reconstructed, weights = check_pair(X, X_reconstructed, sample_weight)
+    (X, unit), (X_reconstructed, other) = in_unit(X), in_unit(X_reconstructed)
+    inner = mean_inner(X_reconstructed, X, weights)
     if inner <= 0:
         raise ValueError(
             "The mean inner product of X and X_reconstructed must be positive for shrinkage, got "
             f"{np.ldexp(inner, unit + other):g}: check that rows match and that reconstructions "
             "are not all 0, or use squared_error."
         )
-    ratio = _mean_inner(X_reconstructed, X_reconstructed, weights) / inner
+    ratio = mean_inner(X_reconstructed, X_reconstructed, weights) / inner
     return 1.0 - float(np.ldexp(ratio, other - unit))

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array, get_tags
 from sklearn.utils.validation import validate_data
 
-from skvaeense.utils._arrays import plain
+from skvaeense.utils._arrays import dense, plain
 from skvaeense.utils._typing import FloatArray
 
 FLOATS = (np.float64, np.float32)
@@ -28,7 +28,7 @@ def as_array(rows: Any) -> Any:
         rows = rows.cpu()
         is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
         return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).numpy()
-    return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+    return dense(rows)
 
 
 def tensor_as_array(X: Any) -> Any:

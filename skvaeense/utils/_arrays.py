@@ -47,6 +47,11 @@ def plain(X: Any, name: str = "X", *, takes_missing: bool = False) -> Any:
     return np.ma.filled(X.astype(kind), np.nan)
 
 
+def dense(X: Any) -> Any:
+    """Return an array, also of a sparse one."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+
+
 def check_array(
     X: Any,
     *,

@@ -46,12 +46,28 @@ class NumberOfLatents(Interval):
         return f"{super().__str__()} (set target_explained_variance for a share of the variance)"
 
 
+class Sizes(Interval):
+    """A list, tuple or 1-d array of integers, all at least 1."""
+
+    def __init__(self) -> None:
+        super().__init__(Integral, 1, None, closed="left")
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value is such a list, with at least one entry."""
+        return np.ndim(val) == 1 and len(val) > 0 and all(map(super().is_satisfied_by, val))
+
+    def __str__(self) -> str:
+        return f"a list such as [4, 4], each entry {super().__str__()}"
+
+
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
+FRACTION = Interval(Real, 0, 1, closed="left")
 RANDOM_STATE = ["random_state"]
+SIZES = Sizes()
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 # The decorator that validates parameters before a method runs, with a type.
@@ -151,6 +167,11 @@ class AliasOf(StrOptions):
         """Return whether a value is one of these words."""
         self.options.update(self.kind.aliases.keys() - {self.refused})
         return bool(super().is_satisfied_by(val) or (isinstance(val, str) and val == self.refused))
+
+
+def validate_params(constraints: dict[str, list[Any]]) -> Callable[[Method], Method]:
+    """Return scikit-learn's decorator that validates arguments before a function runs."""
+    return _param_validation.validate_params(constraints, prefer_skip_nested_validation=False)
 
 
 def are_equal(a: Any, b: Any) -> bool:

@@ -56,8 +56,8 @@ def test_manifolds_do_not_depend_on_the_number_of_samples():
 def test_bad_arguments(subtests):
     for arguments, error, match in (
         ({"hidden_layer_sizes": (64, 4)}, ValueError, "hidden layer of 4 units cannot carry"),
-        ({"hidden_layer_sizes": ()}, ValueError, "hidden_layer_sizes is empty"),
-        ({"hidden_layer_sizes": 64}, TypeError, "hidden_layer_sizes must be a sequence of int"),
+        ({"hidden_layer_sizes": ()}, ValueError, "must be a list"),
+        ({"hidden_layer_sizes": 64}, TypeError, "'hidden_layer_sizes' parameter .* must be a list"),
         ({"n_features": 7}, ValueError, "A manifold of dimension 8 needs at least 8 features"),
     ):
         with subtests.test(match=match), pytest.raises(error, match=match):

@@ -79,8 +79,8 @@ def test_rolls_in_three_dimensions_are_translated_copies():
 def test_bad_arguments(subtests):
     for arguments, match in (
         ({"n_features": 2}, "A swiss roll needs at least 3 features, got n_features=2"),
-        ({"n_rolls": 0}, "n_rolls must be at least 1"),
-        ({"offset_scale": -1.0}, "offset_scale must be 0 or positive"),
+        ({"n_rolls": 0}, "'n_rolls' parameter of make_swiss_rolls must be an int"),
+        ({"offset_scale": -1.0}, "'offset_scale' parameter of make_swiss_rolls must be a float"),
     ):
         with subtests.test(match=match), pytest.raises(ValueError, match=match):
             make_swiss_rolls(10, **arguments)

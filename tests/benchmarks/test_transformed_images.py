@@ -80,10 +80,13 @@ def test_tangents_of_brightness_are_known():
 
 def test_bad_arguments(subtests):
     for arguments, message in (
-        ({"images": "paintings"}, "images must be 'photographs' or 'digits', got 'paintings'"),
+        (
+            {"images": "paintings"},
+            "The 'images' parameter of make_transformed_images must be a str",
+        ),
         ({"n_features": 50}, "n_features must be a square number such as 256, got 50"),
         ({"dims": (8,)}, "dims must be at most 7, got 8"),
-        ({"dims": ()}, "dims is empty"),
+        ({"dims": ()}, "The 'dims' parameter of make_transformed_images must be a list"),
         ({"dims": (5,), "n_features": 4}, "needs at least 5 features"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):

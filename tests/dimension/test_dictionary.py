@@ -106,14 +106,6 @@ def test_large_supports_are_left_alone():
     assert np.isnan(std).all()
 
 
-def test_latents_that_are_never_active_stay():
-    X, codes, atoms = make_problem()
-    spare = np.ones((1, 20))
-    support = np.column_stack([roughly(codes), np.zeros(3000, dtype=bool)])
-    dictionary = Dictionary(np.vstack([atoms, spare]), np.zeros(20)).fit(X, support)
-    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)[0]) < 0.02
-
-
 def test_atoms_of_a_subspace_are_left_together():
     """These atoms are always active together, and no direction of the subspace stands out."""
     random_state = np.random.default_rng(0)

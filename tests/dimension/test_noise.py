@@ -54,13 +54,8 @@ def test_a_few_directions_are_no_noise(dimension):
     assert floor.variance == 0
     assert 0 < floor.most < 1.5
     np.testing.assert_array_equal(floor.take_off(X, one_group(X))[0], X)
-
-
-def test_no_noise():
-    X, _ = draw(4, 0.0)
-    floor = NoiseFloor(X, one_group(X))
-    assert floor.variance < 1e-12
-    assert floor.most < 1e-12
+    clean = draw(4, 0.0)[0]
+    assert NoiseFloor(clean, one_group(clean)).most < 1e-12
 
 
 def test_noise_of_groups_that_fill_the_space_together():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from sklearn.utils import Bunch
 
-from skvaeense.dimension._local import LocalDimension
 from skvaeense.dimension._pools import _explained
 
 COUNTS = np.array([5.0, 5.0, 4.0, 5.0])
@@ -10,15 +10,12 @@ COUNTS = np.array([5.0, 5.0, 4.0, 5.0])
 @pytest.fixture
 def around():
     """Return neighbours' estimates: 4 for three samples, from few similar ones; then none."""
-    values = dict.fromkeys(LocalDimension._fields, np.zeros(4))
-    return LocalDimension(
-        **values
-        | {
-            "reasons": dict.fromkeys(("sampling", "noise", "disagreement"), np.zeros(4)),
-            "dimension": np.array([4.0, 4.0, 4.0, np.nan]),
-            "ratio": np.array([4.2, 4.2, 4.2, np.nan]),
-            "alike": np.array([0.16, 0.01, 0.16, 0.0]),
-        }
+    return Bunch(
+        reasons=dict.fromkeys(("sampling", "noise", "disagreement"), np.zeros(4)),
+        dimension=np.array([4.0, 4.0, 4.0, np.nan]),
+        ratio=np.array([4.2, 4.2, 4.2, np.nan]),
+        alike=np.array([0.16, 0.01, 0.16, 0.0]),
+        **dict.fromkeys(("std", "hidden", "excess"), np.zeros(4)),
     )
 
 
@@ -37,7 +34,7 @@ def test_counts_without_a_dictionary_are_as_far_off_as_neighbours_say(around):
 
 
 def test_too_few_alike_speak_only_where_nothing_else_does(around):
-    around = around._replace(ratio=np.full(4, np.nan))
+    around.ratio = np.full(4, np.nan)
     _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
     np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
     _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)

@@ -40,36 +40,18 @@ def test_units_do_not_matter(factor):
     )
 
 
-def test_solid_sets_have_no_equations():
+def test_sets_without_equations():
+    """Solid sets, constant ones, few samples, and products with directions of noise have none."""
     rng = np.random.default_rng(0)
-    for X in (
-        rng.standard_normal((1000, 8)),
-        rng.uniform(size=(1000, 5)),
-        rng.random((1000, 3)) ** 3,
-    ):
+    noisy = np.pad(rng.uniform(-1, 1, (1000, 3)), [(0, 0), (0, 5)])
+    noisy += 0.02 * rng.standard_normal(noisy.shape)
+    solid = rng.standard_normal((1000, 8)), rng.random((1000, 3)) ** 3
+    for X in (*solid, noisy, np.ones((50, 3)), draw("sphere")[0][:100]):
         assert Quadrics(X).n_equations == 0
         assert np.isinf(Quadrics(X).dimensions(X)).all()
-
-
-def test_too_few_samples_show_no_equations():
-    X, _ = draw("sphere")
-    assert Quadrics(X[:100]).n_equations == 0
-
-
-def test_products_of_noise_are_no_equations():
-    """A noisy cube: products with the directions of noise are small everywhere."""
-    rng = np.random.default_rng(0)
-    X = np.pad(rng.uniform(-1, 1, (1000, 3)), [(0, 0), (0, 5)])
-    X += 0.02 * rng.standard_normal(X.shape)
-    assert Quadrics(X).n_equations == 0
 
 
 @pytest.mark.parametrize("n_features", [3, 8])
 def test_thin_directions_are_no_equations(n_features):
     X = np.random.default_rng(0).uniform(-1, 1, (1000, 3)) * (1, 1, 0.03)
     assert Quadrics(np.pad(X, [(0, 0), (0, n_features - 3)])).n_equations == 0
-
-
-def test_constant_samples():
-    X = np.ones((50, 3))
-    assert np.isinf(Quadrics(X).dimensions(X)).all()

@@ -18,7 +18,7 @@ def test_inverse_is_unbiased_where_samples_are_spread_evenly(subtests):
     for dimension in (1, 2, 3):
         for k in SCALES:
             with subtests.test(k=k, dimension=dimension):
-                inverse = inverse_dimensions(distances_of(cube(3000, dimension)), k)
+                inverse = inverse_dimensions(distances_of(cube(2000, dimension)), k)
                 assert inverse.mean() == pytest.approx(1 / dimension, rel=0.15)
 
 
@@ -26,15 +26,13 @@ def test_formula():
     distances = np.array([[1.0, 2.0, 3.0, 8.0], [1.0, 1.0, 1.0, 1.0]])
     expected = np.log(8 / 1) / (digamma(4) - digamma(1))
     np.testing.assert_allclose(inverse_dimensions(distances, 4), [expected, 0])
-
-
-def test_no_estimate_where_samples_coincide():
+    # Samples that coincide give no estimate.
     assert np.isnan(inverse_dimensions(np.array([[0.0, 0.0, 1.0, 2.0]]), 4)).all()
 
 
 def test_calibration_corrects_cubes(subtests):
     """In many dimensions raw estimates for few samples are far too low. Cubes differ from balls."""
-    for dimension in (5, 12, 20, 40):
+    for dimension in (5, 40):
         with subtests.test(dimension=dimension):
             inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
             raw = 1 / inverse.mean()
@@ -54,14 +52,10 @@ def test_calibration_rises_and_measures_only_what_it_needs():
     assert len(calibration.estimates[0]) > n_measured
     assert high[0] == pytest.approx(low[1])
     assert (np.diff(high) > 0).all()
+    for n_neighbors, scales in ((128, [4, 16, 64]), (80, [4, 16]), (4, [4])):
+        assert Calibration(500, n_neighbors, 10).scales == scales
     # No calibration ball has more than twice as many dimensions as the space.
     assert len(calibration.estimates[0]) == 8
-
-
-def test_scales_need_neighbours():
-    assert Calibration(500, 128, 10).scales == list(SCALES)
-    assert Calibration(500, 80, 10).scales == [4, 16]
-    assert Calibration(500, 4, 10).scales == [4]
 
 
 def test_codes_on_a_curved_set_have_its_dimension():
@@ -73,13 +67,9 @@ def test_codes_on_a_curved_set_have_its_dimension():
     dimension, std = curved_dimension(sphere, 4)
     assert dimension == 3
     assert 0 < std < 0.5
+    # Copies, and codes that do not vary, tell nothing.
     assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == (4, 0.0)
-
-
-def test_codes_that_do_not_vary_tell_nothing():
-    codes = np.random.default_rng(0).standard_normal((300, 3))
-    codes[:, 2] = 5
-    assert curved_dimension(codes, 3) == (3, 0.0)
+    assert curved_dimension(np.column_stack([filled[:, :2], np.full(300, 5.0)]), 3) == (3, 0.0)
 
 
 def test_dimension_of_few_codes_on_a_torus_is_unsure():

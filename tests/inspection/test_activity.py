@@ -49,22 +49,6 @@ def test_mutual_information_is_that_of_scikit_learn():
     assert (information >= 0).all()
 
 
-def test_a_latent_of_all_samples_says_nothing(subtests):
-    for n_samples in (3, 10, 49):
-        with subtests.test(n_samples=n_samples):
-            codes = np.ones((n_samples, 1))
-            assert activity_of(codes, np.arange(n_samples) % 3).mutual_information == 0
-
-
-def test_active_is_what_the_estimator_says(subspaces, vaeense, sae):
-    X, y = subspaces
-    for estimator in (vaeense, sae):
-        activity, active = class_activity(estimator, X, y), estimator.active_dimensions(X)
-        for i, name in enumerate(["line", "plane"]):
-            assert_array_equal(activity.share[i], active[y == name].mean(axis=0))
-            assert activity.mean_active[i] == active[y == name].sum(axis=1).mean()
-
-
 def test_kinds_of_codes(subtests):
     for convert in (sparse.csr_array, sparse.csc_matrix, lambda codes: codes != 0):
         with subtests.test(convert=convert):
@@ -88,14 +72,10 @@ def test_latents_stand_with_the_class_that_uses_them_most():
     for result in (activity_of(CODES, Y), pattern_of(CODES, Y)):
         assert_array_equal(result.latents, [3, 0, 1, 2])
     assert_array_equal(activity_of(CODES * [1, 1, 0, 1], Y).latents, [3, 0, 1])
-
-
-def test_a_latent_is_used_by_its_share_of_the_class_and_not_by_its_count():
-    codes = np.repeat(np.eye(2), [6, 2], axis=0)
+    # By its share of the class, not by its count.
+    codes, y = np.repeat(np.eye(2), [6, 2], axis=0), np.repeat(["large", "small"], [6, 2])
     codes[:3, 1] = 1.0
-    result = pattern_of(codes, np.repeat(["large", "small"], [6, 2]))
-    assert_array_equal(result.latents, [0, 1])
-    assert activity_of(codes, np.repeat(["large", "small"], [6, 2])).share[1, 1] == 1
+    assert_array_equal(pattern_of(codes, y).latents, [0, 1])
 
 
 def test_pattern_by_hand():
@@ -103,10 +83,6 @@ def test_pattern_by_hand():
     assert_array_equal(pattern.rows, [3, 1, 4, 2, 0])
     expected = [[1 / 2, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]
     assert_array_equal(pattern.sizes, expected)
-
-
-def test_entries_of_a_mask_are_alike():
-    assert set(pattern_of(CODES != 0, Y).sizes.ravel()) == {0.0, 1.0}
 
 
 def test_same_patterns_are_neighbours():
@@ -131,7 +107,11 @@ def test_pattern_of_an_estimator(subspaces, vaeense, sae):
         assert_array_equal(pattern.sizes > 0, active[at])
         codes = np.abs(estimator.transform(X) * active)
         assert_allclose(pattern.sizes, codes[at] / codes.max(axis=0)[pattern.latents])
-        assert_array_equal(pattern.latents, class_activity(estimator, X, y).latents)
+        activity = class_activity(estimator, X, y)
+        assert_array_equal(pattern.latents, activity.latents)
+        for i, name in enumerate(["line", "plane"]):
+            assert_array_equal(activity.share[i], active[y == name].mean(axis=0))
+            assert activity.mean_active[i] == active[y == name].sum(axis=1).mean()
 
 
 def test_estimator_without_codes():

@@ -25,16 +25,6 @@ def test_equal_dictionaries_in_another_order_scale_and_sign():
     assert dictionary_stability([ATOMS, again], signed=True).similarity[0, 1] < 0.9
 
 
-def test_similarities_of_others():
-    result = dictionary_stability([ATOMS, OTHERS])
-    assert_allclose(result.similarity[0, 1], mean_max_cosine_similarity(ATOMS, OTHERS))
-    assert_allclose(result.similarity[1, 0], mean_max_cosine_similarity(OTHERS, ATOMS))
-    assert_allclose(result.matched_similarity, result.matched_similarity.T)
-    assert result.matched_similarity[1, 0] <= result.similarity[1, 0]
-    assert result.atom_similarity[0].shape == (12,)
-    assert_allclose(result.atom_similarity[0].mean(), result.similarity[0, 1])
-
-
 def test_random_dictionaries_are_no_more_alike_than_chance():
     dictionaries = [RNG.standard_normal((200, 10)) for _ in range(3)]
     result = dictionary_stability(dictionaries)
@@ -57,7 +47,13 @@ def test_unused_atoms_are_left_out():
     with_unused = np.vstack([ATOMS, np.zeros(8)])
     result, expected = (dictionary_stability([atoms, OTHERS]) for atoms in (with_unused, ATOMS))
     assert_allclose(result.similarity, expected.similarity)
-    assert np.isnan(result.atom_similarity[0][12])
+    for values in (result.atom_similarity[0], result.atom_probability[0]):
+        assert np.isnan(values).tolist() == [False] * 12 + [True]
+    assert_allclose(expected.similarity[0, 1], mean_max_cosine_similarity(ATOMS, OTHERS))
+    assert_allclose(expected.similarity[1, 0], mean_max_cosine_similarity(OTHERS, ATOMS))
+    assert_allclose(expected.matched_similarity, expected.matched_similarity.T)
+    assert expected.matched_similarity[1, 0] <= expected.similarity[1, 0]
+    assert_allclose(expected.atom_similarity[0].mean(), expected.similarity[0, 1])
 
 
 def test_atoms_of_any_size():
@@ -113,12 +109,6 @@ def test_the_odds_are_those_that_are_promised():
     assert_allclose(p, odds / (1 + odds), atol=0.15)
 
 
-def test_atoms_that_are_0_have_no_probability():
-    result = dictionary_stability([np.vstack([ATOMS, np.zeros(8)]), OTHERS])
-    assert np.isnan(result.atom_probability[0][12])
-    assert np.isfinite(result.atom_probability[0][:12]).all()
-
-
 def test_bad_dictionaries(subtests):
     for dictionaries, match in (
         ([ATOMS], "At least two dictionaries are needed, got 1"),
@@ -135,11 +125,6 @@ def test_one_estimator_and_no_random_dictionaries():
         TypeError, match="dictionaries must be a list of at least two dictionaries, got PCA"
     ):
         dictionary_stability(PCA(3).fit(ATOMS))
-    for n_random, error in (
-        (0, ValueError),
-        (-1, ValueError),
-        (2.0, TypeError),
-        ("few", TypeError),
-    ):
+    for n_random, error in ((0, ValueError), (2.0, TypeError)):
         with pytest.raises(error, match="n_random must be"):
             dictionary_stability([ATOMS, OTHERS], n_random=n_random)

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from skvaeense.inspection import feature_absorption
 
-N, D, SPECIAL = 4000, 30, 12
+N, D, SPECIAL = 3000, 30, 12
 
 
 def planted(share, seed=0, part=1.0):
@@ -31,23 +31,23 @@ def planted(share, seed=0, part=1.0):
 
 
 def test_the_planted_share_is_found(subtests):
-    for share in (0.1, 0.2, 0.3):
+    for share in (0.1, 0.3):
         with subtests.test(share=share):
-            result = feature_absorption(*planted(share))
+            codes, *others = planted(share)
+            result = feature_absorption(codes, *others)
+            of_sparse = feature_absorption(sparse.csr_array(codes), *others)
+            assert_allclose(of_sparse.full_absorption, result.full_absorption)
             assert_array_equal(result.classes, ["label", "none"])
             assert_array_equal(result.latents[0], [0])
             assert_allclose(result.full_absorption[0], share, atol=0.03)
             assert_allclose(result.absorption[0], share, atol=0.04)
-            assert result.n_samples[0] > 400
-
-
-def test_true_codes_absorb_nothing():
-    result = feature_absorption(*planted(0.3, part=0.0))
-    assert result.full_absorption[0] == 0
-    assert result.absorption[0] < 0.05
+            assert result.n_samples[0] > 300
 
 
 def test_a_part_is_no_full_absorption():
+    true = feature_absorption(*planted(0.3, part=0.0))
+    assert true.full_absorption[0] == 0
+    assert true.absorption[0] < 0.05
     result = feature_absorption(*planted(0.3, part=0.5))
     assert result.full_absorption[0] == 0
     assert_allclose(result.absorption[0], 0.15, atol=0.03)
@@ -99,21 +99,6 @@ def test_a_label_that_is_never_recognised_has_no_shares():
     assert_array_equal(result.n_samples > 0, [True, False])
     for shares in (result.absorption, result.full_absorption):
         assert_array_equal(np.isnan(shares), [False, True])
-
-
-def test_sparse_codes():
-    codes, atoms, X, y = planted(0.25)
-    dense, other = (feature_absorption(c, atoms, X, y) for c in (codes, sparse.csr_array(codes)))
-    assert_allclose(dense.absorption, other.absorption)
-    assert_allclose(dense.full_absorption, other.full_absorption)
-
-
-def test_dead_latents_change_nothing():
-    codes, atoms, X, y = planted(0.25)
-    result = feature_absorption(
-        np.column_stack([codes, np.zeros(N)]), np.vstack([atoms, np.zeros(D)]), X, y
-    )
-    assert_allclose(result.absorption, feature_absorption(codes, atoms, X, y).absorption)
 
 
 def test_bad_input():

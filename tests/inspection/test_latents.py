@@ -22,11 +22,6 @@ def test_images_stand_side_by_side():
     assert [text.get_text() for text in display.ax_.texts] == ["0", "1", "2", "3"]
 
 
-def test_sixty_four_images():
-    display = LatentDisplay.from_components(np.eye(100, 64), image_shape=(8, 8))
-    assert len(display.latents) == len(display.ax_.texts) == 64
-
-
 def test_bars_are_red_above_and_blue_below():
     display = LatentDisplay.from_components([[2.0, -1.0]], feature_names=["height", "width"])
     up, down = display.bars_[0]
@@ -61,12 +56,13 @@ def test_latents_are_ordered_by_use():
     assert_array_equal(display.components, COMPONENTS[[2, 0, 3]])
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == ["2 (90%)", "0 (10%)", "3 (10%)"]
-
-
-def test_latents_that_are_asked_for():
     display = LatentDisplay.from_components(COMPONENTS, latents=[3, 1], use=[0.1, 0.0, 0.9, 0.1])
     assert_array_equal(display.latents, [3, 1])
     assert_array_equal(display.use, [0.1, 0.0])
+    # By default there are 64, and columns of zeros can be drawn.
+    display = LatentDisplay.from_components(np.eye(100, 64), image_shape=(8, 8))
+    assert len(display.latents) == len(display.ax_.texts) == 64
+    assert LatentDisplay.from_components(np.zeros((1, 2))).bars_[0][0].get_height() == 0
 
 
 def test_estimator_with_samples(subspaces, vaeense):
@@ -78,10 +74,6 @@ def test_estimator_with_samples(subspaces, vaeense):
     display = LatentDisplay.from_estimator(vaeense, max_latents=2)
     assert_array_equal(display.latents, [0, 1])
     assert display.use is None
-
-
-def test_constant_zero_can_be_drawn():
-    assert LatentDisplay.from_components(np.zeros((1, 2))).bars_[0][0].get_height() == 0
 
 
 def test_hidden_layers_have_no_columns(nonlinear):

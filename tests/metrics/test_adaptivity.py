@@ -39,10 +39,6 @@ def test_two_disjoint_groups(subtests):
             assert pattern_adaptivity(mask) == pytest.approx(expected)
 
 
-def test_disjoint_samples_are_one():
-    assert pattern_adaptivity(np.eye(20)) == 1.0
-
-
 def test_known_overlap():
     assert pattern_adaptivity([[1, 1, 0, 0], [0, 1, 1, 0]]) == pytest.approx(2 / 3)
     assert pattern_adaptivity([[1, 1, 1, 1], [0, 1, 1, 0]]) == pytest.approx(1 / 2)
@@ -51,11 +47,12 @@ def test_known_overlap():
 def test_empty_supports():
     assert pattern_adaptivity([[0, 0], [0, 0]]) == 0.0
     assert pattern_adaptivity([[0, 0], [0, 1]]) == 1.0
+    assert pattern_adaptivity(np.eye(20)) == 1.0
     assert pattern_adaptivity([[0, 0], [0, 0], [0, 1]]) == pytest.approx(2 / 3)
 
 
 def test_equals_brute_force(subtests):
-    for n_components, density in ((1, 0.3), (7, 0.3), (8, 0.02), (9, 0.3), (70, 0.02), (70, 0.3)):
+    for n_components, density in ((1, 0.3), (8, 0.02), (9, 0.3), (70, 0.3)):
         with subtests.test(n_components=n_components, density=density):
             mask = _random_mask(60, n_components, density)
             assert pattern_adaptivity(mask) == pytest.approx(_brute_force(mask))
@@ -71,27 +68,20 @@ def _by_products(mask):
     return distance.sum() / (len(mask) * (len(mask) - 1))
 
 
-def test_masks_of_several_blocks_are_exact(subtests):
+def test_masks_of_several_blocks(monkeypatch):
     """Neither the patterns nor their distances fit into one block of memory."""
-    for n_components in (20, 3_000):
-        with subtests.test(n_components=n_components):
-            mask = _random_mask(1_500, n_components, density=0.5)
-            assert len(np.unique(mask, axis=0)) > 1_200
-            assert pattern_adaptivity(mask, max_pairs=2_000_000) == pytest.approx(
-                _by_products(mask)
-            )
-
-
-def test_random_pairs_of_several_blocks():
-    mask = _random_mask(400, 5_000, density=0.002)
+    monkeypatch.setattr("skvaeense.utils._rows.BLOCK_ENTRIES", 2**12)
+    mask = _random_mask(300, 90)
+    exact = _by_products(mask)
+    assert pattern_adaptivity(mask) == pytest.approx(exact)
     value = pattern_adaptivity(mask, max_pairs=20_000, random_state=0)
-    assert value == pytest.approx(_by_products(mask), abs=4 * 0.5 / np.sqrt(20_000))
+    assert value == pytest.approx(exact, abs=4 * 0.5 / np.sqrt(20_000))
 
 
 def test_random_pairs_are_unbiased_and_reproducible():
     mask = _random_mask(30, 12)
     exact = _brute_force(mask)
-    values = [pattern_adaptivity(mask, max_pairs=100, random_state=seed) for seed in range(400)]
+    values = [pattern_adaptivity(mask, max_pairs=100, random_state=seed) for seed in range(200)]
     standard_error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values) - exact) < 4 * standard_error
     assert np.std(values) < 0.5 / np.sqrt(100)
@@ -99,25 +89,11 @@ def test_random_pairs_are_unbiased_and_reproducible():
     assert values[3] == pattern_adaptivity(mask, max_pairs=100, random_state=3)
 
 
-def test_random_pairs_never_pair_a_sample_with_itself():
-    # With disjoint samples, all pairs of different samples have the distance 1.
-    assert pattern_adaptivity(np.eye(5), max_pairs=9, random_state=0) == 1.0
-
-
 def test_random_pairs_meet_every_pair_alike():
     # Adjacent samples differ little, and other pairs differ completely.
     mask = [[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 1, 0]]
-    values = [pattern_adaptivity(mask, max_pairs=5, random_state=seed) for seed in range(2_000)]
-    assert np.mean(values) == pytest.approx(_brute_force(mask), abs=4 * 0.5 / np.sqrt(5 * 2_000))
-
-
-def test_each_random_pair_is_drawn_anew():
-    """Half of the samples share most of their latents, and the other half shares none."""
-    mask = np.zeros((200, 205), dtype=bool)
-    mask[:100, 200:] = True
-    mask[np.arange(200), np.arange(200)] = True
-    values = [pattern_adaptivity(mask, max_pairs=2_000, random_state=seed) for seed in range(10)]
-    np.testing.assert_allclose(values, _brute_force(mask), atol=4 * 0.5 / np.sqrt(2_000))
+    values = [pattern_adaptivity(mask, max_pairs=5, random_state=seed) for seed in range(500)]
+    assert np.mean(values) == pytest.approx(_brute_force(mask), abs=4 * 0.5 / np.sqrt(5 * 500))
 
 
 def test_exact_where_pairs_of_patterns_suffice(subtests):
@@ -131,18 +107,6 @@ def test_exact_where_pairs_of_patterns_suffice(subtests):
                 assert len(values) > 1
             else:
                 assert list(values) == [pytest.approx(_brute_force(mask))]
-
-
-def test_global_random_state_is_untouched_by_a_seed():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    pattern_adaptivity(_random_mask(30, 12), max_pairs=100, random_state=0)
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
-
-
-def test_exact_result_ignores_the_random_state():
-    mask = _random_mask(30, 12)
-    values = {pattern_adaptivity(mask, random_state=seed) for seed in range(3)}
-    assert len(values) == 1
 
 
 def test_sparse_codes_and_signs(subtests):
@@ -159,21 +123,14 @@ def test_sparse_codes_and_signs(subtests):
                 assert pattern_adaptivity(same, max_pairs=max_pairs, random_state=0) == expected
 
 
-def test_does_not_depend_on_the_order_of_samples_or_latents():
-    mask = _random_mask(40, 15)
-    value = pattern_adaptivity(mask)
-    assert pattern_adaptivity(mask[::-1]) == pytest.approx(value)
-    assert pattern_adaptivity(mask[:, ::-1]) == pytest.approx(value)
-
-
 def test_bad_arguments(subtests):
     for codes, max_pairs, error, match in (
         ([[1.0, 0.0]], 10, ValueError, "minimum of 2 is required"),
         ([1.0, 0.0], 10, ValueError, "Expected 2D array"),
         ([[np.inf, 0.0], [1.0, 1.0]], 10, ValueError, "Input codes contains infinity"),
-        (np.eye(3), 0, ValueError, "max_pairs must be at least 1, got 0"),
-        (np.eye(3), 10.0, TypeError, "max_pairs must be an int, got 10.0"),
-        (np.eye(3), True, TypeError, "max_pairs must be an int"),
+        (np.eye(3), 0, ValueError, "'max_pairs' parameter of pattern_adaptivity must be an int"),
+        (np.eye(3), 10.0, TypeError, "'max_pairs' parameter"),
+        (np.eye(3), True, TypeError, "'max_pairs' parameter"),
     ):
         with subtests.test(match=match), pytest.raises(error, match=match):
             pattern_adaptivity(codes, max_pairs=max_pairs)

@@ -20,13 +20,6 @@ def test_agree_with_sklearn():
     assert dimension_accuracy(true, pred) == np.mean(np.abs(pred - true) < 0.5)
 
 
-def test_perfect_estimates():
-    true = [2, 4, 8]
-    assert dimension_error(true, true) == 0.0
-    assert dimension_accuracy(true, true) == 1.0
-    assert mean_percentage_error(true, true) == 0.0
-
-
 def test_errors_do_not_cancel():
     assert dimension_error([4, 4], [3, 5]) == 1.0
     assert mean_percentage_error([4, 4], [3, 5]) == 25.0
@@ -38,28 +31,21 @@ def test_percentage_error_is_relative_to_the_truth():
     assert mean_percentage_error([5], [10]) == 100.0
 
 
+def test_what_is_accepted():
+    assert dimension_error([2, 4], np.array([[2.0], [5.0]])) == 0.5
+    assert dimension_error(["2", "4"], ["2", "5"]) == 0.5
+    assert dimension_error(np.uint8([2, 4]), np.uint8([3, 3])) == 1.0
+    assert {type(metric([2, 4], [2, 5])) for metric in METRICS} == {float}
+
+
 def test_accuracy_rounds_estimates():
     assert dimension_accuracy([4, 4, 4, 4], [3.51, 4.49, 3.49, 4.51]) == 0.5
     assert dimension_accuracy([4, 4, 2], [3.5, 4.5, 2.5]) == 1.0
 
 
-def test_columns_are_accepted():
-    pred = np.array([[2.0], [5.0]])
-    assert dimension_error([2, 4], pred) == 0.5
-
-
-def test_numbers_in_text_and_small_integers_are_accepted():
-    assert dimension_error(["2", "4"], ["2", "5"]) == 0.5
-    assert dimension_error(np.uint8([2, 4]), np.uint8([3, 3])) == 1.0
-
-
-def test_python_floats_are_returned():
-    assert {type(metric([2, 4], [2, 5])) for metric in METRICS} == {float}
-
-
 BAD = [
-    ([2, 4], [2], "inconsistent numbers of samples"),
-    ([], [], "^dimension_true and dimension_pred are empty: give at least one sample.$"),
+    ([2, 4], [2], "dimension_true and dimension_pred must have the same shape"),
+    ([], [], r"0 sample\(s\) .* minimum of 1"),
     ([2, 4], [2, np.nan], "Input dimension_pred contains NaN"),
     ([2, np.inf], [2, 4], "Input dimension_true contains infinity"),
     (4, 4, "should be a 1d array"),

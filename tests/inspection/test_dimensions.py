@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.inspection import ActiveDimensionDisplay
+from skvaeense.inspection import ActiveDimensionDisplay, DimensionReliabilityDisplay
+
+# The third reliability is unknown.
+RELIABILITY = [0.5, 1.0, np.nan, 0.8]
+REASONS = {"noise": [1.0, 0.0, 1.0, 0.0], "far": [1.0, 0.0, 1.0, 2.0]}
 
 
 def test_whole_numbers_have_a_bar_each():
@@ -37,16 +41,6 @@ def test_every_sample_is_in_a_bar(subtests):
             assert (np.abs(middles[filled] - values) <= 0.56 * bars[0].get_width()).all()
 
 
-def test_classes_have_a_row_each(subtests):
-    for n_classes in (2, 10):
-        with subtests.test(n_classes=n_classes):
-            y = np.arange(100) % n_classes
-            display = ActiveDimensionDisplay.from_dimensions(y + 1.0, y)
-            assert [d.mean() for d in display.dimensions] == list(range(1, n_classes + 1))
-            labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-            assert labels == [str(i) for i in range(n_classes)]
-
-
 def test_nan_is_left_out():
     display = ActiveDimensionDisplay.from_dimensions([1.0, np.nan, np.nan], ["a", "a", "b"])
     assert display.class_names == ["a"]
@@ -69,7 +63,7 @@ def test_dimension_estimators_predict(subspaces, dimension_estimator):
     assert display.ax_.get_xlabel() == "Estimated dimension per sample"
 
 
-def test_bad_input(subtests):
+def test_bad_dimensions(subtests):
     for dimensions, y, message in (
         ([np.nan, np.nan], None, "all NaN"),
         ([1.0, np.inf], None, "dimensions contains infinity"),
@@ -78,3 +72,55 @@ def test_bad_input(subtests):
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             ActiveDimensionDisplay.from_dimensions(dimensions, y)
+
+
+def test_curves_are_means_over_the_most_reliable():
+    wrong = [True, False, True, False]
+    display = DimensionReliabilityDisplay.from_reliability(RELIABILITY, REASONS, wrong)
+    assert_allclose(display.shares, [1 / 3, 2 / 3, 1])
+    # Half of the doubt about the first sample is noise. The doubt about the last sample is not
+    # noise.
+    assert_allclose(display.expected["noise"], [0, 0, 0.25 / 3])
+    assert_allclose(display.expected["far"], [0, 0.2 / 2, (0.2 + 0.25) / 3])
+    assert_allclose(display.observed, [0, 0, 1 / 3])
+    assert_allclose(display.line_.get_ydata(), display.observed)
+    names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert names == ["far", "noise", "wrong"]
+
+
+def test_without_true_dimensions_there_is_no_line():
+    display = DimensionReliabilityDisplay.from_reliability(RELIABILITY, REASONS)
+    assert display.observed is None
+    assert display.line_ is None
+    assert len(display.areas_) == 2
+
+
+def test_many_samples_are_drawn_at_few_shares():
+    reliability = np.random.default_rng(0).random(5000)
+    display = DimensionReliabilityDisplay.from_reliability(reliability, {"noise": np.ones(5000)})
+    assert len(display.shares) == 200
+    assert display.shares[-1] == 1
+    assert display.expected["noise"][-1] == pytest.approx(1 - reliability.mean())
+
+
+def test_estimator_gives_the_numbers(subspaces, dimension_estimator):
+    X, label = subspaces
+    truth = np.where(label == "line", 1, 2)
+    display = DimensionReliabilityDisplay.from_estimator(dimension_estimator, X, truth)
+    wrong = np.rint(dimension_estimator.predict(X)) != truth
+    assert display.observed[-1] == pytest.approx(wrong.mean())
+    assert sum(display.expected.values())[-1] == pytest.approx(
+        1 - dimension_estimator.reliability(X).mean()
+    )
+
+
+def test_bad_reliability(subtests):
+    for reliability, reasons, wrong, message in (
+        ([0.5], {}, None, "nothing to plot"),
+        ([np.nan], {"noise": [1.0]}, None, "nothing to plot"),
+        ([0.5, 0.6], {"noise": [1.0]}, None, "inconsistent numbers of samples"),
+        ([0.5], {"noise": [1.0]}, [True, False], "inconsistent numbers of samples"),
+        ([[0.5, 0.6]], {"noise": [1.0]}, None, "1d array"),
+    ):
+        with subtests.test(wrong=wrong), pytest.raises(ValueError, match=message):
+            DimensionReliabilityDisplay.from_reliability(reliability, reasons, wrong)

@@ -1,4 +1,4 @@
-"""Sparse probes of labels."""
+"""Similarity of dictionaries, and sparse probes of labels."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,109 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 
-from skvaeense.metrics import sparse_probing
-from skvaeense.metrics._probing import mean_excess
+from skvaeense.metrics import mean_max_cosine_similarity, sparse_probing
+from skvaeense.metrics._dictionaries import mean_excess
 
 RNG = np.random.default_rng(0)
 N = 600
+SIGNED = [False, True]
+
+
+@pytest.fixture
+def dictionaries():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(7, 5)), rng.normal(size=(11, 5))
+
+
+def _brute_force(true, learned, signed):
+    """Return the mean of the largest similarities, one pair of atoms at a time."""
+    best = []
+    for a in true:
+        cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in learned]
+        best.append(max(cosines if signed else map(abs, cosines)))
+    return np.mean(best)
+
+
+def test_by_hand():
+    true = [[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]]
+    learned = [[-1.0, 0.0], [3.0, 3.0]]
+    diagonal = np.sqrt(0.5)
+    expected = (1.0 + diagonal + 7 * diagonal / 5) / 3
+    assert mean_max_cosine_similarity(true, learned) == pytest.approx(expected)
+    expected = (diagonal + diagonal + 7 * diagonal / 5) / 3
+    assert mean_max_cosine_similarity(true, learned, signed=True) == pytest.approx(expected)
+
+
+def test_equals_brute_force(dictionaries, subtests):
+    for n_learned in (1, 11):
+        for signed in SIGNED:
+            with subtests.test(signed=signed, n_learned=n_learned):
+                true, learned = dictionaries[0], dictionaries[1][:n_learned]
+                value = mean_max_cosine_similarity(true, learned, signed=signed)
+                assert value == pytest.approx(_brute_force(true, learned, signed))
+
+
+def test_large_dictionaries_are_compared_in_blocks(dictionaries, monkeypatch):
+    value = mean_max_cosine_similarity(*dictionaries)
+    monkeypatch.setattr("skvaeense.utils._rows.BLOCK_ENTRIES", 22)
+    assert mean_max_cosine_similarity(*dictionaries) == pytest.approx(value)
+
+
+def test_signs_matter_only_where_asked(dictionaries):
+    true, learned = dictionaries
+    flipped = learned * np.where(np.arange(11) % 2, -1.0, 1.0)[:, np.newaxis]
+    value = mean_max_cosine_similarity(true, learned)
+    assert mean_max_cosine_similarity(true, flipped) == pytest.approx(value)
+    assert mean_max_cosine_similarity([[1.0, 0.0]], [[-2.0, 0.0]]) == 1.0
+    assert mean_max_cosine_similarity([[1.0, 0.0]], [[-2.0, 0.0]], signed=True) == -1.0
+
+
+def test_value_stays_within_its_range():
+    # Without clipping, rounding takes some of these values above 1.
+    for seed in range(20):
+        atoms = np.random.default_rng(seed).normal(size=(1, 7))
+        assert 1.0 - 1e-15 <= mean_max_cosine_similarity(atoms, 3 * atoms) <= 1.0
+
+
+def test_learned_atoms_of_zero_are_like_none(dictionaries):
+    true, learned = dictionaries
+    zeros = np.zeros((2, 5))
+    with_zeros = np.concatenate([learned, zeros])
+    value = mean_max_cosine_similarity(true, learned)
+    assert mean_max_cosine_similarity(true, with_zeros) == pytest.approx(value)
+    assert mean_max_cosine_similarity(true, zeros) == 0.0
+    # A similarity of 0 is larger than a negative one.
+    opposite = [[-1.0, 0.0], [0.0, 0.0]]
+    assert mean_max_cosine_similarity([[1.0, 0.0]], opposite, signed=True) == 0.0
+
+
+def test_float32_and_lists(dictionaries, subtests):
+    for signed in SIGNED:
+        with subtests.test(signed=signed):
+            true, learned = (atoms.astype(np.float32) for atoms in dictionaries)
+            expected = mean_max_cosine_similarity(
+                true.astype(np.float64), learned.astype(np.float64), signed=signed
+            )
+            assert mean_max_cosine_similarity(true, learned, signed=signed) == expected
+            lists = true.tolist(), learned.tolist()
+            value = mean_max_cosine_similarity(*lists, signed=np.bool_(signed))
+            assert type(value) is float
+            assert value == expected
+
+
+def test_bad_atoms(subtests):
+    for true, learned, match in (
+        (np.eye(3), np.ones((3, 2)), r"same number of columns, got shapes \(3, 3\) and \(3, 2\)"),
+        ([[1, 0], [0, 0]], np.eye(2), r"atoms_true has norm 0 in 1 of its 2 row\(s\): .* drop"),
+        (np.eye(2), [[np.nan, 0.0]], "Input atoms_learned contains NaN"),
+        ([[np.inf, 0.0]], np.eye(2), "Input atoms_true contains infinity"),
+        (np.eye(2), np.zeros((0, 2)), "0 sample"),
+        ([1.0, 0.0], np.eye(2), "Expected 2D array"),
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            mean_max_cosine_similarity(true, learned)
+    with pytest.raises(TypeError, match="'signed' parameter"):
+        mean_max_cosine_similarity(np.eye(2), np.eye(2), signed=1)
 
 
 def halves(codes, y):
@@ -25,12 +123,6 @@ def with_noise(*columns):
     return np.column_stack([noise, *columns])
 
 
-def test_one_latent_that_is_the_label():
-    y = RNG.integers(2, size=N)
-    codes = with_noise(y * RNG.uniform(1, 2, N))
-    assert_allclose(sparse_probing(*halves(codes, y)), [1.0, 1.0])
-
-
 def test_a_label_of_two_latents_needs_two():
     a, b = RNG.uniform(size=(2, N)) < 0.3
     scores = sparse_probing(*halves(with_noise(a, b), a | b), k=(1, 2))
@@ -38,16 +130,15 @@ def test_a_label_of_two_latents_needs_two():
     assert scores[1] == 1
 
 
-def test_silence_tells_as_much_as_activity():
-    y = RNG.integers(2, size=N)
-    assert_allclose(sparse_probing(*halves(with_noise(1.0 - y), y), k=1), 1)
-
-
-def test_latents_are_chosen_whatever_their_size():
+def test_one_latent_that_is_the_label():
     y = RNG.integers(2, size=N)
     codes = with_noise(y * RNG.uniform(1, 2, N))
+    assert_allclose(sparse_probing(*halves(codes, y)), [1.0, 1.0])
+    # Latents are chosen whatever their size, and by their silence too.
     sizes = 10.0 ** RNG.uniform(-4, 4, codes.shape[1])
     assert_allclose(sparse_probing(*halves(codes * sizes, y), k=1), 1)
+    assert_allclose(sparse_probing(*halves(with_noise(1.0 - y), y), k=1), 1)
+    assert_allclose(sparse_probing(*halves(with_noise(), y)), 0.5, atol=0.08)
 
 
 def test_excess_is_in_units_of_the_mean_where_a_latent_is_active():
@@ -76,11 +167,6 @@ def test_the_penalty_is_chosen_in_a_fifth_of_the_samples(subtests):
             probe.fit(train[:, best] / largest, y_train)
             expected = balanced_accuracy_score(y_test, probe.predict(test[:, best] / largest))
             assert sparse_probing(train, y_train, test, y_test, k=5) == pytest.approx(expected)
-
-
-def test_noise_tells_nothing():
-    y = RNG.integers(2, size=N)
-    assert_allclose(sparse_probing(*halves(with_noise(), y)), 0.5, atol=0.08)
 
 
 def test_classes_weigh_equally():
@@ -131,25 +217,19 @@ def test_two_samples_of_each_class_are_enough():
         assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
 
 
-def test_codes_that_are_not_finite_are_named():
-    for name, sets in (("codes", ([[np.nan]], [[0]])), ("codes_test", ([[0]], [[np.nan]]))):
-        with pytest.raises(ValueError, match=f"Input {name} contains NaN"):
-            sparse_probing(sets[0], [0], sets[1], [0])
-
-
 def test_bad_input(subtests):
     for y, y_test, k, match in (
         ([0, 0, 0, 0], [0, 0], 1, "^At least two classes"),
         ([0, 0, 0, 1], [0, 1], 1, "At least two classes"),
         ([0, 0, 1, 1], [0, 0], 1, "At least two classes"),
-        ([0, 0, 1, 1], [0, 1], 0, "k must be"),
-        ([0, 0, 1, 1], [0, 1], [], "k must be"),
+        ([0, 0, 1, 1], [0, 1], 0, "The 'k' parameter of sparse_probing must be an int"),
+        ([0, 0, 1, 1], [0, 1], [], "or a list such as"),
         ([0, 0, 1], [0, 1], 1, "inconsistent numbers"),
     ):
         with subtests.test(match=match), pytest.raises(ValueError, match=match):
             sparse_probing(np.eye(4), y, np.eye(4)[:2], y_test, k=k)
-
-
-def test_codes_of_two_models():
     with pytest.raises(ValueError, match="4 and 3 latents"):
         sparse_probing(np.eye(4), [0, 0, 1, 1], np.eye(3), [0, 1, 1])
+    for name, sets in (("codes", ([[np.nan]], [[0]])), ("codes_test", ([[0]], [[np.nan]]))):
+        with pytest.raises(ValueError, match=f"Input {name} contains NaN"):
+            sparse_probing(sets[0], [0], sets[1], [0])

@@ -1,6 +1,6 @@
-"""Sparse probing: the prediction of labels from a few latents."""
+"""The similarity of dictionaries to true ones, and the prediction of labels from a few latents."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,98 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_consistent_length
 
+from skvaeense.metrics._arrays import check_nonzero_rows, normalise_rows
 from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
+from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE
-
-# The protocol's grid of inverse penalties, where ties go to the first, and the share of the samples
-# by which the penalty is chosen.
-INVERSE_PENALTIES, CHOOSING_SHARE = np.logspace(5, -5, 10), 0.2
+from skvaeense.utils._validation import AT_LEAST_ONE, SIZES, validate_params
 
 
+@validate_params({"signed": ["boolean"]})
+def mean_max_cosine_similarity(
+    atoms_true: ArrayLike, atoms_learned: ArrayLike, *, signed: bool = False
+) -> float:
+    """Compute the mean cosine between true atoms and the learned atoms most similar to them.
+
+    Parameters
+    ----------
+    atoms_true : array-like of shape (n_atoms_true, n_features)
+        True atoms, one per row, of any norm above 0.
+    atoms_learned : array-like of shape (n_atoms_learned, n_features)
+        Learned atoms, one per row, of any norm.
+    signed : bool, default=False
+        Whether opposite directions count as different. False, for codes of either sign, takes
+        the absolute value of the cosine. True, for codes that are never negative, takes the
+        cosine itself.
+
+    Returns
+    -------
+    float
+        1 if every true atom was found, at least 0 (with `signed`, at least -1). It has no unit.
+
+    Raises
+    ------
+    TypeError
+        If `signed` is not a bool.
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if the arrays have
+        different numbers of columns, or if a true atom is 0.
+
+    Notes
+    -----
+    With the atoms a_i (true) and b_j (learned)::
+
+        mean_i max_j |a_i . b_j| / (||a_i|| ||b_j||)
+
+    A learned atom of norm 0, such as the atom of an unused latent, has similarity 0 to all true
+    atoms. Learned atoms that resemble no true atom are not penalised, and one learned atom can be
+    the best match of several true atoms. So the value can only rise as learned atoms are added. In
+    few dimensions, some of many random atoms are similar to any true atom, so compare with the
+    value for the same number of random atoms. To measure whether every learned atom is a true atom,
+    drop learned atoms of norm 0 and swap the arguments.
+
+    References
+    ----------
+    L. Sharkey, D. Braun and B. Millidge, "Taking features out of superposition with sparse
+    autoencoders", AI Alignment Forum, 2022.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import mean_max_cosine_similarity
+    >>> true, learned = [[1.0, 0.0], [0.0, 1.0]], [[0.0, -2.0], [3.0, 3.0]]
+    >>> round(mean_max_cosine_similarity(true, learned), 3)
+    0.854
+    >>> round(mean_max_cosine_similarity(true, learned, signed=True), 3)
+    0.707
+    """
+    true = check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
+    learned = check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
+    if true.shape[1] != learned.shape[1]:
+        raise ValueError(
+            "atoms_true and atoms_learned must have the same number of columns, got shapes "
+            f"{true.shape} and {learned.shape}: give one atom per row."
+        )
+    check_nonzero_rows(true, "atoms_true", "a zero vector has no direction, so drop these atoms")
+    true, learned = normalise_rows(true), normalise_rows(learned)
+    total = 0.0
+    # In blocks, since all pairs of two large dictionaries may not fit in memory.
+    for rows in row_blocks(len(true), len(learned)):
+        cosines = true[rows] @ learned.T
+        best = (cosines if signed else np.abs(cosines)).max(axis=1)
+        # Rounding can take the cosine of parallel vectors beyond 1.
+        total += float(np.clip(best, -1.0, 1.0).sum())
+    return total / len(true)
+
+
+@validate_params({"k": [AT_LEAST_ONE, SIZES]})
 def sparse_probing(
     codes: ArrayLike | SparseArray,
     y: ArrayLike,
     codes_test: ArrayLike | SparseArray,
     y_test: ArrayLike,
     *,
-    k: int | Iterable[int] = (1, 5),
+    k: int | Collection[int] = (1, 5),
 ) -> DoubleArray:
     """Compute the balanced accuracy of sparse probes, which predict labels from a few latents.
 
@@ -89,9 +164,6 @@ def sparse_probing(
     >>> sparse_probing(codes[:40], y[:40], codes[40:], y[40:], k=1)
     array([1.])
     """
-    ks = list(k) if isinstance(k, Iterable) else [k]
-    if not (ks and all(map(AT_LEAST_ONE.is_satisfied_by, ks))):
-        raise ValueError(f"k must be an int, at least 1, or a list of such ints; got {k!r}.")
     sets = []
     for given, labels, names in ((codes, y, "codes"), (codes_test, y_test, "codes_test")):
         checked = check_array(given, accept_sparse="csr", dtype=np.float64, input_name=names)
@@ -116,17 +188,21 @@ def sparse_probing(
         probe = fit_probe(train, y_train == one, n_latents)
         return float(balanced_accuracy_score(y_tested == one, probe.predict(test)))
 
-    return np.array([[score(one, n_latents) for one in told] for n_latents in ks]).mean(axis=1)
+    ks = np.ravel(np.asarray(k))
+    return np.array([[score(one, n) for one in told] for n in ks]).mean(axis=1)
 
 
 def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
     """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class."""
     select = SelectKBest(mean_distance, k=min(n_latents, codes.shape[1]))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    split = StratifiedShuffleSplit(1, test_size=CHOOSING_SHARE, random_state=0)
-    search = GridSearchCV(regression, {"C": INVERSE_PENALTIES}, scoring="roc_auc", cv=split)
+    # The protocol's grid of inverse penalties, where ties go to the first, and the share of the
+    # samples by which the penalty is chosen.
+    penalties, share = {"C": np.logspace(5, -5, 10)}, 0.2
+    split = StratifiedShuffleSplit(1, test_size=share, random_state=0)
+    search = GridSearchCV(regression, penalties, scoring="roc_auc", cv=split)
     # Without enough samples for a split, the default penalty is used.
-    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / CHOOSING_SHARE
+    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / share
     probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
     with threads_for(codes.shape[0] * n_latents):
         return probe.fit(codes, is_one)
