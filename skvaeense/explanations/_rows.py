@@ -6,6 +6,7 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import FAR, MAX_FAR_SHARE, fit_mixture, scaled_rows
 from skvaeense.samples._weights import own_order
+from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -112,7 +113,9 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> IntArray:
     return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
-def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray:
+def find_far_rows(
+    X: np.ndarray, weights: DoubleArray | None = None, *, may_be_alike: bool = False
+) -> IntArray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
     Parameters
@@ -123,6 +126,10 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
 
+    may_be_alike : bool, default=False
+        Whether rows beyond a gap are far, too, if they outweigh all others in one direction alone.
+        Such rows, like the first tokens of texts, can be as alike as a component of a mixture.
+
     Returns
     -------
     ndarray of int
@@ -131,23 +138,20 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
     X = X.astype(np.float64)
     # A missing value takes no row farther away.
     X = np.where(np.isnan(X), np.nanmedian(X, axis=0), X) if np.isnan(X).any() else X
-    if not _some_outweigh(X):
-        return np.empty(0, dtype=int)
+    n_few, none = int(MAX_FAR_SHARE * len(X)), np.empty(0, dtype=int)
+    x = (X - np.median(X, axis=0)) / (float(np.abs(X).max()) or 1.0)
+    squares = np.square(x).sum(axis=1)
+    order = np.argsort(squares)
+    few, edge = order[len(X) - n_few :], squares[order[len(X) - n_few - 1 :]]
+    # A few rows do not move the median far. So if a few rows outweigh the others, the farthest rows
+    # have at least half the others' sum of squares about the median.
+    if n_few == 0 or 3 * squares[few].sum() <= squares.sum():
+        return none
+    if may_be_alike and edge[0] > 0:
+        far = few[np.argmax(edge[1:] / edge[:-1]) :]
+        total, others = squares[far].sum(), squares.sum() - squares[far].sum()
+        along_one = len(far) * principal_directions(x[far])[0][0]
+        if total > others >= total - along_one:
+            return np.sort(far)
     # Two components suffice to find rows that neither of them explains. Many can take in far rows.
     return far_rows(X, find_density(X, weights, np.random.RandomState(0), max_components=2))
-
-
-def _some_outweigh(X: np.ndarray) -> bool:
-    """Return whether a few rows may have more of the variance than all others.
-
-    This check is faster than a search for far rows. A few rows do not move the median far. So if a
-    few rows outweigh the others, the farthest rows have at least half the others' sum of squares
-    about the median.
-    """
-    n_few = int(MAX_FAR_SHARE * len(X))
-    size = float(np.abs(X).max())
-    if n_few == 0 or size == 0:
-        return False
-    squares = np.square((X - np.median(X, axis=0)) / size).sum(axis=1)
-    few = np.partition(squares, len(X) - n_few)[-n_few:].sum()
-    return bool(2 * few >= squares.sum() - few)
