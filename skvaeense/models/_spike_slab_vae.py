@@ -11,8 +11,9 @@ from skvaeense.explanations._gates import FIT_LOOKS, NEW_LOOKS, GatePosterior, G
 from skvaeense.explanations._prices import PRICED_ENTRIES, find_price
 from skvaeense.explanations._restricted import restricted_code
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
-from skvaeense.models._base import as_number
+from skvaeense.models._base import arguments, as_number
 from skvaeense.models._vae import VAE
+from skvaeense.networks._base import Autoencoder
 from skvaeense.priors import SpikeSlab
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING
@@ -22,7 +23,7 @@ from skvaeense.utils._linalg import ROUNDING
 N_PRICES = len(SHARES) - 1
 
 
-class Dictionary(nn.Module):
+class Dictionary(Autoencoder):
     """A linear decoder alone: gates need no encoder.
 
     Parameters
@@ -37,10 +38,6 @@ class Dictionary(nn.Module):
     def __init__(self, n_features: int, n_components: int) -> None:
         super().__init__()
         self.decoder = nn.utils.skip_init(nn.Linear, n_components, n_features)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code."""
-        return self.decoder(code)
 
 
 class SpikeSlabVAE(VAE):
@@ -129,12 +126,7 @@ class SpikeSlabVAE(VAE):
     ) -> None:
         prior = SpikeSlab() if prior is None else prior
         super().__init__(None, n_features, n_components, positive=positive, prior=prior)
-        for name in ("network", "gated"):
-            del self.config[name]
-        self.config |= {
-            "target_l0": target_l0,
-            "target_explained_variance": target_explained_variance,
-        }
+        self.config = arguments(locals())
         self.share = 1.0
         for name in ("gate_probability", "slab_mean", "slab_variance"):
             self.register_buffer(name, torch.ones(n_components))
@@ -373,7 +365,7 @@ class SpikeSlabVAE(VAE):
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         """Find the price that meets the target, and the prices of shorter codes."""
         super()._calibrate(x, n_new)
-        tried = _Prices(self, x, n_new=n_new)
+        tried = _Prices(self, x, n_new)
         price = tried.first if self._wanted is None else tried.meeting(self._wanted)
         shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
         prices = [price]
@@ -451,16 +443,11 @@ class _Prices:
     x : torch.Tensor of shape (n_samples, n_features)
         Centred and scaled samples; only the first ones are used.
 
-    n_new : int or None, default=None
-        Number of held-out samples, which come first. None means all samples.
+    n_new : int
+        Number of held-out samples, which come first.
     """
 
-    def __init__(
-        self,
-        model: SpikeSlabVAE,
-        x: torch.Tensor,
-        n_new: int | None = None,
-    ) -> None:
+    def __init__(self, model: SpikeSlabVAE, x: torch.Tensor, n_new: int) -> None:
         self.model, self.n_new = model, n_new
         self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum()) / len(self.x)
@@ -480,12 +467,12 @@ class _Prices:
             posterior = model.inferred(x)
             self.opened[price] = posterior.is_open
             # Rounding, which depends on the place of samples in memory, must not decide on prices.
-            wide, n_new = widest(x), self.n_new or len(x)
+            wide = widest(x)
             decoder = model.network.decoder
             code = model.code(posterior).to(wide)
             residual = x.to(wide) - code @ decoder.weight.to(wide).T - decoder.bias.to(wide)
-            left = _mean_of_new(torch.linalg.vecdot(residual, residual), n_new)
-            n_open = _mean_of_new(posterior.is_open.sum(dim=1).to(wide), n_new)
+            left = _mean_of_new(torch.linalg.vecdot(residual, residual), self.n_new)
+            n_open = _mean_of_new(posterior.is_open.sum(dim=1).to(wide), self.n_new)
             self.found[price] = n_open, max(left / (self.total or 1.0), ROUNDING)
         return self.found[price]
 

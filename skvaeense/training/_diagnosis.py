@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from skvaeense.training._noise import LEAST_NOISE
+from skvaeense.training._hooks import LEAST_NOISE
 from skvaeense.training._sizes import ROWS_OF_A_LATENT, linear_residual
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT

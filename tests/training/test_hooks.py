@@ -7,7 +7,7 @@ from torch import nn
 
 from skvaeense.models._base import as_number
 from skvaeense.networks import Network, Unrolled
-from skvaeense.training._trainer import GradientClipping, network_hooks
+from skvaeense.training._hooks import GradientClipping, network_hooks
 
 
 class AskingModule(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 from skvaeense.losses import ELBO
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._noise import (
+from skvaeense.training._hooks import (
     FINAL_NOISE,
     LEAST_NOISE,
     NoiseSchedule,

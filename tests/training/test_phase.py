@@ -4,9 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from skvaeense.training._phase import Phase, Plateau
+from torch import nn
 
 
 def test_a_plateau_is_so_many_looks_without_a_gain(make_point, subtests):

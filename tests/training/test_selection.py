@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
+from skvaeense.training._phase import Selection
 
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._phase import Selection
 
 TRAIN = TensorBatches(torch.arange(20.0, dtype=torch.float64).reshape(10, 2))
 

@@ -11,7 +11,7 @@ from skvaeense.networks import SingleLayer, Unrolled
 from skvaeense.networks._base import normalize_columns
 from skvaeense.penalties import L1, BatchTopK, Matryoshka, TopK
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._sparse_hooks import (
+from skvaeense.training._hooks import (
     DEAD_AFTER,
     GAIN,
     LAST_GAIN,

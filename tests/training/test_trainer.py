@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import draw
 from numpy.testing import assert_allclose
+from skvaeense.training._parameters import FlatParameters, layer_rates
 from torch import nn
 
 from skvaeense.losses import ELBO, PenalizedReconstruction
@@ -17,10 +18,8 @@ from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training import _trainer
-from skvaeense.training._noise import annealed_noise
+from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise
 from skvaeense.training._optimizers import constant, cosine
-from skvaeense.training._parameters import FlatParameters, layer_rates
-from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Hook, Trainer
 from skvaeense.utils._torch import make_generator
 

@@ -1,14 +1,24 @@
-"""Hooks of sparse autoencoders: coefficient, unit norms, dead latents."""
+"""Hooks of a training: the noise variance of a VAE, and what sparse autoencoders adapt."""
 
+import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 
 from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import normalize_columns
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept import set_share
+from skvaeense.utils._torch import evaluating
 
+# Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
+# varies in few of many directions, each of these stands out far more from the same noise.
+FINAL_NOISE = 1e-5
+# Least noise variance that is reported, as a fraction of the data's variance: the value for data
+# without any noise, in single precision.
+LEAST_NOISE = 1e-10
 # Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
 # (active / wanted): at first, and at the end, when the learning rate falls and the code responds
 # less and less. The logarithm of (active / wanted) is clipped at MOST_EXCESS.
@@ -20,8 +30,134 @@ MOST_EXCESS = 1.0
 FAST, SLOW, LEAD = 0.1, 0.02, 4.0
 # Codes without any active latent count as if the logarithm were this far below 0.
 FARTHEST = 10.0
-# A latent is dead once it was inactive for this many training samples in a row.
-DEAD_AFTER = 10_000
+
+
+@dataclass(eq=False)
+class NoiseSchedule(Hook):
+    """Set the noise variance of a VAE before each step.
+
+    Given the rest of the model, the best noise variance is the mean squared error per feature.
+    Training that follows this error from the start finds bad minima: with too much noise all
+    latents close, and with too little noise their patterns freeze too early. So training holds the
+    first value, then lowers it geometrically, and from `settle` on follows a running mean of the
+    error. At the fraction p of the training::
+
+        g(p) = first                                                  p <= hold
+        g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
+               but at least `least_share` of the running mean of the error
+        g(p) = max(floor, f(p) * running mean)                        p >= settle
+
+    where f rises from `follow` to 1 by the end.
+
+    Attributes
+    ----------
+    first : float
+        First value, in squared units of the scaled data.
+
+    floor : float
+        Least value.
+
+    hold : float, default=0.2
+        Share of the training that keeps the first value.
+
+    settle : float, default=0.4
+        Share of the training after which the error is followed.
+
+    follow : float, default=0.7
+        First factor on the running mean of the error, which then rises to 1. A factor below 1 makes
+        the noise variance fall faster than the error, which alone would stall above its limit.
+
+    least_share : float, default=0.3
+        Least value in the descent, as a share of the error. Far below the error, every latent that
+        explains anything opens for every sample. If the noise variance never falls below the error,
+        isotropic data gets stuck where all latents are half open.
+
+    memory : float, default=0.02
+        Weight of a batch in the running mean of the error.
+
+    learned : bool, default=True
+        If False, the value stays at `first`.
+
+    running_error : torch.Tensor or None
+        Running mean of the squared error per feature; None before the first step.
+
+    value : float or torch.Tensor
+        The current noise variance.
+    """
+
+    first: float
+    _: KW_ONLY
+    floor: float
+    hold: float = 0.2
+    settle: float = 0.4
+    follow: float = 0.7
+    learned: bool = True
+    least_share: float = 0.3
+    memory: float = 0.02
+
+    def __post_init__(self) -> None:
+        self.running_error: torch.Tensor | None = None
+        self.value: float | torch.Tensor = self.first
+
+    def at(self, fraction_done: float) -> float | torch.Tensor:
+        """Return the noise variance: a tensor once it follows the error, to avoid device waits."""
+        if not self.learned or fraction_done <= self.hold:
+            return self.first
+        if fraction_done < self.settle or self.running_error is None:
+            share = (fraction_done - self.hold) / max(self.settle - self.hold, 1e-12)
+            level = self.first * (self.floor / self.first) ** min(1.0, share)
+            if self.running_error is None:
+                return level
+            return (self.least_share * self.running_error).clamp(level, self.first)
+        factor = self.follow + (1 - self.follow) * fraction_done
+        return (factor * self.running_error).clamp_min(self.floor)
+
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+        """Set the model's noise variance."""
+        self.value = self.at(fraction_done)
+        trainer.model.noise_variance = as_number(self.value)
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Update the running error."""
+        error = step.terms["error"] / step.x.shape[1]
+        before = error if self.running_error is None else self.running_error
+        self.running_error = before.lerp(error, self.memory)
+
+    def values(self) -> dict[str, float]:
+        """Return the noise variance of the last step."""
+        return {"noise_variance": float(self.value)}
+
+
+def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
+    """Return the noise schedule of a random init: constant, then lowered to the error."""
+    return NoiseSchedule(first, floor=min(FINAL_NOISE * mean_eigenvalue, first), learned=learned)
+
+
+def followed_noise(
+    first: float, floor: float, *, learned: bool, follow: float = 0.7
+) -> NoiseSchedule:
+    """Return the noise schedule of a continued training: the error from the start."""
+    floor = min(floor, first)
+    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
+
+
+def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
+    """Return the mean squared error and divergence of samples, in evaluation mode."""
+    with evaluating(model), suited_threads(model, len(x), n_products=1):
+        error, kl = model.elbo(x)
+    return float(error.mean()), float(kl.mean())
+
+
+def best_noise(terms: tuple[float, float], n_features: int) -> float:
+    """Return the noise variance that suits the error best."""
+    return max(terms[0] / n_features, LEAST_NOISE)
+
+
+def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
+    """Return -ELBO in nats at a noise variance."""
+    error, kl = terms
+    volume = n_features * math.log(2 * math.pi * noise_variance)
+    return 0.5 * (error / noise_variance + volume) + kl
 
 
 @dataclass(eq=False)
@@ -142,11 +278,11 @@ class DeadLatents(Hook):
     model : SparseCoder
         The model.
 
-    dead_after : int, default=10_000
+    dead_after : int
         Number of samples in a row after which a silent latent is dead.
     """
 
-    def __init__(self, model: Model, dead_after: int = DEAD_AFTER) -> None:
+    def __init__(self, model: Model, dead_after: int) -> None:
         device = next(model.parameters()).device
         self.dead_after = dead_after
         self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
@@ -185,3 +321,38 @@ class DeadLatents(Hook):
     def values(self) -> dict[str, float]:
         """Return the fraction of dead latents."""
         return {"dead_fraction": self.fraction}
+
+
+class GradientClipping(Hook):
+    """Limit the norm of the gradients.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm, for a loss that is a fraction of the variance.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    @torch.no_grad()
+    def before_step(self, trainer: Trainer) -> None:
+        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
+        grads = trainer.parameters.grads
+        grads *= trainer.model.loss_unit
+        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+
+
+class Normalization(Hook):
+    """Call the `normalize` of a network after each step."""
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Bring the weights back to their norm."""
+        trainer.model.network.normalize()
+
+
+def network_hooks(network: Any) -> list[Hook]:
+    """Return the hooks that the module of a network needs."""
+    limit = getattr(network, "max_gradient_norm", None)
+    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
+    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks
