@@ -19,17 +19,6 @@ FINAL_NOISE = 1e-5
 # Least noise variance that is reported, as a fraction of the data's variance: the value for data
 # without any noise, in single precision.
 LEAST_NOISE = 1e-10
-# Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
-# (active / wanted): at first, and at the end, when the learning rate falls and the code responds
-# less and less. The logarithm of (active / wanted) is clipped at MOST_EXCESS.
-GAIN = 0.03
-LAST_GAIN = 0.1
-MOST_EXCESS = 1.0
-# Weights of a step in a fast and a slow running mean of this logarithm, and how many times their
-# difference is added to it: codes of the near future count, so that they do not overshoot.
-FAST, SLOW, LEAD = 0.1, 0.02, 4.0
-# Codes without any active latent count as if the logarithm were this far below 0.
-FARTHEST = 10.0
 
 
 @dataclass(eq=False)
@@ -165,12 +154,9 @@ class Coefficient(Hook):
     """Raise the coefficient alpha of a penalty from 0, and then adapt it if there is a target.
 
     With a target for the mean number of active latents, alpha changes at every step after the
-    rise. With the L0 of the batch and the fraction p done::
+    rise. With the L0 of the batch::
 
-        log alpha <- log alpha + gain(p) * clip(log(L0 / target) + lead, -1, 1)
-
-    The gain rises from 0.03 to 0.1 with p^2. The lead is 4 times the difference of two running
-    means of log(L0), a fast one and a slow one: about its change in the next 160 steps.
+        log alpha <- log alpha + gain * clip(log(L0 / target), -1, 1)
 
     Attributes
     ----------
@@ -183,6 +169,9 @@ class Coefficient(Hook):
     warmup : float, default=0.1
         Share of the training over which the coefficient rises from 0 to alpha.
 
+    gain : float, default=0.03
+        Gain per step with which the logarithm of the coefficient follows that of L0.
+
     value : float or torch.Tensor
         The coefficient in the current step.
     """
@@ -191,11 +180,10 @@ class Coefficient(Hook):
     _: KW_ONLY
     target_l0: float | None = None
     warmup: float = 0.1
+    gain: float = 0.03
 
     def __post_init__(self) -> None:
         self.value: float | torch.Tensor = 0.0
-        self.fast: torch.Tensor | None = None
-        self.slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
@@ -203,27 +191,18 @@ class Coefficient(Hook):
             return self.alpha
         return min(1.0, fraction_done / self.warmup) * self.alpha
 
-    def observe(self, l0: torch.Tensor, fraction_done: float) -> None:
-        """Adapt the coefficient to the mean number of active latents of a batch."""
-        if self.target_l0 is None or fraction_done < self.warmup:
-            return
-        now = (l0 / self.target_l0).log().clamp(-FARTHEST, FARTHEST)
-        if self.fast is None or self.slow is None:
-            self.fast = self.slow = now
-        self.fast, self.slow = self.fast.lerp(now, FAST), self.slow.lerp(now, SLOW)
-        excess = (now + LEAD * (self.fast - self.slow)).clamp(-MOST_EXCESS, MOST_EXCESS)
-        gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
-        self.alpha = self.alpha * torch.exp(gain * excess)
-
     def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
         """Set the model's coefficient."""
         self.value = self.at(fraction_done)
         trainer.model.alpha = as_number(self.value)
 
     def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Adapt the coefficient to the batch."""
-        if "active_share" in step.terms:
-            self.observe(step.terms["active_share"].sum(), step.fraction_done)
+        """Adapt the coefficient to the mean number of active latents of the batch."""
+        is_rising = step.fraction_done < self.warmup
+        if self.target_l0 is None or is_rising or "active_share" not in step.terms:
+            return
+        excess = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-1, 1)
+        self.alpha = self.alpha * torch.exp(self.gain * excess)
 
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""
