@@ -300,14 +300,13 @@ def test_a_rule_says_which_latents_are_active():
         assert (np.count_nonzero(estimator.transform(X), axis=1) == k).all()
 
 
-def test_what_is_no_extension_is_refused(subtests):
+@pytest.mark.parametrize("kind", [Loss, Prior, Network, Penalty])
+def test_what_is_no_extension_is_refused(kind):
     """The error names the class to derive from."""
-    for kind in (Loss, Prior, Network, Penalty):
-        with subtests.test(kind=kind):
-            name = kind.__name__.lower()
-            estimator = (sae if kind is Penalty else vaeense)(**{name: object()})
-            with pytest.raises(ValueError, match=f"'{name}' parameter of .*{kind.__name__}"):
-                estimator.fit(X)
+    name = kind.__name__.lower()
+    estimator = (sae if kind is Penalty else vaeense)(**{name: object()})
+    with pytest.raises(ValueError, match=f"'{name}' parameter of .*{kind.__name__}"):
+        estimator.fit(X)
 
 
 class Odd(Network):
@@ -336,8 +335,9 @@ class Odd(Network):
         return module
 
 
-def test_shapes_of_a_network_are_checked(subtests):
-    for wrong, message in (
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
         ("one column", r"decode .* \(2, 8\) for .* \(2, 6\), got \(2, 1\)"),
         ("transposed", r"decode .* \(2, 8\) for .* \(2, 6\), got \(8, 2\)"),
         ("inputs", r"decode .* got an error: mat1 and mat2"),
@@ -345,12 +345,13 @@ def test_shapes_of_a_network_are_checked(subtests):
         ("heads", r"encode .* got \(\(2, 6\), .*\(2, 6\),\)"),
         ("latents", r"encode .* got \(\(2, 1\)"),
         ("nothing", r"encode .* got NoneType"),
-    ):
-        with subtests.test(wrong=wrong):
-            for estimator in (vaeense(network=Odd(wrong)), sae(network=Odd(wrong))):
-                with pytest.raises(ValueError, match=message):
-                    estimator.fit(X)
-                assert not hasattr(estimator, "module_")
+    ],
+)
+def test_shapes_of_a_network_are_checked(wrong, message):
+    for estimator in (vaeense(network=Odd(wrong)), sae(network=Odd(wrong))):
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(X)
+        assert not hasattr(estimator, "module_")
 
 
 def test_shapes_of_an_activation_are_checked():

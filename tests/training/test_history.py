@@ -119,12 +119,11 @@ def test_warm_start_has_one_init(fitted):
     assert_array_equal(history["loss"], estimator.loss_curve_)
 
 
-def test_training_that_is_stopped_has_its_epochs(subtests):
-    for stop_after in (1, 8, 10, 30):
-        with subtests.test(stop_after=stop_after):
-            fitted = fit_unwarned(quick().set_callbacks(Recorder(X, stop_after)), X)
-            assert len(fitted.history_["loss"]) == stop_after
-            assert_array_equal(fitted.history_["loss"][-fitted.n_iter_ :], fitted.loss_curve_)
+@pytest.mark.parametrize("stop_after", [1, 8, 10, 30])
+def test_training_that_is_stopped_has_its_epochs(stop_after):
+    fitted = fit_unwarned(quick().set_callbacks(Recorder(X, stop_after)), X)
+    assert len(fitted.history_["loss"]) == stop_after
+    assert_array_equal(fitted.history_["loss"][-fitted.n_iter_ :], fitted.loss_curve_)
 
 
 @pytest.mark.parametrize(

@@ -25,19 +25,21 @@ def four_threads():
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_small_steps_use_few_threads(subtests):
-    for n_weights, batch_size, wanted in (
+@pytest.mark.parametrize(
+    ("n_weights", "batch_size", "wanted"),
+    [
         (2**16, 256, 1),
         (2**18, 256, 3),
         (2**18, 1, 1),
         (2**20, 256, 4),
         (2**20, 64, 3),
-    ):
-        with subtests.test(n_weights=n_weights):
-            module = torch.nn.Linear(256, n_weights // 256)
-            with suited_threads(module, batch_size):
-                assert torch.get_num_threads() == wanted
-            assert torch.get_num_threads() == 4
+    ],
+)
+def test_small_steps_use_few_threads(n_weights, batch_size, wanted):
+    module = torch.nn.Linear(256, n_weights // 256)
+    with suited_threads(module, batch_size):
+        assert torch.get_num_threads() == wanted
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.usefixtures("four_threads")
