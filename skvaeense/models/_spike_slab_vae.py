@@ -367,14 +367,14 @@ class SpikeSlabVAE(VAE):
         super()._calibrate(x, n_new)
         tried = _Prices(self, x, n_new)
         price = tried.first if self._wanted is None else tried.meeting(self._wanted)
-        shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
+        shortest, step = max(tried.at(price)[0], ROUNDING) * SHARES[-1], 1.0
         prices = [price]
-        while tried.length(prices[-1]) > shortest and len(prices) < N_PRICES:
+        while tried.at(prices[-1])[0] > shortest and len(prices) < N_PRICES:
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
             # Insert a price between two others, where the length falls most.
-            logs = [math.log(max(tried.length(price), shortest)) for price in prices]
+            logs = [math.log(max(tried.at(price)[0], shortest)) for price in prices]
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = (np.array(values) for values in zip(*map(tried.at, prices), strict=True))
@@ -433,18 +433,9 @@ class SpikeSlabVAE(VAE):
 
 
 class _Prices:
-    """Lengths and residuals of codes at different prices of gates.
+    """Lengths and residuals of codes at different prices, which are set in the model.
 
-    Parameters
-    ----------
-    model : SpikeSlabVAE
-        The model, whose price is set to each price that is tried.
-
-    x : torch.Tensor of shape (n_samples, n_features)
-        Centred and scaled samples; only the first ones are used.
-
-    n_new : int
-        Number of held-out samples, which come first.
+    Of the samples, only some are used. The `n_new` held-out ones come first.
     """
 
     def __init__(self, model: SpikeSlabVAE, x: torch.Tensor, n_new: int) -> None:
@@ -452,20 +443,21 @@ class _Prices:
         self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum()) / len(self.x)
         self.first = float(model.prices[0])
-        self.opened: dict[float, torch.Tensor] = {}
+        # Prices at which all gates are open.
+        self.all_open: list[float] = []
         self.found: dict[float, tuple[float, float]] = {}
 
     def at(self, price: float) -> tuple[float, float]:
         """Return the mean number of open gates of new samples, and the unexplained share."""
         # Gates that are all open do not change at lower prices.
-        full = next((p for p, o in self.opened.items() if p > price and bool(o.all())), None)
-        if full in self.found:
-            self.opened[price], self.found[price] = self.opened[full], self.found[full]
+        full = next((p for p in self.all_open if p > price), None)
+        if full is not None:
+            self.found[price] = self.found[full]
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
             posterior = model.inferred(x)
-            self.opened[price] = posterior.is_open
+            self.all_open += [price] * bool(posterior.is_open.all())
             # Rounding, which depends on the place of samples in memory, must not decide on prices.
             wide = widest(x)
             decoder = model.network.decoder
@@ -475,10 +467,6 @@ class _Prices:
             n_open = _mean_of_new(posterior.is_open.sum(dim=1).to(wide), self.n_new)
             self.found[price] = n_open, max(left / (self.total or 1.0), ROUNDING)
         return self.found[price]
-
-    def length(self, price: float) -> float:
-        """Return the mean number of open gates."""
-        return self.at(price)[0]
 
     def meeting(self, target: float) -> float:
         """Return the price that meets a target of the model."""

@@ -300,9 +300,6 @@ class VAE(Model):
         std = posterior.openness * posterior.std if self.gated else posterior.std
         return self.code(posterior), std.square()
 
-    def _column_squares(self, decoder: torch.nn.Linear) -> torch.Tensor:
-        return decoder.weight.square().sum(dim=0)
-
     def _expected_error(
         self,
         x: torch.Tensor,
@@ -314,7 +311,7 @@ class VAE(Model):
         decoder = self.linear_decoder
         if decoder is not None:
             error = (x - self.decode(mean)).square().sum(dim=1)
-            return error + variance @ self._column_squares(decoder)
+            return error + variance @ decoder.weight.square().sum(dim=0)
         # The root has no derivative at 0.
         std = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
         if generator is not None:
