@@ -203,14 +203,7 @@ def prepare_data(
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
-        if n_out and held_out.is_spread:
-            # One row of each size, so that few rows have codes of typical lengths.
-            ends = np.linspace(0, len(order), n_out + 1).astype(int)
-            places = random_state.randint(ends[:-1], ends[1:])
-            others = random_state.permutation(np.delete(order, places))
-            order = np.concatenate([order[places], others])
-        elif n_out:
-            order = random_state.permutation(order)
+        order = held_out.first(order, random_state)
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = [rows.at(slice(n_out or None)), rows.at(slice(n_out, None))]
         train = TensorBatches(parts[1].x, processes, parts[1].weights)

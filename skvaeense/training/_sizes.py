@@ -43,6 +43,16 @@ class HeldOut(NamedTuple):
             return 0
         return min(max(1, int(self.share * n_samples)), self.at_most)
 
+    def first(self, rows, random_state):
+        """Return rows, which are ordered by their sizes, with random held-out ones first."""
+        n_out = self.of(len(rows))
+        if n_out and self.is_spread:
+            # One row of each size, so that few rows have codes of typical lengths.
+            ends = np.linspace(0, len(rows), n_out + 1).astype(int)
+            places = random_state.randint(ends[:-1], ends[1:])
+            return np.concatenate([rows[places], random_state.permutation(np.delete(rows, places))])
+        return random_state.permutation(rows) if n_out else rows
+
 
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
