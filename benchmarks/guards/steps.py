@@ -229,7 +229,7 @@ def own_sae(penalty, network, X, k, n):
     """Return a function for one pass of the package's training of a sparse autoencoder."""
     generator = torch.Generator().manual_seed(0)
     model = SparseCoder(network, X.shape[1], k, penalty=penalty, generator=generator)
-    hooks = [Coefficient(0.1), DeadLatents(model), UnitNorm()]
+    hooks = [Coefficient(0.1), DeadLatents(model, 10_000), UnitNorm()]
     return one_pass(model, PenalizedReconstruction(), X, n, hooks)
 
 

@@ -203,13 +203,9 @@ class Linear(DenseNetwork):
     @property
     def is_replaceable(self) -> bool:
         """Whether the encoder has the default shortcut and the default number of layers."""
+        own, default = self._layer_sizes(1)[0], Linear()._layer_sizes(1)[0]
         # A derived class can have another module.
-        is_own = type(self) is Linear
-        return (
-            is_own
-            and self.skip == "first"
-            and len(self._layer_sizes(1)[0]) == len(Linear()._layer_sizes(1)[0])
-        )
+        return type(self) is Linear and self.skip == "first" and len(own) == len(default)
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         sizes = check_layer_sizes(
