@@ -107,7 +107,7 @@ def test_codes_leave_less_than_those_that_are_not_refined(fitted):
     assert unexplained(fitted) < fvu(X_NEW, fitted.inverse_transform(plain))
 
 
-@pytest.mark.parametrize("max_iter", [20, 60])
+@pytest.mark.parametrize("max_iter", [20, pytest.param(60, marks=pytest.mark.slow)])
 def test_noise_is_not_0_where_there_is_none(max_iter):
     """The residual does not have the same variance in all directions."""
     model = fit(SUBSPACES.train[:600], n_components=6, max_iter=max_iter)
@@ -188,7 +188,7 @@ def test_positive_codes_keep_95_percent_too(shape):
 
 
 def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
-    rows = SUBSPACES.few[:150]
+    rows = SUBSPACES.few[:80]
     model = default(rows, warm_start=True)
     nats = dict(model.explanation_nats_)
     save(model, tmp_path / "model.safetensors")
@@ -213,6 +213,8 @@ def test_codes_have_the_length_that_was_asked_for(params):
 
 def test_longer_codes_explain_more():
     assert unexplained(shared(target_l0=1.5)) > 1.5 * unexplained(shared(target_l0=3))
+    some, more = (shared(target_explained_variance=share) for share in (0.6, 0.9))
+    assert l0(some.transform(X_NEW)) < l0(more.transform(X_NEW))
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])
@@ -220,7 +222,6 @@ def test_codes_keep_the_share_that_was_asked_for(share):
     model = shared(target_explained_variance=share)
     assert unexplained(model, X) == pytest.approx(1 - share, rel=0.05)
     assert unexplained(model) == pytest.approx(1 - share, rel=0.25)
-    assert (l0(model.transform(X_NEW)) < 2) == (share < 0.7)
 
 
 def test_a_share_of_few_points_is_kept_though_lengths_jump():
@@ -237,6 +238,7 @@ def test_few_rows_have_a_latent_for_two_rows(n_rows, expected):
     assert fit_unwarned(VAEenseTransformer(target_l0=2.5, max_iter=2), X).n_components_ == expected
 
 
+@pytest.mark.slow
 def test_the_density_does_not_depend_on_a_target():
     X = np.random.default_rng(0).standard_normal((200, 6)) * np.geomspace(1, 0.05, 6)
     scores = [
@@ -311,14 +313,17 @@ def test_noise_that_is_given_is_kept():
     assert model.noise_variance_ == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
-    ("before", "target"),
+    ("method", "before", "target"),
     [
-        ({}, {}),
-        ({"target_l0": 3}, {"target_l0": 2}),
-        ({"target_explained_variance": 0.9}, {"target_explained_variance": 0.6}),
-        ({}, {"target_l0": 2}),
+        ("partial_fit", {}, {}),
+        ("fit", {}, {"target_l0": 2}),
+        ("fit", {"target_l0": 3}, {"target_l0": 2}),
+        ("partial_fit", {"target_l0": 3}, {"target_l0": 2}),
+        *(
+            (method, {"target_explained_variance": 0.9}, {"target_explained_variance": 0.6})
+            for method in ("fit", "partial_fit")
+        ),
     ],
 )
 def test_going_on_with_another_target(method, before, target):
@@ -396,7 +401,7 @@ def test_precision(dtype):
 
 
 def test_missing_values():
-    holes = X[:400].copy()
+    holes = X[:200].copy()
     holes[np.random.default_rng(0).random(holes.shape) < 0.05] = np.nan
     model = fit(holes, target_explained_variance=0.9, max_iter=10)
     assert np.isfinite(model.transform(holes)).all()
@@ -406,9 +411,9 @@ def test_missing_values():
 
 def test_far_rows_are_left_out():
     with pytest.warns(UserWarning, match="far from all others"):
-        model = make(target_l0=3).fit(np.r_[X, [[1e5] * 8]])
-    assert l0(model.transform(X)) == pytest.approx(3, rel=0.15)
-    assert unexplained(model, X) < 0.3
+        model = make(target_l0=3).fit(np.r_[X[:400], [[1e5] * 8]])
+    assert l0(model.transform(X[:400])) == pytest.approx(3, rel=0.15)
+    assert unexplained(model, X[:400]) < 0.3
 
 
 # --- densities and draws ----------------------------------------------------------------------
@@ -441,10 +446,10 @@ def test_copies_are_the_same(target, tmp_path):
 
 
 def test_callbacks_see_every_epoch():
-    recorder = Recorder(X_NEW[:50], stop_after=5)
+    recorder = Recorder(X_NEW[:50], stop_after=3)
     model = make(max_iter=10).set_callbacks(recorder)
     fit_unwarned(model, X[:200])
-    assert len(recorder.scores) == 5 == model.n_iter_
+    assert len(recorder.scores) == 3 == model.n_iter_
     assert recorder.scores[-1] > recorder.scores[0]
 
 
