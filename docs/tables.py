@@ -7,6 +7,7 @@ the guide is always one that a benchmark measured, or one that the package uses.
 missing, the table says so. Run as a script, it brings the tables in README.md up to date.
 """
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -81,13 +82,13 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import _vaeense
+from skvaeense import SparseAutoencoder, _vaeense
 from skvaeense.dimension import _local, _pools
 from skvaeense.explanations import _em
 from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _noise, _parameters, _sizes, _sparse_hooks
+from skvaeense.training import _hooks, _optimizers, _sizes
 from skvaeense.utils import _rows
 
 ROOT = Path(__file__).parent.parent
@@ -468,25 +469,17 @@ def constants():
     names = {
         _batches: ["SPECTRUM_ROWS"],
         _sizes: [
-            "BULK_SHARE",
             "MAX_COMPONENTS",
             "MAX_BATCH",
-            "MIN_BATCH",
             "LONG_STEPS",
             "RANDOM_STEPS",
             "EXACT_RATE",
-            "FIRST_NOISE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
-            "SPARSE_RATE",
-            "FULL_RATE_COMPONENTS",
         ],
-        _dense: ["MAX_WIDTH", "MIN_WIDTH"],
-        _sparse_hooks: ["DEAD_AFTER"],
-        _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
-        _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
+        _hooks: ["FINAL_NOISE"],
         _rows: ["MANY_ROWS", "SOME_ROWS"],
         _em: [
             *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
@@ -494,7 +487,21 @@ def constants():
         ],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
-    noise = _noise.annealed_noise(1.0, 1.0, learned=True)
+    for name, (function, parameter) in {
+        "BULK_SHARE": (_sizes.Spectrum.of, "bulk_share"),
+        "MIN_BATCH": (_sizes.resolve_batch_size, "least"),
+        "FIRST_NOISE": (_sizes.Spectrum.first_noise, "share"),
+        "SPARSE_RATE": (_sizes.sparse_learning_rate, "rate"),
+        "FULL_RATE_COMPONENTS": (_sizes.sparse_learning_rate, "full_rate_components"),
+        "DEAD_AFTER": (SparseAutoencoder, "dead_after"),
+        "MAX_WIDTH": (_dense.check_layer_sizes, "most"),
+        "FULL_RATE_INPUTS": (_optimizers.layer_rates, "full_rate_inputs"),
+        "RATE_POWER": (_optimizers.layer_rates, "power"),
+    }.items():
+        values[name] = inspect.signature(function).parameters[parameter].default
+    values["MIN_WIDTH"] = _dense.Linear()._layer_sizes(1)[0][0]
+    noise = _hooks.annealed_noise(1.0, 1.0, learned=True)
+    values |= {"LEAST_SHARE": noise.least_share, "FOLLOW": noise.follow}
     *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
     values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
     values["EM_STEPS"], values["EM_ROUNDS"] = _em.GateEM.n_steps, _em.GateEM.n_rounds

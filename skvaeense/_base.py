@@ -33,7 +33,6 @@ from skvaeense.training._diagnosis import Findings, batch_change, compare_batche
 from skvaeense.training._far import Reach, warn_of_far
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
-from skvaeense.training._phase import Plateau
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import (
     HELD_OUT,
@@ -344,10 +343,6 @@ class BaseAutoencoder(
                 zip(("explanation", "codes"), np.diff(times).tolist(), strict=True)
             )
         return self
-
-    def _plateau(self) -> Plateau:
-        """Return a plateau with the parameters `tol` and `n_iter_no_change`."""
-        return Plateau(self.tol, self.n_iter_no_change)
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
         """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""

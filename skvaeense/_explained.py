@@ -3,8 +3,8 @@
 from skvaeense import priors
 from skvaeense.samples._devices import resolve_device
 from skvaeense.training._exact_inits import install_subspaces, subspace_network
-from skvaeense.training._noise import best_noise, followed_noise, validation_terms
-from skvaeense.training._phase import Phase
+from skvaeense.training._hooks import best_noise, followed_noise, validation_terms
+from skvaeense.training._session import Phase
 from skvaeense.training._sizes import MAX_COMPONENTS
 from skvaeense.utils._torch import make_generator
 
@@ -51,7 +51,7 @@ def fit_coder(estimator, data, session):
         trainer = estimator._gate_trainer(data, seeds, gates=gates)
         n_epochs = estimator._epochs_of(trainer)
     session.begin(n_epochs)
-    return session.train(Phase(trainer, n_epochs, estimator._plateau(), is_watched=False)).result()
+    return session.train(Phase(trainer, n_epochs, is_watched=False)).result()
 
 
 def _subspaces(estimator, data, seeds):

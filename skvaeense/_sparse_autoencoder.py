@@ -24,8 +24,15 @@ from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._far import Reach
+from skvaeense.training._hooks import (
+    AnnealedLength,
+    Coefficient,
+    DeadLatents,
+    UnitNorm,
+    network_hooks,
+)
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
-from skvaeense.training._phase import Phase
+from skvaeense.training._session import Phase
 from skvaeense.training._sizes import (
     LONG_STEPS,
     SETTLING,
@@ -35,15 +42,8 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._sparse_hooks import (
-    DEAD_AFTER,
-    AnnealedLength,
-    Coefficient,
-    DeadLatents,
-    UnitNorm,
-)
 from skvaeense.training._threads import suited_threads
-from skvaeense.training._trainer import Trainer, network_hooks
+from skvaeense.training._trainer import Trainer
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import evaluating, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
@@ -294,7 +294,7 @@ class SparseAutoencoder(BaseAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
         n_iter_no_change: int = 30,
-        dead_after: int = DEAD_AFTER,
+        dead_after: int = 10_000,
         sparse_output: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
@@ -336,7 +336,7 @@ class SparseAutoencoder(BaseAutoencoder):
             trainer = self._make_trainer(data, draw_seeds(session.random_state))
         epochs = self._epochs(data, self._n_steps)
         session.begin(epochs, data.n_records)
-        phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
+        phase = Phase(trainer, epochs, self.tol, self.n_iter_no_change, unwatched=unwatched)
         return session.train(phase).result()
 
     def _planned_steps(self, data):

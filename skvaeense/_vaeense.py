@@ -30,17 +30,23 @@ from skvaeense.samples._missing import check_seen
 from skvaeense.samples._weights import Distinct
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._gate_trainer import GateTrainer
-from skvaeense.training._noise import (
+from skvaeense.training._hooks import (
     FINAL_NOISE,
     annealed_noise,
     best_noise,
     followed_noise,
+    network_hooks,
     validation_loss,
     validation_terms,
 )
-from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule, is_scale_free
-from skvaeense.training._parameters import layer_rates
-from skvaeense.training._phase import Phase, Selection
+from skvaeense.training._optimizers import (
+    Optimizer,
+    Schedule,
+    find_schedule,
+    is_scale_free,
+    layer_rates,
+)
+from skvaeense.training._session import Phase, Selection
 from skvaeense.training._sizes import (
     ANNEALED,
     EXACT_RATE,
@@ -49,7 +55,7 @@ from skvaeense.training._sizes import (
     default_n_components,
     linear_residual,
 )
-from skvaeense.training._trainer import Trainer, network_hooks
+from skvaeense.training._trainer import Trainer
 from skvaeense.utils._rows import N_BLOCKS, block_rows
 from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import (
@@ -489,8 +495,8 @@ class VAEenseTransformer(DensityAutoencoder):
         has_gates = isinstance(trainer, GateTrainer)
         epochs = self._epochs_of(trainer) if has_gates else self._epochs(data, RANDOM_STEPS)
         session.begin(epochs)
-        phase = Phase(trainer, epochs, self._plateau(), is_watched=not has_gates)
-        return session.train(phase).result()
+        watch = self.tol, self.n_iter_no_change
+        return session.train(Phase(trainer, epochs, *watch, is_watched=not has_gates)).result()
 
     def _epochs_of(self, trainer):
         """Return `max_iter`; "auto" means the epochs of a whole fit of gates."""
@@ -512,7 +518,8 @@ class VAEenseTransformer(DensityAutoencoder):
             phase = Phase(
                 trainer,
                 epochs,
-                self._plateau(),
+                self.tol,
+                self.n_iter_no_change,
                 name=name,
                 unwatched=ANNEALED,
                 is_watched=not self._has_gates,

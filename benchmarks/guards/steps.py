@@ -24,9 +24,8 @@ from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._noise import NoiseSchedule
-from skvaeense.training._optimizers import constant
-from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
+from skvaeense.training._optimizers import find_schedule
 from skvaeense.training._trainer import Trainer
 
 # name: (features, latents, samples of a batch). The first three are the shapes of default fits, to
@@ -190,7 +189,7 @@ def one_pass(model, loss, X, batch_size, hooks):
         loss,
         optimizer="adam",
         learning_rate=1e-3,
-        schedule=constant,
+        schedule=find_schedule("constant"),
         generator=torch.Generator().manual_seed(0),
         hooks=hooks,
     )
@@ -230,7 +229,7 @@ def own_sae(penalty, network, X, k, n):
     """Return a function for one pass of the package's training of a sparse autoencoder."""
     generator = torch.Generator().manual_seed(0)
     model = SparseCoder(network, X.shape[1], k, penalty=penalty, generator=generator)
-    hooks = [Coefficient(0.1), DeadLatents(model), UnitNorm()]
+    hooks = [Coefficient(0.1), DeadLatents(model, 10_000), UnitNorm()]
     return one_pass(model, PenalizedReconstruction(), X, n, hooks)
 
 

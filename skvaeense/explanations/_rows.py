@@ -9,6 +9,7 @@ from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._units import FAR, MAX_FAR_SHARE, scaled_rows
 from skvaeense.samples._weights import own_order
+from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -87,7 +88,9 @@ def find_density(
     return found.density.in_units(center, scale)
 
 
-def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray:
+def find_far_rows(
+    X: np.ndarray, weights: DoubleArray | None = None, *, may_be_alike: bool = False
+) -> IntArray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
     No component of a mixture explains these rows.
@@ -100,6 +103,10 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
 
+    may_be_alike : bool, default=False
+        Whether rows beyond a gap are far, too, if they outweigh all others in one direction alone.
+        Such rows, like the first tokens of texts, can be as alike as a component of a mixture.
+
     Returns
     -------
     ndarray of int
@@ -108,8 +115,21 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
     X, nothing = X.astype(np.float64), np.empty(0, dtype=int)
     # A missing value takes no row farther away.
     X = np.where(np.isnan(X), np.nanmedian(X, axis=0), X) if np.isnan(X).any() else X
-    if not _some_outweigh(X):
+    n_few = int(MAX_FAR_SHARE * len(X))
+    x = (X - np.median(X, axis=0)) / (float(np.abs(X).max()) or 1.0)
+    squares = np.square(x).sum(axis=1)
+    order = np.argsort(squares)
+    few, edge = order[len(X) - n_few :], squares[order[len(X) - n_few - 1 :]]
+    # A few rows do not move the median far. So if a few rows outweigh the others, the farthest rows
+    # have at least half the others' sum of squares about the median.
+    if n_few == 0 or 3 * squares[few].sum() <= squares.sum():
         return nothing
+    if may_be_alike and edge[0] > 0:
+        far = few[np.argmax(edge[1:] / edge[:-1]) :]
+        total, others = squares[far].sum(), squares.sum() - squares[far].sum()
+        along_one = len(far) * principal_directions(x[far])[0][0]
+        if total > others >= total - along_one:
+            return np.sort(far)
     # Two components suffice to find rows that neither of them explains. Many can take in far rows.
     density = find_density(X, weights, np.random.RandomState(0), max_components=2)
     broad: Any = density.background
@@ -121,19 +141,3 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> IntArray
         return nothing
     squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
     return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
-
-
-def _some_outweigh(X: np.ndarray) -> bool:
-    """Return whether a few rows may have more of the variance than all others.
-
-    This check is faster than a search for far rows. A few rows do not move the median far. So if a
-    few rows outweigh the others, the farthest rows have at least half the others' sum of squares
-    about the median.
-    """
-    n_few = int(MAX_FAR_SHARE * len(X))
-    size = float(np.abs(X).max())
-    if n_few == 0 or size == 0:
-        return False
-    squares = np.square((X - np.median(X, axis=0)) / size).sum(axis=1)
-    few = np.partition(squares, len(X) - n_few)[-n_few:].sum()
-    return bool(2 * few >= squares.sum() - few)

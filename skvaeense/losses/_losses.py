@@ -251,7 +251,7 @@ class PenalizedReconstruction(Loss):
         dead = model.dead_latents
         if dead is not None:
             of_dead = coding.preactivation[:, dead] if kept is None else kept.preactivation(dead)
-            total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, of_dead, residual)
+            total = total + auxiliary_loss(model, of_dead, residual)
         if self.decay:
             decoder = getattr(model.network, "decoder", model.network)
             weights = (p for p in decoder.parameters() if p.ndim > 1)
@@ -291,12 +291,10 @@ class _FewCoding:
         return self.entries.times(values, self.columns) + self.bias
 
 
-# Weight of the auxiliary loss in a loss that is a fraction of the variance.
-AUXILIARY_WEIGHT = 1 / 8
-
-
-def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-    """Return the error of the residual's reconstruction from dead latents alone.
+def auxiliary_loss(
+    model: Any, preactivation: torch.Tensor, residual: torch.Tensor, *, weight: float = 1 / 8
+) -> torch.Tensor:
+    """Return the weighted error of the residual's reconstruction from dead latents alone.
 
     Each sample uses the dead latents with the largest pre-activations, at most half the number of
     features. A rectified latent whose pre-activation is negative for all samples would have no
@@ -314,11 +312,14 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
     residual : torch.Tensor of shape (n_samples, n_features)
         Residual of the samples from the other latents.
 
+    weight : float, default=1/8
+        Weight in a loss that is a fraction of the variance.
+
     Returns
     -------
     torch.Tensor without dimensions
         Fraction of the residual's mean square that dead latents leave, plus the squares of negative
-        pre-activations, as a fraction of the same mean square.
+        pre-activations, as a fraction of the same mean square, times the weight.
     """
     residual, dead = residual.detach(), model.dead_latents
     code = preactivation.relu() if model.positive else preactivation
@@ -336,4 +337,4 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
         n_raised = max(1, round(len(code) * (model.length or 1) / model.n_components))
         highest = preactivation.topk(n_raised, dim=0, sorted=False).values
         squares = squares + highest.clamp_max(0).square().sum()
-    return squares / residual.square().sum().clamp_min(1e-30)
+    return weight * squares / residual.square().sum().clamp_min(1e-30)

@@ -108,9 +108,9 @@ class Model(nn.Module):
 
         Torch combines tensors without dimensions with tensors of any device.
         """
-        numbers = {name: buffer for name, buffer in self._buffers.items() if _is_number(buffer)}
+        numbers = {k: b for k, b in self._buffers.items() if b is not None and b.ndim == 0}
         super()._apply(fn, recurse)
-        self._buffers.update(numbers)
+        self._buffers.update({k: b for k, b in numbers.items() if b.dtype is torch.float64})
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -235,6 +235,12 @@ class _Counted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def arguments(variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a model, given the local variables of its constructor."""
+    others = "self", "generator", "__class__"
+    return {name: value for name, value in variables.items() if name not in others}
+
+
 def check_shapes(
     part: Any, name: str, function: Any, argument: torch.Tensor, expected: Any
 ) -> None:
@@ -264,7 +270,3 @@ def as_number(value: float | torch.Tensor) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value
     return torch.tensor(float(value), dtype=torch.float64, device="cpu")
-
-
-def _is_number(buffer: torch.Tensor | None) -> bool:
-    return buffer is not None and buffer.ndim == 0 and buffer.dtype is torch.float64

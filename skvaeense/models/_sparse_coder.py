@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from skvaeense.models._base import Model, as_number, check_shapes
+from skvaeense.models._base import Model, arguments, as_number, check_shapes
 from skvaeense.networks._base import Network, linear_layer, normalize_columns
 from skvaeense.penalties import Coding, Penalty
 from skvaeense.penalties._base import Cut
@@ -86,16 +86,7 @@ class SparseCoder(Model):
         n_targets: int | None = None,
         skip_connection: bool = False,
     ) -> None:
-        config = {
-            "network": network,
-            "n_features": n_features,
-            "n_components": n_components,
-            "penalty": penalty,
-            "positive": positive,
-            "n_targets": n_targets,
-            "skip_connection": skip_connection,
-        }
-        super().__init__(config, n_heads=1, generator=generator)
+        super().__init__(arguments(locals()), n_heads=1, generator=generator)
         self.dead_latents: torch.Tensor | None = None
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)

@@ -16,8 +16,9 @@ from skvaeense.explanations._gates import (
 )
 from skvaeense.explanations._prices import PRICED_ENTRIES, find_price
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
-from skvaeense.models._base import as_number
+from skvaeense.models._base import arguments, as_number
 from skvaeense.models._vae import VAE
+from skvaeense.networks._base import Autoencoder
 from skvaeense.priors import SpikeSlab
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING
@@ -27,7 +28,7 @@ from skvaeense.utils._linalg import ROUNDING
 N_PRICES = len(SHARES) - 1
 
 
-class Dictionary(nn.Module):
+class Dictionary(Autoencoder):
     """A linear decoder alone: gates need no encoder.
 
     Parameters
@@ -42,10 +43,6 @@ class Dictionary(nn.Module):
     def __init__(self, n_features: int, n_components: int) -> None:
         super().__init__()
         self.decoder = nn.utils.skip_init(nn.Linear, n_components, n_features)
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code."""
-        return self.decoder(code)
 
 
 class SpikeSlabVAE(VAE):
@@ -134,12 +131,7 @@ class SpikeSlabVAE(VAE):
     ) -> None:
         prior = SpikeSlab() if prior is None else prior
         super().__init__(None, n_features, n_components, positive=positive, prior=prior)
-        for name in ("network", "gated"):
-            del self.config[name]
-        self.config |= {
-            "target_l0": target_l0,
-            "target_explained_variance": target_explained_variance,
-        }
+        self.config = arguments(locals())
         self.share = 1.0
         for name in ("gate_probability", "slab_mean", "slab_variance"):
             self.register_buffer(name, torch.ones(n_components))
@@ -378,16 +370,16 @@ class SpikeSlabVAE(VAE):
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         """Find the price that meets the target, and the prices of shorter codes."""
         super()._calibrate(x, n_new)
-        tried = _Prices(self, x, n_new=n_new)
+        tried = _Prices(self, x, n_new)
         price = tried.first if self._wanted is None else tried.meeting(self._wanted)
-        shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
+        shortest, step = max(tried.at(price)[0], ROUNDING) * SHARES[-1], 1.0
         prices = [price]
-        while tried.length(prices[-1]) > shortest and len(prices) < N_PRICES:
+        while tried.at(prices[-1])[0] > shortest and len(prices) < N_PRICES:
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
             # Insert a price between two others, where the length falls most.
-            logs = [math.log(max(tried.length(price), shortest)) for price in prices]
+            logs = [math.log(max(tried.at(price)[0], shortest)) for price in prices]
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = (np.array(values) for values in zip(*map(tried.at, prices), strict=True))
@@ -446,57 +438,40 @@ class SpikeSlabVAE(VAE):
 
 
 class _Prices:
-    """Lengths and residuals of codes at different prices of gates.
+    """Lengths and residuals of codes at different prices, which are set in the model.
 
-    Parameters
-    ----------
-    model : SpikeSlabVAE
-        The model, whose price is set to each price that is tried.
-
-    x : torch.Tensor of shape (n_samples, n_features)
-        Centred and scaled samples; only the first ones are used.
-
-    n_new : int or None, default=None
-        Number of held-out samples, which come first. None means all samples.
+    Of the samples, only some are used. The `n_new` held-out ones come first.
     """
 
-    def __init__(
-        self,
-        model: SpikeSlabVAE,
-        x: torch.Tensor,
-        n_new: int | None = None,
-    ) -> None:
+    def __init__(self, model: SpikeSlabVAE, x: torch.Tensor, n_new: int) -> None:
         self.model, self.n_new = model, n_new
         self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum()) / len(self.x)
         self.first = float(model.prices[0])
-        self.opened: dict[float, torch.Tensor] = {}
+        # Prices at which all gates are open.
+        self.all_open: list[float] = []
         self.found: dict[float, tuple[float, float]] = {}
 
     def at(self, price: float) -> tuple[float, float]:
         """Return the mean number of open gates of new samples, and the unexplained share."""
         # Gates that are all open do not change at lower prices.
-        full = next((p for p, o in self.opened.items() if p > price and bool(o.all())), None)
-        if full in self.found:
-            self.opened[price], self.found[price] = self.opened[full], self.found[full]
+        full = next((p for p in self.all_open if p > price), None)
+        if full is not None:
+            self.found[price] = self.found[full]
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
             posterior = model.inferred(x)
-            self.opened[price] = posterior.is_open
+            self.all_open += [price] * bool(posterior.is_open.all())
             # Rounding, which depends on the place of samples in memory, must not decide on prices.
-            wide, n_new = widest(x), self.n_new or len(x)
+            wide = widest(x)
             decoder = model.network.decoder
             code = model.code(posterior).to(wide)
             residual = x.to(wide) - code @ decoder.weight.to(wide).T - decoder.bias.to(wide)
-            left = _mean_of_new(torch.linalg.vecdot(residual, residual), n_new)
-            n_open = _mean_of_new(posterior.is_open.sum(dim=1).to(wide), n_new)
+            left = _mean_of_new(torch.linalg.vecdot(residual, residual), self.n_new)
+            n_open = _mean_of_new(posterior.is_open.sum(dim=1).to(wide), self.n_new)
             self.found[price] = n_open, max(left / (self.total or 1.0), ROUNDING)
         return self.found[price]
-
-    def length(self, price: float) -> float:
-        """Return the mean number of open gates."""
-        return self.at(price)[0]
 
     def meeting(self, target: float) -> float:
         """Return the price that meets a target of the model."""

@@ -7,19 +7,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from skvaeense.models._base import Model, as_number
+from skvaeense.models._base import Model, arguments, as_number
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._rows import SOME_ROWS
 
-# Number of draws that estimate the expectation under a nonlinear decoder.
-EXPECTATION_DRAWS = 16
-# For densities, a latent is open below this variance, whatever the threshold of an estimator.
-OPEN_VARIANCE = 0.5
 # Number of training samples whose gates are kept to draw from. Saved files have this number, too.
 N_GATES = SOME_ROWS
-# Latents that are open for fewer samples are not used.
-LEAST_OPEN = 3
 
 
 class ELBOTerms(NamedTuple):
@@ -117,15 +111,7 @@ class VAE(Model):
         generator: torch.Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
-        config = {
-            "network": network,
-            "n_features": n_features,
-            "n_components": n_components,
-            "gated": gated,
-            "positive": positive,
-            "prior": prior,
-        }
-        super().__init__(config, n_heads=2, generator=generator)
+        super().__init__(arguments(locals()), n_heads=2, generator=generator)
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
@@ -197,7 +183,7 @@ class VAE(Model):
         self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
 
     def is_open(self, posterior: Posterior) -> torch.Tensor:
-        """Return the mask of open latents, by the posterior variance.
+        """Return the mask of open latents, by the posterior variance alone.
 
         Parameters
         ----------
@@ -209,7 +195,7 @@ class VAE(Model):
         torch.Tensor of bool of shape (n_samples, n_components)
             True where the variance is less than a half.
         """
-        return posterior.log_variance < math.log(OPEN_VARIANCE)
+        return posterior.gate_logit < 0
 
     @property
     def loss_unit(self) -> torch.Tensor:
@@ -314,9 +300,6 @@ class VAE(Model):
         std = posterior.openness * posterior.std if self.gated else posterior.std
         return self.code(posterior), std.square()
 
-    def _column_squares(self, decoder: torch.nn.Linear) -> torch.Tensor:
-        return decoder.weight.square().sum(dim=0)
-
     def _expected_error(
         self,
         x: torch.Tensor,
@@ -328,13 +311,13 @@ class VAE(Model):
         decoder = self.linear_decoder
         if decoder is not None:
             error = (x - self.decode(mean)).square().sum(dim=1)
-            return error + variance @ self._column_squares(decoder)
+            return error + variance @ decoder.weight.square().sum(dim=0)
         # The root has no derivative at 0.
         std = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
         if generator is not None:
             draws = [torch.randn(mean.shape, generator=generator, dtype=x.dtype, device=x.device)]
         else:
-            draws = list(opposite_draws(EXPECTATION_DRAWS, self.n_components).to(x))
+            draws = list(opposite_draws(self.n_components).to(x))
         error = x.new_zeros(len(x))
         for eps in draws:
             residual = x - self.decode(torch.addcmul(mean, std, eps))
@@ -390,13 +373,16 @@ class VAE(Model):
         return self.prior.sample(n_samples, self.n_components, generator)
 
     @torch.no_grad()
-    def coded(self, x: torch.Tensor) -> CodedSamples:
+    def coded(self, x: torch.Tensor, *, least_open: int = 3) -> CodedSamples:
         """Return the samples and the linear decoder that a density is fitted to.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
+
+        least_open : int, default=3
+            Latents that are open for fewer samples are not used.
 
         Returns
         -------
@@ -414,7 +400,7 @@ class VAE(Model):
             weight=array(decoder.weight),
             bias=np.zeros(x.shape[1]) if decoder.bias is None else array(decoder.bias),
             noise_variance=float(self.noise_variance),
-            used=(n_open >= min(LEAST_OPEN, len(x))).cpu().numpy(),
+            used=(n_open >= min(least_open, len(x))).cpu().numpy(),
         )
 
     @torch.no_grad()
@@ -458,11 +444,11 @@ class VAE(Model):
         return torch.func.jacrev(lambda e: self.decode(e[None])[0])(origin).norm(dim=0)
 
 
-def opposite_draws(n_draws: int, width: int) -> torch.Tensor:
+def opposite_draws(width: int, n_draws: int = 16) -> torch.Tensor:
     """Return standard normal draws in opposite pairs, in double precision, always the same."""
     generator = torch.Generator().manual_seed(0)
-    half = torch.randn(-(-n_draws // 2), width, generator=generator, dtype=torch.float64)
-    return torch.cat([half, -half])[:n_draws]
+    half = torch.randn(n_draws // 2, width, generator=generator, dtype=torch.float64)
+    return torch.cat([half, -half])
 
 
 TensorMap: TypeAlias = Callable[[torch.Tensor], torch.Tensor]

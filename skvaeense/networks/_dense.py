@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,51 +21,26 @@ Skip: TypeAlias = bool | Literal["first"]
 # The constraint on parameters with this name.
 SKIP: list[Any] = ["boolean", StrOptions({"first"})]
 
-MAX_WIDTH = 1024
-# The default hidden layers of the encoder of `Linear`: their number, and their least width.
-N_LAYERS, MIN_WIDTH = 2, 128
-# First norm of the rows of the encoder of `SingleLayer`.
-INIT_NORM = 0.1
 
-
-class OutputLayer(NamedTuple):
-    """The linear layer that gives the pre-activations, applied to some samples.
-
-    Attributes
-    ----------
-    inputs : torch.Tensor of shape (n_samples, n_inputs)
-        Inputs of the layer for the samples.
-
-    weight : torch.nn.Parameter of shape (n_components, n_inputs)
-        Weights of the layer.
-
-    bias : torch.Tensor of shape (n_components,)
-        Bias of the layer.
-
-    has_shortcuts : bool
-        Whether a linear map of the samples is added too.
-    """
-
-    inputs: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor
-    has_shortcuts: bool
+# Inputs, weights and bias of a linear layer.
+Layer: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class LayeredAutoencoder(Autoencoder):
     """An autoencoder whose pre-activations come from a linear layer."""
 
-    def output_layer(self, x: torch.Tensor) -> OutputLayer:
-        """Return the last layer of the encoder."""
+    def output_layer(self, x: torch.Tensor) -> Layer | None:
+        """Return the last layer of the encoder for some samples; None if there are shortcuts."""
         raise NotImplementedError
 
     def kept_codes(
         self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
     ) -> KeptCodes | None:
         """Return the pre-activations that `keep` selects; None with shortcuts."""
-        inputs, weight, bias, has_shortcuts = self.output_layer(x)
-        if has_shortcuts:
+        layer = self.output_layer(x)
+        if layer is None:
             return None
+        inputs, weight, bias = layer
         with torch.no_grad():
             outputs = F.linear(inputs, weight, bias)
             entries = keep(outputs)
@@ -87,15 +62,21 @@ def hidden_layers(
 
 
 def check_layer_sizes(
-    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
+    name: str,
+    sizes: LayerSizes,
+    n_components: int,
+    n_default_layers: int,
+    *,
+    least: int = 256,
+    most: int = 1024,
 ) -> list[int]:
     """Return the hidden widths as a list.
 
     With "auto" there are `n_default_layers` layers with one unit per latent, at least `least` and
-    at most 1,024.
+    at most `most`.
     """
     if isinstance(sizes, str) and sizes == "auto":
-        return [min(max(n_components, least), MAX_WIDTH)] * n_default_layers
+        return [min(max(n_components, least), most)] * n_default_layers
     sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
     if (
         not isinstance(sizes, Iterable)
@@ -141,19 +122,10 @@ class ShortcutAutoencoder(LayeredAutoencoder):
             outputs = outputs + F.pad(added, (0, outputs.shape[1] - added.shape[1]))
         return outputs.chunk(self.n_heads, dim=1)
 
-    def output_layer(self, x: torch.Tensor) -> OutputLayer:
-        """Return the last layer of the encoder."""
+    def output_layer(self, x: torch.Tensor) -> Layer | None:
+        """Return the last layer of the encoder for some samples; None if there are shortcuts."""
         heads: Any = self.encoder[-1]
-        hidden = self.encoder[:-1](x)
-        return OutputLayer(hidden, heads.weight, heads.bias, self.skip is not None)
-
-
-def shortcuts(
-    skip: Skip, n_features: int, n_components: int, n_heads: int, generator: torch.Generator | None
-) -> nn.Linear | None:
-    """Return the linear map that is added to all heads, or to the first one; None for none."""
-    n_outputs = n_components if skip == "first" else n_heads * n_components * int(skip)
-    return linear_layer(n_features, n_outputs, generator, bias=False) if n_outputs else None
+        return None if self.skip is not None else (self.encoder[:-1](x), heads.weight, heads.bias)
 
 
 class DenseNetwork(Network):
@@ -176,11 +148,13 @@ class DenseNetwork(Network):
     ) -> nn.Module:
         """Make the module with random weights."""
         encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
-        skip = self.skip if encoder_sizes else False
+        n_linear = n_components if self.skip == "first" else n_heads * n_components * self.skip
         hidden = hidden_layers(n_features, encoder_sizes, generator)
         width = encoder_sizes[-1] if encoder_sizes else n_features
         heads = linear_layer(width, n_heads * n_components, generator)
-        linear = shortcuts(skip, n_features, n_components, n_heads, generator)
+        linear = None
+        if encoder_sizes and n_linear:
+            linear = linear_layer(n_features, n_linear, generator, bias=False)
         inner = hidden_layers(n_components, decoder_sizes, generator)
         width = decoder_sizes[-1] if decoder_sizes else n_components
         output = linear_layer(width, n_targets or n_features, generator)
@@ -229,13 +203,13 @@ class Linear(DenseNetwork):
     @property
     def is_replaceable(self) -> bool:
         """Whether the encoder has the default shortcut and the default number of layers."""
+        own, default = self._layer_sizes(1)[0], Linear()._layer_sizes(1)[0]
         # A derived class can have another module.
-        is_own = type(self) is Linear
-        return is_own and self.skip == "first" and len(self._layer_sizes(1)[0]) == N_LAYERS
+        return type(self) is Linear and self.skip == "first" and len(own) == len(default)
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         sizes = check_layer_sizes(
-            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, N_LAYERS, least=MIN_WIDTH
+            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2, least=128
         )
         return sizes, []
 
@@ -367,7 +341,7 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
                 "aligned=True aligns the encoder with the decoder, which is not possible if codes "
                 "are decoded to a target. Set aligned=False."
             )
-        norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
+        norm = 0.1 if self.init_norm == "auto" else self.init_norm
         encoder = linear_layer(n_features, n_heads * n_components, generator)
         decoder = dictionary_layer(n_components, n_targets or n_features, generator)
         if generator is not None:
@@ -409,10 +383,9 @@ class SingleLayerAutoencoder(LayeredAutoencoder):
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
-        layer = self.output_layer(x)
-        return F.linear(x, layer.weight, layer.bias).chunk(self.n_heads, dim=1)
+        return F.linear(*self.output_layer(x)).chunk(self.n_heads, dim=1)
 
-    def output_layer(self, x: torch.Tensor) -> OutputLayer:
+    def output_layer(self, x: torch.Tensor) -> Layer:
         """Return the layer that gives the pre-activations.
 
         The layer's bias includes the subtraction of the decoder's bias b from the samples: with
@@ -422,7 +395,7 @@ class SingleLayerAutoencoder(LayeredAutoencoder):
         bias: torch.Tensor = self.encoder.bias
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
-        return OutputLayer(x, weight, bias, False)
+        return x, weight, bias
 
 
 class AlignedAutoencoder(SingleLayerAutoencoder):

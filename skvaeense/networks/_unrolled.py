@@ -23,11 +23,6 @@ from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ZERO, POSITIVE, StrOptions
 
-# First factors and steps of each latent, as shares of the values that lower the error most.
-FIRST_GAIN, FIRST_STEP = 0.9, 0.4
-# Share of the latents that are active, unless an estimator knows their number.
-ACTIVE_SHARE = 0.1
-
 
 @dataclass(eq=False, repr=False)
 class Unrolled(Network):  # numpydoc ignore=PR02
@@ -129,7 +124,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
                 "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. "
                 "Use network='auto' for a variational autoencoder."
             )
-        n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
+        n_active = 0.1 * n_components if self.n_active == "auto" else self.n_active
         check_lengths("n_active", n_active)
         decoder = dictionary_layer(n_components, n_features, generator)
         return UnrolledAutoencoder(self, decoder, n_active)
@@ -148,21 +143,32 @@ class UnrolledAutoencoder(Autoencoder):
 
     n_active : float or sequence of float
         Mean number of entries that are kept of each sample; see `BatchThreshold`.
+
+    first_gain, first_step : float, default=0.9 and 0.4
+        First factors and steps of each latent, as shares of the values that lower the error most.
     """
 
     # Gradients through the sweeps explode at times.
     max_gradient_norm = MAX_GRADIENT_NORM
 
-    def __init__(self, network: Unrolled, decoder: nn.Linear, n_active: Lengths) -> None:
+    def __init__(
+        self,
+        network: Unrolled,
+        decoder: nn.Linear,
+        n_active: Lengths,
+        *,
+        first_gain: float = 0.9,
+        first_step: float = 0.4,
+    ) -> None:
         super().__init__()
         n_sweeps, n_latents = int(network.n_sweeps), decoder.in_features
         self.positive = network.positive is True
         self.n_refinements = int(network.n_refinements)
         self.n_active = float(np.max(n_active))
         self.decoder = decoder
-        self.gain = nn.Parameter(torch.full((n_latents,), FIRST_GAIN))
+        self.gain = nn.Parameter(torch.full((n_latents,), first_gain))
         self.offset = nn.Parameter(torch.zeros(n_latents))
-        self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), FIRST_STEP))
+        self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), first_step))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
         self.thresholds = nn.ModuleList(
             BatchThreshold(n_active, self.positive) for _ in range(n_sweeps)
@@ -305,7 +311,7 @@ def set_first_steps(
     n_active: float,
     positive: bool,
 ) -> None:
-    """Set steps to shares of the steps of normalized hard thresholding.
+    """Multiply steps, which are shares, by the steps of normalized hard thresholding.
 
     A whole step minimises the summed squared error along the gradient of the kept entries, and is 1
     if the error does not depend on it. It is 1 for orthogonal atoms, and small for overlapping
@@ -314,7 +320,7 @@ def set_first_steps(
     Parameters
     ----------
     steps : iterable of torch.Tensor of shape (n_components,)
-        The steps, in order.
+        Shares of the steps, in order.
 
     seen : torch.Tensor of shape (n_samples, n_components)
         Products of centred samples and atoms.
@@ -340,5 +346,5 @@ def set_first_steps(
         gradient = left * (code != 0) if t else kept(seen)
         change = (gradient @ atoms.T).square().sum()
         whole = torch.where(change > 0, gradient.square().sum() / change, 1.0)
-        step.fill_((FIRST_STEP if t else FIRST_GAIN) * whole)
+        step.mul_(whole)
         code = kept(code + step * left)

@@ -274,10 +274,6 @@ class LearnedThreshold(Cut):
         self.log_threshold.data += factors.log()
 
 
-# First threshold of signed codes, in units of the samples' norm.
-START_THRESHOLD = 0.01
-
-
 class SoftThreshold(LearnedThreshold):
     """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
 
@@ -292,6 +288,9 @@ class SoftThreshold(LearnedThreshold):
 
 class Shrinkage(Penalty):
     """Penalty on single entries, which shrinks each entry towards 0."""
+
+    # First threshold of signed codes, in units of the samples' norm.
+    first_threshold = 0.01
 
     @abstractmethod
     def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
@@ -310,7 +309,7 @@ class Shrinkage(Penalty):
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map: ReLU, with the encoder's bias as threshold, or a map for both signs."""
-        return Rectifier() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
+        return Rectifier() if positive else SoftThreshold(n_components, self.first_threshold * unit)
 
     def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of each sample's costs."""
@@ -402,10 +401,6 @@ def _rounded(k: float) -> int:
     return max(round(k), 1)
 
 
-# Mean number of active latents if no other is given, and there are enough latents.
-DEFAULT_K = 32
-
-
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
@@ -414,6 +409,8 @@ class KeepsLargest(Penalty):
         # Annealing ends before the learning rate falls.
         "anneal": [Interval(Real, 0, 0.7, closed="both")],
     }
+    # Number of active latents if no other is given, and there are enough latents.
+    default_k = 32
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
 
@@ -439,7 +436,7 @@ class KeepsLargest(Penalty):
             The number, or numbers, of pre-activations that are kept of each sample.
         """
         if self.k is None:
-            return min(DEFAULT_K, max(n_components // 4, 1))
+            return min(self.default_k, max(n_components // 4, 1))
         if not isinstance(self.k, Real):
             check_lengths("k", self.k, AT_LEAST_ONE)
         return np.minimum(self.k, n_components).tolist()

@@ -454,23 +454,6 @@ class Matryoshka(BatchTopK):
         self.n_prefixes = n_prefixes
         self.widths = widths
 
-    def lengths(self, n_components: int) -> Any:
-        """Return k, at most the number of latents; raise an error if `widths` are invalid.
-
-        Parameters
-        ----------
-        n_components : int
-            Number of latents.
-
-        Returns
-        -------
-        int or list of int
-            As for `BatchTopK`.
-        """
-        if self.widths is not None:
-            check_lengths("widths", list(self.widths), AT_LEAST_ONE)
-        return super().lengths(n_components)
-
     def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes, except for the last one, which is all latents.
 
@@ -483,8 +466,14 @@ class Matryoshka(BatchTopK):
         -------
         list of int
             Rising sizes, each at least 1 and below `n_components`.
+
+        Raises
+        ------
+        ValueError
+            If `widths` are not positive ints.
         """
         if self.widths is not None:
+            check_lengths("widths", list(self.widths), AT_LEAST_ONE)
             return sorted({width for width in self.widths if width < n_components})
         n_halvings = min(self.n_prefixes - 1, n_components.bit_length())
         sizes = {n_components >> i for i in range(1, n_halvings + 1)}

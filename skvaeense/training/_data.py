@@ -15,10 +15,8 @@ from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training import _trainer
-from skvaeense.training._far import Reach
 from skvaeense.training._sizes import (
     MAX_BATCH,
-    HeldOut,
     Spectrum,
     resolve_batch_size,
     steps_of_epoch,
@@ -144,15 +142,8 @@ class FitData:
 
 
 def prepare_data(
-    estimator: Any,
-    X: np.ndarray | Source,
-    scaling: Scaling,
-    weights: DoubleArray | None,
-    explained: Explained | None,
-    random_state: np.random.RandomState,
-    processes: Processes = SINGLE_PROCESS,
-    reach: Reach | None = None,
-) -> FitData:
+    estimator, X, scaling, weights, explained, random_state, processes=SINGLE_PROCESS, reach=None
+):
     """Scale samples, and hold some out.
 
     Parameters
@@ -187,8 +178,7 @@ def prepare_data(
     FitData
         The samples of a fit.
     """
-    held_out: HeldOut = estimator._held_out
-    train: Batches
+    held_out = estimator._held_out
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
         # At least a batch, which is in memory anyway.
@@ -206,21 +196,14 @@ def prepare_data(
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head, _ = parts[1].drawn()
-        train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
+        train: Any = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
         if reach is not None:
             train = replace(train, counts=reach.near, n_left_out=len(reach.far))
     else:
         n_out = held_out.of(len(X))
         # If there are very few rows, all are both training and held-out rows.
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
-        if n_out and held_out.is_spread:
-            # One row of each size, so that few rows have codes of typical lengths.
-            ends = np.linspace(0, len(order), n_out + 1).astype(int)
-            places = random_state.randint(ends[:-1], ends[1:])
-            others = random_state.permutation(np.delete(order, places))
-            order = np.concatenate([order[places], others])
-        elif n_out:
-            order = random_state.permutation(order)
+        order = held_out.first(order, random_state)
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = _split(rows, n_out)
         train = TensorBatches(parts[1].x, processes, parts[1].weights)

@@ -9,12 +9,8 @@ import numpy as np
 from skvaeense.explanations._rows import find_far_rows
 from skvaeense.mixture._units import MAX_FAR_SHARE
 from skvaeense.samples._sources import Source
-from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
-
-# Share of the squares of far rows that one direction holds if it is what makes them far.
-ONE_DIRECTION = 0.9
 
 
 class Reach:
@@ -70,8 +66,7 @@ class Reach:
 
 def _ball(X: FloatArray) -> tuple[FloatArray, float]:
     """Return the centre and the squared radius of the ball of a sample."""
-    far = _beyond_gap(X)
-    far = far if len(far) else find_far_rows(X)
+    far = find_far_rows(X, may_be_alike=True)
     is_near = ~np.isin(np.arange(len(X)), far)
     centre = X[is_near].mean(axis=0, dtype=np.float64)
     squares = _squares(X, centre)
@@ -81,27 +76,6 @@ def _ball(X: FloatArray) -> tuple[FloatArray, float]:
         limit = min(limit, max(np.sqrt(most) * np.sqrt(squares[far].min()), most))
     # Rows at the very edge stay within it in any precision.
     return centre, float(limit) * (1 + 1e-6)
-
-
-def _beyond_gap(X: FloatArray) -> IntArray:
-    """Return the few rows beyond the widest gap, if they outweigh all others by one direction.
-
-    Such rows, like the first tokens of texts, can be as alike as a component of a mixture.
-    """
-    n_few = int(MAX_FAR_SHARE * len(X))
-    centre = np.median(X, axis=0)
-    squares = _squares(X, centre)
-    order = np.argsort(squares)
-    edge = squares[order[len(X) - n_few - 1 :]]
-    if n_few == 0 or edge[0] == 0 or not np.isfinite(edge[-1]):
-        return order[:0]
-    n_far = n_few - int(np.argmax(edge[1:] / edge[:-1]))
-    far, near = order[len(X) - n_far :], order[: len(X) - n_far]
-    total = squares[far].sum()
-    if total <= squares[near].sum():
-        return order[:0]
-    variances, _ = principal_directions(X[far].astype(np.float64) - centre)
-    return far if len(far) * variances[0] > ONE_DIRECTION * total else order[:0]
 
 
 def _squares(X: FloatArray, centre: FloatArray) -> FloatArray:

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Generator
 from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -13,19 +14,21 @@ from skvaeense.explanations._sums import Sums
 from skvaeense.losses import ELBO
 from skvaeense.models import SpikeSlabVAE
 from skvaeense.samples._batches import Batches
+from skvaeense.training._trainer import Resumable, Span
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MAX_ENTRIES
 
 
-class GateTrainer:
+@dataclass(eq=False)
+class GateTrainer(Resumable):
     """Fit gates, epoch by epoch, as `Trainer` trains models with gradients.
 
     An epoch is a few steps from subsets of the samples, or at the end one round through many
     samples.
 
-    Parameters
+    Attributes
     ----------
     em : EM
         The fit.
@@ -45,8 +48,6 @@ class GateTrainer:
     init : int, default=0
         Index of the init, which is recorded in the log.
 
-    Attributes
-    ----------
     log : list of dict of float
         For each epoch the means of the terms of the bound, and the noise variance.
 
@@ -54,25 +55,22 @@ class GateTrainer:
         Steps from subsets so far.
     """
 
-    def __init__(
-        self,
-        em: EM,
-        config: dict[str, Any],
-        n_components: int | None,
-        *,
-        knows_gates: bool = False,
-        processes: Processes = SINGLE_PROCESS,
-        init: int = 0,
-    ) -> None:
-        self.em, self.config, self.n_components = em, config, n_components
-        self.knows_gates, self.processes = knows_gates, processes
-        em.processes = processes
+    saved = ("log", "n_steps", "epoch")
+
+    em: EM
+    config: dict[str, Any]
+    n_components: int | None
+    _: KW_ONLY
+    knows_gates: bool = False
+    processes: Processes = SINGLE_PROCESS
+    init: int = 0
+
+    def __post_init__(self) -> None:
+        self.em.processes = self.processes
         self.loss = ELBO()
-        self.tags = {"init": float(init)}
         self.log: list[dict[str, float]] = []
         self.other_log: list[dict[str, float]] = []
         self.n_steps = self.epoch = 0
-        self.least_factor = 0.0
 
     @property
     def n_epochs(self) -> int:
@@ -98,12 +96,7 @@ class GateTrainer:
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
 
     def epochs(
-        self,
-        train: Batches,
-        *,
-        n_epochs: int,
-        batch_size: int,
-        span: tuple[float, float] = (0.0, 1.0),
+        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
     ) -> Generator[bool, None, None]:
         """Fit for a series of epochs; it ends early if a term is not finite.
 
@@ -141,12 +134,7 @@ class GateTrainer:
             self.epoch = 0
 
     def fit(
-        self,
-        train: Batches,
-        *,
-        n_epochs: int,
-        batch_size: int,
-        span: tuple[float, float] = (0.0, 1.0),
+        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
     ) -> None:
         """Learn from a batch of samples, a subset at a time."""
         n_rows, terms = len(train) // max(len(train) // self.em.subset_rows(), 1), []
@@ -193,17 +181,15 @@ class GateTrainer:
 
     def _end_epoch(self, terms: list[dict[str, float]]) -> None:
         means = {k: sum(t[k] for t in terms) / len(terms) for k in terms[0]}
-        done = {"epoch": len(self.log) + 1.0, "step": float(self.n_steps)}
-        self.log.append(means | self.tags | done)
+        tags = {"init": self.init, "epoch": len(self.log) + 1, "step": self.n_steps}
+        self.log.append(means | {name: float(tag) for name, tag in tags.items()})
         self.epoch += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that the fit can resume from."""
-        names = "log", "n_steps", "epoch"
-        return {"em": self.em.state_dict()} | {name: getattr(self, name) for name in names}
+        return super().state_dict() | {"em": self.em.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state from a trainer with the same parameters."""
-        state = copy.deepcopy(state)
-        self.em.load_state_dict(state.pop("em"))
-        vars(self).update(state)
+        super().load_state_dict({name: state[name] for name in self.saved})
+        self.em.load_state_dict(copy.deepcopy(state["em"]))

@@ -1,23 +1,23 @@
-"""One fit: its phases, its callbacks, and the checkpoints that it resumes from."""
+"""One fit: its trainings, which of them is the best, and the checkpoints that it resumes from."""
 
 import copy
+import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sklearn.utils import check_random_state
 
 from skvaeense.samples._devices import memory_errors
-from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, digest
 from skvaeense.training._data import FitData
-from skvaeense.training._phase import Phase, Plateau, Selection, Stage
-from skvaeense.training._trainer import Trainer
-from skvaeense.utils._callbacks import CALLBACKS, FitProgress
-from skvaeense.utils._processes import Processes
+from skvaeense.training._sizes import SETTLING
+from skvaeense.training._trainer import Resumable, Trainer, diverged
+from skvaeense.utils._callbacks import CALLBACKS
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
@@ -66,8 +66,164 @@ class CheckpointCallback(ABC):
     teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
-# Parts of a fit, besides the trainer, whose state is in checkpoints.
-Part = TypeVar("Part", Plateau, Selection)
+class Stage(NamedTuple):
+    """A stage of a training: its epochs, and the fractions done at its start and at its end."""
+
+    name: str
+    n_epochs: int
+    span: tuple[float, float]
+    # Whether losses are compared, and whether a plateau ends the stage.
+    is_watched: bool = True
+    may_end: bool = False
+
+
+@dataclass(eq=False)
+class Phase(Resumable):
+    """A training: until the validation loss no longer falls, then with a falling learning rate.
+
+    Attributes
+    ----------
+    trainer : Trainer or GateTrainer
+        The trainer of the model.
+
+    n_epochs : int
+        Maximum number of epochs.
+
+    tol : float, default=0.0
+        Least decrease of the loss that counts.
+
+    patience : float, default=inf
+        Number of losses without such a decrease before training stops.
+
+    name : str, default="final"
+        A name that no other phase of the fit has.
+
+    unwatched : float, default=0.0
+        Share of the epochs, from the first on, whose losses are not compared.
+
+    is_watched : bool, default=True
+        Whether losses are compared. If not, the last model is kept.
+
+    best_loss, best_state : float and dict or None
+        The least loss so far, and the state of the model at it.
+
+    reference : float
+        The last loss that was lower by `tol` than the one before.
+
+    n_waited : int
+        Number of losses since then.
+    """
+
+    saved = ("best_loss", "best_state", "reference", "n_waited")
+
+    trainer: Any
+    n_epochs: int
+    tol: float = 0.0
+    patience: float = math.inf
+    name: str = "final"
+    unwatched: float = 0.0
+    is_watched: bool = True
+
+    def __post_init__(self) -> None:
+        self.best_loss = self.reference = math.inf
+        self.best_state: dict[str, Any] | None = None
+        self.n_waited = 0
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the stages of the training."""
+        if not self.is_watched:
+            yield Stage(f"{self.name} whole", self.n_epochs, (0.0, 1.0), is_watched=False)
+            return
+        n_last = math.ceil((1 - SETTLING) * self.n_epochs)
+        n_first = self.n_epochs - n_last
+        n_unwatched = min(math.ceil(self.unwatched * self.n_epochs), n_first)
+        start, turn = n_unwatched / max(self.n_epochs, 1), n_first / max(self.n_epochs, 1)
+        yield Stage(f"{self.name} unwatched", n_unwatched, (0.0, start), is_watched=False)
+        yield Stage(f"{self.name} search", n_first - n_unwatched, (start, turn), may_end=True)
+        yield Stage(f"{self.name} settle", n_last, (turn, 1.0))
+
+    def note(self, loss: float) -> bool:
+        """Record the loss after an epoch, and return whether it no longer falls."""
+        if loss < self.best_loss:
+            state = self.trainer.model.state_dict()
+            self.best_loss = loss
+            self.best_state = {name: value.detach().clone() for name, value in state.items()}
+        is_lower = loss < self.reference - self.tol
+        self.reference = loss if is_lower else self.reference
+        self.n_waited = 0 if is_lower else self.n_waited + 1
+        return self.n_waited >= self.patience
+
+    def restore(self) -> None:
+        """Restore the best state of the model."""
+        if self.best_state is not None:
+            self.trainer.model.load_state_dict(self.best_state)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no model to keep, since a loss is not finite."""
+        # A phase without any loss has not begun, or did not compare losses.
+        has_loss = math.isfinite(self.best_loss) or self.n_waited == 0
+        return not (self.trainer.is_finite and has_loss)
+
+    def result(self) -> Trainer:
+        """Return the trainer of the best model; raise an error if there is no model to keep."""
+        if self.is_lost:
+            raise FloatingPointError(diverged("The loss"))
+        return self.trainer
+
+
+class Selection(Resumable):
+    """Keep the best of several trainings from different inits, and the logs of the others.
+
+    Parameters
+    ----------
+    make_trainer : callable
+        Maps the index of an init to its trainer, before training.
+
+    Attributes
+    ----------
+    logs : list of list of dict
+        The log of each finished init, in order.
+
+    best : Trainer or None
+        The trainer with the least loss so far.
+
+    best_init, best_loss : int and float
+        The index of the init of this trainer, and its loss.
+    """
+
+    saved = ("logs", "best_init", "best_loss")
+
+    def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
+        self.make_trainer = make_trainer
+        self.logs: list[list[dict[str, float]]] = []
+        self.best: Trainer | None = None
+        self.best_init, self.best_loss = 0, math.inf
+
+    def offer(self, trainer: Trainer, loss: float) -> None:
+        """Record a finished init."""
+        if loss < self.best_loss:
+            self.best, self.best_init, self.best_loss = trainer, len(self.logs), loss
+        self.logs.append(trainer.log)
+
+    def choose(self) -> Trainer:
+        """Return the best trainer, with the logs of the other inits."""
+        if self.best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        others = [log for i, log in enumerate(self.logs) if i != self.best_init]
+        self.best.other_log = [epoch for log in others for epoch in log]
+        return self.best
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        return super().state_dict() | {"best": self.best and self.best.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state."""
+        super().load_state_dict({name: state[name] for name in self.saved})
+        if state["best"] is not None:
+            self.best = self.make_trainer(self.best_init)
+            self.best.load_state_dict(state["best"])
 
 
 class FitSession:
@@ -112,23 +268,11 @@ class FitSession:
         The current trainer, and in the end the trainer of the kept model.
     """
 
-    def __init__(
-        self,
-        estimator: Any,
-        samples: Any,
-        scaling: Scaling,
-        weights: Any,
-        model: Any = None,
-        *,
-        progress: FitProgress,
-        processes: Processes,
-    ) -> None:
-        self.estimator = estimator
-        self.progress = progress
-        self.processes = processes
+    def __init__(self, estimator, samples, scaling, weights, model=None, *, progress, processes):
+        self.estimator, self.progress, self.processes = estimator, progress, processes
         self.stopped = False
         self.trainer: Any = None
-        self.parts: dict[str, Plateau | Selection] = {}
+        self.parts: dict[str, Any] = {}
         callbacks = vars(estimator).get(CALLBACKS, ())
         keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
         read = digest(samples) if keepers and isinstance(samples, Source) else samples
@@ -164,7 +308,7 @@ class FitSession:
         """Report that training begins, and how many epochs of some records it has at most."""
         self.progress.begin("codes", n_epochs * n_records)
 
-    def track(self, name: str, part: Part) -> Part:
+    def track(self, name: str, part: Any) -> Any:
         """Include a part in checkpoints, and return it with its earlier state restored, if any."""
         self.parts[name] = part
         if self.state is not None and name in self.state["parts"]:
@@ -190,7 +334,7 @@ class FitSession:
     def train(self, phase: Phase) -> Phase:
         """Train through a phase, unless it is over or a callback has stopped the fit."""
         trainer = self.trainer = phase.trainer
-        self.track(f"{phase.name} plateau", phase.plateau)
+        self.track(phase.name, phase)
         for stage in phase.stages():
             epochs = trainer.epochs(
                 self.data.train,
@@ -203,13 +347,17 @@ class FitSession:
                     stops = self.progress.step(
                         lambda: self.estimator._attributes(trainer, self.data)
                     )
-                    self.stopped = self.processes.from_first(stops)
-                    is_over = is_whole and self._is_over(phase, stage)
+                    self.stopped = bool(self.processes.from_first(stops))
+                    is_over = False
+                    if is_whole and stage.is_watched:
+                        loss = self.estimator._validation_loss(trainer.model, self.data.valid)
+                        no_longer_falls = phase.note(self.processes.from_first(loss))
+                        is_over = no_longer_falls and stage.may_end
                     if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
                         self._keep(trainer, stage.name, is_over)
                     if is_over or self.stopped:
                         break
-        phase.plateau.restore(trainer.model)
+        phase.restore()
         return phase
 
     def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int:
@@ -227,15 +375,6 @@ class FitSession:
         is_over, self.state = self.state["is_over"], None
         return 0 if is_over else stage.n_epochs
 
-    def _is_over(self, phase: Phase, stage: Stage) -> bool:
-        """Compare losses after an epoch, and return whether the stage is over."""
-        return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
-
-    def _loss(self, trainer: Trainer) -> float:
-        """Return the loss that compares epochs."""
-        loss = self.estimator._validation_loss(trainer.model, self.data.valid)
-        return self.processes.from_first(loss)
-
     def _interrupted(self, stacklevel: int) -> Trainer:
         """Return the best trainer so far, in its best state, and warn of an interruption.
 
@@ -243,12 +382,12 @@ class FitSession:
         """
         trainer, parts = self.trainer, list(self.parts.values())
         finished = [part.best for part in parts if isinstance(part, Selection) and part.best]
-        plateaus = [part for part in parts if isinstance(part, Plateau) and part.best_state]
+        phases = [part for part in parts if isinstance(part, Phase) and part.best_state]
         if finished:
             # Inits can be compared only once they are finished.
             trainer = finished[-1]
-        elif plateaus and trainer is not None:
-            plateaus[-1].restore(trainer.model)
+        elif phases:
+            phases[-1].restore()
         if trainer is None or not (trainer.log and trainer.is_finite):
             raise
         # The checkpoint is not marked as over, so that the fit can be resumed.

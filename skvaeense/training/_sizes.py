@@ -1,7 +1,7 @@
 """The values of "auto": sizes that follow from the data's shape and spectrum."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,6 @@ MAX_COMPONENTS = 256
 # and for each direction of a group that is checked for a collapse.
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
-MIN_BATCH = 32
 # Peak learning rate, as a share of learning_rate_init, if training continues from exact inference.
 EXACT_RATE = 0.05
 # Steps of a sparse autoencoder.
@@ -25,9 +24,6 @@ LONG_STEPS = 3000
 ANNEALED = 0.5
 # Steps from a random init of a VAE, with learned noise or a given mean number of active latents.
 RANDOM_STEPS = 2000
-# Learning rate of sparse autoencoders, and the number of latents above which it falls.
-SPARSE_RATE = 0.008
-FULL_RATE_COMPONENTS = 512
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
@@ -47,19 +43,21 @@ class HeldOut(NamedTuple):
             return 0
         return min(max(1, int(self.share * n_samples)), self.at_most)
 
+    def first(self, rows, random_state):
+        """Return rows, which are ordered by their sizes, with random held-out ones first."""
+        n_out = self.of(len(rows))
+        if n_out and self.is_spread:
+            # One row of each size, so that few rows have codes of typical lengths.
+            ends = np.linspace(0, len(rows), n_out + 1).astype(int)
+            places = random_state.randint(ends[:-1], ends[1:])
+            return np.concatenate([rows[places], random_state.permutation(np.delete(rows, places))])
+        return random_state.permutation(rows) if n_out else rows
+
 
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
 # Held-out rows that only decide when to stop. They are few: training of many latents misses them.
 SPARSE_HELD_OUT = HeldOut(0.05, 1000, is_spread=True)
-
-
-# First noise variance of random inits, as a fraction of the mean eigenvalue for even inits, and of
-# the least eigenvalue of the bulk for odd ones. If few directions have much of the variance, as in
-# images, more than these few open only if the noise is small compared with the bulk.
-FIRST_NOISE = 0.1
-# Share of the variance that the directions of the bulk hold.
-BULK_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,14 @@ class Spectrum:
 
     bulk_eigenvalue : float
         The least of the largest eigenvalues that together hold 80 % of the variance.
-
-    held : torch.Tensor of shape (n_eigenvalues,)
-        Shares of the variance that the first 1, 2, ... principal components hold.
     """
 
     linear_dimension: int
     mean_eigenvalue: float
     bulk_eigenvalue: float
-    held: torch.Tensor = field(default_factory=lambda: torch.ones(1), compare=False)
 
     @classmethod
-    def of(cls, Z):
+    def of(cls, Z, *, bulk_share=0.8):
         """Return the spectrum of centred and scaled samples."""
         rows = Z[:SPECTRUM_ROWS].double().cpu()
         rows = rows - rows.mean(dim=0)
@@ -98,12 +92,17 @@ class Spectrum:
             return cls(1, 1.0, 1.0)
         held = torch.cumsum(eigenvalues, 0) / total
         linear_dimension = int((held < 0.99).sum()) + 1
-        bulk = float(eigenvalues[(held < BULK_SHARE).sum()])
-        return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk, held)
+        bulk = float(eigenvalues[(held < bulk_share).sum()])
+        return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk)
 
-    def first_noise(self, init):
-        """Return the first noise variance of a random init."""
-        return FIRST_NOISE * (self.bulk_eigenvalue if init % 2 else self.mean_eigenvalue)
+    def first_noise(self, init, *, share=0.1):
+        """Return the first noise variance of a random init: a share of an eigenvalue.
+
+        It is the mean one for even inits, and that of the bulk for odd ones. If few directions have
+        much of the variance, as in images, more than these few open only if the noise is small
+        compared with the bulk.
+        """
+        return share * (self.bulk_eigenvalue if init % 2 else self.mean_eigenvalue)
 
 
 def linear_residual(Z, n_components, trained=None):
@@ -128,13 +127,13 @@ def default_n_components(spectrum):
     return min(2 * spectrum.linear_dimension, MAX_COMPONENTS)
 
 
-def resolve_batch_size(batch_size, n_samples):
+def resolve_batch_size(batch_size, n_samples, *, least=32):
     """Return the batch size as a number, at most the number of samples.
 
-    "auto" means 256, or, if samples are few, an eighth of their number, at least 32.
+    "auto" means 256, or, if samples are few, an eighth of their number, at least `least`.
     """
     if batch_size == "auto":
-        batch_size = min(MAX_BATCH, max(MIN_BATCH, n_samples // 8))
+        batch_size = min(MAX_BATCH, max(least, n_samples // 8))
     return min(batch_size, n_samples)
 
 
@@ -150,13 +149,16 @@ def n_epochs(max_iter, n_samples, batch_size, n_steps):
     return max_iter
 
 
-def sparse_learning_rate(batch_size, n_components, n_steps):
+def sparse_learning_rate(
+    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=512
+):
     """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
-    The noise of gradients falls with the root of the batch size, and Adam can take steps that are
-    larger by that factor. Many latents get in one another's way. Noisy steps drive out latents for
-    rare features in the long run, and many steps can be smaller.
+    It is `rate` for the largest batches by default, few latents and few steps. The noise of
+    gradients falls with the root of the batch size, and Adam can take steps that are larger by that
+    factor. Many latents get in one another's way. Noisy steps drive out latents for rare features
+    in the long run, and many steps can be smaller.
     """
-    crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
+    crowding = min(1.0, full_rate_components / n_components)
     haste = min(1.0, LONG_STEPS / n_steps)
-    return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding * haste)
+    return rate * math.sqrt(batch_size / MAX_BATCH * crowding * haste)

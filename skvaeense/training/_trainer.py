@@ -2,17 +2,16 @@
 
 import copy
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import nn
 
 from skvaeense.losses import Loss, Terms
 from skvaeense.samples._batches import Batches
-from skvaeense.training._optimizers import Optimizer, make_optimizer
-from skvaeense.training._parameters import FlatParameters
+from skvaeense.training._optimizers import FlatParameters, make_optimizer
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator
@@ -23,6 +22,8 @@ STRIDE = 100
 TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
+# Fractions done at the first step of a series of epochs, and after the last one.
+Span: TypeAlias = tuple[float, float]
 
 
 class Step(NamedTuple):
@@ -33,14 +34,25 @@ class Step(NamedTuple):
     terms: Terms
     # Share of the training that is over.
     fraction_done: float
-    generator: torch.Generator
 
 
-class Hook:
-    """Take part in training; every method does nothing by default.
+class Resumable:
+    """Have a state from which an interrupted training can be resumed."""
 
-    The whole state is in `state_dict`, so that an interrupted training can be resumed.
-    """
+    # The attributes that are the state; None means all.
+    saved: tuple[str, ...] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        return {name: getattr(self, name) for name in self.saved or vars(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a copy of a state."""
+        vars(self).update(copy.deepcopy(state))
+
+
+class Hook(Resumable):
+    """Take part in training; every method does nothing by default."""
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
         """Set the attributes of the model that the loss reads."""
@@ -55,60 +67,12 @@ class Hook:
         """Return the numbers that the history records at the end of an epoch."""
         return {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state: all attributes."""
-        return dict(vars(self))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a copy of a state."""
-        vars(self).update(copy.deepcopy(state))
-
-
-class GradientClipping(Hook):
-    """Limit the norm of the gradients.
-
-    Parameters
-    ----------
-    limit : float
-        The largest norm, for a loss that is a fraction of the variance.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-
-    @torch.no_grad()
-    def before_step(self, trainer: "Trainer") -> None:
-        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
-        grads = trainer.parameters.grads
-        grads *= trainer.model.loss_unit
-        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
-
-
-class Normalization(Hook):
-    """Call the `normalize` of a network after each step."""
-
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Bring the weights back to their norm."""
-        trainer.model.network.normalize()
-
-
-def network_hooks(network: Any, max_gradient_norm: float | None = None) -> list[Hook]:
-    """Return the hooks that the module of a network needs.
-
-    The given `max_gradient_norm` holds if the module does not define one.
-    """
-    limit = getattr(network, "max_gradient_norm", max_gradient_norm)
-    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
-    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks
-
-
-HookKind = TypeVar("HookKind", bound=Hook)
-
-
+@dataclass(eq=False)
 class Trainer:
     """Train a model, in one series of epochs or in several.
 
-    Parameters
+    Attributes
     ----------
     model : Model
         The model, trained in place.
@@ -117,7 +81,7 @@ class Trainer:
         The loss that is minimised.
 
     optimizer : str, class or functools.partial
-        The optimizer of the weights: see `find_optimizer`.
+        The optimizer of the weights: see `make_optimizer`, whose result replaces it.
 
     learning_rate : float
         Peak learning rate.
@@ -131,8 +95,9 @@ class Trainer:
     hooks : sequence of Hook, default=()
         Hooks that are called around each step.
 
-    rates : dict of Parameter to float or tensor, default={}
-        Factors on the learning rate of single weights, which broadcast to their parameter.
+    rates : dict of Parameter to float or tensor, default=None
+        Factors on the learning rate of single weights, which broadcast to their parameter. One
+        tensor for all weights replaces them.
 
     bounded : bool, default=False
         Whether no weight moves by more than its learning rate in a step.
@@ -143,8 +108,6 @@ class Trainer:
     init : int, default=0
         Index of the init that is trained; recorded in the log.
 
-    Attributes
-    ----------
     log : list of dict of float
         For each epoch, or part of a long epoch, the means of the loss terms, the values of the
         hooks, and the number of epochs and of steps so far.
@@ -159,47 +122,38 @@ class Trainer:
         Lower limit of the learning rate, as a share of its peak.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        loss: Loss,
-        *,
-        optimizer: Optimizer,
-        learning_rate: float,
-        schedule: Callable[[float], float],
-        generator: torch.Generator,
-        hooks: Sequence[Hook] = (),
-        rates: Mapping[nn.Parameter, float | torch.Tensor] | None = None,
-        bounded: bool = False,
-        processes: Processes = SINGLE_PROCESS,
-        init: int = 0,
-    ) -> None:
-        if loss.method is not None and not hasattr(model, loss.method):
+    model: Any
+    loss: Loss
+    _: KW_ONLY
+    optimizer: Any
+    learning_rate: float
+    schedule: Callable[[float], float]
+    generator: torch.Generator
+    hooks: Sequence[Hook] = ()
+    rates: Any = None
+    bounded: bool = False
+    processes: Processes = SINGLE_PROCESS
+    init: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss.method is not None and not hasattr(self.model, self.loss.method):
             raise ValueError(
-                f"loss={loss!r} needs the method {loss.method!r}, which {type(model).__name__} "
-                "does not have. Set another loss."
+                f"loss={self.loss!r} needs the method {self.loss.method!r}, which "
+                f"{type(self.model).__name__} does not have. Set another loss."
             )
-        self.model = model.train()
-        self.loss = loss
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.generator = generator
-        self.hooks = list(hooks)
-        self.processes = processes
-        self.parameters = FlatParameters(model)
-        self.rates: torch.Tensor | None = None
-        if rates:
+        self.model.train()
+        self.parameters = FlatParameters(self.model)
+        given, self.rates = self.rates, None
+        if given:
             self.rates = torch.ones_like(self.parameters.grads)
-            for parameter, rate in rates.items():
+            for parameter, rate in given.items():
                 self.parameters.part(self.rates, parameter)[...] = rate
-        self.bounded = bounded
-        self.optimizer = make_optimizer(optimizer, [self.parameters.values], learning_rate)
-        self.gradient = loss.gradient(model)
-        self.tags = {"init": float(init)}
+        weights = [self.parameters.values]
+        self.optimizer = make_optimizer(self.optimizer, weights, self.learning_rate)
+        self.gradient = self.loss.gradient(self.model)
         self.log: list[dict[str, float]] = []
         self.other_log: list[dict[str, float]] = []
-        self.n_steps = 0
-        self.least_factor = 0.0
+        self.n_steps, self.least_factor = 0, 0.0
         self._reset_position()
 
     def _reset_position(self) -> None:
@@ -212,12 +166,7 @@ class Trainer:
         self.order: torch.Tensor | None = None
 
     def epochs(
-        self,
-        train: Batches,
-        *,
-        n_epochs: int,
-        batch_size: int,
-        span: tuple[float, float] = (0.0, 1.0),
+        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
     ) -> Generator[bool, None, None]:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
@@ -268,12 +217,7 @@ class Trainer:
             self._reset_position()
 
     def fit(
-        self,
-        train: Batches,
-        *,
-        n_epochs: int,
-        batch_size: int,
-        span: tuple[float, float] = (0.0, 1.0),
+        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
     ) -> None:
         """Train for a series of epochs: see `epochs`."""
         for _ in self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
@@ -302,7 +246,7 @@ class Trainer:
         factor = max(self.schedule(fraction_done), self.least_factor)
         self._move(self.learning_rate * factor)
         for hook in self.hooks:
-            hook.after_step(self, Step(x, terms, fraction_done, noise))
+            hook.after_step(self, Step(x, terms, fraction_done))
         for name, term in terms.items():
             if term.ndim == 0:
                 self.sums[name] = self.sums[name] + term if name in self.sums else term
@@ -341,7 +285,8 @@ class Trainer:
         means = {name: float(total) / n_steps for name, total in self.sums.items()}
         for hook in self.hooks:
             means |= hook.values()
-        self.log.append(means | self.tags | {"epoch": n_epochs, "step": float(self.n_steps)})
+        tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
+        self.log.append(means | tags)
         self.sums = {}
 
     @property
@@ -349,7 +294,7 @@ class Trainer:
         """Whether the terms of the last epoch are finite."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
 
-    def hook(self, kind: type[HookKind]) -> HookKind:
+    def hook(self, kind: type[Hook]) -> Any:
         """Return the hook of a class.
 
         Parameters

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import PENALTIES, draw, each_once, make_coder
+from helpers import PENALTIES, draw, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
-from skvaeense.losses._losses import AUXILIARY_WEIGHT, auxiliary_loss
+from skvaeense.losses._losses import auxiliary_loss
 from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Gated, Matryoshka, TopK
@@ -37,37 +37,33 @@ def test_l1_by_hand():
     assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected)
 
 
-def test_loss_is_the_sum_of_its_terms(subtests):
-    for name, positive in [
-        (name, sign) for name in PENALTIES for sign in (True, False) if sign or name != "gated"
-    ]:
-        with subtests.test(name=name, positive=positive):
-            model, x = make_coder(PENALTIES[name], positive=positive), draw(N_SAMPLES, N_FEATURES)
-            model.alpha = as_number(0.7)
-            coding = model.coding(x)
-            error = (x - model.decode(coding.code)).square().mean()
-            cost = model.penalty.cost(coding).mean()
-            loss = error + 0.7 * cost
-            auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
-            assert (auxiliary is None) == (not isinstance(model.penalty, Gated | Matryoshka))
-            if auxiliary is not None:
-                loss = loss + auxiliary.mean() / N_FEATURES
-            share = (coding.code != 0).double().mean(dim=0)
-            expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
-            expected["l0"] = share.sum()
-            torch.testing.assert_close(terms_of(model, x), expected)
+@pytest.mark.parametrize(
+    ("name", "positive"),
+    [(name, sign) for name in PENALTIES for sign in (True, False) if sign or name != "gated"],
+)
+def test_loss_is_the_sum_of_its_terms(name, positive):
+    model, x = make_coder(PENALTIES[name], positive=positive), draw(N_SAMPLES, N_FEATURES)
+    model.alpha = as_number(0.7)
+    coding = model.coding(x)
+    error = (x - model.decode(coding.code)).square().mean()
+    cost = model.penalty.cost(coding).mean()
+    loss = error + 0.7 * cost
+    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    assert (auxiliary is None) == (not isinstance(model.penalty, Gated | Matryoshka))
+    if auxiliary is not None:
+        loss = loss + auxiliary.mean() / N_FEATURES
+    share = (coding.code != 0).double().mean(dim=0)
+    expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
+    torch.testing.assert_close(terms_of(model, x), expected | {"l0": share.sum()})
 
 
-def test_decay_adds_the_squared_weights_of_the_decoder(subtests):
-    for network in (SingleLayer(), MLP((6, 5))):
-        with subtests.test(network=network):
-            model, x = make_coder(L1(0.3), network), draw(N_SAMPLES, N_FEATURES)
-            layers = [m for m in model.network.decoder.modules() if isinstance(m, torch.nn.Linear)]
-            squares = sum(float(np.sum(layer.weight.detach().numpy() ** 2)) for layer in layers)
-            losses = [
-                float(terms_of(model, x, decay=decay)["loss"].detach()) for decay in (0.0, 0.02)
-            ]
-            assert losses[1] - losses[0] == pytest.approx(0.02 * squares)
+@pytest.mark.parametrize("network", [SingleLayer(), MLP((6, 5))])
+def test_decay_adds_the_squared_weights_of_the_decoder(network):
+    model, x = make_coder(L1(0.3), network), draw(N_SAMPLES, N_FEATURES)
+    layers = [m for m in model.network.decoder.modules() if isinstance(m, torch.nn.Linear)]
+    squares = sum(float(np.sum(layer.weight.detach().numpy() ** 2)) for layer in layers)
+    plain, decayed = (float(terms_of(model, x, decay=d)["loss"].detach()) for d in (0.0, 0.02))
+    assert decayed - plain == pytest.approx(0.02 * squares)
 
 
 def test_gate_does_not_pull_at_the_decoder():
@@ -100,35 +96,37 @@ def loss_and_gradients(penalty, network, positive, dead, n_components=512):
 
 
 @SIGNS
-def test_entries_by_themselves_are_the_whole_code(positive, subtests):
+@pytest.mark.parametrize("dead", [None, torch.tensor([2, 6, 300])])
+@pytest.mark.parametrize(
+    ("penalty", "network"),
+    [
+        (TopK(3), SingleLayer()),
+        (BatchTopK(3), SingleLayer(subtract_bias=False)),
+        (BatchTopK([2, 6]), Linear((6,), skip=False)),
+        (Matryoshka(3), Unrolled(3)),
+    ],
+)
+def test_entries_by_themselves_are_the_whole_code(penalty, network, dead, positive):
     """Codes with few entries are decoded entry by entry, with the same loss and gradients."""
-    for dead in (None, torch.tensor([2, 6, 300])):
-        for penalty, network in each_once(
-            [TopK(3), BatchTopK(3), BatchTopK([2, 6]), Matryoshka(3)],
-            [
-                SingleLayer(),
-                SingleLayer(subtract_bias=False),
-                Linear((6,), skip=False),
-                Unrolled(3),
-            ],
-        ):
-            with subtests.test(penalty=penalty, dead=dead):
-                found, n_whole = loss_and_gradients(penalty, network, positive, dead)
-                expected, n_expected = loss_and_gradients(whole(penalty), network, positive, dead)
-                assert (n_whole, n_expected) == (0, 1)
-                torch.testing.assert_close(found, expected)
+    found, n_whole = loss_and_gradients(penalty, network, positive, dead)
+    expected, n_expected = loss_and_gradients(whole(penalty), network, positive, dead)
+    assert (n_whole, n_expected) == (0, 1)
+    torch.testing.assert_close(found, expected)
 
 
-def test_where_whole_codes_are_decoded(subtests):
-    for name, (penalty, network, n_components) in {
-        "many entries": (TopK(65), SingleLayer(), 512),
-        "few latents": (TopK(3), SingleLayer(), 511),
-        "several lengths": (TopK([2, 3]), SingleLayer(), 512),
-        "skip": (TopK(3), Linear((6,)), 512),
-        "decoder not linear": (TopK(3), MLP((6,)), 512),
-    }.items():
-        with subtests.test(name):
-            assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1
+@pytest.mark.parametrize(
+    ("penalty", "network", "n_components"),
+    [
+        (TopK(65), SingleLayer(), 512),
+        (TopK(3), SingleLayer(), 511),
+        (TopK([2, 3]), SingleLayer(), 512),
+        (TopK(3), Linear((6,)), 512),
+        (TopK(3), MLP((6,)), 512),
+    ],
+    ids=["many entries", "few latents", "several lengths", "skip", "decoder not linear"],
+)
+def test_where_whole_codes_are_decoded(penalty, network, n_components):
+    assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1
 
 
 # --- dead latents ---------------------------------------------------------------------------
@@ -153,26 +151,21 @@ def auxiliary_by_hand(weight, h, residual, dead, positive, k):
 
 
 @SIGNS
-def test_dead_latents_learn_what_the_others_leave(positive, subtests):
+@pytest.mark.parametrize(
+    ("penalty", "dead"),
+    [(TopK(3), [4]), (BatchTopK(3), [2, 6]), (Matryoshka(3), list(range(N_COMPONENTS)))],
+)
+def test_dead_latents_learn_what_the_others_leave(penalty, dead, positive):
     """For each sample at most half as many dead latents are used as there are features."""
-    for penalty, dead in (
-        (TopK(3), [4]),
-        (BatchTopK(3), [2, 6]),
-        (Matryoshka(3), list(range(N_COMPONENTS))),
-    ):
-        with subtests.test(penalty=penalty, dead=dead):
-            model, x = make_coder(penalty, positive=positive), draw(N_SAMPLES, N_FEATURES)
-            alive = terms_of(model, x)
-            model.dead_latents = torch.tensor(dead)
-            h, residual = model.preactivation(x), x - model.decode(model.code(x))
-            weight = model.linear_decoder.weight
-            share = auxiliary_by_hand(
-                *(t.detach().numpy() for t in (weight, h, residual)), dead, positive, k=3
-            )
-            terms = terms_of(model, x)
-            added = terms.pop("loss") - alive.pop("loss")
-            assert float(added.detach()) == pytest.approx(AUXILIARY_WEIGHT * share)
-            torch.testing.assert_close(terms, alive)
+    model, x = make_coder(penalty, positive=positive), draw(N_SAMPLES, N_FEATURES)
+    alive = terms_of(model, x)
+    model.dead_latents = torch.tensor(dead)
+    tensors = model.linear_decoder.weight, model.preactivation(x), x - model.decode(model.code(x))
+    share = auxiliary_by_hand(*(t.detach().numpy() for t in tensors), dead, positive, k=3)
+    terms = terms_of(model, x)
+    added = terms.pop("loss") - alive.pop("loss")
+    assert float(added.detach()) == pytest.approx(share / 8)
+    torch.testing.assert_close(terms, alive)
 
 
 def test_one_latent_is_used_where_there_is_one_feature():
@@ -180,7 +173,7 @@ def test_one_latent_is_used_where_there_is_one_feature():
     torch.nn.init.ones_(model.linear_decoder.weight)
     model.dead_latents = torch.tensor([0, 2])
     h, residual = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[5.0]]).double()
-    loss = auxiliary_loss(model, h, residual)
+    loss = auxiliary_loss(model, h, residual, weight=1)
     assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
 
 
@@ -190,39 +183,37 @@ def test_a_latent_with_negative_preactivations_is_raised_until_it_is_used():
     model.dead_latents = torch.tensor([0])
     h = -torch.arange(1.0, 7.0, dtype=torch.float64)[:, None]
     h.requires_grad_()
-    auxiliary_loss(model, h, residual).backward()
+    auxiliary_loss(model, h, residual, weight=1).backward()
     expected = torch.tensor([-2.0, -4.0, -6.0, 0.0, 0.0, 0.0]).double()[:, None]
     torch.testing.assert_close(h.grad, expected / residual.square().sum())
 
 
-def test_auxiliary_loss_is_a_share_however_small_the_residual(subtests):
-    for scale in (1.0, 1e-6, 0.0):
-        with subtests.test(scale=scale):
-            model, residual = make_coder(TopK(3)), draw(N_SAMPLES, N_FEATURES, seed=1)
-            model.dead_latents = torch.tensor([1, 4, 7])
-            h = draw(N_SAMPLES, 3, seed=2)
-            whole = float(auxiliary_loss(model, h, residual).detach())
-            share = float(auxiliary_loss(model, scale * h, scale * residual).detach())
-            assert share == pytest.approx(whole if scale else 0.0)
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 0.0])
+def test_auxiliary_loss_is_a_share_however_small_the_residual(scale):
+    model, residual = make_coder(TopK(3)), draw(N_SAMPLES, N_FEATURES, seed=1)
+    model.dead_latents = torch.tensor([1, 4, 7])
+    h = draw(N_SAMPLES, 3, seed=2)
+    whole = float(auxiliary_loss(model, h, residual, weight=1).detach())
+    share = float(auxiliary_loss(model, scale * h, scale * residual, weight=1).detach())
+    assert share == pytest.approx(whole if scale else 0.0)
 
 
 @SIGNS
-def test_auxiliary_loss_trains_dead_latents_only(positive, subtests):
-    for network in (SingleLayer(), Linear((6,), skip=False)):
-        with subtests.test(network=network):
-            model, x, dead = make_coder(TopK(3), network, positive=positive), draw(50, 5), [1, 4, 7]
-            model.dead_latents = torch.tensor(dead)
-            residual = draw(50, 5, seed=2).requires_grad_()
-            layer = model.network.output_layer(x)
-            h = layer.inputs @ layer.weight[dead].T + layer.bias[dead]
-            auxiliary_loss(model, h, residual).backward()
-            # The residual of the living latents is a fixed target, and has no offset.
-            assert residual.grad is None
-            bias = model.linear_decoder.bias.grad
-            assert bias is None or isinstance(network, SingleLayer)
-            for gradient in (layer.weight.grad, model.linear_decoder.weight.grad.T):
-                trained = torch.nonzero((gradient != 0).any(dim=1)).ravel()
-                assert trained.tolist() == dead
+@pytest.mark.parametrize("network", [SingleLayer(), Linear((6,), skip=False)])
+def test_auxiliary_loss_trains_dead_latents_only(positive, network):
+    model, x, dead = make_coder(TopK(3), network, positive=positive), draw(50, 5), [1, 4, 7]
+    model.dead_latents = torch.tensor(dead)
+    residual = draw(50, 5, seed=2).requires_grad_()
+    inputs, weight, own_bias = model.network.output_layer(x)
+    h = inputs @ weight[dead].T + own_bias[dead]
+    auxiliary_loss(model, h, residual, weight=1).backward()
+    # The residual of the living latents is a fixed target, and has no offset.
+    assert residual.grad is None
+    bias = model.linear_decoder.bias.grad
+    assert bias is None or isinstance(network, SingleLayer)
+    for gradient in (weight.grad, model.linear_decoder.weight.grad.T):
+        trained = torch.nonzero((gradient != 0).any(dim=1)).ravel()
+        assert trained.tolist() == dead
 
 
 def test_auxiliary_loss_of_a_decoder_with_hidden_layers():
@@ -230,7 +221,7 @@ def test_auxiliary_loss_of_a_decoder_with_hidden_layers():
     model = make_coder(TopK(3), MLP((7,), encoder_layer_sizes=(7,)), positive=False)
     model.dead_latents = torch.tensor([3, 5])
     h, residual = draw(N_SAMPLES, 2), draw(N_SAMPLES, N_FEATURES, seed=1)
-    loss = auxiliary_loss(model, h, residual)
+    loss = auxiliary_loss(model, h, residual, weight=1)
     code = torch.zeros(N_SAMPLES, N_COMPONENTS, dtype=torch.float64)
     code[:, [3, 5]] = h
     left = residual - model.decode(code) + model.decode(torch.zeros_like(code))

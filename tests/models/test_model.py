@@ -66,19 +66,18 @@ def test_a_state_must_fit(make):
         type(model).from_state(model.config, state | {name: torch.zeros(9, 9, 9)})
 
 
-def test_copies_are_the_same_and_their_own(make, subtests):
-    for training in (True, False):
-        with subtests.test(training=training):
-            for move in (copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))):
-                model = make().train(training)
-                other = move(model)
-                assert all(module.training is training for module in other.modules())
-                assert_same(other, model)
-                before = copy.deepcopy(model.state_dict())
-                with torch.no_grad():
-                    for tensor in other.state_dict().values():
-                        tensor.zero_()
-                torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+@pytest.mark.parametrize("training", [True, False])
+def test_copies_are_the_same_and_their_own(make, training):
+    for move in (copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))):
+        model = make().train(training)
+        other = move(model)
+        assert all(module.training is training for module in other.modules())
+        assert_same(other, model)
+        before = copy.deepcopy(model.state_dict())
+        with torch.no_grad():
+            for tensor in other.state_dict().values():
+                tensor.zero_()
+        torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_pickles_have_arrays_in_place_of_tensors(make):

@@ -15,23 +15,23 @@ def x():
     return draw(N_SAMPLES, N_FEATURES)
 
 
-def test_codes_are_activations_of_what_the_encoder_gives(x, subtests):
-    for penalty, network in each_once(
-        [*PENALTIES.values()], [SingleLayer(), Linear((4,)), MLP((4,))]
-    ):
-        with subtests.test(penalty=penalty, network=network):
-            model = make_coder(penalty, network).eval()
-            (preactivation,) = model.network.encode(x)
-            torch.testing.assert_close(model.preactivation(x), preactivation)
-            code = model.activation(preactivation)
-            assert (code == 0).any()
-            torch.testing.assert_close(model.code(x), code)
-            coding = model.coding(x)
-            torch.testing.assert_close((coding.preactivation, coding.code), (preactivation, code))
-            assert coding.activation is model.activation
-            assert coding.unit == model.unit == math.sqrt(N_FEATURES)
-            torch.testing.assert_close(model.decode(code), model.network.decode(code))
-            assert (model.linear_decoder is None) == isinstance(network, MLP)
+@pytest.mark.parametrize(
+    ("penalty", "network"),
+    each_once([*PENALTIES.values()], [SingleLayer(), Linear((4,)), MLP((4,))]),
+)
+def test_codes_are_activations_of_what_the_encoder_gives(x, penalty, network):
+    model = make_coder(penalty, network).eval()
+    (preactivation,) = model.network.encode(x)
+    torch.testing.assert_close(model.preactivation(x), preactivation)
+    code = model.activation(preactivation)
+    assert (code == 0).any()
+    torch.testing.assert_close(model.code(x), code)
+    coding = model.coding(x)
+    torch.testing.assert_close((coding.preactivation, coding.code), (preactivation, code))
+    assert coding.activation is model.activation
+    assert coding.unit == model.unit == math.sqrt(N_FEATURES)
+    torch.testing.assert_close(model.decode(code), model.network.decode(code))
+    assert (model.linear_decoder is None) == isinstance(network, MLP)
 
 
 @pytest.mark.parametrize("positive", [True, False])

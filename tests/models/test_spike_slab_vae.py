@@ -167,12 +167,13 @@ def test_every_step_of_a_code_leaves_less():
     assert losses[-1].mean() < losses[0].mean()
 
 
-def test_codes_that_are_to_be_positive_are():
-    model, x = make_model(make_gates(positive=True)), 2 * draw(200, N_FEATURES)
+@SIGNS
+def test_codes_are_0_where_gates_are_closed(positive):
+    model, x = make_model(make_gates(positive=positive)), 2 * draw(200, N_FEATURES)
     with torch.no_grad():
         posterior = model.posterior(x)
         code = model.code(posterior)
-    assert (code[posterior.is_open] > 0).all()
+    assert (code[posterior.is_open] > 0).all() == positive
     assert (code[~posterior.is_open] == 0).all()
 
 

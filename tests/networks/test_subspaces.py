@@ -87,8 +87,9 @@ def test_points_alone():
     assert (mean == 0).all()
 
 
-def test_what_does_not_fit_is_refused(subtests):
-    for network, message in (
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
         (Subspaces((2, 3)), "n_components=4 must be at least 5"),
         (Subspaces(()), "must be below 0"),
         (Subspaces((1, 1), subspaces=()), "must be below 2"),
@@ -97,9 +98,11 @@ def test_what_does_not_fit_is_refused(subtests):
         (Subspaces((1, -1)), "ranks must hold ints, at least 0"),
         (Subspaces((1, 1), n_directions=(1,)), "a number for each component"),
         (Subspaces((1, 1), n_directions=(1, True)), "n_directions must hold ints, at least 0"),
-    ):
-        with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            build(network)
+    ],
+)
+def test_what_does_not_fit_is_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        build(network)
 
 
 def test_sparse_autoencoders_have_no_gate():
@@ -110,22 +113,15 @@ def test_sparse_autoencoders_have_no_gate():
 # --- models and files ----------------------------------------------------------------------------
 
 
-def test_model_is_made_again_from_its_state(subtests):
-    for name, network in {
-        "pieces": PIECES,
-        "plain": Subspaces((1, 2)),
-        "points": Subspaces((0, 3, 0)),
-    }.items():
-        for dtype in (torch.float32, torch.float64):
-            with subtests.test(name):
-                model = VAE(network, 5, 4, generator=generator()).to(dtype).eval()
-                x = draw(7, 5, dtype=dtype)
-                state = model.state_dict()
-                assert not any(name.endswith(("sums", "opens")) for name in state)
-                other = VAE.from_state(model.config, state)
-                for one, same in zip(model.posterior(x), other.posterior(x), strict=True):
-                    assert torch.equal(one, same)
-                assert torch.equal(model.elbo(x).error, other.elbo(x).error)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("network", [PIECES, Subspaces((1, 2)), Subspaces((0, 3, 0))])
+def test_model_is_made_again_from_its_state(network, dtype):
+    model = VAE(network, 5, 4, generator=generator()).to(dtype).eval()
+    x, state = draw(7, 5, dtype=dtype), model.state_dict()
+    assert not any(name.endswith(("sums", "opens")) for name in state)
+    other = VAE.from_state(model.config, state)
+    torch.testing.assert_close(other.posterior(x), model.posterior(x), rtol=0, atol=0)
+    assert torch.equal(model.elbo(x).error, other.elbo(x).error)
 
 
 def test_state_of_other_subspaces_does_not_fit():

@@ -42,16 +42,13 @@ def by_hand(module, x, k, positive=False):
     return u / norm
 
 
-def test_sweeps_are_hard_thresholded_steps(subtests):
-    for n_sweeps, n_components in ((0, 4), (1, 4), (3, 4), (3, 9)):
-        for positive in (False, True):
-            with subtests.test(positive=positive, n_sweeps=n_sweeps):
-                network, x = Unrolled(n_sweeps, n_active=2, positive=positive), draw(9, N_FEATURES)
-                module = build(network, n_components)
-                expected = by_hand(module, x, 2, positive)
-                np.testing.assert_allclose(
-                    module.encode(x)[0].detach().numpy(), expected, rtol=1e-10
-                )
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize(("n_sweeps", "n_components"), [(0, 4), (1, 4), (3, 4), (3, 9)])
+def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
+    network, x = Unrolled(n_sweeps, n_active=2, positive=positive), draw(9, N_FEATURES)
+    module = build(network, n_components)
+    found = module.encode(x)[0].detach().numpy()
+    np.testing.assert_allclose(found, by_hand(module, x, 2, positive), rtol=1e-10)
 
 
 def test_there_is_no_posterior():
@@ -85,17 +82,6 @@ def test_samples_that_are_all_the_same_leave_columns_of_norm_1():
     torch.testing.assert_close(module.decoder.weight.norm(dim=0), torch.ones(4).double())
 
 
-def test_dense_code_of_orthogonal_columns_is_exact_after_any_number_of_sweeps():
-    """If columns are orthogonal, a sweep with a step of 1 solves the problem exactly."""
-    module, x = Unrolled(2, n_active=4).build(6, 4, n_heads=1, generator=generator()), draw(7, 6)
-    module = module.double()
-    module.initialize(x)
-    with torch.no_grad():
-        module.steps.fill_(1.0)
-    code = module.encode(x)[0].detach()
-    torch.testing.assert_close(code, (x - module.decoder.bias) @ module.decoder.weight.detach())
-
-
 @pytest.mark.parametrize("positive", [False, True])
 def test_first_sweeps_lower_the_error_however_many_columns_overlap(positive):
     """Steps that are right for orthogonal columns would raise the error by orders of magnitude."""
@@ -113,12 +99,16 @@ def test_first_sweeps_lower_the_error_however_many_columns_overlap(positive):
     assert errors == sorted(errors, reverse=True)
 
 
-def test_first_steps_of_orthogonal_columns_are_known():
-    network = Unrolled(2, n_active=2)
-    module = network.build(6, 4, n_heads=1, generator=generator()).double()
-    module.initialize(draw(50, 6))
+def test_first_steps_of_orthogonal_columns_are_known_and_whole_steps_exact():
+    module, x = Unrolled(2, n_active=4).build(6, 4, n_heads=1, generator=generator()), draw(50, 6)
+    module = module.double()
+    module.initialize(x)
     torch.testing.assert_close(module.gain.detach(), torch.full((4,), 0.9).double())
     torch.testing.assert_close(module.steps.detach(), torch.full((2, 4), 0.4).double())
+    with torch.no_grad():
+        module.steps.fill_(1.0)
+    code = module.encode(x)[0].detach()
+    torch.testing.assert_close(code, (x - module.decoder.bias) @ module.decoder.weight.detach())
 
 
 # --- thresholds -------------------------------------------------------------------------------
@@ -134,16 +124,12 @@ def n_kept(module, x):
     return [float(kept.sum()) / len(x) for kept in seen]
 
 
-def test_calibrated_sweeps_keep_as_many_as_asked_for():
-    module, x = build(Unrolled(n_active=1.5)).eval(), draw(40, N_FEATURES)
-    module.calibrate(x)
-    assert n_kept(module, x) == [1.5, 1.5, 1.5]
-
-
 def test_samples_are_coded_by_themselves_after_training():
-    module, x = build(), draw(20, N_FEATURES)
+    module, x = build(Unrolled(n_active=1.5)), draw(40, N_FEATURES)
     module.encode(x)
-    (together,) = module.eval().encode(x)
+    module.eval().calibrate(x)
+    assert n_kept(module, x) == [1.5, 1.5, 1.5]
+    (together,) = module.encode(x)
     alone = torch.cat([module.encode(row)[0] for row in x.split(1)])
     torch.testing.assert_close(together, alone)
 
@@ -172,22 +158,17 @@ def test_alone_a_tenth_of_the_latents_is_kept():
     assert [threshold.k for threshold in module.thresholds] == [4.0] * 3
 
 
-def test_number_of_sweeps_of_a_wrong_kind(subtests):
-    for n_sweeps in (-1, 1.5, "many", None):
-        with (
-            subtests.test(n_sweeps=n_sweeps),
-            pytest.raises(ValueError, match="The 'n_sweeps' parameter of Unrolled must be an int"),
-        ):
-            Unrolled(n_sweeps, n_active=2).validate()
+@pytest.mark.parametrize("name", ["n_sweeps", "n_refinements"])
+@pytest.mark.parametrize("value", [-1, 1.5, "many", None])
+def test_numbers_of_a_wrong_kind(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of Unrolled must be an int"):
+        Unrolled(**{"n_active": 2, name: value}).validate()
 
 
-def test_number_of_refinements_of_a_wrong_kind(subtests):
-    for n_refinements in (-1, 1.5, "many", None):
-        with (
-            subtests.test(n_refinements=n_refinements),
-            pytest.raises(ValueError, match="The 'n_refinements' parameter of Unrolled must be an"),
-        ):
-            Unrolled(n_active=2, n_refinements=n_refinements).validate()
+@pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
+def test_number_of_active_latents_of_a_wrong_kind(n_active):
+    with pytest.raises(ValueError, match="n_active must be a positive number, or a list of them"):
+        build(Unrolled(n_active=n_active))
 
 
 @pytest.mark.parametrize("n_components", [N_COMPONENTS, 3 * N_FEATURES])
@@ -243,14 +224,3 @@ def test_codes_are_refined_after_training_only():
     errors = [(x - m.decode(m.code(x))).square().sum().item() for m in (refining, plain)]
     assert errors[0] < errors[1]
     assert torch.equal(refining.code(x) != 0, plain.code(x) != 0)
-
-
-def test_number_of_active_latents_of_a_wrong_kind(subtests):
-    for n_active in (0, -2, float("nan"), float("inf"), "many", None):
-        with (
-            subtests.test(n_active=n_active),
-            pytest.raises(
-                ValueError, match="n_active must be a positive number, or a list of them"
-            ),
-        ):
-            build(Unrolled(n_active=n_active))

@@ -42,12 +42,8 @@ def test_code_follows_its_formula():
     assert (code[:, 0][h[:, 0] < 0] == 0).all()
     assert (h[:, 2] > 0).any()
     assert (code[:, 2] == 0).all()
-
-
-def test_code_starts_as_relu():
-    h = draw(20, N_COMPONENTS)
-    activation = Gated().build(N_COMPONENTS, unit=3.0, positive=True).double()
-    assert torch.equal(activation(h), h.relu())
+    # At first it is a ReLU.
+    assert torch.equal(Gated().build(N_COMPONENTS, unit=3.0, positive=True)(h), h.relu())
 
 
 def test_cost_is_that_of_the_gate():
@@ -62,38 +58,28 @@ def test_cost_is_that_of_the_gate():
 
 
 def test_auxiliary_error_is_that_of_the_gates_own_reconstruction():
-    module, x = make_module(SingleLayer()), draw(6, N_FEATURES)
-    coding = coded(module, x)
-    error = Gated().auxiliary_error(module, x, coding).detach()
-    decoder = module.decoder
-    gate = np.maximum(coding.preactivation.detach().numpy(), 0)
-    reconstruction = gate @ decoder.weight.detach().numpy().T + decoder.bias.detach().numpy()
-    np.testing.assert_allclose(error, ((x.numpy() - reconstruction) ** 2).sum(axis=1))
-
-
-def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(subtests):
-    for network in (SingleLayer(subtract_bias=False), MLP((6,))):
-        with subtests.test(network=network):
-            module, x = make_module(network), draw(6, N_FEATURES)
-            Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
-            assert all(p.grad is None or not p.grad.any() for p in module.decoder.parameters())
-            assert all(p.grad is None or not p.grad.any() for p in module.activation.parameters())
-            layer = module.output_layer(x)
-            assert layer.weight.grad.abs().max() > 1e-3
-            assert layer.bias.grad.abs().max() > 1e-3
-            # The reconstruction error can still train the decoder.
-            assert all(p.requires_grad for p in module.decoder.parameters())
-
-
-def test_gate_is_trained_by_the_auxiliary_error_as_by_a_decoder_that_is_given():
     module, x = make_module(SingleLayer(subtract_bias=False)), draw(6, N_FEATURES)
     coding = coded(module, x)
-    (slope,) = torch.autograd.grad(
-        Gated().auxiliary_error(module, x, coding).sum(), coding.preactivation
-    )
-    weight, h = module.decoder.weight.detach().numpy(), coding.preactivation.detach().numpy()
-    residual = x.numpy() - np.maximum(h, 0) @ weight.T - module.decoder.bias.detach().numpy()
+    error = Gated().auxiliary_error(module, x, coding)
+    weight, bias = (p.detach().numpy() for p in module.decoder.parameters())
+    h = coding.preactivation.detach().numpy()
+    residual = x.numpy() - np.maximum(h, 0) @ weight.T - bias
+    np.testing.assert_allclose(error.detach(), (residual**2).sum(axis=1))
+    # The gate is trained as by a decoder that is given.
+    (slope,) = torch.autograd.grad(error.sum(), coding.preactivation)
     np.testing.assert_allclose(slope, -2 * residual @ weight * (h > 0))
+
+
+@pytest.mark.parametrize("network", [SingleLayer(subtract_bias=False), MLP((6,))])
+def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(network):
+    module, x = make_module(network), draw(6, N_FEATURES)
+    Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
+    for parameter in (*module.decoder.parameters(), *module.activation.parameters()):
+        assert parameter.grad is None or not parameter.grad.any()
+        # The reconstruction error can still train the decoder.
+        assert parameter.requires_grad
+    layer = list(module.encoder.parameters())[-2:]
+    assert all(parameter.grad.abs().max() > 1e-3 for parameter in layer)
 
 
 def test_no_codes_of_both_signs():

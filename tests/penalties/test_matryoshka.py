@@ -1,11 +1,13 @@
 """Matryoshka: nested prefixes that reconstruct samples on their own."""
 
 import numpy as np
+import pytest
 import torch
 from helpers import draw, generator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skvaeense import SparseAutoencoder
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import Coding, Matryoshka
 
@@ -26,16 +28,26 @@ def make_coding(code):
 # --- sizes ----------------------------------------------------------------------------------
 
 
-def test_sizes_by_hand(subtests):
-    for n_components, n_prefixes, sizes in (
-        (64, 1, []),
-        (64, 3, [16, 32]),
-        (64, 8, [1, 2, 4, 8, 16, 32]),
-        (100, 4, [12, 25, 50]),
-        (1, 5, []),
-    ):
-        with subtests.test(n_components=n_components):
-            assert Matryoshka(n_prefixes=n_prefixes).prefixes(n_components) == sizes
+@pytest.mark.parametrize(
+    ("n_components", "parameters", "sizes"),
+    [
+        (64, {"n_prefixes": 1}, []),
+        (64, {"n_prefixes": 3}, [16, 32]),
+        (64, {"n_prefixes": 8}, [1, 2, 4, 8, 16, 32]),
+        (100, {"n_prefixes": 4}, [12, 25, 50]),
+        (1, {}, []),
+        (64, {"widths": (64, 16, 4, 16, 100)}, [4, 16]),
+    ],
+)
+def test_sizes_by_hand(n_components, parameters, sizes):
+    assert Matryoshka(**parameters).prefixes(n_components) == sizes
+
+
+@pytest.mark.parametrize("widths", [(), (0, 4), [2.5], ("all",)])
+def test_widths_that_cannot_be(widths):
+    X = draw(40, N_FEATURES).numpy()
+    with pytest.raises(ValueError, match="widths must be a positive int, or a list of them"):
+        SparseAutoencoder(8, penalty=Matryoshka(2, widths=widths), max_iter=1).fit(X)
 
 
 @given(n_components=st.integers(1, 1000), n_prefixes=st.integers(1, 9))
@@ -51,22 +63,16 @@ def test_sizes_rise_and_are_proper(n_components, n_prefixes):
 # --- error ----------------------------------------------------------------------------------
 
 
-def test_error_is_the_sum_over_the_prefixes(subtests):
-    for n_prefixes in (1, 3, 8):
-        with subtests.test(n_prefixes=n_prefixes):
-            module, x, code = (
-                make_module(),
-                draw(6, N_FEATURES),
-                draw(6, N_COMPONENTS, seed=1).relu(),
-            )
-            penalty = Matryoshka(n_prefixes=n_prefixes)
-            error = penalty.auxiliary_error(module, x, make_coding(code))
-            weight = module.decoder.weight.detach().numpy()
-            bias, expected = module.decoder.bias.detach().numpy(), np.zeros(6)
-            for size in [4, 2, 1][: n_prefixes - 1]:
-                reconstruction = code.numpy()[:, :size] @ weight[:, :size].T + bias
-                expected += ((x.numpy() - reconstruction) ** 2).sum(axis=1)
-            np.testing.assert_allclose(error.detach(), expected)
+@pytest.mark.parametrize("n_prefixes", [1, 3, 8])
+def test_error_is_the_sum_over_the_prefixes(n_prefixes):
+    module, x, code = make_module(), draw(6, N_FEATURES), draw(6, N_COMPONENTS, seed=1).relu()
+    error = Matryoshka(n_prefixes=n_prefixes).auxiliary_error(module, x, make_coding(code))
+    weight, bias = (p.detach().numpy() for p in module.decoder.parameters())
+    expected = np.zeros(6)
+    for size in [4, 2, 1][: n_prefixes - 1]:
+        reconstruction = code.numpy()[:, :size] @ weight[:, :size].T + bias
+        expected += ((x.numpy() - reconstruction) ** 2).sum(axis=1)
+    np.testing.assert_allclose(error.detach(), expected)
 
 
 def test_latents_beyond_all_prefixes_are_not_trained_by_them():

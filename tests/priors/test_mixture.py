@@ -57,22 +57,24 @@ def union(n_samples, noise=0.01, seed=0):
 def test_many_features_may_have_any_mean():
     """Directions without variance can have a mean, too."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 150))
+    x = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 130))
     x += 0.01 * rng.standard_normal(x.shape)
     scores = []
     for bias in (0.0, 2.0):
-        samples = CodedSamples(x + bias, np.eye(150), np.zeros(150), 1e-4, np.ones(150, dtype=bool))
+        samples = CodedSamples(x + bias, np.eye(130), np.zeros(130), 1e-4, np.ones(130, dtype=bool))
         scores.append(Mixture().density(samples).log_prob(x + bias))
     assert_allclose(scores[1], scores[0], atol=1e-3)
-    assert scores[0].mean() > 400
+    assert scores[0].mean() > 300
 
 
 def test_a_union_is_found():
-    train, test = union(2000), union(2000, seed=1)
+    train, test = union(1000), union(1000, seed=1)
     density = Mixture().density(train)
     assert sorted(density.ranks) == [1, 2]
+    # Noise off the span of the decoder gets no directions.
+    assert density.basis.shape == (N_FEATURES, 3)
     assert_allclose(density.noise_variances, 0.01, rtol=0.05)
-    assert_allclose(density.weights, 0.5, atol=0.03)
+    assert_allclose(density.weights, 0.5, atol=0.04)
     line = np.diag([4.01, *[0.01] * 6])
     plane = np.diag([0.01, 4.01, 4.01, *[0.01] * 4])
     truth = logsumexp(
@@ -89,19 +91,14 @@ def test_the_number_of_components_may_be_given():
     assert len(Mixture(max_components=1).density(union(300))) == 1
 
 
-def test_fits_are_repeated_exactly():
-    first, second = (Mixture().density(union(500)) for _ in range(2))
-    assert_array_equal(first.means, second.means)
-
-
-def test_few_rows_give_a_finite_density(subtests):
-    for n_samples in (1, 2, 3, 5, 20):
-        with subtests.test(n_samples=n_samples):
-            samples = union(20)
-            samples = samples._replace(x=samples.x[:n_samples])
-            density = Mixture().density(samples)
-            density.check(N_FEATURES)
-            assert np.isfinite(density.log_prob(samples.x)).all()
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 5, 20])
+def test_few_rows_give_a_finite_density(n_samples):
+    samples = union(20)
+    samples = samples._replace(x=samples.x[:n_samples])
+    density, again = (Mixture().density(samples) for _ in range(2))
+    density.check(N_FEATURES)
+    assert np.isfinite(density.log_prob(samples.x)).all()
+    assert_array_equal(density.means, again.means)
 
 
 def found_fewer(n_components):
@@ -146,10 +143,6 @@ def test_what_the_decoder_misses_is_one_normal_distribution():
     assert not Mixture(max_components=len(density) - 1).may_be(density)
 
 
-def test_noise_off_the_span_of_the_decoder_gets_no_directions():
-    assert Mixture().density(union(2000)).basis.shape == (N_FEATURES, 3)
-
-
 def test_more_features_than_rows_leave_few_directions():
     samples = coded(np.zeros((12, 1)), np.eye(100)[:, :1])
     samples.x[:, 5] += np.linspace(-20, 20, 12)
@@ -190,9 +183,3 @@ def test_standard_normal_latents_have_a_normal_density():
     assert_allclose(density.log_prob(samples.x), normal.logpdf(samples.x))
     assert StandardNormal().has_density(gated=False)
     assert not StandardNormal().has_density(gated=True)
-
-
-@pytest.mark.parametrize("parameters", [{"n_components": 0}, {"max_components": 0}])
-def test_bad_parameters(parameters):
-    with pytest.raises(ValueError, match=next(iter(parameters))):
-        Mixture(**parameters).validate()

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers import draw
+from helpers import SUBSPACES, draw
 from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
-from skvaeense.priors import Mixture, Posterior, Prior, StandardNormal
+from skvaeense import VAEenseTransformer
+from skvaeense.priors import Mixture, Posterior, Prior, SpikeSlab, StandardNormal
 from skvaeense.utils._torch import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
@@ -43,17 +44,13 @@ def test_divergence_has_the_gradient_of_its_formula():
     torch.testing.assert_close(logit.grad, -0.5 * (1 - variance).square())
 
 
-def test_density_is_the_one_of_scipy():
-    z = draw(6, 3)
-    expected = multivariate_normal(np.zeros(3)).logpdf(z.numpy())
-    np.testing.assert_allclose(StandardNormal().log_prob(z), expected)
-
-
 def test_samples_have_the_distribution():
     z = StandardNormal().sample(5000, 2, make_generator(0))
     assert z.shape == (5000, 2)
     assert z.dtype is torch.float64
     assert kstest(z.ravel().numpy(), "norm").pvalue > 0.01
+    expected = multivariate_normal(np.zeros(2)).logpdf(z.numpy())
+    np.testing.assert_allclose(StandardNormal().log_prob(z), expected)
     assert abs(np.corrcoef(z.T.numpy())[0, 1]) < 0.05
     again, other = (StandardNormal().sample(5000, 2, make_generator(seed)) for seed in (0, 1))
     assert torch.equal(z, again)
@@ -66,12 +63,23 @@ def test_samples_have_the_distribution():
 def test_resolve_prior():
     prior = StandardNormal()
     assert Prior.resolve(prior) is prior
-    assert isinstance(Prior.resolve("standard_normal"), StandardNormal)
-    assert isinstance(Prior.resolve("mixture"), Mixture)
+    kinds = {"standard_normal": StandardNormal, "mixture": Mixture, "spike_slab": SpikeSlab}
+    assert {alias: type(Prior.resolve(alias)) for alias in kinds} == kinds
     with pytest.raises(ValueError, match=r"Prior must be one of .*standard_normal.* or"):
         Prior.resolve("flat")
-
-
-def test_a_prior_says_all_that_is_asked():
     with pytest.raises(TypeError, match="kl, log_prob, sample"):
         Prior()
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        *(SpikeSlab(search="few"), SpikeSlab(lazy=1), SpikeSlab(n_components="few")),
+        *(Mixture(0), Mixture(max_components=0)),
+    ],
+)
+def test_bad_parameters(prior):
+    kind, changed = type(prior), repr(prior).partition("(")[2].partition("=")[0]
+    message = f"The '{changed}' parameter of {kind.__name__} must be"
+    with pytest.raises(ValueError, match=message):
+        VAEenseTransformer(prior=prior).fit(SUBSPACES.few)

@@ -45,29 +45,24 @@ def within_group_variance(row, n_lower):
 # --- Otsu -----------------------------------------------------------------------------------
 
 
-def test_otsu_is_the_best_of_all_cuts(subtests):
-    for n_components in (2, 3, 17):
-        with subtests.test(n_components=n_components):
-            latents = draw_latents(n_components=n_components)
-            active = Otsu().active(latents)
-            for row, mask in zip(latents.log_variance, active, strict=True):
-                best = min(within_group_variance(row, m) for m in range(1, n_components))
-                assert 0 < mask.sum() < n_components
-                assert within_group_variance(row, mask.sum()) == pytest.approx(best)
-                # The group with the lower variances is active.
-                assert row[mask].max() < row[~mask].min()
+@pytest.mark.parametrize("n_components", [2, 3, 17])
+def test_otsu_is_the_best_of_all_cuts(n_components):
+    latents = draw_latents(n_components=n_components)
+    active = Otsu().active(latents)
+    for row, mask in zip(latents.log_variance, active, strict=True):
+        best = min(within_group_variance(row, m) for m in range(1, n_components))
+        assert 0 < mask.sum() < n_components
+        assert within_group_variance(row, mask.sum()) == pytest.approx(best)
+        # The group with the lower variances is active.
+        assert row[mask].max() < row[~mask].min()
 
 
-def test_otsu_finds_two_groups_where_there_is_one():
+def test_otsu_finds_two_groups_where_there_is_one_but_for_equals():
     """For one group this is wrong, as the docstring says."""
     assert Otsu().active(make_latents([0.01, 0.02, 0.015])).sum() in (1, 2)
     assert Otsu().active(make_latents([0.97, 0.99, 0.98])).sum() in (1, 2)
-
-
-def test_otsu_has_no_lower_group_among_equals(subtests):
     for variance in ([0.3], [0.3, 0.3], [0.01] * 5):
-        with subtests.test(variance=variance):
-            assert not Otsu().active(make_latents(variance)).any()
+        assert not Otsu().active(make_latents(variance)).any()
 
 
 def of_log_variance(values):
@@ -81,9 +76,7 @@ def test_otsu_follows_shifts_and_scales():
     assert_array_equal(Otsu().active(of_log_variance(3 * values - 7)), expected)
     scales = 10.0 ** np.linspace(-200, 200, 20)[:, np.newaxis]
     assert_array_equal(Otsu().active(of_log_variance(scales * values)), expected)
-
-
-def test_otsu_takes_values_whose_squares_overflow():
+    # Squares of these overflow.
     active = Otsu().active(of_log_variance(np.float32([[-3e38, -1.0, -2e38]])))
     assert active.tolist() == [[True, False, True]]
 
@@ -93,15 +86,8 @@ def test_otsu_splits_many_rows_as_few():
     active = Otsu().active(of_log_variance(values))
     for rows in (slice(0, 10), slice(21_840, 21_850), slice(-10, None)):
         assert_array_equal(active[rows], Otsu().active(of_log_variance(values[rows])))
-
-
-def test_otsu_splits_no_rows():
     for n_components in (1, 3):
-        active = Otsu().active(of_log_variance(np.empty((0, n_components))))
-        assert active.shape == (0, n_components)
-
-
-# --- fixed variance -------------------------------------------------------------------------
+        assert Otsu().active(of_log_variance(np.empty((0, n_components)))).size == 0
 
 
 def test_fixed_variance_is_a_comparison():
@@ -109,28 +95,10 @@ def test_fixed_variance_is_a_comparison():
     expected = np.exp(latents.log_variance) < 0.3
     assert 0 < expected.mean() < 1
     assert_array_equal(FixedVariance(0.3).active(latents), expected)
-
-
-def test_fixed_variance_at_its_level_is_not_active():
-    """If the output of an encoder is 0, the variance of the latent is 0.5."""
+    # If the output of an encoder is 0, the variance of the latent is 0.5.
     assert not FixedVariance(0.5).active(make_latents([0.5])).any()
-
-
-def test_fixed_variance_with_all_active_and_none():
     assert FixedVariance().active(make_latents([0.01, 0.02, 0.1])).all()
     assert not FixedVariance().active(make_latents([0.9, 0.99, 0.999])).any()
-
-
-def test_fixed_variance_level_is_a_variance(subtests):
-    for level in (0, 1):
-        with (
-            subtests.test(level=level),
-            pytest.raises(ValueError, match=r"'level' parameter .* in the range \(0.0, 1.0\)"),
-        ):
-            FixedVariance(level).active(draw_latents())
-
-
-# --- contribution ---------------------------------------------------------------------------
 
 
 def test_contribution_compares_with_the_noise():
@@ -140,105 +108,69 @@ def test_contribution_compares_with_the_noise():
     )
     assert Contribution().active(latents).tolist() == [[True, False, True, False]]
     assert Contribution(4).active(latents).tolist() == [[True, False, False, False]]
-
-
-def test_contribution_at_level_zero_is_the_support():
-    latents = make_latents([0.5] * 3, code=[0.0, -1e-9, 2.0])
-    assert Contribution(0).active(latents).tolist() == [[False, True, True]]
-
-
-def test_contribution_does_not_look_at_variances():
-    latents = draw_latents()
-    other = Latents(latents.log_variance[::-1], latents.code, latents.code_scale, 0.1)
+    support = make_latents([0.5] * 3, code=[0.0, -1e-9, 2.0])
+    assert Contribution(0).active(support).tolist() == [[False, True, True]]
+    # Variances do not matter.
+    other = latents._replace(log_variance=latents.log_variance - 3)
     assert_array_equal(Contribution().active(latents), Contribution().active(other))
 
 
-def test_contribution_level_is_not_negative(subtests):
-    for level in (-1e-9, float("nan")):
-        with (
-            subtests.test(level=level),
-            pytest.raises(ValueError, match=r"'level' parameter .* in the range \[0.0, inf\)"),
-        ):
-            Contribution(level).active(draw_latents())
+@pytest.mark.parametrize(
+    ("rule", "interval"),
+    [
+        (FixedVariance(0), r"\(0.0, 1.0\)"),
+        (FixedVariance(1), r"\(0.0, 1.0\)"),
+        (Contribution(-1e-9), r"\[0.0, inf\)"),
+        (Contribution(float("nan")), r"\[0.0, inf\)"),
+    ],
+)
+def test_levels_out_of_their_range(rule, interval):
+    message = f"'level' parameter of {type(rule).__name__} .* in the range {interval}"
+    with pytest.raises(ValueError, match=message):
+        rule.active(draw_latents())
+    with pytest.raises(ValueError, match=message):
+        ThresholdRule.resolve(rule)
 
 
 # --- all rules ------------------------------------------------------------------------------
 
 
-def test_mask_has_the_shape_of_the_latents_which_are_not_written_to(subtests):
-    for name, rule in RULES.items():
-        with subtests.test(name):
-            latents = draw_latents()
-            before = latents.log_variance.copy(), latents.code.copy()
-            active = rule.active(latents)
-            assert active.dtype == bool
-            assert active.shape == latents.log_variance.shape
-            assert 0 < active.mean() < 1
-            assert_array_equal((latents.log_variance, latents.code), before)
-            assert rule.active(make_latents([[0.1], [0.9]])).shape == (2, 1)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_rules_judge_each_sample_by_itself_in_any_order_of_latents(rule):
+    latents = draw_latents()
+    before = latents.log_variance.copy(), latents.code.copy()
+    active = rule.active(latents)
+    assert active.dtype == bool
+    assert active.shape == latents.log_variance.shape
+    assert 0 < active.mean() < 1
+    assert_array_equal((latents.log_variance, latents.code), before)
+    assert rule.active(make_latents([[0.1], [0.9]])).shape == (2, 1)
+    log_variance, code, code_scale, noise = latents
+    for i, own in enumerate(active):
+        rows = slice(i, i + 1)
+        alone = Latents(log_variance[rows], code[rows], code_scale, noise)
+        assert_array_equal(rule.active(alone)[0], own)
+    order = np.random.default_rng(1).permutation(code.shape[1])
+    shuffled = Latents(log_variance[:, order], code[:, order], code_scale[order], noise)
+    assert_array_equal(rule.active(shuffled), active[:, order])
 
 
-def test_a_sample_is_judged_by_itself(subtests):
-    for name, rule in RULES.items():
-        with subtests.test(name):
-            latents = draw_latents()
-            active = rule.active(latents)
-            for i in range(len(active)):
-                alone = Latents(
-                    latents.log_variance[i : i + 1],
-                    latents.code[i : i + 1],
-                    latents.code_scale,
-                    0.1,
-                )
-                assert_array_equal(rule.active(alone)[0], active[i])
-
-
-def test_order_of_latents_does_not_matter(subtests):
-    for name, rule in RULES.items():
-        with subtests.test(name):
-            latents = draw_latents()
-            order = np.random.default_rng(1).permutation(latents.code.shape[1])
-            shuffled = Latents(
-                latents.log_variance[:, order],
-                latents.code[:, order],
-                latents.code_scale[order],
-                0.1,
-            )
-            assert_array_equal(rule.active(shuffled), rule.active(latents)[:, order])
-
-
-def test_alias_means_the_defaults():
+def test_aliases_mean_the_defaults():
     for alias, kind in ALIASES.items():
         resolved = ThresholdRule.resolve(alias)
         assert type(resolved) is kind
         assert resolved.get_params() == kind().get_params()
-
-
-def test_an_instance_is_itself():
     rule = FixedVariance(0.2)
     assert ThresholdRule.resolve(rule) is rule
     assert clone(rule).level == 0.2
 
 
-def test_the_parameters_of_an_instance_are_checked():
-    with pytest.raises(ValueError, match=r"The 'level' parameter of FixedVariance must be"):
-        ThresholdRule.resolve(FixedVariance(1.5))
-
-
-def test_unknown_threshold(subtests):
-    for threshold in ("l0", None, Otsu):
-        with (
-            subtests.test(threshold=threshold),
-            pytest.raises(
-                ValueError, match=r"ThresholdRule must be one of .*'otsu'.* or an instance"
-            ),
-        ):
-            ThresholdRule.resolve(threshold)
+@pytest.mark.parametrize("threshold", ["l0", None, Otsu])
+def test_unknown_threshold(threshold):
+    with pytest.raises(ValueError, match=r"must be one of .*'otsu'.* or an instance"):
+        ThresholdRule.resolve(threshold)
 
 
 def test_a_rule_must_say_what_is_active():
-    class Incomplete(ThresholdRule):
-        pass
-
     with pytest.raises(TypeError, match="active"):
-        Incomplete()
+        type("Incomplete", (ThresholdRule,), {})()

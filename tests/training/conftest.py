@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from skvaeense.losses import Loss
-from skvaeense.training._optimizers import constant
+from skvaeense.training._optimizers import find_schedule
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._torch import make_generator
 
@@ -44,7 +44,8 @@ def make_trainer():
     """Return a function that makes a trainer, with defaults for parameters that are not given."""
 
     def make(model=None, loss=None, seed=0, **params):
-        defaults = {"optimizer": "adam", "learning_rate": 0.1, "schedule": constant}
+        defaults = {"optimizer": "adam", "learning_rate": 0.1}
+        defaults["schedule"] = find_schedule("constant")
         return Trainer(
             Point() if model is None else model,
             Distance() if loss is None else loss,

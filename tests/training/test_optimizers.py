@@ -14,7 +14,6 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.training._optimizers import (
     OPTIMIZERS,
-    constant,
     cosine,
     find_schedule,
     is_scale_free,
@@ -64,32 +63,33 @@ def test_adam_follows_its_formula():
     assert steps_of(torch.optim.Adam) == pytest.approx(expected)
 
 
-def test_sgd_follows_its_formula(subtests):
-    for optimizer, momentum in (("sgd", 0.9), (partial(torch.optim.SGD, momentum=0.5), 0.5)):
-        with subtests.test(momentum=momentum):
-            weight, velocity, expected = 2.0, 0.0, []
-            for gradient in GRADIENTS:
-                velocity = momentum * velocity + gradient
-                weight -= 0.1 * velocity
-                expected.append(weight)
-            assert steps_of(optimizer) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("optimizer", "momentum"), [("sgd", 0.9), (partial(torch.optim.SGD, momentum=0.5), 0.5)]
+)
+def test_sgd_follows_its_formula(optimizer, momentum):
+    weight, velocity, expected = 2.0, 0.0, []
+    for gradient in GRADIENTS:
+        velocity = momentum * velocity + gradient
+        weight -= 0.1 * velocity
+        expected.append(weight)
+    assert steps_of(optimizer) == pytest.approx(expected)
 
 
-def test_names_mean_the_classes_of_torch(subtests):
+def test_names_mean_the_classes_of_torch():
     assert {"Adam", "SGD", "RAdam", "AdamW"} <= OPTIMIZERS.keys()
     for name in OPTIMIZERS.keys() - {"Adam", "SGD"}:
-        with subtests.test(name=name):
-            assert steps_of(name) == steps_of(name.lower()) == steps_of(OPTIMIZERS[name])
+        assert steps_of(name) == steps_of(name.lower()) == steps_of(OPTIMIZERS[name])
 
 
-def test_every_optimizer_trains_and_goes_on_in_a_copy(subtests):
-    for optimizer in (*OPTIMIZERS, torch.optim.RAdam, partial(torch.optim.Adam, betas=(0.5, 0.9))):
-        with subtests.test(optimizer=optimizer):
-            sae = clone(quick(optimizer=optimizer)).partial_fit(X)
-            for moved in (copy.deepcopy(sae), pickle.loads(pickle.dumps(sae))):
-                moved.partial_fit(X)
-                again = copy.deepcopy(sae).partial_fit(X)
-                assert_array_equal(moved.transform(X), again.transform(X))
+@pytest.mark.parametrize(
+    "optimizer", [*sorted(OPTIMIZERS), Heavy, partial(torch.optim.Adam, betas=(0.5, 0.9))]
+)
+def test_every_optimizer_trains_and_goes_on_in_a_copy(optimizer):
+    sae = clone(quick(optimizer=optimizer)).partial_fit(X[:60])
+    moved = pickle.loads(pickle.dumps(sae)).partial_fit(X[:60])
+    codes = copy.deepcopy(sae).partial_fit(X[:60]).transform(X)
+    assert_array_equal(moved.transform(X), codes)
+    assert (codes != sae.transform(X)).any()
 
 
 def test_which_steps_are_about_as_long_as_the_learning_rate():
@@ -108,37 +108,35 @@ def test_what_is_no_optimizer_is_refused(kind, optimizer):
         kind(4, network="mlp", optimizer=optimizer).fit(X)
 
 
-def test_settings_that_torch_refuses_are_named(subtests):
-    for settings, said in (({"momentum": -1.0}, "momentum value: -1.0"), ({"speed": 2}, "'speed'")):
-        with subtests.test(settings=settings), pytest.raises(ValueError, match=f"optim.*{said}"):
-            quick(optimizer=partial(torch.optim.SGD, **settings)).fit(X)
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"momentum": -1.0}, "momentum value: -1.0"), ({"speed": 2}, "'speed'")]
+)
+def test_settings_that_torch_refuses_are_named(settings, said):
+    with pytest.raises(ValueError, match=f"optim.*{said}"):
+        quick(optimizer=partial(torch.optim.SGD, **settings)).fit(X)
 
 
 # --- schedules ------------------------------------------------------------------------------
 
 
-def test_constant():
-    assert {constant(fraction) for fraction in FRACTIONS} == {1.0}
-
-
-def test_cosine_rises_stays_and_falls(subtests):
-    for hold in (0.1, 0.6):
-        with subtests.test(hold=hold):
-            assert cosine(0.0, hold) == pytest.approx(0.04)
-            assert cosine(0.1, hold) == cosine((0.1 + hold) / 2, hold) == pytest.approx(1)
-            # Values of the cosine at quarters of the remaining way.
-            quarters = {0.25: 0.5 + 0.5**1.5, 0.5: 0.5, 0.75: 0.5 - 0.5**1.5, 1.0: 0.0}
-            for left, share in quarters.items():
-                assert cosine(hold + left * (1 - hold), hold) == pytest.approx(share)
-            factors = [cosine(fraction, hold) for fraction in FRACTIONS]
-            rise, fall = factors[:101], factors[round(1000 * hold) :]
-            assert all(a <= b for a, b in pairwise(rise))
-            assert all(a >= b for a, b in pairwise(fall))
-            assert max(abs(a - b) for a, b in pairwise(factors)) < 0.02
+@pytest.mark.parametrize("hold", [0.1, 0.6])
+def test_cosine_rises_stays_and_falls(hold):
+    assert cosine(0.0, hold) == pytest.approx(0.04)
+    assert cosine(0.1, hold) == cosine((0.1 + hold) / 2, hold) == pytest.approx(1)
+    # Values of the cosine at quarters of the remaining way.
+    quarters = {0.25: 0.5 + 0.5**1.5, 0.5: 0.5, 0.75: 0.5 - 0.5**1.5, 1.0: 0.0}
+    for left, share in quarters.items():
+        assert cosine(hold + left * (1 - hold), hold) == pytest.approx(share)
+    factors = [cosine(fraction, hold) for fraction in FRACTIONS]
+    rise, fall = factors[:101], factors[round(1000 * hold) :]
+    assert all(a <= b for a, b in pairwise(rise))
+    assert all(a >= b for a, b in pairwise(fall))
+    assert max(abs(a - b) for a, b in pairwise(factors)) < 0.02
 
 
 def test_find_schedule():
-    assert find_schedule("auto", hold=0.7)(0.6) == find_schedule("constant")(0.6) == 1.0
+    assert {find_schedule("constant")(fraction) for fraction in FRACTIONS} == {1.0}
+    assert find_schedule("auto", hold=0.7)(0.6) == 1.0
     assert find_schedule("cosine", hold=0.7)(0.6) == cosine(0.6) < 1
     assert find_schedule(falling) is falling
 
@@ -163,11 +161,14 @@ def test_names_and_classes_are_saved(optimizer, tmp_path):
     assert_array_equal(loaded.partial_fit(X).transform(X), sae.partial_fit(X).transform(X))
 
 
-def test_functions_are_not_saved(subtests, tmp_path):
-    for params, said in (
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
         ({"schedule": falling}, "schedule is a function, which cannot be saved"),
         ({"optimizer": partial(torch.optim.SGD)}, "optimizer is a partial, which cannot be saved"),
         ({"optimizer": Heavy}, "Heavy, which is neither .* trusted"),
-    ):
-        with subtests.test(params=params), pytest.raises(TypeError, match=said):
-            save(quick(**params), tmp_path / "sae")
+    ],
+)
+def test_functions_are_not_saved(params, said, tmp_path):
+    with pytest.raises(TypeError, match=said):
+        save(quick(**params), tmp_path / "sae")

@@ -17,43 +17,41 @@ from skvaeense.training._trainer import Hook
 X = np.random.default_rng(0).standard_normal((60, 5))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def four_threads():
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(1)
 
 
-@pytest.mark.usefixtures("four_threads")
-def test_small_steps_use_few_threads(subtests):
-    for n_weights, batch_size, wanted in (
+@pytest.mark.parametrize(
+    ("n_weights", "batch_size", "wanted"),
+    [
         (2**16, 256, 1),
         (2**18, 256, 3),
         (2**18, 1, 1),
         (2**20, 256, 4),
         (2**20, 64, 3),
-    ):
-        with subtests.test(n_weights=n_weights):
-            module = torch.nn.Linear(256, n_weights // 256)
-            with suited_threads(module, batch_size):
-                assert torch.get_num_threads() == wanted
-            assert torch.get_num_threads() == 4
+    ],
+)
+def test_small_steps_use_few_threads(n_weights, batch_size, wanted):
+    module = torch.nn.Linear(256, n_weights // 256)
+    with suited_threads(module, batch_size):
+        assert torch.get_num_threads() == wanted
+    assert torch.get_num_threads() == 4
 
 
-@pytest.mark.usefixtures("four_threads")
 def test_convolutions_are_not_limited():
     with suited_threads(torch.nn.Conv2d(1, 2, 3), 1):
         assert torch.get_num_threads() == 4
 
 
-@pytest.mark.usefixtures("four_threads")
 def test_threads_come_back_after_an_error():
     with pytest.raises(RuntimeError), suited_threads(torch.nn.Linear(2, 2), 1):
         raise RuntimeError
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.usefixtures("four_threads")
 def test_trainings_that_overlap_give_back_what_there_was():
     """New threads get the number that was set last, by any thread."""
     inside, leave = threading.Barrier(2, timeout=60), threading.Event()
@@ -76,7 +74,6 @@ def test_trainings_that_overlap_give_back_what_there_was():
     assert seen == [4]
 
 
-@pytest.mark.usefixtures("four_threads")
 def test_the_trainer_uses_few_threads(make_trainer):
     seen = []
 
@@ -90,7 +87,6 @@ def test_the_trainer_uses_few_threads(make_trainer):
     assert seen == [1, 1, 4] * 2
 
 
-@pytest.mark.usefixtures("four_threads")
 def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
     """With more threads, waiting has taken ten times as long as all the rest."""
     seen, infer = [], Gates.infer

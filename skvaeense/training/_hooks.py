@@ -1,0 +1,337 @@
+"""Hooks of a training: the noise variance of a VAE, and what sparse autoencoders adapt."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import torch
+
+from skvaeense.models._base import Model, as_number
+from skvaeense.networks._base import normalize_columns
+from skvaeense.training._threads import suited_threads
+from skvaeense.training._trainer import Hook, Step, Trainer
+from skvaeense.utils._kept import set_share
+from skvaeense.utils._torch import evaluating
+
+# Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
+# varies in few of many directions, each of these stands out far more from the same noise.
+FINAL_NOISE = 1e-5
+# Least noise variance that is reported, as a fraction of the data's variance: the value for data
+# without any noise, in single precision.
+LEAST_NOISE = 1e-10
+
+
+@dataclass(eq=False)
+class NoiseSchedule(Hook):
+    """Set the noise variance of a VAE before each step.
+
+    Given the rest of the model, the best noise variance is the mean squared error per feature.
+    Training that follows this error from the start finds bad minima: with too much noise all
+    latents close, and with too little noise their patterns freeze too early. So training holds the
+    first value, then lowers it geometrically, and from `settle` on follows a running mean of the
+    error. At the fraction p of the training::
+
+        g(p) = first                                                  p <= hold
+        g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
+               but at least `least_share` of the running mean of the error
+        g(p) = max(floor, f(p) * running mean)                        p >= settle
+
+    where f rises from `follow` to 1 by the end.
+
+    Attributes
+    ----------
+    first : float
+        First value, in squared units of the scaled data.
+
+    floor : float
+        Least value.
+
+    hold : float, default=0.2
+        Share of the training that keeps the first value.
+
+    settle : float, default=0.4
+        Share of the training after which the error is followed.
+
+    follow : float, default=0.7
+        First factor on the running mean of the error, which then rises to 1. A factor below 1 makes
+        the noise variance fall faster than the error, which alone would stall above its limit.
+
+    least_share : float, default=0.3
+        Least value in the descent, as a share of the error. Far below the error, every latent that
+        explains anything opens for every sample. If the noise variance never falls below the error,
+        isotropic data gets stuck where all latents are half open.
+
+    memory : float, default=0.02
+        Weight of a batch in the running mean of the error.
+
+    learned : bool, default=True
+        If False, the value stays at `first`.
+
+    running_error : torch.Tensor or None
+        Running mean of the squared error per feature; None before the first step.
+
+    value : float or torch.Tensor
+        The current noise variance.
+    """
+
+    first: float
+    _: KW_ONLY
+    floor: float
+    hold: float = 0.2
+    settle: float = 0.4
+    follow: float = 0.7
+    learned: bool = True
+    least_share: float = 0.3
+    memory: float = 0.02
+
+    def __post_init__(self) -> None:
+        self.running_error: torch.Tensor | None = None
+        self.value: float | torch.Tensor = self.first
+
+    def at(self, fraction_done: float) -> float | torch.Tensor:
+        """Return the noise variance: a tensor once it follows the error, to avoid device waits."""
+        if not self.learned or fraction_done <= self.hold:
+            return self.first
+        if fraction_done < self.settle or self.running_error is None:
+            share = (fraction_done - self.hold) / max(self.settle - self.hold, 1e-12)
+            level = self.first * (self.floor / self.first) ** min(1.0, share)
+            if self.running_error is None:
+                return level
+            return (self.least_share * self.running_error).clamp(level, self.first)
+        factor = self.follow + (1 - self.follow) * fraction_done
+        return (factor * self.running_error).clamp_min(self.floor)
+
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+        """Set the model's noise variance."""
+        self.value = self.at(fraction_done)
+        trainer.model.noise_variance = as_number(self.value)
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Update the running error."""
+        error = step.terms["error"] / step.x.shape[1]
+        before = error if self.running_error is None else self.running_error
+        self.running_error = before.lerp(error, self.memory)
+
+    def values(self) -> dict[str, float]:
+        """Return the noise variance of the last step."""
+        return {"noise_variance": float(self.value)}
+
+
+def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
+    """Return the noise schedule of a random init: constant, then lowered to the error."""
+    return NoiseSchedule(first, floor=min(FINAL_NOISE * mean_eigenvalue, first), learned=learned)
+
+
+def followed_noise(
+    first: float, floor: float, *, learned: bool, follow: float = 0.7
+) -> NoiseSchedule:
+    """Return the noise schedule of a continued training: the error from the start."""
+    floor = min(floor, first)
+    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
+
+
+def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
+    """Return the mean squared error and divergence of samples, in evaluation mode."""
+    with evaluating(model), suited_threads(model, len(x), n_products=1):
+        error, kl = model.elbo(x)
+    return float(error.mean()), float(kl.mean())
+
+
+def best_noise(terms: tuple[float, float], n_features: int) -> float:
+    """Return the noise variance that suits the error best."""
+    return max(terms[0] / n_features, LEAST_NOISE)
+
+
+def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
+    """Return -ELBO in nats at a noise variance."""
+    error, kl = terms
+    volume = n_features * math.log(2 * math.pi * noise_variance)
+    return 0.5 * (error / noise_variance + volume) + kl
+
+
+@dataclass(eq=False)
+class Coefficient(Hook):
+    """Raise the coefficient alpha of a penalty from 0, and then adapt it if there is a target.
+
+    With a target for the mean number of active latents, alpha changes at every step after the
+    rise. With the L0 of the batch::
+
+        log alpha <- log alpha + gain * clip(log(L0 / target), -1, 1)
+
+    Attributes
+    ----------
+    alpha : float or torch.Tensor
+        The coefficient, or its first value if there is a target; a tensor once it is adapted.
+
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents; None keeps the coefficient constant.
+
+    warmup : float, default=0.1
+        Share of the training over which the coefficient rises from 0 to alpha.
+
+    gain : float, default=0.03
+        Gain per step with which the logarithm of the coefficient follows that of L0.
+
+    value : float or torch.Tensor
+        The coefficient in the current step.
+    """
+
+    alpha: float | torch.Tensor
+    _: KW_ONLY
+    target_l0: float | None = None
+    warmup: float = 0.1
+    gain: float = 0.03
+
+    def __post_init__(self) -> None:
+        self.value: float | torch.Tensor = 0.0
+
+    def at(self, fraction_done: float) -> float | torch.Tensor:
+        """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
+        if self.warmup == 0:
+            return self.alpha
+        return min(1.0, fraction_done / self.warmup) * self.alpha
+
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+        """Set the model's coefficient."""
+        self.value = self.at(fraction_done)
+        trainer.model.alpha = as_number(self.value)
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Adapt the coefficient to the mean number of active latents of the batch."""
+        is_rising = step.fraction_done < self.warmup
+        if self.target_l0 is None or is_rising or "active_share" not in step.terms:
+            return
+        excess = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-1, 1)
+        self.alpha = self.alpha * torch.exp(self.gain * excess)
+
+    def values(self) -> dict[str, float]:
+        """Return the coefficient of the last step."""
+        return {"alpha": float(self.value)}
+
+
+class AnnealedLength(Hook):
+    """Let codes keep all latents at first, then fewer by a factor in each step, down to k.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model, whose `length` is k.
+
+    anneal : float
+        Share of the training over which the number of kept latents falls, above 0.
+    """
+
+    def __init__(self, model: Model, anneal: float) -> None:
+        self.first_share = model.n_components / (model.length or model.n_components)
+        self.anneal = anneal
+
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+        """Set how many entries this step keeps."""
+        left = max(0.0, 1 - fraction_done / self.anneal)
+        set_share(trainer.model, self.first_share**left)
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Let codes keep k entries again, as validation expects."""
+        set_share(trainer.model, 1.0)
+
+
+class UnitNorm(Hook):
+    """Keep the columns of a linear decoder at norm 1, and their gradients orthogonal to them."""
+
+    @torch.no_grad()
+    def before_step(self, trainer: Trainer) -> None:
+        """Remove the part of the gradients that would change the norms."""
+        weight = trainer.model.linear_decoder.weight
+        weight.grad -= weight * (weight * weight.grad).sum(dim=0)
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Bring the columns back to norm 1."""
+        normalize_columns(trainer.model.linear_decoder.weight)
+
+
+class DeadLatents(Hook):
+    """Count the samples for which each latent has been silent, and tell the model who is dead.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model.
+
+    dead_after : int
+        Number of samples in a row after which a silent latent is dead.
+    """
+
+    def __init__(self, model: Model, dead_after: int) -> None:
+        device = next(model.parameters()).device
+        self.dead_after = dead_after
+        self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
+        self.dead = self.silent_for.bool()
+        self.n_dead = self.n_samples = 0
+
+    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+        """Tell the model which latents are dead."""
+        trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
+
+    @torch.no_grad()
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Update the counts."""
+        if "active_share" not in step.terms:
+            return
+        n_samples = len(step.x) * trainer.processes.world_size
+        self.silent_for += n_samples
+        self.silent_for.masked_fill_(step.terms["active_share"] > 0, 0)
+        n_looks = self.n_samples // self.dead_after
+        self.n_samples += n_samples
+        # A look waits for the device. So looks are as far apart as a latent takes to die.
+        if self.n_samples // self.dead_after > n_looks:
+            self.dead = self.silent_for >= self.dead_after
+            self.n_dead = int(self.dead.sum())
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of latents silent for the last `dead_after` samples, or all if fewer.
+
+        It is 0 if the loss does not return which latents are active.
+        """
+        if self.n_samples == 0:
+            return 0.0
+        return float((self.silent_for >= min(self.dead_after, self.n_samples)).double().mean())
+
+    def values(self) -> dict[str, float]:
+        """Return the fraction of dead latents."""
+        return {"dead_fraction": self.fraction}
+
+
+class GradientClipping(Hook):
+    """Limit the norm of the gradients.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm, for a loss that is a fraction of the variance.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    @torch.no_grad()
+    def before_step(self, trainer: Trainer) -> None:
+        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
+        grads = trainer.parameters.grads
+        grads *= trainer.model.loss_unit
+        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+
+
+class Normalization(Hook):
+    """Call the `normalize` of a network after each step."""
+
+    def after_step(self, trainer: Trainer, step: Step) -> None:
+        """Bring the weights back to their norm."""
+        trainer.model.network.normalize()
+
+
+def network_hooks(network: Any) -> list[Hook]:
+    """Return the hooks that the module of a network needs."""
+    limit = getattr(network, "max_gradient_norm", None)
+    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
+    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks
