@@ -10,11 +10,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_linear_subspaces,
-    make_sparse_dictionary,
-)
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK

@@ -5,15 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    ATOMS,
-    MLP_SMALL,
-    PENALTIES,
-    changed,
-    fit_unwarned,
-    quick_sae,
-    quick_vaeense,
-)
+from helpers import ATOMS, MLP_SMALL, PENALTIES, changed, fit_unwarned, quick_sae, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone

@@ -23,15 +23,16 @@ GATES = QUICK | {"prior": "spike_slab"}
 MIXTURE = QUICK | {"prior": SMALL_MIXTURE}
 
 ESTIMATORS = [
-    VAEenseTransformer(**QUICK),
+    VAEenseTransformer(**MIXTURE),
     IntrinsicDimensionEstimator(VAEenseTransformer(**GATES)),
     SparseAutoencoder(**QUICK_SPARSE),
-    SubspaceMixture(random_state=0),
+    SubspaceMixture(max_components=2, random_state=0),
     GateDictionary(2, random_state=0),
 ]
 
 # Settings with arithmetic of their own, beside those of the estimators in strategies.
 OTHER_SETTINGS = [
+    VAEenseTransformer(**QUICK),
     VAEenseTransformer(**GATES),
     VAEenseTransformer(target_l0=1, positive_code=True, **GATES),
     VAEenseTransformer(target_explained_variance=0.9, hard=False, **GATES),

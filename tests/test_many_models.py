@@ -138,10 +138,7 @@ def test_a_search_on_ray_survives_the_death_of_a_worker(alone, tmp_path):
 
 @pytest.mark.parametrize(
     "estimator",
-    [
-        VAEenseTransformer(8, network=Linear((16,)), n_init=1, max_iter=2, random_state=0),
-        SAE,
-    ],
+    [VAEenseTransformer(8, network=Linear((16,)), n_init=1, max_iter=2, random_state=0), SAE],
     ids=["vaeense", "sae"],
 )
 @pytest.mark.parametrize(

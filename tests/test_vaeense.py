@@ -5,15 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import (
-    MLP_SMALL,
-    PAIRS,
-    SUBSPACES,
-    changed,
-    fit_unwarned,
-    fit_vaeense,
-    quick_vaeense,
-)
+from helpers import MLP_SMALL, PAIRS, SUBSPACES, changed, fit_unwarned, fit_vaeense, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA

@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
-from strategies import (
-    AUTOENCODERS,
-    DIMENSION,
-    SEEDS,
-    SPARSE,
-    VAEENSE,
-    is_near,
-    samples,
-    vaeense,
-)
+from strategies import AUTOENCODERS, DIMENSION, SEEDS, SPARSE, VAEENSE, is_near, samples, vaeense
 
 from skvaeense.metrics import explained_variance, l0
 

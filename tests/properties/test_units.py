@@ -7,15 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
-from strategies import (
-    AUTOENCODERS,
-    DIMENSION,
-    SEEDS,
-    VAEENSE,
-    is_near,
-    rotation,
-    samples,
-)
+from strategies import AUTOENCODERS, DIMENSION, SEEDS, VAEENSE, is_near, rotation, samples
 
 from skvaeense import IntrinsicDimensionEstimator
 
