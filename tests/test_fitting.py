@@ -353,6 +353,7 @@ def test_a_callback_can_stop_the_training(estimator, stop_after):
     assert objective(fitted, X_NEW) >= recorder.scores[-1] - 0.05 * abs(recorder.scores[-1])
 
 
+@pytest.mark.slow
 def test_training_does_not_collapse_if_features_are_nearly_collinear():
     """As the noise variance falls, gradients grow faster than Adam forgets smaller ones.
 
