@@ -11,12 +11,13 @@ JOBS ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test coverage test-matrix mutants lint format docs wheel guards paper clean
+.PHONY: help demo test test-all coverage test-matrix mutants lint format docs wheel guards paper clean
 
 help:
 	@echo "make demo    fit handwritten digits, and draw their codes beside those of PCA"
-	@echo "make test    run the whole test suite, doctests included"
-	@echo "make coverage  run it and measure what it covers, which takes longer"
+	@echo "make test    run the tests that are not slow, doctests included"
+	@echo "make test-all  run the whole test suite, with the long claims about quality"
+	@echo "make coverage  run the whole suite and measure what it covers, which takes longer"
 	@echo "make test-matrix  run the tests of the core with the oldest and newest versions of what it needs"
 	@echo "make mutants  change the arithmetic in many small ways, and count what the tests notice"
 	@echo "make lint    run the linters"
@@ -32,6 +33,9 @@ demo: $(VENV)/.stamp-demo
 
 # A thread for each process: theirs are better used by another test.
 test: $(VENV)/.stamp-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+test-all: $(VENV)/.stamp-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 coverage: $(VENV)/.stamp-test

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
@@ -19,7 +19,7 @@ from skvaeense.utils._torch import make_generator
 
 
 class Samples(NamedTuple):
-    """Samples of 8 features with their true labels, split into parts."""
+    """Samples with their true labels, split into parts."""
 
     train: np.ndarray
     new: np.ndarray
@@ -31,15 +31,26 @@ class Samples(NamedTuple):
         return self.train[:300]
 
 
-def split(X, label):
-    return Samples(X[:2000], X[2000:], label[:2000], label[2000:])
+def split(X, label, n_train=2000):
+    return Samples(X[:n_train], X[n_train:], label[:n_train], label[n_train:])
 
 
-# Samples on one line and one plane. The label is the dimension.
+# Samples of 8 features on one line and one plane. The label is the dimension.
 SUBSPACES = split(
     *make_linear_subspaces(2500, dims=(1, 2), n_features=8, noise=0.01, random_state=0)[::2]
 )
-# Sums of 1 to 4 out of 12 atoms. The label is the number of atoms.
+# Samples of 12 features on subspaces that lie apart. The label is the dimension.
+APART = split(
+    *make_affine_subspaces(3000, dims=(1, 3), n_features=12, offset_scale=3.0, random_state=0)[::2]
+)
+# Sums of 2 out of 16 atoms with 12 features. The label is the number of atoms.
+PAIRS = split(
+    *make_sparse_dictionary(600, n_atoms=16, n_active=2, n_features=12, noise=0.02, random_state=0)[
+        ::2
+    ],
+    n_train=400,
+)
+# Sums of 1 to 4 out of 12 atoms with 8 features. The label is the number of atoms.
 ATOMS = split(
     *make_sparse_dictionary(
         2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0

@@ -6,14 +6,15 @@ import sys
 
 SCRIPT = """
 import numpy as np, sklearn
-from skvaeense import (IntrinsicDimensionEstimator, VAEenseTransformer)
+from skvaeense import IntrinsicDimensionEstimator
 
 sklearn.set_config(array_api_dispatch=True)
 X = np.random.default_rng(0).standard_normal((50, 2)) @ np.ones((2, 5))
 X = np.vstack([X, X + 20])
-fitted = VAEenseTransformer(random_state=0).fit(X)
+estimator = IntrinsicDimensionEstimator(random_state=0).fit(X)
+assert np.isfinite(estimator.dimension_)
+fitted = estimator.autoencoder_
 assert np.isfinite(fitted.score(X)) and fitted.predict(X).shape == (100,)
-assert np.isfinite(IntrinsicDimensionEstimator(random_state=0).fit(X).dimension_)
 """
 
 

@@ -1,4 +1,4 @@
-"""Outputs of the density of a fitted transformer: scores, draws, components, missing features."""
+"""Outputs of the density of a fitted transformer: scores, draws, components, p-values."""
 
 import copy
 import math
@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SUBSPACES, changed, fit_unwarned, fit_vaeense
+from helpers import APART, PAIRS, SUBSPACES, changed, fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -17,7 +17,6 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
-from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import ComponentRank
 from skvaeense.networks import MLP
 from skvaeense.priors import Mixture
@@ -27,20 +26,6 @@ X, X_NEW, _, DIMENSION = SUBSPACES
 
 def fit(samples=X, **parameters):
     return fit_unwarned(VAEenseTransformer(random_state=0, **parameters), samples)
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    return fit()
-
-
-@pytest.fixture(scope="module")
-def apart():
-    """Return clusters of 1, 2 and 3 dimensions that lie apart, and a fit to most samples."""
-    samples, label, dimension = make_affine_subspaces(
-        2000, dims=(1, 2, 3), n_features=12, offset_scale=8.0, noise=0.02, random_state=0
-    )
-    return fit(samples[500:]), samples[:500], label[:500], dimension[:500]
 
 
 def explicit(estimator, samples):
@@ -64,15 +49,14 @@ def explicit(estimator, samples):
 # --- scores ---------------------------------------------------------------------------------
 
 
-def test_scores_are_those_of_explicit_covariances(fitted, apart):
-    assert_allclose(fitted.score_samples(X_NEW), explicit(fitted, X_NEW), rtol=1e-8)
-    assert fitted.score(X_NEW) == pytest.approx(fitted.score_samples(X_NEW).mean())
-    located, samples, *_ = apart
-    assert len(located.locations_) == 3
-    assert_allclose(located.score_samples(samples), explicit(located, samples), rtol=1e-7)
+def test_scores_are_those_of_explicit_covariances(union_fit, apart_fit):
+    assert_allclose(union_fit.score_samples(X_NEW), explicit(union_fit, X_NEW), rtol=1e-8)
+    assert union_fit.score(X_NEW) == pytest.approx(union_fit.score_samples(X_NEW).mean())
+    assert len(apart_fit.locations_) == 2
+    assert_allclose(apart_fit.score_samples(APART.new), explicit(apart_fit, APART.new), rtol=1e-7)
 
 
-def test_scores_do_not_exceed_the_truth(fitted):
+def test_scores_do_not_exceed_the_truth(union_fit):
     """The truth of a line and a plane with noise is known, except for their bases."""
     noise = np.square(X_NEW @ np.linalg.svd(X[::2], full_matrices=False)[2][3:].T).mean()
     terms = []
@@ -81,37 +65,27 @@ def test_scores_do_not_exceed_the_truth(fitted):
         basis = np.linalg.svd(own, full_matrices=False)[2][:dimension]
         normal = multivariate_normal(np.zeros(8), basis.T @ basis + noise * np.eye(8))
         terms.append(np.log(len(own) / len(X_NEW)) + normal.logpdf(X_NEW))
-    gap = logsumexp(terms, axis=0) - fitted.score_samples(X_NEW)
+    gap = logsumexp(terms, axis=0) - union_fit.score_samples(X_NEW)
     assert -2 * gap.std() / math.sqrt(len(gap)) < gap.mean() < 0.3
 
 
-def test_scores_follow_the_units(fitted):
-    scaled = fit(1000 * X + 7)
-    expected = fitted.score_samples(X_NEW) - 8 * math.log(1000)
-    assert_allclose(scaled.score_samples(1000 * X_NEW + 7), expected, rtol=1e-4, atol=1e-2)
-
-
-def test_outliers_have_the_lowest_scores(fitted):
-    far = np.full((1, 8), 10.0)
-    assert fitted.score_samples(far)[0] < fitted.score_samples(X_NEW).min()
-
-
-def test_scores_keep_the_precision_and_can_be_written(fitted):
-    single = fitted.score_samples(X_NEW.astype(np.float32))
+def test_scores_keep_the_precision_and_can_be_written(union_fit):
+    single, double = (union_fit.score_samples(X_NEW.astype(d)) for d in (np.float32, np.float64))
     assert single.dtype == np.float32
-    assert_allclose(single, fitted.score_samples(X_NEW), rtol=1e-3, atol=1e-2)
+    assert_allclose(single, double, rtol=1e-3, atol=1e-2)
     out = np.empty(len(X_NEW))
-    assert fitted.score_samples(X_NEW, out=out) is out
-    assert_array_equal(out, fitted.score_samples(X_NEW))
+    assert union_fit.score_samples(X_NEW, out=out) is out
+    assert_array_equal(out, double)
+    assert union_fit.score_samples(np.full((1, 8), 10.0))[0] < double.min()
     with pytest.raises(ValueError, match="too far from the training samples"):
-        fitted.score_samples(np.full((1, 8), 1e200))
+        union_fit.score_samples(np.full((1, 8), 1e200))
 
 
-def test_training_is_that_of_the_standard_normal(fitted):
+def test_training_is_that_of_the_standard_normal(union_fit):
     other = fit(prior="standard_normal")
-    assert_array_equal(other.components_, fitted.components_)
-    assert_array_equal(changed(other, hard=True).transform(X_NEW), fitted.transform(X_NEW))
-    assert_array_equal(other.elbo_samples(X_NEW), fitted.elbo_samples(X_NEW))
+    assert_array_equal(other.components_, union_fit.components_)
+    assert_array_equal(changed(other, hard=True).transform(X_NEW), union_fit.transform(X_NEW))
+    assert_array_equal(other.elbo_samples(X_NEW), union_fit.elbo_samples(X_NEW))
     assert_array_equal(other.score_samples(X_NEW), other.elbo_samples(X_NEW))
     assert not hasattr(other, "predict")
     with pytest.raises(
@@ -129,46 +103,40 @@ def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
     assert fit(gated=False, n_init=1, max_iter=20).score(X_NEW) > ungated.score(X_NEW)
 
 
-def test_a_nonlinear_decoder_has_a_bound_and_no_density(tmp_path, subtests):
-    for prior in ("mixture", "standard_normal"):
-        for gated in (True, False):
-            with subtests.test(prior=prior, gated=gated):
-                quick = {"network": MLP((16,)), "n_init": 1, "max_iter": 3}
-                model = fit(X[:300], prior=prior, gated=gated, **quick)
-                assert not model.module_.has_density
-                scores = model.score_samples(X_NEW)
-                assert_array_equal(scores, model.elbo_samples(X_NEW))
-                assert model.score(X_NEW) == pytest.approx(scores.mean())
-                drawn = model.sample(50, random_state=0)
-                assert drawn.shape == (50, 8)
-                for name in ("predict", "predict_proba", "component_ranks", "impute"):
-                    assert not hasattr(model, name)
-                assert not hasattr(model, "outlier_p_values")
-                with pytest.raises(ValueError, match="network whose decoder is linear"):
-                    model.sample(return_labels=True)
-                save(model, tmp_path / "model")
-                assert_array_equal(load(tmp_path / "model").sample(50, random_state=0), drawn)
+@pytest.mark.parametrize(("prior", "gated"), [("mixture", True), ("standard_normal", False)])
+def test_a_nonlinear_decoder_has_a_bound_and_no_density(prior, gated, tmp_path):
+    model = fit(X[:300], prior=prior, gated=gated, network=MLP((16,)), n_init=1, max_iter=3)
+    assert not model.module_.has_density
+    scores = model.score_samples(X_NEW)
+    assert_array_equal(scores, model.elbo_samples(X_NEW))
+    assert model.score(X_NEW) == pytest.approx(scores.mean())
+    drawn = model.sample(50, random_state=0)
+    assert drawn.shape == (50, 8)
+    for name in ("predict", "predict_proba", "component_ranks", "impute", "outlier_p_values"):
+        assert not hasattr(model, name)
+    with pytest.raises(ValueError, match="network whose decoder is linear"):
+        model.sample(return_labels=True)
+    save(model, tmp_path / "model")
+    assert_array_equal(load(tmp_path / "model").sample(50, random_state=0), drawn)
 
 
-# --- components -----------------------------------------------------------------------------
+# --- components and draws -------------------------------------------------------------------
 
 
-def test_components_are_subspaces(fitted, apart):
-    assert_array_equal(fitted.component_ranks()[fitted.predict(X_NEW)], DIMENSION)
-    located, samples, label, dimension = apart
-    predicted = located.predict(samples)
-    assert len(set(zip(label, predicted, strict=True))) == 3
-    assert_array_equal(located.component_ranks()[predicted], dimension)
-    probability = located.predict_proba(samples)
+def test_components_are_subspaces(union_fit, apart_fit):
+    assert_array_equal(union_fit.component_ranks()[union_fit.predict(X_NEW)], DIMENSION)
+    predicted = apart_fit.predict(APART.new)
+    assert len(set(zip(APART.new_label, predicted, strict=True))) == 2
+    assert_array_equal(apart_fit.component_ranks()[predicted], APART.new_label)
+    probability = apart_fit.predict_proba(APART.new)
     assert_allclose(probability.sum(axis=1), 1)
     assert_array_equal(probability.argmax(axis=1), predicted)
 
 
-def test_component_rank_is_a_dimension_method(apart):
-    _, samples, _, dimension = apart
+def test_component_rank_is_a_dimension_method():
     estimator = IntrinsicDimensionEstimator(method="component_rank", random_state=0)
-    fit_unwarned(estimator, samples)
-    assert (estimator.dimension_pw_ == dimension).mean() > 0.9
+    fit_unwarned(estimator, APART.new)
+    assert (estimator.dimension_pw_ == APART.new_label).mean() > 0.9
 
 
 def test_component_rank_tells_how_sure_it_is():
@@ -184,48 +152,30 @@ def test_component_rank_tells_how_sure_it_is():
     assert_allclose(std, [0, 1])
 
 
-# --- draws and missing features -------------------------------------------------------------
-
-
-def test_draws_are_likely_and_labelled(fitted):
-    drawn, labels = fitted.sample(500, random_state=0, return_labels=True)
-    assert_array_equal(drawn, fitted.sample(500, random_state=0))
-    assert (fitted.predict(drawn) == labels).mean() > 0.98
-    assert fitted.score(drawn) == pytest.approx(fitted.score(X_NEW), abs=1.0)
-
-
-def test_missing_features_are_filled(apart):
-    located, samples, *_ = apart
-    holes = samples.copy()
-    holes[:, :3] = np.nan
-    filled = located.impute(holes)
-    assert_array_equal(filled[:, 3:], samples[:, 3:])
-    error = np.square(filled - samples)[:, :3].mean() / samples[:, :3].var(axis=0).mean()
-    assert error < 0.02
-    assert located.impute(holes.astype(np.float32)).dtype == np.float32
+def test_draws_are_likely_and_labelled(union_fit):
+    drawn, labels = union_fit.sample(500, random_state=0, return_labels=True)
+    assert_array_equal(drawn, union_fit.sample(500, random_state=0))
+    assert (union_fit.predict(drawn) == labels).mean() > 0.98
+    assert union_fit.score(drawn) == pytest.approx(union_fit.score(X_NEW), abs=1.0)
 
 
 # --- when it is fitted ----------------------------------------------------------------------
 
 
-def test_it_is_fitted_when_asked_for():
-    vaeense = fit(X[:1000], prior=Mixture(2))
-    vaeense.transform(X_NEW)
-    assert not hasattr(vaeense.module_.prior, "density_")
-    before = set(vars(vaeense))
-    vaeense.score(X_NEW)
-    density = vaeense.module_.prior.density_
-    assert set(vars(vaeense)) == before
-    vaeense.predict(X_NEW)
-    assert vaeense.module_.prior.density_ is density
-    assert not hasattr(clone(vaeense).fit(X[:1000]).module_.prior, "density_")
-
-
-def test_it_is_fitted_at_once_on_request():
-    eager, lazy = (fit(X[:1000], prior=Mixture(2, lazy=lazy)) for lazy in (False, True))
-    assert hasattr(eager.module_.prior, "density_")
+def test_it_is_fitted_when_asked_for_or_at_once_on_request():
+    lazy = fit(X[:1000], prior=Mixture(2))
+    lazy.transform(X_NEW)
     assert not hasattr(lazy.module_.prior, "density_")
-    assert_array_equal(eager.score_samples(X_NEW), lazy.score_samples(X_NEW))
+    before = set(vars(lazy))
+    scores = lazy.score_samples(X_NEW)
+    density = lazy.module_.prior.density_
+    assert set(vars(lazy)) == before
+    lazy.predict(X_NEW)
+    assert lazy.module_.prior.density_ is density
+    assert not hasattr(clone(lazy).fit(X[:1000]).module_.prior, "density_")
+    eager = fit(X[:1000], prior=Mixture(2, lazy=False))
+    assert hasattr(eager.module_.prior, "density_")
+    assert_array_equal(eager.score_samples(X_NEW), scores)
     # Callbacks, checkpoints and further batches do not fit a density.
     assert not hasattr(eager.partial_fit(X[1000:1100]).module_.prior, "density_")
 
@@ -240,16 +190,16 @@ def test_another_fit_has_another_density():
 
 def test_batches_add_up():
     vaeense = VAEenseTransformer(random_state=0)
-    for rows in np.split(X[:1200], 3):
+    for rows in np.split(X[:600], 3):
         vaeense.partial_fit(rows)
-    assert len(vaeense.module_.prior.rows_.x) == 1200
-    unscored = copy.deepcopy(vaeense).partial_fit(X[1200:1400])
+    assert len(vaeense.module_.prior.rows_.x) == 600
+    unscored = copy.deepcopy(vaeense).partial_fit(X[600:800])
     vaeense.score(X_NEW)
-    assert vaeense.partial_fit(X[1200:1400]).score(X_NEW) == unscored.score(X_NEW)
+    assert vaeense.partial_fit(X[600:800]).score(X_NEW) == unscored.score(X_NEW)
 
 
-def test_copies_and_threads_score_alike(tmp_path):
-    vaeense = fit(X[:1000], prior=Mixture(2))
+def test_copies_and_threads_score_alike_and_damaged_priors_are_not_loaded(tmp_path):
+    vaeense = fit(X[:300], prior=Mixture(2))
     unscored = [copy.deepcopy(vaeense), pickle.loads(pickle.dumps(vaeense))]
     save(vaeense, tmp_path / "unscored.safetensors")
     with ThreadPoolExecutor(2) as pool:
@@ -259,39 +209,6 @@ def test_copies_and_threads_score_alike(tmp_path):
     loaded = [load(path) for path in tmp_path.iterdir()]
     for other in [*unscored, *loaded, pickle.loads(pickle.dumps(vaeense))]:
         assert_array_equal(other.score_samples(X_NEW), first)
-
-
-# --- edge cases -----------------------------------------------------------------------------
-
-
-def odd_tables():
-    """Yield tables on which a likelihood may fail."""
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((60, 5))
-    yield "constant features", np.hstack([rows, np.ones((60, 3))])
-    yield "all constant", np.ones((20, 4))
-    yield "duplicates", np.repeat(rows[:6], 10, axis=0)
-    yield "fewer rows than features", rng.standard_normal((12, 40))
-    yield "two rows", rows[:2]
-    yield "one feature", rows[:, :1]
-
-
-@pytest.mark.parametrize("samples", [pytest.param(X, id=name) for name, X in odd_tables()])
-def test_odd_tables_have_finite_scores(samples):
-    vaeense = fit(samples, max_iter=5)
-    assert np.isfinite(vaeense.score_samples(samples)).all()
-    assert np.isfinite(vaeense.sample(3, random_state=0)).all()
-    holes = samples.copy()
-    holes[0, 0] = np.nan
-    assert np.isfinite(vaeense.impute(holes)).all()
-
-
-# --- files ----------------------------------------------------------------------------------
-
-
-def test_damaged_priors_are_not_loaded(tmp_path):
-    vaeense = fit(X[:300], prior=Mixture(2))
-    vaeense.score(X_NEW)
     prior, path = vaeense.module_.prior, tmp_path / "damaged.safetensors"
     sound = dict(vars(prior))
     for name, damage in {
@@ -304,7 +221,27 @@ def test_damaged_priors_are_not_loaded(tmp_path):
             load(path)
 
 
-# --- scores that say little -----------------------------------------------------------------
+# --- difficult tables -----------------------------------------------------------------------
+
+
+def test_odd_tables_have_finite_scores(subtests):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 5))
+    for name, samples in {
+        "constant features": np.hstack([rows, np.ones((60, 3))]),
+        "all constant": np.ones((20, 4)),
+        "duplicates": np.repeat(rows[:6], 10, axis=0),
+        "fewer rows than features": rng.standard_normal((12, 40)),
+        "two rows": rows[:2],
+        "one feature": rows[:, :1],
+    }.items():
+        with subtests.test(name):
+            vaeense = fit(samples, max_iter=5)
+            holes = samples.copy()
+            holes[0, 0] = np.nan
+            assert np.isfinite(vaeense.score_samples(samples)).all()
+            assert np.isfinite(vaeense.sample(3, random_state=0)).all()
+            assert np.isfinite(vaeense.impute(holes)).all()
 
 
 def test_score_warns_of_repeated_values():
@@ -326,18 +263,18 @@ def test_score_warns_where_no_sample_could_be_held_out():
     assert np.isfinite(fit_vaeense(SUBSPACES.few[:20]).score(SUBSPACES.few))
 
 
-# --- gates that explain the samples ------------------------------------------------------------
+# --- default fits ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["iris", "union", "gates"])
-def test_no_training_row_is_in_a_saved_default_fit(name, tmp_path):
+@pytest.mark.parametrize("name", ["iris", "union", "apart", "pairs"])
+def test_no_training_row_is_in_a_saved_default_fit(name, tmp_path, request):
     """A default fit knows its density, so it keeps no samples to learn one from."""
-    X = {
-        "iris": load_iris().data,
-        "union": SUBSPACES.train,
-        "gates": make_sparse_dictionary(400, n_atoms=16, n_active=2, random_state=0)[0],
-    }[name]
-    fitted = VAEenseTransformer(random_state=0).fit(X)
+    if name == "iris":
+        X = load_iris().data
+        fitted = VAEenseTransformer(random_state=0).fit(X)
+    else:
+        X = {"union": SUBSPACES, "apart": APART, "pairs": PAIRS}[name].few
+        fitted = request.getfixturevalue(f"{name}_fit")
     assert not hasattr(fitted.module_.prior, "rows_")
     save(fitted, tmp_path / "model.safetensors")
     written = (tmp_path / "model.safetensors").read_bytes()
@@ -352,49 +289,39 @@ def test_no_training_row_is_in_a_saved_default_fit(name, tmp_path):
     assert_array_equal(loaded.score_samples(X), fitted.score_samples(X))
 
 
-def test_the_summary_says_what_was_found():
-    fitted = VAEenseTransformer(random_state=0).fit(SUBSPACES.train)
-    codes, density, nats, seconds = fitted.summary().splitlines()
+def test_the_summary_says_what_was_found(union_fit):
+    codes, density, nats, seconds = union_fit.summary().splitlines()
     assert codes.startswith("codes: mixture, ")
     assert codes.endswith("% of the variance")
     assert density.startswith("density: mixture, ")
-    assert f"mixture {fitted.explanation_nats_['mixture']:.2f}" in nats
+    assert f"mixture {union_fit.explanation_nats_['mixture']:.2f}" in nats
     assert seconds.startswith("seconds: explanation ")
     other = fit_unwarned(VAEenseTransformer(network="mlp", max_iter=2), SUBSPACES.few)
     assert other.summary().startswith("codes: VAE, ")
 
 
-def test_where_gates_explain_samples_their_bound_counts():
-    X = make_sparse_dictionary(
-        400, n_atoms=16, n_active=2, n_features=12, noise=0.05, random_state=0
-    )[0]
-    fitted = VAEenseTransformer(random_state=0).fit(X[:200])
-    assert fitted.explanation_ == "gates"
-    assert fitted.density_name_ == "gates"
-    scores, bounds = fitted.score_samples(X[200:]), fitted.elbo_samples(X[200:])
-    assert_array_equal(scores, bounds)
-    assert (
-        scores.mean()
-        > fitted.module_.prior.density_.log_prob((X[200:] - fitted.mean_) / fitted.scale_).mean()
-        - 12 * np.log(fitted.scale_)
-        + 1
-    )
+def test_where_gates_explain_samples_their_bound_counts(pairs_fit):
+    fitted, X_new = pairs_fit, PAIRS.new
+    assert fitted.explanation_ == fitted.density_name_ == "gates"
+    scores = fitted.score_samples(X_new)
+    assert_array_equal(scores, fitted.elbo_samples(X_new))
+    others = fitted.module_.prior.density_.log_prob((X_new - fitted.mean_) / fitted.scale_)
+    assert scores.mean() > others.mean() - 12 * np.log(fitted.scale_) + 1
     assert fitted.get_density().noise_variance == pytest.approx(fitted.noise_variance_)
-    with_holes = X[200:210].copy()
+    with_holes = X_new[:10].copy()
     with_holes[:, 3] = np.nan
     assert np.isfinite(fitted.score_samples(with_holes)).all()
-    assert np.isfinite(fitted.score_samples(1e6 * X[200:210])).all()
+    assert np.isfinite(fitted.score_samples(1e6 * X_new[:10])).all()
 
 
 def test_the_density_of_gates_has_no_more_than_one_of_mass():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 3)) * (rng.random((600, 3)) < 0.4)
     X = X @ rng.standard_normal((3, 2)) + 0.1 * rng.standard_normal((600, 2))
-    fitted = VAEenseTransformer(
-        3, prior="spike_slab", target_explained_variance=None, max_iter=60, random_state=0
-    ).fit(X)
+    params = {"n_components": 3, "prior": "spike_slab", "target_explained_variance": None}
+    fitted = fit(X, max_iter=20, **params)
     fitted.density_name_ = "gates"
-    ticks = np.linspace(-12, 12, 400)
+    ticks = np.linspace(-12, 12, 240)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     mass = np.exp(fitted.score_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
     assert 0.5 < mass < 1.01
@@ -403,9 +330,8 @@ def test_the_density_of_gates_has_no_more_than_one_of_mass():
 def test_p_values_of_many_features_and_few_latents_are_not_all_small():
     """Outside of the latents, the density is fitted without the rows that it is compared with."""
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 150)) + rng.standard_normal(
-        (400, 150)
-    )
+    X = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 150))
+    X += rng.standard_normal((400, 150))
     model = VAEenseTransformer(n_components=2, max_iter=5, random_state=0).fit(X[:200])
     p_values = model.outlier_p_values(X[200:])
     assert (p_values <= 0.05).mean() < 0.12

@@ -27,27 +27,24 @@ from bad_inputs.rows import (
     with_entry,
 )
 
+CODE, SCORE = ("transform",), ("score_samples",)
+FEATURES = "X has 3 features, but … is expecting 4 features as input."
+CONSTANT = "X is constant over its {} sample(s), so it has no variance to explain."
+
 FITTED = [
-    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), ValueError, NAN, SPARSE),
-    after_fit("infinity", lambda ask: ask(with_entry(np.inf)), ValueError, INFINITY),
-    after_fit(
-        "another number of features",
-        lambda ask: ask(X[:, :3]),
-        ValueError,
-        "X has 3 features, but … is expecting 4 features as input.",
-    ),
+    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), NAN, SPARSE),
+    after_fit("infinity", lambda ask: ask(with_entry(np.inf)), INFINITY),
+    after_fit("another number of features", lambda ask: ask(X[:, :3]), FEATURES),
     after_fit(
         "one more batch with another number of features",
         lambda fit: fit(X[:, :3]),
-        ValueError,
-        "X has 3 features, but … is expecting 4 features as input.",
+        FEATURES,
         methods=("partial_fit",),
     ),
     after_fit(
         "warm_start=True, and another number of features",
         lambda fit: fit(X[:, :3]),
-        ValueError,
-        "X has 3 features, but … is expecting 4 features as input.",
+        FEATURES,
         estimators=AUTOENCODERS,
         methods=("fit",),
         warm_start=True,
@@ -55,29 +52,26 @@ FITTED = [
     after_fit(
         "features in another order",
         lambda ask: ask(NAMED[list("dcba")]),
-        ValueError,
         f"{NAMES}Feature names must be in the same order as they were in fit.\n",
         before=NAMED,
     ),
     after_fit(
         "features of other names",
         lambda ask: ask(NAMED.rename(columns={"a": "z"})),
-        ValueError,
         f"{NAMES}Feature names unseen at fit time:\n- z\n…",
         before=NAMED,
     ),
-    after_fit("no samples", lambda ask: ask(X[:0]), ValueError, TOO_FEW.format(0, "(0, 4)", 1)),
-    after_fit("one dimension", lambda ask: ask(X[0]), ValueError, FLAT),
-    after_fit("three dimensions", lambda ask: ask(X[None]), ValueError, DEEP),
+    after_fit("no samples", lambda ask: ask(X[:0]), TOO_FEW.format(0, "(0, 4)", 1)),
+    after_fit("one dimension", lambda ask: ask(X[0]), FLAT),
+    after_fit("three dimensions", lambda ask: ask(X[None]), DEEP),
+    after_fit("complex numbers", lambda ask: ask(X + 1j), "Complex data not supported…"),
     after_fit(
-        "complex numbers", lambda ask: ask(X + 1j), ValueError, "Complex data not supported…"
+        "a sparse array", lambda ask: ask(sparse.csr_array(X)), DENSE, INTRINSIC, error=TypeError
     ),
-    after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE, INTRINSIC),
-    after_fit("an iterator", lambda ask: ask(iter([X])), TypeError, ITERATOR, AUTOENCODERS),
+    after_fit("an iterator", lambda ask: ask(iter([X])), ITERATOR, AUTOENCODERS, error=TypeError),
     after_fit(
         "samples beyond single precision, in units of those of fit",
         lambda ask: ask((1e37 * X).astype(np.float32)),
-        ValueError,
         FAR,
         AUTOENCODERS,
         before=1e-10 * X,
@@ -85,23 +79,14 @@ FITTED = [
     after_fit(
         "samples that are all equal",
         lambda score: score(np.ones((5, 4))),
-        ValueError,
-        "X is constant over its 5 sample(s), so it has no variance to explain.",
+        CONSTANT.format(5),
         SPARSE,
         ("score",),
     ),
-    after_fit(
-        "one sample",
-        lambda score: score(X[:1]),
-        ValueError,
-        "X is constant over its 1 sample(s), so it has no variance to explain.",
-        SPARSE,
-        ("score",),
-    ),
+    after_fit("one sample", lambda score: score(X[:1]), CONSTANT.format(1), SPARSE, ("score",)),
     after_fit(
         "true dimensions of other samples",
         lambda score: score(X, [1, 2]),
-        ValueError,
         "Found input variables with inconsistent numbers of samples: [2, 12]",
         INTRINSIC,
         ("score",),
@@ -109,7 +94,6 @@ FITTED = [
     after_fit(
         "true dimensions in two columns",
         lambda score: score(X, np.ones((12, 2))),
-        ValueError,
         "y should be a 1d array, got an array of shape (12, 2) instead.",
         INTRINSIC,
         ("score",),
@@ -117,7 +101,6 @@ FITTED = [
     after_fit(
         'scales, after method="count"',
         lambda scales: scales(X),
-        ValueError,
         'Count computes no distances to neighbours. Set method="auto" or "neighbors", with an '
         "autoencoder that can decode and at least 6 samples.",
         INTRINSIC,
@@ -128,27 +111,27 @@ FITTED = [
         after_fit(
             f"n_samples={n_samples!r}",
             lambda sample, n_samples=n_samples: sample(n_samples),
-            InvalidParameterError,
             "The 'n_samples' parameter of VAEenseTransformer.sample must be an int in the range "
             f"[1, inf). Got {n_samples!r} instead.",
             VAEENSE,
             ("sample",),
+            error=InvalidParameterError,
         )
         for n_samples in (0, 2.5, "all", True)
     ),
     after_fit(
         "out is a data frame",
         lambda ask: ask(X, out=pd.DataFrame(np.zeros((12, 3)))),
-        TypeError,
         "out must be an array, got a DataFrame. Pass an array such as numpy.empty(shape), or the "
         ".numpy() of a tensor, which shares its memory.",
         AUTOENCODERS,
         ("transform", "score_samples"),
+        error=TypeError,
     ),
 ]
 
 CODES = [
-    after_fit(given, call, ValueError, message, AUTOENCODERS, BACK)
+    after_fit(given, call, message, AUTOENCODERS, BACK)
     for given, call, message in [
         (
             "codes of another width",
@@ -179,64 +162,60 @@ CODES = [
         ),
     ]
 ] + [
-    after_fit(given, call, ValueError, message, AUTOENCODERS, methods, **params)
-    for given, methods, call, message, params in [
+    after_fit(given, call, message, AUTOENCODERS, methods)
+    for given, methods, call, message in [
         (
             "out of another shape",
-            ("transform",),
+            CODE,
             lambda transform: transform(X, out=np.empty((3, 3))),
             "out must be an array of shape (12, 3), in memory or elsewhere; got (3, 3).",
-            {},
         ),
         (
             "out of another shape",
-            ("score_samples",),
+            SCORE,
             lambda score: score(X, out=np.empty((12, 1))),
             "out must be an array of shape (12,), in memory or elsewhere; got (12, 1).",
-            {},
         ),
         (
             "out of another shape",
             BACK,
             lambda decode: decode(np.zeros((2, 3)), out=np.empty((2, 3))),
             "out must be an array of shape (2, 4), in memory or elsewhere; got (2, 3).",
-            {},
         ),
         (
             "out is a list",
-            ("transform", "score_samples"),
+            CODE + SCORE,
             lambda transform: transform(X, out=[]),
             "out must be an array of shape …, in memory or elsewhere; got list.",
-            {},
         ),
         (
             "out holds integers",
-            ("transform",),
+            CODE,
             lambda transform: transform(X, out=np.empty((12, 3), dtype=int)),
             "out must have a floating dtype such as float64, got int64.",
-            {},
         ),
         (
             "out cannot be written to",
-            ("transform",),
+            CODE,
             lambda transform: transform(X, out=np.broadcast_to(0.0, (12, 3))),
             'out is a read-only ndarray. Open it with mode="r+", or pass a copy.',
-            {},
         ),
         (
             "out in a file that is open for reading",
             BACK,
             lambda decode: decode(np.zeros((12, 3)), out=np.load(file("a.npy", X), mmap_mode="r")),
             'out is a read-only memmap. Open it with mode="r+", or pass a copy.',
-            {},
-        ),
-        (
-            "out, with sparse_output=True",
-            ("transform",),
-            lambda transform: transform(X, out=np.empty((12, 3))),
-            "sparse_output=True returns codes as a new sparse array, so they cannot be written to "
-            "out. Set hard=True instead, or leave out=None.",
-            {"sparse_output": True},
         ),
     ]
 ]
+CODES.append(
+    after_fit(
+        "out, with sparse_output=True",
+        lambda transform: transform(X, out=np.empty((12, 3))),
+        "sparse_output=True returns codes as a new sparse array, so they cannot be written to "
+        "out. Set hard=True instead, or leave out=None.",
+        AUTOENCODERS,
+        CODE,
+        sparse_output=True,
+    )
+)

@@ -143,11 +143,7 @@ NESTED = [
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
     of_part(VAEENSE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
     of_part(
-        SPARSE,
-        "PenalizedReconstruction",
-        "decay",
-        NON_NEGATIVE,
-        loss=PenalizedReconstruction(NAN),
+        SPARSE, "PenalizedReconstruction", "decay", NON_NEGATIVE, loss=PenalizedReconstruction(NAN)
     ),
     of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
     of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),
@@ -180,9 +176,7 @@ NESTED = [
     of_part(VAEENSE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
     of_part(VAEENSE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
     together(
-        AUTOENCODERS,
-        "device must be 'auto' or a torch device, got 'toaster'.",
-        device="toaster",
+        AUTOENCODERS, "device must be 'auto' or a torch device, got 'toaster'.", device="toaster"
     ),
 ]
 
@@ -193,10 +187,7 @@ TOGETHER = [
             f"loss={loss!r} needs the method …, which … does not have. Set another loss.",
             loss=loss,
         )
-        for estimators, loss in (
-            (VAEENSE, PenalizedReconstruction()),
-            (SPARSE, ELBO()),
-        )
+        for estimators, loss in ((VAEENSE, PenalizedReconstruction()), (SPARSE, ELBO()))
     ),
     together(
         AUTOENCODERS,
@@ -244,12 +235,7 @@ TOGETHER = [
         "k must be a positive int, or a list of them, got [3, 2.5].",
         penalty=BatchTopK([3, 2.5]),
     ),
-    together(
-        SPARSE,
-        "target_l0=9 must be at most n_components=3.",
-        n_components=3,
-        target_l0=9,
-    ),
+    together(SPARSE, "target_l0=9 must be at most n_components=3.", n_components=3, target_l0=9),
     together(
         SPARSE,
         "target_l0=2 adapts alpha by factors, so the initial alpha must be above 0; got "

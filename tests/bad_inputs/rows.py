@@ -54,12 +54,14 @@ class BadInput(NamedTuple):
     before: Any = None
 
 
-def to_fit(given, call, error, message, estimators=EVERY, methods=FIT):
+def to_fit(given, call, message, estimators=EVERY, methods=FIT, *, error=ValueError):
     """Return a row for samples passed to fit."""
     return BadInput(given, estimators, methods, call, error, message)
 
 
-def after_fit(given, call, error, message, estimators=EVERY, methods=ASK, before=X, **params):
+def after_fit(
+    given, call, message, estimators=EVERY, methods=ASK, *, error=ValueError, before=X, **params
+):
     """Return a row for an input of a fitted estimator."""
     return BadInput(given, estimators, methods, call, error, message, params, before)
 

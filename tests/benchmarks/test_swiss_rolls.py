@@ -74,13 +74,3 @@ def test_rolls_in_three_dimensions_are_translated_copies():
     for label in range(2):
         heights = X[manifold == label, 1]
         assert np.ptp(heights) == pytest.approx(21, rel=0.01)
-
-
-def test_bad_arguments(subtests):
-    for arguments, match in (
-        ({"n_features": 2}, "A swiss roll needs at least 3 features, got n_features=2"),
-        ({"n_rolls": 0}, "'n_rolls' parameter of make_swiss_rolls must be an int"),
-        ({"offset_scale": -1.0}, "'offset_scale' parameter of make_swiss_rolls must be a float"),
-    ):
-        with subtests.test(match=match), pytest.raises(ValueError, match=match):
-            make_swiss_rolls(10, **arguments)

@@ -78,21 +78,6 @@ def test_tangents_of_brightness_are_known():
     assert black.measured(np.zeros((1, 2)))[-1] == 0
 
 
-def test_bad_arguments(subtests):
-    for arguments, message in (
-        (
-            {"images": "paintings"},
-            "The 'images' parameter of make_transformed_images must be a str",
-        ),
-        ({"n_features": 50}, "n_features must be a square number such as 256, got 50"),
-        ({"dims": (8,)}, "dims must be at most 7, got 8"),
-        ({"dims": ()}, "The 'dims' parameter of make_transformed_images must be a list"),
-        ({"dims": (5,), "n_features": 4}, "needs at least 5 features"),
-    ):
-        with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            make_transformed_images(10, **arguments)
-
-
 def test_images_that_change_too_little_are_refused(monkeypatch):
     monkeypatch.setattr(transformed_images, "LEAST_TANGENT", 10.0)
     monkeypatch.setattr(transformed_images, "N_TRIES", 3)

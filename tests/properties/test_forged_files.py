@@ -20,7 +20,7 @@ from skvaeense.networks import Linear, Unrolled
 from skvaeense.penalties import BatchTopK
 from skvaeense.persistence import _files
 
-N_FILES = 60
+N_FILES = 40
 # Limits of reading a file of some kilobytes.
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 200.0
 # Replacements of entries. Some are also sizes of allocations or counts of loops.

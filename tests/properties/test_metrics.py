@@ -48,12 +48,15 @@ def value_of(metric, X, restored):
 
 
 @pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
-@given(pair=pairs(), seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))
-def test_rows_features_and_rotations(metric, pair, seed, layout):
+@given(pair=pairs(), seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)), factor=FACTORS)
+def test_rows_features_rotations_and_units(metric, pair, seed, layout, factor):
     """The order of rows, the axes and the layout in memory do not matter."""
     X, restored = pair
     value = value_of(metric, X, restored)
+    scaled = value_of(metric, factor * X, factor * restored)
     assume(value is not None)
+    unit = factor**2 if metric is metrics.squared_error else 1.0
+    assert scaled == pytest.approx(unit * value, rel=1e-12)
     rows = np.random.default_rng(seed).permutation(len(X))
     moved = (LAYOUTS[layout](values[rows]) for values in pair)
     assert value_of(metric, *moved) == pytest.approx(value, rel=1e-9)
@@ -63,40 +66,19 @@ def test_rows_features_and_rotations(metric, pair, seed, layout):
     assert value_of(metric, X @ turn, restored @ turn) == pytest.approx(value, rel=1e-5)
 
 
-@pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
-@given(pair=pairs(), factor=FACTORS)
-def test_units(metric, pair, factor):
-    value = value_of(metric, *pair)
-    scaled = value_of(metric, factor * pair[0], factor * pair[1])
-    assume(value is not None)
-    unit = factor**2 if metric is metrics.squared_error else 1.0
-    assert scaled == pytest.approx(unit * value, rel=1e-12)
-
-
-@given(X=DOUBLES)
-def test_perfect_reconstructions(X):
-    assert metrics.squared_error(X, X) == 0
-    for metric, best in [
-        (metrics.fvu, 0),
-        (metrics.explained_variance, 1),
-        (metrics.l2_ratio, 1),
-        (metrics.cosine_similarity, 1),
-        (metrics.shrinkage, 0),
-    ]:
-        value = value_of(metric, X, X)
-        assert value is None or value == pytest.approx(best, abs=1e-12)
-
-
 @given(pair=pairs())
-def test_bounds_of_reconstructions(pair):
-    for metric, low, high in [
-        (metrics.squared_error, 0, np.inf),
-        (metrics.fvu, 0, np.inf),
-        (metrics.l2_ratio, 0, np.inf),
-        (metrics.cosine_similarity, -1, 1),
+def test_bounds_and_perfect_reconstructions(pair):
+    for metric, low, high, best in [
+        (metrics.squared_error, 0, np.inf, 0),
+        (metrics.fvu, 0, np.inf, 0),
+        (metrics.explained_variance, -np.inf, 1, 1),
+        (metrics.l2_ratio, 0, np.inf, 1),
+        (metrics.cosine_similarity, -1, 1, 1),
+        (metrics.shrinkage, -np.inf, np.inf, 0),
     ]:
-        value = value_of(metric, *pair)
+        value, perfect = value_of(metric, *pair), value_of(metric, pair[0], pair[0])
         assert value is None or low <= value <= high
+        assert perfect is None or perfect == pytest.approx(best, abs=1e-12)
 
 
 @given(codes=CODES, seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))

@@ -12,9 +12,7 @@ from skvaeense.networks import MLP, Linear, SingleLayer
 SIZES = st.lists(st.integers(1, 9), max_size=2).map(tuple)
 SKIPS = st.sampled_from([False, "first", True])
 DENSE = st.one_of(
-    st.builds(Linear, SIZES, skip=SKIPS),
-    st.builds(MLP, SIZES, skip=SKIPS),
-    st.builds(SingleLayer),
+    st.builds(Linear, SIZES, skip=SKIPS), st.builds(MLP, SIZES, skip=SKIPS), st.builds(SingleLayer)
 )
 COUNTS = {"n_components": st.integers(1, 9), "n_heads": st.integers(1, 3), "seed": SEEDS}
 

@@ -43,7 +43,7 @@ def halves(kind, seed):
     return X[:30], X[30:]
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(table=tables(), is_scaled=st.booleans())
 @example(table=halves("binary", 0), is_scaled=False)
 @example(table=halves("one-hot", 8), is_scaled=False)
@@ -51,7 +51,7 @@ def test_default_fits_of_tables(table, is_scaled):
     assert_usable(VAEenseTransformer(random_state=0), *table, is_scaled)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     table=tables(),
     is_scaled=st.booleans(),
