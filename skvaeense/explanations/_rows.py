@@ -136,8 +136,8 @@ def find_far_rows(
     # Beyond this reach, squares can overflow.
     reach = FAR * np.sqrt(broad.spreads.max()) * density.unit
     within = np.clip(X, density.center - reach, density.center + reach)
-    far = density.background_share(within) > 0.5
-    if not 0 < far.mean() <= MAX_FAR_SHARE:
+    outlying = density.background_share(within) > 0.5
+    if not 0 < outlying.mean() <= MAX_FAR_SHARE:
         return nothing
-    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
-    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
+    squares = np.square((X - X[~outlying].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(outlying & (squares[outlying].sum() > squares[~outlying].sum()))

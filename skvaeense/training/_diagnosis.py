@@ -1,6 +1,7 @@
 """Signs that training failed, each with its cure."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +12,36 @@ from skvaeense.training._hooks import LEAST_NOISE
 from skvaeense.training._sizes import ROWS_OF_A_LATENT, linear_residual
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._typing import BoolArray, FloatArray
 
-# A small share, most of a whole, and how many times larger a larger error is.
-SMALL, MOST, LARGER = 0.1, 0.5, 1.5
+# Unexplained share of a group's variance that is tolerated.
+TOLERATED = 0.1
+# Unexplained share that means steps too large. The mean alone leaves a share of 1, up to chance.
+ASTRAY = 1.5
+# The same for the mean over an epoch. Random weights can leave twice the variance at first.
+ASTRAY_EPOCH = 3.0
+# Unexplained share that is tolerated of all samples, and how many times as much as principal
+# components leave.
+LEFT, BEYOND_LINEAR = 0.05, 1.5
+# A gate between these is undecided.
+UNDECIDED = (0.3, 0.7)
+# Share by which the error falls at least if the learning rate is large enough.
+LEAST_FALL = 0.2
+# Shares of the steps by gradients, and of the epochs of expectation maximisation, that training
+# takes at least.
+LEAST_STEPS, LEAST_EPOCHS = 0.02, 0.2
+# Share of a target number of active latents by which codes may miss it.
+MISSED = 0.1
+# Mean number of active latents of a sparse autoencoder below which its codes are empty.
+EMPTY = 0.1
+# Share of the variance that principal components explain of which sparse codes explain too little.
+LEAST_LEARNED = 0.5
+# Share of latents below which few are active.
+FEW = 0.1
+# More than this share of latents or gates, or of the variance, is most of it.
+MOST = 0.5
+# Batches are unlike if they differ by this many standard errors.
+UNLIKE = 3.5
 
 
 class Collapse(NamedTuple):
@@ -38,6 +66,11 @@ class Collapse(NamedTuple):
     unexplained: float
     n_directions: int
     linear_residual: float
+
+    @property
+    def where(self) -> str:
+        """Name the location, with a preposition."""
+        return "" if self.location is None else f" around location {self.location}"
 
 
 def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
@@ -81,7 +114,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
         at_least = unexplained - float(left.std() / size) / math.sqrt(len(own))
         linear = linear_residual(own, n_directions)
         is_worst = found is None or unexplained > found.unexplained
-        if is_worst and at_least > max(SMALL, 2 * linear):
+        if is_worst and at_least > max(TOLERATED, 2 * linear):
             found = Collapse(location, unexplained, n_directions, linear)
     return found
 
@@ -146,14 +179,14 @@ class Findings:
 
     unexplained: float = 0.0
     linear_residual: float = 1.0
-    active: Any = None
-    deviation: Any = None
+    active: BoolArray | None = None
+    deviation: FloatArray | None = None
     gated: bool = False
     linear_decoder: bool = True
     has_prices: bool = False
     collapse: Collapse | None = None
     target_l0: float | None = None
-    found_l0: Any = None
+    found_l0: float | None = None
     dead_fraction: float = 0.0
     has_alpha: bool = False
     peak: float = 0.0
@@ -165,156 +198,181 @@ class Findings:
     change: float = 1.0
     distance: float = 0.0
 
+    def __post_init__(self) -> None:
+        active = np.ones((0, 1), dtype=bool) if self.active is None else self.active
+        self.n_components, self.is_vae = active.shape[1], self.deviation is not None
+        self.is_sparse = self.active is not None and not self.is_vae
+        self.l0 = active.sum() / max(len(active), 1)
+        is_one = len(active) > 1 and (active == active[0]).all()
+        self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
+        self.has_peak = self.by_gradient and not self.is_constant and self.peak > ASTRAY_EPOCH
+        self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
+        self.leaves_more = self.unexplained > max(LEFT, BEYOND_LINEAR * self.linear_residual)
+        least, left = (LEAST_STEPS, LEFT) if self.by_gradient else (LEAST_EPOCHS, 0.0)
+        self.is_short = self.done < least and self.unexplained > left
+        is_bad = self.unexplained > MOST and self.leaves_more and not self.is_short
+        self.is_slow = is_bad and self.fallen < LEAST_FALL
+        self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
+        low, high = UNDECIDED
+        gates = np.ones(1) if self.deviation is None else self.deviation
+        # Only open gates count: closed ones are near 0.5, too, if the target exceeds natural
+        # lengths.
+        gates = gates[active] if self.has_prices else gates
+        self.is_undecided = gates.size and np.mean((gates > low) & (gates < high)) > MOST
+        # Words that depend on the estimator.
+        alpha = "lower the penalty's alpha"
+        self.when = " in an epoch" if self.worst > self.unexplained else ""
+        self.calmer = "Lower learning_rate_init" if self.by_gradient else "Raise max_iter"
+        self.gates = "probabilities of open gates" if self.has_prices else "standard deviations"
+        self.fuller = alpha.capitalize() if self.has_alpha else "Lower learning_rate_init"
+        self.or_fuller = f", or {alpha}" if self.has_alpha and not self.aims else ""
+        is_over = (self.found_l0 or 0.0) > (self.target_l0 or 0.0)
+        other = f"start from a {'higher' if is_over else 'lower'} alpha"
+        self.nearer = other if self.has_alpha else "lower target_l0"
+        self.weakness = "the decoder is too weak for the data, or training stopped too soon"
+        self.stronger = 'try network="mlp" with wider or more layers'
+        if self.has_prices:
+            self.weakness = "training stopped too soon, or there is much noise"
+            self.stronger = "set target_explained_variance"
 
-# Long, because it is a table of signs: what holds, what is told, and a cure.
-def told(
-    f: Findings, *, least_steps: float = 0.02, undecided: float = 0.2, unlike: float = 3.5
-) -> list[str]:
-    """Return a message for each sign of failure, the most telling first.
 
-    Most signs entail further ones, which are not told.
+class Sign(NamedTuple):
+    """A sign of failure.
 
-    Parameters
+    Attributes
     ----------
-    f : Findings
-        What training came to.
+    holds : callable
+        Maps findings to whether they have the sign.
 
-    least_steps : float, default=0.02
-        Share of the steps by gradients that training takes at least.
+    message : str
+        Format of the message: what was found, and a cure.
 
-    undecided : float, default=0.2
-        A gate that is this close to a half is undecided.
-
-    unlike : float, default=3.5
-        Batches are unlike if they differ by this many standard errors.
-
-    Returns
-    -------
-    list of str
-        What was found and a cure, for each sign.
+    is_last : bool
+        Whether no further sign is told, since it would follow from this one.
     """
-    active = np.ones((0, 1), dtype=bool) if f.active is None else f.active
-    is_vae = f.deviation is not None
-    is_sparse = f.active is not None and not is_vae
-    n_components, l0 = active.shape[1], active.sum() / max(len(active), 1)
-    left, latents = f"{f.unexplained:.0%} of the variance is unexplained", f"{l0:.1f} latents"
-    components = f"{f.linear_residual:.0%} for the same number of principal components"
-    leaves_more = f.unexplained > max(SMALL / 2, LARGER * f.linear_residual)
-    least, tolerated = (least_steps, SMALL / 2) if f.by_gradient else (2 * SMALL, 0.0)
-    is_short = f.done < least and f.unexplained > tolerated
-    if f.is_constant:
-        return [
-            "All samples of the first batch are equal, so the scale of later batches is not known. "
-            "Begin with a batch of samples that differ."
-        ]
-    # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by the
-    # root of this share cannot be told from noise, or noise from data.
-    if not LEAST_NOISE <= f.change**2 <= 1 / LEAST_NOISE:
-        return [
-            f"The centred samples are {f.change:.3g} times as large as those of the first batch, "
-            "which is too different for training. Give batches in the same units, or fit a new "
-            "estimator."
-        ]
-    if f.distance > unlike:
-        return [
-            f"This batch differs from the batches before it by {f.distance:.3g} standard errors, "
-            "where chance makes about 1. Give batches in the same units, with columns in the same "
-            "order, and samples in random order."
-        ]
-    # The mean alone leaves a share of 1, up to chance. Random weights can leave twice the variance.
-    has_peak = f.by_gradient and f.peak > max(2 * LARGER, f.unexplained)
-    if has_peak or f.unexplained > LARGER:
-        worst = f"{f.peak:.0%} of the variance is unexplained in an epoch" if has_peak else left
-        cure = "Lower learning_rate_init" if f.by_gradient else "Raise max_iter"
-        return [f"{worst}, more than the mean alone would leave: training has gone astray. {cure}."]
-    if is_vae and l0 == 0:
-        return [
-            "No latent is active for any sample: training collapsed to the mean, as it also does "
-            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter."
-        ]
-    if is_sparse and l0 < SMALL:
-        cause = "the penalty's alpha" if f.has_alpha else "learning_rate_init"
-        return [
-            "Nearly all samples have no active latent: the reconstruction is the mean, as it also "
-            f"is for pure noise. Lower {cause}."
-        ]
-    if f.last > MOST and f.unexplained < MOST * f.last:
-        return [
-            f"{left} by the best model, and {f.last:.0%} by that of the last epoch: training has "
-            "left it again. Lower learning_rate_init."
-        ]
-    is_bad = f.unexplained > MOST and leaves_more and not is_short
-    if is_bad and f.fallen < 2 * SMALL:
-        return [
-            f"{left}, and the error has fallen by less than {2 * SMALL:.0%} in training, which has "
-            "not learned. Raise learning_rate_init."
-        ]
-    if is_vae and leaves_more:
+
+    holds: Callable[[Any], Any]
+    message: str
+    is_last: bool = True
+
+
+# The most telling sign comes first.
+SIGNS = (
+    Sign(
+        lambda f: f.is_constant,
+        "All samples of the first batch are equal, so the scale of later batches is not known. "
+        "Begin with a batch of samples that differ.",
+    ),
+    Sign(
+        # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by
+        # the root of this share cannot be told from noise, or noise from data.
+        lambda f: not LEAST_NOISE <= f.change**2 <= 1 / LEAST_NOISE,
+        "The centred samples are {f.change:.3g} times as large as those of the first batch, which "
+        "is too different for training. Give batches in the same units, or fit a new estimator.",
+    ),
+    Sign(
+        lambda f: f.distance > UNLIKE,
+        "This batch differs from the batches before it by {f.distance:.3g} standard errors, where "
+        "chance makes about 1. Give batches in the same units, with columns in the same order, and "
+        "samples in random order.",
+    ),
+    Sign(
+        lambda f: f.worst > ASTRAY,
+        "{f.worst:.0%} of the variance is unexplained{f.when}, more than the mean alone would "
+        "leave: training has gone astray. {f.calmer}.",
+    ),
+    Sign(
+        lambda f: f.is_vae and f.l0 == 0,
+        "No latent is active for any sample: training collapsed to the mean, as it also does on "
+        "pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_sparse and f.l0 < EMPTY,
+        "Nearly all samples have no active latent: the reconstruction is the mean, as it also is "
+        "for pure noise. {f.fuller}.",
+    ),
+    Sign(
+        lambda f: f.has_risen,
+        "{f.unexplained:.0%} of the variance is unexplained by the best model, and {f.last:.0%} by "
+        "that of the last epoch: training has left it again. Lower learning_rate_init.",
+    ),
+    Sign(
+        lambda f: f.is_slow,
+        "{f.unexplained:.0%} of the variance is unexplained, and the error has fallen by less than "
+        f"{LEAST_FALL:.0%} in training, which has not learned. Raise learning_rate_init.",
+    ),
+    Sign(
         # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
-        # Closed gates are near 0.5, too, if the target exceeds natural lengths.
-        gates = f.deviation[active] if f.has_prices else f.deviation
-        if gates.size and np.mean(np.abs(gates - 0.5) < undecided) > MOST:
-            kind = "probabilities of open gates" if f.has_prices else "standard deviations"
-            return [
-                f"Most posterior {kind} are near 0.5: the encoder has not learned to open or close "
-                "latents. Raise max_iter."
-            ]
-        if active.all():
-            return [
-                f"Every latent is active for every sample, and {left}, compared with {components}: "
-                "the noise variance has not fallen enough for latents to gain more than they cost. "
-                "Raise max_iter, or start from a lower noise_variance."
-            ]
-    if f.collapse is not None:
-        where = "" if f.collapse.location is None else f" around location {f.collapse.location}"
-        return [
-            f"{f.collapse.unexplained:.0%} of the variance{where} is unexplained, compared with "
-            f"{f.collapse.linear_residual:.0%} for {f.collapse.n_directions} principal components, "
-            "about one for each active latent: latents that are needed have closed, and the number "
-            "of active latents says nothing about the dimension of the samples. Raise n_init or "
-            "max_iter, or start from a lower noise_variance."
-        ]
+        lambda f: f.is_undecided and f.leaves_more,
+        "Most posterior {f.gates} are near 0.5: the encoder has not learned to open or close "
+        "latents. Raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_vae and f.active.all() and f.leaves_more,
+        "Every latent is active for every sample, and {f.unexplained:.0%} of the variance is "
+        "unexplained, compared with {f.linear_residual:.0%} for the same number of principal "
+        "components: the noise variance has not fallen enough for latents to gain more than they "
+        "cost. Raise max_iter, or start from a lower noise_variance.",
+    ),
+    Sign(
+        lambda f: f.collapse is not None,
+        "{f.collapse.unexplained:.0%} of the variance{f.collapse.where} is unexplained, compared "
+        "with {f.collapse.linear_residual:.0%} for {f.collapse.n_directions} principal components, "
+        "about one for each active latent: latents that are needed have closed, and the number of "
+        "active latents says nothing about the dimension of the samples. Raise n_init or max_iter, "
+        "or start from a lower noise_variance.",
+    ),
+    Sign(
+        lambda f: f.is_sparse and 1 - f.unexplained < LEAST_LEARNED * (1 - f.linear_residual),
+        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active, "
+        "compared with {f.linear_residual:.0%} for the same number of principal components: the "
+        "autoencoder has not learned. Raise max_iter{f.or_fuller}.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > MISSED,
+        "{f.found_l0:.1f} latents are active on average instead of target_l0={f.target_l0:g}. "
+        "Raise max_iter, or {f.nearer}.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.is_short,
+        "max_iter allows {f.done:.1%} of the default training, and {f.unexplained:.0%} of the "
+        "variance is unexplained. Raise max_iter.",
+    ),
+    Sign(
+        lambda f: f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < FEW * f.n_components,
+        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active: "
+        "{f.weakness}. Raise max_iter, or {f.stronger}.",
+    ),
+    Sign(
+        lambda f: f.gated and not f.linear_decoder and f.is_fixed,
+        "All samples have the same active latents although the gate is on. This is right for one "
+        "manifold; otherwise the decoder is deep enough to fold all manifolds into one chart. Use "
+        'fewer decoder layers, or network="linear".',
+    ),
+    Sign(
+        lambda f: f.has_alpha and not f.aims and f.l0 > MOST * f.n_components,
+        "{f.l0:.1f} of {f.n_components} latents are active on average: codes are not sparse. Raise "
+        "the penalty's alpha, or set target_l0.",
+        is_last=False,
+    ),
+    Sign(
+        lambda f: f.dead_fraction > MOST,
+        "{f.dead_fraction:.0%} of the latents are dead: no sample used them at the end of the "
+        "training. Lower n_components, the penalty's alpha, or learning_rate_init.",
+    ),
+)
+
+
+def told(findings: Findings) -> list[str]:
+    """Return a message for each sign of failure in findings, most telling first."""
     messages = []
-    if is_sparse and 1 - f.unexplained < MOST * (1 - f.linear_residual):
-        cure = ", or lower the penalty's alpha" if f.has_alpha and f.target_l0 is None else ""
-        messages.append(
-            f"{left} with {latents} active, compared with {components}: the autoencoder has not "
-            f"learned. Raise max_iter{cure}."
-        )
-    if f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > SMALL:
-        alpha = f"start from a {'higher' if f.found_l0 > f.target_l0 else 'lower'} alpha"
-        messages.append(
-            f"{f.found_l0:.1f} latents are active on average instead of target_l0={f.target_l0:g}. "
-            f"Raise max_iter, or {alpha if f.has_alpha else 'lower target_l0'}."
-        )
-    if is_short:
-        allowed = f"max_iter allows {f.done:.1%} of the default training"
-        return [*messages, f"{allowed}, and {left}. Raise max_iter."]
-    is_few = f.target_l0 is None and l0 < SMALL * n_components
-    if is_vae and is_few and f.unexplained > MOST:
-        weakness = "the decoder is too weak for the data, or training stopped too soon"
-        cure = 'try network="mlp" with wider or more layers'
-        if f.has_prices:
-            weakness = "training stopped too soon, or there is much noise"
-            cure = "set target_explained_variance"
-        return [*messages, f"{left} with {latents} active: {weakness}. Raise max_iter, or {cure}."]
-    is_fixed = len(active) > 1 and (active == active[0]).all() and not active.all()
-    if f.gated and not f.linear_decoder and is_fixed:
-        messages.append(
-            "All samples have the same active latents although the gate is on. This is right for "
-            "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
-            'chart. Use fewer decoder layers, or network="linear".'
-        )
-    if f.has_alpha and f.target_l0 is None and l0 > MOST * n_components:
-        messages.append(
-            f"{l0:.1f} of {n_components} latents are active on average: codes are not sparse. "
-            "Raise the penalty's alpha, or set target_l0."
-        )
-    if f.dead_fraction > MOST:
-        messages.append(
-            f"{f.dead_fraction:.0%} of the latents are dead: no sample used them at the end of the "
-            "training. Lower n_components, the penalty's alpha, or learning_rate_init."
-        )
+    for sign in SIGNS:
+        if sign.holds(findings):
+            messages.append(sign.message.format(f=findings))
+            if sign.is_last:
+                break
     return messages
 
 
