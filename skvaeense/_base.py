@@ -28,7 +28,7 @@ from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
-from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._data import FitData, PreparedRows, prepare_data
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
 from skvaeense.training._far import Reach, warn_of_far
 from skvaeense.training._history import History
@@ -199,7 +199,7 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(self, rows: Distinct, stacklevel: int = 6) -> Distinct:
+    def _without_far(self, rows: Distinct, stacklevel: int = 7) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
         rows_far = self._far_rows(rows)
         if len(rows_far) == 0:
@@ -287,47 +287,25 @@ class BaseAutoencoder(
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
-            processes = find_processes()
+            processes, begun = find_processes(), time.perf_counter()
             is_first = processes.is_first
             progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
             progress.begin(self._phases[0])
             continues = self.warm_start and hasattr(self, "module_")
-            samples = self._check_samples(X, least=2, reset=not continues)
-            n_features = samples.shape[1]
-            samples = self._with_target(tensor_as_array(samples), y, continues=continues)
-            n_targets = samples.shape[1] - n_features
+            samples, weights = self._given(X, y, sample_weight, continues=continues)
             stack.enter_context(threads_of_all(samples.shape))
-            if sample_weight is not None:
-                refuse_loader(samples, "sample_weight")
-            weights = checked_weights(sample_weight, samples)
-            explained, reach, times = None, None, [time.perf_counter()]
-            if isinstance(samples, Source):
-                reach = Reach.of(samples, self._parts(samples.shape[1]))
-            else:
-                distinct = distinct_rows(samples, weights)
-                (samples, weights, _), explained = self._prepare_rows(distinct)
-            times.append(time.perf_counter())
-            if continues:
-                scaling = self._scaling
-            else:
-                counts = None if reach is None else reach.near
-                scaling = Scaling.from_data(samples, weights, n_targets, counts)
-            if reach is not None and reach.far:
-                far = sorted(reach.far)
-                warn_of_far(far, len(samples), samples.described(far), stacklevel=4)
-            if explained is not None and explained.locations is not None and not continues:
-                scaling = scaling.at(explained.locations, samples, weights)
-                if scaling.locations is None:
-                    # All samples coincide with their locations.
-                    coder = explained.coder if explained.gates is not None else "points"
-                    explained = replace(explained, coder=coder, locations=None)
-            model = self.module_ if continues else None
+            rows = self._prepared(samples, weights, continues=continues)
+            explained_at = time.perf_counter()
             session = FitSession(
-                self, samples, scaling, weights, model, progress=progress, processes=processes
+                self,
+                rows.samples,
+                rows.scaling,
+                rows.weights,
+                self.module_ if continues else None,
+                progress=progress,
+                processes=processes,
             )
-            data = prepare_data(
-                self, samples, scaling, weights, explained, session.random_state, processes, reach
-            )
+            data = prepare_data(self, rows, session.random_state, processes)
             trainer = self._next_trainer(data, session.random_state) if continues else None
             with session.running(data, stacklevel=4):
                 session.trainer = self._train(data, session, trainer)
@@ -338,11 +316,48 @@ class BaseAutoencoder(
             if is_first:
                 course = {} if continues else self._course(trainer, data)
                 self._warn(self._found(data, course), stacklevel=5)
-            times.append(time.perf_counter())
-            self._seconds = dict(
-                zip(("explanation", "codes"), np.diff(times).tolist(), strict=True)
-            )
+            self._seconds = {
+                "explanation": explained_at - begun,
+                "codes": time.perf_counter() - explained_at,
+            }
         return self
+
+    def _given(
+        self, X: Any, y: object, sample_weight: ArrayLike | None, *, continues: bool
+    ) -> tuple[Any, DoubleArray | None]:
+        """Return valid samples, with the columns of a target, and their weights."""
+        samples = self._check_samples(X, least=2, reset=not continues)
+        samples = self._with_target(tensor_as_array(samples), y, continues=continues)
+        if sample_weight is not None:
+            refuse_loader(samples, "sample_weight")
+        return samples, checked_weights(sample_weight, samples)
+
+    def _prepared(
+        self, samples: Any, weights: DoubleArray | None, *, continues: bool
+    ) -> PreparedRows:
+        """Explain samples, leave out far ones, and find their centre and scale."""
+        reach = explained = None
+        if isinstance(samples, Source):
+            reach = Reach.of(samples, self._parts(samples.shape[1]))
+        else:
+            rows, explained = self._prepare_rows(distinct_rows(samples, weights))
+            samples, weights = rows.X, rows.weights
+        if continues:
+            scaling = self._scaling
+        else:
+            n_targets = samples.shape[1] - self.n_features_in_
+            near = None if reach is None else reach.near
+            scaling = Scaling.from_data(samples, weights, n_targets, near)
+        if reach is not None and reach.far:
+            far = sorted(reach.far)
+            warn_of_far(far, len(samples), samples.described(far), stacklevel=5)
+        if explained is not None and explained.locations is not None and not continues:
+            scaling = scaling.at(explained.locations, samples, weights)
+            if scaling.locations is None:
+                # All samples coincide with their locations.
+                coder = explained.coder if explained.gates is not None else "points"
+                explained = replace(explained, coder=coder, locations=None)
+        return PreparedRows(samples, scaling, weights, explained, reach)
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
         """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""

@@ -15,6 +15,7 @@ from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training import _trainer
+from skvaeense.training._far import Reach
 from skvaeense.training._sizes import (
     MAX_BATCH,
     Spectrum,
@@ -141,19 +142,13 @@ class FitData:
         return Spectrum.of(self.train.head[:, : self.n_features])
 
 
-def prepare_data(
-    estimator, X, scaling, weights, explained, random_state, processes=SINGLE_PROCESS, reach=None
-):
-    """Scale samples, and hold some out.
+class PreparedRows(NamedTuple):
+    """Samples in the user's units before they are scaled, and what is known about them.
 
-    Parameters
+    Attributes
     ----------
-    estimator : estimator
-        The estimator that is fitted, with its batch size, precision, device and number of held-out
-        rows.
-
-    X : ndarray or Source of shape (n_samples, n_features)
-        Samples in the user's units.
+    samples : ndarray or Source of shape (n_samples, n_features)
+        The samples; in memory each once, without rows that are far from all others.
 
     scaling : Scaling
         Centre and scale.
@@ -162,7 +157,30 @@ def prepare_data(
         How often each sample counts; above 0 if samples are in memory.
 
     explained : Explained or None
-        The explanation of the samples, in the user's units.
+        Their explanation.
+
+    reach : Reach or None
+        What tells which rows of a source are far from all others.
+    """
+
+    samples: Any
+    scaling: Scaling
+    weights: DoubleArray | None = None
+    explained: Explained | None = None
+    reach: Reach | None = None
+
+
+def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
+    """Scale samples, and hold some out.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that is fitted, with its batch size, precision, device and number of held-out
+        rows.
+
+    given : PreparedRows
+        The samples.
 
     random_state : RandomState
         The source of randomness that draws the rows.
@@ -170,14 +188,12 @@ def prepare_data(
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
 
-    reach : Reach or None, default=None
-        What tells which rows of a source are far from all others.
-
     Returns
     -------
     FitData
         The samples of a fit.
     """
+    X, scaling, weights, explained, reach = given
     held_out = estimator._held_out
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)

@@ -9,7 +9,7 @@ from skvaeense.samples import _sources
 from skvaeense.samples._batches import SourceBatches, TensorBatches
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_samples
-from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._data import FitData, PreparedRows, prepare_data
 from skvaeense.training._sizes import Spectrum
 from skvaeense.utils import _rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -32,7 +32,7 @@ def _small_blocks(monkeypatch):
 def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):
     source = open_samples(dask_array.from_array(X) if samples is None else samples)
     random_state = np.random.RandomState(seed)
-    return prepare_data(ESTIMATOR, source, scaling, None, None, random_state, processes)
+    return prepare_data(ESTIMATOR, PreparedRows(source, scaling), random_state, processes)
 
 
 def epoch(data, batch_size=64, seed=0):
@@ -49,7 +49,7 @@ def test_very_few_rows_train_and_judge(n_samples):
 @pytest.mark.parametrize("estimator", [ESTIMATOR, SparseAutoencoder()], ids=["vaeense", "sae"])
 def test_rows_are_held_out_by_the_rule_of_the_estimator(estimator):
     random_state = np.random.RandomState(0)
-    data = prepare_data(estimator, X[:200], UNSCALED, None, None, random_state)
+    data = prepare_data(estimator, PreparedRows(X[:200], UNSCALED), random_state)
     assert len(data.valid) == estimator._held_out.share * 200
     assert len(data.train) == 200 - len(data.valid)
 
