@@ -51,6 +51,7 @@ from mixture_tables import (
     numbers_table,
     outliers_table,
 )
+from number_tables import module_numbers_table
 from paper_tables import paper_tables
 from reliability_tables import (
     bad_input_tables,
@@ -135,6 +136,7 @@ def tables():
         "gates_shares": shares_table(load("gates_shares.json")),
         "flat_parts": flat_parts_table(load("unions.json")),
         "densities": densities_table(densities),
+        "module_numbers": module_numbers_table(),
         "mixture_numbers": numbers_table(load("mixture_numbers.json")),
         "missing_values": missing_table(load("missing_values.json")),
         "missing_values_density": missing_density_table(load("missing_values.json")),
