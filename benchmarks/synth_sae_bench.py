@@ -54,7 +54,7 @@ N_DEFAULT = 200_000
 N_KNOWN, LEAST_SPREAD = 20_480, 0.05
 # For SAELens' models: learning rates, the share of the steps over which they fall, and the steps
 # after which a latent is dead.
-RATES, DECAY, DEAD_STEPS = (1e-3, 3e-3, 1e-2), 0.3, 10
+RATES, DECAY, DEAD_STEPS = (3e-3, 1e-2, 3e-2), 0.3, 10
 
 
 class Size(NamedTuple):
