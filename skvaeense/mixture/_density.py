@@ -342,7 +342,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     @property
     def covariances(self) -> DoubleArray:
-        """Covariances of the components along the basis."""
+        """The covariances of the components along the basis."""
         excess = np.maximum(self.variances - self.noise_variances[:, None], 0.0)
         within = (self.directions * excess[:, None]) @ self.directions.transpose(0, 2, 1)
         noises: DoubleArray = self.noise_variances[:, None, None] * np.eye(self.means.shape[1])
