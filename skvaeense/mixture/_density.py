@@ -113,6 +113,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is not finite or does not match.
         """
+        # More branches than in most functions: one for each array that can be damaged.
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
         shapes: dict[str, tuple[int, ...]] = {
             "center": (n_features,),

@@ -151,6 +151,7 @@ def fit_mixture(
     FoundMixture
         The mixture.
     """
+    # Longer than most functions: each step needs much of what the steps before it have found.
     with threads_for(x.size * x.shape[1]):
         filled = filled_rows(x, weights, rng) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
