@@ -80,8 +80,9 @@ def test_mixtures_of_small_samples_use_one_thread(monkeypatch):
     """With more threads, a fit to few rows takes many times as long on a busy machine."""
     seen = []
     for owner, name in ((MixtureDensity, "log_joint_along"), (_holes, "_known")):
+        method = getattr(owner, name)
 
-        def spy(density, *args, method=getattr(owner, name)):
+        def spy(density, *args, method=method):
             seen.append(n_threads())
             return method(density, *args)
 
