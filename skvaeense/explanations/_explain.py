@@ -173,8 +173,7 @@ def explain(
         fits = _GateFits(known, x, weights, valid, max_latents, positive)
         if may_have_gates and len(x) >= MIN_ROWS_TO_SPLIT:
             gates = fits.fit()
-            # With missing values, a mixture is judged by the known values, but gates by filled
-            # rows.
+            # With holes, a mixture is judged by the known values, but gates by filled rows.
             rival = gates.scores if gates.are_codes and x is known else None
         mixture = fit_mixture(known, weights, rng, order=order, rival=rival, filled=x)
         flats = _Flats.of(mixture, x, max_latents, positive=positive)
@@ -206,10 +205,9 @@ def choose_coder(
 ) -> Literal["gates", "mixture", "normal", "share"]:
     """Return the name of the explanation that gives the codes.
 
-    Gates give the codes if held-out rows are surely more probable under them, and their codes
-    explain most of the variance. Otherwise flat parts do, if they are few and clear of their noise;
-    one such part is a normal distribution. If neither explains the rows, codes keep a share of the
-    variance.
+    Gates do if held-out rows are surely more probable under them, and their codes explain most of
+    the variance. Otherwise flat parts do, if they are few and clear of their noise; one such part
+    is a normal distribution. If neither explains the rows, codes keep a share of the variance.
     """
     if gates is not None and gates.are_codes:
         # If the flat parts are patterns of the gates, the gates need not surpass their mixture.
@@ -335,11 +333,8 @@ class _GateFits:
 
     Attributes
     ----------
-    known : ndarray of shape (n_rows, n_features)
-        Rows, with NaN for missing values.
-
-    x : ndarray of shape (n_rows, n_features)
-        Rows whose missing values are filled in.
+    known, x : ndarray of shape (n_rows, n_features)
+        Rows, with NaN for missing values, and with these values filled in.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.

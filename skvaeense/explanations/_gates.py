@@ -251,6 +251,7 @@ class Gates(NamedTuple):
         .. [1] M. K. Titsias and M. Lazaro-Gredilla, "Spike and slab variational inference for
            multi-task and multiple kernel learning", NIPS 2011.
         """
+        # Longer than most functions: blocks of latents are updated in place, within the caches.
         weight, (k, d) = self.weight, self.weight.shape
         noise, left = self.noise_variance.to(x), (x - self.bias).T
         # Latents are rows here, so that a block of them is contiguous.

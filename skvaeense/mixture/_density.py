@@ -113,6 +113,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is not finite or does not match.
         """
+        # More branches than in most functions: one for each array that can be damaged.
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
         shapes: dict[str, tuple[int, ...]] = {
             "center": (n_features,),
@@ -256,8 +257,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     def log_probs(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
         """Return the log-densities of samples under the mixture, and under the smoothed mixture."""
-        smoothed = self.smoothed() if smoothed is None else smoothed
-        return np.stack([density.log_prob(x) for density in (self, smoothed)], axis=1)
+        both = self, self.smoothed() if smoothed is None else smoothed
+        return np.stack([density.log_prob(x) for density in both], axis=1)
 
     def p_values(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
         """Return the share of held-out rows that are at least as surprising as each sample.
@@ -342,7 +343,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     @property
     def covariances(self) -> DoubleArray:
-        """Covariances of the components along the basis."""
+        """The covariances of the components along the basis."""
         excess = np.maximum(self.variances - self.noise_variances[:, None], 0.0)
         within = (self.directions * excess[:, None]) @ self.directions.transpose(0, 2, 1)
         noises: DoubleArray = self.noise_variances[:, None, None] * np.eye(self.means.shape[1])
@@ -351,16 +352,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     def smoothed(self) -> Self:
         """Return the mixture of samples to which broad noise is added.
 
-        The noise has the covariance of the mixture, times the number p of its directions. So it
-        reaches from most samples to most others, and all that counts is how far a sample is from
-        the bulk of them. Under the mixture itself, a few samples that are alike are probable,
-        wherever they are.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture, with covariances ``C_c + p C``, where C is the covariance of all components
-            together.
+        The noise has the covariance C of the mixture, times the number p of its directions, so the
+        covariances of components become ``C_c + p C``. It reaches from most samples to most others,
+        and all that counts is how far a sample is from the bulk of them. Under the mixture itself,
+        a few samples that are alike are probable, wherever they are.
         """
         within, p = self.covariances, self.means.shape[1]
         centred = self.means - self.weights @ self.means

@@ -151,6 +151,7 @@ def fit_mixture(
     FoundMixture
         The mixture.
     """
+    # Longer than most functions: each step needs much of what the steps before it have found.
     with threads_for(x.size * x.shape[1]):
         filled = filled_rows(x, weights, rng) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
@@ -181,18 +182,18 @@ def fit_mixture(
         else:
             search = search_along(basis, basis).run()
         rows = search.known
-        family = search.best.family
+        (family, densities, _), one = search.best, search.one
         density, held_out = search.final(rows), None
         own = rows[family.scaled].facing(density.background)
         density, shares, far = shares_in(own, density)
-        scores = search.scores_of_filled(search.best)
+        scores = search.scores(family, densities)
         if has_many:
             unit, log_unit = (scale, search.log_scale) if family.scaled else (np.ones(1), 0.0)
             known = x / unit, weights, shares, far
             density, shares, held_out = turned(density, family, steps / unit, known, order)
             held_out -= log_unit
         elif filled is x:
-            smoothed = search.scores_of_filled(search.best, MixtureDensity.smoothed)
+            smoothed = search.scores(family, [density.smoothed() for density in densities])
             held_out = np.stack([scores, smoothed], axis=1)
         if len(density) < (n_components or 0):
             warnings.warn(
@@ -206,7 +207,7 @@ def fit_mixture(
         parts = flat_parts(sharp, shares, density)
         dimensions = np.array([part.rank for part in parts])
         density = replace(density, dimensions=dimensions, held_out=held_out)
-        scores_of_one = search.scores_of_filled(search.one)
+        scores_of_one = search.scores(one.family, one.densities)
         return FoundMixture(density, parts, family.cut, scores, scores_of_one, blur_of(steps))
 
 

@@ -232,26 +232,17 @@ class Search:
     ) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
         self.n_trials += 1
-        densities, scores = [], []
-        for split, start in zip(self.splits, starts, strict=True):
-            density = em(split.train[family.scaled], start, family, *limits)
-            densities.append(density)
-            scores.append(split.valid[family.scaled].log_prob(density))
-        log_scale = self.log_scale if family.scaled else 0.0
-        return Trial(family, densities, np.concatenate(scores) - log_scale)
+        pairs = zip(self.splits, starts, strict=True)
+        densities = [em(s.train[family.scaled], start, family, *limits) for s, start in pairs]
+        return Trial(family, densities, self.scores(family, densities, "valid"))
 
-    def scores_of_filled(
-        self,
-        trial: Trial,
-        change: Callable[[MixtureDensity], MixtureDensity] = lambda density: density,
+    def scores(
+        self, family: Family, densities: list[MixtureDensity], kind: str = "filled"
     ) -> DoubleArray:
-        """Return the log-densities of held-out rows, filled in, under changed mixtures."""
-        is_scaled = trial.family.scaled
-        scores = [
-            split.filled[is_scaled].log_prob(change(density))
-            for split, density in zip(self.splits, trial.densities, strict=True)
-        ]
-        return np.concatenate(scores) - (self.log_scale if is_scaled else 0.0)
+        """Return the log-densities of held-out rows under a mixture of each split."""
+        rows = [getattr(split, kind)[family.scaled] for split in self.splits]
+        scores = [own.log_prob(density) for own, density in zip(rows, densities, strict=True)]
+        return np.concatenate(scores) - (self.log_scale if family.scaled else 0.0)
 
     def _is_preferred(self, trial: Trial, other: Trial) -> bool:
         """Return whether a trial is better, or nearer to the wanted number of components.

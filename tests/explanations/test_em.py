@@ -115,14 +115,6 @@ def test_whole_weights_are_as_good_as_copies(positive):
         torch.testing.assert_close(found, expected)
 
 
-def test_bound_of_mean_field_is_below_that_of_patterns():
-    gates = make_gates()
-    x, ones = samples(gates)
-    mean_field, (searched, _) = mean_field_sums(gates, x, ones), pattern_sums(gates, x, ones)
-    assert mean_field.nats < searched.nats
-    assert float(searched.left) < float(searched.error)
-
-
 # --- closed forms -----------------------------------------------------------------------------
 
 
