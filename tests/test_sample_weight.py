@@ -161,6 +161,8 @@ def test_weights_are_routed_through_pipelines_and_splits():
         )
         assert np.isfinite(found).all()
         assert not np.allclose(found, other)
+        estimator = IntrinsicDimensionEstimator(random_state=0)
+        assert fit_unwarned(estimator, X, sample_weight=WEIGHTS).dimension_ > 1
 
 
 def test_a_target_counts_copies():

@@ -105,7 +105,6 @@ def planted():
     return samples[:2000], samples[2000:], atoms
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("penalty", WITH_ALPHA)
 def test_a_target_is_met_with_a_good_reconstruction(penalty, planted):
     """A warning that the target was missed would be an error."""
@@ -120,7 +119,6 @@ def test_a_target_is_met_with_a_good_reconstruction(penalty, planted):
         assert mean_max_cosine_similarity(atoms, fitted.components_, signed=True) > 0.95
 
 
-@pytest.mark.slow
 def test_topk_recovers_a_planted_dictionary(planted):
     fitted = SparseAutoencoder(40, penalty=TopK(3), max_iter=60, random_state=0).fit(planted[0])
     assert mean_max_cosine_similarity(planted[2], fitted.components_, signed=True) > 0.95

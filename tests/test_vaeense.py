@@ -41,7 +41,6 @@ def test_counts_the_dimensions_of_subspaces_and_explains_them(union_fit):
     assert np.square(X_NEW - reconstruction).sum() < 0.01 * np.square(X_NEW).sum()
 
 
-@pytest.mark.slow
 def test_ungated_is_probabilistic_pca():
     samples, *_ = make_ppca(3000, n_components=4, n_features=12, random_state=0)
     train, new = samples[:1000], samples[1000:]
@@ -58,7 +57,6 @@ def test_ungated_is_probabilistic_pca():
     assert_allclose(drawn.mean(axis=0), train.mean(axis=0), atol=0.15)
 
 
-@pytest.mark.slow
 def test_learned_noise_variance_is_the_held_out_error():
     """The error is measured on other rows of the population. With much noise, no row dominates."""
     rows, *_ = make_linear_subspaces(3000, dims=(1, 2), n_features=8, noise=0.2, random_state=0)
@@ -70,7 +68,6 @@ def test_learned_noise_variance_is_the_held_out_error():
     assert fitted.noise_variance_ == pytest.approx(error.mean() / 8, rel=0.2)
 
 
-@pytest.mark.slow
 def test_learned_noise_variance_is_that_of_the_samples():
     """Along directions of latents, their posterior variance takes the place of the noise."""
     noisy, clean = (

@@ -392,8 +392,9 @@ class _GateFits:
         train = np.setdiff1d(np.flatnonzero(is_own), self.valid)
         valid, rows = self.valid[is_own[self.valid]], self.x - point
         mean = rows[train].mean(axis=0)
-        directions, beside = np.eye(rows.shape[1]), np.zeros(len(valid))
-        if rows.shape[1] > MAX_DIRECTIONS:
+        if rows.shape[1] <= MAX_DIRECTIONS:
+            directions, beside = np.eye(rows.shape[1]), np.zeros(len(valid))
+        else:
             directions = principal_directions(rows[train] - mean)[1][:MAX_DIRECTIONS].copy()
             beside = _log_prob_beside(rows - mean, directions, train, valid)
         x = (rows - mean) @ directions.T
