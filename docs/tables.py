@@ -84,8 +84,8 @@ from speed_tables import (
 from table import MISSING, Table
 
 from skvaeense import SparseAutoencoder, _vaeense
-from skvaeense.dimension import _local, _pools
-from skvaeense.explanations import _em
+from skvaeense.dimension import _pools
+from skvaeense.explanations import _em, _start
 from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
@@ -479,14 +479,9 @@ def constants():
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
         ],
-        _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _hooks: ["FINAL_NOISE"],
-        _rows: ["MANY_ROWS", "SOME_ROWS"],
-        _em: [
-            *("SUBSET_ROWS", "LEAST_SUBSET", "SURPLUS", "MOST_FIRST"),
-            *("WIDTH", "MOST_TARGET", "TARGET_SUBSET"),
-        ],
+        _rows: ["MANY_ROWS"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     for name, (function, parameter) in {
@@ -499,6 +494,8 @@ def constants():
         "MAX_WIDTH": (_dense.check_layer_sizes, "most"),
         "FULL_RATE_INPUTS": (_optimizers.layer_rates, "full_rate_inputs"),
         "RATE_POWER": (_optimizers.layer_rates, "power"),
+        "SURPLUS": (_start.start_gates, "surplus"),
+        "WIDTH": (_start.n_target, "width"),
     }.items():
         values[name] = inspect.signature(function).parameters[parameter].default
     values["MIN_WIDTH"] = _dense.Linear()._layer_sizes(1)[0][0]
@@ -506,6 +503,10 @@ def constants():
     values |= {"LEAST_SHARE": noise.least_share, "FOLLOW": noise.follow}
     *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
     values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
+    values["SUBSET_ROWS"] = _em.GateEM.rows_of_latent
+    values["LEAST_SUBSET"] = _em.GateEM.least_rows
+    values["MOST_FIRST"] = values["MOST_TARGET"] = _start.MOST_LATENTS
+    values["TARGET_SUBSET"] = _em.SOME_SAMPLES
     values["EM_STEPS"], values["EM_ROUNDS"] = _em.GateEM.n_steps, _em.GateEM.n_rounds
     for name, target in (("SHARE_STEPS", {"share": 0.1}), ("LENGTH_STEPS", {"length": 1.0})):
         em = _em.make_em(torch.eye(3), 3, generator=torch.Generator(), **target)
