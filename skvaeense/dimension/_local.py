@@ -259,14 +259,9 @@ class LocalGeometry:
         least = np.where(clear, ratios, ratio).min(axis=0)
         # Distances can show all directions that are wider than the distance to neighbours.
         is_thin = median(self._wide) <= ratio + NEAR
-        evidence = Evidence(
-            ratio=ratio,
-            least=least,
-            error=mean(self._errors),
-            rank=median(self._ranks),
-            thin_rank=np.where(is_thin, median(self._clear_ranks), 0.0),
-            bound=np.broadcast_to(bound, len(ratio)),
-        )
+        thin_rank = np.where(is_thin, median(self._clear_ranks), 0.0)
+        error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
+        evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound)
         dimension, std = evidence.posterior()
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -276,7 +271,7 @@ class LocalGeometry:
             std=std,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             reasons={
-                "sampling": evidence.error * ratio,
+                "sampling": error * ratio,
                 "noise": ratio - least,
                 "disagreement": np.abs(dimension - np.clip(dimension, least, ratio)),
                 "intersection": np.sqrt(_mean(apart, asked)),
