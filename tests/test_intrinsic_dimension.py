@@ -193,6 +193,7 @@ def test_a_normal_distribution_is_no_noisy_line():
     assert model.dimension_ == pytest.approx(20, abs=1)
 
 
+@pytest.mark.slow
 def test_sphere():
     """A sphere has one dimension less than the linear space that its code needs."""
     X, _, _ = make_spheres(700, dims=(2,), n_features=6, random_state=0)

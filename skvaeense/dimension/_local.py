@@ -76,7 +76,7 @@ class LocalGeometry:
     """
 
     def __init__(
-        self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None, clear=True
+        self, points, active, n_neighbors, *, noise_variance=0.0, n_noisy=None, clear=True
     ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
         self._noise_variance, self._may_be_clear = noise_variance, clear
@@ -120,8 +120,8 @@ class LocalGeometry:
         Return the anchors of each pool, a mask of the anchors that count, and the members of each
         pool.
         """
-        n_landmarks = min(len(points), MAX_LANDMARKS)
-        landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
+        landmarks, self._patterns = points[:MAX_LANDMARKS], patterns[:MAX_LANDMARKS]
+        n_landmarks = len(landmarks)
         distances, pools = search.kneighbors(landmarks)
         self._radii = _radii(distances)
         alike = _alike(patterns[pools], self._patterns)
@@ -132,10 +132,8 @@ class LocalGeometry:
             advance()
             its[its] = self._flats.belong(i, points[pool[its]])
         # About the number of landmarks in a pool.
-        self._n_near = min(
-            max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
-        )
-        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
+        n_near = max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points)))
+        self._landmarks = NearestNeighbors(n_neighbors=min(n_near, n_landmarks)).fit(landmarks)
         near = self._landmarks.kneighbors(landmarks, return_distance=False)
         self._flats.settle(near)
         own &= ~self._barred(points, pools, near)
@@ -259,14 +257,9 @@ class LocalGeometry:
         least = np.where(clear, ratios, ratio).min(axis=0)
         # Distances can show all directions that are wider than the distance to neighbours.
         is_thin = median(self._wide) <= ratio + NEAR
-        evidence = Evidence(
-            ratio=ratio,
-            least=least,
-            error=mean(self._errors),
-            rank=median(self._ranks),
-            thin_rank=np.where(is_thin, median(self._clear_ranks), 0.0),
-            bound=np.broadcast_to(bound, len(ratio)),
-        )
+        thin_rank = np.where(is_thin, median(self._clear_ranks), 0.0)
+        error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
+        evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound)
         dimension, std = evidence.posterior()
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -276,7 +269,7 @@ class LocalGeometry:
             std=std,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             reasons={
-                "sampling": evidence.error * ratio,
+                "sampling": error * ratio,
                 "noise": ratio - least,
                 "disagreement": np.abs(dimension - np.clip(dimension, least, ratio)),
                 "intersection": np.sqrt(_mean(apart, asked)),

@@ -280,14 +280,9 @@ class PoolMethod(AutoencoderMethod):
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
             self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
-            self.geometry_ = LocalGeometry(
-                points,
-                active,
-                n_neighbors=n_neighbors,
-                noise_variance=self.floor_.variance,
-                n_noisy=n_noisy,
-                clear=self.change_ <= CLOSE,
-            )
+            noise = {"noise_variance": self.floor_.variance, "n_noisy": n_noisy}
+            clear = self.change_ <= CLOSE
+            self.geometry_ = LocalGeometry(points, active, n_neighbors, clear=clear, **noise)
             self.pool_size_ = self.geometry_.n_neighbors
 
     def _denoise(self, autoencoder, X):

@@ -302,11 +302,8 @@ def top_activating(
         codes = as_array(estimator.transform(part))
         if batch.start == 0:
             chosen = check_latents(latents, codes.shape[1])
-            samples, largest = (
-                np.full((len(chosen), n_samples), -1),
-                np.zeros((len(chosen), n_samples)),
-            )
-            n_active = np.zeros(len(chosen), dtype=int)
+            samples = np.full((len(chosen), n_samples), -1)
+            largest, n_active = np.zeros(samples.shape), np.zeros(len(chosen), dtype=int)
         n_active += np.count_nonzero(codes[:, chosen], axis=0)
         # The largest codes before this batch, and all codes of the batch.
         both = np.hstack([largest, codes[:, chosen].T])

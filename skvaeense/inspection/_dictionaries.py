@@ -323,16 +323,17 @@ def feature_absorption(
     fitted, measured = train_test_split(
         np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=random_state
     )
-    latents, absorption, full_absorption, n_samples = zip(
-        *(_of_label(checked, directions, rows, labels == one, fitted, measured) for one in classes),
-        strict=True,
-    )
+    found = [
+        _of_label(checked, directions, rows, labels == one, fitted, measured) for one in classes
+    ]
+    latents, *shares = zip(*found, strict=True)
+    absorption, full_absorption, n_samples = map(np.array, shares)
     return Bunch(
         classes=classes,
         latents=list(latents),
-        absorption=np.array(absorption),
-        full_absorption=np.array(full_absorption),
-        n_samples=np.array(n_samples),
+        absorption=absorption,
+        full_absorption=full_absorption,
+        n_samples=n_samples,
     )
 
 

@@ -85,12 +85,6 @@ def active_mask(estimator, X, codes=None):
     return as_array(estimator.transform(X) if codes is None else codes) != 0
 
 
-def transformed(estimator, X):
-    """Return codes whose rows can be indexed: an ndarray, or sparse codes as CSR."""
-    codes = estimator.transform(X)
-    return codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
-
-
 def location_columns(estimator, n_columns):
     """Return the mask of the columns of codes that belong to locations instead of latents.
 

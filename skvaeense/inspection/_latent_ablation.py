@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step, transformed
+from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.samples._rows import as_array
@@ -121,7 +121,8 @@ def latent_ablation(
     if not callable(metric) and metric not in sorted(METRICS):
         raise ValueError(f"metric must be one of {sorted(METRICS)} or a callable, got {metric!r}.")
     step, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
-    codes = transformed(step, X)
+    codes = step.transform(X)
+    codes = codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
     left_out = check_latents(latents, codes.shape[1])
     whole = np.asarray(step.inverse_transform(codes))
     measure = _measure(metric, X, whole)

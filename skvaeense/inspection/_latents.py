@@ -257,7 +257,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         if self.image_shape is None:
             self._draw_bars(ax, captions, largest, bar_kw or {})
         else:
-            self._draw_images(ax, captions, largest, im_kw or {})
+            self._draw_images(ax, self.image_shape, captions, largest, im_kw or {})
         self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
@@ -278,9 +278,9 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             ylim=(-0.6, n_shown - 0.4),
         )
 
-    def _draw_images(self, ax, captions, largest, im_kw):
+    def _draw_images(self, ax, image_shape, captions, largest, im_kw):
         """Draw a mosaic of the images, with gaps of NaN, and a caption above each."""
-        n_shown, (height, width) = len(self.components), self.image_shape
+        n_shown, (height, width) = len(self.components), image_shape
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
         axes = self.use_axes(ax, (max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows))

@@ -33,10 +33,8 @@ def check_density(name, estimator):
             )
     if not (hasattr(density, "score_samples") or hasattr(density, "score")):
         raise TypeError(f"{name} has neither score_samples nor score; give a density.")
-    if isinstance(density, SparseAutoencoder) or get_tags(density).estimator_type not in {
-        None,
-        "density_estimator",
-    }:
+    kind = get_tags(density).estimator_type
+    if isinstance(density, SparseAutoencoder) or kind not in (None, "density_estimator"):
         raise TypeError(
             f"The scores of {name} are not log-densities, because {type(density).__name__} has no "
             "density. Give a density estimator such as PCA, GaussianMixture or VAEenseTransformer."

@@ -353,8 +353,9 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
                 "n_active and error must be 1d arrays of the same length, got shapes "
                 f"{n_active.shape} and {error.shape}."
             )
-        numbers = {"n_active": [n_active], "error": [error], "operating_points": [operating_point]}
-        return cls(**numbers, names=[name], metric=metric).plot(ax, line_kw=line_kw)
+        numbers: dict[str, Any] = {"n_active": [n_active], "error": [error], "names": [name]}
+        display = cls(**numbers, operating_points=[operating_point], metric=metric)
+        return display.plot(ax, line_kw=line_kw)
 
     def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
         """Draw the picture.
@@ -380,9 +381,9 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         for i, (n_active, error, point, name) in enumerate(curves, n_before):
             # Lines beyond one round of the palette differ by their dashes.
             turn, place = divmod(i, len(PALETTE))
-            look = {"color": PALETTE[place], "linestyle": ("-", "--", ":", "-.")[turn % 4]}
-            look |= {"linewidth": 1.8, "label": name} | (line_kw or {})
-            (line,) = axes.plot(n_active, error, **look)
+            dashes = ("-", "--", ":", "-.")[turn % 4]
+            look = {"color": PALETTE[place], "linestyle": dashes, "linewidth": 1.8, "label": name}
+            (line,) = axes.plot(n_active, error, **look | (line_kw or {}))
             dot = {"color": line.get_color(), "markersize": 9, "markeredgecolor": BLACK}
             self.lines_.append(line)
             self.points_.append(point and axes.plot(*point, "o", label="_", **dot)[0])

@@ -219,13 +219,12 @@ def compare_scores(
     widths = find_widths(X, dequantize)
     discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
     bound = "bounded only by noise_floor" if noise_floor else "unbounded, since noise_floor=0"
-    cure = "set dequantize to the step between their values"
-    warn_of_discrete(discrete, bound, cure, stacklevel=2)
+    how = "set dequantize to the step between their values"
+    warn_of_discrete(discrete, bound, how, stacklevel=2)
     rng = check_random_state(random_state)
     smoothed, noise_std = smooth(X, widths, noise_floor, rng)
-    by_number = isinstance(cv, Integral)
-    splitter = KFold(cv, shuffle=True, random_state=rng) if by_number else check_cv(cv)
-    folds = list(splitter.split(smoothed))
+    splitter = KFold(cv, shuffle=True, random_state=rng) if isinstance(cv, Integral) else cv
+    folds = list(check_cv(splitter).split(smoothed))
     scores = Parallel(n_jobs=n_jobs)(
         delayed(_held_out_scores)(name, estimator, smoothed, train, test)
         for name, estimator in named.items()
@@ -380,15 +379,13 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             A number of shuffled folds, a splitter, or pairs of training and held-out rows.
 
         reference : str or None, default=None
-            Name of the estimator that the others are compared with; None means the one with the
-            highest mean.
+            Name of the reference; None means the estimator with the highest mean.
 
         dequantize : "auto", None, float or array-like of shape (n_features,), default="auto"
             Width of the uniform noise that is added to each column, as for `compare_scores`.
 
         noise_floor : float, default=1e-3
-            Standard deviation of the Gaussian noise that is added to each column, as a fraction of
-            the standard deviation of the column.
+            Standard deviation of the added Gaussian noise, as a fraction of that of the column.
 
         n_jobs : int or None, default=None
             Number of fits at a time; None means 1, and -1 all processors.
@@ -466,10 +463,9 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         """
         numbers = self.comparison
         order = np.argsort(-numbers.mean, kind="stable")
-        places = np.arange(len(order))
         mean, base = numbers.mean[order], numbers.mean[numbers.names.index(numbers.reference)]
         difference, error = numbers.difference[order], numbers.difference_std_error[order]
-        by_fold = numbers.fold_differences[order]
+        by_fold, places = numbers.fold_differences[order], np.arange(len(order))
         if not np.isfinite(base):
             raise ValueError(
                 f"The reference {numbers.reference!r} has the mean score {base}, so differences "
@@ -485,11 +481,11 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
         self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad | (line_kw or {}))
-        names, beside = [numbers.names[i] for i in order], axes.get_yaxis_transform()
+        names = [numbers.names[i] for i in order]
+        beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
         for place, name, d, e in zip(places, names, difference, error, strict=True):
-            label = "reference" if name == numbers.reference else f"{d:+.2f} ± {e:.2f}"
-            label = label.replace("-", "\N{MINUS SIGN}")
-            axes.text(1.01, place, label, transform=beside, va="center", fontsize=9)
+            label = f"{d:+.2f} ± {e:.2f}".replace("-", "\N{MINUS SIGN}")
+            axes.text(1.01, place, "reference" if name == numbers.reference else label, **beside)
         axes.set_yticks(places, names)
         axes.set(
             title="Cross-validated log-density",

@@ -1,6 +1,7 @@
 """Number and fraction of active latents, and how far they vary between samples."""
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from skvaeense.metrics._arrays import drop_weightless
 from skvaeense.utils._arrays import check_array, dense
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, FRACTION, validate_params
+from skvaeense.utils._validation import AT_LEAST_ONE, Interval, validate_params
 
 
 def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> float:
@@ -128,7 +129,7 @@ def dead_fraction(
     return float(np.mean(_count_active(codes, sample_weight)[1] == 0))
 
 
-@validate_params({"threshold": [FRACTION]})
+@validate_params({"threshold": [Interval(Real, 0, 1, closed="left")]})
 def dense_fraction(
     codes: ArrayLike | SparseArray,
     *,

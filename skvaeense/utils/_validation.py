@@ -65,7 +65,6 @@ AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
-FRACTION = Interval(Real, 0, 1, closed="left")
 RANDOM_STATE = ["random_state"]
 SIZES = Sizes()
 
@@ -191,12 +190,6 @@ def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
     # scikit-learn does not check a single number for NaN and infinity.
     assert_all_finite(weights, input_name="sample_weight")
     return weights
-
-
-def check_flag(value: Any, name: str) -> None:
-    """Raise a TypeError unless a value is a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_integer(value: Any, name: str, *, minimum: int) -> int:
