@@ -193,12 +193,6 @@ def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
     return weights
 
 
-def check_flag(value: Any, name: str) -> None:
-    """Raise a TypeError unless a value is a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}.")
-
-
 def check_integer(value: Any, name: str, *, minimum: int) -> int:
     """Return a value as an int of at least `minimum`; booleans are not ints here."""
     if isinstance(value, bool) or not isinstance(value, Integral):
