@@ -222,7 +222,10 @@ class Coder:
             case "tensor":
                 return torch.from_numpy(self.kept(node, where))
             case "optimizer":
-                return as_optimizer(self.class_of(part("class", str), where), where)
+                cls = self.class_of(part("class", str), where)
+                if is_optimizer(cls):
+                    return cls
+                raise ValueError(f"{place(where)} is {cls!r}, which is not a class of optimizers")
             case str(name) if name in OBJECTS:
                 return self.decode_object(node, where)
         raise ValueError(f"{place(where)} has the unknown type {node['type']!r}")
@@ -305,13 +308,6 @@ def as_strings(items: list[Any], where: str) -> Array:
     if not are_strings(array):
         raise ValueError(f"{place(where)} holds values other than strings")
     return array
-
-
-def as_optimizer(cls: type, where: str) -> type:
-    """Return a class of optimizers: one of torch.optim, or a trusted one."""
-    if not is_optimizer(cls):
-        raise ValueError(f"{place(where)} is {cls!r}, which is not a class of optimizers")
-    return cls
 
 
 # --- objects ------------------------------------------------------------------------------------

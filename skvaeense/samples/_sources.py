@@ -360,6 +360,11 @@ def beside(X: Any, target: Any) -> Any:
         target = check_array(target, dtype=FLOATS, input_name="y")
     refuse_loader(X, "a target")
     check_consistent_length(X, target)
+
+    def side_by_side(X: Any, Y: Any) -> FloatArray:
+        # In the more precise type.
+        return np.concatenate([as_array(X), as_array(Y)], axis=1)
+
     if isinstance(X, Source) or isinstance(target, Source):
         return SlicedSource(
             (len(X), X.shape[1] + target.shape[1]),
@@ -432,8 +437,3 @@ def digest(source: Source) -> str:
         found.update(f"{rows.dtype} {rows.shape[1]}".encode())
         found.update(np.ascontiguousarray(rows).data)
     return found.hexdigest()
-
-
-def side_by_side(X: Any, Y: Any) -> FloatArray:
-    """Return the columns of two arrays or tensors in one array, in the more precise type."""
-    return np.concatenate([as_array(X), as_array(Y)], axis=1)

@@ -339,6 +339,8 @@ class Trainer:
         """
         device = self.parameters.values.device
         try:
+            hooks = zip(self.hooks, state["hooks"], strict=True)
+            state = state | {"hooks": [with_earlier(hook, own) for hook, own in hooks]}
             self._check_state(state)
             self.model.load_state_dict(state["model"])
             # Without a copy, torch would train on the tensors of the given state.
@@ -369,6 +371,11 @@ class Trainer:
         # The order, like the generator, can come from another device.
         for name in {"hooks", *PROGRESS} - {"order"}:
             check_layout(own[name], state[name], name)
+
+
+def with_earlier(hook: Hook, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a hook, with those entries of an earlier version that it still has."""
+    return hook.state_dict() | {k: v for k, v in given.items() if hasattr(hook, k)}
 
 
 def check_layout(own: Any, given: Any, where: str) -> None:

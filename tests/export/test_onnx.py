@@ -3,7 +3,7 @@
 import copy
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -80,10 +80,10 @@ class AllTransforms(nn.Module):
         return tuple(transform(X) for transform in self.transforms)
 
 
-@pytest.fixture(scope="module")
-def estimators():
-    """Return a dict of one fitted estimator of each kind."""
-    return {name: fit_unwarned(clone(e), samples()) for name, e in ESTIMATORS.items()}
+@cache
+def fitted(name):
+    """Return an estimator, fitted once."""
+    return fit_unwarned(clone(ESTIMATORS[name]), samples())
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def estimators():
     ],
     ids=["some", "all"],
 )
-def test_codes(names, estimators):
-    module = AllTransforms([estimators[name] for name in names], torch.float64)
+def test_codes(names):
+    module = AllTransforms(map(fitted, names), torch.float64)
     session = session_of(to_bytes(module, 6, torch.float64, names, 18))
     for n_samples in (80, 7, 1):
         X = samples(seed=n_samples, n_samples=n_samples)
         for name, codes in zip(names, session.run(names, {"X": X}), strict=True):
-            expected = transform_of(estimators[name], X)
+            expected = transform_of(fitted(name), X)
             assert codes.dtype == expected.dtype == np.float64
             np.testing.assert_allclose(codes, expected, atol=1e-12, err_msg=name)
             np.testing.assert_array_equal(codes != 0, expected != 0, err_msg=name)
@@ -121,10 +121,10 @@ def test_gates_that_are_searched_for_cannot_be_exported(tmp_path):
     assert not (tmp_path / "vae.onnx").exists()
 
 
-def test_hard_codes_have_zeros(estimators):
+def test_hard_codes_have_zeros():
     """Otherwise the test above would not test the rules."""
     for name in ("fixed_variance", "contribution", "otsu"):
-        codes = transform_of(estimators[name], samples(1))
+        codes = transform_of(fitted(name), samples(1))
         assert (codes == 0).any()
         assert (codes != 0).any()
 
@@ -136,16 +136,16 @@ def test_hard_codes_have_zeros(estimators):
         ("soft", {}, "float32"),
     ],
 )
-def test_file(name, options, dtype, estimators, tmp_path):
+def test_file(name, options, dtype, tmp_path):
     path, X = tmp_path / "model.onnx", samples(1).astype(dtype)
     path.write_text("an older file")
-    to_onnx(estimators[name], path, **options)
+    to_onnx(fitted(name), path, **options)
     assert os.listdir(tmp_path) == ["model.onnx"]
     model = onnx.load(path)
     assert model.opset_import[0].version == options.get("opset_version", 18)
     (codes,) = session_of(path).run(["codes"], {"X": X})
     assert codes.dtype == dtype
-    np.testing.assert_allclose(codes, estimators[name].transform(X), atol=1e-4)
+    np.testing.assert_allclose(codes, fitted(name).transform(X), atol=1e-4)
 
 
 class OwnRule(ThresholdRule):
@@ -155,26 +155,26 @@ class OwnRule(ThresholdRule):
         return latents.code > 0
 
 
-def test_what_cannot_be_exported(estimators, tmp_path):
+def test_what_cannot_be_exported(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(TypeError, match="Only the transform of a VAEenseTransformer"):
         to_onnx(IntrinsicDimensionEstimator(), path)
     with pytest.raises(NotFittedError):
         to_onnx(SparseAutoencoder(), path)
     with pytest.raises(ValueError, match="dtype must be one of"):
-        to_onnx(estimators["l1"], path, dtype="float16")
+        to_onnx(fitted("l1"), path, dtype="float16")
     with pytest.raises(ValueError, match=r"OwnRule\(\) cannot be exported; Contribution"):
-        to_onnx(copy.copy(estimators["otsu"]).set_params(threshold=OwnRule()), path)
+        to_onnx(copy.copy(fitted("otsu")).set_params(threshold=OwnRule()), path)
     assert os.listdir(tmp_path) == []
 
 
-def test_missing_package(estimators, tmp_path, monkeypatch):
+def test_missing_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install skvaeense\[onnx\]"):
-        to_onnx(estimators["l1"], tmp_path / "model.onnx")
+        to_onnx(fitted("l1"), tmp_path / "model.onnx")
 
 
-def test_failure_leaves_the_old_file(estimators, tmp_path, monkeypatch):
+def test_failure_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("No space left on device")
 
@@ -183,6 +183,6 @@ def test_failure_leaves_the_old_file(estimators, tmp_path, monkeypatch):
     monkeypatch.setattr("skvaeense.export._onnx.to_bytes", lambda *args: b"model")
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        to_onnx(estimators["l1"], path)
+        to_onnx(fitted("l1"), path)
     assert os.listdir(tmp_path) == ["model.onnx"]
     assert path.read_text() == "an older file"
