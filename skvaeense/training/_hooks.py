@@ -217,8 +217,8 @@ class Coefficient(Hook):
         is_rising = step.fraction_done < self.warmup
         if self.target_l0 is None or is_rising or "active_share" not in step.terms:
             return
-        # Codes without any active latent count as if the logarithm were -10.
-        now = (step.terms["active_share"].sum() / self.target_l0).log().clamp_min(-10)
+        # Codes without any active latent have a logarithm of minus infinity.
+        now = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-10, 10)
         self.fast = now if self.fast is None else self.fast.lerp(now, self.fast_memory)
         self.slow = now if self.slow is None else self.slow.lerp(now, self.slow_memory)
         excess = (now + self.lead * (self.fast - self.slow)).clamp(-1, 1)
