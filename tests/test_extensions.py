@@ -22,7 +22,7 @@ from skvaeense.priors import Prior
 from skvaeense.thresholds import ThresholdRule
 from skvaeense.utils._torch import make_generator
 
-X = make_linear_subspaces(400, dims=(1, 2), n_features=8, random_state=0)[0]
+X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
 N_COMPONENTS = 6
 
 

@@ -189,7 +189,7 @@ def test_positive_codes_keep_95_percent_too(shape):
 
 def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
     rows = SUBSPACES.few[:80]
-    model = default(rows, warm_start=True)
+    model = default(rows, warm_start=True, n_components=3)
     nats = dict(model.explanation_nats_)
     save(model, tmp_path / "model.safetensors")
     assert load(tmp_path / "model.safetensors").explanation_nats_ == nats

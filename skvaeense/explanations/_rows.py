@@ -104,8 +104,9 @@ def find_far_rows(
         How often each sample counts, above 0; None means once.
 
     may_be_alike : bool, default=False
-        Whether rows beyond a gap are far, too, if they outweigh all others in one direction alone.
-        Such rows, like the first tokens of texts, can be as alike as a component of a mixture.
+        Whether rows beyond a gap are far, too, if they outweigh all others by one direction, beside
+        which they are no farther than others. Such rows, like the first tokens of texts, can be as
+        alike as a component of a mixture.
 
     Returns
     -------
@@ -125,11 +126,11 @@ def find_far_rows(
     if n_few == 0 or 3 * squares[few].sum() <= squares.sum():
         return nothing
     if may_be_alike and edge[0] > 0:
-        far = few[np.argmax(edge[1:] / edge[:-1]) :]
-        total, others = squares[far].sum(), squares.sum() - squares[far].sum()
-        along_one = len(far) * principal_directions(x[far])[0][0]
-        if total > others >= total - along_one:
-            return np.sort(far)
+        gap = int(np.argmax(edge[1:] / edge[:-1]))
+        alike = few[gap:]
+        beside = squares[alike] - np.square(x[alike] @ principal_directions(x[alike])[1][0])
+        if 2 * squares[alike].sum() > squares.sum() and beside.max() <= edge[gap]:
+            return np.sort(alike)
     # Two components suffice to find rows that neither of them explains. Many can take in far rows.
     density = find_density(X, weights, np.random.RandomState(0), max_components=2)
     broad: Any = density.background

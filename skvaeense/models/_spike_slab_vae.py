@@ -318,8 +318,6 @@ class SpikeSlabVAE(VAE):
             mean, is_open, posterior.seen, weight, FIT_LOOKS, positive=self.positive
         )
 
-    # --- the bound ----------------------------------------------------------------------------
-
     @torch.no_grad()
     def bound(self, x: torch.Tensor) -> torch.Tensor:
         """Return a lower bound of the log-density of each sample.
@@ -344,8 +342,6 @@ class SpikeSlabVAE(VAE):
         q, mean = posterior.probability, posterior.mean
         code = q * mean
         return code, q * (posterior.variance + mean.square()) - code.square()
-
-    # --- lengths ------------------------------------------------------------------------------
 
     @property
     def has_target(self) -> bool:
@@ -424,8 +420,6 @@ class SpikeSlabVAE(VAE):
         vars(model).update(vars(self))
         model.share = length / (self.length or length)
         return model
-
-    # --- draws --------------------------------------------------------------------------------
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
         """Return draws of latents: of gates, and of the slabs behind open gates."""

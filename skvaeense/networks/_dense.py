@@ -62,21 +62,15 @@ def hidden_layers(
 
 
 def check_layer_sizes(
-    name: str,
-    sizes: LayerSizes,
-    n_components: int,
-    n_default_layers: int,
-    *,
-    least: int = 256,
-    most: int = 1024,
+    name: str, sizes: LayerSizes, n_latents: int, n_layers: int, least: int = 256, most: int = 1024
 ) -> list[int]:
     """Return the hidden widths as a list.
 
-    With "auto" there are `n_default_layers` layers with one unit per latent, at least `least` and
-    at most `most`.
+    With "auto" there are `n_layers` layers with one unit per latent, at least `least` and at most
+    `most`.
     """
     if isinstance(sizes, str) and sizes == "auto":
-        return [min(max(n_components, least), most)] * n_default_layers
+        return [min(max(n_latents, least), most)] * n_layers
     sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
     if (
         not isinstance(sizes, Iterable)
@@ -208,10 +202,8 @@ class Linear(DenseNetwork):
         return type(self) is Linear and self.skip == "first" and len(own) == len(default)
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
-        sizes = check_layer_sizes(
-            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2, least=128
-        )
-        return sizes, []
+        sizes = self.hidden_layer_sizes
+        return check_layer_sizes("hidden_layer_sizes", sizes, n_components, 2, least=128), []
 
 
 @dataclass(eq=False, repr=False)

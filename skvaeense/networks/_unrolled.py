@@ -143,29 +143,20 @@ class UnrolledAutoencoder(Autoencoder):
 
     n_active : float or sequence of float
         Mean number of entries that are kept of each sample; see `BatchThreshold`.
-
-    first_gain, first_step : float, default=0.9 and 0.4
-        First factors and steps of each latent, as shares of the values that lower the error most.
     """
 
     # Gradients through the sweeps explode at times.
     max_gradient_norm = MAX_GRADIENT_NORM
 
-    def __init__(
-        self,
-        network: Unrolled,
-        decoder: nn.Linear,
-        n_active: Lengths,
-        *,
-        first_gain: float = 0.9,
-        first_step: float = 0.4,
-    ) -> None:
+    def __init__(self, network: Unrolled, decoder: nn.Linear, n_active: Lengths) -> None:
         super().__init__()
         n_sweeps, n_latents = int(network.n_sweeps), decoder.in_features
         self.positive = network.positive is True
         self.n_refinements = int(network.n_refinements)
         self.n_active = float(np.max(n_active))
         self.decoder = decoder
+        # Shares of the values that lower the error most, which `initialize` multiplies by these.
+        first_gain, first_step = 0.9, 0.4
         self.gain = nn.Parameter(torch.full((n_latents,), first_gain))
         self.offset = nn.Parameter(torch.zeros(n_latents))
         self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), first_step))

@@ -14,32 +14,16 @@ from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._typing import BoolArray, FloatArray
 
-# Unexplained share of a group's variance that is tolerated.
-TOLERATED = 0.1
-# Unexplained share that means steps too large. The mean alone leaves a share of 1, up to chance.
-ASTRAY = 1.5
-# The same for the mean over an epoch. Random weights can leave twice the variance at first.
-ASTRAY_EPOCH = 3.0
-# Unexplained share that is tolerated of all samples, and how many times as much as principal
-# components leave.
-LEFT, BEYOND_LINEAR = 0.05, 1.5
+# A small share: of variance that is left, of a target that is missed, of latents that are active.
+SMALL = 0.1
+# More than this share of the variance, or of latents or gates, is most of it.
+MOST = 0.5
+# An error is larger if it is this many times another one.
+LARGER = 1.5
 # A gate between these is undecided.
 UNDECIDED = (0.3, 0.7)
-# Share by which the error falls at least if the learning rate is large enough.
-LEAST_FALL = 0.2
-# Shares of the steps by gradients, and of the epochs of expectation maximisation, that training
-# takes at least.
-LEAST_STEPS, LEAST_EPOCHS = 0.02, 0.2
-# Share of a target number of active latents by which codes may miss it.
-MISSED = 0.1
-# Mean number of active latents of a sparse autoencoder below which its codes are empty.
-EMPTY = 0.1
-# Share of the variance that principal components explain of which sparse codes explain too little.
-LEAST_LEARNED = 0.5
-# Share of latents below which few are active.
-FEW = 0.1
-# More than this share of latents or gates, or of the variance, is most of it.
-MOST = 0.5
+# Share of the steps by gradients that training takes at least.
+LEAST_STEPS = 0.02
 # Batches are unlike if they differ by this many standard errors.
 UNLIKE = 3.5
 
@@ -114,7 +98,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
         at_least = unexplained - float(left.std() / size) / math.sqrt(len(own))
         linear = linear_residual(own, n_directions)
         is_worst = found is None or unexplained > found.unexplained
-        if is_worst and at_least > max(TOLERATED, 2 * linear):
+        if is_worst and at_least > max(SMALL, 2 * linear):
             found = Collapse(location, unexplained, n_directions, linear)
     return found
 
@@ -205,13 +189,15 @@ class Findings:
         self.l0 = active.sum() / max(len(active), 1)
         is_one = len(active) > 1 and (active == active[0]).all()
         self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
-        self.has_peak = self.by_gradient and not self.is_constant and self.peak > ASTRAY_EPOCH
+        # Random weights can leave twice the variance at first.
+        is_astray = self.peak > 2 * LARGER
+        self.has_peak = self.by_gradient and not self.is_constant and is_astray
         self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
-        self.leaves_more = self.unexplained > max(LEFT, BEYOND_LINEAR * self.linear_residual)
-        least, left = (LEAST_STEPS, LEFT) if self.by_gradient else (LEAST_EPOCHS, 0.0)
+        self.leaves_more = self.unexplained > max(SMALL / 2, LARGER * self.linear_residual)
+        least, left = (LEAST_STEPS, SMALL / 2) if self.by_gradient else (2 * SMALL, 0.0)
         self.is_short = self.done < least and self.unexplained > left
         is_bad = self.unexplained > MOST and self.leaves_more and not self.is_short
-        self.is_slow = is_bad and self.fallen < LEAST_FALL
+        self.is_slow = is_bad and self.fallen < 2 * SMALL
         self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
         low, high = UNDECIDED
         gates = np.ones(1) if self.deviation is None else self.deviation
@@ -277,7 +263,8 @@ SIGNS = (
         "samples in random order.",
     ),
     Sign(
-        lambda f: f.worst > ASTRAY,
+        # The mean alone leaves a share of 1, up to chance.
+        lambda f: f.worst > LARGER,
         "{f.worst:.0%} of the variance is unexplained{f.when}, more than the mean alone would "
         "leave: training has gone astray. {f.calmer}.",
     ),
@@ -287,7 +274,7 @@ SIGNS = (
         "pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter.",
     ),
     Sign(
-        lambda f: f.is_sparse and f.l0 < EMPTY,
+        lambda f: f.is_sparse and f.l0 < SMALL,
         "Nearly all samples have no active latent: the reconstruction is the mean, as it also is "
         "for pure noise. {f.fuller}.",
     ),
@@ -299,7 +286,7 @@ SIGNS = (
     Sign(
         lambda f: f.is_slow,
         "{f.unexplained:.0%} of the variance is unexplained, and the error has fallen by less than "
-        f"{LEAST_FALL:.0%} in training, which has not learned. Raise learning_rate_init.",
+        f"{2 * SMALL:.0%} in training, which has not learned. Raise learning_rate_init.",
     ),
     Sign(
         # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
@@ -323,14 +310,14 @@ SIGNS = (
         "or start from a lower noise_variance.",
     ),
     Sign(
-        lambda f: f.is_sparse and 1 - f.unexplained < LEAST_LEARNED * (1 - f.linear_residual),
+        lambda f: f.is_sparse and 1 - f.unexplained < MOST * (1 - f.linear_residual),
         "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active, "
         "compared with {f.linear_residual:.0%} for the same number of principal components: the "
         "autoencoder has not learned. Raise max_iter{f.or_fuller}.",
         is_last=False,
     ),
     Sign(
-        lambda f: f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > MISSED,
+        lambda f: f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > SMALL,
         "{f.found_l0:.1f} latents are active on average instead of target_l0={f.target_l0:g}. "
         "Raise max_iter, or {f.nearer}.",
         is_last=False,
@@ -341,7 +328,9 @@ SIGNS = (
         "variance is unexplained. Raise max_iter.",
     ),
     Sign(
-        lambda f: f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < FEW * f.n_components,
+        lambda f: (
+            f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < SMALL * f.n_components
+        ),
         "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active: "
         "{f.weakness}. Raise max_iter, or {f.stronger}.",
     ),

@@ -154,9 +154,14 @@ class Coefficient(Hook):
     """Raise the coefficient alpha of a penalty from 0, and then adapt it if there is a target.
 
     With a target for the mean number of active latents, alpha changes at every step after the
-    rise. With the L0 of the batch::
+    rise. With the L0 of the batch and the fraction p done::
 
-        log alpha <- log alpha + gain * clip(log(L0 / target), -1, 1)
+        log alpha <- log alpha + gain(p) * clip(log(L0 / target) + lead * (fast - slow), -1, 1)
+
+    The gain rises from `gain` to `last_gain` with p^2, as the learning rate falls and codes respond
+    less and less. Fast and slow are running means of log(L0 / target). Their difference stands for
+    codes of the near future: with the defaults, for the change in the next 160 steps. Without it,
+    codes of JumpReLU overshoot in short trainings; with twice of it, those of other penalties do.
 
     Attributes
     ----------
@@ -169,8 +174,14 @@ class Coefficient(Hook):
     warmup : float, default=0.1
         Share of the training over which the coefficient rises from 0 to alpha.
 
-    gain : float, default=0.03
-        Gain per step with which the logarithm of the coefficient follows that of L0.
+    gain, last_gain : float, default=0.03 and 0.1
+        Gain per step at first, and at the end.
+
+    lead : float, default=4.0
+        Factor on the difference of the running means.
+
+    fast_memory, slow_memory : float, default=0.1 and 0.02
+        Weights of a step in the two running means.
 
     value : float or torch.Tensor
         The coefficient in the current step.
@@ -181,9 +192,15 @@ class Coefficient(Hook):
     target_l0: float | None = None
     warmup: float = 0.1
     gain: float = 0.03
+    last_gain: float = 0.1
+    lead: float = 4.0
+    fast_memory: float = 0.1
+    slow_memory: float = 0.02
 
     def __post_init__(self) -> None:
         self.value: float | torch.Tensor = 0.0
+        self.fast: torch.Tensor | None = None
+        self.slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
@@ -201,8 +218,13 @@ class Coefficient(Hook):
         is_rising = step.fraction_done < self.warmup
         if self.target_l0 is None or is_rising or "active_share" not in step.terms:
             return
-        excess = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-1, 1)
-        self.alpha = self.alpha * torch.exp(self.gain * excess)
+        # Codes without any active latent have a logarithm of minus infinity.
+        now = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-10, 10)
+        self.fast = now if self.fast is None else self.fast.lerp(now, self.fast_memory)
+        self.slow = now if self.slow is None else self.slow.lerp(now, self.slow_memory)
+        excess = (now + self.lead * (self.fast - self.slow)).clamp(-1, 1)
+        gain = self.gain + (self.last_gain - self.gain) * step.fraction_done**2
+        self.alpha = self.alpha * torch.exp(gain * excess)
 
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -240,7 +240,9 @@ class Trainer:
         for hook in self.hooks:
             hook.before_loss(self, fraction_done)
         terms = self.gradient(x, noise)
-        self.processes.all_reduce_mean(self._shared(terms))
+        # Buffers of layers, too.
+        buffers = (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
+        self.processes.all_reduce_mean(chain([self.parameters.grads], terms.values(), buffers))
         for hook in self.hooks:
             hook.before_step(self)
         factor = max(self.schedule(fraction_done), self.least_factor)
@@ -252,12 +254,6 @@ class Trainer:
                 self.sums[name] = self.sums[name] + term if name in self.sums else term
         self.step += 1
         self.n_steps += 1
-
-    def _shared(self, terms: Terms) -> Iterator[torch.Tensor]:
-        """Yield the tensors to average over all processes: gradients, terms, buffers of layers."""
-        yield self.parameters.grads
-        yield from terms.values()
-        yield from (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
 
     @torch.no_grad()
     def _move(self, learning_rate: float) -> None:

@@ -46,7 +46,7 @@ def explained_samples(name):
     """Return samples, new ones, the dimensions of these, a scaling, and an explanation."""
     X, dimension = SAMPLES[name]()
     X, new = X[:1200], X[1200:]
-    explained, scaling = explain(X, 256), Scaling.from_data(X)
+    explained, scaling = explain(X, 256, may_have_gates=False), Scaling.from_data(X)
     assert explained.coder == "mixture"
     if explained.locations is not None:
         scaling = scaling.at(explained.locations, X)
@@ -245,14 +245,15 @@ def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
 def test_one_flat_has_the_directions_that_stand_out_of_noise():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + 0.01 * rng.normal(size=(500, 6))
-    found = explain(X, 256)
+    found = explain(X, 256, may_have_gates=False)
     for most, expected in ((1, 1), (6, 2)):
         (part,) = found.as_one_flat(X, most).parts
         assert part.basis.shape == (expected, 6)
     assert part.noise_variance == pytest.approx(1e-4, rel=0.2)
     # All directions count if they are equal, and at least one if nothing varies.
     for X, expected in ((rng.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
-        assert len(explain(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
+        (part,) = explain(X, 256, may_have_gates=False).as_one_flat(X, 6).parts
+        assert len(part.variances) == expected
 
 
 @pytest.mark.slow

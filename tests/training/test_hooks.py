@@ -198,7 +198,12 @@ def test_coefficient_follows_its_formula(n_active):
     assert float(coefficient.alpha) == 0.5
     observe(coefficient, n_active, 0.3)
     excess = math.log(n_active / 4) if n_active else -math.inf
-    expected = 0.5 * math.exp(coefficient.gain * min(max(excess, -1), 1))
+    gain = 0.03 + (0.1 - 0.03) * 0.3**2
+    expected = 0.5 * math.exp(gain * min(max(excess, -1), 1))
+    assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
+    # On target, the coefficient still moves against the last change, by 4 * (0.1 - 0.02) of it.
+    observe(coefficient, 4, 0.3)
+    expected *= math.exp(gain * min(max(-0.32 * max(excess, -10), -1), 1))
     assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
     # The value stays on the device, since reading it would wait for the device at every step.
     assert isinstance(coefficient.at(0.7), torch.Tensor)
