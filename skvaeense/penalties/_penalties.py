@@ -18,8 +18,7 @@ from skvaeense.penalties._base import (
     Penalty,
     Shrinkage,
 )
-from skvaeense.utils._kept import check_lengths
-from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, SIZES, StrOptions
 
 
 class L1(Shrinkage):
@@ -439,7 +438,7 @@ class Matryoshka(BatchTopK):
 
     _parameter_constraints = BatchTopK._parameter_constraints | {
         "n_prefixes": [AT_LEAST_ONE],
-        "widths": [list, tuple, None],
+        "widths": [SIZES, None],
     }
 
     def __init__(
@@ -466,14 +465,8 @@ class Matryoshka(BatchTopK):
         -------
         list of int
             Rising sizes, each at least 1 and below `n_components`.
-
-        Raises
-        ------
-        ValueError
-            If `widths` are not positive ints.
         """
         if self.widths is not None:
-            check_lengths("widths", list(self.widths), AT_LEAST_ONE)
             return sorted({width for width in self.widths if width < n_components})
         n_halvings = min(self.n_prefixes - 1, n_components.bit_length())
         sizes = {n_components >> i for i in range(1, n_halvings + 1)}

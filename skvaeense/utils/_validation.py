@@ -65,7 +65,8 @@ AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
-RANDOM_STATE = ["random_state"]
+# Unlike scikit-learn's constraint, this one refuses booleans.
+RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
 SIZES = Sizes()
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -46,7 +46,7 @@ def test_sizes_by_hand(n_components, parameters, sizes):
 @pytest.mark.parametrize("widths", [(), (0, 4), [2.5], ("all",)])
 def test_widths_that_cannot_be(widths):
     X = draw(40, N_FEATURES).numpy()
-    with pytest.raises(ValueError, match="widths must be a positive int, or a list of them"):
+    with pytest.raises(ValueError, match="The 'widths' parameter of Matryoshka must be a list"):
         SparseAutoencoder(8, penalty=Matryoshka(2, widths=widths), max_iter=1).fit(X)
 
 
