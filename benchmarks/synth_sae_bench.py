@@ -282,7 +282,7 @@ METHODS = {
     "spike and slab, no target": partial(default, prior="spike_slab"),
     "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
     "VAEense, no target": default,
-    "VAEense, positive": partial(default, positive_code=True, has_target=True),
+    "VAEense, target, positive": partial(default, positive_code=True, has_target=True),
     "true features": known,
 }
 

@@ -67,7 +67,8 @@ def assert_same_model(fitted, expected):
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[1].items():
         assert torch.equal(states[0][name], tensor), name
-    assert fitted.loss_curve_ == expected.loss_curve_
+    # The last digit of the first noise, an eigenvalue, can depend on where memory lies.
+    np.testing.assert_allclose(fitted.loss_curve_, expected.loss_curve_, rtol=1e-13)
 
 
 def fit_into(folder, estimator, data=X, **settings):
