@@ -163,7 +163,8 @@ def weighed(cell, weight, seed, data):
         )
         X, test = X[:N_PLANTED], X[N_PLANTED:]
     params = WIDE if cell == "lm 8x" else PLANTED
-    with mock.patch.object(_losses, "AUXILIARY_WEIGHT", weight):
+    auxiliary_loss = partial(_losses.auxiliary_loss, weight=weight)
+    with mock.patch.object(_losses, "auxiliary_loss", auxiliary_loss):
         model = SparseAutoencoder(**params, random_state=seed)
         fit(model, X)
     codes = model.transform(test)
