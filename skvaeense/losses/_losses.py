@@ -250,7 +250,12 @@ class PenalizedReconstruction(Loss):
             total = total + auxiliary.mean() / target.shape[1]
         dead = model.dead_latents
         if dead is not None:
-            of_dead = coding.preactivation[:, dead] if kept is None else kept.preactivation(dead)
+            if hasattr(model.network, "answer"):
+                of_dead = model.network.answer(residual, dead)
+            elif kept is None:
+                of_dead = coding.preactivation[:, dead]
+            else:
+                of_dead = kept.preactivation(dead)
             total = total + auxiliary_loss(model, of_dead, residual)
         if self.decay:
             decoder = getattr(model.network, "decoder", model.network)

@@ -276,11 +276,32 @@ class UnrolledAutoencoder(Autoencoder):
             change = step[columns] * KeptOutputs.apply(left, atoms, None, seen, entries)
             values = change + shift[columns] + last.carried(last_values, to=entries)
 
-        def preactivation(some: torch.Tensor) -> torch.Tensor:
-            u = torch.addcmul(shift[some], step[some], left @ atoms[some].T)
-            return (u + last.add_to(torch.zeros_like(seen), last_values)[:, some]) / norm[some]
+        return KeptCodes(values / norm[columns], entries)
 
-        return KeptCodes(values / norm[columns], entries, preactivation)
+    def answer(self, residual: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """Return the pre-activations of silent latents, given what the other latents leave.
+
+        Gradients reach the weights of these latents alone. Through the sweeps they would also reach
+        the latents in use, and move them.
+
+        Parameters
+        ----------
+        residual : torch.Tensor of shape (n_samples, n_features)
+            Residuals of the samples.
+
+        latents : torch.Tensor of shape (n_latents,)
+            Indices of the latents, which are active for no sample.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_latents)
+            The pre-activations.
+        """
+        atoms = self.decoder.weight[:, latents]
+        norm = atoms.norm(dim=0)
+        step, shift = [self.gain, *self.steps][-1], [self.offset, *self.shifts][-1]
+        seen = residual.detach() @ (atoms / norm)
+        return torch.addcmul(shift[latents], step[latents], seen) / norm
 
 
 def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -94,13 +94,14 @@ class KeptCodes(NamedTuple):
     entries : KeptEntries
         Positions of these pre-activations.
 
-    preactivation : callable
+    preactivation : callable or None, default=None
         Function from indices of latents to their pre-activations, shape (n_samples, n_latents).
+        None if the network has a method `answer`.
     """
 
     values: torch.Tensor
     entries: KeptEntries
-    preactivation: Callable[[torch.Tensor], torch.Tensor]
+    preactivation: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 def keep_largest(outputs: torch.Tensor, n_kept: int, *, positive: bool) -> torch.Tensor:

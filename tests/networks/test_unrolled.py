@@ -224,3 +224,14 @@ def test_codes_are_refined_after_training_only():
     errors = [(x - m.decode(m.code(x))).square().sum().item() for m in (refining, plain)]
     assert errors[0] < errors[1]
     assert torch.equal(refining.code(x) != 0, plain.code(x) != 0)
+
+
+def test_silent_latents_answer_without_moving_the_latents_in_use():
+    """The auxiliary loss of dead latents has gradients for these latents alone."""
+    x, dead = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
+    module = Unrolled(n_active=2).build(6, 5, n_heads=1, generator=torch.Generator().manual_seed(1))
+    module.answer(x, dead).square().sum().backward()
+    moved = module.decoder.weight.grad.abs().sum(dim=0) > 0
+    assert moved.tolist() == [False, True, False, True, False]
+    assert (module.steps.grad[-1] != 0).tolist() == moved.tolist()
+    assert module.decoder.bias.grad is None
