@@ -167,6 +167,30 @@ def summarise(rows, *names, worst=max):
     return summary
 
 
+def groups(rows, *keys):
+    """Yield the groups of rows that share the values of some keys.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One row for each seed.
+
+    keys : str
+        The keys.
+
+    Yields
+    ------
+    label : dict
+        The shared values, and the number of rows as "n_seeds".
+
+    own : list of dict
+        The rows.
+    """
+    for values in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        own = [row for row in rows if tuple(row[key] for key in keys) == values]
+        yield dict(zip(keys, values, strict=True)) | {"n_seeds": len(own)}, own
+
+
 def measure_missing(path, orders, chosen, n_seeds, measure, summary):
     """Measure the rows that a file of results lacks, seed by seed, and save each when it is done.
 

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import apart, fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.common import apart, fit, groups, make_parser, measure_missing, run_task, summarise
 from benchmarks.data import add_data_option, read_activations, read_mnist
 from benchmarks.peers import saelens
 from skvaeense import SparseAutoencoder
@@ -200,11 +200,9 @@ METHODS = {
 def summary(rows):
     """Return means over the seeds, and the worst FVU, for each cell and method."""
     found = []
-    for cell, method in dict.fromkeys((row["cell"], row["method"]) for row in rows):
-        own = [row for row in rows if (row["cell"], row["method"]) == (cell, method)]
+    for label, own in groups(rows, "cell", "method"):
         keys = ["fvu_mean", "fvu_worst", "l0_mean", "dead_mean", "cpu_seconds_mean"]
-        numbers = {"n_seeds": len(own)} | summarise(own, *keys)
-        found.append({"cell": cell, "method": method} | numbers)
+        found.append(label | summarise(own, *keys))
     return found
 
 

@@ -23,7 +23,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.common import fit, groups, make_parser, measure_missing, run_task, summarise
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
@@ -122,12 +122,11 @@ def fitted(X, cell, method, seed):
 def summary(rows):
     """Return means over the seeds for each cell and method."""
     found = []
-    for cell, method in dict.fromkeys((row["cell"], row["method"]) for row in rows):
-        own = [row for row in rows if (row["cell"], row["method"]) == (cell, method)]
+    for label, own in groups(rows, "cell", "method"):
         keys = ["target", "miss", "l0", "fvu", "dead", "cpu_seconds"]
         keys += ["found", "found_rare"] if "found" in own[0] else []
         numbers = summarise(own, *(f"{key}_mean" for key in keys))
-        found.append({"cell": cell, "method": method, "n_seeds": len(own)} | numbers)
+        found.append(label | numbers)
     return found
 
 
@@ -178,10 +177,9 @@ def weighed(cell, weight, seed, data):
 def weights_summary(rows):
     """Return means over the seeds for each cell and weight."""
     found = []
-    for cell, weight in dict.fromkeys((row["cell"], row["weight"]) for row in rows):
-        own = [row for row in rows if (row["cell"], row["weight"]) == (cell, weight)]
+    for label, own in groups(rows, "cell", "weight"):
         numbers = summarise(own, "fvu_mean", "l0_mean", "dead_mean")
-        found.append({"cell": cell, "weight": weight, "n_seeds": len(own)} | numbers)
+        found.append(label | numbers)
     return found
 
 

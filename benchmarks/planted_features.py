@@ -37,7 +37,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import ndtri
 from sklearn.decomposition import MiniBatchDictionaryLearning, SparseCoder
 
-from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.common import fit, groups, make_parser, measure_missing, run_task, summarise
 from benchmarks.data import HELD_OUT
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
@@ -232,12 +232,11 @@ def measure(kind, method, seed):
 def summary(rows):
     """Return means and worst values over the seeds, for each kind of features and method."""
     found = []
-    for kind, method in dict.fromkeys((row["kind"], row["method"]) for row in rows):
-        own = [row for row in rows if (row["kind"], row["method"]) == (kind, method)]
+    for label, own in groups(rows, "kind", "method"):
         means = [f"{key}_mean" for key in ("fvu", "cosine", "f1", "precision", "recall", "l0")]
         numbers = summarise(own, *means, "cpu_seconds_mean")
         numbers |= summarise(own, "cosine_worst", "f1_worst", worst=min)
-        found.append({"kind": kind, "method": method, "n_seeds": len(own)} | numbers)
+        found.append(label | numbers)
     return found
 
 

@@ -40,7 +40,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.common import fit, groups, make_parser, measure_missing, run_task, summarise
 from benchmarks.peers.saelens import train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
@@ -344,12 +344,11 @@ def score(size, folder, coded, atoms):
 def summary(rows):
     """Return means over the seeds, for each size and method."""
     found = []
-    for size, method in dict.fromkeys((row["size"], row["method"]) for row in rows):
-        own = [row for row in rows if (row["size"], row["method"]) == (size, method)]
+    for label, own in groups(rows, "size", "method"):
         keys = ["f1", "mcc", "explained_variance", "l0", "true_l0", "dead", "cpu_seconds"]
         keys += ["elbo"] if all("elbo" in row for row in own) else []
         numbers = summarise(own, *(f"{key}_mean" for key in keys))
-        found.append({"size": size, "method": method, "n_seeds": len(own)} | numbers)
+        found.append(label | numbers)
     return found
 
 
