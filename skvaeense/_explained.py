@@ -44,13 +44,13 @@ def fit_coder(estimator, data, session):
     seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
     gates = data.explained.gates
     if gates is None and coder_of(estimator, data.explained) != "share":
-        trainer, n_epochs = _subspaces(estimator, data, seeds), 1
+        trainer, n_epochs, n_records = _subspaces(estimator, data, seeds), 1, data.n_records
     else:
         share = DEFAULT_SHARE if gates is None else None
         estimator = estimator._gate_estimator(share)
         trainer = estimator._gate_trainer(data, seeds, gates=gates)
-        n_epochs = estimator._epochs_of(trainer)
-    session.begin(n_epochs)
+        n_epochs, n_records = estimator._epochs_of(trainer), 1
+    session.begin(n_epochs, n_records)
     return session.train(Phase(trainer, n_epochs, is_watched=False)).result()
 
 

@@ -494,7 +494,7 @@ class VAEenseTransformer(DensityAutoencoder):
         """Train through the one phase of a trainer, and return it."""
         has_gates = isinstance(trainer, GateTrainer)
         epochs = self._epochs_of(trainer) if has_gates else self._epochs(data, RANDOM_STEPS)
-        session.begin(epochs)
+        session.begin(epochs, 1 if has_gates else data.n_records)
         watch = self.tol, self.n_iter_no_change
         return session.train(Phase(trainer, epochs, *watch, is_watched=not has_gates)).result()
 
