@@ -83,7 +83,7 @@ wheel: $(VENV)/.stamp-release $(VENV)/.stamp-test
 		tar -xzf dist/*.tar.gz -C $$folder; python=$$PWD/$(BIN)/python; \
 		(cd $$folder/skvaeense-* && $$python -m pytest -q --collect-only > /dev/null); \
 		$(PYTHON) -m venv $$folder; \
-		$$folder/bin/python -m pip install "$$wheel[plot,progress,pandas,onnx]" pytest; \
+		$$folder/bin/python -m pip install "$$wheel[plot,progress,pandas]" pytest; \
 		cd $$folder; MPLBACKEND=agg bin/python -m pytest -q -W error --doctest-modules --pyargs skvaeense \
 			-o doctest_optionflags="ELLIPSIS NORMALIZE_WHITESPACE NUMBER"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
     from skvaeense._sparse_autoencoder import SparseAutoencoder
+    from skvaeense._vaease import VAEase
     from skvaeense._vaeense import VAEenseTransformer
     from skvaeense.persistence import Checkpoint, load, save
 
@@ -19,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "IntrinsicDimensionEstimator",
     "SparseAutoencoder",
+    "VAEase",
     "VAEenseTransformer",
     "__version__",
     "load",
@@ -29,6 +31,7 @@ _MODULES = {
     "Checkpoint": "persistence",
     "IntrinsicDimensionEstimator": "_intrinsic_dimension",
     "SparseAutoencoder": "_sparse_autoencoder",
+    "VAEase": "_vaease",
     "VAEenseTransformer": "_vaeense",
     "load": "persistence",
     "save": "persistence",

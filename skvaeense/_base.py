@@ -2,9 +2,9 @@
 
 import copy
 import math
-import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -20,17 +20,15 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import networks
-from skvaeense._evaluation import FEATURES, ModelEvaluation, in_chunks, rows_at_a_time
-from skvaeense.explanations._explain import Explained
-from skvaeense.explanations._rows import find_far_rows
-from skvaeense.samples._devices import DTYPES, resolve_device
+from skvaeense.mixture._rows import warn_of_far
+from skvaeense.models import Model
 from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_array, validated
 from skvaeense.samples._scaling import Scaling
-from skvaeense.samples._sources import Source, open_samples, refuse_loader
+from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import FitData, PreparedRows, prepare_data
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
-from skvaeense.training._far import Reach, warn_of_far
+from skvaeense.training._far import Balls
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._session import FitSession
@@ -41,17 +39,30 @@ from skvaeense.training._sizes import (
     n_epochs,
     steps_of_epoch,
 )
-from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import TAGS, Trainer, diverged
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
+from skvaeense.utils._callbacks import (
+    CallbackSupportMixin,
+    FitProgress,
+    fit_progress,
+    row_chunks,
+    with_callbacks,
+)
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
-from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._processes import find_processes
-from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._torch import draw_seed
-from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
+from skvaeense.utils._torch import (
+    DTYPES,
+    draw_seed,
+    is_out_of_memory,
+    resolve_device,
+    restored_threads,
+    suited_threads,
+    threads_of_all,
+)
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
@@ -62,10 +73,239 @@ from skvaeense.utils._validation import (
     align_api_if_sparse,
     are_equal,
     fit_context,
+    too_far,
 )
 
+# The fitted attributes that validation sets before training.
+FEATURES = ("n_features_in_", "feature_names_in_")
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
+
+
+class LawEvaluation:
+    """Mixin for estimators whose codes and densities are laws."""
+
+    def _by_rows(
+        self, X: Any, law: Any, function: Any, out: Any = None, *, is_kept: bool = False
+    ) -> Any:
+        """Apply a function of a law to chunks of rows, and join the results.
+
+        Parameters
+        ----------
+        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+            All rows, in units of the samples.
+
+        law : law or density
+            What the function belongs to; its size limits the rows of a chunk.
+
+        function : callable
+            Maps rows to an array or a tensor.
+
+        out : array or None, default=None
+            Array for the results.
+
+        is_kept : bool, default=False
+            Whether results keep their type. Otherwise floats have the precision of the rows.
+
+        Returns
+        -------
+        array or torch.Tensor
+            The results.
+        """
+
+        def answer(rows: Any) -> Any:
+            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
+            work = len(rows) * X.shape[1] * n_entries
+            with (
+                restored_threads(),
+                threads_for(work),
+                np.errstate(over="ignore", invalid="ignore"),
+            ):
+                result = function(rows)
+                if not isinstance(X, torch.Tensor) and isinstance(result, torch.Tensor):
+                    result = result.cpu().numpy()
+                if isinstance(result, torch.Tensor) and result.is_floating_point():
+                    # The rows themselves can be read-only, which torch does not support.
+                    is_tensor = isinstance(rows, torch.Tensor)
+                    result = result.to(rows.dtype if is_tensor else DTYPES[rows.dtype.name])
+                elif not isinstance(result, torch.Tensor) and result.dtype.kind == "f":
+                    kind = as_array(rows[:0]).dtype
+                    result = result if is_kept else result.astype(kind, copy=False)
+            finite = result.isfinite() if isinstance(result, torch.Tensor) else np.isfinite(result)
+            if not bool(finite.all()):
+                raise too_far(rows.dtype)
+            return result
+
+        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
+        return in_chunks(self, X, block_rows(X.shape[1], n_entries), answer, out)
+
+
+class ModelEvaluation:
+    """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
+
+    device: str
+    module_: Model
+    mean_: DoubleArray
+    scale_: float
+    # Only if codes are decoded to a target.
+    target_mean_: DoubleArray
+    target_scale_: float
+
+    @property
+    def _scaling(self) -> Scaling:
+        target = None
+        if hasattr(self, "target_mean_"):
+            target = Scaling(self.target_mean_, self.target_scale_)
+        return Scaling(self.mean_, self.scale_, target)
+
+    def _draft(self, attributes):
+        """Return a clone of the estimator with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        vars(draft).update(attributes)
+        return draft
+
+    def _model_for(self, dtype):
+        """Return the model in the precision of the samples, so that results have the same one."""
+        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
+        device = resolve_device(self.device)
+        parameter = next(self.module_.parameters())
+        if parameter.dtype == dtype and parameter.device.type == device.type:
+            return self.module_
+        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
+
+    def _by_chunks(
+        self,
+        X: Any,
+        model: Model,
+        function: Callable[[Any, torch.Tensor], torch.Tensor],
+        n_rows: int | None = None,
+        out: Any = None,
+    ) -> Any:
+        """Apply a function of the model to chunks of scaled rows, and join the results.
+
+        A tensor gives a tensor, other samples an array. X can include the target columns.
+
+        Results are written to slices of `out`, if it is given.
+        """
+        scaling, parameters = self._scaling, list(model.parameters())
+        if scaling.target is not None and X.shape[1] == len(scaling.mean):
+            scaling = replace(scaling, target=None)
+        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
+
+        def answer(rows: Any) -> torch.Tensor:
+            # Overflow is detected below.
+            x = scaling.apply(rows, **kind)
+            with suited_threads(model, len(x)):
+                result = function(model, x)
+            # Callbacks can see a model that has diverged; then the samples are not to blame.
+            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
+                raise too_far(rows.dtype)
+            return result
+
+        return in_chunks(self, X, n_rows or rows_at_a_time(X, model), answer, out)
+
+
+def rows_at_a_time(X, model):
+    """Return the number of rows in a chunk, as the widest layer allows."""
+    return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
+
+
+def _is_finite(values):
+    """Return whether all values are finite. A finite sum proves this at little cost."""
+    return bool(values.sum().isfinite() or values.isfinite().all())
+
+
+def in_chunks(
+    estimator: Any, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
+) -> Any:
+    """Apply a function to successive chunks of rows, and join the results.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that is evaluated.
+
+    X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+        All rows.
+
+    n_rows : int
+        Number of rows in a chunk.
+
+    answer : callable
+        Maps the rows of a chunk to an array or a tensor with the same number of rows. A chunk that
+        runs out of memory is split in half.
+
+    out : array or None, default=None
+        Array for the results. None makes a new array, or for a tensor X a tensor on its device.
+
+    Returns
+    -------
+    array or torch.Tensor
+        The results for all rows. They are in memory only once.
+    """
+    if out is not None:
+        check_writable(out)
+    device = X.device if isinstance(X, torch.Tensor) and out is None else None
+    joined = None
+    with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
+        # Only a loader cannot be read by slices.
+        is_array = isinstance(X, np.ndarray | torch.Tensor)
+        parts = ((c, X[c]) for c in chunks) if is_array else rows_of_chunks(X, chunks)
+        for chunk, rows in parts:
+            result = _in_memory(answer, rows)
+            result = as_array(result) if device is None else torch.as_tensor(result)
+            shape = X.shape[0], *result.shape[1:]
+            if joined is None and out is not None:
+                check_out(out, shape, result.dtype)
+                joined = out
+            elif joined is None and device is not None:
+                joined = torch.empty(shape, dtype=result.dtype, device=device)
+            elif joined is None:
+                joined = np.empty(shape, result.dtype)
+            joined[chunk.start : chunk.start + len(result)] = result
+    return joined
+
+
+def _in_memory(answer: Callable[[Any], Any], rows: Any) -> Any:
+    """Return the results for rows; if memory is too small, first for one half, then the other."""
+    try:
+        return answer(rows)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    if rows.shape[0] == 1:
+        raise MemoryError("There is too little memory to compute one sample at a time.")
+    half = rows.shape[0] // 2
+    parts = [_in_memory(answer, some) for some in (rows[:half], rows[half:])]
+    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
+
+
+def check_writable(out):
+    """Raise an error unless rows can be written to `out`, before any are computed."""
+    if isinstance(out, torch.Tensor) or hasattr(out, "iloc"):
+        raise TypeError(
+            f"out must be an array, got a {type(out).__name__}. Pass an array such as "
+            "numpy.empty(shape), or the .numpy() of a tensor, which shares its memory."
+        )
+    flags, file = getattr(out, "flags", None), getattr(out, "file", None)
+    # As numpy, zarr and h5py tell it.
+    is_closed = not getattr(flags, "writeable", True) or getattr(out, "read_only", False)
+    if is_closed or getattr(file, "mode", "") == "r":
+        raise ValueError(
+            f'out is a read-only {type(out).__name__}. Open it with mode="r+", or pass a copy.'
+        )
+
+
+def check_out(out, shape, dtype):
+    """Raise an error unless `out` has this shape and can hold this type of numbers."""
+    if tuple(getattr(out, "shape", ())) != shape:
+        raise ValueError(
+            f"out must be an array of shape {shape}, in memory or elsewhere; got "
+            f"{getattr(out, 'shape', type(out).__name__)}."
+        )
+    if not np.can_cast(dtype, out.dtype, casting="same_kind"):
+        raise ValueError(f"out must have a floating dtype such as {dtype}, got {out.dtype}.")
 
 
 class BaseAutoencoder(
@@ -86,7 +326,7 @@ class BaseAutoencoder(
     # Parameters that a model is built from. They must not change when its training is continued.
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
     # Phases of a fit, as progress names them.
-    _phases: tuple[str, ...] = ("samples", "codes", "checks")
+    _phases: Any = ("samples", "codes", "checks")
     # How many rows are held out.
     _held_out = HELD_OUT
     # Whether the "error" of the loss is a sum over features, or else their mean.
@@ -159,6 +399,11 @@ class BaseAutoencoder(
         """Return the codes of centred and scaled samples, in the form the user asked for."""
 
     @property
+    def _training(self) -> Any:
+        """What has the parameters of training: optimizer, batch size, number of epochs."""
+        return self
+
+    @property
     def _n_steps(self) -> int:
         """Number of training steps for a new model."""
         return RANDOM_STEPS
@@ -171,29 +416,12 @@ class BaseAutoencoder(
         """Complete a model after training, and return further fitted attributes."""
         return {}
 
-    def _complete(self) -> None:
+    def _complete(self, data: FitData) -> None:
         """Run the last step of `fit`, after its result is stored."""
 
-    def _findings(
-        self, model: Any, data: FitData, x: torch.Tensor, labels: IntArray | None
-    ) -> Findings:
-        """Return what training came to, given samples relative to their locations."""
+    def _findings(self, model: Any, data: FitData, x: torch.Tensor) -> Findings:
+        """Return what training came to, measured on some samples."""
         return Findings()
-
-    def _prepare_rows(self, rows: Distinct) -> tuple[Distinct, Explained | None]:
-        """Return the training samples, and their explanation if the model follows from one.
-
-        Missing values are filled in.
-        """
-        return rows, None
-
-    def _imputed_rows(self, rows: Distinct) -> Distinct:
-        """Return training samples without missing values."""
-        return rows
-
-    def _imputed_samples(self, X: FloatArray) -> FloatArray:
-        """Return new samples with missing values filled in."""
-        return X
 
     def _with_target(self, X: Any, y: object, *, continues: bool) -> Any:
         """Return samples, with the target columns appended if y is a target that is used."""
@@ -201,7 +429,7 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct, stacklevel: int = 7) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = self._far_rows(rows)
+        rows_far = Balls.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
@@ -209,17 +437,9 @@ class BaseAutoencoder(
         # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         is_near = ~is_far[:-1]
-        warn_of_far(np.flatnonzero(given).tolist(), len(given), "", stacklevel)
+        warn_of_far(np.flatnonzero(given), len(given), stacklevel)
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
-
-    def _near_rows(self, rows: Distinct, stacklevel: int) -> Distinct:
-        """Return the rows of a batch that training takes."""
-        return rows
-
-    def _far_rows(self, rows: Distinct) -> IntArray:
-        """Return the positions of rows that are far from all others."""
-        return find_far_rows(rows.X, rows.weights)
 
     def _parts(self, n_columns: int) -> list[slice]:
         """Return the columns of samples, and of their target, if there is one."""
@@ -287,15 +507,24 @@ class BaseAutoencoder(
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
-            processes, begun = find_processes(), time.perf_counter()
-            is_first = processes.is_first
+            is_first = find_processes().is_first
             progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
             progress.begin(self._phases[0])
-            continues = self.warm_start and hasattr(self, "module_")
-            samples, weights = self._given(X, y, sample_weight, continues=continues)
-            stack.enter_context(threads_of_all(samples.shape))
+            # No frame lies between, so that warnings point to the caller.
+            self._way_to_fit()(X, y, sample_weight, progress)
+        return self
+
+    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
+        """Return what `fit` or `partial_fit` calls, after a check of parameters."""
+        return self._partial_fit if is_partial else self._fit
+
+    def _fit(self, X: Any, y: object, sample_weight: Any, progress: FitProgress) -> None:
+        """Fit by gradients."""
+        processes = find_processes()
+        continues = self.warm_start and hasattr(self, "module_")
+        samples, weights = self._given(X, y, sample_weight, continues=continues)
+        with threads_of_all(samples.shape):
             rows = self._prepared(samples, weights, continues=continues)
-            explained_at = time.perf_counter()
             session = FitSession(
                 self,
                 rows.samples,
@@ -307,20 +536,15 @@ class BaseAutoencoder(
             )
             data = prepare_data(self, rows, session.random_state, processes)
             trainer = self._next_trainer(data, session.random_state) if continues else None
-            with session.running(data, stacklevel=4):
+            with session.running(data, stacklevel=5):
                 session.trainer = self._train(data, session, trainer)
             trainer = session.end()
             progress.begin("checks")
             self._store(self._attributes(trainer, data))
-            self._complete()
-            if is_first:
+            self._complete(data)
+            if processes.is_first:
                 course = {} if continues else self._course(trainer, data)
-                self._warn(self._found(data, course), stacklevel=5)
-            self._seconds = {
-                "explanation": explained_at - begun,
-                "codes": time.perf_counter() - explained_at,
-            }
-        return self
+                self._warn(self._found(data, course), stacklevel=6)
 
     def _given(
         self, X: Any, y: object, sample_weight: ArrayLike | None, *, continues: bool
@@ -335,33 +559,27 @@ class BaseAutoencoder(
     def _prepared(
         self, samples: Any, weights: DoubleArray | None, *, continues: bool
     ) -> PreparedRows:
-        """Explain samples, leave out far ones, and find their centre and scale."""
-        reach = explained = None
+        """Leave out samples far from all others, and find the centre and the scale."""
+        balls = None
         if isinstance(samples, Source):
-            reach = Reach.of(samples, self._parts(samples.shape[1]))
+            balls = Balls.of(samples, self._parts(samples.shape[1]))
         else:
-            rows, explained = self._prepare_rows(distinct_rows(samples, weights))
+            rows = self._without_far(distinct_rows(samples, weights))
             samples, weights = rows.X, rows.weights
         if continues:
             scaling = self._scaling
         else:
             n_targets = samples.shape[1] - self.n_features_in_
-            near = None if reach is None else reach.near
+            near = None if balls is None else balls.near
             scaling = Scaling.from_data(samples, weights, n_targets, near)
-        if reach is not None and reach.far:
-            far = sorted(reach.far)
-            warn_of_far(far, len(samples), samples.described(far), stacklevel=5)
-        if explained is not None and explained.locations is not None and not continues:
-            scaling = scaling.at(explained.locations, samples, weights)
-            if scaling.locations is None:
-                # All samples coincide with their locations.
-                coder = explained.coder if explained.gates is not None else "points"
-                explained = replace(explained, coder=coder, locations=None)
-        return PreparedRows(samples, scaling, weights, explained, reach)
+        if balls is not None and balls.far:
+            far = np.array(sorted(balls.far))
+            warn_of_far(far, len(samples), 6, samples.described(far.tolist()))
+        return PreparedRows(samples, scaling, weights, balls)
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
         """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""
-        return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
+        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, n_steps)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -370,10 +588,12 @@ class BaseAutoencoder(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train on one more batch of samples.
+        """Learn from one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
-        should be a fair sample of the data. Settings that change during training, such as the
+        should be a fair sample of the data. For the flat parts and gates of a VAEenseTransformer
+        this call is a `fit`, and later calls add sums over their samples; sums over very many
+        samples fade. Training by gradients takes steps. Settings that change during it, such as the
         learning rate, follow the schedule of one init of `fit`, counted in steps over all calls.
         After that they keep their last values. The learning rate never falls below a tenth of its
         peak.
@@ -381,7 +601,7 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples; each call is one pass over them in mini-batches.
+            Samples; each call is one pass over them.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             The target of these samples, as for `fit`.
@@ -409,17 +629,19 @@ class BaseAutoencoder(
             If the batch is unlike those before it, if steps are too large, or if the schedule ends
             with a sign of failure; the message names the cure.
         """
-        with ExitStack() as stack:
-            stack.enter_context(all_or_nothing(self))
-            first = not hasattr(self, "module_")
-            batch = validated(self, tensor_as_array(X), least=1 + first, reset=first)
-            stack.enter_context(threads_of_all(batch.shape))
+        with all_or_nothing(self):
+            self._way_to_fit(is_partial=True)(X, y, sample_weight)
+        return self
+
+    def _partial_fit(self, X: Any, y: object, sample_weight: Any) -> None:
+        """Train by gradients on one more batch."""
+        first = not hasattr(self, "module_")
+        batch = validated(self, tensor_as_array(X), least=1 + first, reset=first)
+        with threads_of_all(batch.shape):
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
-            rows = self._near_rows(rows, stacklevel=5)
-            samples = self._imputed_rows(rows).X if first else self._imputed_samples(rows.X)
-            weights = rows.weights
+            samples, weights, _ = self._without_far(rows, stacklevel=5)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
             trainer = self._next_trainer(data, check_random_state(self.random_state))
@@ -453,11 +675,10 @@ class BaseAutoencoder(
             is_over = ends[0] < self._n_steps <= trainer.n_steps and before is not None
             is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
             findings = self._found(data, course) if is_shown else Findings(**course)
-            self._warn(findings, stacklevel=4)
+            self._warn(findings, stacklevel=5)
             # After the warning, which can be an error.
             if state is not None:
                 self.loss_curve_.extend(added["loss"].tolist())
-        return self
 
     def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
         """Return a trainer of the fitted model, or of a new model if none is fitted."""
@@ -468,7 +689,8 @@ class BaseAutoencoder(
 
     def _check_samples(self, X, *, reset, least=1):
         """Return samples as a valid array or tensor, or as a source that checks what it reads."""
-        X = open_samples(X)
+        # What numpy holds in memory needs no opening.
+        X = X if type(X) is np.ndarray else open_samples(X)
         head = X
         if isinstance(X, Source):
             head = X.head(least)
@@ -480,16 +702,25 @@ class BaseAutoencoder(
         # A data frame with sparse columns becomes a sparse array.
         return as_array(head)
 
-    def _copy_of_model(self) -> Any:
-        """Return a copy of the fitted model; raise an error if a structural parameter changed."""
+    def _structure(self) -> dict[str, Any]:
+        """Return the values of the parameters that a model is built from."""
+        return {name: clone(getattr(self, name), safe=False) for name in self._structural}
+
+    def _check_structure(self) -> None:
+        """Raise an error if a parameter that the fitted model was built from has changed."""
+        values = self._structure()
         for name, before in getattr(self, "_structure_", {}).items():
-            now = getattr(self, name)
+            now = values.get(name)
             if not are_equal(before, now):
                 raise ValueError(
                     f"{name}={now!r} does not match the fitted model, which was made with "
                     f"{name}={before!r}. Restore that value, or call fit with warm_start=False to "
                     "train a new model."
                 )
+
+    def _copy_of_model(self) -> Any:
+        """Return a copy of the fitted model; raise an error if a structural parameter changed."""
+        self._check_structure()
         device = resolve_device(self.device)
         return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
 
@@ -513,24 +744,18 @@ class BaseAutoencoder(
             "module_": model,
             "mean_": scaling.mean,
             "scale_": scaling.scale,
-            "n_components_": model.n_components + len(scaling.offsets),
+            "n_components_": model.n_components,
             "n_iter_": math.ceil(max(history["epoch"][history.kept], default=0)),
             "loss_curve_": loss_curve,
             "history_": history,
-            "_structure_": {
-                name: clone(getattr(self, name), safe=False) for name in self._structural
-            },
+            "_structure_": self._structure(),
         }
         if model.linear_decoder is not None:
             weight = model.linear_decoder.weight.detach().numpy()
-            directions = weight.T.astype(np.float64) * scaling.decoded.scale
-            attributes["components_"] = np.concatenate([directions, scaling.offsets])
+            attributes["components_"] = weight.T.astype(np.float64) * scaling.decoded.scale
         if scaling.target is not None:
             attributes["target_mean_"] = scaling.target.mean
             attributes["target_scale_"] = scaling.target.scale
-        if scaling.locations is not None:
-            attributes["_locations_"] = scaling.locations
-            attributes["locations_"] = scaling.locations.points
         return attributes
 
     def _store(self, attributes: dict[str, Any]) -> None:
@@ -553,7 +778,7 @@ class BaseAutoencoder(
             return {}  # Exact inference is not trained.
         if by_gradient:
             wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
-        done = 1.0 if self.max_iter == "auto" else self.max_iter / wanted
+        done = 1.0 if self._training.max_iter == "auto" else self._training.max_iter / wanted
         if not by_gradient:
             return {"done": done, "by_gradient": False}
         fallen = 1 - errors[-1] / (errors[0] or 1.0)
@@ -581,12 +806,12 @@ class BaseAutoencoder(
 
     def _found(self, data: FitData, course: dict[str, Any]) -> Findings:
         """Return findings in held-out samples; if they are few, training samples count too."""
-        x, labels = data.shown(MIN_ROWS_TO_SPLIT)
+        x = data.shown(MIN_ROWS_TO_SPLIT)
         if not bool((x != x[0]).any()):
             return Findings()  # Identical samples have no latent to find.
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
-            return replace(self._findings(model, data, x, labels), **course)
+            return replace(self._findings(model, data, x), **course)
 
     def _warn(self, findings: Findings, stacklevel: int) -> None:
         for message in told(findings):
@@ -631,8 +856,7 @@ class BaseAutoencoder(
                 "sparse_output=True returns codes as a new sparse array, so they cannot be written "
                 "to out. Set hard=True instead, or leave out=None."
             )
-        X, model = self._check_for_coding(X)
-        codes = self._by_chunks(X, model, self._encode, out=out, at_locations=self._with_locations)
+        codes = self._codes(X, out)
         if self.sparse_output:
             return align_api_if_sparse(sparse.csr_array(as_array(codes)))
         return codes
@@ -656,12 +880,15 @@ class BaseAutoencoder(
         ndarray of bool, shape (n_samples, n_components)
             True where the latent is active.
         """
+        return self._active_mask(X)
+
+    def _codes(self, X: Any, out: Any) -> Any:
         X, model = self._check_for_coding(X)
+        return self._by_chunks(X, model, self._encode, out=out)
 
-        def never_active(active, labels):
-            return torch.hstack([active, active.new_zeros((len(active), self._n_locations))])
-
-        return self._by_chunks(X, model, self._active, at_locations=never_active)
+    def _active_mask(self, X: Any) -> Any:
+        X, model = self._check_for_coding(X)
+        return self._by_chunks(X, model, self._active)
 
     def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the reconstructions that codes decode to.
@@ -695,33 +922,21 @@ class BaseAutoencoder(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
                 f"{self.n_components_} components; give codes as transform returns them."
             )
+        return self._decoded(codes, out)
+
+    def _decoded(self, codes: Any, out: Any) -> Any:
         # The decoder does not depend on the length of codes.
         model = super()._model_for(codes.dtype)
-        device = next(model.parameters()).device
-        scaling = self._scaling.decoded
-        n_latents = self.n_components_ - self._n_locations
+        device, scaling = next(model.parameters()).device, self._scaling.decoded
 
-        def decode(rows):
+        def decode(rows: Any) -> torch.Tensor:
             # A copy, because torch warns about read-only arrays.
             rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(as_array(rows))
             given = rows.to(device)
             with suited_threads(model, len(given)):
-                decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
-            if self._n_locations:
-                offsets = torch.as_tensor(scaling.offsets, device=decoded.device)
-                decoded += given[:, n_latents:].to(offsets) @ offsets
-            return decoded.to(given.dtype)
+                return scaling.undo(model.decode(given)).to(given.dtype)
 
         return in_chunks(self, codes, rows_at_a_time(codes, model), decode, out)
-
-    @property
-    def _n_locations(self) -> int:
-        return len(self._scaling.offsets)
-
-    def _with_locations(self, codes: torch.Tensor, labels: IntArray) -> torch.Tensor:
-        """Append a column for each location: 1 for the samples at that location, 0 for the rest."""
-        there = torch.eye(self._n_locations).to(codes)[torch.as_tensor(labels).to(codes.device)]
-        return torch.hstack([codes, there])
 
     def _model_for(self, dtype):
         return self._with_length(super()._model_for(dtype))
@@ -750,36 +965,17 @@ class BaseAutoencoder(
                 "length that the model was trained for."
             )
 
-    def _check_for_coding(self, X: Any, *, fill: bool = True) -> tuple[FloatArray, Any]:
-        """Return valid samples, with missing values filled in if `fill` is set, and the model."""
+    def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
+        """Return valid samples and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        return self._imputed_samples(X) if fill else X, self._model_for(X.dtype)
+        return X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 
     @property
     def _n_features_out(self):
         return self.n_components_
-
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Return the names of the columns of codes.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str of shape (n_columns,)
-            The name of the class in lower case, followed by the number of the latent, or by
-            "_location" and the number of the location.
-        """
-        names: np.ndarray = super().get_feature_names_out(input_features)
-        n, prefix = len(names) - self._n_locations, type(self).__name__.lower()
-        names[n:] = [f"{prefix}_location{g}" for g in range(self._n_locations)]
-        return names
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")

@@ -1,11 +1,9 @@
 """Density of samples: scores, components, missing features, outliers and draws."""
 
-import copy
-import math
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -16,144 +14,96 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import in_chunks
-from skvaeense.explanations import Gates
+from skvaeense._base import LawEvaluation
 from skvaeense.mixture import MixtureDensity
-from skvaeense.models import VAE
-from skvaeense.priors import CodedSamples
+from skvaeense.networks import Network
 from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._missing import imputations
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array
 from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import checked_weights
-from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.utils._arrays import check_array, plain
 from skvaeense.utils._rows import (
     MIN_ROWS_TO_SPLIT,
     SOME_ROWS,
-    block_rows,
     find_discrete,
     find_steps,
     warn_of_discrete,
 )
-from skvaeense.utils._torch import draw_seed, make_generator
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._torch import resolve_device
+from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, too_far
 
 
 def _may_have_density(estimator: Any) -> bool:
-    """Return whether an estimator has a density, or may have one after fitting."""
-    model = getattr(estimator, "module_", None)
-    return model is None or model.has_density
+    """Return whether an estimator has a mixture, or will have one after fitting."""
+    if hasattr(estimator, "_structure_"):
+        return estimator._any_mixture() is not None
+    if not estimator._has_net:
+        return True
+    return bool(Network.resolve(estimator._training.network).has_linear_decoder)
 
 
-class DensityAutoencoder(BaseAutoencoder):
-    """Autoencoder whose prior can define a density of samples."""
+class DensityMixin(LawEvaluation):
+    """Scores, components, missing features, outliers and draws, by laws."""
 
-    module_: VAE
-    noise_variance_: float
-    # Explanation of the samples, and mean log-density of held-out samples for each explanation.
-    explanation_: str
+    # What the estimator has.
+    device: str
+    n_components_: int
     explanation_nats_: dict[str, float]
-    # The explanation with the most of them, which samples are scored by.
-    density_name_: str
+    # The law of the density, and the mixture, which can be another law.
+    density_: Any
+    _mixture_: MixtureDensity
     # Mean length of the codes of held-out samples, and the share of the variance that they keep.
     _held_out_codes_: dict[str, float]
     # Number of samples that were held out or looked at, up to a few thousand.
     _n_rows_: int
-    # Seconds of each phase of the last fit; not saved.
+    # Seconds of the last fit; not saved.
     _seconds: dict[str, float]
-    # Location of each sample whose gates the model keeps.
-    _gate_labels_: IntArray
 
-    # --- the density --------------------------------------------------------------------------
+    if TYPE_CHECKING:
 
-    def _has_free_density(self, model: Any) -> bool:
-        """Return whether components of the density may vary outside the span of decoder columns.
+        @property
+        def coder_(self) -> Any: ...
 
-        With a given `n_components` they may not.
-        """
-        return model.learns_density and self.n_components is None
+        def _check_samples(self, X: Any, *, reset: bool, least: int = ...) -> Any: ...
 
-    def _density(self) -> MixtureDensity | None:
-        """Return the density of centred and scaled samples, if there is one.
+        def _law(self, dtype: Any) -> Any: ...
 
-        The prior of the model stores it. Concurrent threads find the same density.
-        """
-        prior = self.module_.prior
-        if not self.module_.has_density:
-            return None
-        if not hasattr(prior, "density_"):
-            shape = prior.rows_.x.shape if prior.keeps_samples else (1, self.n_features_in_)
-            with threads_of_all(shape), suited_threads(self.module_, shape[0]):
-                prior.density_ = prior.density(self._coded_samples())
-        return prior.density_
-
-    def _complete(self) -> None:
-        if not self.module_.prior.lazy:
-            self._density()
-
-    def _coded_samples(self) -> CodedSamples:
-        """Return centred training samples and decoder columns, with a column for each location."""
-        model = copy.deepcopy(self.module_).cpu().double()
-        if not model.prior.keeps_samples:
-            return model.coded(torch.zeros((1, model.n_features), dtype=torch.float64))
-        rows = model.prior.rows_
-        coded = model.coded(torch.from_numpy(rows.x.astype(np.float64)))
-        coded = coded._replace(sample_weight=rows.weight)
-        n_locations = self._n_locations
-        if n_locations:
-            offsets = self._scaling.offsets / self.scale_
-            coded = coded._replace(
-                x=coded.x + offsets[rows.location],
-                weight=np.hstack([coded.weight, offsets.T]),
-                used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
-            )
-        if self._has_free_density(self.module_):
-            d = self.n_features_in_
-            coded = coded._replace(weight=np.eye(d), used=np.ones(d, dtype=bool))
-        return coded
+    def _any_mixture(self) -> MixtureDensity | None:
+        return getattr(self, "_mixture_", self.density_)
 
     def _mixture(self, name: str) -> MixtureDensity:
-        """Return the density, or raise an error that names the method that needs it."""
+        """Return the mixture, or raise an error that names the method that needs it."""
         check_is_fitted(self)
-        density = self._density()
+        density = self._any_mixture()
         if density is None:
             raise ValueError(
                 f"{name} needs a density of the samples, but this model has none. Fit it with "
-                'prior="mixture", and with a network whose decoder is linear.'
+                'model="auto", or with a network whose decoder is linear.'
             )
         return density
 
     def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
-        """Apply a function to chunks of centred and scaled rows in double precision."""
+        """Apply a function to chunks of rows in double precision."""
 
-        def answer(rows: Any) -> FloatArray:
-            rows = as_array(rows)
-            with np.errstate(over="ignore", invalid="ignore"):
-                x = (rows.astype(np.float64) - self.mean_) / self.scale_
-                known = x.astype(rows.dtype, copy=False)
-                with suited_threads(self.module_, len(x)):
-                    values: FloatArray = function(x).astype(rows.dtype, copy=False)
-            # A feature may be NaN, for a missing value, but not infinite.
-            if np.isinf(known).any() or not np.isfinite(values).all():
+        def answer(rows: Any) -> Any:
+            values = as_array(rows)
+            if np.isinf(values).any():
                 raise too_far(rows.dtype)
-            return values
+            return function(np.asarray(values, dtype=np.float64))
 
-        return in_chunks(self, X, block_rows(X.shape[1], density.n_entries), answer, out)
+        return self._by_rows(X, density, answer, out)
 
     # --- scores -------------------------------------------------------------------------------
 
     def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound.
 
-        Scores are exact log-densities under a mixture of normal distributions, without the encoder.
-        A default fit has found this mixture; otherwise the first call fits it. If `density_name_`
-        is "gates", scores are lower bounds of the log-density under the gates.
-
-        With a nonlinear decoder, and with ``prior="standard_normal"`` and a gate, there is no
-        density, and scores are the evidence lower bounds of `elbo_samples`.
+        Scores are exact log-densities under a mixture of normal distributions. If `density_name_`
+        is "gates", they are lower bounds of the log-density under the gates. If there is no
+        density, as for a `VAEase` with a nonlinear decoder, scores are the bounds of
+        `elbo_samples`.
 
         Parameters
         ----------
@@ -170,39 +120,38 @@ class DensityAutoencoder(BaseAutoencoder):
             Log-densities or bounds in nats, in units of X, as from `PCA.score_samples`. Outliers
             have low values.
         """
-        X, _ = self._check_for_coding(X, fill=False)
+        X = self._checked(X)
         has_holes = isinstance(X, np.ndarray) and np.isnan(X).any()
-        density = None if self._has_density_of_gates and not has_holes else self._density()
-        if density is None:
+        law = self._any_mixture() if has_holes else self.density_
+        if law is None:
             return self.elbo_samples(X, out=out)
+        if isinstance(law, MixtureDensity):
+            return self._by_density(X, law, law.log_prob, out)
+        law = law.placed(None, resolve_device(self.device))
+        return self._by_rows(X, law, law.log_prob, out)
 
-        def log_prob(x: DoubleArray) -> DoubleArray:
-            n_known = np.count_nonzero(~np.isnan(x), axis=1)
-            scores: DoubleArray = density.log_prob(x)
-            return scores - n_known * math.log(self.scale_)
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return self._check_samples(X, reset=False)
 
-        return self._by_density(X, density, log_prob, out)
-
-    def get_density(self) -> MixtureDensity | Gates:
-        """Return the density that `score_samples` and `sample` use, in units of X.
+    def get_density(self) -> Any:
+        """Return the law that `score_samples` and `sample` use, in units of X.
 
         Returns
         -------
-        MixtureDensity or Gates
-            The explanation of the samples with the most held-out nats, as `density_name_` says.
+        MixtureDensity or GateLaw
+            `density_`.
 
         Raises
         ------
         ValueError
             If there is no density.
         """
-        if self._has_density_of_gates:
-            gates: Any = self.module_.gates
-            return gates.in_units(self.mean_, self.scale_)
-        return self._mixture("get_density").in_units(self.mean_, self.scale_)
+        self._mixture("get_density")
+        return self.density_
 
     def summary(self) -> str:
-        """Return what `fit` has found: codes, density, nats and the time of each phase.
+        """Return what `fit` has found: codes, density, nats and the time.
 
         Returns
         -------
@@ -219,16 +168,13 @@ class DensityAutoencoder(BaseAutoencoder):
         codes: mixture, 3 latents, 1.6 active, 100.0 % of the variance
         """
         check_is_fitted(self)
-        name = getattr(self, "explanation_", type(self.module_).__name__)
-        lines = [f"codes: {name}, {self.module_.n_components} latents"]
+        name = getattr(self, "explanation_", "vaease")
+        lines = [f"codes: {name}, {self.n_components_} latents"]
         if found := getattr(self, "_held_out_codes_", {}):
             lines[0] += f", {found['l0']:.1f} active, {100 * found['kept']:.1f} % of the variance"
         if hasattr(self, "density_name_"):
-            size = (
-                f", {len(self._mixture('summary'))} components"
-                if self.density_name_ == "mixture"
-                else ""
-            )
+            is_mixture = self.density_name_ == "mixture"
+            size = f", {len(self.density_)} components" if is_mixture else ""
             lines.append(f"density: {self.density_name_}{size}")
             nats = (f"{key} {value:.2f}" for key, value in self.explanation_nats_.items())
             lines.append("nats of held-out samples: " + ", ".join(nats))
@@ -236,16 +182,13 @@ class DensityAutoencoder(BaseAutoencoder):
             lines.append("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
         return "\n".join(lines)
 
-    @property
-    def _has_density_of_gates(self) -> bool:
-        return getattr(self, "density_name_", None) == "gates"
-
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Return the evidence lower bound of each sample, which training maximises.
+        """Return a bound of the log-density of each sample under what gives the codes, `coder_`.
 
-        With ``gated=False`` it is a lower bound of the log-density. With the gate, the encoder
-        chooses for each sample how far latents open. This choice costs nothing in the bound, which
-        can therefore exceed the log-density of any normalised model. Compare models by
+        For flat parts it is the log-density itself, and for gates a lower bound. For a `VAEase` it
+        is the evidence lower bound, which training maximises. With the gate of a `VAEase`, the
+        encoder chooses for each sample how far latents open. This choice costs nothing in the
+        bound, which can therefore exceed the log-density of any normalised model. Compare models by
         `score_samples`.
 
         Parameters
@@ -261,16 +204,9 @@ class DensityAutoencoder(BaseAutoencoder):
         ndarray of shape (n_samples,)
             Bounds in nats, in units of X.
         """
-        X, model = self._check_for_coding(X)
-        log_scale = X.shape[1] * math.log(self.scale_)
-
-        def elbo(model, x):
-            return model.bound(x) - log_scale
-
-        def of_location(bounds, labels):
-            return bounds + torch.as_tensor(self._locations_.log_shares[labels]).to(bounds)
-
-        return self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
+        samples = self._checked(X)
+        law = self._law(samples.dtype)
+        return self._by_rows(samples, law, law.log_prob, out)
 
     def score(
         self,
@@ -303,14 +239,14 @@ class DensityAutoencoder(BaseAutoencoder):
             or the density was learned from so few samples that none were held out.
         """
         scores = as_array(self.score_samples(X))
-        if self.module_.learns_density:
+        if self._any_mixture() is not None:
             self._warn_of_spikes(X)
-        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
+        weights = None if sample_weight is None else checked_weights(sample_weight, scores)
+        return float(np.average(scores, weights=weights))
 
     def _warn_of_spikes(self, X: Any) -> None:
         """Warn if only the minimum noise of the density bounds the log-density."""
-        rows = getattr(self.module_.prior, "rows_", None)
-        n_rows = self._n_rows_ if rows is None else len(rows.x)
+        n_rows = self._n_rows_
         if n_rows < MIN_ROWS_TO_SPLIT:
             warnings.warn(
                 f"The density was learned from {n_rows} samples, too few to hold any out, so "
@@ -358,7 +294,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if sparse.issparse(X):
             # scikit-learn's checks allow probabilities of sparse samples only for classifiers.
             check_array(X, input_name="X")
-        X, _ = self._check_for_coding(X, fill=False)
+        X = self._checked(X)
         density = self._mixture("predict_proba")
         return self._by_density(X, density, lambda x: softmax(density.log_joint(x), axis=1))
 
@@ -404,11 +340,6 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
-    def _imputed_samples(self, X: Any) -> Any:
-        if not isinstance(X, np.ndarray) or not np.isnan(X).any():
-            return X
-        return self._imputed(X, self._mixture("missing values"), None)
-
     def _imputed(
         self,
         X: FloatArray,
@@ -416,9 +347,7 @@ class DensityAutoencoder(BaseAutoencoder):
         rng: np.random.RandomState | None,
     ) -> FloatArray:
         """Return samples with missing values filled in by conditional means, or by draws."""
-        filled: FloatArray = self._by_density(
-            X, density, lambda x: density.impute(x, rng) * self.scale_ + self.mean_
-        )
+        filled: FloatArray = self._by_density(X, density, lambda x: density.impute(x, rng))
         return np.where(np.isnan(X), filled, X)
 
     @available_if(_may_have_density)
@@ -482,7 +411,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if few are farther from the bulk of the samples. So a few outliers that are alike do not
         pass for usual because training samples contain some of them. A default fit compares with
         held-out samples, so these are conformal p-values [1]_. If training samples have missing
-        values, or with ``prior="standard_normal"``, draws from the model take the place of held-out
+        values, or for a `VAEase` without a gate, draws from the density take the place of held-out
         samples.
 
         Parameters
@@ -517,7 +446,7 @@ class DensityAutoencoder(BaseAutoencoder):
         >>> bool(vaeense.outlier_p_values(X[:1] + 10)[0] < 0.01)
         True
         """
-        X, _ = self._check_for_coding(X, fill=False)
+        X = self._checked(X)
         if np.isnan(as_array(X)).any():
             raise ValueError("X has missing values; fill them first, with impute.")
         density = self._mixture("outlier_p_values")
@@ -555,10 +484,10 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Draw samples from the model.
 
-        Samples are drawn from the mixture of `score_samples`. If there is no mixture, latents are
-        drawn from the prior. If the gate is on, they are then multiplied by ``1 - s``, with the
-        posterior standard deviations s of a random training sample. With ``positive_code=True``
-        their absolute values are taken.
+        Samples are drawn from `density_`. If there is none, as for a `VAEase` with a nonlinear
+        decoder, latents are drawn from the prior. If the gate is on, they are then multiplied by
+        ``1 - s``, with the posterior standard deviations s of a random training sample. With
+        ``positive_code=True`` their absolute values are taken.
 
         Parameters
         ----------
@@ -587,16 +516,9 @@ class DensityAutoencoder(BaseAutoencoder):
         """
         check_is_fitted(self)
         n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
-        density = None if self._has_density_of_gates else self._density()
-        if return_labels:
-            density = self._mixture("return_labels=True")
         rng = check_random_state(random_state)
-        if density is not None:
-            x, labels = density.sample(n_samples, rng)
-            X = x * self.scale_ + self.mean_
-            return (X, labels) if return_labels else X
-        codes, rows = self.module_.sample(n_samples, make_generator(draw_seed(rng)))
-        if self._n_locations:
-            codes = self._with_locations(codes, self._gate_labels_[rows])
-        X = self.inverse_transform(codes.numpy()).astype(np.float64)
-        return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)
+        if return_labels:
+            return self._mixture("return_labels=True").sample(n_samples, rng)
+        law = self.coder_ if self.density_ is None else self.density_
+        drawn = law.sample(n_samples, rng)
+        return drawn[0] if isinstance(law, MixtureDensity) else drawn

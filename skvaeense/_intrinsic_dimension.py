@@ -23,11 +23,9 @@ from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._pools import PoolMethod
 from skvaeense.dimension._posterior import probability_right, standard_error
-from skvaeense.explanations._rows import find_far_rows
-from skvaeense.samples._missing import check_seen
+from skvaeense.mixture._rows import Reach, check_seen
 from skvaeense.samples._rows import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
-from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
@@ -38,6 +36,7 @@ from skvaeense.utils._callbacks import (
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import SOME_ROWS, block_rows
+from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import (
     RANDOM_STATE,
@@ -85,9 +84,8 @@ class IntrinsicDimensionEstimator(
         `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
         unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
         ``VAEenseTransformer(target_explained_variance=None)``. Its gates are fitted only if
-        neighbours leave the dimension of many samples open. Otherwise, it has ``prior="mixture"``,
-        which takes a fraction of the time. The `threshold` of the autoencoder defines which latents
-        are active.
+        neighbours leave the dimension of many samples open. Otherwise, it has ``model="mixture"``,
+        which takes a fraction of the time.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions above
@@ -285,10 +283,11 @@ class IntrinsicDimensionEstimator(
         """
         gated = self._unfitted()
         if self._may_skip_gates():
-            without = clone(gated).set_params(prior="mixture")
+            without = clone(gated).set_params(model="mixture")
             self._learn_with(without, X, weights, progress, *PHASES[:2])
             right, reasons = self._reliability(X[:SOME_ROWS])
-            counted = reasons["small_coefficients"] + reasons["few_neighbors"] > 0
+            # Very few samples have no neighbours at all.
+            counted = reasons["small_coefficients"] + reasons.get("few_neighbors", 0.0) > 0
             if np.where(counted, 0.0, right).mean() >= ENOUGH:
                 return
         self._learn_with(gated, X, weights, progress, *PHASES[2:])
@@ -325,8 +324,8 @@ class IntrinsicDimensionEstimator(
         with threads_of_all(X.shape):
             # Far rows would also outweigh all others in the measurements of a method.
             X, weights, _ = distinct_rows(self._complete(X), weights)
-            far = find_far_rows(X, weights)
-            near = np.delete(X, far, axis=0) if len(far) else X
+            counts = np.ones(len(X)) if weights is None else weights
+            near = X[Reach.of(X, counts, np.median(X, axis=0)).shares(X) > 0]
             return method.fit(self.autoencoder_, near, self.random_state)
 
     def _complete(self, X):

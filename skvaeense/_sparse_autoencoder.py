@@ -17,13 +17,11 @@ from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.penalties._base import KeepsLargest
-from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings
-from skvaeense.training._far import Reach
 from skvaeense.training._hooks import (
     AnnealedLength,
     Coefficient,
@@ -42,10 +40,15 @@ from skvaeense.training._sizes import (
     sparse_learning_rate,
     steps_of_epoch,
 )
-from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._torch import evaluating, make_generator
+from skvaeense.utils._torch import (
+    DTYPES,
+    evaluating,
+    make_generator,
+    resolve_device,
+    suited_threads,
+)
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 
@@ -395,15 +398,6 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         return X if target is None else beside(X, target)
 
-    def _prepare_rows(self, rows):
-        return self._without_far(rows), None
-
-    def _near_rows(self, rows, stacklevel):
-        return self._without_far(rows, stacklevel)
-
-    def _far_rows(self, rows):
-        return Reach.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
-
     def _penalty_of(self, n_components):
         """Return the penalty for a number of latents, with its k if that was left open."""
         penalty = penalties.Penalty.resolve(self.penalty)
@@ -505,7 +499,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _finish(self, model, trainer, data):
         coefficient = trainer.hook(Coefficient)
-        x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT)[0])
+        x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT))
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
@@ -514,7 +508,7 @@ class SparseAutoencoder(BaseAutoencoder):
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome
 
-    def _findings(self, model, data, x, labels):
+    def _findings(self, model, data, x):
         rows, (x, target) = x, model.split(x)
         trained, _ = model.split(data.train.head)
         code = model.code(x)

@@ -1,92 +1,56 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
-import math
+import time
 import warnings
-from contextlib import suppress
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
-from skvaeense._density import DensityAutoencoder
-from skvaeense._explained import coder_of, fit_coder
-from skvaeense.explanations._em import GateEM, make_em
-from skvaeense.explanations._explain import explain
-from skvaeense.explanations._rows import find_density
-from skvaeense.models import VAE
-from skvaeense.models._base import as_number
-from skvaeense.models._effective_dimension import participation_ratio, rank
-from skvaeense.models._vae import N_GATES
-from skvaeense.networks._base import with_known
-from skvaeense.priors._samples import TrainingRows
-from skvaeense.samples._devices import DTYPES, resolve_device
-from skvaeense.samples._missing import check_seen
-from skvaeense.samples._weights import Distinct
-from skvaeense.training._diagnosis import Findings, find_collapse
-from skvaeense.training._gate_trainer import GateTrainer
-from skvaeense.training._hooks import (
-    FINAL_NOISE,
-    annealed_noise,
-    best_noise,
-    followed_noise,
-    network_hooks,
-    validation_loss,
-    validation_terms,
+from skvaeense._density import DensityMixin
+from skvaeense._vaease import VAEase, VAEaseTraining
+from skvaeense.explanations._explain import Explained, Wanted, explain
+from skvaeense.explanations._streams import CodeStream
+from skvaeense.mixture._rows import (
+    MOST_ENTRIES,
+    MOST_ROWS,
+    Prepared,
+    Units,
+    check_seen,
+    warn_of_far,
 )
-from skvaeense.training._optimizers import (
-    Optimizer,
-    Schedule,
-    find_schedule,
-    is_scale_free,
-    layer_rates,
-)
-from skvaeense.training._session import Phase, Selection
-from skvaeense.training._sizes import (
-    ANNEALED,
-    EXACT_RATE,
-    MAX_COMPONENTS,
-    RANDOM_STEPS,
-    default_n_components,
-    linear_residual,
-)
-from skvaeense.training._trainer import Trainer
-from skvaeense.utils._rows import N_BLOCKS, block_rows
-from skvaeense.utils._torch import draw_seed, make_generator
+from skvaeense.samples._rows import as_array, tensor_as_array, validated
+from skvaeense.samples._sources import Source, refuse_loader
+from skvaeense.samples._weights import checked_weights
+from skvaeense.training._diagnosis import Findings, batch_change, compare_batches
+from skvaeense.utils._estimators import fitted
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
     FloatArray,
-    IntArray,
     Precision,
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    POSITIVE,
-    SHARE,
-    AliasOf,
-    NumberOfLatents,
-    StrOptions,
-)
+from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions
 
-# Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
-# of the loss leave the range of single precision.
-NOISE_RANGE = 1e20
-# Peak learning rates of feed-forward encoders, as shares of learning_rate_init. Random inits take
-# them in turn.
-FEED_FORWARD_RATES = 0.4, 0.6, 0.2
-# Number of inits for n_init="auto", unless gates have a prior.
-N_INIT = len(FEED_FORWARD_RATES)
+# Fitted attributes that validation sets.
+FEATURES = {"n_features_in_", "feature_names_in_"}
+# Share of the variance that is clearly more than the mean leaves, and share of a target by which
+# the length of codes clearly misses it.
+MOST_UNEXPLAINED, FAR_FROM_TARGET = 1.5, 0.1
 
 
-class VAEenseTransformer(DensityAutoencoder):
+class VAEenseTransformer(DensityMixin, VAEaseTraining):
     """Sparse codes with as many active latents as each sample needs, and a density of the samples.
 
     `fit` looks for structure, and compares what it finds on held-out samples:
@@ -102,8 +66,8 @@ class VAEenseTransformer(DensityAutoencoder):
     `transform` and `active_dimensions` use the result. `score`, `sample` and `outlier_p_values` use
     the density under which held-out samples are most probable. `summary` prints both.
 
-    With a given `network`, `prior` or `noise_variance`, `fit` trains the model of the paper [1]_
-    instead, VAEase, by gradients: see :class:`skvaeense.models.VAE`.
+    With ``model="vaease"`` it is the model of "Sparse Autoencoders, Again?" [1]_ instead, trained
+    by gradients: see :class:`VAEase`.
 
     Parameters
     ----------
@@ -114,199 +78,130 @@ class VAEenseTransformer(DensityAutoencoder):
         half of the number of samples, but at least one for each of these components. Latents that
         are not needed stay closed.
 
+    model : {"auto", "mixture", "gates", "vaease"} or VAEase, default="auto"
+        What codes the samples. "auto" compares flat parts and gates. "mixture" looks for flat parts
+        alone; if they are not clear, latents are the principal components above noise. "gates" fits
+        gates alone. "vaease" means ``VAEase()``, the model of the paper, which is trained by
+        gradients and never replaced by what else might be found.
+
     target_l0 : float or None, default=None
         Target for the mean number of active latents of new samples, estimated on held-out samples.
         Which latents are active, and how many, depends on the sample; the codes of all other
-        latents are exactly 0. Gates then have the prior "spike_slab" and a price that meets the
-        target. With fewer than about 500 samples, codes of new samples can be longer. None sets no
-        target.
+        latents are exactly 0. A price of open gates meets the target. With fewer than about 500
+        samples, codes of new samples can be longer. None sets no target. It must be None for a
+        `VAEase` and for ``model="mixture"``, which have no such price.
 
     target_explained_variance : "auto", float or None, default="auto"
         Share of the variance of new samples that codes keep, in (0, 1), like a fractional
         `n_components` of PCA. Codes are as short as this share allows, and keep more of the
         training samples. A price of open gates meets the share on held-out samples, as it meets a
         `target_l0`; only one of the two can be set. With fewer than about 500 samples, codes of new
-        samples can keep several points less. With "auto" and ``prior="auto"`` codes keep 95 %, with
-        one exception: if flat parts or gates explain held-out samples best, and also most of the
-        variance, the noise variance determines the share. None sets no share: if neither flat parts
-        nor gates explain the samples, latents are the principal components above noise.
+        samples can keep several points less. "auto" means 95 % if ``model="auto"`` finds neither
+        flat parts nor gates that explain the samples. None sets no share: latents are then the
+        principal components above noise. A number must not be combined with a `VAEase` or with
+        ``model="mixture"``.
 
     transform_l0 : float or None, default=None
-        Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
-        least 1/256 of it. It can be changed after fitting. None means `target_l0`. With
-        ``prior="spike_slab"`` it can be set without a `target_l0`; codes are then shorter than the
-        model would make them. Densities do not depend on it, but the bound of `elbo_samples` does.
+        Mean number of active latents in the codes of a fitted model, at most that of its longest
+        codes and at least 1/256 of it. It can be changed after fitting. None means the longest
+        codes. Only if `fit` has fitted gates. Densities do not depend on it.
 
     transform_explained_variance : float or None, default=None
-        Share of the variance that codes of a fitted model with ``prior="spike_slab"`` keep, at most
-        the share that its longest codes keep. Like `transform_l0`, it can be changed after fitting;
-        only one of the two can be set.
-
-    gated : bool, default=True
-        Whether the decoder sees ``(1 - s) z``. False gives a plain variational autoencoder, whose
-        active latents are the same for every sample.
-
-    network : {"auto", "linear", "mlp", "single_layer"} or Network, default="auto"
-        Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" has hidden
-        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear". It
-        must stay "auto" with ``prior="spike_slab"``, which needs no encoder.
+        Share of the variance that codes of a fitted model keep, at most the share that its longest
+        codes keep. Like `transform_l0`, it can be changed after fitting; only one of the two can be
+        set.
 
     positive_code : bool, default=False
-        Whether posterior means, and therefore codes, are non-negative. Directions then have a sign,
-        as in most sparse autoencoders, and a subspace of r dimensions takes 2 r latents.
-
-    threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
-            default="fixed_variance"
-        Rule that decides which latents are active. It is not used with ``prior="spike_slab"``:
-        there a latent is active if its gate is more probably open than closed.
-
-    loss : {"elbo"} or Loss, default="elbo"
-        Loss that training minimises.
-
-    prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
-        Prior distribution of the latents. "spike_slab" gives each latent a gate that is open with a
-        learned probability. An open gate has a price, so that codes are sparse if this explains
-        samples better, even with more latents than features. There is no encoder: decoder, gates
-        and noise are fitted by expectation maximisation, so optimizer, learning rate, schedule,
-        batch size and plateau are not used. The other priors train with independent standard
-        normal latents. If the decoder is linear, "mixture" and "spike_slab" fit a Gaussian mixture
-        to the codes after training, when `score_samples`, `score`, `sample`, `predict_proba`,
-        `predict` or `impute` first needs it. `priors.Mixture` with ``lazy=False`` fits it in `fit`.
-        Models with a nonlinear decoder have no density. "standard_normal" with
-        ``gated=False`` is the classical variational autoencoder. "auto" means "spike_slab" with a
-        `target_l0` or `target_explained_variance`, and for the default model if no flat parts
-        explain the samples; otherwise "mixture".
-
-    noise_variance : "auto" or float, default="auto"
-        First noise variance, in squared units of X. "auto" derives it from the spectrum of X.
-
-    learn_noise_variance : bool, default=True
-        Whether the noise variance is learned. False keeps `noise_variance`, which must then be a
-        number.
-
-    n_init : "auto" or int, default="auto"
-        Number of random inits, which differ in weights, first noise variance and learning rate.
-        Each init is trained to the end, and the one with the best held-out bound is kept. "auto"
-        means 1 with ``prior="spike_slab"`` and 3 otherwise. With the default network training
-        starts instead from a model computed from the data: exact inference in a mixture of
-        subspaces, or principal components. `n_init` is then not used.
-
-    optimizer : str, class or functools.partial, default="adam"
-        Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
-        0.9), a class that derives from torch.optim.Optimizer, or a functools.partial of a class
-        with its settings.
-
-    learning_rate_init : float, default=0.02
-        Learning rate, of which training takes a share as its peak: 0.05 if `partial_fit` continues
-        from exact inference, and 0.4, 0.6 and 0.2 for random inits, in turn.
-
-    schedule : {"auto", "constant", "cosine"} or callable, default="auto"
-        Schedule of the learning rate. "auto" means "cosine": a rise to the peak over the first
-        tenth of the training, and a fall to 0. A function takes the share of the training that is
-        done, in [0, 1), and returns the factor of the peak.
-
-    batch_size : "auto" or int, default="auto"
-        Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
-        few.
-
-    max_iter : "auto" or int, default="auto"
-        Maximum number of epochs of a training. "auto" means the epochs that amount to 2,000 steps
-        from a random init, and 1 for exact inference, which is not trained. If gates have a prior,
-        "auto" means 12 epochs of 16 steps from small subsets of the samples, and 6 rounds through
-        many samples. With a target it means epochs of 4 steps: 16 for a share of the variance, 32
-        for a length.
-
-    tol : float, default=1e-4
-        Least gain in the held-out bound that counts as an improvement, in nats per sample.
-
-    n_iter_no_change : int, default=30
-        Number of epochs without such an improvement after which training skips to its last 30 %, in
-        which the learning rate falls to 0.
+        Whether codes are non-negative. Directions then have a sign, as in most sparse autoencoders.
 
     hard : "auto" or bool, default="auto"
         Whether `transform` sets latents that are not active to exactly 0. Soft codes of these
-        latents are small but not 0, unless no training sample uses the latent. "auto" means False
-        for the models of the paper and for plain VAEs, ``prior="standard_normal"`` or
-        ``gated=False``, and True otherwise. With ``prior="spike_slab"`` hard codes are the best
-        codes for the open gates, and soft codes are posterior means.
+        latents are small but not 0. "auto" means False for a `VAEase` and True otherwise. Hard
+        codes of gates are the best codes for the open gates, and soft codes are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns hard codes as a scipy.sparse CSR array.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the fitted model, without new inits. `n_components`, `network`,
-        `positive_code`, `gated` and `prior` must not have changed since the model was made.
+        Whether `fit` continues from what an earlier fit has found. `n_components`, `model` and
+        `positive_code` must then not have changed.
 
     verbose : int, default=0
         Progress on the screen: 1 shows a bar on a terminal, and otherwise a line every second or
         two; 2 shows a line for each step.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of training. Codes and scores are computed in the precision of X.
+        Precision in which a `VAEase` is trained. Codes and scores are computed in the precision of
+        X.
 
     device : str, default="auto"
-        Device: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+        Device of gates and of a `VAEase`: "cpu", "cuda", another torch device, or "auto" for CUDA
+        if there is any.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, sample order, noise and held-out split. Global generators are not touched.
+        Seed of held-out samples, subsets of samples, first atoms and weights. Global generators are
+        not touched.
 
     Attributes
     ----------
-    module_ : torch.nn.Module
-        The model, `skvaeense.models.VAE` or `skvaeense.models.SpikeSlabVAE`, for centred and scaled
-        samples.
+    coder_ : FlatLaw, GateLaw or NetLaw
+        What codes the samples, in units of X: flat parts, gates or a module.
+
+    density_ : MixtureDensity, GateLaw or None
+        What scores and draws samples, in units of X: the law with the most nats of held-out
+        samples. For a `VAEase` with a linear decoder a mixture in its span; otherwise None, and
+        scores are bounds.
 
     components_ : ndarray of shape (n_components_, n_features)
-        Decoder columns in units of X, one row for each latent, followed by the rows of
-        ``locations_ - mean_``. Only with a linear decoder.
+        Decoder columns in units of X, one row for each latent. Only with a linear decoder.
+
+    mean_ : ndarray of shape (n_features,)
+        The sample whose code is 0; for a `VAEase`, the mean of the training samples.
 
     locations_ : ndarray of shape (n_locations, n_features)
         Points that groups of samples lie around, in units of X. Only if there are several such
         groups; see the notes.
 
     noise_variance_ : float
-        Learned noise variance in squared units of X: the mean squared error per feature of held-out
-        samples, or with ``prior="spike_slab"`` the noise variance from training.
-
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-
-    scale_ : float
-        Root mean square of the centred training samples.
+        Noise variance in squared units of X, per feature.
 
     n_components_ : int
-        Number of columns of codes: one for each latent, and one for each of several locations.
+        Number of latents.
 
-    n_iter_ : int
-        Number of epochs that the kept model was trained for.
-
-    explanation_ : {"mixture", "gates", "share", "normal", "points"}
+    explanation_ : {"mixture", "gates", "normal", "share", "length"}
         What gives the codes, and sets their length. "mixture": the flat parts of the samples are
-        few and clear of their noise, and each has its own latents. "gates": held-out samples are
-        surely more probable under sparse codes, whose gates have a prior. "normal": one flat
-        part, whose latents are the principal components above noise; also without a target, if
-        nothing else explains the samples. "share": none of these, and codes keep the target share
-        of the variance. "points": samples are exact copies of a
-        few points. Only for models that follow from an explanation of the samples, as the default
-        model does.
+        few and clear of their noise, and each has its own latents. "gates": gates explain held-out
+        samples best. "normal": one flat part, whose latents are the principal components above
+        noise; also without a target, if nothing else explains the samples. "share" and "length":
+        codes of a dictionary with gates meet a target. Not for a `VAEase`.
 
     explanation_nats_ : dict of str to float
-        Mean log-density of held-out samples, in nats in units of X, under each explanation that was
+        Mean log-density of held-out samples, in nats in units of X, under each law that was
         compared: "mixture", of normal distributions, flat or not; "normal", a single normal
-        distribution; and "gates", which is a lower bound.
+        distribution; and "gates", which is a lower bound. Not for a `VAEase`.
 
     density_name_ : {"mixture", "gates"}
-        The explanation with the most of these nats, which `score_samples` and `sample` use, and
-        `get_density` returns. It is "gates" only if these give the codes, too.
+        The law that is `density_`. It is "gates" only if these give the codes, too. Not for a
+        `VAEase`.
+
+    module_ : torch.nn.Module
+        The module of a `VAEase`, for samples that are centred and divided by `scale_`.
+
+    scale_ : float
+        Root mean square of the centred training samples. Only for a `VAEase`.
+
+    n_iter_ : int
+        Number of epochs of a `VAEase`; of steps and rounds of gates, or 1.
 
     loss_curve_ : list of float
-        Mean negative bound on the training samples after each epoch of the kept model, in nats in
-        units of X, at the noise variance of that epoch.
+        Mean negative bound on the training samples after each epoch of a `VAEase`, in nats in units
+        of X, at the noise variance of that epoch.
 
     history_ : dict of ndarray
-        Values for each epoch: "loss", as in `loss_curve_`; "kl" in nats; "error", summed over
-        features, and "noise_variance", both in squared units of X; and "init", counted from 0. The
-        last `n_iter_` epochs belong to the kept model. ``history_.to_frame()`` gives a DataFrame.
+        Values for each epoch of a `VAEase`: "loss", as in `loss_curve_`; "kl" in nats; "error",
+        summed over features, and "noise_variance", both in squared units of X; and "init", counted
+        from 0. The last `n_iter_` epochs belong to the kept model. ``history_.to_frame()`` gives a
+        DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -316,35 +211,29 @@ class VAEenseTransformer(DensityAutoencoder):
 
     See Also
     --------
+    VAEase : The model of the paper.
     IntrinsicDimensionEstimator : Intrinsic dimension, from active latents and neighbours.
     sklearn.decomposition.PCA : Linear model with the same dense latents for all samples.
 
     Notes
     -----
-    The bound of the paper's model is not a density, since the encoder sees the sample when it
-    chooses how far latents open. `elbo_samples` returns it. Samples are scored by a separate
-    density, under which codes follow a Gaussian mixture, whatever the encoder returns. With a
-    linear decoder samples follow a Gaussian mixture, too, and their log-density is exact. See
-    :class:`skvaeense.priors.Mixture`. A default fit knows this density, and keeps no training
-    sample. Otherwise it is fitted when it is first needed, to at most 8,192 training samples that
-    `module_` keeps until then and afterwards, also in saved files.
+    The density is a mixture of normal distributions, as from
+    :class:`skvaeense.mixture.SubspaceMixture`, or the gates, of whose log-density scores are lower
+    bounds. Codes and density are laws: they hold parameters, and no training sample. Of more than
+    65,536 samples a random part of that number is used, and of samples that are not in memory a
+    random part is read.
 
-    The default model looks for the flat parts of the data with
-    :class:`skvaeense.mixture.SubspaceMixture`. Unless `n_components` is given, this mixture is also
-    the density of the model, whatever the target of its codes. If groups of samples, such as
-    clusters, lie in subspaces without a common point, each group has a *location*, a point that its
-    samples lie around. Each sample is then described relative to its location, and codes end with
-    one column for each location, which is 1 for the location of the sample and 0 otherwise. So
-    ``codes @ components_`` is still the reconstruction, up to a constant. The columns of locations
-    are never active: the position of a cluster is not one of its dimensions. `scale_` is then the
-    root mean square about the locations. In the density each component of the mixture has its own
-    position, and no sample is assigned to a location. `fit` looks for locations, but only in arrays
-    in memory; `partial_fit` has one location. Samples that are far from all others are left out of
-    training if they are at most 5 % of the samples and have more than half of the variance.
+    If groups of samples, such as clusters, lie in subspaces without a common point, each group has
+    a *location*, a point that its samples lie around, and latents of its own. The latents that are
+    active tell the location, which `inverse_transform` adds; `assign` returns it. The position of a
+    cluster is not one of its dimensions.
 
-    With a linear decoder and ``prior="mixture"``, arrays and data frames can hold NaN for missing
-    values. Training samples are filled in with draws from a mixture that integrates missing values
-    out. This mixture is then the density. New samples are filled in with conditional means.
+    Samples far from all others count less the farther they are, and are left out in the end, with a
+    warning, unless they are more than 5 % of the samples.
+
+    Arrays and data frames can hold NaN for missing values, but not for a `VAEase`. Training samples
+    are filled in with draws from a mixture that integrates missing values out. This mixture is then
+    the density. New samples are filled in with conditional means.
 
     References
     ----------
@@ -362,51 +251,43 @@ class VAEenseTransformer(DensityAutoencoder):
     """
 
     locations_: DoubleArray
+    explanation_: str
+    explanation_nats_: dict[str, float]
+    density_name_: str
 
-    _phases = ("structure", "codes", "checks")
-    _structural = (*BaseAutoencoder._structural, "gated", "prior")
+    @property
+    def _phases(self) -> tuple[str, ...]:
+        """What a fit does."""
+        return ("samples", "codes", "checks") if self._has_net else ("structure", "checks")
+
+    _structural = ("n_components", "model", "positive_code")
     _length_cure = "Set target_l0 and fit again"
 
-    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+    _parameter_constraints = {
+        "n_components": [None, NumberOfLatents()],
+        "model": [StrOptions({"auto", "mixture", "gates", "vaease"}), VAEase],
         "target_l0": [POSITIVE, None],
         "target_explained_variance": [SHARE, StrOptions({"auto"}), None],
         "transform_explained_variance": [SHARE, None],
-        "gated": ["boolean"],
-        "n_components": [None, NumberOfLatents()],
-        "network": [AliasOf(networks.Network, "auto", refused="unrolled"), networks.Network],
-        "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
-        "loss": [StrOptions({"elbo"}), losses.Loss],
-        "prior": [AliasOf(priors.Prior, "auto"), priors.Prior],
-        "noise_variance": [POSITIVE, StrOptions({"auto"})],
-        "learn_noise_variance": ["boolean"],
-        "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
         "hard": ["boolean", StrOptions({"auto"})],
+    } | {
+        name: BaseAutoencoder._parameter_constraints[name]
+        for name in (
+            *("transform_l0", "positive_code", "sparse_output", "warm_start", "verbose"),
+            *("dtype", "device", "random_state"),
+        )
     }
 
     def __init__(
         self,
         n_components: int | None = None,
         *,
+        model: Literal["auto", "mixture", "gates", "vaease"] | VAEase = "auto",
         target_l0: float | None = None,
         target_explained_variance: Auto | float | None = "auto",
         transform_l0: float | None = None,
         transform_explained_variance: float | None = None,
-        gated: bool = True,
-        network: str | networks.Network = "auto",
         positive_code: bool = False,
-        threshold: str | thresholds.ThresholdRule = "fixed_variance",
-        loss: Literal["elbo"] | losses.Loss = "elbo",
-        prior: str | priors.Prior = "auto",
-        noise_variance: Auto | float = "auto",
-        learn_noise_variance: bool = True,
-        n_init: Auto | int = "auto",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: float = 0.02,
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int = 30,
         hard: Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
@@ -416,26 +297,12 @@ class VAEenseTransformer(DensityAutoencoder):
         random_state: RandomState = None,
     ) -> None:
         self.n_components = n_components
+        self.model = model
         self.target_l0 = target_l0
         self.target_explained_variance = target_explained_variance
         self.transform_l0 = transform_l0
         self.transform_explained_variance = transform_explained_variance
-        self.gated = gated
-        self.network = network
         self.positive_code = positive_code
-        self.threshold = threshold
-        self.loss = loss
-        self.prior = prior
-        self.noise_variance = noise_variance
-        self.learn_noise_variance = learn_noise_variance
-        self.n_init = n_init
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
         self.hard = hard
         self.sparse_output = sparse_output
         self.warm_start = warm_start
@@ -447,483 +314,327 @@ class VAEenseTransformer(DensityAutoencoder):
     # --- fitting ------------------------------------------------------------------------------
 
     @property
-    def _n_steps(self):
-        return GateEM.n_steps if self._has_gates else RANDOM_STEPS
+    def _has_net(self) -> bool:
+        """Whether the model is trained by gradients."""
+        return isinstance(self.model, VAEase) or self.model == "vaease"
 
-    @property
-    def _has_gates(self):
-        """Whether the parameters give gates a prior."""
-        return isinstance(self._resolved_prior(), priors.SpikeSlab)
+    def _check_targets(self) -> None:
+        """Raise an error if a target contradicts another parameter."""
+        length, longest = self.transform_l0, self.target_l0
+        if self._has_net or self.model == "mixture":
+            for ask in ("target", "transform"):
+                for name in (f"{ask}_l0", f"{ask}_explained_variance"):
+                    value = getattr(self, name)
+                    if value not in ("auto", None):
+                        raise ValueError(
+                            f"{name}={value!r} sets a price on gates, which model={self.model!r} "
+                            'does not have. Leave it out, or set model="auto".'
+                        )
+        elif length is not None and longest is not None:
+            self._checked_length(length, longest)
 
-    def _resolved_prior(self):
-        if self.prior != "auto":
-            return priors.Prior.resolve(self.prior)
-        has_target = self._kept_share is not None or self.target_l0 is not None
-        return priors.SpikeSlab() if has_target else priors.Mixture()
-
-    @property
-    def _kept_share(self):
-        """The target share of the variance, or None unless numbers are given."""
-        share = self.target_explained_variance
-        return None if share == "auto" else share
-
-    @property
-    def _targets(self):
-        """The targets that prices of gates must meet."""
-        return {"target_l0": self.target_l0, "target_explained_variance": self._kept_share}
-
-    def _gate_estimator(self, share, n_components=None):
-        """Return a copy of the estimator whose gates have a prior, with a target share."""
-        n_components = n_components or self.n_components
-        return clone(self).set_params(
-            prior="spike_slab", target_explained_variance=share, n_components=n_components
-        )
-
-    def _train(self, data, session, trainer):
-        if trainer is not None:
-            return self._train_one(trainer, data, session)
-        if self._may_explain():
-            if data.explained is None:
-                data.explained = self._explained_elsewhere(data)
-            if coder_of(self, data.explained) is not None:
-                return fit_coder(self, data, session)
-            data.explained = None
-        return self._inits(data, session)
-
-    def _train_one(self, trainer, data, session):
-        """Train through the one phase of a trainer, and return it."""
-        has_gates = isinstance(trainer, GateTrainer)
-        epochs = self._epochs_of(trainer) if has_gates else self._epochs(data, RANDOM_STEPS)
-        session.begin(epochs, 1 if has_gates else data.n_records)
-        watch = self.tol, self.n_iter_no_change
-        return session.train(Phase(trainer, epochs, *watch, is_watched=not has_gates)).result()
-
-    def _epochs_of(self, trainer):
-        """Return `max_iter`; "auto" means the epochs of a whole fit of gates."""
-        return trainer.n_epochs if self.max_iter == "auto" else self.max_iter
-
-    def _inits(self, data, session):
-        """Train each init, and return the trainer of the best one."""
-        n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
-        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
-        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
-        inits = session.track("inits", inits)
-        if self._has_gates:
-            epochs = self._epochs_of(inits.make_trainer(0))
-        else:
-            epochs = self._epochs(data, RANDOM_STEPS)
-        session.begin(n_init * epochs, 1 if self._has_gates else data.n_records)
-        for i in range(len(inits.logs), n_init):
-            trainer, name = inits.make_trainer(i), f"init {i}"
-            phase = Phase(
-                trainer,
-                epochs,
-                self.tol,
-                self.n_iter_no_change,
-                name=name,
-                unwatched=ANNEALED,
-                is_watched=not self._has_gates,
+    @staticmethod
+    def _checked_length(length: float, longest: float) -> float:
+        """Return the length of codes, or raise an error if it is not one of a range."""
+        if not (POSITIVE.is_satisfied_by(length) and longest / 256 <= length <= longest):
+            raise ValueError(
+                f"transform_l0={length!r} must be a number from {longest / 256:.3g} to "
+                f"{longest:g}, the length that the model was fitted for."
             )
-            is_lost = session.train(phase).is_lost
-            is_compared = n_init > 1 and not is_lost
-            loss = self._loss_of_init(trainer.model, data) if is_compared else 0.0
-            inits.offer(trainer, math.inf if is_lost else loss)
-            if session.stopped:
-                break
-        return inits.choose()
+        return length
 
-    def _loss_of_init(self, model, data):
-        """Return the loss that compares inits: of codes that meet a target, or the bound."""
-        if model.has_prices and model.has_target:
-            model.calibrate(data.valid)
-            costs = model.lengths if self.target_l0 is None else model.left_of_lengths
-            return data.processes.from_first(float(costs[0]))
-        return data.processes.from_first(self._validation_loss(model, data.valid))
+    def _wanted(self) -> Wanted:
+        """Return what codes shall be like."""
+        return Wanted(
+            self.n_components,
+            self.target_l0,
+            self.target_explained_variance,
+            self.positive_code,
+            str(self.model),
+            self._seed(),
+            resolve_device(self.device),
+        ).checked(self.n_features_in_)
 
-    def _prepare_rows(self, rows):
-        check_seen(rows.X, getattr(self, "feature_names_in_", None))
-        if not self._may_explain():
-            rows = self._imputed_rows(rows)
-            return (self._without_far(rows) if self._has_gates else rows), None
-        near = self._without_far(rows)
-        explained = self._explained(near)
-        if near is not rows:
-            # The density covers all rows, far ones included.
-            density = find_density(rows.X, rows.weights, np.random.RandomState(self._seed()))
-            explained = replace(explained, density=density)
-        return self._imputed_rows(near, explained.density), explained
-
-    def _explained_elsewhere(self, data):
-        """Return the explanation of samples that are not in memory; they have one location."""
-        explained = self._explained(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
-        if explained.locations is None:
-            return explained
-        return replace(explained, coder="share", locations=None)
-
-    def _explained(self, rows):
-        return explain(
-            rows.X,
-            self.n_components or MAX_COMPONENTS,
-            rows.weights,
-            seed=self._seed(),
-            positive=self.positive_code,
-            may_have_gates=self._is_free,
-        )
-
-    def _seed(self):
-        """Return the seed of what explains the samples, so that a fit can be resumed."""
+    def _seed(self) -> int:
+        """Return the seed of a fit; None means one seed."""
         return 0 if self.random_state is None else draw_seed(check_random_state(self.random_state))
 
-    def _imputed_rows(self, rows, density=None):
-        if not np.isnan(rows.X).any():
-            return rows
-        rng = np.random.RandomState(self._seed())
-        density = find_density(rows.X, rows.weights, rng) if density is None else density
-        # Draws: conditional means have less noise than known values, and would hide flat parts.
-        filled = density.impute(rows.X.astype(np.float64), rng)
-        return rows._replace(X=filled.astype(rows.X.dtype))
-
-    def _may_explain(self):
-        """Return whether the model follows from what explains the samples."""
-        return (
-            self._network().is_replaceable
-            and self._minimises_bound
-            and type(self._resolved_prior()) in (priors.Mixture, priors.StandardNormal)
-            and self.gated
-            and (self._trains_gates or not self.positive_code)
-        )
-
-    @property
-    def _is_free(self):
-        """Whether `fit` may choose gates with a prior, since no parameter decides on them."""
-        return self.prior == "auto" and self.network == "auto"
-
-    @property
-    def _trains_gates(self):
-        """Whether `fit` may train gates with a prior."""
-        return self._is_free and self.target_explained_variance == "auto"
-
-    def _copy_of_model(self):
-        model = super()._copy_of_model()
-        # Further samples may use latents that no sample has used so far.
-        model.is_used.fill_(True)
-        return model
-
-    def _make_trainer(self, data, seeds, init=0, model=None):
-        thresholds.ThresholdRule.resolve(self.threshold)
+    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
+        """Return what `fit` or `partial_fit` calls: by gradients or not."""
         self._check_targets()
-        if model is not None and model.has_prices and not self._has_gates:
-            # An earlier fit has chosen gates with a prior.
-            chosen = self._gate_estimator(model.config["target_explained_variance"])
-            return chosen._gate_trainer(data, seeds, init, model.gates)
-        if self._has_gates:
-            if model is not None and not model.has_prices:
-                target = next(f"{k}={v!r}" for k, v in self._targets.items() if v is not None)
-                raise ValueError(
-                    f"A model without a prior on its gates cannot continue with {target}. Set "
-                    "warm_start=False to fit a new model."
-                )
-            return self._gate_trainer(data, seeds, init, None if model is None else model.gates)
-        generator = make_generator(seeds[0], resolve_device(self.device))
-        continues = model is not None
-        if not continues:
-            model = self._make_model(data, seeds[1])
-        learned = self.learn_noise_variance
-        if continues:
-            noise = followed_noise(float(model.noise_variance), FINAL_NOISE, learned=learned)
-            rate = EXACT_RATE if model.config["network"].is_exact else FEED_FORWARD_RATES[0]
+        if hasattr(self, "_structure_") and (is_partial or self.warm_start):
+            self._check_structure()
+        if self._has_net:
+            return super()._way_to_fit(is_partial=is_partial)
+        return self._partial_fit_laws if is_partial else self._fit_laws
+
+    def _fit_laws(self, X: Any, y: object, sample_weight: Any, progress: Any) -> None:
+        """Fit laws."""
+        begun = time.perf_counter()
+        is_new = not (self.warm_start and hasattr(self, "_structure_"))
+        samples = self._check_samples(X, least=2, reset=is_new)
+        if not isinstance(samples, Source):
+            samples = tensor_as_array(samples)
+        weights = None
+        if sample_weight is not None:
+            refuse_loader(samples, "sample_weight")
+            weights = checked_weights(sample_weight, samples)
+        known = None if is_new else self._coder_
+        with threads_of_all(samples.shape):
+            rows = self._rows_of(samples, weights)
+            found = explain(rows, self._wanted(), known)
+            self._store(self._found_attributes(found) | {"_units_": rows.units})
+            progress.begin("checks")
+            self._check_fit(rows)
+        self._seconds = {"fit": time.perf_counter() - begun}
+
+    def _rows_of(
+        self, samples: Any, weights: DoubleArray | None, units: Units | None = None
+    ) -> Prepared:
+        """Return rows made ready; of samples that are not in memory, some are read."""
+        rng, n_samples, described = np.random.RandomState(self._seed()), len(samples), ""
+        positions: Any = None
+        if isinstance(samples, Source):
+            n = min(n_samples, MOST_ROWS, max(MOST_ENTRIES // samples.shape[1], 2))
+            positions = samples.draw(n, rng)
+            weights = None if weights is None else weights[positions]
+            taken: FloatArray = samples.take(positions)
         else:
-            first, scale = self._first_noise(data, init), data.spectrum.mean_eigenvalue
-            noise = annealed_noise(first, scale, learned=learned)
-            rate = FEED_FORWARD_RATES[init % len(FEED_FORWARD_RATES)]
-        return self._trainer(model, noise, rate, generator, data, init=init)
+            taken = samples
+        check_seen(taken, getattr(self, "feature_names_in_", None), weights)
+        rows = Prepared.of(taken, weights, rng, units)
+        far = rows.far
+        if positions is not None:
+            far = positions[far]
+            described = samples.described(far.tolist())
+        warn_of_far(far, n_samples, 6, described)
+        return rows
 
-    def _gate_trainer(self, data, seeds, init=0, gates=None):
-        """Return the trainer of gates, from given gates or from directions of the samples."""
-        device, x = resolve_device(self.device), data.train.head
-        if self.network != "auto":
-            raise ValueError(
-                f"network={self.network!r} cannot be combined with prior={self.prior!r}, whose "
-                "gates are inferred by the decoder itself. Leave network='auto'."
-            )
-        loss = losses.Loss.resolve(self.loss)
-        if type(loss) is not losses.ELBO or loss.beta != 1:
-            raise ValueError(
-                f"loss={self.loss!r} cannot be combined with prior={self.prior!r}, whose gates are "
-                "fitted by expectation maximisation. Leave loss='elbo'."
-            )
-        self._check_lengths(data)
-        generator, knows_gates = make_generator(seeds[0], device), gates is not None
-        share = self._kept_share
-        em = make_em(
-            x,
-            len(data.train),
-            generator=generator,
-            n_components=self.n_components,
-            positive=self.positive_code,
-            length=self.target_l0,
-            share=None if share is None else 1 - share,
-            noise_variance=None if self.learn_noise_variance else self._first_noise(data),
-            gates=gates,
-        )
-        config = {"prior": clone(self._resolved_prior()), **self._targets}
-        trainer = GateTrainer(
-            em,
-            config,
-            self.n_components,
-            knows_gates=knows_gates,
-            processes=data.processes,
-            init=init,
-        )
-        self._check_length(trainer.model)
-        return trainer
+    def _structure(self) -> dict[str, Any]:
+        """Return the values of the parameters that a model is built from."""
+        values = super()._structure()
+        if self._has_net:
+            # How a `VAEase` is trained may change.
+            values["model"] = VAEase.alias
+            for name in ("network", "gated", "prior"):
+                values[f"model__{name}"] = clone(getattr(self._training, name), safe=False)
+        return values
 
-    def _network(self):
-        """Return the specification of the network, completed by the other parameters."""
-        network = "linear" if self.network == "auto" else self.network
-        network = networks.Network.resolve(network)
-        if isinstance(network, networks.Unrolled):
-            raise ValueError(
-                f"network={self.network!r} gives codes without a posterior, so it only works in "
-                "SparseAutoencoder. Leave network='auto'."
-            )
-        return with_known(network, {"positive": self.positive_code})
-
-    def _check_targets(self):
-        """Raise an error if a target is invalid, or contradicts another parameter."""
-        for name, target in self._targets.items():
-            if target is not None and not self._has_gates:
-                raise ValueError(
-                    f"{name}={target!r} sets a price on gates, but prior={self.prior!r} does not "
-                    "support prices. Leave prior='auto'."
-                )
-        if None not in self._targets.values():
-            raise ValueError(
-                "target_l0 and target_explained_variance cannot both be set. Leave one of them "
-                "None."
-            )
-        if self._has_gates and not self.gated:
-            raise ValueError(
-                "gated=False cannot be combined with prior='spike_slab', which needs gates. Leave "
-                "gated=True."
-            )
-
-    def _make_model(self, data, seed, network=None, n_components=None):
-        self._check_targets()
-        model = VAE(
-            network or self._network(),
-            data.train.shape[1],
-            n_components or self.n_components or default_n_components(data.spectrum),
-            gated=self.gated,
-            positive=self.positive_code,
-            prior=clone(self._resolved_prior()),
-            generator=make_generator(seed),
-        )
-        self._check_length(model)
-        model.initialize(data.train.head)
-        return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
-
-    def _check_lengths(self, data):
-        """Raise an error if a wanted length is more than the number of latents."""
-        if self.target_l0 is None:
-            return
-        if self.target_l0 > (self.n_components or data.n_features):
-            most = f"n_components={self.n_components}"
-            if self.n_components is None:
-                most = f"the number of features, {data.n_features}, unless n_components is given"
-            raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
-
-    def _trainer(self, model, noise, rate, generator, data, *, init=0):
-        is_random = not model.config["network"].is_exact
-        return Trainer(
-            model,
-            losses.Loss.resolve(self.loss),
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate_init * rate,
-            schedule=find_schedule(self.schedule),
-            generator=generator,
-            hooks=[noise, *network_hooks(model.network)],
-            rates=layer_rates(model),
-            # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
-            # steps become several times as long, and training can collapse. On other data long
-            # steps help. So the first init takes them, and held-out rows choose the init.
-            bounded=is_random and init > 0 and is_scale_free(self.optimizer),
-            processes=data.processes,
-            init=init,
-        )
-
-    def _first_noise(self, data, init=0):
-        if self.noise_variance == "auto":
-            if not self.learn_noise_variance:
-                raise ValueError(
-                    "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
-                    "must be a number, in squared units of X; got 'auto'."
-                )
-            return data.spectrum.first_noise(init)
-        scale = data.scaling.scale
-        level = self.noise_variance / scale**2
-        if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
-            raise ValueError(
-                f"noise_variance={self.noise_variance:g} must be within a factor of "
-                f"{NOISE_RANGE:g} of {scale**2:.3g}, the square of the scale {scale:.3g} of X. "
-                'Give the noise variance in squared units of X, or "auto".'
-            )
-        return level
-
-    def _validation_loss(self, model, x):
-        """Return the negative bound in nats, at the best noise variance if it is learned."""
-        if model.has_prices:
-            return -float(model.bound(x).mean())
-        terms = validation_terms(model, x)
-        return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
-
-    def _noise_for(self, terms, model, n_features):
-        if self.learn_noise_variance and not model.has_prices:
-            return best_noise(terms, n_features)
-        return float(model.noise_variance)
-
-    @property
-    def _minimises_bound(self):
-        """Whether training minimises the bound, over the noise variance too."""
-        loss = losses.Loss.resolve(self.loss)
-        is_learned = self.noise_variance == "auto" and self.learn_noise_variance
-        return is_learned and type(loss) is losses.ELBO and loss.beta == 1
-
-    def _finish(self, model, trainer, data):
-        rows = torch.cat([data.valid, data.train.head])
-        rows = rows[: N_BLOCKS * block_rows(model.n_components)]
-        model.calibrate(rows, len(data.valid))
-        if not data.is_batch:
-            model.close_unused(torch.cat([part.x for part in data.parts]))
-        terms = validation_terms(model, data.valid)
-        noise_variance = self._noise_for(terms, model, data.valid.shape[1])
-        model.noise_variance = as_number(noise_variance)
-        model.remember_gates(data.valid)
-        self._give_samples(model, data)
+    def _found_attributes(self, found: Any) -> dict[str, Any]:
+        """Return the fitted attributes of laws."""
+        coder = found.coder
         attributes = {
-            "noise_variance_": noise_variance * data.scaling.scale**2,
-            "_n_rows_": sum(len(part.x) for part in data.parts),
+            "_coder_": coder,
+            "density_": found.density,
+            "components_": coder.components,
+            "mean_": coder.mean,
+            "noise_variance_": coder.noise_variance,
+            "n_components_": coder.n_components,
+            "n_iter_": 1,
+            "explanation_": found.name,
+            "explanation_nats_": found.nats,
+            "density_name_": "gates" if found.density is coder else "mixture",
+            "_n_rows_": found.n_rows,
+            "_structure_": self._structure(),
         }
-        attributes |= self._explanation(data)
-        if data.valid_labels is not None and len(model.gate_std):
-            attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
+        if found.density is coder:
+            # What gates cannot do: fill in holes, and tell components.
+            attributes["_mixture_"] = found.mixture
+        if coder.points is not None and len(coder.points) > 1:
+            attributes["locations_"] = coder.points
         return attributes
 
-    def _explanation(self, data):
-        """Return the attributes about the explanation of the samples."""
-        explained = data.explained
-        if explained is None:
-            return {}
-        names = "explanation_", "explanation_nats_", "density_name_"
-        if self.warm_start and hasattr(self, "explanation_"):
-            return {name: getattr(self, name) for name in names}
-        shift = data.valid.shape[1] * math.log(data.scaling.scale)
-        nats = {name: float(value) - shift for name, value in explained.nats.items()}
-        density = "gates" if explained.has_density_of_gates else "mixture"
-        return dict(zip(names, (coder_of(self, explained), nats, density), strict=True))
-
-    def _give_samples(self, model, data):
-        """Give the prior of a trained model its density, or samples that a density is fitted to."""
-        prior = model.prior
-        vars(prior).pop("density_", None)
-        before = vars(prior).pop("rows_", None)
-        if not model.learns_density:
+    def _check_fit(self, rows: Prepared) -> None:
+        """Warn of signs of failure, measured on held-out rows, or on all rows if those are few."""
+        valid = rows.valid if len(rows.valid) >= MIN_ROWS_TO_SPLIT else np.arange(len(rows.x))
+        x = rows.x[valid]
+        if not (x != x[0]).any():
             return
-        density = data.explained and data.explained.density
-        if density is not None and self._has_free_density(model) and prior.may_be(density):
-            prior.density_ = density
-            return
-        # Batches are parts of the same data, so rows of earlier batches count, too.
-        x, labels, weights = data.some()
-        prior.rows_ = TrainingRows.of(x, labels, weights, before if data.is_batch else None)
+        law = self._coder_
+        codes = law.encode(x * rows.scale + rows.center)
+        n_active = float(as_array(codes.active).sum(axis=1).mean())
+        decoded = (as_array(law.decode(as_array(codes.values))) - rows.center) / rows.scale
+        left, total = np.square(x - decoded).sum(), np.square(x - x.mean(axis=0)).sum()
+        unexplained = float(left / total)
+        self._held_out_codes_ = {"l0": n_active, "kept": 1 - unexplained}
+        for message in self._signs(n_active, unexplained):
+            warnings.warn(message, ConvergenceWarning, stacklevel=6)
 
-    def _findings(self, model, data, x, labels):
-        posterior = model.inferred(x)
-        code = model.code(posterior)
-        residual = x - model.decode(code)
-        active = self._mask(model, posterior, code).cpu().numpy()
-        # Residuals are shares of the whole variance, around and between locations.
-        size = x.square().sum()
-        between = 0.0
-        if labels is not None:
-            between = np.square(data.scaling.offsets[labels] / data.scaling.scale).sum()
-        within = float(size / (size + between))
-        unexplained = within * float(residual.square().sum() / size)
-        self._held_out_codes_ = {"l0": float(active.sum(axis=1).mean()), "kept": 1 - unexplained}
-        return Findings(
-            active=active,
-            found_l0=None if self.target_l0 is None else float(model.lengths[0]),
-            deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),
-            unexplained=unexplained,
-            linear_residual=within * linear_residual(x, model.n_components, data.train.head),
-            gated=model.gated,
-            linear_decoder=model.linear_decoder is not None,
-            collapse=find_collapse(x, residual, active, labels, float(model.noise_variance)),
-            target_l0=None if self.target_l0 is None else model.length,
-            has_prices=model.has_prices,
+    def _signs(self, n_active: float, unexplained: float) -> list[str]:
+        """Return a message for each sign of failure."""
+        law, shown = self._coder_, f"{unexplained:.0%} of the variance is unexplained"
+        target, share = self.target_l0, self.target_explained_variance
+        if unexplained > MOST_UNEXPLAINED:
+            return [
+                f"{shown} in held-out samples, more than their mean leaves: there are too few "
+                "samples for this number of features. Fit with more samples, or set n_components."
+            ]
+        if n_active == 0:
+            return [
+                "No latent is active for any sample: codes are the mean alone, as on pure noise. "
+                "Set target_explained_variance or target_l0."
+            ]
+        if target is not None and abs(law.table.longest / target - 1) > FAR_FROM_TARGET:
+            return [
+                f"{law.table.longest:.1f} latents are active on average instead of "
+                f"target_l0={target:g}, whatever the price of an open gate. Lower target_l0, or "
+                "set n_components."
+            ]
+        has_target = target is not None or share not in ("auto", None)
+        if not has_target and unexplained > 0.5 and n_active < law.n_components / 10:
+            return [
+                f"{shown} with {n_active:.1f} latents active: there is much noise. Set "
+                "target_explained_variance for codes that keep more."
+            ]
+        return []
+
+    def _partial_fit_laws(self, X: Any, y: object, sample_weight: Any) -> None:
+        """Add the sums over one more batch to those that laws follow from."""
+        first = not hasattr(self, "_structure_")
+        samples = as_array(validated(self, tensor_as_array(X), least=1 + first, reset=first))
+        weights = checked_weights(sample_weight, samples)
+        with threads_of_all(samples.shape):
+            self._absorb(samples, weights)
+
+    def _absorb(self, samples: FloatArray, weights: DoubleArray | None) -> None:
+        """Learn from the first batch, or from one more."""
+        if not hasattr(self, "_structure_"):
+            rows = self._rows_of(samples, weights)
+            found = explain(rows, self._wanted())
+            more = {"_units_": rows.units, "_batches_": self._compared(rows.x, is_first=True)}
+            self._store(self._found_attributes(found) | more)
+            return
+        units = self._units_
+        with np.errstate(over="ignore"):
+            # Squares stay in the range of floats.
+            x = np.clip((samples - units.center) / units.scale, -1e100, 1e100)
+        batches = self._compared(np.nan_to_num(x if weights is None else x[weights > 0]))
+        rows = self._rows_of(samples, weights, units)
+        if len(rows.known) == 0:
+            self._batches_, self.n_iter_ = batches, self.n_iter_ + 1
+            return
+        before = Explained(
+            self.explanation_,
+            self._coder_,
+            self.density_,
+            self._mixture("partial_fit"),
+            self.explanation_nats_,
+            self._n_rows_,
         )
+        stream: Any = getattr(self, "_stream_", None)
+        stream = stream or CodeStream.of(before, units, self._wanted())
+        stream, found = stream.absorb(rows, before)
+        more = {"_units_": units, "_stream_": stream, "_batches_": batches}
+        self._store(self._found_attributes(found) | more | {"n_iter_": self.n_iter_ + 1})
+
+    def _compared(self, x: DoubleArray, *, is_first: bool = False) -> dict[str, torch.Tensor]:
+        """Return a summary of all batches, with a warning if this one is unlike those before it."""
+        rows = torch.from_numpy(x)
+        before = None if is_first else getattr(self, "_batches_", None)
+        distance, batches = compare_batches(rows, before, x.shape[1])
+        is_constant = is_first and not bool((rows != rows[0]).any())
+        change = 1.0 if is_first else batch_change(rows)
+        findings = Findings(is_constant=is_constant, change=change, distance=distance)
+        self._warn(findings, stacklevel=7)
+        return batches
+
+    def _store(self, attributes: dict[str, Any]) -> None:
+        for name in fitted(self).keys() - {*attributes, *FEATURES}:
+            delattr(self, name)
+        self.__dict__.update(attributes)
 
     # --- coding -------------------------------------------------------------------------------
 
-    def _encode(self, model, x):
-        posterior = model.inferred(x)
-        if not self._is_hard(model):
-            return model.soft_code(posterior)
-        code = model.code(posterior)
-        # The product keeps codes that are not finite, so that they are noticed. Adding 0 turns a
-        # negative 0 into 0.
-        return code * self._mask(model, posterior, code) + 0.0
+    @property
+    def coder_(self) -> Any:
+        """What codes the samples, in units of X."""
+        if "_coder_" in vars(self):
+            return self._coder_
+        if "module_" in vars(self):
+            return self._law_of(self.module_, self._scaling)
+        raise AttributeError(f"This {type(self).__name__} is not fitted yet.")
 
-    def _with_length(self, model):
-        if model.has_prices and self.threshold != "fixed_variance":
-            warnings.warn(
-                f"threshold={self.threshold!r} has no effect: gates of this model have a prior, "
-                "and a latent is active if its gate is more probably open. Leave "
-                "threshold='fixed_variance', or set prior='mixture' and fit again.",
-                stacklevel=5,
-            )
-        share = self.transform_explained_variance
-        if share is None:
-            return super()._with_length(model)
-        self._check_length(model)
-        return model.shortened(model.length_that_keeps(share))
+    def _law(self, dtype: Any) -> Any:
+        """Return the law of the codes, for samples of a precision, and for the wanted length."""
+        kind = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
+        law = self.coder_.placed(kind, resolve_device(self.device))
+        length = self._length()
+        return law if length is None else law.at_length(length)
 
-    def _check_length(self, model):
-        super()._check_length(model)
-        share = self.transform_explained_variance
-        if share is None:
-            return
-        if self.transform_l0 is not None:
+    def _length(self) -> float | None:
+        """Return the mean length of codes that is asked for, if it is a possible one."""
+        length, share, law = self.transform_l0, self.transform_explained_variance, self.coder_
+        if length is None and share is None:
+            return None
+        if length is not None and share is not None:
             raise ValueError(
                 "transform_l0 and transform_explained_variance both set the length of codes. Leave "
                 "one of them None."
             )
-        if not model.has_prices:
+        if law.table is None:
+            shown = f"transform_l0={length!r}"
+            shown = f"transform_explained_variance={share!r}" if length is None else shown
             raise ValueError(
-                f"transform_explained_variance={share!r} sets a price on gates, but this model "
-                "does not support prices. Set prior='spike_slab' and fit again."
+                f"{shown} sets a price on gates, but this model has no such prices. Set target_l0 "
+                'or model="gates", and call fit.'
             )
+        if length is None:
+            return float(law.table.length_that_keeps(share))
+        return self._checked_length(length, self.target_l0 or law.table.longest)
 
-    def _is_hard(self, model):
-        """Return whether codes of latents that are not active are exactly 0."""
-        is_default = model.gated and isinstance(model.prior, priors.Mixture)
-        return (is_default if self.hard == "auto" else self.hard) or self.sparse_output
+    @property
+    def _is_hard(self) -> bool:
+        """Whether codes of latents that are not active are exactly 0."""
+        return (not self._has_net if self.hard == "auto" else self.hard) or self.sparse_output
 
-    def _active(self, model, x):
-        posterior = model.inferred(x)
-        return self._mask(model, posterior, model.code(posterior))
+    def _codes(self, X: Any, out: Any) -> Any:
+        X, law = self._ready(X)
+        is_hard = self._is_hard
 
-    def _mask(self, model, posterior, code):
-        if model.has_prices:
-            return model.is_open(posterior)
-        latents = thresholds.Latents(
-            log_variance=posterior.log_variance.cpu().numpy(),
-            code=code.cpu().numpy(),
-            code_scale=model.code_scale().cpu().double().numpy() * self.scale_,
-            noise_variance=self.noise_variance_,
-        )
-        active = thresholds.ThresholdRule.resolve(self.threshold).active(latents)
-        return torch.as_tensor(active, device=code.device)
+        def code(rows: Any) -> Any:
+            if self._has_net and not is_hard:
+                return law.soft_code(rows)
+            return law.encode(rows, hard=is_hard).values
+
+        return self._by_rows(X, law, code, out=out)
+
+    def _active_mask(self, X: Any) -> Any:
+        X, law = self._ready(X)
+        return self._by_rows(X, law, lambda rows: law.encode(rows).active)
+
+    def _decoded(self, codes: Any, out: Any) -> Any:
+        kind = DTYPES[str(codes.dtype).split(".")[-1]]
+        if self._has_net:
+            law = self.coder_.placed(kind, resolve_device(self.device))
+            return self._by_rows(codes, law, law.decode, out=out)
+        law = self.coder_.placed(kind, "cpu")
+        return self._by_rows(codes, law, lambda rows: law.decode(as_array(rows)), out=out)
+
+    def _ready(self, X: Any) -> tuple[Any, Any]:
+        """Return valid samples without holes, and the law for them."""
+        check_is_fitted(self)
+        X = self._check_samples(X, reset=False)
+        if isinstance(X, np.ndarray) and np.isnan(X).any():
+            X = self._imputed(X, self._mixture("missing values"), None)
+        return X, self._law(X.dtype)
+
+    def assign(self, X: ArrayLike | SparseArray) -> Any:
+        """Return the location of each sample; see the notes of the class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            Indices of `locations_`; 0 if all samples have the same one.
+        """
+        samples, law = self._ready(X)
+        if not hasattr(self, "locations_"):
+            return np.zeros(samples.shape[0], dtype=int)
+        return self._by_rows(samples, law, law.assign, is_kept=True)
 
     def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, ...]:
         """Return the posterior of the latents before the gate.
@@ -935,161 +646,30 @@ class VAEenseTransformer(DensityAutoencoder):
 
         Returns
         -------
-        probability : ndarray of shape (n_samples, n_components)
-            Probabilities that gates are open. Only with ``prior="spike_slab"``; mean and std then
-            describe a latent whose gate is open.
+        openness : ndarray of shape (n_samples, n_components)
+            How far latents open: probabilities of open gates, or ``1 - std``.
 
         mean : ndarray of shape (n_samples, n_components)
-            Posterior means.
+            Posterior means; with gates, of a latent whose gate is open.
 
         std : ndarray of shape (n_samples, n_components)
-            Posterior standard deviations, in (0, 1]; near 1 for closed latents, and 1 for latents
-            that no training sample uses. The gated code is ``(1 - std) * mean``. Columns of
-            locations are certain, with a standard deviation of 0.
+            Posterior standard deviations, in (0, 1] except for gates, and near 1 for closed
+            latents; with gates, of a latent whose gate is open.
         """
-        X, model = self._check_for_coding(X)
+        X, law = self._ready(X)
 
-        def both(model, x):
-            posterior = model.inferred(x)
-            gates = [posterior.probability] if model.has_prices else []
-            return torch.stack([*gates, posterior.mean, posterior.std], dim=1)
+        def stacked(rows: Any) -> Any:
+            return np.stack([as_array(part) for part in law.posterior(rows)], axis=1)
 
-        def certain(posteriors, labels):
-            *others, std = posteriors.unbind(dim=1)
-            known = std.new_zeros((len(std), self._n_locations))
-            parts = [self._with_locations(part, labels) for part in others]
-            return torch.stack([*parts, torch.hstack([std, known])], dim=1)
-
-        posteriors = self._by_chunks(X, model, both, at_locations=certain)
-        return tuple(posteriors[:, i] for i in range(posteriors.shape[1]))
-
-    # --- effective dimensions -----------------------------------------------------------------
-
-    def active_rank(self, X: ArrayLike | SparseArray, *, tol: float = 0.05) -> IntArray:
-        """Return the number of directions that the active latents of each sample span.
-
-        The rank is at most the number of active latents, and less if their decoder columns are
-        linearly dependent: two latents for one direction, or more latents than features.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples, seen or unseen.
-
-        tol : float, default=0.05
-            Singular values up to this share of the largest count as 0. For two columns this is an
-            angle of ``2 * tol`` radians.
-
-        Returns
-        -------
-        ndarray of int of shape (n_samples,)
-            Rank of the active columns; 0 if no latent is active.
-
-        Raises
-        ------
-        ValueError
-            If `tol` is not at least 0 and below 1.
-
-        See Also
-        --------
-        active_dimensions : Mask of the active latents.
-        participation_ratio : Number of directions, weighted by how evenly they are used.
-
-        Notes
-        -----
-        For a sample with the active set A, the result is the rank of the matrix with the columns
-        ``J_j / ||J_j||``, j in A. J is the matrix of a linear decoder, or the Jacobian of a
-        nonlinear decoder at the code of the sample. Columns of zeros do not count.
-
-        Examples
-        --------
-        >>> from skvaeense import VAEenseTransformer
-        >>> from skvaeense.datasets import make_linear_subspaces
-        >>> X, _, dimension = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=0)
-        >>> vaeense = VAEenseTransformer(random_state=0).fit(X)
-        >>> bool((vaeense.active_rank(X) == dimension).mean() > 0.95)
-        True
-        """
-        if not 0 <= tol < 1:
-            raise ValueError(f"tol must be at least 0 and below 1, got {tol!r}.")
-
-        return self._of_active_columns(X, lambda gram, active, _: rank(gram, active, tol))
-
-    def participation_ratio(self, X: ArrayLike | SparseArray) -> FloatArray:
-        """Return the effective number of directions that the active latents of each sample use.
-
-        The ratio is the number of active latents if all of them move the reconstruction equally
-        far, in orthogonal directions, and near 1 if one latent moves it much farther than the
-        others.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples, seen or unseen.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Participation ratios, between 1 and `active_rank` with ``tol=0``; 0 if no latent is
-            active.
-
-        See Also
-        --------
-        active_rank : Number of directions, however little they are used.
-
-        Notes
-        -----
-        With the posterior standard deviations s, the active set A of a sample, and the columns J of
-        the decoder, or of its Jacobian at the code of the sample::
-
-            C = sum_{j in A} (1 - s_j)^2 J_j J_j',      PR = tr(C)^2 / tr(C^2)
-
-        To first order, C is the covariance of reconstructions if the active latents are drawn from
-        the standard normal distribution and pass the gates of the sample; without a gate the factor
-        ``(1 - s_j)^2`` is 1. The ratio of the eigenvalues of C is from [1]_.
-
-        References
-        ----------
-        .. [1] P. Gao et al. (2017). A theory of multineuronal dimensionality, dynamics and
-           measurement. bioRxiv 214262.
-
-        Examples
-        --------
-        >>> from skvaeense import VAEenseTransformer
-        >>> from skvaeense.datasets import make_linear_subspaces
-        >>> X, _, dimension = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=0)
-        >>> ratio = VAEenseTransformer(random_state=0).fit(X).participation_ratio(X)
-        >>> bool(ratio[dimension == 1].mean() < 1.1 < 2 < ratio[dimension == 3].mean())
-        True
-        """
-
-        def ratios(gram, active, openness):
-            return participation_ratio(gram, (active * openness).double().square()).to(openness)
-
-        return self._of_active_columns(X, ratios)
-
-    def _of_active_columns(self, X, function):
-        """Apply a function to Gram matrices of decoder columns, active masks and gates."""
-        X, model = self._check_for_coding(X)
-
-        def answer(model, x):
-            posterior = model.inferred(x)
-            code = model.code(posterior)
-            active = self._mask(model, posterior, code)
-            openness = posterior.openness if model.gated else torch.ones_like(code)
-            return function(model.gram(code), active, openness)
-
-        # With a nonlinear decoder each sample has its own Jacobian.
-        n_latents = model.n_components
-        width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
-        return self._by_chunks(X, model, answer, block_rows(n_latents * width))
+        found = self._by_rows(X, law, stacked)
+        return tuple(found[:, i] for i in range(3))
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 
-    def __sklearn_tags__(self):
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_structure_")
+
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        # `fit` raises an error if the network is not valid.
-        with suppress(ValueError):
-            is_mixture = isinstance(self._resolved_prior(), priors.Mixture)
-            tags.input_tags.allow_nan = self._network().has_linear_decoder and is_mixture
+        tags.input_tags.allow_nan = not self._has_net
         return tags

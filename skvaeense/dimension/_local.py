@@ -253,6 +253,8 @@ class LocalGeometry:
         visible = median(self._visible)
         # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
+        # Samples at equal distances, such as one-hot rows, have no finite ratio.
+        ratios = np.minimum(ratios, self._n_features)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         least = np.where(clear, ratios, ratio).min(axis=0)
         # Distances can show all directions that are wider than the distance to neighbours.

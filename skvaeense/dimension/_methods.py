@@ -62,7 +62,7 @@ class Neighbors(PoolMethod):
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> from skvaeense.dimension import Neighbors
     >>> X, *_ = make_linear_subspaces(300, dims=(2,), n_features=5, random_state=0)
-    >>> vaeense = VAEenseTransformer(n_init=1, max_iter=50, random_state=0)
+    >>> vaeense = VAEenseTransformer(random_state=0)
     >>> estimator = IntrinsicDimensionEstimator(vaeense, method=Neighbors(n_neighbors=50))
     >>> estimator = estimator.set_params(random_state=0).fit(X)
     >>> round(estimator.dimension_)
@@ -115,7 +115,7 @@ class Consensus(PoolMethod):
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> from skvaeense.dimension import Consensus
     >>> X, *_ = make_linear_subspaces(300, dims=(2,), n_features=5, random_state=0)
-    >>> vaeense = VAEenseTransformer(n_init=1, max_iter=50, random_state=0)
+    >>> vaeense = VAEenseTransformer(random_state=0)
     >>> estimator = IntrinsicDimensionEstimator(vaeense, method=Consensus(n_neighbors=50))
     >>> estimator = estimator.set_params(random_state=0).fit(X)
     >>> round(estimator.dimension_)
@@ -138,8 +138,8 @@ class Consensus(PoolMethod):
 class ComponentRank(AutoencoderMethod):
     """Count the directions of the mixture component that a sample belongs to.
 
-    The density of :class:`~skvaeense.VAEenseTransformer` is a Gaussian mixture. Each component has
-    a noise variance, and directions in which it varies by more than noise alone would in the same
+    A :class:`~skvaeense.VAEenseTransformer` finds a Gaussian mixture. Each component has a noise
+    variance, and directions in which it varies by more than noise alone would in the same
     number of samples. The number of these directions is the dimension of the component. The
     location of a cluster is part of the component's mean, and adds no dimension. On a curved
     manifold, the number of directions, like the number of active latents, is the dimension of a
@@ -148,7 +148,7 @@ class ComponentRank(AutoencoderMethod):
     See Also
     --------
     Count : The number of active latents, sample by sample.
-    skvaeense.priors.Mixture : The fit of the mixture.
+    skvaeense.mixture.SubspaceMixture : The mixture alone.
 
     Examples
     --------

@@ -288,19 +288,15 @@ class PoolMethod(AutoencoderMethod):
     def _denoise(self, autoencoder, X):
         """Return active latents, reconstructions, groups and shifts of samples.
 
-        Codes of inactive latents count as 0. If the autoencoder has several locations, the last
-        columns of its codes give the location of a sample, which is its group. These columns are
-        not latents. A shift is the offset of a location from the mean.
+        Codes of inactive latents count as 0. If the autoencoder has several locations, the location
+        of a sample is its group. A shift is the offset of a location from the code 0.
         """
-        n_locations = len(getattr(autoencoder, "locations_", ()))
         groups, shift = np.zeros(len(X), dtype=int), 0.0
-        codes = dense(autoencoder.transform(X))
-        n_latents = codes.shape[1] - n_locations
-        if n_locations:
-            groups = codes[:, n_latents:].argmax(axis=1)
-            shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
-        active = autoencoder.active_dimensions(X)[:, :n_latents]
-        codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
+        if hasattr(autoencoder, "locations_"):
+            groups = autoencoder.assign(X)
+            shift = autoencoder.locations_[groups] - autoencoder.mean_
+        active = autoencoder.active_dimensions(X)
+        codes = dense(autoencoder.transform(X)) * active
         return active, autoencoder.inverse_transform(codes), groups, shift
 
 

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.explanations._gates import NEW_LOOKS, Gates
-from skvaeense.explanations._prices import find_price
-from skvaeense.explanations._start import start_at_samples, start_gates
+from skvaeense.explanations._start import start_anew, start_at_samples, start_gates
 from skvaeense.explanations._sums import (
     LEAST_PROBABILITY,
     Sums,
@@ -22,7 +21,6 @@ from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import block_rows
-from skvaeense.utils._torch import restore_generator
 
 # Largest number of entries of samples whose gates are fitted in double precision.
 MOST_DOUBLE = 2**17
@@ -104,7 +102,14 @@ class EM(ABC):  # numpydoc ignore=PR02
         return self.step(x, weights, min((self.n_done + 1) / self.n_steps, 1.0))
 
     @torch.no_grad()
-    def fit(self, x: torch.Tensor, weights: torch.Tensor, least_nats: float = -math.inf) -> Gates:
+    def fit(
+        self,
+        x: torch.Tensor,
+        weights: torch.Tensor,
+        least_nats: float = -math.inf,
+        *,
+        begun: float = 0.0,
+    ) -> Gates:
         """Fit gates to samples in memory, and return them.
 
         Parameters
@@ -118,6 +123,9 @@ class EM(ABC):  # numpydoc ignore=PR02
         least_nats : float, default=-inf
             Rounds end early if the noise is the error, and the mean bound below this number.
 
+        begun : float, default=0.0
+            Share of the steps that count as done, because the first gates are good.
+
         Returns
         -------
         Gates
@@ -127,22 +135,28 @@ class EM(ABC):  # numpydoc ignore=PR02
         device = self.generator.device
         # With much noise, single precision suffices.
         some, counts = x.float(), weights.float()
-        self.gates = self.gates.to(some)
-        for i in range(1, self.n_steps + 1):
+        first = round(begun * self.n_steps)
+        if first < self.n_steps:
+            self.gates = self.gates.to(some)
+        for i in range(first + 1, self.n_steps + 1):
             if not left:
                 order = torch.randperm(len(x), generator=self.generator, device=device)
                 n_subsets = max(len(x) // self.subset_rows(), 1)
                 left = list(order.to(x.device).tensor_split(n_subsets))
-            rows = left.pop()
+            rows = left.pop()[self.processes.rank :: self.processes.world_size]
             self.step(some[rows], counts[rows], i / self.n_steps)
             advance()
         self.gates = self.gates.to(x)
-        for _ in range(self.n_rounds):
+        own = slice(self.processes.rank, None, self.processes.world_size)
+        n_left = self.n_rounds
+        while n_left > 0:
             noise = float(self.gates.noise_variance)
-            nats = self._most_nats(self.round(x, weights), noise)
-            has_fallen = float(self.gates.noise_variance) > noise / 2
-            if has_fallen and nats < least_nats:
+            nats = self._most_nats(self.round(x[own], weights[own]), noise)
+            falls = float(self.gates.noise_variance) <= noise / 2
+            if not falls and nats < least_nats:
                 break
+            # Without noise, the noise variance falls on, and parameters follow.
+            n_left -= 1 if n_left > 1 or not falls else 0
         return self.gates
 
     def _most_nats(self, sums: Sums, noise: float) -> float:
@@ -159,29 +173,20 @@ class EM(ABC):  # numpydoc ignore=PR02
         return float(sums.error / (sums.n * len(self.gates.bias)))
 
     def result(self, n_components: int | None = None) -> Gates:
-        """Return the gates, followed by latents that never open up to a number of latents."""
+        """Return the gates, followed by latents that never open up to a number of latents.
+
+        Columns of latents that never open are 0: they have learned nothing, and may still be the
+        samples that they started from.
+        """
         gates = self.gates
         n_more = max((n_components or 0) - len(gates.weight), 0)
+        weight = gates.weight * (gates.probability > LEAST_PROBABILITY)[:, None]
         return gates._replace(
-            weight=F.pad(gates.weight, (0, 0, 0, n_more)),
+            weight=F.pad(weight, (0, 0, 0, n_more)),
             probability=F.pad(gates.probability, (0, n_more), value=LEAST_PROBABILITY),
             mean=F.pad(gates.mean, (0, n_more)),
             variance=F.pad(gates.variance, (0, n_more), value=1.0),
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state that a fit can resume from: tensors, numbers and containers."""
-        state = {name: value for name, value in vars(self).items() if name != "processes"}
-        past = self.past and self.past._asdict()
-        generator = self.generator.get_state()
-        return state | {"gates": self.gates._asdict(), "past": past, "generator": generator}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state."""
-        past = state["past"] and Sums(**state["past"])
-        state = dict(state, gates=Gates(**state["gates"]), past=past)
-        restore_generator(self.generator, state.pop("generator"))
-        vars(self).update(state)
 
 
 @dataclass(eq=False, repr=False)
@@ -373,8 +378,6 @@ class TargetEM(EM):  # numpydoc ignore=PR01,PR02
     memory, price_gain = 0.95, 0.3
     # Largest noise variance, unless it is the target.
     most_noise = 0.5
-    # Share of the samples on which a price is found.
-    apart = 0.125
 
     def __post_init__(self) -> None:
         if self.share is None:
@@ -408,27 +411,14 @@ class TargetEM(EM):  # numpydoc ignore=PR01,PR02
 
     def _excess(self, sums: Sums, part: float = 1.0) -> float:
         """Return the logarithm of what codes have, as a share of a power of the target."""
+        left = max(float(sums.left / (sums.n * len(self.gates.bias))), ROUNDING)
         if self.share is None:
             length = max(float(sums.length / sums.n), ROUNDING)
+            if length == left == ROUNDING:
+                # All samples are equal, so that there is nothing to code.
+                return 0.0
             return math.log(length) - part * math.log(self.length or 1.0)
-        left = max(float(sums.left / (sums.n * len(self.gates.bias))), ROUNDING)
         return part * math.log(self.share) - math.log(left)
-
-    @torch.no_grad()
-    def fit(self, x: torch.Tensor, weights: torch.Tensor, least_nats: float = -math.inf) -> Gates:
-        """Fit gates to samples in random order, and find the price on the first of them."""
-        n_apart = int(self.apart * len(x))
-        super().fit(x[n_apart:], weights[n_apart:], least_nats)
-        n_some = min(n_apart or len(x), SOME_SAMPLES)
-        some = x[:n_some], weights[:n_some]
-
-        def excess(price: float) -> float:
-            self._set_price(price)
-            return self._excess(pattern_sums(self.gates, *some)[0])
-
-        price = find_price(excess, float(self.gates.price), at_least=self.share is not None)
-        self._set_price(price)
-        return self.gates
 
 
 def make_em(
@@ -488,4 +478,5 @@ def make_em(
         return GateEM(gates.to(x), n_samples, **shared)
     if gates is None:
         gates = start_at_samples(x, n_components, length, generator=generator, positive=positive)
+    gates = start_anew(gates)
     return TargetEM(gates.to(x), n_samples, **shared, length=length, share=share)

@@ -1,26 +1,31 @@
 """GateDictionary: sparse codes by expectation maximisation."""
 
-import math
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvaeense.explanations._em import EM, MOST_DOUBLE, make_em
-from skvaeense.explanations._gates import FIT_LOOKS, restricted_code
-from skvaeense.explanations._search import FoundGates, find_gates, search_gates
-from skvaeense.samples._weights import MeanScoreMixin, checked_weights, distinct_rows, own_order
+from skvaeense.explanations._explain import Wanted, gate_law
+from skvaeense.explanations._gate_law import GateLaw
+from skvaeense.explanations._streams import GateStream
+from skvaeense.mixture._rows import Prepared, Units, warn_of_far
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import check_array, plain
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._rows import row_blocks
-from skvaeense.utils._torch import draw_seed, make_generator
+from skvaeense.utils._torch import draw_seed, threads_of_all
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, RANDOM_STATE, SHARE, fit_context
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    RANDOM_STATE,
+    SHARE,
+    fit_context,
+    too_far,
+)
 
 
 class GateDictionary(
@@ -56,7 +61,7 @@ class GateDictionary(
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features)
-        Atoms, of norm 1.
+        Atoms, of norm 1; 0 if the gate never opens.
 
     mean_ : ndarray of shape (n_features,)
         The sample whose gates are all closed.
@@ -170,9 +175,11 @@ class GateDictionary(
             If X has fewer than two samples, or NaN or infinite values, or if both targets are set.
         """
         with all_or_nothing(self):
-            x, weights, em = self._begin(self._check(X, reset=True), sample_weight)
-            em.fit(x, weights)
-            self._store(em)
+            rows = self._rows(self._check(X, reset=True), sample_weight)
+            with threads_of_all(rows.known.shape):
+                law = gate_law(rows, self._wanted(), None)
+            self._store(law.in_units(rows.center, rows.scale), rows)
+            self.__dict__.pop("_stream_", None)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -181,9 +188,9 @@ class GateDictionary(
     ) -> Self:
         """Learn from one more batch of samples.
 
-        The first batch fixes centre, scale and the first atoms, so it should be a fair sample of
-        the data. The first 192 batches are steps of a fit, whose noise is large and whose atoms are
-        many. Later batches are added to the sums over earlier ones, which fade slowly.
+        The first batch is fitted as by `fit`, and fixes centre, scale and the number of atoms, so
+        it should be a fair sample of the data. Later batches are added to the sums over earlier
+        ones, which fade slowly.
 
         Parameters
         ----------
@@ -201,58 +208,45 @@ class GateDictionary(
         self : object
             The estimator.
         """
+        if not hasattr(self, "_law_"):
+            return self.fit(X, y, sample_weight)
         with all_or_nothing(self):
-            em = getattr(self, "_em_", None)
-            X = self._check(X, reset=em is None)
-            x, weights, self._em_ = self._begin(X, sample_weight, em)
-            if em is not None:
-                em.n_samples += float(weights.sum())
-            self._em_.absorb(x, weights)
-            self._store(self._em_)
+            rows = self._rows(self._check(X), sample_weight, self._units_)
+            stream: Any = getattr(self, "_stream_", None)
+            stream = stream or GateStream.of(self._law_, self._wanted(), self._n_rows_)
+            with threads_of_all(rows.known.shape):
+                stream = stream.absorb(rows)
+            self._store(stream.law, rows)
+            self._stream_ = stream
         return self
 
-    def _begin(
-        self, X: DoubleArray, sample_weight: ArrayLike | None, em: EM | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, EM]:
-        """Return scaled samples, their weights, and the fit, which is new unless it is given."""
-        distinct: Any = distinct_rows(X, checked_weights(sample_weight, X))
-        X, weights = distinct.X, distinct.weights
-        weights = np.ones(len(X)) if weights is None else weights
-        # The order of the samples has no say in which of them a price is found on.
-        size = float(X.std()) or 1.0
-        order = np.random.RandomState(0).permutation(own_order(X, X.mean(axis=0), size))
-        X, weights = X[order], weights[order]
-        if em is not None:
-            x = self._scaled(X).to(em.gates.weight)
-            return x, torch.from_numpy(weights).to(x), em
-        self._center_ = np.average(X, axis=0, weights=weights)
-        squares = np.average(np.square(X - self._center_), axis=0, weights=weights)
-        self._scale_ = float(np.sqrt(squares.mean())) or 1.0
-        x = self._scaled(X).to(torch.float64 if X.size <= MOST_DOUBLE else torch.float32)
-        share = self.target_explained_variance
-        if share is not None and self.target_l0 is not None:
-            raise ValueError(
-                "target_l0 and target_explained_variance cannot both be set. Leave one of them "
-                "None."
-            )
-        em = make_em(
-            x,
-            float(weights.sum()),
-            generator=make_generator(draw_seed(check_random_state(self.random_state))),
-            n_components=self.n_components,
-            positive=self.positive_code,
-            length=self.target_l0,
-            share=None if share is None else 1 - share,
-        )
-        return x, torch.from_numpy(weights).to(x), em
+    def _rows(self, X: DoubleArray, sample_weight: Any, units: Units | None = None) -> Prepared:
+        rng = np.random.RandomState(self._seed())
+        rows = Prepared.of(X, checked_weights(sample_weight, X), rng, units)
+        warn_of_far(rows.far, len(X), stacklevel=4)
+        return rows
 
-    def _store(self, em: EM) -> None:
-        self._gates_ = em.result(self.n_components)
-        own = self._gates_.in_units(self._center_, self._scale_)
-        weight, bias, *slabs = (value.double().numpy() for value in own[:5])
-        self.components_, self.mean_, self.n_components_ = weight, bias, len(weight)
+    def _seed(self) -> int:
+        return draw_seed(check_random_state(self.random_state))
+
+    def _wanted(self) -> Wanted:
+        return Wanted(
+            self.n_components,
+            self.target_l0,
+            self.target_explained_variance,
+            self.positive_code,
+            "gates",
+            self._seed(),
+        ).checked(self.n_features_in_)
+
+    def _store(self, law: GateLaw, rows: Prepared) -> None:
+        self._law_, self._units_, self._n_rows_ = law, rows.units, len(rows.x)
+        gates = law.gates.in_units(0.0, law.scale)
+        slabs = (value.double().numpy() for value in gates[2:5])
         self.gate_probability_, self.slab_mean_, self.slab_variance_ = slabs
-        self.noise_variance_, self.price_ = float(own.noise_variance), float(own.price)
+        self.components_, self.mean_ = gates.weight.double().numpy(), law.mean
+        self.n_components_ = law.n_components
+        self.noise_variance_, self.price_ = law.noise_variance, float(gates.price)
 
     # --- codes --------------------------------------------------------------------------------
 
@@ -269,15 +263,8 @@ class GateDictionary(
         ndarray of shape (n_samples, n_components)
             Codes in units of X: least squares on the atoms whose gates are open, and 0 elsewhere.
         """
-        X = self._check(X)
-        weight = self._gates_.weight.double().T
-
-        def codes(x: torch.Tensor) -> torch.Tensor:
-            found = self._search(x).posterior
-            given = found.mean, found.is_open, found.seen, weight, FIT_LOOKS
-            return restricted_code(*given, positive=self.positive_code)
-
-        return self._scale_ * self._by_blocks(X, codes)
+        law = self._fitted_law()
+        return law.scale * self._by_blocks(X, lambda rows: law.encode(rows).values.numpy())
 
     def inverse_transform(self, X: ArrayLike) -> DoubleArray:
         """Return the samples that codes decode to.
@@ -324,9 +311,7 @@ class GateDictionary(
         ndarray of shape (n_samples,)
             Bounds in nats, in units of X, as from `PCA.score_samples`.
         """
-        X = self._check(X)
-        bounds = self._by_blocks(X, lambda x: self._search(x).log_prob)
-        return bounds - X.shape[1] * math.log(self._scale_)
+        return self._by_blocks(X, self._fitted_law().log_prob)
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> DoubleArray:
         """Draw samples.
@@ -351,31 +336,22 @@ class GateDictionary(
         """
         check_is_fitted(self)
         n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
-        rng = check_random_state(random_state)
-        shape = n_samples, self.n_components_
-        is_open = rng.uniform(size=shape) < expit(logit(self.gate_probability_) - self.price_)
-        z = self.slab_mean_ + np.sqrt(self.slab_variance_) * rng.standard_normal(shape)
-        noise = rng.standard_normal((n_samples, self.n_features_in_))
-        return self.inverse_transform(is_open * z) + math.sqrt(self.noise_variance_) * noise
+        return self._law_.sample(n_samples, check_random_state(random_state))
 
     # --- common code --------------------------------------------------------------------------
 
-    def _search(self, x: torch.Tensor) -> FoundGates:
-        """Return the result of the search from closed gates that a fit with a target makes, too.
+    def _fitted_law(self) -> GateLaw:
+        check_is_fitted(self)
+        return self._law_
 
-        Without a target, it can be the result of a second search from the gates of mean field.
-        """
-        gates = self._gates_.to(x)
-        has_target = self.target_l0 is not None or self.target_explained_variance is not None
-        return search_gates(x, gates) if has_target else find_gates(x, gates)
-
-    def _by_blocks(self, X: DoubleArray, function: Any) -> FloatArray:
-        blocks = row_blocks(len(X), X.shape[1], self.n_components_)
-        with torch.no_grad():
-            return np.concatenate([function(self._scaled(X[rows])).numpy() for rows in blocks])
-
-    def _scaled(self, X: DoubleArray) -> torch.Tensor:
-        return torch.from_numpy((X - self._center_) / self._scale_)
+    def _by_blocks(self, X: ArrayLike, function: Any) -> FloatArray:
+        rows = self._check(X)
+        blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
+        with threads_of_all(rows.shape), np.errstate(over="ignore", invalid="ignore"):
+            found = np.concatenate([function(rows[block]) for block in blocks])
+        if not np.isfinite(found).all():
+            raise too_far(found.dtype)
+        return found
 
     def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
         if not reset:
@@ -390,4 +366,4 @@ class GateDictionary(
         return self.n_components_
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_gates_")
+        return hasattr(self, "_law_")

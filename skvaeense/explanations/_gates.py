@@ -1,7 +1,6 @@
 """Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -132,22 +131,6 @@ class Gates(NamedTuple):
         noise = self.noise_variance.to(self.variance)
         return self.variance * noise / (self.variance + noise)
 
-    def of_latents(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Gates":
-        """Return the gates with a change of the tensors that have a row for each latent.
-
-        Parameters
-        ----------
-        change : callable
-            Function from a tensor with a row for each latent to its replacement.
-
-        Returns
-        -------
-        Gates
-            The changed gates.
-        """
-        weight, probability, mean, variance = map(change, (self[0], *self[2:5]))
-        return self._replace(weight=weight, probability=probability, mean=mean, variance=variance)
-
     def at(self, latents: torch.Tensor) -> "Gates":
         """Return the gates of some latents.
 
@@ -161,7 +144,12 @@ class Gates(NamedTuple):
         Gates
             The gates.
         """
-        return self.of_latents(lambda values: values[latents])
+        return self._replace(
+            weight=self.weight[latents],
+            probability=self.probability[latents],
+            mean=self.mean[latents],
+            variance=self.variance[latents],
+        )
 
     def to(self, like: torch.Tensor) -> "Gates":
         """Return the gates with the type and device of a tensor; the noise variance stays.
@@ -176,9 +164,14 @@ class Gates(NamedTuple):
         Gates
             The gates.
         """
-        weight, bias, price = self.weight.to(like), self.bias.to(like), self.price.to(like)
-        gates = self._replace(weight=weight, bias=bias, price=price)
-        return gates.of_latents(lambda values: values.to(like))
+        return self._replace(
+            weight=self.weight.to(like),
+            bias=self.bias.to(like),
+            probability=self.probability.to(like),
+            mean=self.mean.to(like),
+            variance=self.variance.to(like),
+            price=self.price.to(like),
+        )
 
     def in_units(self, center: Any, scale: float) -> "Gates":
         """Return the gates of samples before they were centred and divided by a scale.
@@ -262,7 +255,7 @@ class Gates(NamedTuple):
         constant = (torch.logit(self.probability) - 0.5 * self.variance.log())[:, None]
         constant = constant - 0.5 * self.mean[:, None] * shift - self.price.to(x)
         power = torch.linalg.vecdot(left, left, dim=0)
-        code, mean, logit = (torch.zeros_like(seen) for _ in range(3))
+        code, mean, logit = seen.new_zeros((3, *seen.shape))
         closed, size = math.log(LEAST_OPEN / (1 - LEAST_OPEN)), min(BLOCK, max(d // 4, 4))
         for look in range(n_looks):
             r = (1 / noise).expand(left.shape[1])

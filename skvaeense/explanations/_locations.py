@@ -8,8 +8,7 @@ one of n rows.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -44,30 +43,6 @@ class Locations:
     def __len__(self) -> int:
         return len(self.points)
 
-    def check(self, n_features: int) -> None:
-        """Raise an error unless all arrays are finite, and fit together.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of the samples.
-
-        Raises
-        ------
-        ValueError
-            If an array is not finite, or if the arrays do not fit together.
-        """
-        self.density.check(n_features)
-        points, groups = self.points, self.groups
-        if np.shape(points) != (len(points), n_features) or not np.isfinite(points).all():
-            raise ValueError(f"points must be finite and have {n_features} features each")
-        if np.shape(groups) != (len(self.density),) or groups.dtype.kind != "i":
-            raise ValueError("groups must name the location of each component")
-        if not (len(self) > 1 and set(groups.tolist()) == set(range(len(self)))):
-            raise ValueError(
-                "groups must name every location, and there must be at least two locations"
-            )
-
     @property
     def log_shares(self) -> np.ndarray:
         """Log share of the rows of each location."""
@@ -89,16 +64,13 @@ class Locations:
         """
         return by_group(self.density.log_joint(X), self.groups).argmax(axis=1)
 
-    def in_units(self, center: np.ndarray, scale: float) -> Self:
-        """Return the locations of the samples before they were centred and divided by a scale."""
-        points = center + scale * self.points
-        return replace(self, points=points, density=self.density.in_units(center, scale))
-
 
 def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the joint log-density of rows and each group of components."""
-    columns = [logsumexp(log_joint[:, groups == g], axis=1) for g in range(groups.max() + 1)]
-    return np.stack(columns, axis=1)
+    joint = np.empty((len(log_joint), groups.max() + 1))
+    for g in range(groups.max() + 1):
+        joint[:, g] = logsumexp(log_joint[:, groups == g], axis=1)
+    return joint
 
 
 def find_locations(
@@ -189,10 +161,9 @@ def pooled(parts: list[FlatPart]) -> FlatPart:
     """Merge flat parts into one that holds all of them."""
     if len(parts) == 1:
         return parts[0]
-    weights = np.array([part.weight for part in parts])
-    shares = weights / weights.sum()
-    mean = shares @ np.array([part.mean for part in parts])
-    noise = float(shares @ [part.noise_variance for part in parts])
+    weights, means, _, _, noises = zip(*parts, strict=True)
+    shares = np.array(weights) / sum(weights)
+    mean, noise = shares @ means, float(shares @ noises)
     # Directions in which parts extend, and differences of their means: the rest is noise.
     rows = []
     for share, part in zip(shares, parts, strict=True):
@@ -200,7 +171,7 @@ def pooled(parts: list[FlatPart]) -> FlatPart:
         rows.append(np.sqrt(share * part.variances)[:, None] * part.basis)
     _, singular, directions = svd(np.concatenate(rows))
     kept = np.square(singular) > noise
-    return FlatPart(float(weights.sum()), mean, directions[kept], np.square(singular[kept]), noise)
+    return FlatPart(float(sum(weights)), mean, directions[kept], np.square(singular[kept]), noise)
 
 
 def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
@@ -226,20 +197,19 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     meet : bool
         Whether hulls meet there.
     """
-    weights = np.array([part.weight for part in parts])
-    mean = weights @ np.array([part.mean for part in parts]) / weights.sum()
+    weights, means, bases, _, noises = zip(*parts, strict=True)
+    mean = np.array(weights) @ means / sum(weights)
     if len(parts) == 1:
         return mean, True
-    precisions = n * weights / [part.noise_variance for part in parts]
+    precisions = n * np.array(weights) / noises
     shares, d = precisions / precisions.sum(), len(mean)
     target = np.zeros(d)
     for part, share in zip(parts, shares, strict=True):
         difference = part.mean - mean
         target += share * (difference - (part.basis @ difference) @ part.basis)
     # The mean projection off the parts is the identity, less the squares of these rows.
-    _, sizes, directions = svd(
-        np.concatenate([np.sqrt(s) * p.basis for p, s in zip(parts, shares, strict=True)])
-    )
+    roots = np.repeat(np.sqrt(shares), list(map(len, bases)))
+    _, sizes, directions = svd(roots[:, None] * np.concatenate(bases))
     values = 1 - np.square(sizes)
     largest = 1.0 if len(values) < d else values.max()
     known = values > EXACT * max(largest, 64 * EXACT)

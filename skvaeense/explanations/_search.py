@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -103,11 +104,12 @@ def search_gates(x: torch.Tensor, gates: Gates, is_open: torch.Tensor | None = N
        Theory and Applications Workshop 2008.
     """
     prior = _Prior(x, gates)
-    logit, mean, variance = (torch.empty_like(prior.seen) for _ in range(3))
+    logit, mean, variance = torch.empty((3, *prior.seen.shape)).to(prior.seen)
     log_prob = prior.closed.clone()
     for rows, patterns in _found(prior, is_open, n_turns=2):
         logit[rows], mean[rows], variance[rows], log_prob[rows] = patterns.answers()
-    found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, prior.seen)))
+    given = logit, mean, variance, prior.seen
+    found = GatePosterior(*map(torch.Tensor.to, given, repeat(x.dtype)))
     return FoundGates(found, log_prob.to(x.dtype))
 
 
@@ -152,7 +154,7 @@ def search_codes(
         log_prob[rows] = patterns.log_prob
     code, covariance = code[:, :k], covariance.view(k + 1, -1)[:k, :k]
     found = code, code != 0, lost[:k], covariance, log_prob
-    return FoundCodes(*(value.to(x.dtype) for value in found))
+    return FoundCodes(*map(torch.Tensor.to, found, repeat(x.dtype)))
 
 
 def find_gates(
@@ -183,9 +185,9 @@ def find_gates(
     first = gates if first_price is None else gates._replace(price=first_price)
     found, other = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open), search_gates(x, gates)
     is_better = (other.log_prob > found.log_prob)[:, None]
-    both: Any = zip(found.posterior, other.posterior, strict=True)
-    posterior = GatePosterior(*(torch.where(is_better, theirs, ours) for ours, theirs in both))
-    return FoundGates(posterior, torch.maximum(found.log_prob, other.log_prob))
+    both: Any = other.posterior, found.posterior
+    parts: Any = map(torch.where, repeat(is_better), *both)
+    return FoundGates(GatePosterior(*parts), torch.maximum(found.log_prob, other.log_prob))
 
 
 class _Prior:
@@ -202,7 +204,7 @@ class _Prior:
         # With less noise, for samples of unit variance, the gains of flips drown in rounding.
         self.noise = max(noise, torch.finfo(wide).eps ** 0.5)
         given = gates.weight, gates.bias, gates.mean, gates.variance, gates.log_odds
-        weight, bias, mean, variance, odds = (value.to(wide) for value in given)
+        weight, bias, mean, variance, odds = map(torch.Tensor.to, given, repeat(wide))
         self.weight, self.positive, centred = weight, gates.positive, x.to(wide) - bias
         self.seen = centred @ weight.T
         self.ridge = self.noise / variance
@@ -313,9 +315,8 @@ def _opened(
             break
         if 2 * n_left < len(active):
             # Go on with the unfinished samples alone.
-            V, along, power, latents, place = (
-                values[active] for values in (V, along, power, latents, place)
-            )
+            V, along, power = V[active], along[active], power[active]
+            latents, place = latents[active], place[active]
             each, active = each[:n_left], active[active]
         if filled == slots.shape[1]:
             slots = F.pad(slots, (0, n_new), value=k)

@@ -11,6 +11,8 @@ from skvaeense.utils._linalg import ROUNDING, principal_directions
 
 # Largest number of latents at first, unless their number is given.
 MOST_LATENTS = 384
+# Noise variance that a fit with a target starts from, as a share of the variance.
+TARGET_NOISE = 0.5
 
 
 def start_gates(
@@ -42,7 +44,7 @@ def start_gates(
         Gates that are rarely open, and together explain the variance.
     """
     found = principal_directions(x.cpu().double().numpy())
-    variances, V = (torch.tensor(a.copy()) for a in found)
+    variances, V = torch.tensor(found[0].copy()), torch.tensor(found[1].copy())
     # The sign of a direction is a matter of rounding, but its skewness is not.
     skewness = (x.cpu().double() @ V.T).pow(3).sum(dim=0)
     V = V * torch.where(skewness < 0, -1.0, 1.0)[:, None]
@@ -93,7 +95,27 @@ def start_at_samples(
     # Samples at the centre have no direction, and there can be fewer samples than latents.
     weight = ROUNDING * drawn
     weight[: len(order)] += x[order.to(x.device)]
-    return _first(weight, min(length, 0.3 * k), 0.5, positive)
+    return _first(weight, min(length, 0.3 * k), TARGET_NOISE, positive)
+
+
+def start_anew(gates: Gates) -> Gates:
+    """Return known gates with the noise variance and the price of the start of a fit with a target.
+
+    The price of another target can be so high, where there is little noise, that steps never return
+    from it.
+
+    Parameters
+    ----------
+    gates : Gates
+        The gates.
+
+    Returns
+    -------
+    Gates
+        The gates, for `TargetEM`.
+    """
+    noise, price = gates.noise_variance.new_tensor(TARGET_NOISE), gates.price.new_tensor(0.0)
+    return gates._replace(noise_variance=noise, price=price)
 
 
 def n_target(x: torch.Tensor, length: float = 1.0, *, width: int = 4) -> int:

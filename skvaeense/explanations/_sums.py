@@ -1,6 +1,7 @@
 """The E-step, sums over samples, and the M-step, which sets parameters by these sums."""
 
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from skvaeense.utils._processes import Processes
 
 # Probabilities stay this far from 0 and 1: single precision cannot tell closer ones from 1.
 LEAST_PROBABILITY = torch.finfo(torch.float32).eps
+# The parameters of gates and slabs.
+SLABS = "probability", "mean", "variance"
 
 
 class Sums(NamedTuple):
@@ -56,11 +59,11 @@ class Sums(NamedTuple):
 
     def plus(self, other: "Sums") -> "Sums":
         """Return the sums over the samples of both."""
-        return Sums(*(own + theirs for own, theirs in zip(self, other, strict=True)))
+        return Sums(*map(torch.add, self, other))
 
     def times(self, factor: float) -> "Sums":
         """Return the sums over samples that count more or less."""
-        return Sums(*(factor * value for value in self))
+        return Sums(*map(torch.mul, self, repeat(factor)))
 
     def grown(self, growth: torch.Tensor) -> "Sums":
         """Return the sums after the codes of each latent have grown by a factor."""
@@ -70,8 +73,39 @@ class Sums(NamedTuple):
 
     def reduced(self, processes: Processes) -> "Sums":
         """Return the sums over the samples of all processes."""
+        if processes.world_size == 1:
+            return self
         processes.all_reduce_mean(self)
-        return Sums(*(processes.world_size * value for value in self))
+        return self.times(processes.world_size)
+
+
+def expected_sums(gates: Gates, n: float) -> Sums:
+    """Return the sums that gates expect over a number of samples, with all gates independent.
+
+    Parameters
+    ----------
+    gates : Gates
+        The parameters.
+
+    n : float
+        Number of samples.
+
+    Returns
+    -------
+    Sums
+        The sums, in double precision.
+    """
+    wide = gates.to(gates.weight.to(widest(gates.weight)))
+    # Probabilities are shares of open gates, whatever the price.
+    p = wide.probability
+    mean = F.pad(p * wide.mean, (0, 1), value=1.0)
+    codes = torch.outer(mean, mean)
+    codes.diagonal()[:-1] = p * (wide.variance + wide.mean.square())
+    cross = codes @ torch.cat([wide.weight, wide.bias[None]])
+    one = mean.new_tensor(1.0)
+    left = len(wide.bias) * wide.noise_variance.to(one)
+    found = Sums(one, codes, cross, p, 0 * p, left, left, p.sum(), 0 * one)
+    return found.times(n)
 
 
 def mean_field_sums(gates: Gates, x: torch.Tensor, weights: torch.Tensor) -> Sums:
@@ -166,7 +200,7 @@ def _sums(
         (weights @ (hard != 0).to(x)).sum(),
         weights @ found.log_prob,
     )
-    return Sums(*(value.to(wide) for value in values))
+    return Sums(*map(torch.Tensor.to, values, repeat(wide)))
 
 
 def maximise(
@@ -225,6 +259,6 @@ def maximise(
         )
         variance = trust * variance + (1 - trust) * gates.variance
         p = (q / n).clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-        p, mean, variance = (value.to(gates.weight) for value in (p, mean, variance))
-        gates = gates._replace(probability=p, mean=mean, variance=variance)
+        slabs: Any = map(torch.Tensor.to, (p, mean, variance), repeat(gates.weight))
+        gates = gates._replace(**dict(zip(SLABS, slabs, strict=True)))
     return gates, growth.to(gates.weight)

@@ -4,7 +4,6 @@ To add a format, write one function in a new file, and import it here.
 """
 
 from skvaeense.export._from_saelens import from_saelens
-from skvaeense.export._onnx import to_onnx
 from skvaeense.export._saelens import to_saelens
 
-__all__ = ["from_saelens", "to_onnx", "to_saelens"]
+__all__ = ["from_saelens", "to_saelens"]

@@ -86,7 +86,6 @@ def to_saelens(
     See Also
     --------
     skvaeense.hub.save_pretrained : Write any autoencoder for a class that SAELens can register.
-    to_onnx : Write the transform alone, with any network and penalty.
 
     Notes
     -----

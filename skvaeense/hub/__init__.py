@@ -5,6 +5,5 @@ A folder has the estimator itself, the files that SAELens reads, and a model car
 
 from skvaeense.hub._card import model_card
 from skvaeense.hub._folders import from_pretrained, push_to_hub, save_pretrained
-from skvaeense.hub._saelens import register_saelens
 
-__all__ = ["from_pretrained", "model_card", "push_to_hub", "register_saelens", "save_pretrained"]
+__all__ = ["from_pretrained", "model_card", "push_to_hub", "save_pretrained"]

@@ -27,9 +27,8 @@ from skvaeense.hub import (from_pretrained)
 model = from_pretrained({name!r})
 codes = model.transform(X)  # X of shape (n_samples, {n_features})
 ```
-
-SAELens loads it with `SAE.load_from_disk(folder)`{registered}.
 """
+SAELENS = "\nSAELens loads it with `SAE.load_from_disk(folder)`.\n"
 
 
 def model_card(
@@ -41,7 +40,7 @@ def model_card(
     title: str | None = None,
     description: str = "",
     metrics: Mapping[str, float] | None = None,
-    needs_registration: bool = False,
+    for_saelens: bool = False,
 ) -> str:
     """Write the model card of a fitted autoencoder, from its history and measures.
 
@@ -69,8 +68,8 @@ def model_card(
     metrics : dict of float or None, default=None
         Further measures, such as the results of `skvaeense.activations.loss_recovered`.
 
-    needs_registration : bool, default=False
-        Whether SAELens needs the class that `register_saelens` adds.
+    for_saelens : bool, default=False
+        Whether SAELens loads the folder, too.
 
     Returns
     -------
@@ -100,7 +99,7 @@ def model_card(
     parts = [HEADER, f"# {heading}\n"]
     if description:
         parts.append(f"{description}\n")
-    n_targets = getattr(fitted.module_, "n_targets", None)
+    n_targets = getattr(getattr(fitted, "module_", None), "n_targets", None)
     sizes = {"features": fitted.n_features_in_, "latents": fitted.n_components_}
     if n_targets is not None:
         sizes["target features"] = n_targets
@@ -115,16 +114,14 @@ def model_card(
     measures |= metrics or {}
     if measures:
         parts.append("## Measures on held-out samples\n\n" + _table("Measure", measures))
-    rows = getattr(getattr(fitted.module_, "prior", None), "rows_", None)
-    n_rows = 0 if rows is None else len(rows.x)
-    kept = f"The files hold {n_rows} training samples." if n_rows else "No training sample is kept."
-    parts.append(f"{kept}\n")
-    epochs = {k: v for k, v in fitted.history_.items() if len(v) and k != "init"}
-    last = {"epochs": fitted.n_iter_} | {name: float(values[-1]) for name, values in epochs.items()}
-    parts.append("## Training\n\n" + _table("At the last epoch", last))
+    parts.append("No training sample is kept.\n")
+    if hasattr(fitted, "history_"):
+        epochs = {k: v for k, v in fitted.history_.items() if len(v) and k != "init"}
+        last = {name: float(values[-1]) for name, values in epochs.items()}
+        last = {"epochs": fitted.n_iter_} | last
+        parts.append("## Training\n\n" + _table("At the last epoch", last))
     parts.append(f"```python\n{fitted!r}\n```\n\nskvaeense {__version__}\n")
-    registered = "" if not needs_registration else " after `skvaeense.hub.register_saelens()`"
-    parts.append(USE.format(name=name, n_features=fitted.n_features_in_, registered=registered))
+    parts.append(USE.format(name=name, n_features=fitted.n_features_in_) + for_saelens * SAELENS)
     return "\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Folders of fitted estimators, on disk and on the Hugging Face Hub."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense._base import BaseAutoencoder
 from skvaeense.export._saelens import saelens_files, write_files
 from skvaeense.hub._card import model_card
-from skvaeense.hub._saelens import ARCHITECTURE, registered_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import optional_import, whole_folder
 from skvaeense.utils._typing import PathName
@@ -36,8 +36,8 @@ def save_pretrained(
     """Write a fitted autoencoder to a folder that this package and SAELens read.
 
     The folder has ``estimator.safetensors``, as written by `skvaeense.save`; ``cfg.json`` and
-    ``sae_weights.safetensors``, for an architecture of SAELens or, if there is none, for the class
-    that `register_saelens` adds; and a model card, ``README.md``.
+    ``sae_weights.safetensors``, if SAELens has an architecture for the estimator; and a model card,
+    ``README.md``.
 
     Parameters
     ----------
@@ -104,10 +104,9 @@ def save_pretrained(
             f"{estimator!r}. Use skvaeense.save to write any estimator to a file."
         )
     check_is_fitted(estimator)
-    try:
+    files: Any = None
+    with suppress(TypeError, ValueError):
         files = saelens_files(estimator, metadata)
-    except (TypeError, ValueError):
-        files = registered_files(estimator, metadata)
     card = model_card(
         estimator,
         X,
@@ -115,11 +114,12 @@ def save_pretrained(
         name=name or Path(folder).name,
         description=description,
         metrics=metrics,
-        needs_registration=files[0]["architecture"] == ARCHITECTURE,
+        for_saelens=files is not None,
     )
     with whole_folder(folder) as draft:
         save(estimator, draft / FILE)
-        write_files(draft, *files)
+        if files is not None:
+            write_files(draft, *files)
         (draft / CARD).write_text(card, encoding="utf-8")
 
 

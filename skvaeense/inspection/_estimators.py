@@ -85,15 +85,6 @@ def active_mask(estimator, X, codes=None):
     return as_array(estimator.transform(X) if codes is None else codes) != 0
 
 
-def location_columns(estimator, n_columns):
-    """Return the mask of the columns of codes that belong to locations instead of latents.
-
-    These are the last columns, one for each of the estimator's `locations_`, if it has any.
-    """
-    n_locations = len(getattr(estimator, "locations_", ()))
-    return np.arange(n_columns) >= n_columns - n_locations
-
-
 def contributions(estimator, codes):
     """Return the approximate effect of each code entry on the reconstruction, ``|e_j| ||W_j||``.
 

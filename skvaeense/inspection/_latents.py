@@ -13,7 +13,6 @@ from skvaeense.inspection._estimators import (
     check_latents,
     feature_names,
     fitted_step,
-    location_columns,
 )
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -141,10 +140,9 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 f"{type(step).__name__} has no components_: it has no decoder, or its decoder has "
                 'hidden layers and therefore no columns. Fit it with network="linear".'
             )
-        are_latents = ~location_columns(step, len(step.components_))
-        use = None if X is None else active_mask(step, X).mean(axis=0)[are_latents]
+        use = None if X is None else active_mask(step, X).mean(axis=0)
         return cls.from_components(
-            step.components_[are_latents],
+            step.components_,
             image_shape=image_shape,
             latents=latents,
             use=use,

@@ -15,7 +15,6 @@ from skvaeense.inspection._estimators import (
     contributions,
     fitted_step,
     last_step,
-    location_columns,
 )
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.samples._rows import as_array
@@ -97,22 +96,20 @@ def reconstruction_sparsity_curve(
     estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = as_array(estimator.transform(X))
 
-    located = location_columns(estimator, codes.shape[1])
-
     def errors_of(kept: Iterable[Any]) -> DoubleArray:
-        decoded = (estimator.inverse_transform(np.where(mask | located, codes, 0)) for mask in kept)
+        decoded = (estimator.inverse_transform(np.where(mask, codes, 0)) for mask in kept)
         return np.array([METRICS[metric][0](X, reconstructed) for reconstructed in decoded])
 
     if hasattr(estimator, "explained_variance_"):
         counts = _levels(codes.shape[1], n_levels)
         errors = errors_of(np.arange(codes.shape[1]) < count for count in counts)
         return counts.astype(float), errors, None
-    amounts = contributions(estimator, codes) * ~located
+    amounts = contributions(estimator, codes)
     counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
     ranks = rankdata(-amounts, method="ordinal", axis=None).reshape(codes.shape)
     active, own = active_mask(estimator, X, codes), None
-    if not active[:, ~located].all():
+    if not active.all():
         own = float(active.sum() / len(codes)), float(errors_of([active])[0])
     return counts / len(codes), errors_of(ranks <= count for count in counts), own
 

@@ -28,15 +28,15 @@ class Loss(Specification):
     --------
     A variational autoencoder whose divergence counts four times:
 
-    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense import VAEase
     >>> from skvaeense.losses import Loss
     >>> class BetaELBO(Loss):
     ...     def terms(self, model, x, *, generator):
     ...         error, kl = (term.mean() for term in model.elbo(x, generator=generator))
     ...         loss = error / model.noise_variance + 2 * 4 * kl
     ...         return {"loss": loss, "error": error, "kl": kl}
-    >>> VAEenseTransformer(loss=BetaELBO()).get_params()["loss"]
-    BetaELBO()
+    >>> VAEase(loss=BetaELBO())
+    VAEase(loss=BetaELBO())
     """
 
     # Name of the method that a model must have; None if any model will do.
@@ -142,9 +142,9 @@ class ELBO(Loss):
 
     Examples
     --------
-    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense import VAEase
     >>> from skvaeense.losses import ELBO
-    >>> VAEenseTransformer(loss=ELBO(beta=4.0)).get_params()["loss__beta"]
+    >>> VAEase(loss=ELBO(beta=4.0)).get_params()["loss__beta"]
     4.0
     """
 

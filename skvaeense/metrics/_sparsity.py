@@ -1,6 +1,5 @@
 """Number and fraction of active latents, and how far they vary between samples."""
 
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -320,28 +319,10 @@ def _count_active(codes: Any, sample_weight: Any) -> tuple[float, DoubleArray]:
     codes, weights = drop_weightless(sample_weight, codes)
     # != drops zeros that a sparse matrix stores explicitly.
     active = codes != 0
-    _warn_of_locations(codes, active)
     if weights is None:
         # The sum of a sparse matrix is a matrix, hence ravel.
         return codes.shape[0], np.asarray(active.sum(axis=0), dtype=np.float64).ravel()
     return weights.sum(), active.T @ weights
-
-
-def _warn_of_locations(codes: Any, active: Any) -> None:
-    """Warn if codes end with columns of locations, exactly one of which is 1 in each sample."""
-    if codes.dtype == bool:
-        return
-    counts = [np.asarray(mask.sum(axis=0)).ravel() for mask in (active, codes == 1)]
-    is_binary = counts[0] == counts[1]
-    n_last = int(np.argmin(is_binary[::-1]))
-    there = np.asarray(active[:, codes.shape[1] - n_last :].sum(axis=1))
-    n_used = int(np.count_nonzero(counts[0][codes.shape[1] - n_last :]))
-    if n_last and n_used > 1 and (there == 1).all():
-        warnings.warn(
-            f"The last {n_used} columns of codes look like locations of a VAEenseTransformer, "
-            "which are not latents, but each sample counts one. Give active_dimensions(X) instead.",
-            stacklevel=4,
-        )
 
 
 def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:

@@ -100,6 +100,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     scale: DoubleArray | None = None
     held_out: DoubleArray | None = None
 
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.center)
+
     def check(self, n_features: int) -> None:
         """Raise an error unless all arrays are finite and match each other.
 
@@ -115,6 +120,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         # More branches than in most functions: one for each array that can be damaged.
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
+        if k < 1 or p > n_features:
+            raise ValueError("there must be a component, and no more directions than features")
         shapes: dict[str, tuple[int, ...]] = {
             "center": (n_features,),
             "basis": (n_features, p),
@@ -144,14 +151,51 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
         ranks = self.ranks
-        if ranks.shape != (k,) or ranks.dtype.kind != "i" or (ranks < 0).any():
-            raise ValueError("dimensions must hold a non-negative int for each component")
+        is_rank = ranks.dtype.kind == "i" and ((ranks >= 0) & (ranks <= n_features)).all()
+        if ranks.shape != (k,) or not is_rank:
+            raise ValueError("dimensions must hold a number of directions for each component")
+        if self.background is None and self.background_weight != 0:
+            raise ValueError("background_weight must be 0 without a background")
         if self.background is not None:
             if not 0 < self.background_weight < 1:
                 raise ValueError("background_weight must be between 0 and 1")
             if self.background.background is not None:
                 raise ValueError("the background must not have a background itself")
             self.background.check(n_features)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return what determines the mixture, as arrays and numbers by name."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        broad = own.pop("background")
+        own["background_weight"] = float(self.background_weight)
+        own |= {} if broad is None else {f"broad_{k}": v for k, v in broad.arrays().items()}
+        return {name: value for name, value in own.items() if value is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Return the mixture that `arrays` has described, or raise an error if it is not valid.
+
+        Parameters
+        ----------
+        arrays : dict
+            Arrays and numbers by name; they may come from a file.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+
+        Raises
+        ------
+        ValueError
+            If an array is not finite or does not match the others.
+        """
+        head = "broad_"
+        own = {name: value for name, value in arrays.items() if not name.startswith(head)}
+        broad = {name[len(head) :]: v for name, v in arrays.items() if name.startswith(head)}
+        density = cls(**own, background=cls.from_arrays(broad) if broad else None)
+        density.check(density.n_features)
+        return density
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -303,11 +347,16 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     def take(self, kept: BoolArray | IntArray) -> Self:
         """Return the mixture of some components, by a mask or indices, in their proportions."""
-        names = "means", "directions", "variances", "noise_variances", "dimensions"
-        arrays = {name: getattr(self, name) for name in names}
-        some: Any = {k: None if array is None else array[kept] for k, array in arrays.items()}
-        weights = self.weights[kept]
-        return replace(self, weights=weights / weights.sum(), **some)
+        weights, dimensions = self.weights[kept], self.dimensions
+        return replace(
+            self,
+            weights=weights / weights.sum(),
+            means=self.means[kept],
+            directions=self.directions[kept],
+            variances=self.variances[kept],
+            noise_variances=self.noise_variances[kept],
+            dimensions=None if dimensions is None else dimensions[kept],
+        )
 
     def join(self, other: "MixtureDensity", share: float) -> Self:
         """Return the mixture joined with another one, in the same basis, with this share."""

@@ -100,8 +100,13 @@ class Rows:
         return len(self.h)
 
     def __getitem__(self, rows: slice | BoolArray | IntArray) -> Self:
-        own = {name: getattr(self, name)[rows] for name in ("h", "off", "weights", "log_broad")}
-        return replace(self, **own)
+        return replace(
+            self,
+            h=self.h[rows],
+            off=self.off[rows],
+            weights=self.weights[rows],
+            log_broad=self.log_broad[rows],
+        )
 
     @property
     def n_features(self) -> int:
@@ -223,20 +228,20 @@ def blur_of(steps: DoubleArray) -> float:
     return float(np.square(steps / 2).mean())
 
 
-def least_variance(size: float) -> float:
+def least_variance(size: Any) -> Any:
     """Return the least variance of a component in any direction.
 
     Parameters
     ----------
-    size : float
+    size : float or ndarray
         Mean variance per feature of neighbouring rows, as from `local_size`.
 
     Returns
     -------
-    float
+    float or ndarray
         The variance, above 0.
     """
-    return max(LEAST_VARIANCE * size, ROUNDING_VARIANCE)
+    return np.maximum(LEAST_VARIANCE * size, ROUNDING_VARIANCE)
 
 
 def background(rows: Rows) -> MixtureDensity:
@@ -257,7 +262,7 @@ def background(rows: Rows) -> MixtureDensity:
     """
     one = maximise(rows, rows.weights[:, None], Family())
     floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
-    floors, factors = np.array([(floor, f) for floor in floors for f in BROAD_FACTORS]).T
+    floors, factors = np.repeat(floors, len(BROAD_FACTORS)), np.tile(BROAD_FACTORS, len(floors))
     k, weights = len(factors), factors**-0.5
     parts = Gaussians(
         np.repeat(one.means, k, axis=0),

@@ -1,6 +1,7 @@
 """Fit a mixture to rows: choose coordinates, fill in missing values, find the flat parts."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,9 +22,8 @@ from skvaeense.mixture._em import (
     shares_in,
 )
 from skvaeense.mixture._search import CHOICE, Pair, Search
-from skvaeense.mixture._wide import is_wide, search_wide, turned
+from skvaeense.mixture._wide import MAX_DIRECTIONS, search_wide, turned
 from skvaeense.utils._linalg import threads_for
-from skvaeense.utils._rows import find_steps
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -76,10 +76,8 @@ class FoundMixture(NamedTuple):
     parts : list of FlatPart
         Flat parts, in the order of the components.
 
-    is_flat : bool
-        Whether held-out rows are most probable if directions that do not stand out from the noise
-        are cut. In that case the data consists of the parts; otherwise the parts only show where
-        the data is dense.
+    family : Family
+        The regularisation of covariances under which held-out rows are most probable.
 
     scores, scores_of_one : ndarray of shape (n_held_out,)
         Log-densities of held-out rows, in the order of `held_out`, under mixtures that are fitted
@@ -91,10 +89,19 @@ class FoundMixture(NamedTuple):
 
     density: MixtureDensity
     parts: list[FlatPart]
-    is_flat: bool
+    family: Family
     scores: DoubleArray
     scores_of_one: DoubleArray
     blur: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether directions that do not stand out from the noise are cut.
+
+        In that case the data consists of the parts; otherwise the parts only show where the data is
+        dense.
+        """
+        return self.family.cut
 
 
 def fit_mixture(
@@ -106,8 +113,9 @@ def fit_mixture(
     max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
     order: IntArray | None = None,
-    rival: DoubleArray | None = None,
+    rival: Callable[[Search], DoubleArray | None] | None = None,
     filled: DoubleArray | None = None,
+    steps: DoubleArray | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
 
@@ -139,12 +147,16 @@ def fit_mixture(
     order : ndarray of int of shape (n_rows,) or None, default=None
         Order of the rows, of which the first are held out; None for a random order.
 
-    rival : ndarray of shape (n_held_out,) or None, default=None
-        Log-densities of the rows of the first split under another density. If the mixture cannot
-        reach them, the search ends early.
+    rival : callable or None, default=None
+        Function from the search, once several components have been tried, to log-densities of the
+        rows of the first split under another density, or None. If the mixture cannot reach them,
+        the search ends early.
 
     filled : ndarray of shape (n_rows, n_features) or None, default=None
         The rows with missing values filled in; None means as by `filled_rows`.
+
+    steps : ndarray of shape (n_features,) or None, default=None
+        Step between the values of each column, 0 for none; None means no steps.
 
     Returns
     -------
@@ -153,11 +165,12 @@ def fit_mixture(
     """
     # Longer than most functions: each step needs much of what the steps before it have found.
     with threads_for(x.size * x.shape[1]):
-        filled = filled_rows(x, weights, rng) if filled is None else filled
+        steps = np.zeros(x.shape[1]) if steps is None else steps
+        filled = filled_rows(x, weights, rng, steps) if filled is None else filled
         scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
-        steps = find_steps(x, weights) if basis is None else np.zeros(x.shape[1])
         order = rng.permutation(len(x)) if order is None else order
-        has_many = basis is None and is_wide(x)
+        has_holes = bool(np.isnan(x).any())
+        has_many = basis is None and x.shape[1] > MAX_DIRECTIONS and not has_holes
 
         def rows_of(y: DoubleArray, *bases: DoubleArray | None) -> Pair:
             plain = Rows.of(y, weights, bases[0], steps)
@@ -193,7 +206,7 @@ def fit_mixture(
             density, shares, held_out = turned(density, family, steps / unit, known, order)
             held_out -= log_unit
         elif filled is x:
-            smoothed = search.scores(family, [density.smoothed() for density in densities])
+            smoothed = search.scores(family, list(map(MixtureDensity.smoothed, densities)))
             held_out = np.stack([scores, smoothed], axis=1)
         if len(density) < (n_components or 0):
             warnings.warn(
@@ -208,10 +221,12 @@ def fit_mixture(
         dimensions = np.array([part.rank for part in parts])
         density = replace(density, dimensions=dimensions, held_out=held_out)
         scores_of_one = search.scores(one.family, one.densities)
-        return FoundMixture(density, parts, family.cut, scores, scores_of_one, blur_of(steps))
+        return FoundMixture(density, parts, family, scores, scores_of_one, blur_of(steps))
 
 
-def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
+def filled_rows(
+    x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState, steps: DoubleArray
+) -> DoubleArray:
     """Return rows with missing values filled in by draws from a mixture.
 
     The mixture is a rough one: it grows in rows that draws from one normal distribution have
@@ -229,6 +244,9 @@ def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState
     rng : RandomState
         The source of randomness.
 
+    steps : ndarray of shape (n_features,)
+        Step between the values of each column; 0 for columns without one.
+
     Returns
     -------
     ndarray of shape (n_rows, n_features)
@@ -237,7 +255,7 @@ def filled_rows(x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState
     if not np.isnan(x).any():
         return x
     scale, family = _scales(x, weights), Family(cut=False, shrinkage=3.0)
-    steps = find_steps(x, weights) / scale
+    steps = steps / scale
     rows, missing = Rows.of(x / scale, weights, steps=steps), np.isnan(x).mean()
     one = maximise(replace(rows, h=np.nan_to_num(rows.h)), weights[:, None], family)
     # The zeros in the place of missing values have made this distribution too narrow.
@@ -290,7 +308,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     values, vectors = np.linalg.eigh(covariances)
     values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
     spreads = (values.sum(axis=1) + rests) / rows.n_features
-    floors = np.array([least_variance(spread) for spread in spreads])[:, None]
+    floors = least_variance(spreads)[:, None]
     ranks, noises = spikes(values + floors, rests, rows.n_features, n_rows, floors)
     return [
         FlatPart(

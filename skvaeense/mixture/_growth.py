@@ -7,6 +7,7 @@ optimisation.
 
 import math
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def propose(
         factor = rows.weights[own].sum() / rows.weights[some].sum()
         nest = Nest(rows[some], density, joint[some], int(c), factor)
         found += nest.grow(n_own, family, rows.weights.sum(), at_most, rng)
-    found.sort(key=lambda proposal: -proposal.gain)
+    found.sort(key=attrgetter("gain"), reverse=True)
     enough = Nest.LEAST_GAIN * found[0].gain if found else 0.0
     return [proposal for proposal in found[:at_most] if proposal.gain > enough]
 
@@ -141,8 +142,9 @@ class Nest:
         old, log_weight = replace(density, background_weight=0.0), 0.0
         if parent < len(density):
             old, log_weight = old.take(np.array([parent])), math.log(density.weights[parent])
-        raised = [old.raised(share) for share in self.ANNEALED[:-1]]
-        self.totals = [log_sum_exp(rows.joint(density)) + log_weight for density in raised]
+        self.totals = []
+        for share in self.ANNEALED[:-1]:
+            self.totals.append(log_sum_exp(rows.joint(old.raised(share))) + log_weight)
         self.totals.append(log_sum_exp(joint))
 
     def grow(

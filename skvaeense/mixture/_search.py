@@ -1,7 +1,6 @@
 """Choose a mixture by held-out rows: the number of components, and their regularisation."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -56,7 +55,7 @@ class Trial(NamedTuple):
     @property
     def size(self) -> float:
         """Mean number of components."""
-        return float(np.mean([len(density) for density in self.densities]))
+        return sum(map(len, self.densities)) / len(self.densities)
 
 
 def held_out(order: IntArray, n_splits: int | None = None) -> list[IntArray]:
@@ -124,8 +123,9 @@ class Search:
     n_splits : int or None, default=None
         Number of splits; None means several if there are few rows.
 
-    rival : ndarray of shape (n_held_out,) or None, default=None
-        Log-densities of the rows of the first split under another density. If the mixture cannot
+    rival : callable or None, default=None
+        Function from the search to log-densities of the rows of the first split under another
+        density, or None, called once several components have been tried. If the mixture cannot
         reach them, the search ends early.
     """
 
@@ -155,7 +155,7 @@ class Search:
         n_components: int | None = None,
         known: Pair | None = None,
         n_splits: int | None = None,
-        rival: DoubleArray | None = None,
+        rival: Any = None,
     ) -> None:
         self.rows, self.log_scale, self.rng = rows, log_scale, rng
         self.known = rows if known is None else known
@@ -164,7 +164,7 @@ class Search:
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
         self.splits = _splits(rows, self.known, order, n_splits)
-        n = min(len(split.train[0]) for split in self.splits)
+        n = len(self.splits[0].train[0])
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.
         self.most = max(min(most, n), 1) if rows[0].h.shape[1] else 1
@@ -206,11 +206,13 @@ class Search:
         family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
         own = rows[family.scaled].facing(broad)
-        starts = [replace(density, background=broad) for density in self.best.densities]
-        starts.sort(key=lambda start: -float(own.log_prob(start) @ own.weights))
+        starts, totals = [], []
+        for density in self.best.densities:
+            starts.append(replace(density, background=broad))
+            totals.append(float(own.log_prob(starts[-1]) @ own.weights))
         found: list[MixtureDensity] = []
-        for start in starts:
-            found.append(em(own, start, family, n_iter, tol))
+        for i in np.argsort(totals, kind="stable")[::-1]:
+            found.append(em(own, starts[i], family, n_iter, tol))
             # The first fit with the wanted number of components is taken.
             if wanted is None or len(found[-1]) == wanted:
                 return found[-1]
@@ -232,16 +234,18 @@ class Search:
     ) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
         self.n_trials += 1
-        pairs = zip(self.splits, starts, strict=True)
-        densities = [em(s.train[family.scaled], start, family, *limits) for s, start in pairs]
+        densities = []
+        for split, start in zip(self.splits, starts, strict=True):
+            densities.append(em(split.train[family.scaled], start, family, *limits))
         return Trial(family, densities, self.scores(family, densities, "valid"))
 
     def scores(
         self, family: Family, densities: list[MixtureDensity], kind: str = "filled"
     ) -> DoubleArray:
         """Return the log-densities of held-out rows under a mixture of each split."""
-        rows = [getattr(split, kind)[family.scaled] for split in self.splits]
-        scores = [own.log_prob(density) for own, density in zip(rows, densities, strict=True)]
+        scores = []
+        for split, density in zip(self.splits, densities, strict=True):
+            scores.append(getattr(split, kind)[family.scaled].log_prob(density))
         return np.concatenate(scores) - (self.log_scale if family.scaled else 0.0)
 
     def _is_preferred(self, trial: Trial, other: Trial) -> bool:
@@ -297,7 +301,11 @@ class Search:
         The first rounds can gain little, so they are not judged.
         """
         self.gains.append(self.best.mean - before.mean)
-        if self.rival is None or len(self.gains) < self.JUDGED_ROUND:
+        if len(self.gains) < self.JUDGED_ROUND:
+            return False
+        if callable(self.rival):
+            self.rival = self.rival(self)
+        if self.rival is None:
             return False
         gap = self.rival - self.best.scores[: len(self.rival)]
         error = gap.std() / np.sqrt(len(gap))
@@ -314,7 +322,7 @@ class Search:
                 rows = split.train[family.scaled]
                 for new in propose(rows, grown[i], family, n_starts, self.rng)[:room]:
                     grown[i] = grown[i].join(new.component, new.share)
-        if all(new is old for new, old in zip(grown, trial.densities, strict=True)):
+        if grown == trial.densities:
             return None
         return self._trial(family, grown, GROWTH)
 
@@ -408,24 +416,24 @@ class Search:
 
     def _refined(self, trial: Trial) -> Trial:
         """Return a trial with the regularisation that makes held-out rows most probable."""
-        changes: tuple[Callable[[Family], Family], ...] = (
-            lambda family: family._replace(shrinkage=family.shrinkage * self.FACTOR),
-            lambda family: family._replace(shrinkage=family.shrinkage / self.FACTOR),
-            lambda family: family._replace(roundness=max(family.roundness - 0.5, 0.0)),
-            lambda family: family._replace(roundness=min(family.roundness + 0.5, 1.0)),
-        )
-        for change in changes:
-            family = change(trial.family)
-            while family != trial.family:
+        for factor, step in ((self.FACTOR, 0.0), (1 / self.FACTOR, 0.0), (1.0, -0.5), (1.0, 0.5)):
+            while True:
+                family = trial.family
+                roundness = min(max(family.roundness + step, 0.0), 1.0)
+                family = family._replace(shrinkage=factor * family.shrinkage, roundness=roundness)
+                if family == trial.family:
+                    break
                 moved = self._trial(family, trial.densities)
                 if not self._is_preferred(moved, trial):
                     break
-                trial, family = moved, change(family)
+                trial = moved
         return trial
 
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
     """Return the component whose removal costs held-out rows least."""
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
-    kept = [log_sum_exp(np.delete(joint, c, axis=1)).mean() for c in range(len(density))]
+    kept = np.empty(len(density))
+    for c in range(len(density)):
+        kept[c] = log_sum_exp(np.delete(joint, c, axis=1)).mean()
     return int(np.argmax(kept))

@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
-from skvaeense.mixture._units import scaled_rows
-from skvaeense.samples._missing import check_seen, imputations
+from skvaeense.mixture._rows import Prepared, check_seen, warn_of_far
+from skvaeense.samples._missing import imputations
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
@@ -178,20 +178,28 @@ class SubspaceMixture(
         with all_or_nothing(self), fit_progress(self, ["structure"]) as progress:
             progress.begin("structure")
             x, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
-            weights = np.ones(len(x)) if weights is None else weights
-            x, weights = x[weights > 0], weights[weights > 0]
-            check_seen(x, getattr(self, "feature_names_in_", None))
+            check_seen(x, getattr(self, "feature_names_in_", None), weights)
+            n_samples = len(x) if weights is None else np.count_nonzero(weights)
             wanted = None if self.n_components == "auto" else int(self.n_components)
-            if wanted is not None and wanted > len(x):
+            if wanted is not None and wanted > n_samples:
                 raise ValueError(
                     "Expected n_samples >= n_components but got "
-                    f'n_components = {wanted}, n_samples = {len(x)}. Set n_components="auto".'
+                    f'n_components = {wanted}, n_samples = {n_samples}. Set n_components="auto".'
                 )
-            x, weights, center, scale = scaled_rows(x, weights)
-            rng, most = check_random_state(self.random_state), self.max_components
-            found = fit_mixture(x, weights, rng, n_components=wanted, max_components=most)
-            parts = [part.in_units(center, scale) for part in found.parts]
-            self.density_ = found.density.in_units(center, scale)
+            rows = Prepared.of(x, weights, check_random_state(self.random_state))
+            warn_of_far(rows.far, len(x), stacklevel=4)
+            found = fit_mixture(
+                rows.known,
+                rows.weights,
+                rows.rng,
+                n_components=wanted,
+                max_components=self.max_components,
+                order=rows.order,
+                filled=rows.x,
+                steps=rows.steps,
+            )
+            parts = [part.in_units(rows.center, rows.scale) for part in found.parts]
+            self.density_ = found.density.in_units(rows.center, rows.scale)
             self.n_components_ = len(parts)
             self.weights_: DoubleArray = self.density_.weights
             self.means_ = np.array([part.mean for part in parts])

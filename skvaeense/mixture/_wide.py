@@ -18,11 +18,6 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 MAX_DIRECTIONS = 128
 
 
-def is_wide(x: DoubleArray) -> bool:
-    """Return whether rows have so many features, and no missing values."""
-    return x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
-
-
 def search_wide(
     both: Sequence[DoubleArray], weights: DoubleArray, order: IntArray, search_along: Any
 ) -> Search:

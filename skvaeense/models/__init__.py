@@ -5,9 +5,9 @@ A model is made from its `config`, which holds specifications and sizes, and has
 """
 
 from skvaeense.models._base import Model
+from skvaeense.models._net_law import NetLaw as NetLaw
 from skvaeense.models._sparse_coder import SparseCoder
-from skvaeense.models._spike_slab_vae import SpikeSlabVAE
 from skvaeense.models._vae import VAE
 from skvaeense.models._vae import ELBOTerms as ELBOTerms
 
-__all__ = ["VAE", "Model", "SparseCoder", "SpikeSlabVAE"]
+__all__ = ["VAE", "Model", "SparseCoder"]

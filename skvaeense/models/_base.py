@@ -194,11 +194,6 @@ class Model(nn.Module):
         return None
 
     @property
-    def searches(self) -> bool:
-        """Whether outputs come from a separate search for each sample."""
-        return False
-
-    @property
     def loss_unit(self) -> float | torch.Tensor:
         """A loss of 1, as a fraction of the variance of the samples."""
         return 1.0

@@ -1,15 +1,13 @@
 """The variational autoencoder, with or without a gate."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from skvaeense.models._base import Model, arguments, as_number
 from skvaeense.networks._base import Network
-from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
+from skvaeense.priors import Posterior, Prior, StandardNormal
 from skvaeense.utils._rows import SOME_ROWS
 
 # Number of training samples whose gates are kept to draw from. Saved files have this number, too.
@@ -93,15 +91,13 @@ class VAE(Model):
     (torch.Size([4, 5]), torch.Size([4]))
     """
 
-    # Whether gates have prices, which shorten codes. The noise variance is then the model's own.
-    has_prices = False
     noise_variance: torch.Tensor
     gate_std: torch.Tensor
     is_used: torch.Tensor
 
     def __init__(
         self,
-        network: Network | None,
+        network: Network,
         n_features: int,
         n_components: int,
         *,
@@ -115,21 +111,9 @@ class VAE(Model):
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
-        # Gates with prices are drawn from the prior.
-        keeps_gates = gated and not (self.has_prices or self.learns_density)
-        n_gates = N_GATES if keeps_gates else 0
+        n_gates = N_GATES if gated else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
         self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
-
-    @property
-    def has_density(self) -> bool:
-        """Whether samples have a density, as they can with a linear decoder."""
-        return self.linear_decoder is not None and self.prior.has_density(self.gated)
-
-    @property
-    def learns_density(self) -> bool:
-        """Whether the density is learned from training samples."""
-        return self.has_density and self.prior.keeps_samples
 
     def posterior(self, x: torch.Tensor) -> Posterior:
         """Return the posterior of the latents.
@@ -149,21 +133,6 @@ class VAE(Model):
         return Posterior(
             mean.masked_fill(~self.is_used, 0.0), gate_logit.masked_fill(~self.is_used, math.inf)
         )
-
-    def inferred(self, x: torch.Tensor) -> Any:
-        """Return the posterior from which outputs for samples are computed.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-
-        Returns
-        -------
-        Posterior
-            Posterior from the encoder.
-        """
-        return self.posterior(x)
 
     @torch.no_grad()
     def close_unused(self, x: torch.Tensor) -> None:
@@ -222,21 +191,6 @@ class VAE(Model):
         if eps is not None:
             z = torch.addcmul(z, posterior.std, eps)
         return posterior.openness * z if self.gated else z
-
-    def soft_code(self, posterior: Any) -> torch.Tensor:
-        """Return codes in which inactive latents keep their small values.
-
-        Parameters
-        ----------
-        posterior : Posterior
-            Posterior of some samples.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples, n_components)
-            Posterior means.
-        """
-        return self.code(posterior)
 
     def elbo(
         self,
@@ -338,9 +292,7 @@ class VAE(Model):
             self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
 
     @torch.no_grad()
-    def sample(
-        self, n_samples: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
         """Draw codes: latents from the prior, behind the gates of a random training sample.
 
         Parameters
@@ -353,79 +305,16 @@ class VAE(Model):
 
         Returns
         -------
-        codes : torch.Tensor of shape (n_samples, n_components)
+        torch.Tensor of shape (n_samples, n_components)
             Codes in double precision, on the CPU.
-
-        rows : torch.Tensor of int of shape (n_samples,)
-            Index of the remembered sample whose gates are used; 0 without gates.
         """
-        z = self._draw(n_samples, generator)
+        z = self.prior.sample(n_samples, self.n_components, generator)
         if self.positive:
             z = z.abs()
-        rows = torch.zeros(n_samples, dtype=torch.int64)
         if len(self.gate_std):
             rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
-        return z, rows
-
-    def _draw(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Return draws of the latents from the prior, in double precision, on the CPU."""
-        return self.prior.sample(n_samples, self.n_components, generator)
-
-    @torch.no_grad()
-    def coded(self, x: torch.Tensor, *, least_open: int = 3) -> CodedSamples:
-        """Return the samples and the linear decoder that a density is fitted to.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-
-        least_open : int, default=3
-            Latents that are open for fewer samples are not used.
-
-        Returns
-        -------
-        CodedSamples
-            In double precision.
-        """
-        decoder: Any = self.linear_decoder
-        n_open = self.is_open(self.inferred(x)).sum(dim=0)
-
-        def array(tensor: torch.Tensor) -> np.ndarray:
-            return tensor.cpu().double().numpy()
-
-        return CodedSamples(
-            x=array(x),
-            weight=array(decoder.weight),
-            bias=np.zeros(x.shape[1]) if decoder.bias is None else array(decoder.bias),
-            noise_variance=float(self.noise_variance),
-            used=(n_open >= min(least_open, len(x))).cpu().numpy(),
-        )
-
-    @torch.no_grad()
-    def gram(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the inner products of the columns of the decoder's Jacobian.
-
-        Parameters
-        ----------
-        code : torch.Tensor of shape (n_samples, n_components)
-            Codes at which the Jacobian is taken; they do not matter for a linear decoder.
-
-        Returns
-        -------
-        torch.Tensor of float64 of shape (n_samples or 1, n_components, n_components)
-            Inner products for each sample, or for all samples.
-        """
-        decoder = self.linear_decoder
-        if decoder is not None:
-            weight = decoder.weight.double()
-            return (weight.T @ weight)[None]
-        push = derivative(self.decode, code)
-        units = torch.eye(self.n_components, dtype=code.dtype, device=code.device)
-        columns = [push(one.expand_as(code)) for one in units]
-        jacobian = torch.stack(columns, dim=2).double()
-        return jacobian.mT @ jacobian
+        return z
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:
@@ -449,19 +338,3 @@ def opposite_draws(width: int, n_draws: int = 16) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     half = torch.randn(n_draws // 2, width, generator=generator, dtype=torch.float64)
     return torch.cat([half, -half])
-
-
-TensorMap: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-
-
-def derivative(f: TensorMap, points: torch.Tensor) -> TensorMap:
-    """Return the derivative of a function of rows, as a linear function of rows.
-
-    Rows do not depend on each other, so that one derivative serves all rows. Reverse
-    differentiation, which gives the transpose, is applied twice: forward differentiation costs no
-    less, and compiles its rules at the first call.
-    """
-    pulled: Any = torch.func.vjp(f, points)
-    values, pull = pulled
-    pushed: Any = torch.func.vjp(lambda outer: pull(outer)[0], torch.zeros_like(values))
-    return lambda direction: pushed[1](direction)[0]

@@ -29,8 +29,8 @@ class Network(Specification):
     ``positive``, whether codes are not negative; and for sparse autoencoders ``n_active``, the
     wanted mean number of active latents, if there is one, and ``init_norm``, see `SingleLayer`.
 
-    A class whose decoder is always one linear layer can set ``has_linear_decoder = True``. Samples
-    of a `VAEenseTransformer` with this network can have missing values.
+    A class whose decoder is always one linear layer can set ``has_linear_decoder = True``. Methods
+    that need a density of the samples then exist before a `VAEenseTransformer` is fitted.
 
     See Also
     --------
@@ -40,7 +40,7 @@ class Network(Specification):
     Examples
     --------
     >>> import torch
-    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense import VAEase, VAEenseTransformer
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> from skvaeense.networks import Network
     >>> class TanhModule(torch.nn.Module):
@@ -62,20 +62,14 @@ class Network(Specification):
     ...     def build(self, n_features, n_components, *, n_heads, generator):
     ...         return TanhModule(n_features, n_components, n_heads)
     >>> X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
-    >>> vaeense = VAEenseTransformer(6, network=Tanh(), n_init=1, max_iter=50, random_state=0)
+    >>> vaease = VAEase(network=Tanh(), n_init=1, max_iter=50)
+    >>> vaeense = VAEenseTransformer(6, model=vaease, random_state=0)
     >>> vaeense.fit_transform(X).shape
     (200, 6)
     """
 
     # Whether the decoder is one linear layer, for any parameters.
     has_linear_decoder = False
-    # Whether the encoder is exact inference in flat parts of the samples.
-    is_exact = False
-
-    @property
-    def is_replaceable(self) -> bool:
-        """Whether a fit can take a network with `is_exact` instead, if the samples allow it."""
-        return False
 
     @abstractmethod
     def build(

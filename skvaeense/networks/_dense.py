@@ -179,10 +179,10 @@ class Linear(DenseNetwork):
 
     Examples
     --------
-    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense import VAEase
     >>> from skvaeense.networks import Linear
-    >>> VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
-    VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
+    >>> VAEase(network=Linear(hidden_layer_sizes=(64,)))
+    VAEase(network=Linear(hidden_layer_sizes=(64,)))
     """
 
     alias = "linear"
@@ -193,13 +193,6 @@ class Linear(DenseNetwork):
     def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: Skip = "first") -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.skip = skip
-
-    @property
-    def is_replaceable(self) -> bool:
-        """Whether the encoder has the default shortcut and the default number of layers."""
-        own, default = self._layer_sizes(1)[0], Linear()._layer_sizes(1)[0]
-        # A derived class can have another module.
-        return type(self) is Linear and self.skip == "first" and len(own) == len(default)
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         sizes = self.hidden_layer_sizes
@@ -231,10 +224,10 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
 
     Examples
     --------
-    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense import VAEase
     >>> from skvaeense.networks import MLP
-    >>> VAEenseTransformer(network=MLP((256, 256)))
-    VAEenseTransformer(network=MLP(hidden_layer_sizes=(256, 256)))
+    >>> VAEase(network=MLP((256, 256)))
+    VAEase(network=MLP(hidden_layer_sizes=(256, 256)))
     """
 
     alias = "mlp"

@@ -29,6 +29,9 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     the last state, and gives the result that it would have given without the interruption. A
     completed fit is read, and not repeated.
 
+    It keeps training by gradients: of a `SparseAutoencoder`, and of a `VAEenseTransformer` with a
+    `VAEase`. All other fits begin anew.
+
     Parameters
     ----------
     folder : str or path-like

@@ -13,12 +13,26 @@ from sklearn.base import BaseEstimator
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
+from skvaeense._vaeense import VAEenseTransformer
+from skvaeense.explanations import FlatLaw, GateDictionary, GateLaw
+from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.mixture import MixtureDensity, SubspaceMixture
+from skvaeense.mixture._rows import Units
 from skvaeense.models import Model
-from skvaeense.models._vae import N_GATES
-from skvaeense.priors import Prior
 from skvaeense.utils._estimators import fitted as fitted_attributes
 
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
+LAWS = FlatLaw | GateLaw | MixtureDensity
+# Kinds of the attributes that hold laws, and the units and the state of a fit.
+PARTS: dict[str, Any] = {
+    "_coder_": FlatLaw | GateLaw,
+    "_law_": GateLaw,
+    "_mixture_": MixtureDensity,
+    "density_": MixtureDensity | GateLaw | None,
+    "_units_": Units,
+    "_stream_": CodeStream | GateStream,
+}
+FITTED = BaseAutoencoder | IntrinsicDimensionEstimator | GateDictionary | SubspaceMixture
 
 
 def place(where: str) -> str:
@@ -34,8 +48,8 @@ def check_parameters(estimator: BaseEstimator) -> None:
 
 def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], where: str) -> None:
     """Check the types of a model's configuration and tensors; the model checks the shapes."""
-    _check_types(get_type_hints(cls.__init__), config, where)
-    _check_types(dict.fromkeys(state, torch.Tensor), state, where)
+    check_types(get_type_hints(cls.__init__), config, where)
+    check_types(dict.fromkeys(state, torch.Tensor), state, where)
     # Single numbers have double precision, whatever the precision of the weights.
     precisions = {t.dtype for t in state.values() if t.is_floating_point() and t.ndim}
     if len(precisions) != 1:
@@ -45,23 +59,27 @@ def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], w
 def check_fitted(estimator: BaseEstimator, where: str) -> None:
     """Check the attributes that all fitted estimators of the package have."""
     fitted = fitted_attributes(estimator)
-    if not fitted or not isinstance(estimator, BaseAutoencoder | IntrinsicDimensionEstimator):
+    if not fitted or not isinstance(estimator, FITTED):
         return
-    is_autoencoder = isinstance(estimator, BaseAutoencoder)
-    needed = ["module_", "mean_", "scale_"] if is_autoencoder else ["autoencoder_"]
+    needed = _needed(estimator, fitted)
     for name in ["n_features_in_", *needed]:
         if name not in fitted:
             raise ValueError(f"{place(where)} is fitted, but lacks the attribute {name!r}")
     own = next(cls for cls in type(estimator).__mro__ if cls.__module__.startswith("skvaeense."))
-    _check_types(get_type_hints(own), fitted, where)
+    check_types(get_type_hints(own) | PARTS, fitted, where)
     part, n_targets = fitted[needed[0]], None
     sizes = n_features, n_components = fitted["n_features_in_"], fitted.get("n_components_")
     found = getattr(part, "n_features_in_", n_features), n_components
     if isinstance(part, Model):
-        n_targets, n_locations = part.config.get("n_targets"), _check_parts(part, fitted, where)
-        found = part.config["n_features"], part.config["n_components"] + n_locations
+        n_targets = part.config.get("n_targets")
+        found = part.config["n_features"], part.config["n_components"]
+    elif isinstance(part, LAWS):
+        found = part.n_features, getattr(part, "n_components", n_components)
     if found != sizes:
         raise ValueError(f"{needed[0]} of {place(where)} has sizes {found}, not {sizes}")
+    for name in PARTS.keys() & fitted:
+        if fitted[name] is not None and fitted[name].n_features != n_features:
+            raise ValueError(f"{name} of {place(where)} is not of {n_features} features")
     if (n_targets is not None) != ("target_mean_" in fitted and "target_scale_" in fitted):
         raise ValueError(f"the model of {place(where)} does not match its target")
     shapes = {
@@ -70,6 +88,20 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         "components_": (n_components, n_targets or n_features),
     }
     _check_arrays(fitted, shapes, where)
+
+
+def _needed(estimator: BaseEstimator, fitted: Mapping[str, Any]) -> list[str]:
+    """Return the names of the attributes that a fitted estimator must have, the model first."""
+    if isinstance(estimator, IntrinsicDimensionEstimator):
+        return ["autoencoder_"]
+    if isinstance(estimator, GateDictionary):
+        return ["_law_", "_units_", "components_", "mean_"]
+    if isinstance(estimator, SubspaceMixture):
+        return ["density_"]
+    if "_coder_" in fitted:
+        return ["_coder_", "density_", "_units_", "components_", "mean_"]
+    density = ["density_"] if isinstance(estimator, VAEenseTransformer) else []
+    return ["module_", "mean_", "scale_", *density]
 
 
 def _check_arrays(fitted: Mapping[str, Any], shapes: Mapping[str, Any], where: str) -> None:
@@ -86,29 +118,8 @@ def _check_arrays(fitted: Mapping[str, Any], shapes: Mapping[str, Any], where: s
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
 
 
-def _check_parts(model: Any, fitted: Mapping[str, Any], where: str) -> int:
-    """Check locations, and what a prior has learned; return the number of locations."""
-    n_features, n_locations = fitted["n_features_in_"], 0
-    if "_locations_" in fitted or "_gate_labels_" in fitted:
-        with _named("set of locations", where):
-            fitted["_locations_"].check(n_features)
-            n_locations = len(fitted["_locations_"])
-            labels = fitted.get("_gate_labels_", np.zeros(N_GATES, dtype=int))
-            is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
-            if not (is_valid and (labels >= 0).all() and (labels < n_locations).all()):
-                raise ValueError("_gate_labels_ must hold valid indices of locations")
-    learned: dict[str, Any] = vars(model.prior) if getattr(model, "prior", None) else {}
-    _check_types(get_type_hints(Prior), learned, where)
-    with _named("prior", where):
-        if "rows_" in learned:
-            learned["rows_"].check(n_features, n_locations)
-        if "density_" in learned:
-            learned["density_"].check(n_features)
-    return n_locations
-
-
 @contextmanager
-def _named(part: str, where: str) -> Iterator[None]:
+def named(part: str, where: str) -> Iterator[None]:
     """Raise errors about a part of an estimator as a ValueError that names it."""
     try:
         yield
@@ -116,7 +127,7 @@ def _named(part: str, where: str) -> Iterator[None]:
         raise ValueError(f"the {part} of {place(where)} is damaged: {error}") from error
 
 
-def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
+def check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
     """Check the types of values that have annotations."""
     for name, value in values.items():
         if not _allows(hints.get(name, Any), value):

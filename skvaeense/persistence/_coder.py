@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 import torch
@@ -17,18 +17,27 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import skvaeense
-from skvaeense.explanations._locations import Locations
-from skvaeense.mixture._density import MixtureDensity
+from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.mixture._rows import Reach, Units
+from skvaeense.mixture._stream import MixtureStream
 from skvaeense.models import Model
-from skvaeense.persistence._checks import check_fitted, check_model, check_parameters, place
-from skvaeense.priors._samples import TrainingRows
+from skvaeense.persistence._checks import (
+    LAWS,
+    check_fitted,
+    check_model,
+    check_parameters,
+    check_types,
+    named,
+    place,
+)
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
 
 # Kinds of classes of the package that files can name. Files can also name all classes in the folder
 # of dimension methods, which keep their results in objects of these classes.
-KNOWN = BaseEstimator | Model | History | Locations | TrainingRows | MixtureDensity
+STREAMS = CodeStream | GateStream | MixtureStream | Reach | Units
+KNOWN = BaseEstimator | Model | History | LAWS | STREAMS
 ROOM = "skvaeense.dimension."
 # Kinds of objects that are not saved by their attributes: the last two are functions.
 UNSAVED = nn.Module, tuple, torch.optim.Optimizer, functools.partial, type(len), type(lambda: 0)
@@ -75,11 +84,11 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    base : type
-        Base class of the objects.
+    base : type or union of types
+        Base classes of the objects.
 
-    parts : (str, str)
-        Names of the two dicts.
+    parts : tuple of str
+        Names of the dicts.
 
     take_apart : callable
         Returns the dicts of an object at an attribute path.
@@ -89,9 +98,9 @@ class Kind(NamedTuple):
         can hold anything: check before use.
     """
 
-    base: type
-    parts: tuple[str, str]
-    take_apart: Callable[[Any, str], tuple[Any, Any]]
+    base: Any
+    parts: tuple[str, ...]
+    take_apart: Callable[[Any, str], tuple[Any, ...]]
     make: Callable[..., Any]
 
 
@@ -374,6 +383,20 @@ def _model(cls: Any, config: Any, state: Any, where: str) -> Model:
     return model
 
 
+def _law(cls: Any, arrays: Any, where: str) -> Any:
+    with named("law", where):
+        return cls.from_arrays(arrays)
+
+
+def _stream(cls: Any, attributes: Any, where: str) -> Any:
+    """Return an object with exactly the fields of its class, if they fit together."""
+    with named("state", where):
+        check_types(get_type_hints(cls), attributes, where)
+        stream = cls(**attributes)
+        stream.check()
+    return stream
+
+
 def _take_object_apart(value: Any, where: str) -> tuple[Any, Any]:
     items = dict(value) if isinstance(value, dict) else {}
     return vars(value), items
@@ -405,6 +428,8 @@ OBJECTS = {
         BaseEstimator, ("parameters", "attributes"), _take_estimator_apart, _estimator
     ),
     "model": Kind(Model, ("config", "state"), _take_model_apart, _model),
+    "law": Kind(LAWS, ("arrays",), lambda law, where: (law.arrays(),), _law),
+    "stream": Kind(STREAMS, ("attributes",), lambda stream, where: (vars(stream),), _stream),
     "object": Kind(object, ("attributes", "items"), _take_object_apart, _object),
 }
 

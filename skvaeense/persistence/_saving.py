@@ -49,7 +49,7 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     See Also
     --------
     load : Read an estimator from a file.
-    skvaeense.export.to_onnx : Export to other programs.
+    skvaeense.export.to_saelens : Export to other programs.
 
     Examples
     --------
@@ -58,9 +58,9 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     >>> from skvaeense import VAEenseTransformer, load, save
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "vaeense.safetensors"
-    ...     save(VAEenseTransformer(20, n_init=3), path)
+    ...     save(VAEenseTransformer(20, target_l0=3), path)
     ...     load(path)
-    VAEenseTransformer(n_components=20, n_init=3)
+    VAEenseTransformer(n_components=20, target_l0=3)
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be a scikit-learn estimator, got {estimator!r}.")

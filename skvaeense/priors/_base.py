@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.priors._samples import CodedSamples, TrainingRows
 from skvaeense.utils._linalg import svd
+from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import Specification
 
 
@@ -57,22 +57,11 @@ class Prior(Specification):
     """Specify the distribution of latents before a sample is seen.
 
     To add a prior, derive from this class and write `kl`, `log_prob` and `sample`. If samples have
-    a density with a linear decoder, write `has_density` and `density`, too. With
-    ``keeps_samples = True``, `density` sees training samples, and can learn from them.
-
-    Attributes
-    ----------
-    density_ : MixtureDensity
-        The density that `fit` has found in the samples, or else the output of `density`, once a
-        fitted estimator has called it.
-
-    rows_ : TrainingRows
-        Samples that the prior learns from, if `keeps_samples` and `fit` has not found a density.
+    a density with a linear decoder and no gate, write `density`, too.
 
     See Also
     --------
     StandardNormal : The prior of variational autoencoders.
-    Mixture : Learns from training samples.
 
     Examples
     --------
@@ -80,29 +69,6 @@ class Prior(Specification):
     >>> isinstance(StandardNormal(), Prior)
     True
     """
-
-    # Whether a model keeps training samples for `density`.
-    keeps_samples: bool = False
-    # Whether the density is fitted when it is first needed, not in `fit`.
-    lazy: bool = True
-
-    density_: MixtureDensity
-    rows_: TrainingRows
-
-    def may_be(self, density: MixtureDensity) -> bool:
-        """Return whether a mixture that was found in samples can be their density.
-
-        Parameters
-        ----------
-        density : MixtureDensity
-            A mixture, with a number of components that was chosen by held-out samples.
-
-        Returns
-        -------
-        bool
-            True, unless parameters of the prior ask for another number of components.
-        """
-        return True
 
     @abstractmethod
     def kl(self, posterior: Posterior) -> torch.Tensor:
@@ -155,40 +121,28 @@ class Prior(Specification):
             Latents in double precision.
         """
 
-    def has_density(self, gated: bool) -> bool:
-        """Return whether samples have a density if the decoder is linear; False by default.
+    def density(
+        self, weight: DoubleArray, bias: DoubleArray, noise_variance: float
+    ) -> MixtureDensity | None:
+        """Return the density of samples under a linear decoder without a gate, if there is one.
 
         Parameters
         ----------
-        gated : bool
-            Whether latents open and close.
+        weight : ndarray of shape (n_features, n_components)
+            Decoder columns.
+
+        bias : ndarray of shape (n_features,)
+            Decoder bias.
+
+        noise_variance : float
+            Noise variance.
 
         Returns
         -------
-        bool
-            Whether `density` can be called.
+        MixtureDensity or None
+            The density; None, the default, if there is none.
         """
-        return False
-
-    def density(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the density of samples that follows from the prior, if there is one.
-
-        Parameters
-        ----------
-        samples : CodedSamples
-            Training samples, if `keeps_samples`, and the decoder.
-
-        Returns
-        -------
-        MixtureDensity
-            The density.
-
-        Raises
-        ------
-        NotImplementedError
-            If the prior has only the bound.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no density of samples.")
+        return None
 
 
 class StandardNormal(Prior):
@@ -203,7 +157,6 @@ class StandardNormal(Prior):
 
     See Also
     --------
-    Mixture : A prior with a density for gated models, too.
     Prior : How to write another one.
 
     Examples
@@ -231,31 +184,35 @@ class StandardNormal(Prior):
         """Draw latents."""
         return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
 
-    def has_density(self, gated: bool) -> bool:
-        """Return whether there is no gate."""
-        return not gated
-
-    def density(self, samples: CodedSamples) -> MixtureDensity:
+    def density(
+        self, weight: DoubleArray, bias: DoubleArray, noise_variance: float
+    ) -> MixtureDensity:
         """Return the normal density of samples.
 
         Parameters
         ----------
-        samples : CodedSamples
-            The decoder; the samples are not used.
+        weight : ndarray of shape (n_features, n_components)
+            Decoder columns.
+
+        bias : ndarray of shape (n_features,)
+            Decoder bias.
+
+        noise_variance : float
+            Noise variance.
 
         Returns
         -------
         MixtureDensity
             The density, of one component.
         """
-        basis, values, _ = svd(samples.weight)
-        variances = np.square(values) + samples.noise_variance
+        basis, values, _ = svd(weight)
+        variances = np.square(values) + noise_variance
         return MixtureDensity(
-            center=samples.bias,
+            center=bias,
             basis=basis,
             weights=np.ones(1),
             means=np.zeros((1, len(values))),
             directions=np.eye(len(values))[None],
             variances=variances[None],
-            noise_variances=np.array([samples.noise_variance]),
+            noise_variances=np.array([noise_variance]),
         )

@@ -58,12 +58,6 @@ class TensorBatches:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the first samples, each once, and their weights."""
-        x = self.X[:n_rows]
-        weights = np.ones(len(x)) if self.weights is None else self.weights[:n_rows]
-        return x, torch.as_tensor(weights, dtype=x.dtype, device=x.device)
-
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; an incomplete last batch is dropped.
 
@@ -131,11 +125,6 @@ class SourceBatches:
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def some(self, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the samples in memory, and weights of 1."""
-        x = self.head[:n_rows]
-        return x, x.new_ones(len(x))
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.

@@ -10,31 +10,6 @@ from skvaeense.utils._typing import FloatArray, RandomState
 from skvaeense.utils._validation import check_integer
 
 
-def check_seen(X: FloatArray, names: Any = None) -> None:
-    """Raise an error if a column holds nothing but NaN.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Samples, with NaN for missing values.
-
-    names : array-like of shape (n_features,) or None, default=None
-        Names of the columns.
-
-    Raises
-    ------
-    ValueError
-        If a column holds only NaN; the message names the column.
-    """
-    unseen = np.flatnonzero(np.isnan(X).all(axis=0))
-    if len(unseen):
-        shown = [repr(names[j]) if names is not None else str(j) for j in unseen]
-        raise ValueError(
-            f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
-            "can be learned about them."
-        )
-
-
 def like_input(filled: FloatArray, X: Any) -> Any:
     """Return filled samples in the type of the input: a data frame with its columns, or an array.
 

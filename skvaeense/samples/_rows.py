@@ -22,6 +22,8 @@ def as_array(rows: Any) -> Any:
 
     bfloat16 and floats of 8 bits, which numpy lacks, become float32.
     """
+    if type(rows) is np.ndarray:
+        return rows
     # Dask would lose masks.
     rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
     if isinstance(rows, torch.Tensor):
@@ -119,9 +121,10 @@ def validated(
     """
     tags = get_tags(estimator).input_tags
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
+    X = X if type(X) is np.ndarray else plain(X, takes_missing=allows_nan)
     return validate_data(
         estimator,
-        plain(X, takes_missing=allows_nan),
+        X,
         accept_sparse="csr" if tags.sparse else False,
         dtype=FLOATS,
         ensure_all_finite="allow-nan" if allows_nan else True,

@@ -9,7 +9,6 @@ import torch
 
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source
-from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
@@ -70,11 +69,7 @@ class Scaling:
         Mean of the samples.
 
     scale : float
-        Root mean square of the samples relative to their mean or locations.
-
-    locations : Locations or None
-        Locations in the user's units. Samples are described relative to their location, or to the
-        mean if there are none.
+        Root mean square of the centred samples.
 
     target : Scaling or None
         Scaling of the target, whose columns follow the columns of the samples.
@@ -82,7 +77,6 @@ class Scaling:
 
     mean: np.ndarray
     scale: float
-    locations: Any = None
     target: Self | None = None
 
     @classmethod
@@ -120,51 +114,20 @@ class Scaling:
         return self if self.target is None else self.target
 
     def _centre_and_factor(self) -> tuple[Any, Any]:
-        """Return the centre and the factor of rows at one location."""
+        """Return the centre and the factor of rows."""
         if self.target is None:
             return self.mean, 1 / self.scale
         factors = [np.full(len(s.mean), 1 / s.scale) for s in (self, self.target)]
         return np.concatenate([self.mean, self.target.mean]), np.concatenate(factors)
 
-    def at(self, locations: Any, X: Any, weights: DoubleArray | None = None) -> Self:
-        """Return the scaling with locations, and with the variance of samples around them.
-
-        If samples coincide with their locations, this variance is 0, and no location is kept.
-        """
-        located = replace(self, locations=locations)
-        labels: Any = located.locate(X)
-        squares = 0.0
-        for rows, values in _chunks(X):
-            around = np.square((values - locations.points[labels[rows]]) / self.scale)
-            own = 1.0 if weights is None else weights[rows, None]
-            squares += float((own * around).sum())
-        n = X.size if weights is None else weights.sum() * X.shape[1]
-        spread = float(np.sqrt(squares / n))
-        return replace(located, scale=spread * self.scale) if spread > ROUNDING else self
-
-    def locate(self, X: Any) -> IntArray | None:
-        """Return the index of the location of each row, or None if all rows share one."""
-        if self.locations is None:
-            return None
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.concatenate(
-                [self.locations.assign(values) for _, values in _chunks(as_array(X))]
-            )
-
-    def apply(
-        self, X: Any, *, dtype: torch.dtype, device: Any, order: Any = None, labels: Any = None
-    ) -> torch.Tensor:
+    def apply(self, X: Any, *, dtype: torch.dtype, device: Any, order: Any = None) -> torch.Tensor:
         """Return X, or its rows in another order, as a centred and scaled tensor.
-
-        `labels` is the result of `locate` for X, if it is known already.
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
-        labels = self.locate(X) if labels is None else labels
         centre, factor = self._centre_and_factor()
         if isinstance(X, torch.Tensor):
-            centre = centre if self.locations is None else self.locations.points[labels]
             x = in_double(X)
             x = x - torch.as_tensor(centre, device=x.device)
             x = x * torch.as_tensor(factor, dtype=x.dtype, device=x.device)
@@ -173,11 +136,7 @@ class Scaling:
         # Values beyond the precision become infinite, and the loss detects them.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
-                if self.locations is None:
-                    values -= centre
-                else:
-                    own = labels[rows if order is None else order[rows]]
-                    values -= self.locations.points[own]
+                values -= centre
                 values *= factor
                 scaled.numpy()[rows] = values
         return scaled.to(device)
@@ -186,13 +145,6 @@ class Scaling:
         """Return centred and scaled samples in the user's units, in double precision."""
         x = in_double(x * self.scale)
         return x + torch.as_tensor(self.mean, device=x.device)
-
-    @property
-    def offsets(self) -> FloatArray:
-        """The locations relative to the mean, of shape (n_locations, n_features); can be empty."""
-        if self.locations is None:
-            return self.decoded.mean[None][:0]
-        return self.locations.points - self.mean
 
 
 def in_double(x: torch.Tensor) -> torch.Tensor:

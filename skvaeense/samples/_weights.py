@@ -170,7 +170,7 @@ def own_order(
     """Return an order of rows that depends neither on their order nor on the order of features.
 
     Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
-    equal up to rounding.
+    equal up to rounding. Copies of a row follow one another, even if other rows have the same sums.
 
     Parameters
     ----------
@@ -191,15 +191,15 @@ def own_order(
     ndarray of int of shape (n_samples,)
         Positions of the rows in this order.
     """
-    keys = np.empty((3, len(x)))
+    keys, hashes = np.empty((3, len(x))), np.empty(len(x))
     for rows in row_blocks(*x.shape):
         with np.errstate(over="ignore", invalid="ignore"):
             known = np.nan_to_num((x[rows].astype(np.float64) - center) / scale)
             square = np.square(known)
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
-        keys[:, rows] = sums
+        keys[:, rows], hashes[rows] = sums, _hashes(known)
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
-    return np.lexsort(np.round(keys / (equal * unit))[::-1])
+    return np.lexsort((hashes, *np.round(keys / (equal * unit))[::-1]))
 
 
 def _hashes(X: FloatArray) -> Any:

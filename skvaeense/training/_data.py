@@ -8,14 +8,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 
-from skvaeense.explanations._explain import Explained
 from skvaeense.samples._batches import SPECTRUM_ROWS, Batches, SourceBatches, TensorBatches
-from skvaeense.samples._devices import DTYPES, resolve_device
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training import _trainer
-from skvaeense.training._far import Reach
+from skvaeense.training._far import Balls
 from skvaeense.training._sizes import (
     MAX_BATCH,
     Spectrum,
@@ -23,24 +21,23 @@ from skvaeense.training._sizes import (
     steps_of_epoch,
 )
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
+from skvaeense.utils._torch import DTYPES, resolve_device
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 
 class Part(NamedTuple):
-    """Centred and scaled samples, each once, with their locations and weights if these differ."""
+    """Centred and scaled samples, each once, with their weights if these differ."""
 
     x: torch.Tensor
-    labels: IntArray | None
     weights: DoubleArray | None
 
     def at(self, rows: Any) -> Self:
         """Return the samples at some positions."""
-        labels, weights = (own if own is None else own[rows] for own in (self.labels, self.weights))
-        return type(self)(self.x[rows], labels, weights)
+        return type(self)(self.x[rows], None if self.weights is None else self.weights[rows])
 
-    def drawn(self) -> tuple[torch.Tensor, IntArray | None]:
-        """Return samples, repeated as often as their weights say, and their locations."""
-        return (self if self.weights is None else self.at(drawn(self.weights)))[:2]
+    def drawn(self) -> torch.Tensor:
+        """Return samples, repeated as often as their weights say."""
+        return self.x if self.weights is None else self.x[drawn(self.weights)]
 
 
 @dataclass
@@ -67,14 +64,8 @@ class FitData:
     is_batch : bool
         Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
-    explained : Explained or None
-        The explanation of the samples in the units of training, if there was one.
-
     valid : torch.Tensor of shape (n_valid, n_features)
         Samples that compare inits and epochs. Samples of more weight occur more often.
-
-    valid_labels : ndarray of int of shape (n_valid,) or None
-        Index of the location of each sample in `valid`; None if all have the same one.
     """
 
     train: Batches
@@ -83,10 +74,9 @@ class FitData:
     parts: Sequence[Part]
     processes: Processes = SINGLE_PROCESS
     is_batch: bool = False
-    explained: Explained | None = None
 
     def __post_init__(self) -> None:
-        self.valid, self.valid_labels = self.parts[0].drawn()
+        self.valid = self.parts[0].drawn()
 
     @classmethod
     def of_batch(
@@ -95,36 +85,22 @@ class FitData:
         """Scale the samples of a batch, which are both training and validation samples."""
         part = _scaled(estimator, X, scaling, weights, np.arange(len(X)))
         train = TensorBatches(part.x, weights=weights)
-        size = resolve_batch_size(estimator.batch_size, len(train))
+        size = resolve_batch_size(estimator._training.batch_size, len(train))
         return cls(train, scaling, size, [part], is_batch=True)
 
-    def some(self) -> tuple[FloatArray, IntArray, DoubleArray | None]:
-        """Return a few thousand samples, held-out samples first.
+    def some(self) -> tuple[DoubleArray, DoubleArray]:
+        """Return a few thousand samples, held-out samples first, and how often each counts."""
+        x = np.concatenate([part.x.cpu().double().numpy() for part in self.parts])
+        weights = [
+            np.ones(len(part.x)) if part.weights is None else part.weights for part in self.parts
+        ]
+        return x, np.concatenate(weights)
 
-        Returns
-        -------
-        x : ndarray of shape (n_rows, n_features)
-            Centred and scaled samples.
-
-        labels : ndarray of int of shape (n_rows,)
-            Index of the location of each sample; 0 if all have the same one.
-
-        weights : ndarray of shape (n_rows,) or None
-            How often each sample counts, if there are weights.
-        """
-        x = np.concatenate([part.x.cpu().numpy() for part in self.parts])
-        labels = [np.zeros(len(x), int) if own is None else own for x, own, _ in self.parts]
-        weights = [np.ones(len(x)) if own is None else own for x, _, own in self.parts]
-        has_weights = any(part.weights is not None for part in self.parts)
-        return x, np.concatenate(labels), np.concatenate(weights) if has_weights else None
-
-    def shown(self, least: int) -> tuple[torch.Tensor, IntArray | None]:
-        """Return held-out samples, and training samples if those are few, and their locations."""
+    def shown(self, least: int) -> torch.Tensor:
+        """Return held-out samples, and training samples if those are few."""
         if len(self.valid) >= least or len(self.parts) == 1:
-            return self.valid, self.valid_labels
-        drawn = [part.drawn() for part in self.parts]
-        labels = [own for _, own in drawn if own is not None]
-        return torch.cat([x for x, _ in drawn]), np.concatenate(labels) if labels else None
+            return self.valid
+        return torch.cat([part.drawn() for part in self.parts])
 
     @property
     def n_records(self) -> int:
@@ -156,18 +132,14 @@ class PreparedRows(NamedTuple):
     weights : ndarray of shape (n_samples,) or None
         How often each sample counts; above 0 if samples are in memory.
 
-    explained : Explained or None
-        Their explanation.
-
-    reach : Reach or None
+    reach : Balls or None
         What tells which rows of a source are far from all others.
     """
 
     samples: Any
     scaling: Scaling
     weights: DoubleArray | None = None
-    explained: Explained | None = None
-    reach: Reach | None = None
+    reach: Balls | None = None
 
 
 def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
@@ -193,7 +165,7 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
     FitData
         The samples of a fit.
     """
-    X, scaling, weights, explained, reach = given
+    X, scaling, weights, reach = given
     held_out = estimator._held_out
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
@@ -211,7 +183,7 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         left_out = np.zeros(len(positions), dtype=bool)
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
-        head, _ = parts[1].drawn()
+        head = parts[1].drawn()
         train: Any = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
         if reach is not None:
             train = replace(train, counts=reach.near, n_left_out=len(reach.far))
@@ -224,10 +196,8 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         parts = _split(rows, n_out)
         train = TensorBatches(parts[1].x, processes, parts[1].weights)
         parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
-    size = resolve_batch_size(estimator.batch_size, len(train))
-    if explained is not None:
-        explained = explained.within(scaling.mean, scaling.scale)
-    return FitData(train, scaling, size, parts, processes, explained=explained)
+    size = resolve_batch_size(estimator._training.batch_size, len(train))
+    return FitData(train, scaling, size, parts, processes)
 
 
 def _scaled(
@@ -235,11 +205,9 @@ def _scaled(
 ) -> Part:
     """Return samples in an order, centred and scaled, in the precision of an estimator."""
     dtype, device = DTYPES[estimator.dtype], resolve_device(estimator.device)
-    labels: Any = scaling.locate(X)
     # Samples are put in order while they are scaled, which saves a copy.
-    x = scaling.apply(X, dtype=dtype, device=device, order=order, labels=labels)
-    labels, weights = (own if own is None else own[order] for own in (labels, weights))
-    return Part(x, labels, weights)
+    x = scaling.apply(X, dtype=dtype, device=device, order=order)
+    return Part(x, None if weights is None else weights[order])
 
 
 def _split(rows: Part, n_out: int) -> list[Part]:

@@ -29,13 +29,10 @@ UNLIKE = 3.5
 
 
 class Collapse(NamedTuple):
-    """Unexplained variance of a group of samples: by active latents, and by principal components.
+    """Unexplained variance of samples: by active latents, and by principal components.
 
     Attributes
     ----------
-    location : int or None
-        Index of the location of the samples; None if all samples have the same one.
-
     unexplained : float
         Fraction of the variance of the samples that the reconstruction leaves.
 
@@ -46,27 +43,21 @@ class Collapse(NamedTuple):
         Fraction that `n_directions` principal components leave.
     """
 
-    location: int | None
     unexplained: float
     n_directions: int
     linear_residual: float
 
-    @property
-    def where(self) -> str:
-        """Name the location, with a preposition."""
-        return "" if self.location is None else f" around location {self.location}"
 
+def find_collapse(x, residual, active, noise_variance=0.0):
+    """Return how badly samples are explained, if principal components do far better.
 
-def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
-    """Return the group of samples that is explained worst, if principal components do far better.
-
-    The unexplained fraction must be too large by more than its standard error. Groups within the
-    noise of their location have nothing to explain.
+    The unexplained fraction must be too large by more than its standard error. Samples within the
+    noise have nothing to explain.
 
     Parameters
     ----------
     x : tensor of shape (n_samples, n_features)
-        Held-out samples, relative to their locations.
+        Held-out samples, centred.
 
     residual : tensor of shape (n_samples, n_features)
         Residuals of their reconstructions.
@@ -74,33 +65,24 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     active : ndarray of bool of shape (n_samples, n_components)
         Which latents are active.
 
-    labels : ndarray of int of shape (n_samples,) or None, default=None
-        The location of each sample.
-
     noise_variance : float, default=0
         Noise variance of the model.
 
     Returns
     -------
     Collapse or None
-        None if there is no such group.
+        None if they are explained well enough.
     """
-    found = None
-    for location in [None] if labels is None else np.unique(labels).tolist():
-        rows = slice(None) if location is None else np.flatnonzero(labels == location)
-        own, n_active = x[rows], active[rows].sum(axis=1).mean()
-        n_directions = max(1, math.ceil(n_active))
-        is_point = float(own.square().mean()) <= noise_variance
-        if is_point or len(own) < max(MIN_ROWS_TO_SPLIT, ROWS_OF_A_LATENT * n_directions):
-            continue
-        left, size = residual[rows].square().sum(dim=1), own.square().sum(dim=1).mean()
-        unexplained = float(left.mean() / size)
-        at_least = unexplained - float(left.std() / size) / math.sqrt(len(own))
-        linear = linear_residual(own, n_directions)
-        is_worst = found is None or unexplained > found.unexplained
-        if is_worst and at_least > max(SMALL, 2 * linear):
-            found = Collapse(location, unexplained, n_directions, linear)
-    return found
+    n_directions = max(1, math.ceil(active.sum(axis=1).mean()))
+    is_point = float(x.square().mean()) <= noise_variance
+    if is_point or len(x) < max(MIN_ROWS_TO_SPLIT, ROWS_OF_A_LATENT * n_directions):
+        return None
+    left, size = residual.square().sum(dim=1), x.square().sum(dim=1).mean()
+    unexplained = float(left.mean() / size)
+    at_least = unexplained - float(left.std() / size) / math.sqrt(len(x))
+    linear = linear_residual(x, n_directions)
+    is_bad = at_least > max(SMALL, 2 * linear)
+    return Collapse(unexplained, n_directions, linear) if is_bad else None
 
 
 @dataclass
@@ -122,11 +104,10 @@ class Findings:
         Which latents are active.
 
     deviation : ndarray of shape (n_samples, n_components) or None
-        Posterior standard deviations, or for gates with prices the probability that they are
-        closed. Near 1 if a latent is closed. None for a sparse autoencoder.
+        Posterior standard deviations, near 1 if a latent is closed. None for a sparse autoencoder.
 
-    gated, linear_decoder, has_prices : bool
-        Whether the gate is on, the decoder is linear, and gates have prices.
+    gated, linear_decoder : bool
+        Whether the gate is on, and the decoder is linear.
 
     collapse : Collapse or None
         What `find_collapse` returned.
@@ -167,7 +148,6 @@ class Findings:
     deviation: FloatArray | None = None
     gated: bool = False
     linear_decoder: bool = True
-    has_prices: bool = False
     collapse: Collapse | None = None
     target_l0: float | None = None
     found_l0: float | None = None
@@ -201,25 +181,16 @@ class Findings:
         self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
         low, high = UNDECIDED
         gates = np.ones(1) if self.deviation is None else self.deviation
-        # Only open gates count: closed ones are near 0.5, too, if the target exceeds natural
-        # lengths.
-        gates = gates[active] if self.has_prices else gates
         self.is_undecided = gates.size and np.mean((gates > low) & (gates < high)) > MOST
         # Words that depend on the estimator.
         alpha = "lower the penalty's alpha"
         self.when = " in an epoch" if self.worst > self.unexplained else ""
         self.calmer = "Lower learning_rate_init" if self.by_gradient else "Raise max_iter"
-        self.gates = "probabilities of open gates" if self.has_prices else "standard deviations"
         self.fuller = alpha.capitalize() if self.has_alpha else "Lower learning_rate_init"
         self.or_fuller = f", or {alpha}" if self.has_alpha and not self.aims else ""
         is_over = (self.found_l0 or 0.0) > (self.target_l0 or 0.0)
         other = f"start from a {'higher' if is_over else 'lower'} alpha"
         self.nearer = other if self.has_alpha else "lower target_l0"
-        self.weakness = "the decoder is too weak for the data, or training stopped too soon"
-        self.stronger = 'try network="mlp" with wider or more layers'
-        if self.has_prices:
-            self.weakness = "training stopped too soon, or there is much noise"
-            self.stronger = "set target_explained_variance"
 
 
 class Sign(NamedTuple):
@@ -291,8 +262,8 @@ SIGNS = (
     Sign(
         # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
         lambda f: f.is_undecided and f.leaves_more,
-        "Most posterior {f.gates} are near 0.5: the encoder has not learned to open or close "
-        "latents. Raise max_iter.",
+        "Most posterior standard deviations are near 0.5: the encoder has not learned to open or "
+        "close latents. Raise max_iter.",
     ),
     Sign(
         lambda f: f.is_vae and f.active.all() and f.leaves_more,
@@ -303,7 +274,7 @@ SIGNS = (
     ),
     Sign(
         lambda f: f.collapse is not None,
-        "{f.collapse.unexplained:.0%} of the variance{f.collapse.where} is unexplained, compared "
+        "{f.collapse.unexplained:.0%} of the variance is unexplained, compared "
         "with {f.collapse.linear_residual:.0%} for {f.collapse.n_directions} principal components, "
         "about one for each active latent: latents that are needed have closed, and the number of "
         "active latents says nothing about the dimension of the samples. Raise n_init or max_iter, "
@@ -332,7 +303,8 @@ SIGNS = (
             f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < SMALL * f.n_components
         ),
         "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active: "
-        "{f.weakness}. Raise max_iter, or {f.stronger}.",
+        "the decoder is too weak for the data, or training stopped too soon. Raise max_iter, or "
+        'try network="mlp" with wider or more layers.',
     ),
     Sign(
         lambda f: f.gated and not f.linear_decoder and f.is_fixed,

@@ -8,10 +8,9 @@ import torch
 
 from skvaeense.models._base import Model, as_number
 from skvaeense.networks._base import normalize_columns
-from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept import set_share
-from skvaeense.utils._torch import evaluating
+from skvaeense.utils._torch import evaluating, suited_threads
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
 # varies in few of many directions, each of these stands out far more from the same noise.

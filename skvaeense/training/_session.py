@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from sklearn.utils import check_random_state
 
-from skvaeense.samples._devices import memory_errors
 from skvaeense.samples._sources import Source, digest
 from skvaeense.training._data import FitData
 from skvaeense.training._sizes import SETTLING
 from skvaeense.training._trainer import Resumable, Trainer, diverged
 from skvaeense.utils._callbacks import CALLBACKS
+from skvaeense.utils._torch import memory_errors
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
@@ -83,7 +83,7 @@ class Phase(Resumable):
 
     Attributes
     ----------
-    trainer : Trainer or GateTrainer
+    trainer : Trainer
         The trainer of the model.
 
     n_epochs : int

@@ -12,12 +12,9 @@ from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 
 MAX_COMPONENTS = 256
-# Least number of rows for each spare latent, if gates have a prior and n_components is not given,
-# and for each direction of a group that is checked for a collapse.
+# Least number of rows for each direction of samples that are checked for a collapse.
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
-# Peak learning rate, as a share of learning_rate_init, if training continues from exact inference.
-EXACT_RATE = 0.05
 # Steps of a sparse autoencoder.
 LONG_STEPS = 3000
 # Share of the training of a random init, from its start, in which losses are not compared.

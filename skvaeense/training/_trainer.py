@@ -12,9 +12,8 @@ import torch
 from skvaeense.losses import Loss, Terms
 from skvaeense.samples._batches import Batches
 from skvaeense.training._optimizers import FlatParameters, make_optimizer
-from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._torch import restore_generator
+from skvaeense.utils._torch import restore_generator, suited_threads
 
 # Steps of a long epoch between two records in the log, after which a series of epochs can be left.
 STRIDE = 100

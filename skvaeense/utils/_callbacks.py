@@ -231,7 +231,7 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
     >>> vaeense = VAEenseTransformer(random_state=0).partial_fit(X)
     >>> log = Log()
     >>> with show_progress(log):
-    ...     codes = vaeense.transform(np.tile(X, (20, 1)))
+    ...     codes = vaeense.transform(np.tile(X, (300, 1)))
     >>> log
     ['chunks of samples', 'chunk', 'chunk']
 

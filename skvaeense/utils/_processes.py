@@ -115,7 +115,7 @@ def find_processes() -> Processes:
         return SINGLE_PROCESS
     if not distributed.is_initialized():
         if (
-            not all(name in os.environ for name in TORCHRUN)
+            not os.environ.keys() >= set(TORCHRUN)
             or int(os.environ["WORLD_SIZE"]) <= 1
             or multiprocessing.parent_process() is not None
         ):

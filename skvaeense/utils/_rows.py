@@ -41,7 +41,9 @@ def find_discrete(X: FloatArray) -> BoolArray:
     return counts >= max(2, DISCRETE_SHARE * len(X))
 
 
-def find_steps(X: FloatArray, weights: FloatArray | None = None) -> DoubleArray:
+def find_steps(
+    X: FloatArray, weights: FloatArray | None = None, *, same: float = 1e-11
+) -> DoubleArray:
     """Return the step between the values of each column, such as 1 for counts.
 
     Parameters
@@ -52,6 +54,9 @@ def find_steps(X: FloatArray, weights: FloatArray | None = None) -> DoubleArray:
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts; None means once.
 
+    same : float, default=1e-11
+        Values are the same if they differ by less, as a share of the largest.
+
     Returns
     -------
     ndarray of shape (n_features,)
@@ -59,16 +64,13 @@ def find_steps(X: FloatArray, weights: FloatArray | None = None) -> DoubleArray:
         for columns in which no value fills `DISCRETE_SHARE` of the rows.
     """
     weights = np.ones(len(X)) if weights is None else weights
-    return np.array([_step(column, weights) for column in X.T])
+    return np.array([_step(column, weights, same) for column in X.T])
 
 
 def _step(
-    column: FloatArray, weights: FloatArray, *, tolerance: float = 1e-3, same: float = 1e-11
+    column: FloatArray, weights: FloatArray, same: float, *, tolerance: float = 1e-3
 ) -> float:
-    """Return the step of a column, up to a part of the step.
-
-    Values are the same if they differ by less, as a share of the largest, than the last number.
-    """
+    """Return the step of a column, up to a part of the step."""
     known = ~np.isnan(column)
     order = np.argsort(column[known])
     values, counts = column[known][order], weights[known][order]

@@ -1,14 +1,22 @@
-"""Seeded generators of torch, and evaluation mode of its modules."""
+"""Devices, threads, precisions, seeded generators and evaluation mode of torch."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 
 import numpy as np
 import torch
 from torch import nn
 
+from skvaeense.utils._linalg import WORK_OF_A_THREAD, threads_for
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# The number of threads before the first open `restored_threads` context, then one entry for each
+# other open context.
+_before: list[int] = []
+_threads_lock = Lock()
 # One thread at a time may borrow torch's global generator.
 _lock = Lock()
 
@@ -65,3 +73,96 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for own in training:
             own.training = True
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device; "auto" is CUDA if torch finds a CUDA device."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto' or a torch device, got {device!r}.") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but torch finds no CUDA device; use device='auto'.")
+    if resolved.type != "cpu":
+        check_computes(resolved)
+    return resolved
+
+
+@cache
+def check_computes(device: torch.device) -> None:
+    """Raise an error unless a tensor can be moved to a device and back."""
+    try:
+        torch.ones(1, device=device).cpu()
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device='{device}' cannot be used here; use device='auto'. torch reports: {reason}"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a RuntimeError of torch says that the CPU or a GPU is out of memory."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def memory_errors(batch_size: int) -> Iterator[None]:
+    """Raise a MemoryError that names the cure if a training step runs out of memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"A training step with {batch_size} samples needs more memory than is available. Lower "
+            "batch_size, n_components or the width of the network."
+        ) from error
+
+
+@contextmanager
+def restored_threads() -> Iterator[int]:
+    """Yield the number of torch's threads, and restore it if it was changed inside.
+
+    Torch keeps this number for each Python thread. A new Python thread starts with the number that
+    was set last, by any thread. So it can start with the number of another thread, which trains.
+    The last of overlapping contexts restores the number from before the first context.
+    """
+    own = torch.get_num_threads()
+    with _threads_lock:
+        _before.append(own)
+    try:
+        yield own
+    finally:
+        with _threads_lock:
+            first = _before[0]
+            _before.pop()
+            torch.set_num_threads(own if _before else first)
+
+
+@contextmanager
+def suited_threads(
+    model: torch.nn.Module, n_samples: int, *, n_products: int = 3
+) -> Iterator[None]:
+    """Use no more threads inside than a model has work for.
+
+    A matrix has three products in a step of training, and one if nothing is learned. The work of
+    convolutions does not follow from their weights, so their threads are not limited.
+    """
+    with restored_threads() as n_threads:
+        if all(parameter.ndim <= 2 for parameter in model.parameters()):
+            n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+            wanted = max(1, n_products * n_weights * n_samples // WORK_OF_A_THREAD)
+            torch.set_num_threads(min(wanted, n_threads))
+        yield
+
+
+@contextmanager
+def threads_of_all(shape: tuple[int, ...]) -> Iterator[None]:
+    """Use one thread inside, in all libraries, if samples of a shape are little work.
+
+    This is `threads_for`, but trainings inside, and later threads, find torch as it was.
+    """
+    with restored_threads(), threads_for(shape[0] * shape[1] ** 2):
+        yield

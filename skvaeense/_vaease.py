@@ -1,0 +1,395 @@
+"""VAEase: the model of the paper, and its training by gradients."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from sklearn.base import clone
+
+from skvaeense import losses, networks, priors, thresholds
+from skvaeense._base import BaseAutoencoder
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._span import span_density
+from skvaeense.models import VAE, NetLaw
+from skvaeense.models._base import as_number
+from skvaeense.networks._base import with_known
+from skvaeense.training._diagnosis import Findings, find_collapse
+from skvaeense.training._hooks import (
+    FINAL_NOISE,
+    annealed_noise,
+    best_noise,
+    followed_noise,
+    network_hooks,
+    validation_loss,
+    validation_terms,
+)
+from skvaeense.training._optimizers import (
+    NAMED,
+    Optimizer,
+    OptimizerOptions,
+    Schedule,
+    find_schedule,
+    is_scale_free,
+    layer_rates,
+)
+from skvaeense.training._session import Phase, Selection
+from skvaeense.training._sizes import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._rows import N_BLOCKS, block_rows
+from skvaeense.utils._torch import DTYPES, make_generator, resolve_device
+from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    AliasOf,
+    Specification,
+    StrOptions,
+)
+
+# Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
+# of the loss leave the range of single precision.
+NOISE_RANGE = 1e20
+# Peak learning rates, as shares of learning_rate_init. Random inits take them in turn.
+RATES = 0.4, 0.6, 0.2
+
+
+class VAEase(Specification):
+    """The model of "Sparse Autoencoders, Again?" [1]_, trained by gradients.
+
+    An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
+    ``(1 - s) z``: so a latent can close for one sample, with s = 1, while it is open for others.
+    The noise variance is learned. See :class:`skvaeense.models.VAE` for the loss.
+
+    It is the `model` of a :class:`~skvaeense.VAEenseTransformer`, whose `n_components`,
+    `positive_code`, `dtype`, `device` and `random_state` it uses. Nothing takes its place: what is
+    trained is what codes and scores samples. In a grid search its parameters are
+    ``model__network`` and so on.
+
+    Parameters
+    ----------
+    network : {"linear", "mlp", "single_layer"} or Network, default="linear"
+        Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" has hidden
+        layers in both, and "single_layer" has one linear layer each way.
+
+    gated : bool, default=True
+        Whether the decoder sees ``(1 - s) z``. False gives a plain variational autoencoder, whose
+        active latents are the same for every sample.
+
+    prior : {"standard_normal"} or Prior, default="standard_normal"
+        Prior distribution of the latents.
+
+    threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
+            default="fixed_variance"
+        Rule that decides which latents are active.
+
+    noise_variance : "auto" or float, default="auto"
+        First noise variance, in squared units of X. "auto" derives it from the spectrum of X.
+
+    learn_noise_variance : bool, default=True
+        Whether the noise variance is learned. False keeps `noise_variance`, which must then be a
+        number.
+
+    n_init : int, default=3
+        Number of random inits, which differ in weights, first noise variance and learning rate.
+        Each init is trained to the end, and the one with the best held-out bound is kept.
+
+    loss : {"elbo"} or Loss, default="elbo"
+        Loss that training minimises.
+
+    optimizer : str, class or functools.partial, default="adam"
+        Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
+        0.9), a class that derives from torch.optim.Optimizer, or a functools.partial of a class
+        with its settings.
+
+    learning_rate_init : float, default=0.02
+        Learning rate, of which inits take 0.4, 0.6 and 0.2 as their peak, in turn.
+
+    schedule : {"auto", "constant", "cosine"} or callable, default="auto"
+        Schedule of the learning rate. "auto" means "cosine": a rise to the peak over the first
+        tenth of the training, and a fall to 0. A function takes the share of the training that is
+        done, in [0, 1), and returns the factor of the peak.
+
+    batch_size : "auto" or int, default="auto"
+        Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
+        few.
+
+    max_iter : "auto" or int, default="auto"
+        Maximum number of epochs of each init. "auto" means the epochs that amount to 2,000 steps.
+
+    tol : float, default=1e-4
+        Least gain in the held-out bound that counts as an improvement, in nats per sample.
+
+    n_iter_no_change : int, default=30
+        Number of epochs without such an improvement after which training skips to its last 30 %, in
+        which the learning rate falls to 0.
+
+    See Also
+    --------
+    VAEenseTransformer : The estimator.
+
+    Notes
+    -----
+    The bound that training maximises is not a density, since the encoder sees the sample when it
+    chooses how far latents open. With a linear decoder `fit` therefore ends with a Gaussian mixture
+    in the span of the decoder, which gives `score_samples`, `sample` and `impute`; without a gate
+    it is the normal distribution of the model. With a nonlinear decoder, and after `partial_fit`,
+    scores are the bounds.
+
+    References
+    ----------
+    .. [1] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
+
+    Examples
+    --------
+    >>> from skvaeense import VAEase, VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> X, *_ = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+    >>> vaeense = VAEenseTransformer(6, model=VAEase(n_init=1, max_iter=20), random_state=0).fit(X)
+    >>> vaeense.module_.n_components
+    6
+    """
+
+    alias = "vaease"
+
+    _parameter_constraints = {
+        "network": [AliasOf(networks.Network, refused="unrolled"), networks.Network],
+        "gated": ["boolean"],
+        "prior": [AliasOf(priors.Prior), priors.Prior],
+        "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
+        "noise_variance": [POSITIVE, StrOptions({"auto"})],
+        "learn_noise_variance": ["boolean"],
+        "n_init": [AT_LEAST_ONE],
+        "loss": [StrOptions({"elbo"}), losses.Loss],
+        "optimizer": [OptimizerOptions(set(NAMED))],
+        "learning_rate_init": [POSITIVE],
+        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
+        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "tol": [NON_NEGATIVE],
+        "n_iter_no_change": [AT_LEAST_ONE],
+    }
+
+    def __init__(
+        self,
+        network: str | networks.Network = "linear",
+        *,
+        gated: bool = True,
+        prior: str | priors.Prior = "standard_normal",
+        threshold: str | thresholds.ThresholdRule = "fixed_variance",
+        noise_variance: Auto | float = "auto",
+        learn_noise_variance: bool = True,
+        n_init: int = 3,
+        loss: Literal["elbo"] | losses.Loss = "elbo",
+        optimizer: Optimizer = "adam",
+        learning_rate_init: float = 0.02,
+        schedule: Schedule = "auto",
+        batch_size: Auto | int = "auto",
+        max_iter: Auto | int = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 30,
+    ) -> None:
+        self.network = network
+        self.gated = gated
+        self.prior = prior
+        self.threshold = threshold
+        self.noise_variance = noise_variance
+        self.learn_noise_variance = learn_noise_variance
+        self.n_init = n_init
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+
+
+class VAEaseTraining(BaseAutoencoder):
+    """What training by gradients asks of an estimator with a `VAEase` as its model."""
+
+    module_: VAE
+    noise_variance_: float
+    density_: Any
+
+    _n_steps = RANDOM_STEPS
+
+    @property
+    def _training(self) -> VAEase:
+        """The model that is trained by gradients."""
+        return VAEase.resolve(self.model)
+
+    def _train(self, data, session, trainer):
+        spec, epochs = self._training, self._epochs(data, RANDOM_STEPS)
+        if trainer is not None:
+            session.begin(epochs, data.n_records)
+            phase = Phase(trainer, epochs, spec.tol, spec.n_iter_no_change)
+            return session.train(phase).result()
+        seeds = session.random_state.randint(2**31 - 1, size=(spec.n_init, 2)).tolist()
+        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
+        inits = session.track("inits", inits)
+        session.begin(spec.n_init * epochs, data.n_records)
+        for i in range(len(inits.logs), spec.n_init):
+            phase = Phase(
+                inits.make_trainer(i),
+                epochs,
+                spec.tol,
+                spec.n_iter_no_change,
+                name=f"init {i}",
+                unwatched=ANNEALED,
+            )
+            is_lost = session.train(phase).is_lost
+            loss = 0.0
+            if spec.n_init > 1 and not is_lost:
+                loss = self._validation_loss(phase.trainer.model, data.valid)
+                loss = data.processes.from_first(loss)
+            inits.offer(phase.trainer, math.inf if is_lost else loss)
+            if session.stopped:
+                break
+        return inits.choose()
+
+    def _copy_of_model(self):
+        model = super()._copy_of_model()
+        # Further samples may use latents that no sample has used so far.
+        model.is_used.fill_(True)
+        return model
+
+    def _make_trainer(self, data, seeds, init=0, model=None):
+        spec = self._training
+        thresholds.ThresholdRule.resolve(spec.threshold)
+        generator = make_generator(seeds[0], resolve_device(self.device))
+        learned = spec.learn_noise_variance
+        if model is not None:
+            noise = followed_noise(float(model.noise_variance), FINAL_NOISE, learned=learned)
+        else:
+            model = self._make_model(data, seeds[1])
+            first, scale = self._first_noise(data, init), data.spectrum.mean_eigenvalue
+            noise = annealed_noise(first, scale, learned=learned)
+        return Trainer(
+            model,
+            losses.Loss.resolve(spec.loss),
+            optimizer=spec.optimizer,
+            learning_rate=spec.learning_rate_init * RATES[init % len(RATES)],
+            schedule=find_schedule(spec.schedule),
+            generator=generator,
+            hooks=[noise, *network_hooks(model.network)],
+            rates=layer_rates(model),
+            # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
+            # steps become several times as long, and training can collapse. On other data long
+            # steps help. So the first init takes them, and held-out rows choose the init.
+            bounded=init > 0 and is_scale_free(spec.optimizer),
+            processes=data.processes,
+            init=init,
+        )
+
+    def _make_model(self, data, seed):
+        spec = self._training
+        network = networks.Network.resolve(spec.network)
+        if isinstance(network, networks.Unrolled):
+            raise ValueError(
+                f"network={spec.network!r} gives codes without a posterior, so it only works in "
+                'SparseAutoencoder. Set network="linear".'
+            )
+        model = VAE(
+            with_known(network, {"positive": self.positive_code}),
+            data.train.shape[1],
+            self.n_components or default_n_components(data.spectrum),
+            gated=spec.gated,
+            positive=self.positive_code,
+            prior=clone(priors.Prior.resolve(spec.prior)),
+            generator=make_generator(seed),
+        )
+        self._check_length(model)
+        model.initialize(data.train.head)
+        return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
+
+    def _first_noise(self, data, init=0):
+        spec = self._training
+        if spec.noise_variance == "auto":
+            if not spec.learn_noise_variance:
+                raise ValueError(
+                    "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
+                    "must be a number, in squared units of X; got 'auto'."
+                )
+            return data.spectrum.first_noise(init)
+        scale = data.scaling.scale
+        level = spec.noise_variance / scale**2
+        if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
+            raise ValueError(
+                f"noise_variance={spec.noise_variance:g} must be within a factor of "
+                f"{NOISE_RANGE:g} of {scale**2:.3g}, the square of the scale {scale:.3g} of X. "
+                'Give the noise variance in squared units of X, or "auto".'
+            )
+        return level
+
+    def _validation_loss(self, model, x):
+        """Return the negative bound in nats, at the best noise variance if it is learned."""
+        terms = validation_terms(model, x)
+        return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
+
+    def _noise_for(self, terms, model, n_features):
+        if self._training.learn_noise_variance:
+            return best_noise(terms, n_features)
+        return float(model.noise_variance)
+
+    def _finish(self, model, trainer, data):
+        rows = torch.cat([data.valid, data.train.head])
+        rows = rows[: N_BLOCKS * block_rows(model.n_components)]
+        model.calibrate(rows, len(data.valid))
+        if not data.is_batch:
+            model.close_unused(torch.cat([part.x for part in data.parts]))
+        terms = validation_terms(model, data.valid)
+        noise_variance = self._noise_for(terms, model, data.valid.shape[1])
+        model.noise_variance = as_number(noise_variance)
+        model.remember_gates(data.valid)
+        return {
+            "noise_variance_": noise_variance * data.scaling.scale**2,
+            # At the end of `fit`, not at each checkpoint.
+            "density_": None,
+            "_n_rows_": sum(len(part.x) for part in data.parts),
+        }
+
+    def _complete(self, data: Any) -> None:
+        self.density_ = self._density_of(self.module_, data)
+
+    @torch.no_grad()
+    def _density_of(self, model: VAE, data: Any, *, least_open: int = 3) -> MixtureDensity | None:
+        """Return the density of samples, if the decoder is linear."""
+        decoder = model.linear_decoder
+        if decoder is None or data.is_batch:
+            return None
+        weight = decoder.weight.cpu().double().numpy()
+        bias = 0 * weight[:, 0] if decoder.bias is None else decoder.bias.cpu().double().numpy()
+        if not model.gated:
+            density = model.prior.density(weight, bias, float(model.noise_variance))
+        else:
+            x, counts = data.some()
+            given = torch.from_numpy(x).to(decoder.weight)
+            n_open = model.is_open(model.posterior(given)).sum(dim=0).cpu().numpy()
+            used = n_open >= min(least_open, len(x))
+            density = span_density(x, counts, weight[:, used], bias)
+        return density and density.in_units(data.scaling.mean, data.scaling.scale)
+
+    def _law_of(self, model: VAE, scaling: Any) -> NetLaw:
+        return NetLaw(model, scaling, thresholds.ThresholdRule.resolve(self._training.threshold))
+
+    def _findings(self, model, data, x):
+        posterior = model.posterior(x)
+        law = self._law_of(model, data.scaling)
+        code = model.code(posterior)
+        residual = x - model.decode(code)
+        active = law._active(posterior, code).cpu().numpy()
+        unexplained = float(residual.square().sum() / x.square().sum())
+        return Findings(
+            active=active,
+            deviation=posterior.std.cpu().numpy(),
+            unexplained=unexplained,
+            linear_residual=linear_residual(x, model.n_components, data.train.head),
+            gated=model.gated,
+            linear_decoder=model.linear_decoder is not None,
+            collapse=find_collapse(x, residual, active, float(model.noise_variance)),
+        )
+
+    def _encode(self, model, x):
+        return model.code(model.posterior(x))

@@ -1,0 +1,435 @@
+"""Rows made ready once: distinct, centred, scaled, split, without rows far from all others."""
+
+import reprlib
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from skvaeense.mixture._covariance import LEAST_VARIANCE
+from skvaeense.mixture._em import local_size
+from skvaeense.mixture._fit import filled_rows
+from skvaeense.mixture._growth import TIED
+from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.samples._weights import distinct_rows, own_order
+from skvaeense.utils._arrays import check_shapes
+from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
+from skvaeense.utils._validation import checked_scale
+
+# Largest share of the rows that is ever left out.
+MAX_FAR_SHARE = 0.05
+# Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
+FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
+# Number of rows, and of their entries, that a law is found in; of more rows a random part is taken.
+MOST_ROWS, MOST_ENTRIES = 2**16, 2**25
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A ball around most rows, and how much rows outside of it count.
+
+    The ball is so large that the rows in it hold as much as `MAX_FAR_SHARE` of them would at its
+    edge. A row outside counts less, so that it never holds more than a row at the edge::
+
+        min(1, (radius / distance)^4)
+
+    So no single row determines what is found, and a row that is moved outwards loses its influence
+    step by step. If more than `MAX_FAR_SHARE` of the rows are far, they are a part of the data, and
+    the ball reaches to them.
+
+    Attributes
+    ----------
+    center : ndarray of shape (n_features,)
+        Centre of the ball.
+
+    radius : float
+        Radius; infinite if most rows are equal, or if too many are far.
+    """
+
+    center: DoubleArray
+    radius: float
+
+    # A row that counts for less is left out.
+    LEAST = 0.01
+
+    @classmethod
+    def of(cls, X: FloatArray, weights: DoubleArray, center: DoubleArray) -> Self:
+        """Return the ball of weighted rows around a centre."""
+        sizes = _norms(X, center)
+        order = np.argsort(-sizes, kind="stable")
+        sizes, weights = sizes[order], weights[order]
+        # What may be outside, once the k farthest rows are.
+        room = MAX_FAR_SHARE * weights.sum() - (np.cumsum(weights) - weights)
+        last = int(np.argmax(room <= 0)) if (room <= 0).any() else len(room) - 1
+        # What the rows from the k-th on hold, in units of the square of its size: so no square is
+        # out of range.
+        unit = np.where(sizes > 0, sizes, np.inf)
+        held = np.empty(last + 1)
+        held[last] = weights[last:] @ np.square(sizes[last:] / unit[last])
+        for k in range(last - 1, -1, -1):
+            held[k] = weights[k] + held[k + 1] * (sizes[k + 1] / unit[k]) ** 2
+        fits = held * (1 + 1e-6) >= room[: last + 1]
+        first = int(np.argmax(fits)) if fits.any() else last
+        # If most rows are equal, nothing tells how far the others are.
+        if room[first] <= 0 or sizes[first] == 0:
+            return cls(center, np.inf)
+        return cls(center, float(sizes[first] * np.sqrt(held[first] / room[first])))
+
+    def check(self) -> None:
+        """Raise an error unless centre and radius, which can come from a file, are valid."""
+        check_shapes(vars(self), {"center": (len(self.center),)})
+        if not self.radius > 0:
+            raise ValueError("radius must be above 0")
+
+    def shares(self, X: FloatArray) -> DoubleArray:
+        """Return how much each row counts, from 0 to 1; NaN takes no row farther away."""
+        if not np.isfinite(self.radius):
+            return np.ones(len(X))
+        shares = np.empty(len(X))
+        with np.errstate(over="ignore"):
+            for rows in row_blocks(*X.shape):
+                x = np.nan_to_num((X[rows] - self.center) / self.radius)
+                squares = np.maximum(np.square(x).sum(axis=1), 1.0)
+                shares[rows] = 1 / np.square(squares)
+        return np.where(shares < self.LEAST, 0.0, shares)
+
+
+def _norms(X: FloatArray, center: DoubleArray) -> DoubleArray:
+    """Return the distances of rows from a centre, whatever their size; NaN counts as the centre."""
+    norms = np.empty(len(X))
+    with np.errstate(over="ignore"):
+        for rows in row_blocks(*X.shape):
+            x = np.abs(np.nan_to_num(X[rows] - center))
+            largest = x.max(axis=1, initial=0.0)
+            squares = np.square(x / np.where(largest > 0, largest, 1.0)[:, None]).sum(axis=1)
+            norms[rows] = largest * np.sqrt(squares)
+    return np.minimum(norms, np.finfo(np.float64).max)
+
+
+def warn_of_far(far: IntArray, n_rows: int, stacklevel: int, where: str = "") -> None:
+    """Warn of rows that are left out, by name."""
+    if len(far):
+        warnings.warn(
+            f"{len(far)} of {n_rows} samples are far from all others and were left out of "
+            f"training, which they would dominate: rows {reprlib.repr(far.tolist()).strip('[]')}"
+            f"{where}. score_samples gives such samples low scores.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What makes further rows ready as the first ones.
+
+    Attributes
+    ----------
+    center, scale : ndarray of shape (n_features,) and float
+        What rows are shifted and divided by.
+
+    reach : Reach
+        The ball outside of which rows count less, in units of the samples.
+
+    steps : ndarray of shape (n_features,)
+        Step between the values of each column, in units of the rows; 0 for columns without one.
+
+    size : float
+        Mean variance of neighbouring rows, in units of the rows.
+    """
+
+    center: DoubleArray
+    scale: float
+    reach: Reach
+    steps: DoubleArray
+    size: float
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.center)
+
+    def check(self) -> None:
+        """Raise an error unless all numbers, which can come from a file, are finite and match."""
+        one_each = (len(self.center),)
+        shapes = {"center": one_each, "scale": (), "steps": one_each, "size": ()}
+        check_shapes(vars(self), shapes)
+        if self.reach.center.shape != one_each or not self.scale > 0:
+            raise ValueError("scale must be above 0, and the ball of as many features")
+        if (self.steps < 0).any() or self.size < 0:
+            raise ValueError("steps and size must be at least 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Rows that a law is found in.
+
+    Attributes
+    ----------
+    known : ndarray of shape (n_rows, n_features)
+        Distinct rows, centred and scaled, in an order of their own; NaN marks missing values.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    units : Units
+        Centre, scale and steps of the rows.
+
+    order : ndarray of int of shape (n_rows,)
+        Random order of the rows, of which the first are held out.
+
+    far : ndarray of int
+        Positions of the given rows that were left out.
+
+    rng : RandomState
+        The source of randomness.
+    """
+
+    known: DoubleArray
+    weights: DoubleArray
+    units: Units
+    order: IntArray
+    far: IntArray
+    rng: np.random.RandomState
+
+    @classmethod
+    def of(
+        cls,
+        X: FloatArray,
+        weights: DoubleArray | None,
+        rng: np.random.RandomState,
+        units: Units | None = None,
+    ) -> Self:
+        """Make rows ready.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in any units; NaN marks missing values.
+
+        weights : ndarray of shape (n_samples,) or None
+            How often each sample counts, at least 0; None means once.
+
+        rng : RandomState
+            The source of randomness.
+
+        units : Units or None, default=None
+            The units of earlier rows.
+
+        Returns
+        -------
+        Prepared
+            The rows.
+        """
+        positions = np.arange(len(X)) if weights is None else np.flatnonzero(weights > 0)
+        n = min(len(positions), MOST_ROWS, max(MOST_ENTRIES // X.shape[1], 1))
+        if n < len(positions):
+            some = X[positions]
+            middle = np.nanmedian(some, axis=0)
+            with np.errstate(over="ignore"):
+                size = float(np.nanmedian(np.abs(some - middle))) or 1.0
+            positions = positions[rng.permutation(own_order(some, middle, size))[:n]]
+        precision = float(np.finfo(X.dtype).eps)
+        rows = X[positions].astype(np.float64)
+        counts = np.ones(n) if weights is None else weights[positions]
+        if units is None:
+            # Copies of a row are added up first, so that they round as one row of their weight.
+            distinct = distinct_rows(rows, counts)
+            each = np.ones(len(distinct.X)) if distinct.weights is None else distinct.weights
+            center, scale = units_of(distinct.X, each)
+            reach = Reach.of(rows, counts, center)
+        else:
+            center, scale, reach = units.center, units.scale, units.reach
+        shares = reach.shares(rows)
+        far = np.sort(positions[shares == 0])
+        rows, counts, shares = rows[shares > 0], counts[shares > 0], shares[shares > 0]
+        with np.errstate(over="ignore"):
+            if units is None:
+                # In units of this scale, no more rows than can be left out lie beyond FAR.
+                sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1, initial=0.0)
+                size = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR if len(rows) else 0.0
+                scale = checked_scale(max(scale, size))
+            # Clipping at twice FAR does not cut a far part in two.
+            x = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
+        if len(x):
+            x, counts = merged(x, counts)
+        counts = counts * replace(
+            reach, center=(reach.center - center) / scale, radius=reach.radius / scale
+        ).shares(x)
+        if units is None:
+            steps = find_steps(x, counts, same=max(4 * precision, 1e-11))
+            units = Units(center, scale, reach, steps, local_size(x))
+        return cls(x, counts, units, rng.permutation(len(x)), far, rng)
+
+    @property
+    def center(self) -> DoubleArray:
+        """What rows were shifted by."""
+        return self.units.center
+
+    @property
+    def scale(self) -> float:
+        """What rows were divided by."""
+        return self.units.scale
+
+    @property
+    def steps(self) -> DoubleArray:
+        """Step between the values of each column; 0 for columns without one."""
+        return self.units.steps
+
+    def head(self) -> Self:
+        """Return at most `MANY_ROWS` of the rows: as many as a search needs."""
+        n = min(MANY_ROWS, max(MAX_ENTRIES // self.known.shape[1], 1))
+        if n >= len(self.known):
+            return self
+        some = np.sort(self.order[:n])
+        order = np.searchsorted(some, self.order[:n])
+        return replace(self, known=self.known[some], weights=self.weights[some], order=order)
+
+    @property
+    def counts(self) -> DoubleArray:
+        """How often each row of a batch counts: once on average, since only ratios matter."""
+        return self.weights * (len(self.weights) / max(self.weights.sum(), TINY))
+
+    @cached_property
+    def x(self) -> DoubleArray:
+        """The rows with missing values filled in; `known` itself if none is missing."""
+        with threads_for(self.known.size * self.known.shape[1]):
+            return filled_rows(self.known, self.weights, self.rng, self.steps)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether values are missing."""
+        return bool(np.isnan(self.known).any())
+
+    @property
+    def valid(self) -> IntArray:
+        """The held-out rows, by position; all rows if they are very few."""
+        return held_out(self.order[:SEARCH_ROWS])[0]
+
+    @property
+    def is_train(self) -> BoolArray:
+        """Mask of the rows that are not held out; of all rows if they are very few."""
+        valid = self.valid
+        mask = np.full(len(self.known), len(valid) == len(self.known))
+        mask[np.setdiff1d(np.arange(len(mask)), valid)] = True
+        return mask
+
+
+def units_of(x: FloatArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
+    """Return the centre and the scale of rows, leaving out distant rows.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, perhaps with holes.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    Returns
+    -------
+    center : ndarray of shape (n_features,)
+        Means of the features, without the farthest quarter of the rows.
+
+    scale : float
+        Root mean square, about the centre, of the rows without the farthest quarter.
+    """
+    known = ~np.isnan(x) * weights[:, None]
+    center = _quantile(x, known, 0.5)
+    with np.errstate(over="ignore"):
+        # In units of a power of two near the median, squares are finite except for very distant
+        # rows.
+        sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
+        unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1] - 1)
+        squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
+    # Rounding does not decide which of equally distant rows are near.
+    near = squares <= _quantile(squares, weights, 0.75) * (1 + TIED)
+    total = known[near].sum(axis=0)
+    with np.errstate(over="ignore"):
+        shifts = (known * np.nan_to_num(x - center))[near].sum(axis=0)
+        center = center + shifts / np.maximum(total, 1e-300)
+        squares = known * np.square(np.nan_to_num((x - center) / unit))
+    spread = squares[near].sum() / max(total.sum(), 1e-300)
+    if not spread > 0:
+        spread = squares.sum() / known.sum()
+    return center, float(unit * np.sqrt(spread)) or 1.0
+
+
+def _quantile(values: FloatArray, weights: DoubleArray, share: float) -> DoubleArray:
+    """Return the quantile of weighted values along the first axis."""
+    order = np.argsort(values, axis=0)
+    sums = np.take_along_axis(weights, order, axis=0).cumsum(axis=0)
+    first = (sums >= share * sums[-1] * (1 - ROUNDING)).argmax(axis=0)
+    place = np.take_along_axis(order, first[None], axis=0)
+    return np.take_along_axis(values, place, axis=0)[0]
+
+
+def merged(
+    x: DoubleArray, weights: DoubleArray | None, same: float = 1e-9
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the distinct rows, in an order of their own, and the total weight of each.
+
+    A row that occurs twice says no more about the noise than one row of twice the weight. For
+    everything else, it counts as two rows.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, centred and of about unit size, so that neither units nor the order of features nor
+        rounding decides which rows are the same, and which comes first.
+
+    weights : ndarray of shape (n_rows,) or None
+        How often each row counts; None means once.
+
+    same : float, default=1e-9
+        Rows that differ by less, as a share of their size, are the same row.
+
+    Returns
+    -------
+    x : ndarray of shape (n_different, n_features)
+        The distinct rows of weight above 0.
+
+    weights : ndarray of shape (n_different,)
+        Their weights, scaled so that the smallest is 1.
+    """
+    weights = np.ones(len(x)) if weights is None else weights
+    x, weights = x[weights > 0], weights[weights > 0]
+    order = own_order(x)
+    x, weights = x[order], weights[order]
+    known = np.nan_to_num(x)
+    size = np.abs(known).max(axis=1)
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > same * np.maximum(size[1:], size[:-1])
+    is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
+    sums = np.add.reduceat(weights, np.flatnonzero(is_new))
+    return x[is_new], sums / sums.min()
+
+
+def check_seen(X: FloatArray, names: Any = None, weights: DoubleArray | None = None) -> None:
+    """Raise an error if a column holds nothing but NaN.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, with NaN for missing values.
+
+    names : array-like of shape (n_features,) or None, default=None
+        Names of the columns.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts; samples of weight 0 are not seen.
+
+    Raises
+    ------
+    ValueError
+        If a column holds only NaN; the message names the column.
+    """
+    seen = X if weights is None else X[weights > 0]
+    unseen = np.flatnonzero(np.isnan(seen).all(axis=0))
+    if len(unseen):
+        shown = [repr(names[j]) if names is not None else str(j) for j in unseen]
+        raise ValueError(
+            f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
+            "can be learned about them."
+        )
