@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
-from skvaeense.priors import Mixture
 from skvaeense.utils._torch import make_generator
 
 
@@ -56,9 +56,9 @@ ATOMS = split(
         2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
     )[:2]
 )
-# Fitting this mixture takes a tenth of the time of the default one.
-SMALL_MIXTURE = Mixture(max_components=2)
 MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
+# Names of the parameters of a VAEase.
+OF_NETS = set(VAEase().get_params(deep=False))
 
 # One object of each penalty, for data with about 3 active latents.
 PENALTIES = {
@@ -121,13 +121,20 @@ def quick_sae(penalty="l1", **params):
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
+def with_net(n_components=None, **params):
+    """Return a VAEenseTransformer whose model is a VAEase.
+
+    Parameters of both are given by their names.
+    """
+    of_net = {name: params.pop(name) for name in OF_NETS & params.keys()}
+    return VAEenseTransformer(n_components, model=VAEase(**of_net), **params)
+
+
 def quick_vaeense(**params):
-    """Return a small VAEenseTransformer that trains in a fraction of a second."""
-    # Some tests score after every epoch, and each score of another model fits the mixture, so the
-    # mixture is small.
+    """Return a small VAEenseTransformer with a VAEase that trains in a fraction of a second."""
     settings = {"n_components": 4, "n_init": 1, "max_iter": 20, "random_state": 0}
-    settings |= {"network": Linear((16,)), "prior": SMALL_MIXTURE}
-    return VAEenseTransformer(**(settings | params))
+    settings["network"] = Linear((16,))
+    return with_net(**(settings | params))
 
 
 def fit_unwarned(estimator, X, method="fit", **params):
@@ -138,7 +145,7 @@ def fit_unwarned(estimator, X, method="fit", **params):
 
 
 def fit_vaeense(X=SUBSPACES.few, **params):
-    """Return a quick fit of a VAEenseTransformer."""
+    """Return a quick fit of a VAEenseTransformer with a VAEase."""
     return fit_unwarned(quick_vaeense(**params), X)
 
 
@@ -149,7 +156,31 @@ def fit_sae(penalty="l1", X=ATOMS.few, **params):
 
 def changed(fitted, **params):
     """Return a shallow copy of a fitted estimator, with other parameters."""
-    return copy.copy(fitted).set_params(**params)
+    other = copy.copy(fitted)
+    if has_net(other):
+        other.model = clone(other.model)
+    return set_params(other, **params)
+
+
+def has_net(estimator):
+    """Return whether the model of an estimator is a VAEase."""
+    return isinstance(getattr(estimator, "model", None), VAEase)
+
+
+def param(estimator, name, default=None):
+    """Return a parameter of an estimator, or of the VAEase that is its model."""
+    return estimator.get_params().get(_full(estimator, name), default)
+
+
+def set_params(estimator, **params):
+    """Set parameters of an estimator, or of the VAEase that is its model, by their names."""
+    return estimator.set_params(**{_full(estimator, name): v for name, v in params.items()})
+
+
+def _full(estimator, name):
+    """Return the name by which an estimator knows a parameter of its own or of its model."""
+    is_of_net = has_net(estimator) and name.partition("__")[0] in OF_NETS
+    return f"model__{name}" if is_of_net else name
 
 
 def coding_of(activation, preactivation, unit):
@@ -167,7 +198,8 @@ def outputs(estimator, X):
     if hasattr(estimator, "inverse_transform"):
         found["inverse_transform"] = estimator.inverse_transform(found["transform"])
     if hasattr(estimator, "sample"):
-        found["sample"] = estimator.sample(5, random_state=0)
+        drawn = estimator.sample(5, random_state=0)
+        found["sample"] = drawn[0] if isinstance(drawn, tuple) else drawn
     if hasattr(estimator, "dimension_std_"):
         found["predict"] = np.stack(estimator.predict(X, return_std=True))
     return {k: v.toarray() if sparse.issparse(v) else np.asarray(v) for k, v in found.items()}

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import Callback, objective
+from helpers import Callback, objective, with_net
 from torch import distributed
 
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.priors import Mixture
 from skvaeense.samples import _sources
 from skvaeense.utils import _processes, _rows
 from skvaeense.utils._processes import find_processes
@@ -55,19 +54,18 @@ def estimators(folder):
     yield "files", SparseAutoencoder(**sae.get_params(deep=False)), files
     drawn = {"random_state": None, "max_iter": 2}
     yield "no seed", SparseAutoencoder(**sae.get_params(deep=False) | drawn), X
-    vaeense = VAEenseTransformer(
-        8,
-        network=Linear((16,)),
-        prior=Mixture(1),
-        n_init=2,
-        batch_size=64,
-        max_iter=5,
-        random_state=0,
-    )
-    yield "vaeense", vaeense, X
-    gates = {"prior": "spike_slab", "n_components": 12, "random_state": 0}
-    yield "gates", VAEenseTransformer(target_l0=2, **gates), X
-    yield "gates of samples", VAEenseTransformer(target_explained_variance=None, **gates), X
+    vaease = with_net(8, network=Linear((16,)), n_init=2, batch_size=64, max_iter=5, random_state=0)
+    yield "vaease", vaease, X
+    yield "target of gates", VAEenseTransformer(12, target_l0=2, random_state=0), X
+    yield "gates", VAEenseTransformer(12, model="gates", random_state=0), X
+
+
+def weights_of(estimator):
+    """Return sums of all that a fit has found: of the module, or of laws."""
+    if isinstance(estimator, SparseAutoencoder):
+        return [t.double().sum().item() for t in estimator.module_.state_dict().values()]
+    laws = estimator.coder_.arrays(), estimator.density_.arrays()
+    return [float(np.sum(value, dtype=np.float64)) for law in laws for value in law.values()]
 
 
 def main(folder):
@@ -78,17 +76,9 @@ def main(folder):
     processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):
         estimator.fit(data)
-        report[name] = {
-            "weights": [t.double().sum().item() for t in estimator.module_.state_dict().values()],
-            "loss": estimator.loss_curve_,
-            "score": objective(estimator, X),
-        }
-        if name == "vaeense":
-            # The density is fitted to these rows when it is first needed, which takes long.
-            rows = estimator.module_.prior.rows_.x
-            report[name]["rows"] = float(
-                (rows * np.arange(1, rows.size + 1).reshape(rows.shape)).sum()
-            )
+        report[name] = {"weights": weights_of(estimator), "score": objective(estimator, X)}
+        if hasattr(estimator, "loss_curve_"):
+            report[name]["loss"] = estimator.loss_curve_
     stop = Stop()
     stopped = SparseAutoencoder(4, max_iter=5, random_state=0).set_callbacks(stop).fit(X)
     report["stopped"] = {"n_iter": stopped.n_iter_, "n_reported": stop.n_epochs}

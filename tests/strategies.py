@@ -5,19 +5,19 @@ dependent columns, heavy tails, any scale, any precision, any order in memory.
 """
 
 import numpy as np
-from helpers import SMALL_MIXTURE
+from helpers import with_net
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.training._far import Reach
+from skvaeense.training._far import Balls
 
 
 def is_near(X):
     """Return whether no sample is far from all others, and left out of training."""
-    return len(X) < 2 or len(Reach(X, [slice(None)]).far_of(X)) == 0
+    return len(X) < 2 or len(Balls(X, [slice(None)]).far_of(X)) == 0
 
 
 def _with_copies(rng, n, d):
@@ -87,7 +87,9 @@ TABLES = {
     ),
     "one huge column": lambda rng, n, d: _few_directions(rng, n, d) * np.r_[1e6, np.ones(d - 1)],
     "heavy tails": lambda rng, n, d: rng.standard_t(1.5, (n, d)),
-    "half precision": lambda rng, n, d: np.float32(np.float16(1e4 * _few_directions(rng, n, d))),
+    "half precision": lambda rng, n, d: np.float32(
+        np.float16(np.clip(1e4 * _few_directions(rng, n, d), -6e4, 6e4))
+    ),
     "small half precision": lambda rng, n, d: np.float32(np.float16(1e-5 * rng.random((n, d)))),
     "binary": lambda rng, n, d: (_few_directions(rng, n, d) > 1) * 1.0,
     "constant columns": lambda rng, n, d: np.c_[_few_directions(rng, n, d), np.full((n, 2), 7.0)],
@@ -132,11 +134,9 @@ def rotation(d, seed):
 
 
 def vaeense(**params):
-    """Return a VAEenseTransformer that trains for two epochs."""
+    """Return a VAEenseTransformer with a VAEase that trains for two epochs."""
     settings = {"n_components": 3, "n_init": 1, "max_iter": 2, "random_state": 0}
-    return VAEenseTransformer(network=Linear((8,)), prior=SMALL_MIXTURE).set_params(
-        **(settings | params)
-    )
+    return with_net(**(settings | {"network": Linear((8,))} | params))
 
 
 def sparse_autoencoder(penalty="l1", **params):
@@ -166,6 +166,13 @@ SPARSE = {
     "target": sparse_autoencoder(target_l0=2.0),
     "hidden layers": sparse_autoencoder(network=MLP((8,))),
 }
+LAWS = {
+    "laws": VAEenseTransformer(random_state=0),
+    "flat parts": VAEenseTransformer(3, model="mixture", random_state=0),
+    "gates": VAEenseTransformer(model="gates", random_state=0),
+    "length": VAEenseTransformer(4, target_l0=1.5, sparse_output=True, random_state=0),
+    "share": VAEenseTransformer(target_explained_variance=0.7, positive_code=True, random_state=0),
+}
 DIMENSION = {
     "auto": IntrinsicDimensionEstimator(vaeense(), random_state=0),
     "count": IntrinsicDimensionEstimator(vaeense(), method="count", aggregate="median"),
@@ -173,5 +180,6 @@ DIMENSION = {
         sparse_autoencoder(), method="neighbors", n_neighbors=5, random_state=0
     ),
 }
-AUTOENCODERS = VAEENSE | SPARSE
+NETS = VAEENSE | SPARSE
+AUTOENCODERS = NETS | LAWS
 ESTIMATORS = AUTOENCODERS | DIMENSION

@@ -5,33 +5,28 @@ import re
 import pytest
 from bad_inputs import TABLES
 from bad_inputs.rows import EVERY
-from helpers import fit_unwarned
+from helpers import fit_unwarned, set_params
 from sklearn.base import clone
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense import IntrinsicDimensionEstimator
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 
 ROWS = [row for rows in TABLES.values() for row in rows]
 QUICK = {
     type(estimator): estimator
     for estimator in (
-        vaeense(),
+        VAEenseTransformer(3, random_state=0),
         sparse_autoencoder(n_components=3),
         IntrinsicDimensionEstimator(vaeense(), random_state=0),
     )
-}
+} | {VAEase: vaeense()}
 
 
 def cases(rows):
     """Yield every row once, with its estimators and methods in turn."""
     for i, row in enumerate(rows):
-        asked = [
-            (estimator, method)
-            for estimator in row.estimators
-            for method in row.methods
-            # Some methods exist only after some fits.
-            if hasattr(estimator, method) and hasattr(QUICK[estimator], method)
-        ]
+        # Some methods exist only after some fits.
+        asked = [(kind, method) for kind, method in row.cases if hasattr(QUICK[kind], method)]
         yield row, *asked[i % len(asked)]
 
 
@@ -49,10 +44,9 @@ def test_bad_input(table, tmp_path, monkeypatch, subtests):
     monkeypatch.chdir(tmp_path)
     for row, kind, method in cases(TABLES[table]):
         with subtests.test(f"{kind.__name__}.{method}: {row.given}"):
-            if row.before is None:
-                estimator = clone(QUICK[kind]).set_params(**row.params)
-            else:
-                estimator = fit_unwarned(clone(QUICK[kind]).set_params(**row.params), row.before)
+            estimator = set_params(clone(QUICK[kind]), **row.params)
+            if row.before is not None:
+                fit_unwarned(estimator, row.before)
             before = fitted_names(estimator)
             with pytest.raises(row.error, match=pattern(row.message)):
                 row.call(getattr(estimator, method))

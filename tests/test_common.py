@@ -6,10 +6,9 @@ hold other settings to the same rules.
 """
 
 import pytest
-from helpers import SMALL_MIXTURE
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import Linear
@@ -17,27 +16,35 @@ from skvaeense.networks import Linear
 # Two epochs are too few to train well, but these tests only check the interface.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-QUICK_SPARSE = {"max_iter": 2, "random_state": 0}
-QUICK = QUICK_SPARSE | {"n_init": 1}
-# By default mixtures are tried first, which takes longer than two epochs.
-GATES = QUICK | {"prior": "spike_slab"}
-MIXTURE = QUICK | {"prior": SMALL_MIXTURE, "network": Linear((8,))}
+QUICK = {"max_iter": 2, "random_state": 0}
+
+
+def net(**params):
+    """Return a VAEase that trains for two epochs."""
+    return VAEase(**({"network": Linear((8,)), "n_init": 1, "max_iter": 2} | params))
+
 
 ESTIMATORS = [
-    VAEenseTransformer(**MIXTURE),
-    IntrinsicDimensionEstimator(VAEenseTransformer(**MIXTURE)),
-    SparseAutoencoder(**QUICK_SPARSE),
+    VAEenseTransformer(random_state=0),
+    VAEenseTransformer(model=net(), random_state=0),
+    VAEenseTransformer(model=net(network="mlp", gated=False), random_state=0),
+    IntrinsicDimensionEstimator(random_state=0),
+    IntrinsicDimensionEstimator(VAEenseTransformer(model=net()), random_state=0),
+    SparseAutoencoder(**QUICK),
     SubspaceMixture(max_components=2, random_state=0),
     GateDictionary(2, random_state=0),
 ]
 
 # Settings with arithmetic of their own, beside those of the estimators in strategies.
 OTHER_SETTINGS = [
-    VAEenseTransformer(**QUICK),
-    VAEenseTransformer(target_l0=1, positive_code=True, hard=False, **GATES),
-    VAEenseTransformer(optimizer="sgd", schedule="constant", **MIXTURE | {"network": "mlp"}),
-    SparseAutoencoder(network="unrolled", **QUICK_SPARSE),
-    SparseAutoencoder(penalty="gated", target_l0=1, sparse_output=True, **QUICK_SPARSE),
+    VAEenseTransformer(model="mixture", random_state=0),
+    VAEenseTransformer(model="gates", random_state=0),
+    VAEenseTransformer(target_l0=1, positive_code=True, hard=False, random_state=0),
+    VAEenseTransformer(
+        model=net(network="mlp", optimizer="sgd", schedule="constant"), random_state=0
+    ),
+    SparseAutoencoder(network="unrolled", **QUICK),
+    SparseAutoencoder(penalty="gated", target_l0=1, sparse_output=True, **QUICK),
 ]
 
 # Checks of the numbers that a setting computes: repeated calls, single samples, all precisions and

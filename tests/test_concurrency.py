@@ -14,7 +14,6 @@ import pytest
 import torch
 from helpers import (
     ATOMS,
-    SMALL_MIXTURE,
     SUBSPACES,
     fit_unwarned,
     outputs,
@@ -29,12 +28,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training._threads import suited_threads
+from skvaeense.utils._torch import suited_threads
 
 # After this many seconds a thread or process counts as stuck. Normally it takes a few seconds.
 PATIENCE = 180
@@ -50,11 +49,10 @@ N_THREADS = 8
 X = make_linear_subspaces(60, n_features=8, random_state=0)[0]
 NORMAL = np.random.default_rng(0).standard_normal((60, 5))
 UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-VAE = VAEenseTransformer(
-    6, prior=SMALL_MIXTURE, network=MLP((16,)), n_init=1, max_iter=4, random_state=0
-)
+VAE = VAEenseTransformer(6, model=VAEase(MLP((16,)), n_init=1, max_iter=4), random_state=0)
 ESTIMATORS = {
     "vaeense": VAE,
+    "laws": VAEenseTransformer(random_state=0),
     "sae": quick_sae("topk", max_iter=4),
     "dimension": IntrinsicDimensionEstimator(clone(VAE), random_state=0),
 }
@@ -199,8 +197,8 @@ def test_grid_search_in_a_pipeline_over_processes():
     )
     grid = {
         "vaeensetransformer__n_components": [2, 4],
-        "vaeensetransformer__network__hidden_layer_sizes": [(8,), (16,)],
-        "vaeensetransformer__threshold__level": [0.3, 0.6],
+        "vaeensetransformer__model__network__hidden_layer_sizes": [(8,), (16,)],
+        "vaeensetransformer__model__threshold__level": [0.3, 0.6],
     }
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise").fit(X_train, y)
     assert len(search.cv_results_["params"]) == 8
@@ -223,7 +221,7 @@ def test_processes_agree():
 
 @UNWARNED
 def test_progress_bar_of_a_search_in_several_processes(capsys):
-    model = VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, max_iter=2, random_state=0)
+    model = VAEenseTransformer(model=VAEase(n_init=1, max_iter=2), random_state=0)
     search = GridSearchCV(model, {"n_components": [2, 3]}, cv=2, n_jobs=2)
     search.set_callbacks(ProgressBar()).fit(NORMAL)
     # The output of workers is sent back to this process.
@@ -238,7 +236,7 @@ def test_a_search_in_processes_shares_the_threads():
 
         return torch.get_num_threads()
 
-    model = VAEenseTransformer(2, n_init=1, max_iter=2, random_state=0)
+    model = VAEenseTransformer(2, model=VAEase(n_init=1, max_iter=2), random_state=0)
     search = GridSearchCV(
         model, {"n_components": [2, 3]}, cv=2, scoring=n_threads, n_jobs=2, refit=False
     )
@@ -275,7 +273,7 @@ def _three_threads():
 
 @pytest.mark.usefixtures("_three_threads")
 @pytest.mark.parametrize("n_fits", [1, 4])
-@pytest.mark.parametrize("name", ["sae", "dimension"])
+@pytest.mark.parametrize("name", ["laws", "sae", "dimension"])
 def test_the_number_of_threads_comes_back(name, n_fits):
     def fit():
         before = torch.get_num_threads()

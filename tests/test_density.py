@@ -9,17 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import APART, PAIRS, SUBSPACES, changed, fit_unwarned, fit_vaeense
+from helpers import APART, MLP_SMALL, PAIRS, SUBSPACES, fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
-from sklearn.base import clone
 from sklearn.datasets import load_iris
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer, load, save
 from skvaeense.dimension import ComponentRank
 from skvaeense.networks import MLP
-from skvaeense.priors import Mixture
 
 X, X_NEW, _, DIMENSION = SUBSPACES
 
@@ -30,17 +28,15 @@ def fit(samples=X, **parameters):
 
 def explicit(estimator, samples):
     """Return the log-density in units of the samples, computed from explicit covariances."""
-    density, scale = estimator._density(), estimator.scale_
+    density = estimator.density_
     unit = np.ones(len(density.center)) if density.scale is None else density.scale
-    z = (samples - estimator.mean_) / scale
-    broad = density.background.log_prob(z) - len(unit) * math.log(scale)
+    broad = density.background.log_prob(samples)
     terms = [broad + math.log(density.background_weight)]
     for c, noise in enumerate(density.noise_variances):
         mean = density.center + unit * (density.basis @ density.means[c])
-        mean = estimator.mean_ + scale * mean
         U = density.basis @ density.directions[c]
         covariance = U * (density.variances[c] - noise) @ U.T + noise * np.eye(len(U))
-        normal = multivariate_normal(mean, scale**2 * covariance * np.outer(unit, unit))
+        normal = multivariate_normal(mean, covariance * np.outer(unit, unit))
         weight = (1 - density.background_weight) * density.weights[c]
         terms.append(np.log(weight) + normal.logpdf(samples))
     return logsumexp(terms, axis=0)
@@ -81,32 +77,19 @@ def test_scores_keep_the_precision_and_can_be_written(union_fit):
         union_fit.score_samples(np.full((1, 8), 1e200))
 
 
-def test_training_is_that_of_the_standard_normal(union_fit):
-    other = fit(prior="standard_normal")
-    assert_array_equal(other.components_, union_fit.components_)
-    assert_array_equal(changed(other, hard=True).transform(X_NEW), union_fit.transform(X_NEW))
-    assert_array_equal(other.elbo_samples(X_NEW), union_fit.elbo_samples(X_NEW))
-    assert_array_equal(other.score_samples(X_NEW), other.elbo_samples(X_NEW))
-    assert not hasattr(other, "predict")
-    with pytest.raises(
-        ValueError, match=r"return_labels=True needs a density .* prior=\"mixture\""
-    ):
-        other.sample(return_labels=True)
-
-
-def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
-    ungated = fit(gated=False, prior="standard_normal", n_components=3, n_init=1, max_iter=20)
+def test_without_a_gate_the_density_is_that_of_probabilistic_pca(union_fit):
+    ungated = fit(n_components=3, model=VAEase(gated=False, n_init=1, max_iter=20))
     W, offset = ungated.components_.T, ungated.inverse_transform(np.zeros((1, 3)))[0]
     normal = multivariate_normal(offset, W @ W.T + ungated.noise_variance_ * np.eye(8))
     assert_allclose(ungated.score_samples(X_NEW), normal.logpdf(X_NEW), rtol=1e-5)
     assert (ungated.elbo_samples(X_NEW) < ungated.score_samples(X_NEW) + 1e-6).all()
-    assert fit(gated=False, n_init=1, max_iter=20).score(X_NEW) > ungated.score(X_NEW)
+    assert union_fit.score(X_NEW) > ungated.score(X_NEW)
 
 
-@pytest.mark.parametrize(("prior", "gated"), [("mixture", True), ("standard_normal", False)])
-def test_a_nonlinear_decoder_has_a_bound_and_no_density(prior, gated, tmp_path):
-    model = fit(X[:300], prior=prior, gated=gated, network=MLP((16,)), n_init=1, max_iter=3)
-    assert not model.module_.has_density
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_nonlinear_decoder_has_a_bound_and_no_density(gated, tmp_path):
+    model = fit(X[:300], model=VAEase(MLP((16,)), gated=gated, n_init=1, max_iter=3))
+    assert model.density_ is None
     scores = model.score_samples(X_NEW)
     assert_array_equal(scores, model.elbo_samples(X_NEW))
     assert model.score(X_NEW) == pytest.approx(scores.mean())
@@ -116,6 +99,8 @@ def test_a_nonlinear_decoder_has_a_bound_and_no_density(prior, gated, tmp_path):
         assert not hasattr(model, name)
     with pytest.raises(ValueError, match="network whose decoder is linear"):
         model.sample(return_labels=True)
+    with pytest.raises(ValueError, match="get_density needs a density"):
+        model.get_density()
     save(model, tmp_path / "model")
     assert_array_equal(load(tmp_path / "model").sample(50, random_state=0), drawn)
 
@@ -159,72 +144,51 @@ def test_draws_are_likely_and_labelled(union_fit):
     assert union_fit.score(drawn) == pytest.approx(union_fit.score(X_NEW), abs=1.0)
 
 
-# --- when it is fitted ----------------------------------------------------------------------
-
-
-def test_it_is_fitted_when_asked_for_or_at_once_on_request():
-    lazy = fit(X[:1000], prior=Mixture(2))
-    lazy.transform(X_NEW)
-    assert not hasattr(lazy.module_.prior, "density_")
-    before = set(vars(lazy))
-    scores = lazy.score_samples(X_NEW)
-    density = lazy.module_.prior.density_
-    assert set(vars(lazy)) == before
-    lazy.predict(X_NEW)
-    assert lazy.module_.prior.density_ is density
-    assert not hasattr(clone(lazy).fit(X[:1000]).module_.prior, "density_")
-    eager = fit(X[:1000], prior=Mixture(2, lazy=False))
-    assert hasattr(eager.module_.prior, "density_")
-    assert_array_equal(eager.score_samples(X_NEW), scores)
-    # Callbacks, checkpoints and further batches do not fit a density.
-    assert not hasattr(eager.partial_fit(X[1000:1100]).module_.prior, "density_")
+# --- further fits, and copies ---------------------------------------------------------------
 
 
 def test_another_fit_has_another_density():
-    vaeense = fit(X[:200], prior=Mixture(2))
+    vaeense = fit(X[:200])
     first = vaeense.score(X_NEW)
     fit_unwarned(vaeense, X)
     assert vaeense.score(X_NEW) > first
-    assert vars(vaeense.prior).keys() == vaeense.prior.get_params().keys()
 
 
 def test_batches_add_up():
     vaeense = VAEenseTransformer(random_state=0)
     for rows in np.split(X[:600], 3):
         vaeense.partial_fit(rows)
-    assert len(vaeense.module_.prior.rows_.x) == 600
     unscored = copy.deepcopy(vaeense).partial_fit(X[600:800])
     vaeense.score(X_NEW)
     assert vaeense.partial_fit(X[600:800]).score(X_NEW) == unscored.score(X_NEW)
 
 
-def test_copies_and_threads_score_alike_and_damaged_priors_are_not_loaded(tmp_path):
-    vaeense = fit(X[:300], prior=Mixture(2))
-    unscored = [copy.deepcopy(vaeense), pickle.loads(pickle.dumps(vaeense))]
-    save(vaeense, tmp_path / "unscored.safetensors")
+def test_copies_and_threads_score_alike(tmp_path):
+    vaeense = fit(X[:300])
+    save(vaeense, tmp_path / "model.safetensors")
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(vaeense.score_samples, [X_NEW, X_NEW])
     assert_array_equal(first, second)
-    save(vaeense, tmp_path / "scored.safetensors")
-    loaded = [load(path) for path in tmp_path.iterdir()]
-    for other in [*unscored, *loaded, pickle.loads(pickle.dumps(vaeense))]:
+    pickled = pickle.loads(pickle.dumps(vaeense))
+    for other in (copy.deepcopy(vaeense), pickled, load(tmp_path / "model.safetensors")):
         assert_array_equal(other.score_samples(X_NEW), first)
-    prior, path = vaeense.module_.prior, tmp_path / "damaged.safetensors"
-    sound = dict(vars(prior))
-    for name, damage in {
-        "density_": {"weights": -prior.density_.weights},
-        "rows_": {"location": prior.rows_.location + 1},
-    }.items():
-        vars(prior).update(sound | {name: replace(sound[name], **damage)})
+
+
+def test_a_damaged_density_is_not_loaded(tmp_path):
+    vaeense, path = fit(X[:300]), tmp_path / "damaged.safetensors"
+    density = vaeense.density_
+    for changes in ({"weights": -density.weights}, {"center": density.center[:5]}):
+        vaeense.density_ = replace(density, **changes)
         save(vaeense, path)
-        with pytest.raises(ValueError, match=r"the prior of .* is damaged"):
+        with pytest.raises(ValueError, match="damaged"):
             load(path)
 
 
 # --- difficult tables -----------------------------------------------------------------------
 
 
-def test_odd_tables_have_finite_scores(subtests):
+@pytest.mark.parametrize("model", ["auto", VAEase(n_init=1, max_iter=5)], ids=["laws", "net"])
+def test_odd_tables_have_finite_scores(model, subtests):
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((60, 5))
     for name, samples in {
@@ -236,7 +200,7 @@ def test_odd_tables_have_finite_scores(subtests):
         "one feature": rows[:, :1],
     }.items():
         with subtests.test(name):
-            vaeense = fit(samples, max_iter=5)
+            vaeense = fit(samples, model=model)
             holes = samples.copy()
             holes[0, 0] = np.nan
             assert np.isfinite(vaeense.score_samples(samples)).all()
@@ -253,7 +217,7 @@ def test_score_warns_of_repeated_values():
         fitted.score(X)
     assert record[0].filename == __file__
     # A score that is no density cannot have spikes, so it does not warn.
-    assert np.isfinite(fit_vaeense(prior="standard_normal").score(X.to_numpy()))
+    assert np.isfinite(fit_vaeense(network=MLP_SMALL).score(X.to_numpy()))
 
 
 def test_score_warns_where_no_sample_could_be_held_out():
@@ -268,19 +232,17 @@ def test_score_warns_where_no_sample_could_be_held_out():
 
 @pytest.mark.parametrize("name", ["iris", "union", "apart", "pairs"])
 def test_no_training_row_is_in_a_saved_default_fit(name, tmp_path, request):
-    """A default fit knows its density, so it keeps no samples to learn one from."""
+    """Laws hold parameters, and no samples."""
     if name == "iris":
         X = load_iris().data
         fitted = VAEenseTransformer(random_state=0).fit(X)
     else:
         X = {"union": SUBSPACES, "apart": APART, "pairs": PAIRS}[name].few
         fitted = request.getfixturevalue(f"{name}_fit")
-    assert not hasattr(fitted.module_.prior, "rows_")
     save(fitted, tmp_path / "model.safetensors")
     written = (tmp_path / "model.safetensors").read_bytes()
-    scaled = (X - fitted.mean_) / fitted.scale_
-    if hasattr(fitted, "locations_"):
-        scaled = np.concatenate([scaled, *((X - own) / fitted.scale_ for own in fitted.locations_)])
+    centers = [fitted._units_.center, fitted.mean_, *getattr(fitted, "locations_", [])]
+    scaled = np.concatenate([(X - own) / fitted._units_.scale for own in centers])
     for row in (*X, *scaled):
         # Three features in a row are enough to recognise a sample.
         for dtype in (np.float32, np.float64):
@@ -295,9 +257,9 @@ def test_the_summary_says_what_was_found(union_fit):
     assert codes.endswith("% of the variance")
     assert density.startswith("density: mixture, ")
     assert f"mixture {union_fit.explanation_nats_['mixture']:.2f}" in nats
-    assert seconds.startswith("seconds: explanation ")
-    other = fit_unwarned(VAEenseTransformer(network="mlp", max_iter=2), SUBSPACES.few)
-    assert other.summary().startswith("codes: VAE, ")
+    assert seconds.startswith("seconds: fit ")
+    other = fit_unwarned(VAEenseTransformer(model=VAEase("mlp", max_iter=2)), SUBSPACES.few)
+    assert other.summary().startswith("codes: vaease, ")
 
 
 def test_where_gates_explain_samples_their_bound_counts(pairs_fit):
@@ -305,8 +267,7 @@ def test_where_gates_explain_samples_their_bound_counts(pairs_fit):
     assert fitted.explanation_ == fitted.density_name_ == "gates"
     scores = fitted.score_samples(X_new)
     assert_array_equal(scores, fitted.elbo_samples(X_new))
-    others = fitted.module_.prior.density_.log_prob((X_new - fitted.mean_) / fitted.scale_)
-    assert scores.mean() > others.mean() - 12 * np.log(fitted.scale_) + 1
+    assert scores.mean() > fitted._mixture_.log_prob(X_new).mean() + 1
     assert fitted.get_density().noise_variance == pytest.approx(fitted.noise_variance_)
     with_holes = X_new[:10].copy()
     with_holes[:, 3] = np.nan
@@ -318,21 +279,20 @@ def test_the_density_of_gates_has_no_more_than_one_of_mass():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 3)) * (rng.random((600, 3)) < 0.4)
     X = X @ rng.standard_normal((3, 2)) + 0.1 * rng.standard_normal((600, 2))
-    params = {"n_components": 3, "prior": "spike_slab", "target_explained_variance": None}
-    fitted = fit(X, max_iter=20, **params)
-    fitted.density_name_ = "gates"
+    fitted = fit(X, n_components=3, model="gates")
     ticks = np.linspace(-12, 12, 240)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    mass = np.exp(fitted.score_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
+    mass = np.exp(fitted.elbo_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
     assert 0.5 < mass < 1.01
 
 
-def test_p_values_of_many_features_and_few_latents_are_not_all_small():
+@pytest.mark.parametrize("model", ["auto", VAEase(max_iter=5)], ids=["laws", "net"])
+def test_p_values_of_many_features_and_few_latents_are_not_all_small(model):
     """Outside of the latents, the density is fitted without the rows that it is compared with."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 150))
     X += rng.standard_normal((400, 150))
-    model = VAEenseTransformer(n_components=2, max_iter=5, random_state=0).fit(X[:200])
-    p_values = model.outlier_p_values(X[200:])
+    fitted = fit(X[:200], n_components=2, model=model)
+    p_values = fitted.outlier_p_values(X[200:])
     assert (p_values <= 0.05).mean() < 0.12
     assert p_values.mean() > 0.4

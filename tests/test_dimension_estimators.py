@@ -71,6 +71,6 @@ def test_asks_to_be_fitted_first():
 
 def test_bad_parameters_of_a_method_are_found_before_training():
     # Training with this network would fail.
-    bad = {"method": Neighbors(n_neighbors=3), "autoencoder__network": "none"}
+    bad = {"method": Neighbors(n_neighbors=3), "autoencoder__model__network": "none"}
     with pytest.raises(InvalidParameterError, match="parameter of Neighbors must"):
         clone(ESTIMATOR).set_params(**bad).fit(X)

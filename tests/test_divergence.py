@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import each_once, fit_unwarned, with_entry
+from helpers import each_once, fit_unwarned, set_params, with_entry
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from strategies import sparse_autoencoder, vaeense
@@ -42,7 +42,7 @@ STATES = pytest.mark.parametrize(
 
 @KINDS
 def test_divergence_leaves_the_estimator_unfitted(estimator):
-    estimator = clone(estimator).set_params(**DIVERGENT)
+    estimator = set_params(clone(estimator), **DIVERGENT)
     for method in ("fit", "partial_fit"):
         with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
             fit_unwarned(estimator, X, method)
@@ -56,7 +56,7 @@ def test_divergence_leaves_an_earlier_fit(estimator):
     before = copy.deepcopy(vars(estimator))
     codes, score = estimator.transform(X), estimator.score(X)
     for method, warm_start in (("fit", True), ("partial_fit", False)):
-        estimator.set_params(warm_start=warm_start, **DIVERGENT)
+        set_params(estimator, warm_start=warm_start, **DIVERGENT)
         with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
             fit_unwarned(estimator, X, method)
         assert_array_equal(estimator.transform(X), codes)

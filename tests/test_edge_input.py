@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import strategies
 import torch
-from helpers import each_once, fit_unwarned, fit_vaeense
+from helpers import each_once, fit_unwarned, fit_vaeense, has_net
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.dimension import Neighbors
 from skvaeense.explanations import GateDictionary
@@ -95,7 +95,8 @@ def test_equal_rows_have_equal_codes(penalty, value):
 def test_equal_rows_are_reconstructed():
     """There is no reason to open a latent, and no warning."""
     equal = np.tile([1.0, -2.0, 1e6], (50, 1))
-    for params in ({"n_init": 1, "max_iter": 200}, {"target_l0": 2, "max_iter": 3}):
+    trained = {"model": VAEase(n_init=1, max_iter=200)}
+    for params in (trained, {}, {"target_l0": 2}, {"model": "gates"}, {"model": "mixture"}):
         fitted = VAEenseTransformer(3, random_state=0, **params).fit(equal)
         restored = fitted.inverse_transform(fitted.transform(equal))
         assert_allclose(restored, equal, rtol=1e-2, atol=0.05)
@@ -225,8 +226,10 @@ def test_integers_of_numpy_do_not_overflow(quick):
     small = quick(**{name: np.uint8(value) for name, value in params.items()})
     codes = [fit_unwarned(e, samples).transform(X) for e in (small, quick(**params))]
     assert_array_equal(*codes)
-    assert {name: getattr(small, name) for name in params} == params
-    assert type(small.batch_size) is int
+    found = small.get_params()
+    found |= small.model.get_params() if has_net(small) else {}
+    assert {name: found[name] for name in params} == params
+    assert type(found["batch_size"]) is int
 
 
 def test_integers_of_numpy_in_parts():

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from faults import FAULTS
-from helpers import Callback, each_once, fit_unwarned
+from helpers import Callback, each_once, fit_unwarned, set_params, with_net
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = {
-    "vaeense": VAEenseTransformer(6, network=Linear((12,)), n_init=2, max_iter=6, random_state=0),
+    "vaeense": with_net(6, network=Linear((12,)), n_init=2, max_iter=6, random_state=0),
     "sae": SparseAutoencoder(12, max_iter=6, random_state=0),
 }
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
@@ -65,7 +65,7 @@ def test_a_fault_loses_nothing(name, fault, fitted, fits, monkeypatch):
 @each_estimator
 @pytest.mark.parametrize("rate", [1.0, 1e3])
 def test_a_learning_rate_that_explodes_is_finite_or_an_error(name, rate):
-    estimator = clone(ESTIMATORS[name]).set_params(learning_rate_init=rate)
+    estimator = set_params(clone(ESTIMATORS[name]), learning_rate_init=rate)
     said = ""
     try:
         fit_unwarned(estimator, X)
@@ -134,7 +134,7 @@ class Scarce(Linear):
 @pytest.fixture(params=["vaeense", "sae"])
 def scarce(request):
     """Return an estimator that was fitted with enough memory."""
-    estimator = clone(ESTIMATORS[request.param]).set_params(network=Scarce((12,)))
+    estimator = set_params(clone(ESTIMATORS[request.param]), network=Scarce((12,)))
     return fit_unwarned(estimator, X)
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 # Optional or heavy packages. The functions that need them import them, not the package itself.
-LAZY = ["IPython", "huggingface_hub", "matplotlib", "onnx", "onnxscript", "pandas", "rich"]
+LAZY = ["IPython", "huggingface_hub", "matplotlib", "pandas", "rich"]
 LAZY += ["sae_lens", "skdim"]
 # This module takes longer to load than a default fit of a small table.
 SLOW = "torch._dynamo"
 ESTIMATORS = [
     "SparseAutoencoder(max_iter=5)",
-    "VAEenseTransformer(prior='mixture', max_iter=5)",
-    "VAEenseTransformer(max_iter=5)",
-    "IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=5))",
+    "VAEenseTransformer(model='mixture')",
+    "VAEenseTransformer()",
+    "VAEenseTransformer(model=VAEase(max_iter=5))",
+    "IntrinsicDimensionEstimator()",
 ]
 # scikit-learn itself loads some of these modules, so the script records who imports each one.
 SCRIPT = f"""
@@ -37,8 +38,8 @@ for module in pkgutil.walk_packages(skvaeense.__path__, "skvaeense."):
 builtins.__import__ = real_import
 
 from sklearn.datasets import load_iris
-from skvaeense import (IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer)
-from skvaeense import (load, save)
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder
+from skvaeense import VAEase, VAEenseTransformer, load, save
 X = load_iris().data[::5]
 for estimator in [{", ".join(ESTIMATORS)}]:
     estimator.fit(X)

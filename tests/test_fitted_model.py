@@ -19,15 +19,18 @@ from helpers import (
     fit_sae,
     fit_unwarned,
     fit_vaeense,
+    has_net,
     outputs,
     quick_sae,
     quick_vaeense,
+    set_params,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from torch import nn
 
 import skvaeense
+from skvaeense import VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import Network, SingleLayer
 from skvaeense.penalties import BatchTopK, JumpReLU, TopK
@@ -36,7 +39,7 @@ from skvaeense.priors import StandardNormal
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 # Parameters that change the outputs of a fitted estimator. Only `transform` uses hard and
 # sparse_output.
-INFERENCE = {"device", "threshold", "hard", "sparse_output"}
+INFERENCE = {"device", "threshold", "hard", "sparse_output", "model"}
 INFERENCE |= {"transform_l0", "transform_explained_variance"}
 # A value for each parameter that differs from the fits below.
 OTHER_VALUES = {
@@ -49,6 +52,17 @@ OTHER_VALUES = {
     "max_iter": 3,
     "tol": 0.5,
     "n_iter_no_change": 2,
+    "warm_start": True,
+    "dtype": "float64",
+    "random_state": 7,
+    "verbose": 1,
+}
+LAW_VALUES = {
+    "n_components": 7,
+    "model": "mixture",
+    "target_l0": 2.0,
+    "target_explained_variance": 0.9,
+    "positive_code": True,
     "warm_start": True,
     "dtype": "float64",
     "random_state": 7,
@@ -91,13 +105,17 @@ def assert_same_answers(fitted, expected, name=""):
     [
         (partial(fit_vaeense, max_iter=10), VAEENSE_VALUES),
         (partial(fit_vaeense, max_iter=10, gated=False), VAEENSE_VALUES | {"gated": True}),
+        (partial(fit_unwarned, VAEenseTransformer(random_state=0)), LAW_VALUES),
+        (partial(fit_unwarned, VAEenseTransformer(model="gates", random_state=0)), LAW_VALUES),
         (partial(fit_sae, "l1", max_iter=3), SPARSE_VALUES),
     ],
-    ids=["gated", "ungated", "sae"],
+    ids=["gated", "ungated", "auto", "gates", "sae"],
 )
 def test_parameters_leave_a_fitted_model_as_it_is(fit, values):
     fitted = fit(X=X)
-    assert set(values) | INFERENCE >= set(fitted.get_params(deep=False))
+    names = set(fitted.get_params(deep=False))
+    names |= set(fitted.model.get_params(deep=False)) if has_net(fitted) else set()
+    assert set(values) | INFERENCE >= names
     expected = outputs(fitted, X_NEW[:100])
     for name, value in values.items():
         assert_same_answers(changed(fitted, **{name: value}), expected, name)
@@ -117,7 +135,7 @@ def test_parameters_leave_a_fitted_model_as_it_is(fit, values):
 def test_parameters_of_parts_leave_a_fitted_model_as_it_is(estimator, change):
     fitted = fit_unwarned(clone(estimator), X)
     expected = outputs(fitted, X_NEW[:100])
-    assert_same_answers(fitted.set_params(**change), expected)
+    assert_same_answers(set_params(fitted, **change), expected)
     # The pickle also contains the specifications that the model was made of.
     again = pickle.loads(pickle.dumps(fitted))
     assert_same_answers(again, expected)

@@ -15,20 +15,24 @@ from helpers import (
     fit_sae,
     fit_unwarned,
     fit_vaeense,
+    has_net,
     objective,
     outputs,
+    param,
     quick_sae,
     quick_vaeense,
+    set_params,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
 from skvaeense.metrics import fvu
 from skvaeense.networks import Linear, SingleLayer
+from skvaeense.priors import StandardNormal
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import cosine
 
@@ -52,7 +56,7 @@ EVERY = pytest.mark.parametrize(
 
 def fit(estimator, X=X, **params):
     """Return a fit of a copy of the estimator."""
-    return fit_unwarned(clone(estimator).set_params(**params), X)
+    return fit_unwarned(set_params(clone(estimator), **params), X)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def test_a_seed_fixes_every_bit_and_global_generators_have_no_part(estimator):
     one = fit(estimator)
     codes = one.transform(X_NEW)
     # The loss curve has an entry for each epoch.
-    assert len(one.loss_curve_) == one.n_iter_ == estimator.max_iter
+    assert len(one.loss_curve_) == one.n_iter_ == param(estimator, "max_iter")
     assert all(type(loss) is float and np.isfinite(loss) for loss in one.loss_curve_)
     assert one.loss_curve_[-1] < one.loss_curve_[0]
     torch.manual_seed(12345)
@@ -124,7 +128,7 @@ OF_A_LAYER = [{"tied_init": False}, {"subtract_bias": False}, {"init_norm": 0.5}
 @EACH
 def test_what_has_its_say(estimator, codes, subtests):
     changes = list(HAVE_A_SAY)
-    if not hasattr(estimator, "prior"):
+    if not has_net(estimator):
         changes += [{"network": SingleLayer(**params)} for params in OF_A_LAYER]
     for change in changes:
         with subtests.test(change=str(change)):
@@ -163,6 +167,10 @@ def test_decay_shrinks_the_decoder():
     assert np.linalg.norm(decayed.components_) < 0.8 * np.linalg.norm(free.components_)
 
 
+class Wide(StandardNormal):
+    """Another prior."""
+
+
 class Halved(Loss):
     """A custom loss: half of the default loss of its estimator."""
 
@@ -192,13 +200,8 @@ def test_a_loss_of_ones_own_is_minimised_and_its_terms_are_noted(estimator, whol
 
 # --- going on -------------------------------------------------------------------------------
 
-OTHERS = {
-    "n_components": 5,
-    "network": Linear((7,)),
-    "positive_code": None,
-    "gated": False,
-    "prior": "standard_normal",
-}
+OTHERS = {"n_components": 5, "network": Linear((7,)), "network__hidden_layer_sizes": (6,)}
+OTHERS_OF_NETS = {"gated": False, "prior": Wide()}
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -207,11 +210,11 @@ def test_going_on_refuses_what_it_cannot_change(estimator, method):
     """Continued training also refuses changes that `set_params` made inside a network."""
     fitted = fit(estimator, warm_start=True, max_iter=1, network=Linear([6, 6]))
     codes = fitted.transform(X_NEW)
-    others = {name: value for name, value in OTHERS.items() if hasattr(fitted, name)}
-    others |= {"positive_code": not fitted.positive_code, "network__hidden_layer_sizes": (6,)}
+    others = OTHERS | {"positive_code": not fitted.positive_code}
+    others |= OTHERS_OF_NETS if has_net(fitted) else {}
     for name, value in others.items():
-        going_on = copy.deepcopy(fitted).set_params(**{name: value})
-        message = f"^{name.partition('__')[0]}=.* does not match .* made with"
+        going_on = set_params(copy.deepcopy(fitted), **{name: value})
+        message = rf"^(model__)?{name.partition('__')[0]}=.* does not match .* made with"
         with pytest.raises(ValueError, match=message):
             getattr(going_on, method)(X)
         assert_array_equal(going_on.transform(X_NEW), codes)
@@ -219,7 +222,7 @@ def test_going_on_refuses_what_it_cannot_change(estimator, method):
         getattr(fitted, method)(X[:, :5])
     assert_array_equal(fitted.transform(X_NEW), codes)
     # An equal specification is no change.
-    fit_unwarned(fitted.set_params(network=Linear((6, np.int64(6)))), X, method)
+    fit_unwarned(set_params(fitted, network=Linear((6, np.int64(6)))), X, method)
     fit_unwarned(fitted.set_params(n_components=5, warm_start=False), X)
     assert fitted.n_components_ == 5
 
@@ -230,7 +233,7 @@ def test_warm_start_improves_the_model(estimator):
     short = fit(estimator, warm_start=True, max_iter=3)
     scores = [short.score(X_NEW)]
     for _ in range(2):
-        scores.append(fit_unwarned(short.set_params(max_iter=20), X).score(X_NEW))
+        scores.append(fit_unwarned(set_params(short, max_iter=20), X).score(X_NEW))
     assert scores[0] < scores[1] < scores[2]
     assert short.loss_curve_[0] < fit(estimator, max_iter=20).loss_curve_[0]
 
@@ -243,7 +246,7 @@ def test_only_the_last_fit_counts(estimator, fits, codes):
     going_on = copy.deepcopy(fits[type(estimator)]).partial_fit(X)
     assert_array_equal(fitted.partial_fit(X).transform(X_NEW), going_on.transform(X_NEW))
     assert hasattr(fitted, "components_")
-    fit_unwarned(fitted.set_params(network=MLP_SMALL), X)
+    fit_unwarned(set_params(fitted, network=MLP_SMALL), X)
     assert not hasattr(fitted, "components_")
     assert_array_equal(fitted.transform(X_NEW), fit(fitted).transform(X_NEW))
 
@@ -334,8 +337,8 @@ def test_callbacks_see_every_epoch_and_change_nothing(estimator, codes, capsys):
     recorder = Recorder(X_NEW)
     fitted = fit_unwarned(clone(estimator).set_callbacks(recorder, ProgressBar()), X)
     assert recorder.tasks == ["setup", "teardown"]
-    n_init = getattr(estimator, "n_init", 1)
-    assert len(recorder.scores) == len(fitted.history_["loss"]) == n_init * estimator.max_iter
+    n_init, n_epochs = param(estimator, "n_init", 1), param(estimator, "max_iter")
+    assert len(recorder.scores) == len(fitted.history_["loss"]) == n_init * n_epochs
     assert np.isfinite(recorder.scores).all()
     assert recorder.scores[-1] > recorder.scores[0]
     assert_array_equal(fitted.transform(X_NEW), codes)
@@ -361,8 +364,7 @@ def test_training_does_not_collapse_if_features_are_nearly_collinear():
     """
     rng = np.random.default_rng(0)
     collinear = rng.normal(size=(300, 1)) + 0.1 * rng.normal(size=(300, 50))
-    vaeense = fit_unwarned(
-        VAEenseTransformer(2, network="mlp", max_iter=100, random_state=0), collinear
-    )
+    model = VAEase("mlp", max_iter=100)
+    vaeense = fit_unwarned(VAEenseTransformer(2, model=model, random_state=0), collinear)
     decoded = vaeense.inverse_transform(vaeense.transform(collinear))
     assert fvu(collinear, decoded) < 0.02

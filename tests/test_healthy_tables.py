@@ -1,15 +1,16 @@
 """Healthy data: fits do not warn. Warnings are errors here."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
-from strategies import TABLES
+from strategies import TABLES, is_near
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.penalties import TopK
 
-# Fits rightly warn of rows that are far from all others.
 HEALTHY = TABLES | {
     "normal": lambda rng, n, d: rng.standard_normal((n, d)),
     "subspaces": lambda rng, n, d: make_linear_subspaces(
@@ -19,14 +20,15 @@ HEALTHY = TABLES | {
         n, n_atoms=8, n_active=2, n_features=d, random_state=0
     )[0],
 }
-KINDS = pytest.mark.parametrize("kind", sorted(HEALTHY.keys() - {"heavy tails"}))
 
 
 def table(kind, n=80, d=6):
-    return HEALTHY[kind](np.random.default_rng(len(kind)), n, d)
+    """Return a table without rows that are far from all others, of which fits rightly warn."""
+    drawn = (HEALTHY[kind](np.random.default_rng(seed), n, d) for seed in count(len(kind)))
+    return next(filter(is_near, drawn))
 
 
-@KINDS
+@pytest.mark.parametrize("kind", sorted(HEALTHY))
 def test_a_default_fit_says_nothing(kind):
     X = table(kind)
     fitted = VAEenseTransformer(random_state=0).fit(X)

@@ -6,22 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import APART, changed, fit_unwarned
+from helpers import APART, changed, fit_unwarned, has_net
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import multivariate_normal
 from strategies import TABLES
 
-from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, load, save
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
-from skvaeense.explanations._rows import find_far_rows
-from skvaeense.export import to_onnx
-from skvaeense.inspection import LatentDisplay, latent_ablation, reconstruction_sparsity_curve
+from skvaeense.inspection import LatentDisplay, reconstruction_sparsity_curve
 from skvaeense.metrics import fvu
+from skvaeense.mixture._rows import Prepared
 
 X, X_NEW, DIMENSION, NEW_DIMENSION = APART
 
 
 def counts(fitted, X):
     return fitted.active_dimensions(X).sum(axis=1)
+
+
+def far_rows(rows):
+    return Prepared.of(rows, None, np.random.RandomState(0)).far
 
 
 def copied(fitted, **params):
@@ -45,7 +49,7 @@ def test_dimension_estimator_decodes_with_locations(method):
 
 
 @pytest.mark.parametrize(("n_flats", "noise"), [(2, 0.0), (3, 0.01)])
-def test_parallel_flats_share_their_latents(n_flats, noise):
+def test_parallel_flats_have_the_dimension_of_one(n_flats, noise):
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     flats = 3 * rng.standard_normal((n_flats, 5)) @ axes[4:]
@@ -53,7 +57,7 @@ def test_parallel_flats_share_their_latents(n_flats, noise):
     rows += noise * rng.standard_normal(rows.shape)
     fitted = VAEenseTransformer(random_state=0).fit(rows[:600])
     codes = fitted.transform(rows[600:])
-    assert_array_equal((codes != 0).sum(axis=1), 5)
+    assert_array_equal((codes != 0).sum(axis=1), 4)
     assert fvu(rows[600:], fitted.inverse_transform(codes)) < max(2 * noise**2, 1e-10)
 
 
@@ -74,68 +78,77 @@ def test_two_dictionaries_are_refined_each_at_its_location():
     assert np.abs(estimator.predict(rows[1800:]) - true[1800:]).mean() < 0.1
 
 
-def test_last_columns_of_codes_say_where_samples_are(apart_fit):
-    codes = apart_fit.transform(X_NEW)
-    assert codes.shape[1] == apart_fit.n_components_ == apart_fit.module_.n_components + 2
-    hot = codes[:, -2:]
-    assert_array_equal(np.sort(hot, axis=1), [[0.0, 1.0]] * len(hot))
-    assert len(np.unique(np.c_[hot.argmax(axis=1), NEW_DIMENSION], axis=0)) == 2
-    assert not apart_fit.active_dimensions(X_NEW)[:, -2:].any()
-    assert_array_equal(apart_fit.components_[-2:], apart_fit.locations_ - apart_fit.mean_)
+def test_active_latents_tell_where_samples_are(apart_fit):
+    codes, location = apart_fit.transform(X_NEW), apart_fit.assign(X_NEW)
+    # A line and a space of three dimensions have four directions.
+    assert codes.shape[1] == apart_fit.n_components_ == 4
+    assert apart_fit.locations_.shape == (2, 12)
+    assert len(np.unique(np.c_[location, NEW_DIMENSION], axis=0)) == 2
+    used = [set(np.flatnonzero((codes[location == i] != 0).any(axis=0))) for i in range(2)]
+    assert used[0].isdisjoint(used[1])
+    assert sorted(map(len, used)) == [1, 3]
+    assert_array_equal(apart_fit.active_dimensions(X_NEW), codes != 0)
     names = apart_fit.get_feature_names_out()
-    assert names[0] == "vaeensetransformer0"
-    assert names[-2:].tolist() == ["vaeensetransformer_location0", "vaeensetransformer_location1"]
-    assert len(names) == codes.shape[1]
-    mean, std = apart_fit.posterior(X_NEW)
-    assert mean.shape == std.shape == codes.shape
-    assert_array_equal(mean[:, -2:], hot)
-    assert_array_equal(std[:, -2:], 0)
+    assert names.tolist() == [f"vaeensetransformer{i}" for i in range(4)]
+    openness, mean, std = apart_fit.posterior(X_NEW)
+    assert openness.shape == mean.shape == std.shape == codes.shape
+    for i in range(2):
+        assert_allclose(openness[location == i][:, sorted(used[1 - i])], 0, atol=1e-3)
+    assert_array_equal(apart_fit.assign(X_NEW[:7]), location[:7])
 
 
-def test_codes_times_components_are_the_reconstruction(apart_fit):
+def test_codes_times_components_and_a_location_are_the_reconstruction(apart_fit):
     codes = apart_fit.transform(X_NEW)
     reconstructed = apart_fit.inverse_transform(codes)
-    offset = apart_fit.inverse_transform(np.zeros((1, codes.shape[1])))
-    assert_allclose(codes @ apart_fit.components_ + offset, reconstructed, atol=1e-10)
-    assert np.square(X_NEW - reconstructed).mean() < 1e-3 * apart_fit.scale_**2
+    origins = apart_fit.locations_[apart_fit.assign(X_NEW)]
+    assert_allclose(codes @ apart_fit.components_ + origins, reconstructed, atol=1e-10)
+    assert np.square(X_NEW - reconstructed).mean() < 1e-3 * X.var(axis=0).mean()
+    # A code of 0 is the first location.
+    nothing = apart_fit.inverse_transform(np.zeros((1, 4)))[0]
+    assert_allclose(nothing, apart_fit.locations_[0])
+    assert_array_equal(apart_fit.mean_, apart_fit.locations_[0])
 
 
-def test_hard_sparse_and_single_precision_codes_keep_the_locations(apart_fit):
-    hot = apart_fit.transform(X_NEW)[:, -2:]
-    hard = changed(apart_fit, hard=True)
-    assert_array_equal(hard.transform(X_NEW)[:, -2:], hot)
+def test_soft_sparse_and_single_precision_codes_keep_the_locations(apart_fit):
+    codes, location = apart_fit.transform(X_NEW), apart_fit.assign(X_NEW)
+    reconstructed = apart_fit.inverse_transform(codes)
+    soft = changed(apart_fit, hard=False)
+    assert_allclose(soft.inverse_transform(soft.transform(X_NEW)), reconstructed, atol=1e-2)
     out = np.empty((len(X_NEW), apart_fit.n_components_))
-    assert_array_equal(hard.transform(X_NEW, out=out), hard.transform(X_NEW))
-    sparse = changed(hard, sparse_output=True).transform(X_NEW)
-    assert_array_equal(sparse.toarray()[:, -2:], hot)
-    decoded = hard.inverse_transform(sparse)
-    assert_allclose(decoded, hard.inverse_transform(sparse.toarray()), rtol=1e-12)
-    single = apart_fit.transform(X_NEW.astype(np.float32))
-    assert single.dtype == apart_fit.score_samples(X_NEW.astype(np.float32)).dtype == np.float32
-    assert_array_equal(single[:, -2:], hot)
+    assert_array_equal(apart_fit.transform(X_NEW, out=out), codes)
+    sparse = changed(apart_fit, sparse_output=True).transform(X_NEW)
+    assert_array_equal(sparse.toarray(), codes)
+    assert_allclose(apart_fit.inverse_transform(sparse), reconstructed, rtol=1e-12)
+    rows = X_NEW.astype(np.float32)
+    single = apart_fit.transform(rows)
+    assert single.dtype == apart_fit.score_samples(rows).dtype == np.float32
+    assert_array_equal(apart_fit.assign(rows), location)
+    assert_allclose(apart_fit.inverse_transform(single), reconstructed, atol=1e-3)
 
 
-def test_posterior_of_gates_is_certain_of_locations():
+def test_gates_have_locations():
     points = TABLES["points"](np.random.default_rng(0), 40, 2)[:20]
-    gates = fit_unwarned(VAEenseTransformer(max_iter=3, random_state=0), points)
-    assert len(gates.locations_) == 2
+    gates = fit_unwarned(VAEenseTransformer(random_state=0), points)
+    assert gates.explanation_ == "share"
     probability, mean, std = gates.posterior(points)
     assert probability.shape == mean.shape == std.shape == (20, gates.n_components_)
-    assert_array_equal(probability[:, -2:], mean[:, -2:])
-    assert_array_equal(std[:, -2:], 0)
 
 
-def test_bounds_include_the_share_of_the_location(apart_fit):
-    fitted = apart_fit
-    x = fitted._scaling.apply(X_NEW, dtype=next(fitted.module_.parameters()).dtype, device="cpu")
-    error, kl = (term.detach().double().numpy() for term in fitted.module_.elbo(x))
-    noise = fitted.noise_variance_
-    within = -0.5 * error * fitted.scale_**2 / noise - kl - 6 * np.log(2 * np.pi * noise)
-    is_plane = (NEW_DIMENSION == 3).astype(int)
-    # The shares are those of training samples.
-    share = np.bincount((DIMENSION == 3).astype(int)) / len(X)
-    expected = within + np.log(share)[is_plane]
-    assert_allclose(fitted.elbo_samples(X_NEW), expected, rtol=0, atol=1e-3)
+def test_bounds_include_the_share_of_the_location():
+    """The share among training samples adds to the log-density around the location."""
+    rng = np.random.default_rng(0)
+    # One sample in five is on the line.
+    kept = (DIMENSION == 3) | (rng.random(len(X)) < 0.25)
+    rows, new = X[kept], X_NEW + 0.05 * rng.standard_normal(X_NEW.shape)
+    rows = rows + 0.05 * rng.standard_normal(rows.shape)
+    fitted = VAEenseTransformer(random_state=0).fit(rows)
+    bounds = fitted.elbo_samples(new)
+    for dimension in (1, 3):
+        own = rows[DIMENSION[kept] == dimension]
+        normal = multivariate_normal(own.mean(axis=0), np.cov(own.T))
+        is_own = dimension == NEW_DIMENSION
+        expected = np.log(len(own) / len(rows)) + normal.logpdf(new[is_own]).mean()
+        assert bounds[is_own].mean() == pytest.approx(expected, abs=0.15)
 
 
 def test_drawn_samples_lie_where_training_samples_do(apart_fit):
@@ -155,13 +168,13 @@ def test_drawn_samples_lie_where_training_samples_do(apart_fit):
 
 
 ONE_PLACE = {
-    "another network": (X[:200], {"network": "mlp", "max_iter": 2}),
-    "no gates": (X[:200], {"gated": False, "max_iter": 2}),
+    "a network": (X[:200], {"model": VAEase("mlp", max_iter=2)}),
+    "no gates": (X[:200], {"model": VAEase(gated=False, max_iter=2)}),
     "parts that meet": (
         make_linear_subspaces(1000, dims=(1, 2), n_features=8, random_state=0)[0],
-        {"max_iter": 3},
+        {},
     ),
-    "points over and over": (np.repeat(np.eye(3), 60, axis=0), {"max_iter": 3}),
+    "points over and over": (np.repeat(np.eye(3), 60, axis=0), {}),
 }
 
 
@@ -173,31 +186,31 @@ def test_others_have_one_location(name):
         warnings.simplefilter("ignore")
         fitted.fit(rows)
     assert not hasattr(fitted, "locations_")
-    assert fitted.n_components_ == fitted.module_.n_components
-    assert_allclose(fitted.mean_, rows.mean(axis=0))
+    assert_array_equal(fitted.assign(rows), 0)
+    origin = rows if has_net(fitted) else fitted.inverse_transform(np.zeros((1, 4)))
+    assert_allclose(fitted.mean_, origin.mean(axis=0))
     assert np.isfinite(fitted.transform(rows)).all()
 
 
 # --- going on, and files ------------------------------------------------------------------------
 
 
-def test_later_training_keeps_the_locations_and_a_new_fit_forgets_them(apart_fit):
-    more = copied(apart_fit, warm_start=True, max_iter=2)
-    for method, rows in (("fit", X), ("partial_fit", X[:100])):
-        fit_unwarned(more, rows, method)
-        assert_array_equal(more.locations_, apart_fit.locations_)
-        assert more.transform(X_NEW).shape[1] == apart_fit.n_components_
-    more.set_params(warm_start=False).fit(X[DIMENSION == 3])
+def test_further_samples_keep_the_locations_and_a_new_fit_forgets_them(apart_fit):
+    again = copied(apart_fit, warm_start=True).fit(X)
+    assert_array_equal(again.locations_, apart_fit.locations_)
+    more = copied(apart_fit).partial_fit(X[:100])
+    assert_allclose(more.locations_, apart_fit.locations_, atol=0.1)
+    assert_array_equal(more.assign(X_NEW), apart_fit.assign(X_NEW))
+    more.fit(X[DIMENSION == 3])
     assert not hasattr(more, "locations_")
-    assert more.n_components_ == more.module_.n_components
-    stream = VAEenseTransformer(random_state=0).partial_fit(X[:200])
-    assert not hasattr(stream, "locations_")
+    assert more.n_components_ == 3
 
 
 def test_saved_and_pickled_models_answer_alike(apart_fit, tmp_path):
     save(apart_fit, tmp_path / "model.safetensors")
     for other in (load(tmp_path / "model.safetensors"), copied(apart_fit)):
         assert_array_equal(other.locations_, apart_fit.locations_)
+        assert_array_equal(other.assign(X_NEW), apart_fit.assign(X_NEW))
         assert_array_equal(other.transform(X_NEW), apart_fit.transform(X_NEW))
         assert_array_equal(other.score_samples(X_NEW), apart_fit.score_samples(X_NEW))
         assert_array_equal(other.sample(9, random_state=0), apart_fit.sample(9, random_state=0))
@@ -206,83 +219,50 @@ def test_saved_and_pickled_models_answer_alike(apart_fit, tmp_path):
 DAMAGES = {
     "points of other samples": {"points": np.zeros((2, 5))},
     "no numbers": {"points": np.full((2, 12), np.nan)},
-    "no such location": {"groups": np.array([0, 7])},
-    "one is missing": {"groups": np.array([0, 0])},
-    "no integers": {"groups": np.array([0.0, 1.0])},
-    "too few components": {"groups": np.array([0])},
-    "no density": {"density": None},
+    "no such location": {"owners": np.array([0, 0, 0, 7])},
+    "one is missing": {"owners": np.array([0, 0, 1])},
+    "no integers": {"owners": np.array([0.0, 0.0, 0.0, 1.0])},
+    "no such part": {"parts": np.array([0, 0, 0, 7])},
+    "too few pieces": {"groups": np.array([0])},
+    "no noise": {"noise_variance": 0.0},
 }
-DAMAGES_OF_THE_DENSITY = {
-    "basis": lambda density: {"basis": np.zeros((9, 12))},
-    "no orthonormal basis": lambda density: {"basis": 2 * density.basis},
-    "variances": lambda density: {"variances": -density.variances},
-    "weights": lambda density: {"weights": np.zeros(1)},
-    "no noise": lambda density: {"noise_variances": None},
+DAMAGES_OF_THE_PIECES = {
+    "basis": lambda pieces: {"basis": np.zeros((9, 12))},
+    "no orthonormal basis": lambda pieces: {"basis": 2 * pieces.basis},
+    "variances": lambda pieces: {"variances": -pieces.variances},
+    "weights": lambda pieces: {"weights": np.zeros(1)},
 }
 
 
-def test_damaged_locations_are_refused(apart_fit, tmp_path, subtests):
-    kept, path = apart_fit._locations_, tmp_path / "model.safetensors"
-    damages = {name: replace(kept, **changes) for name, changes in DAMAGES.items()}
-    for name, change in DAMAGES_OF_THE_DENSITY.items():
-        density = replace(kept.density, **change(kept.density))
-        damages[name] = replace(kept, density=density)
+def test_damaged_laws_are_refused(apart_fit, tmp_path, subtests):
+    law, path = apart_fit.coder_, tmp_path / "model.safetensors"
+    damages = {name: replace(law, **changes) for name, changes in DAMAGES.items()}
+    for name, change in DAMAGES_OF_THE_PIECES.items():
+        damages[name] = replace(law, pieces=replace(law.pieces, **change(law.pieces)))
     broken = copied(apart_fit)
     for name, damaged in damages.items():
         with subtests.test(name):
-            broken._locations_ = damaged
+            broken._coder_ = damaged
             save(broken, path)
-            with pytest.raises(ValueError, match=r"damaged|has the wrong type"):
+            with pytest.raises(ValueError, match="damaged"):
                 load(path)
-    broken._locations_ = kept
-    for labels in (np.full(1000, 2), np.zeros(3, dtype=int), np.zeros(1000)):
-        with subtests.test(dtype=labels.dtype, size=len(labels)):
-            broken._gate_labels_ = labels
-            save(broken, path)
-            with pytest.raises(ValueError, match="_gate_labels_"):
-                load(path)
-
-
-def test_checkpoint_of_a_complete_fit_has_the_locations(tmp_path):
-    def fit():
-        estimator = VAEenseTransformer(max_iter=3, random_state=0)
-        return estimator.set_callbacks(Checkpoint(tmp_path, interval=0)).fit(X[:500])
-
-    first, again = fit(), fit()
-    assert_array_equal(again.locations_, first.locations_)
-    assert_array_equal(again.transform(X_NEW), first.transform(X_NEW))
-
-
-@pytest.mark.parametrize(("dtype", "atol"), [("float32", 1e-3), ("float64", 1e-9)])
-def test_exported_model_finds_the_location(apart_fit, tmp_path, dtype, atol):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    to_onnx(apart_fit, tmp_path / "model.onnx", dtype=dtype)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (codes,) = session.run(["codes"], {"X": X_NEW.astype(dtype)})
-    assert_allclose(codes, apart_fit.transform(X_NEW.astype(dtype)), atol=atol)
 
 
 # --- inspection ---------------------------------------------------------------------------------
 
 
-def test_curve_and_display_are_of_latents_only(apart_fit):
+def test_curve_and_display_of_several_locations(apart_fit):
     n_active, error, own = reconstruction_sparsity_curve(apart_fit, X_NEW)
-    assert n_active[-1] <= apart_fit.module_.n_components
-    # Without latents, reconstructions are the locations. With all latents there is no error.
-    squared = error[0] * X_NEW.var(axis=0).mean()
-    assert 0.7 * apart_fit.scale_**2 < squared < 1.3 * apart_fit.scale_**2
+    assert n_active[-1] <= apart_fit.n_components_
+    # Without latents, the first location is decoded. With all of them there is no error.
+    first = np.square(X_NEW - apart_fit.locations_[0]).mean() / X_NEW.var(axis=0).mean()
+    assert error[0] == pytest.approx(first)
     assert error[-1] < 1e-3
     assert own[0] == pytest.approx(counts(apart_fit, X_NEW).mean())
     assert own[1] < 0.01
     pytest.importorskip("matplotlib")
     shown = LatentDisplay.from_estimator(apart_fit)
-    assert len(shown.latents) == apart_fit.module_.n_components
-
-
-def test_ablation_of_a_location_moves_its_samples_to_the_mean(apart_fit):
-    result = latent_ablation(apart_fit, X_NEW, latents=[apart_fit.n_components_ - 1])
-    expected = np.square(apart_fit.locations_[-1] - apart_fit.mean_).sum() / 2
-    assert_allclose(result.change, expected, rtol=0.1)
+    assert len(shown.latents) == apart_fit.n_components_
 
 
 # --- far rows -----------------------------------------------------------------------------------
@@ -295,13 +275,16 @@ def test_far_rows_are_named_and_left_out(distance):
     noise = np.random.default_rng(0).standard_normal((len(far), 20))
     rows[far] = distance * np.sqrt(np.square(rows).mean()) * noise
     rows, new, dimension = rows[:1000], rows[1000:], dimension[1000:]
-    message = "^20 of 1000 samples are far from all others.*: rows 5, 55, 105, 155, 205, ..."
+    # At the smaller distance, some of them still count for a few hundredths.
+    message = "^1. of 1000 samples are far from all others"
+    if distance == 1000:
+        message = "^20 of 1000 samples are far from all others.*: rows 5, 55, 105, 155, 205, ..."
     with pytest.warns(UserWarning, match=message) as record:
         fitted = VAEenseTransformer(random_state=0).fit(rows)
     assert record[0].filename == __file__
     assert np.abs(counts(fitted, new) - dimension).mean() < 0.05
-    scale = np.sqrt(np.square(new - new.mean(axis=0)).mean())
-    assert fitted.scale_ == pytest.approx(scale, rel=0.1)
+    spread = fitted.sample(4000, random_state=0).std(axis=0)
+    assert np.linalg.norm(spread) == pytest.approx(np.linalg.norm(new.std(axis=0)), rel=0.1)
     scores = fitted.score_samples(rows)
     assert set(np.argsort(scores)[: len(far)]) == set(far)
     if distance == 20:
@@ -314,9 +297,9 @@ def test_far_rows_are_found_in_many_samples_of_any_unit():
     rows = np.random.default_rng(0).standard_normal((10_000, 5))
     rows[[3, 9000]] = 1e4
     for unit in (1e-145, 1.0, 1e100):
-        assert_array_equal(find_far_rows(unit * rows), [3, 9000])
+        assert_array_equal(far_rows(unit * rows), [3, 9000])
     rows[3] = 1e300
-    assert_array_equal(find_far_rows(rows), [3, 9000])
+    assert_array_equal(far_rows(rows), [3, 9000])
 
 
 def test_tails_and_parts_are_not_far():
@@ -324,4 +307,4 @@ def test_tails_and_parts_are_not_far():
     tails = rng.standard_t(4, size=(2000, 5))
     parts = np.concatenate([rng.standard_normal((1800, 5)), 50 + rng.standard_normal((200, 5))])
     for rows in (tails, parts, np.zeros((50, 3)), np.ones((1, 3))):
-        assert len(find_far_rows(rows)) == 0
+        assert len(far_rows(rows)) == 0

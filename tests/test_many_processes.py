@@ -144,7 +144,7 @@ def test_the_losses_are_those_of_one_process(together, alone, subtests):
 
 @slow
 def test_with_noise_or_another_order_they_are_about_the_same(together, alone, subtests):
-    for name in ("batch", "files", "vaeense", "gates", "gates of samples"):
+    for name in ("batch", "files", "vaease", "target of gates", "gates"):
         with subtests.test(name):
             scores = [report[name]["score"] for report in (together[0], alone)]
             assert scores[0] == pytest.approx(scores[1], rel=0.1, abs=0.1)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import fit_unwarned, fit_vaeense, quick_vaeense
+from helpers import fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -15,13 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.explanations import GateDictionary
 from skvaeense.inspection import class_activity
 from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import MLP
+from skvaeense.networks import MLP, Linear
 
 X, _, DIMENSION = make_linear_subspaces(900, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
 MISSING = np.random.default_rng(0).uniform(size=X.shape) < 0.15
@@ -29,6 +29,7 @@ HOLED = np.where(MISSING, np.nan, X)
 TRAIN, NEW = slice(0, 400), slice(400, None)
 FEW = HOLED[:120]
 NAMES = list("abcdefgh")
+QUICK = VAEenseTransformer(4, model="mixture", random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,8 @@ def holed(dimension):
 
 @pytest.fixture(scope="module")
 def quick():
-    """Return a short fit to few samples with missing values."""
-    return fit_vaeense(FEW)
+    """Return a fit to few samples with missing values."""
+    return clone(QUICK).fit(FEW)
 
 
 # --- what is learned --------------------------------------------------------------------------
@@ -99,10 +100,10 @@ def test_dimensions_are_found_through_holes(dimension):
 
 
 def test_batches_and_later_fits_may_have_holes():
-    vaeense = quick_vaeense()
+    vaeense = clone(QUICK)
     for batch in (FEW[:48], FEW[48:], X[:60]):
-        fit_unwarned(vaeense, batch, "partial_fit")
-    for model in (vaeense, fit_unwarned(fit_vaeense(X[:120], warm_start=True), FEW)):
+        vaeense.partial_fit(batch)
+    for model in (vaeense, clone(QUICK).set_params(warm_start=True).fit(X[:120]).fit(FEW)):
         assert np.isfinite(model.transform(FEW)).all()
 
 
@@ -163,8 +164,8 @@ def test_p_values_of_new_samples_are_uniform(complete, holed):
 
 def test_data_frames_come_out_as_they_came_in():
     frame = pd.DataFrame(FEW, columns=NAMES, index=np.arange(len(FEW)) + 7)
-    vaeense = quick_vaeense().set_output(transform="pandas")
-    codes = fit_unwarned(vaeense, frame, "fit_transform")
+    vaeense = clone(QUICK).set_output(transform="pandas")
+    codes = vaeense.fit_transform(frame)
     assert codes.index.equals(frame.index)
     assert not codes.isna().any(axis=None)
     for filled in (vaeense.impute(frame), *vaeense.impute(frame, n_draws=2, random_state=0)):
@@ -173,7 +174,7 @@ def test_data_frames_come_out_as_they_came_in():
 
 
 def test_pipelines_and_searches_take_holes():
-    pipe = make_pipeline(StandardScaler(), quick_vaeense(max_iter=2))
+    pipe = make_pipeline(StandardScaler(), clone(QUICK))
     grid = {"vaeensetransformer__n_components": [2, 4]}
     search = fit_unwarned(GridSearchCV(pipe, grid, cv=2), FEW[:48])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -184,11 +185,11 @@ def test_tags_and_errors_say_who_takes_holes(subtests):
     for takes in (VAEenseTransformer(), IntrinsicDimensionEstimator()):
         assert get_tags(takes).input_tags.allow_nan
     for refuses in (
-        VAEenseTransformer(network="mlp"),
-        VAEenseTransformer(prior="standard_normal"),
+        VAEenseTransformer(model="vaease"),
+        VAEenseTransformer(model=VAEase("mlp")),
         SparseAutoencoder(),
         IntrinsicDimensionEstimator(SparseAutoencoder()),
-        IntrinsicDimensionEstimator(VAEenseTransformer(network="mlp")),
+        IntrinsicDimensionEstimator(VAEenseTransformer(model=VAEase("mlp"))),
     ):
         with subtests.test(estimator=refuses):
             assert not get_tags(refuses).input_tags.allow_nan
@@ -199,11 +200,13 @@ def test_tags_and_errors_say_who_takes_holes(subtests):
 # --- errors -----------------------------------------------------------------------------------
 
 
-def test_other_networks_take_no_holes_later():
-    fitted = fit_vaeense(X[:120], network=MLP((4,)), max_iter=2)
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        fitted.transform(FEW)
-    assert not hasattr(fitted, "impute")
+def test_models_trained_by_gradients_take_no_holes_later():
+    for network in (Linear((4,)), MLP((4,))):
+        fitted = fit_vaeense(X[:120], network=network, max_iter=2)
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            fitted.transform(FEW)
+        # Only a linear decoder has a density.
+        assert hasattr(fitted, "impute") == isinstance(network, Linear)
 
 
 def test_columns_that_are_never_seen_are_named_and_may_be_missing_later(quick, subtests):
@@ -245,9 +248,9 @@ def test_sparse_samples_have_no_holes(quick):
 @pytest.mark.parametrize(
     "estimator",
     [
-        quick_vaeense(max_iter=2),
+        QUICK,
         SubspaceMixture(random_state=0),
-        IntrinsicDimensionEstimator(quick_vaeense(max_iter=2), random_state=0),
+        IntrinsicDimensionEstimator(QUICK, random_state=0),
     ],
     ids=["vaeense", "mixture", "dimension"],
 )

@@ -103,7 +103,7 @@ def test_fitting_leaves_parameters_alone(estimator):
     [
         (
             quick_vaeense(threshold=FixedVariance(0.3)),
-            {"network__hidden_layer_sizes": (8,), "threshold__level": 0.2},
+            {"model__network__hidden_layer_sizes": (8,), "model__threshold__level": 0.2},
         ),
         (
             quick_sae(TopK(3), network=Linear((16,))),

@@ -5,8 +5,18 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import MLP_SMALL, PAIRS, SUBSPACES, changed, fit_unwarned, fit_vaeense, quick_vaeense
+from helpers import (
+    MLP_SMALL,
+    PAIRS,
+    SUBSPACES,
+    changed,
+    fit_unwarned,
+    fit_vaeense,
+    quick_vaeense,
+    with_net,
+)
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -44,9 +54,7 @@ def test_counts_the_dimensions_of_subspaces_and_explains_them(union_fit):
 def test_ungated_is_probabilistic_pca():
     samples, *_ = make_ppca(3000, n_components=4, n_features=12, random_state=0)
     train, new = samples[:1000], samples[1000:]
-    fitted = fit_unwarned(
-        VAEenseTransformer(4, gated=False, n_init=1, max_iter=60, random_state=0), train
-    )
+    fitted = fit_unwarned(with_net(4, gated=False, n_init=1, max_iter=60, random_state=0), train)
     assert fitted.score(new) == pytest.approx(PCA(4).fit(train).score(new), abs=0.1)
     assert fitted.noise_variance_ == pytest.approx(0.1, rel=0.15)
     active = fitted.active_dimensions(new)
@@ -61,9 +69,9 @@ def test_learned_noise_variance_is_the_held_out_error():
     """The error is measured on other rows of the population. With much noise, no row dominates."""
     rows, *_ = make_linear_subspaces(3000, dims=(1, 2), n_features=8, noise=0.2, random_state=0)
     fitted = VAEenseTransformer(random_state=0).fit(rows[:2000])
-    mean, std = fitted.posterior(rows[2000:])
-    residual = rows[2000:] - fitted.inverse_transform((1 - std) * mean)
-    spread = np.square((1 - std) * std) @ np.square(fitted.components_).sum(axis=1)
+    openness, mean, std = fitted.posterior(rows[2000:])
+    residual = rows[2000:] - fitted.inverse_transform(openness * mean)
+    spread = np.square(openness * std) @ np.square(fitted.components_).sum(axis=1)
     error = np.square(residual).sum(axis=1) + spread
     assert fitted.noise_variance_ == pytest.approx(error.mean() / 8, rel=0.2)
 
@@ -86,12 +94,18 @@ def test_double_precision_trains_as_well_as_single():
 # --- codes ----------------------------------------------------------------------------------
 
 
+def with_rule(fitted, threshold):
+    """Return a shallow copy with another threshold rule; the model itself does not change."""
+    return changed(fitted, model=clone(fitted.model).set_params(threshold=threshold))
+
+
 def test_codes_follow_from_the_posterior(fitted):
-    mean, std = fitted.posterior(X_NEW)
-    soft = (1 - std) * mean
+    openness, mean, std = fitted.posterior(X_NEW)
+    soft = openness * mean
+    assert_allclose(openness, 1 - std, atol=1e-7)
     assert_allclose(changed(fitted, hard=False).transform(X_NEW), soft, rtol=1e-6, atol=1e-9)
     for threshold in ("contribution", "fixed_variance", "otsu"):
-        by_rule = changed(fitted, threshold=threshold)
+        by_rule = with_rule(fitted, threshold)
         active = by_rule.active_dimensions(X_NEW)
         assert active.dtype == bool
         assert 0 < active.mean() < 1
@@ -100,7 +114,7 @@ def test_codes_follow_from_the_posterior(fitted):
     reconstruction = fitted.inverse_transform(fitted.transform(X_NEW))
     assert np.square(X_NEW - reconstruction).sum() < 0.2 * np.square(X_NEW).sum()
     counts = [
-        changed(fitted, threshold=FixedVariance(level)).active_dimensions(X_NEW).sum()
+        with_rule(fitted, FixedVariance(level)).active_dimensions(X_NEW).sum()
         for level in (0.01, 0.5, 0.99)
     ]
     assert counts[0] < counts[1] < counts[2]
@@ -110,7 +124,7 @@ def test_latents_that_no_training_sample_uses_stay_closed():
     """Their codes are exactly 0, and do not explode when they are divided by a small deviation."""
     rng = np.random.default_rng(5)
     X = np.eye(6)[rng.choice(6, 60, p=[0.5, 0.2, 0.2, 0.06, 0.03, 0.01])]
-    fitted = VAEenseTransformer(8, prior="mixture", hard=False, random_state=0).fit(X[:30])
+    fitted = with_net(8, hard=False, random_state=0).fit(X[:30])
     used = fitted.module_.is_used.clone()
     unused = np.flatnonzero(~used.numpy())
     codes, new = fitted.transform(X[:30]), fitted.transform(X)
@@ -131,7 +145,7 @@ def test_training_that_goes_on_may_open_all_latents():
 @pytest.mark.parametrize("network", [Linear((16,)), MLP_SMALL, "single_layer"])
 def test_positive_codes(network):
     model = fit_vaeense(network=network, positive_code=True)
-    mean, std = model.posterior(X_NEW)
+    _, mean, std = model.posterior(X_NEW)
     codes = model.set_params(hard=False).transform(X_NEW)
     assert (mean >= 0).all()
     assert (mean > 0).any()
@@ -143,8 +157,12 @@ def test_positive_codes(network):
 
 
 def test_samples_are_drawn_from_positive_codes():
-    """Without noise and offset, samples lie in the cone of the components."""
-    fitted = fit_vaeense(positive_code=True, n_components=2, max_iter=60, prior="standard_normal")
+    """Without noise and offset, samples lie in the cone of the components.
+
+    After `partial_fit` there is no density, so that samples are drawn from the prior.
+    """
+    fitted = fit_vaeense(positive_code=True, n_components=2, max_iter=60)
+    fitted.partial_fit(X)
     samples = fitted.sample(2000, random_state=0) - fitted.inverse_transform(np.zeros((1, 2)))
     inverse = np.linalg.pinv(fitted.components_)
     codes = samples @ inverse
@@ -187,7 +205,7 @@ def test_warm_start_moves_to_other_samples():
     # Samples of twice the size have a density that is lower by log(2) in each feature.
     at_best = estimator.score(X) - 8 * math.log(2)
     before = estimator.score(2 * X + 1)
-    fit_unwarned(estimator.set_params(max_iter=400), 2 * X + 1)
+    fit_unwarned(estimator.set_params(model__max_iter=400), 2 * X + 1)
     assert_array_equal(estimator.mean_, mean)
     assert estimator.scale_ == scale
     assert at_best - estimator.score(2 * X + 1) < 0.01 * (at_best - before)

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import fit_unwarned, quick_sae
+from helpers import fit_unwarned, quick_sae, with_net
 from numpy.testing import assert_allclose
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK
 
 REFERENCE = Path(__file__).parent / "data" / "reference.json"
 # In double precision, other orders of sums change little, also after several epochs.
 PRECISE = {"dtype": "float64", "random_state": 0, "max_iter": 12}
-VAE = VAEenseTransformer(4, network=Linear((16,)), n_init=2, **PRECISE)
+VAE = with_net(4, network=Linear((16,)), n_init=2, **PRECISE)
 ESTIMATORS = {
     "vaeense": VAE,
-    "vae": VAEenseTransformer(4, gated=False, network=Linear((16,)), n_init=1, **PRECISE),
+    "vae": with_net(4, gated=False, network=Linear((16,)), n_init=1, **PRECISE),
     "l1": quick_sae("l1", **PRECISE),
     "batch_topk": quick_sae(BatchTopK(3), **PRECISE),
     "jump_relu": quick_sae("jump_relu", **PRECISE),

@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import nn
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEase,
+    VAEenseTransformer,
+    load,
+    save,
+)
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
-from skvaeense.export import to_onnx, to_saelens
+from skvaeense.export import to_saelens
 from skvaeense.inspection import class_activity, latent_ablation, sparsity_pattern, top_activating
 from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
@@ -42,13 +49,12 @@ def use_datasets() -> None:
 def use_files(sae: SparseAutoencoder, path: Path) -> None:
     save(sae, path, trusted=[L1])
     loaded: SparseAutoencoder = load(str(path), device="cpu", trusted=(L1,))
-    to_onnx(loaded, path, dtype="float64")
     to_saelens(loaded, path, metadata={"model_name": "mine"})
-    to_onnx(loaded, path, dtype="float16")  # type: ignore[arg-type]
+    to_saelens(loaded, path, metadata="mine")  # type: ignore[arg-type]
 
 
 def use_vaeense(X: Doubles) -> None:
-    vaeense = VAEenseTransformer(4, network=Linear((64,)), threshold=Otsu(), random_state=0)
+    vaeense = VAEenseTransformer(4, target_explained_variance=0.9, random_state=0)
     assert_type(vaeense.fit(X), VAEenseTransformer)
     assert_type(vaeense.partial_fit([[0.0, 1.0]]), VAEenseTransformer)
     assert_type(vaeense.transform(X), Floats | sparse.csr_array | sparse.csr_matrix)
@@ -60,14 +66,22 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.score(X), float)
     assert_type(vaeense.sample(3, random_state=np.random.RandomState(0)), Floats)
     assert_type(vaeense.components_, Doubles)
+    assert_type(vaeense.locations_, Doubles)
     assert_type(vaeense.noise_variance_, float)
+    assert_type(vaeense.explanation_, str)
+    VAEenseTransformer(model="gates")
+    VAEenseTransformer(model="best")  # type: ignore[arg-type]
+    VAEenseTransformer(max_iter=10)  # type: ignore[call-arg]
+
+
+def use_vaease() -> None:
+    vaeense = VAEenseTransformer(4, model=VAEase(Linear((64,)), threshold=Otsu(), gated=False))
     assert_type(vaeense.module_, VAE)
-    VAEenseTransformer(
-        loss=ELBO(beta=2.0), optimizer=partial(torch.optim.SGD, momentum=0.5), schedule=falling
-    )
-    VAEenseTransformer(optimizer=torch.optim.RAdam, schedule="cosine")
-    VAEenseTransformer(schedule="linear")  # type: ignore[arg-type]
-    VAEenseTransformer(max_iter="never")  # type: ignore[arg-type]
+    assert_type(vaeense.loss_curve_, list[float])
+    VAEase(loss=ELBO(beta=2.0), optimizer=partial(torch.optim.SGD, momentum=0.5), schedule=falling)
+    VAEase(optimizer=torch.optim.RAdam, schedule="cosine")
+    VAEase(schedule="linear")  # type: ignore[arg-type]
+    VAEase(max_iter="never")  # type: ignore[arg-type]
 
 
 def use_sparse_autoencoder(X: Doubles) -> None:
@@ -92,7 +106,7 @@ def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
 
 
 def use_dimension_estimators(X: Doubles) -> None:
-    estimator = IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=10), method="count")
+    estimator = IntrinsicDimensionEstimator(VAEenseTransformer(), method="count")
     assert_type(estimator.fit(X), IntrinsicDimensionEstimator)
     assert_type(estimator.predict(X), Doubles)
     assert_type(estimator.predict(X, return_std=True), tuple[Doubles, Doubles])

@@ -20,6 +20,7 @@ from bad_inputs.rows import (
     NAN,
     SPARSE,
     TOO_FEW,
+    TRAINED,
     VAEENSE,
     X,
     after_fit,
@@ -32,7 +33,7 @@ FEATURES = "X has 3 features, but … is expecting 4 features as input."
 CONSTANT = "X is constant over its {} sample(s), so it has no variance to explain."
 
 FITTED = [
-    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), NAN, SPARSE),
+    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), NAN, TRAINED),
     after_fit("infinity", lambda ask: ask(with_entry(np.inf)), INFINITY),
     after_fit("another number of features", lambda ask: ask(X[:, :3]), FEATURES),
     after_fit(

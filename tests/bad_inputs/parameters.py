@@ -12,11 +12,13 @@ from bad_inputs.rows import (
     EVERY,
     INTRINSIC,
     SPARSE,
+    TRAINED,
+    VAEASE,
     VAEENSE,
     parameter,
     together,
 )
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.dimension import Consensus, Neighbors
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer
@@ -63,24 +65,28 @@ def autoencoder_kind(autoencoder):
 PARAMETERS = [
     *(parameter(SPARSE, f"{COUNT} or None", n_components=v) for v in (0, "all")),
     *(parameter(VAEENSE, OR_SHARE, n_components=v) for v in (0, 0.9)),
+    *(
+        parameter(VAEENSE, "a str among {…} or an instance of '….VAEase'", model=v)
+        for v in ("vae", VAEase)
+    ),
     parameter(EVERY, f"an int in the range [0, inf), {SWITCH}", verbose=-1),
-    *(parameter(AUTOENCODERS, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
-    *(parameter(AUTOENCODERS, COUNT + AUTO, max_iter=v) for v in (0, None)),
-    parameter(VAEENSE, COUNT + AUTO, n_init=0),
-    parameter(AUTOENCODERS, COUNT, n_iter_no_change=0),
+    *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
+    *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, None)),
+    parameter(VAEASE, COUNT, n_init=0),
+    parameter(TRAINED, COUNT, n_iter_no_change=0),
     parameter(SPARSE, COUNT, dead_after=0),
-    *(parameter(VAEENSE, POSITIVE, learning_rate_init=v) for v in (0, "auto")),
+    *(parameter(VAEASE, POSITIVE, learning_rate_init=v) for v in (0, "auto")),
     parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=INF),
-    *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (0.0, "pca", [1.0])),
-    *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN)),
-    *(parameter(AUTOENCODERS, f"{POSITIVE} or None", target_l0=v) for v in (0, "auto")),
-    *(parameter(AUTOENCODERS, f"{POSITIVE} or None", transform_l0=v) for v in (0, [2])),
+    *(parameter(VAEASE, POSITIVE + AUTO, noise_variance=v) for v in (0.0, "pca", [1.0])),
+    *(parameter(TRAINED, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN)),
+    *(parameter(VAEENSE + SPARSE, f"{POSITIVE} or None", target_l0=v) for v in (0, "auto")),
+    *(parameter(VAEENSE + SPARSE, f"{POSITIVE} or None", transform_l0=v) for v in (0, [2])),
     *(
         parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
         for v in (-1, "norm")
     ),
-    parameter(VAEENSE, SWITCH, gated="yes"),
-    parameter(VAEENSE, SWITCH, learn_noise_variance=2),
+    parameter(VAEASE, SWITCH, gated="yes"),
+    parameter(VAEASE, SWITCH, learn_noise_variance=2),
     parameter(VAEENSE, SWITCH + AUTO, hard=None),
     *(
         parameter(VAEENSE, f"{SHARE}, a str among {{…}} or None", target_explained_variance=v)
@@ -91,15 +97,15 @@ PARAMETERS = [
     parameter(SPARSE, SWITCH, skip_connection="yes"),
     parameter(AUTOENCODERS, SWITCH, sparse_output="csr"),
     parameter(AUTOENCODERS, SWITCH, warm_start=1.5),
-    *(part_kind(AUTOENCODERS, "networks", "Network", network=v) for v in ("conv9", Linear)),
+    *(part_kind(TRAINED, "networks", "Network", network=v) for v in ("conv9", Linear)),
     *(part_kind(SPARSE, "penalties", "Penalty", penalty=v) for v in ("l2", 0.1, L1, Linear())),
-    *(part_kind(VAEENSE, "thresholds", "ThresholdRule", threshold=v) for v in ("none", 0.5)),
-    part_kind(VAEENSE, "losses", "Loss", loss="penalized_reconstruction"),
+    *(part_kind(VAEASE, "thresholds", "ThresholdRule", threshold=v) for v in ("none", 0.5)),
+    part_kind(VAEASE, "losses", "Loss", loss="penalized_reconstruction"),
     part_kind(SPARSE, "losses", "Loss", loss="elbo"),
-    part_kind(AUTOENCODERS, "losses", "Loss", loss=L1()),
-    part_kind(VAEENSE, "priors", "Prior", prior="normal"),
-    *(parameter(AUTOENCODERS, OPTIMIZER, optimizer=v) for v in ("lbfgs", 0.1, torch.optim.LBFGS)),
-    parameter(AUTOENCODERS, "a str among {…} or a callable", schedule="linear"),
+    part_kind(TRAINED, "losses", "Loss", loss=L1()),
+    part_kind(VAEASE, "priors", "Prior", prior="normal"),
+    *(parameter(TRAINED, OPTIMIZER, optimizer=v) for v in ("lbfgs", 0.1, torch.optim.LBFGS)),
+    parameter(TRAINED, "a str among {…} or a callable", schedule="linear"),
     *map(autoencoder_kind, ("vae", PCA())),
     *(
         parameter(
@@ -141,7 +147,7 @@ NESTED = [
     of_part(SPARSE, "BatchTopK", "anneal", ANNEAL, penalty=BatchTopK(anneal=0.8)),
     of_part(SPARSE, "Matryoshka", "k", COUNTS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
-    of_part(VAEENSE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
+    of_part(VAEASE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
     of_part(
         SPARSE, "PenalizedReconstruction", "decay", NON_NEGATIVE, loss=PenalizedReconstruction(NAN)
     ),
@@ -150,12 +156,19 @@ NESTED = [
     of_part(
         INTRINSIC,
         "VAEenseTransformer",
+        "target_l0",
+        f"{POSITIVE} or None",
+        autoencoder=VAEenseTransformer(target_l0=0),
+    ),
+    of_part(
+        INTRINSIC,
+        "VAEase",
         "n_init",
-        COUNT + AUTO,
-        autoencoder=VAEenseTransformer(n_init=0),
+        COUNT,
+        autoencoder=VAEenseTransformer(model=VAEase(n_init=0)),
     ),
     *(
-        together(AUTOENCODERS, SIZES.format(got), network=network)
+        together(TRAINED, SIZES.format(got), network=network)
         for got, network in [
             ("(0,)", Linear((0,))),
             ("(-3, 4)", MLP((-3, 4))),
@@ -164,17 +177,15 @@ NESTED = [
         ]
     ),
     of_part(
-        AUTOENCODERS,
+        TRAINED,
         "Linear",
         "skip",
         f"{SWITCH} or a str among {{'first'}}",
         network=Linear(skip="last"),
     ),
-    of_part(
-        AUTOENCODERS, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)
-    ),
-    of_part(VAEENSE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
-    of_part(VAEENSE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
+    of_part(TRAINED, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)),
+    of_part(VAEASE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
+    of_part(VAEASE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
     together(
         AUTOENCODERS, "device must be 'auto' or a torch device, got 'toaster'.", device="toaster"
     ),
@@ -187,7 +198,7 @@ TOGETHER = [
             f"loss={loss!r} needs the method …, which … does not have. Set another loss.",
             loss=loss,
         )
-        for estimators, loss in ((VAEENSE, PenalizedReconstruction()), (SPARSE, ELBO()))
+        for estimators, loss in ((VAEASE, PenalizedReconstruction()), (SPARSE, ELBO()))
     ),
     together(
         AUTOENCODERS,
@@ -195,7 +206,7 @@ TOGETHER = [
         device="meta",
     ),
     together(
-        VAEENSE,
+        VAEASE,
         "learn_noise_variance=False keeps the given noise_variance, so noise_variance must be a "
         "number, in squared units of X; got 'auto'.",
         learn_noise_variance=False,
@@ -203,12 +214,39 @@ TOGETHER = [
     ),
     *(
         together(
-            VAEENSE,
+            VAEASE,
             f"noise_variance={value:g} must be within a factor of 1e+20 of …, the square of the "
             'scale … of X. Give the noise variance in squared units of X, or "auto".',
             noise_variance=value,
         )
         for value in (1e-30, 1e30)
+    ),
+    together(
+        VAEASE,
+        "network='unrolled' gives codes without a posterior, so it only works in "
+        'SparseAutoencoder. Set network="linear".',
+        network="unrolled",
+    ),
+    *(
+        together(
+            VAEASE,
+            f"{name}={value!r} sets a price on gates, which model=… does not have. Leave it out, "
+            'or set model="auto".',
+            **{name: value},
+        )
+        for name, value in [("target_l0", 2), ("target_explained_variance", 0.9)]
+    ),
+    together(
+        VAEENSE,
+        "target_l0 and target_explained_variance cannot both be set. Leave one of them None.",
+        target_l0=2,
+        target_explained_variance=0.9,
+    ),
+    together(
+        VAEENSE,
+        "target_l0=9 must be at most the number of features, 4, unless n_components is given.",
+        n_components=None,
+        target_l0=9,
     ),
     together(
         SPARSE,
@@ -235,7 +273,12 @@ TOGETHER = [
         "k must be a positive int, or a list of them, got [3, 2.5].",
         penalty=BatchTopK([3, 2.5]),
     ),
-    together(SPARSE, "target_l0=9 must be at most n_components=3.", n_components=3, target_l0=9),
+    together(
+        VAEENSE + SPARSE,
+        "target_l0=9 must be at most n_components=3.",
+        n_components=3,
+        target_l0=9,
+    ),
     together(
         SPARSE,
         "target_l0=2 adapts alpha by factors, so the initial alpha must be above 0; got "
@@ -258,8 +301,8 @@ TOGETHER = [
         method="neighbors",
     ),
     *(
-        together(AUTOENCODERS, DIVERGED, FloatingPointError, learning_rate_init=rate)
+        together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=rate)
         for rate in (1e30, 1e300)
     ),
-    together(AUTOENCODERS, DIVERGED, FloatingPointError, learning_rate_init=1e300, optimizer="sgd"),
+    together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=1e300, optimizer="sgd"),
 ]

@@ -11,11 +11,14 @@ import torch
 from safetensors.torch import save_file
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEase, VAEenseTransformer
 
-VAEENSE, SPARSE = (VAEenseTransformer,), (SparseAutoencoder,)
+# A VAEase stands for a VAEenseTransformer whose model it is.
+VAEENSE, VAEASE, SPARSE = (VAEenseTransformer,), (VAEase,), (SparseAutoencoder,)
 INTRINSIC = (IntrinsicDimensionEstimator,)
-AUTOENCODERS = VAEENSE + SPARSE
+# Estimators that are trained by gradients.
+TRAINED = VAEASE + SPARSE
+AUTOENCODERS = VAEENSE + TRAINED
 EVERY = AUTOENCODERS + INTRINSIC
 
 # Groups of methods. An estimator may have only some of a group.
@@ -52,6 +55,16 @@ class BadInput(NamedTuple):
     message: str
     params: dict[str, Any] = {}
     before: Any = None
+
+    @property
+    def cases(self):
+        """Return the estimators and methods that the input is given to, as pairs."""
+        return [
+            (kind, method)
+            for kind in self.estimators
+            for method in self.methods
+            if hasattr(VAEenseTransformer if kind is VAEase else kind, method)
+        ]
 
 
 def to_fit(given, call, message, estimators=EVERY, methods=FIT, *, error=ValueError):

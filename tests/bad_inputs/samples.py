@@ -20,9 +20,9 @@ from bad_inputs.rows import (
     NAMED,
     NAN,
     SCALE,
-    SPARSE,
     SUFFIX,
     TOO_FEW,
+    TRAINED,
     VAEENSE,
     BadInput,
     Loader,
@@ -35,7 +35,7 @@ from bad_inputs.rows import (
 
 SAMPLES = [
     *(
-        to_fit(given, call, NAN, SPARSE)
+        to_fit(given, call, NAN, TRAINED)
         for given, call in [
             ("an entry is NaN", lambda fit: fit(with_entry(np.nan))),
             ("NaN in single precision", lambda fit: fit(with_entry(np.nan, "f4"))),
@@ -116,7 +116,7 @@ SAMPLES = [
         lambda fit: fit(np.ma.masked_greater(X, 1.9)),
         "X has … masked entries, but missing values are not supported here. Fill them in first, "
         "for instance by X.filled(value).",
-        SPARSE,
+        TRAINED,
     ),
     to_fit("values near 1e200", lambda fit: fit(1e200 * X), SCALE),
     to_fit("values near 1e307", lambda fit: fit(1e307 * X), SCALE),

@@ -15,7 +15,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import outputs
 
 import skvaeense
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, save
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEase,
+    VAEenseTransformer,
+    save,
+)
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.explanations import GateDictionary
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import BatchTopK
 
@@ -28,21 +37,37 @@ def main():
     # Samples on a line and on a plane that lie apart.
     flats = rng.permutation(np.r_[X[:, :1] @ X[:1], X[:, :2] @ X[1:3] + 9 * np.eye(6)[0]])
     flats = flats + 0.01 * rng.normal(size=flats.shape)
-    vae = VAEenseTransformer(5, network=Linear((12,)), n_init=1, max_iter=60, random_state=0)
+    atoms, *_ = make_sparse_dictionary(400, n_atoms=8, n_active=2, n_features=6, random_state=0)
+    vae = VAEenseTransformer(5, model=VAEase(Linear((12,)), n_init=1, max_iter=60), random_state=0)
+    net = VAEase(MLP((6,), encoder_layer_sizes=(6,)))
+    # The second call of partial_fit begins sums over batches.
     estimators = {
-        "vaeense": VAEenseTransformer(
-            3, network=MLP((6,), encoder_layer_sizes=(6,)), hard=True, random_state=0
-        ).partial_fit(X),
-        "vaeense_of_flats": VAEenseTransformer(max_iter=5, random_state=0).fit(flats),
-        "sparse_autoencoder": SparseAutoencoder(
-            8, penalty=BatchTopK(2), random_state=np.random.RandomState(0)
-        ).partial_fit(X),
-        "intrinsic_dimension": IntrinsicDimensionEstimator(vae, random_state=0).fit(X),
+        "vaeense": (VAEenseTransformer(3, model=net, hard=True, random_state=0).partial_fit(X), X),
+        "vaeense_of_flats": (
+            VAEenseTransformer(random_state=0).partial_fit(flats).partial_fit(flats),
+            flats,
+        ),
+        "vaeense_of_gates": (
+            VAEenseTransformer(target_l0=2, random_state=0).partial_fit(atoms).partial_fit(atoms),
+            atoms,
+        ),
+        "subspace_mixture": (SubspaceMixture(random_state=0).fit(flats), flats),
+        "gate_dictionary": (
+            GateDictionary(random_state=0).partial_fit(atoms).partial_fit(atoms),
+            atoms,
+        ),
+        "sparse_autoencoder": (
+            SparseAutoencoder(
+                8, penalty=BatchTopK(2), random_state=np.random.RandomState(0)
+            ).partial_fit(X),
+            X,
+        ),
+        "intrinsic_dimension": (IntrinsicDimensionEstimator(vae, random_state=0).fit(X), X),
     }
-    for name, estimator in estimators.items():
+    for name, (estimator, samples) in estimators.items():
         path = Path(__file__).with_name(f"{name}-{skvaeense.__version__}.safetensors")
         save(estimator, path)
-        rows = flats[:10] if name == "vaeense_of_flats" else X[:10]
+        rows = samples[:10]
         np.savez(path.with_suffix(".npz"), X=rows, **outputs(estimator, rows))
 
 

@@ -1,6 +1,5 @@
 """Expectation maximisation of gates: sums, closed forms, and the number of latents."""
 
-import copy
 import math
 from functools import cache
 from itertools import pairwise
@@ -266,33 +265,6 @@ def test_first_gates_explain_the_variance():
 def test_first_number_of_latents(x, n_first, n_with_target):
     assert len(start_gates(x, generator=generator()).weight) == n_first
     assert n_target(x, 3.5) == n_with_target
-
-
-@pytest.mark.parametrize(
-    ("method", "target"),
-    [
-        ("step", {}),
-        ("round", {}),
-        ("absorb", {}),
-        ("step", {"length": 2.0}),
-        ("absorb", {"share": 0.1}),
-    ],
-)
-def test_a_fit_goes_on_from_its_state(method, target):
-    x, _ = dictionary(200)
-    ones, n = torch.ones(len(x)), 2 if method == "round" else GateEM.steps_of_epoch + 3
-
-    def go_on(em):
-        for i in range(n):
-            getattr(em, method)(x, ones, *([(i + 1) / n] if method == "step" else []))
-
-    whole, other = (make_em(x, 400, generator=generator(), **target) for _ in range(2))
-    go_on(whole)
-    other.load_state_dict(copy.deepcopy(whole.state_dict()))
-    for em in (whole, other):
-        go_on(em)
-    for one, same in zip(whole.result(), other.result(), strict=True):
-        assert torch.equal(torch.as_tensor(one), torch.as_tensor(same))
 
 
 def test_batches_are_remembered(monkeypatch):

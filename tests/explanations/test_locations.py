@@ -5,9 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.explanations._explain import explain
+from skvaeense.explanations._explain import Wanted, explain
 from skvaeense.explanations._locations import meeting_point, pooled
 from skvaeense.mixture._fit import FlatPart
+from skvaeense.mixture._rows import Prepared
 
 
 def _part(mean, basis, variances=1.0, noise=1e-4, weight=0.5):
@@ -44,11 +45,9 @@ def test_hulls_meet_in_a_point(parts, point):
 
 def test_subspaces_meet_where_they_do_and_not_in_the_mean():
     X, *_ = make_linear_subspaces(1000, dims=(2, 4, 8), noise=0.02, random_state=0)
-    explained = explain(X + 7.0, 128, may_have_gates=False)
-    assert (explained.coder, explained.locations) == ("mixture", None)
-    point, meet = meeting_point(explained.pieces, len(X))
-    assert meet
-    assert_allclose(point, 7.0, atol=0.01)
+    explained = explain(Prepared.of(X + 7.0, None, np.random.RandomState(0)), Wanted())
+    assert explained.name == "mixture"
+    assert_allclose(explained.coder.points, np.full((1, X.shape[1]), 7.0), atol=0.01)
 
 
 def test_hulls_without_an_outside_meet_in_their_mean():

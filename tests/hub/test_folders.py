@@ -1,5 +1,6 @@
 """Folders of estimators, and the Hub with a fake client."""
 
+import functools
 import json
 import shutil
 import sys
@@ -8,24 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, quick_sae, quick_vaeense
+from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, fit_vaeense, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import load_file
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
+from skvaeense import VAEenseTransformer
 from skvaeense.export import from_saelens, to_saelens
 from skvaeense.hub import from_pretrained, model_card, push_to_hub, save_pretrained
-from skvaeense.hub._saelens import read_estimator, registered_files
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
 
 X, X_NEW = ATOMS.few, ATOMS.new
 Y, Y_NEW = (rows @ np.arange(16.0).reshape(8, 2) for rows in (X, X_NEW))
-
-
-def fitted_vaeense(**params):
-    return fit_unwarned(quick_vaeense(**params), X)
 
 
 ESTIMATORS = {
@@ -34,50 +31,45 @@ ESTIMATORS = {
     "mlp": lambda: fit_sae("l1", network=MLP((8,), encoder_layer_sizes=(8,))),
     "signed": lambda: fit_sae(TopK(3), positive_code=False),
     "transcoder": lambda: fit_unwarned(quick_sae(TopK(3)), X, y=Y),
-    "vaeense": lambda: fitted_vaeense(),
-    "gates": lambda: fitted_vaeense(prior="spike_slab", network="auto", target_l0=2),
+    "vaeense": lambda: fit_vaeense(X),
+    "gates": lambda: VAEenseTransformer(target_l0=2, random_state=0).fit(X),
 }
 
 
-@pytest.fixture(scope="module", params=ESTIMATORS.values(), ids=ESTIMATORS)
-def fitted(request):
-    return request.param()
+@functools.cache
+def fitted_as(name):
+    return ESTIMATORS[name]()
 
 
-def test_a_folder_and_weights_for_saelens_give_the_estimator_back(fitted, tmp_path):
-    """The estimator is restored for any type of its weights."""
-    import torch
-
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_folder_gives_the_estimator_back(name, tmp_path):
+    fitted = fitted_as(name)
     expected = fitted.transform(X_NEW)
-    config, tensors = registered_files(fitted)
-    assert config["architecture"] == "skvaeense"
-    for dtype in (np.float32, np.float16):
-        data = torch.from_numpy(tensors["estimator"].astype(dtype))
-        assert_array_equal(read_estimator(data).transform(X_NEW), expected)
-    codes = np.asarray(expected, dtype=np.float64)
-    assert tensors["W_dec"].shape == (fitted.n_components_, config["d_out"])
-    if hasattr(fitted, "components_"):
-        decoded = codes @ tensors["W_dec"] + tensors["b_dec"]
-        assert_allclose(decoded, fitted.inverse_transform(codes), rtol=1e-4, atol=1e-4)
     save_pretrained(fitted, tmp_path / "model")
     again = from_pretrained(tmp_path / "model")
     assert_array_equal(again.transform(X_NEW), expected)
-    names = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert names == ["README.md", "cfg.json", "estimator.safetensors", "sae_weights.safetensors"]
     with pytest.raises(FileExistsError):
         save_pretrained(fitted, tmp_path / "model")
 
 
-def test_saelens_gets_its_own_architecture_where_there_is_one(tmp_path):
+def test_saelens_gets_files_where_it_has_an_architecture(tmp_path):
     for name in ("batch_topk", "gated", "l1", "topk"):
         save_pretrained(fit_sae(PENALTIES[name]), tmp_path / name, metadata={"model_name": "m"})
         config = json.loads((tmp_path / name / "cfg.json").read_text())
         assert config["architecture"] in ("gated", "jumprelu", "standard", "topk")
         assert config["metadata"]["model_name"] == "m"
-        assert "register_saelens" not in (tmp_path / name / "README.md").read_text()
-    save_pretrained(fit_sae(TopK(3), network="unrolled"), tmp_path / "other")
-    assert json.loads((tmp_path / "other" / "cfg.json").read_text())["architecture"] == "skvaeense"
-    assert "register_saelens" in (tmp_path / "other" / "README.md").read_text()
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
+            "README.md",
+            "cfg.json",
+            "estimator.safetensors",
+            "sae_weights.safetensors",
+        ]
+        assert "SAE.load_from_disk" in (tmp_path / name / "README.md").read_text()
+    for name in ("unrolled", "mlp", "signed", "vaeense", "gates"):
+        save_pretrained(fitted_as(name), tmp_path / name)
+        names = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert names == ["README.md", "estimator.safetensors"]
+        assert "SAELens" not in (tmp_path / name / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers import fit_unwarned, quick_sae, quick_vaeense
+from helpers import fit_unwarned, quick_sae, quick_vaeense, with_net
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import make_linear_subspaces
 
 
@@ -27,7 +27,7 @@ def subspaces():
 @pytest.fixture(scope="session")
 def vaeense(subspaces):
     """Return a VAEenseTransformer with two inits, after a short training."""
-    estimator = VAEenseTransformer(5, n_init=2, max_iter=25, random_state=0)
+    estimator = with_net(5, n_init=2, max_iter=25, random_state=0)
     return fit_unwarned(estimator, subspaces[0])
 
 

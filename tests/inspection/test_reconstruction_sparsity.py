@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from helpers import changed, fit_unwarned, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -87,7 +87,8 @@ def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
     for count, expected in zip(counts[1:-1], error[1:-1], strict=True):
         level = amounts[-count - 1 : amounts.size - count + 1].mean()
         rule = Contribution(level / np.sqrt(vaeense.noise_variance_))
-        active = changed(vaeense, threshold=rule).active_dimensions(X)
+        model = clone(vaeense.model).set_params(threshold=rule)
+        active = changed(vaeense, model=model).active_dimensions(X)
         assert active.sum() == count
         assert fvu(X, vaeense.inverse_transform(codes * active)) == pytest.approx(expected)
 

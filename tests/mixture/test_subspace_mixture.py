@@ -1,6 +1,7 @@
 """SubspaceMixture: components that it finds, kinds of data, and missing values."""
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -101,12 +102,22 @@ def test_bases_span_the_subspaces():
         assert_allclose(np.linalg.svd(found @ basis.T)[1], 1, atol=1e-3)
 
 
-def test_far_rows_join_no_component():
+def test_rows_off_all_parts_join_no_component():
     X, _ = subspaces(1000, (3, 5, 9), 20)
-    X[:10] = 100 * np.random.default_rng(0).standard_normal((10, 20))
+    X[:10] = 2 * np.random.default_rng(0).standard_normal((10, 20))
     mixture = fit(X)
     assert sorted(mixture.ranks_) == [3, 5, 9]
     assert mixture.density_.background_weight == pytest.approx(0.01, rel=0.1)
+    assert (mixture.outlier_p_values(X[:10]) < 0.03).all()
+
+
+def test_far_rows_join_no_component():
+    X, _ = subspaces(1000, (3, 5, 9), 20)
+    X[:10] = 100 * np.random.default_rng(0).standard_normal((10, 20))
+    with pytest.warns(UserWarning, match="^10 of 1000 samples are far") as record:
+        mixture = fit(X)
+    assert record[0].filename == __file__
+    assert sorted(mixture.ranks_) == [3, 5, 9]
     assert (mixture.outlier_p_values(X[:10]) < 0.03).all()
 
 
@@ -245,8 +256,9 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_data_has_a_density(name):
-    X = ODD[name]
-    mixture = fit(X)
+    X, has_far = ODD[name], name in ("heavy tails", "one far row")
+    with pytest.warns(UserWarning, match="are far from all") if has_far else nullcontext():
+        mixture = fit(X)
     assert np.isfinite(mixture.sample(10, random_state=0)[0]).all()
     proba = mixture.predict_proba(X)
     assert_allclose(proba.sum(axis=1), 1)
@@ -509,7 +521,8 @@ def test_units_beyond_the_range_of_float64(share, subtests):
 def test_a_far_row_does_not_change_the_parts(size, share):
     X = holed(UNION, share)
     far = np.where(np.isnan(X[:1]), X[:1], size)
-    mixture = SubspaceMixture(random_state=0).fit(np.r_[X, far])
+    with pytest.warns(UserWarning, match="1 of 601 samples are far .* rows 600"):
+        mixture = SubspaceMixture(random_state=0).fit(np.r_[X, far])
     assert sorted(mixture.ranks_) == [1, 3]
     assert np.isfinite(mixture.score_samples(X)).all()
 
@@ -517,7 +530,8 @@ def test_a_far_row_does_not_change_the_parts(size, share):
 def test_large_numbers_have_a_density():
     X = np.random.default_rng(0).standard_normal((40, 150))
     far = np.where(np.arange(40)[:, None] == 5, 1e300, X)
-    mixture = SubspaceMixture(random_state=0).fit(far)
+    with pytest.warns(UserWarning, match="1 of 40 samples are far .* rows 5"):
+        mixture = SubspaceMixture(random_state=0).fit(far)
     assert np.isfinite(mixture.score_samples(np.delete(X, 5, axis=0))).all()
     fit(np.full((50, 3), 1.7e308))
 

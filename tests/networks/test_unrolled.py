@@ -52,7 +52,8 @@ def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
 
 
 def test_there_is_no_posterior():
-    with pytest.raises(ValueError, match=r"Unrolled gives codes without a posterior.* network='au"):
+    message = r"Unrolled gives codes without a posterior.* network='linear'"
+    with pytest.raises(ValueError, match=message):
         Unrolled().build(N_FEATURES, N_COMPONENTS, n_heads=2, generator=generator())
 
 

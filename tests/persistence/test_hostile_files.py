@@ -13,12 +13,14 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import fit_unwarned, quick_sae
+from helpers import APART, PAIRS, fit_unwarned, quick_sae, with_net
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import skvaeense
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
+from skvaeense.explanations import GateDictionary
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import Linear, Network
 from skvaeense.penalties import Matryoshka
 from skvaeense.persistence import _files
@@ -38,7 +40,7 @@ def path(tmp_path_factory):
 def dimension_path(tmp_path_factory):
     """Return a valid file of an estimator with neighbour searches."""
     X = np.random.default_rng(0).normal(size=(40, 5))
-    vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
+    vae = with_net(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
     path = tmp_path_factory.mktemp("sound") / "dimension.safetensors"
     save(fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X), path)
     return path
@@ -229,7 +231,7 @@ def set_array(name, array):
 
     def change(node, arrays):
         assert name in arrays
-        arrays[name] = np.ascontiguousarray(array(arrays[name]))
+        arrays[name] = np.asarray(array(arrays[name]), order="C")
 
     return change
 
@@ -506,6 +508,158 @@ def test_forged_history(path, tmp_path):
         assert message in refusal(forged(path, tmp_path, change))
 
 
+# --- forged laws ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def law_paths(tmp_path_factory):
+    """Return valid files of laws: flat parts at several locations, gates, and both in batches."""
+    folder = tmp_path_factory.mktemp("laws")
+    apart, pairs = APART.train[:300], PAIRS.train
+    fits = {
+        "flats": VAEenseTransformer(random_state=0).fit(apart).partial_fit(apart),
+        "gates": VAEenseTransformer(random_state=0).fit(pairs).partial_fit(pairs),
+        "length": VAEenseTransformer(target_l0=2, random_state=0).fit(pairs),
+        "mixture": SubspaceMixture(random_state=0).fit(apart),
+        "dictionary": GateDictionary(random_state=0).fit(pairs).partial_fit(pairs),
+    }
+    for name, fit in fits.items():
+        save(fit, folder / name)
+    return {name: folder / name for name in fits}
+
+
+CODER = ATTRIBUTES, "_coder_"
+STREAM = ATTRIBUTES, "_stream_"
+NAN = {"type": "float", "value": "nan"}
+# For each file, changes and what is said about them.
+FORGED_LAWS = {
+    "flats": {
+        "no law": (delete(*CODER), "lacks the attribute 'module_'"),
+        "no mixture": (delete(ATTRIBUTES, "density_"), "lacks the attribute 'density_'"),
+        "no units": (delete(ATTRIBUTES, "_units_"), "lacks the attribute '_units_'"),
+        "law of another kind": (
+            set_in(*CODER, value={"type": "law", "class": "skvaeense.penalties.L1", "arrays": {}}),
+            "which is not of type 'law'",
+        ),
+        "number as a law": (set_in(*CODER, value=3), "'_coder_' of the estimator has the wrong"),
+        "unknown array": (set_in(*CODER, "arrays", "magic", value=1), "magic"),
+        "missing array": (delete(*CODER, "arrays", "rows"), "rows must be finite"),
+        "method as an array": (set_in(*CODER, "arrays", "encode", value=1), "encode"),
+        "text as an array": (set_in(*CODER, "arrays", "biases", value="os"), "biases must be"),
+        "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be finite and of"),
+        "NaN": (set_array("_coder_.points", lambda a: a * np.nan), "points must be finite"),
+        "precision": (set_array("_coder_.rows", lambda a: a.astype(np.int64)), "rows must be"),
+        "part of no piece": (set_array("_coder_.groups", lambda a: a + 9), "groups must hold"),
+        "latent of no part": (set_array("_coder_.parts", lambda a: a + 9), "parts must hold"),
+        "latent of no origin": (set_array("_coder_.owners", lambda a: a - 1), "owners must hold"),
+        "noise of 0": (set_in(*CODER, "arrays", "noise_variance", value=0.0), "noise_variance"),
+        "weights of pieces": (
+            set_array("_coder_.pieces_weights", lambda a: a + 1),
+            "weights must sum to 1",
+        ),
+        "negative variances": (
+            set_array("density_.variances", lambda a: -a),
+            "variances must be above 0",
+        ),
+        "directions": (set_array("density_.basis", lambda a: 2 * a), "must be orthonormal"),
+        "many directions of no component": (
+            lambda node, arrays: arrays.update(
+                {
+                    "density_.means": np.zeros((0, 10**9)),
+                    "density_.variances": np.zeros((0, 10**9)),
+                }
+            ),
+            "there must be a component",
+        ),
+        "background": (
+            set_in(ATTRIBUTES, "density_", "arrays", "background_weight", value=2.0),
+            "background_weight must be between 0 and 1",
+        ),
+        "scale of units": (
+            set_in(ATTRIBUTES, "_units_", "attributes", "scale", value=-1.0),
+            "the state of _units_ is damaged: scale must be above 0",
+        ),
+        "centre of units": (set_array("_units_.center", lambda a: a[:3]), "steps must be"),
+        "radius": (
+            set_in(ATTRIBUTES, "_units_", "attributes", "reach", "attributes", "radius", value=NAN),
+            "radius",
+        ),
+        "missing field": (delete(ATTRIBUTES, "_units_", "attributes", "steps"), "steps"),
+        "unknown field": (set_in(ATTRIBUTES, "_units_", "attributes", "magic", value=1), "magic"),
+        "rows of a stream": (
+            set_array("_stream_.mixture.totals", lambda a: 0 * a),
+            "there must be rows",
+        ),
+        "sums of a stream": (
+            set_array("_stream_.mixture.covariances", lambda a: a[:, :1]),
+            "covariances must be",
+        ),
+        "ranks of a stream": (
+            set_array("_stream_.mixture.ranks", lambda a: a + 99),
+            "ranks must hold",
+        ),
+        "text as a choice": (
+            set_in(*STREAM, "attributes", "mixture", "attributes", "cut", value="os"),
+            "'cut' of",
+        ),
+        "stream of another kind": (
+            set_in(*STREAM, "attributes", "coder", value=None),
+            "'coder' of",
+        ),
+    },
+    "gates": {
+        "shape": (
+            set_array("_coder_.weight", lambda a: a[:, :3]),
+            "probability must be finite and of",
+        ),
+        "certain gates": (set_array("_coder_.probability", lambda a: a + 1), "between 0 and 1"),
+        "negative variance": (set_array("_coder_.variance", lambda a: -a), "variance must be"),
+        "scale": (set_in(*CODER, "arrays", "scale", value=0.0), "scale must be above 0"),
+        "infinite scale": (
+            set_in(*CODER, "arrays", "scale", value={"type": "float", "value": "inf"}),
+            "scale must be finite",
+        ),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has sizes"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has sizes"),
+        "density of another kind": (
+            set_in(ATTRIBUTES, "density_", value=3),
+            "'density_' of the estimator has the wrong type",
+        ),
+        "sums": (set_array("_stream_.coder.past.codes", lambda a: a[:2]), "codes must be finite"),
+        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "there must be rows"),
+        "missing sum": (delete(*STREAM, "attributes", "coder", "attributes", "past", "n"), "sums"),
+    },
+    "length": {
+        "prices": (set_array("_coder_.prices", lambda a: a[:2]), "lengths must be finite"),
+        "no prices": (
+            lambda node, arrays: arrays.update(
+                {f"_coder_.{name}": np.zeros(0) for name in ("prices", "lengths", "left")}
+            ),
+            "prices must be finite",
+        ),
+        "lengths of 0": (set_array("_coder_.lengths", lambda a: 0 * a), "lengths must be above 0"),
+    },
+    "mixture": {
+        "no density": (delete(ATTRIBUTES, "density_"), "lacks the attribute 'density_'"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has sizes"),
+        "held-out rows": (set_array("density_.held_out", lambda a: a[:, :1]), "held_out must be"),
+    },
+    "dictionary": {
+        "no law": (delete(ATTRIBUTES, "_law_"), "lacks the attribute '_law_'"),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has sizes"),
+        "components": (set_array("components_", lambda a: a.T), "components_ of the estimator"),
+        "target": (set_in(*STREAM, "attributes", "length", value="2"), "'length' of _stream_"),
+    },
+}
+
+
+@pytest.mark.parametrize("law", FORGED_LAWS)
+def test_forged_laws(law, law_paths, tmp_path, subtests):
+    for case, (change, message) in FORGED_LAWS[law].items():
+        with subtests.test(case):
+            assert message in refusal(forged(law_paths[law], tmp_path, change))
+
+
 STATE_OF_TRAINING = ATTRIBUTES, "_partial_state_"
 FORGED_STATES = {
     "generator": set_array("_partial_state_.generator", lambda state: state * 0 + 255),
@@ -555,9 +709,9 @@ def test_state_of_a_generator_of_another_device(path, tmp_path):
     assert (load(path).partial_fit(X).transform(X) != first.transform(X)).any()
 
 
-def test_unchanged_forgery_is_sound(path, dimension_path, tmp_path):
+def test_unchanged_forgery_is_sound(path, dimension_path, law_paths, tmp_path):
     """This shows that the other tests fail because of their changes."""
-    for sound in (path, dimension_path):
+    for sound in (path, dimension_path, *law_paths.values()):
         load(forged(sound, tmp_path, lambda node, arrays: None))
 
 

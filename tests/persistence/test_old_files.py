@@ -29,6 +29,9 @@ def test_there_is_a_file_of_every_estimator():
     assert kinds >= {
         "vaeense",
         "vaeense_of_flats",
+        "vaeense_of_gates",
+        "subspace_mixture",
+        "gate_dictionary",
         "sparse_autoencoder",
         "intrinsic_dimension",
     }

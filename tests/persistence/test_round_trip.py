@@ -1,8 +1,10 @@
 """Loaded estimators have the same outputs as saved ones, bit for bit."""
 
 import copy
+import functools
 import io
 import pickle
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -10,13 +12,15 @@ import pytest
 import skops.io
 import torch
 from helpers import (
+    APART,
+    PAIRS,
     PENALTIES,
-    SMALL_MIXTURE,
     SUBSPACES,
     each_once,
     fit_unwarned,
     outputs,
     quick_sae,
+    with_net,
 )
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import ProgressBar
@@ -24,15 +28,25 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
-from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEase,
+    VAEenseTransformer,
+    load,
+    save,
+)
+from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
+from skvaeense.explanations import GateDictionary
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Linear, Network, SingleLayer, Subspaces
+from skvaeense.mixture import SubspaceMixture
+from skvaeense.networks import MLP, Linear, Network, SingleLayer
 from skvaeense.penalties import L1, JumpReLU, Penalty
-from skvaeense.priors import SpikeSlab, StandardNormal
+from skvaeense.priors import StandardNormal
 from skvaeense.thresholds import Contribution, FixedVariance, Otsu
 
+GUIDE = Path(__file__).parents[2] / "docs" / "user_guide" / "saving.rst"
 NETWORKS = {
     "linear": Linear((5,)),
     "linear_without_skip": Linear((5, 4), skip=False),
@@ -56,9 +70,7 @@ def class_name(value):
 
 def quick_vae(**params):
     settings = {"n_components": 4, "n_init": 1, "max_iter": 3, "random_state": 0}
-    return VAEenseTransformer(
-        **({"network": Linear((5,)), "prior": SMALL_MIXTURE} | settings | params)
-    )
+    return with_net(**({"network": Linear((5,))} | settings | params))
 
 
 def assert_same(loaded, estimator, X=None):
@@ -82,17 +94,41 @@ def through_a_file(estimator, tmp_path, **options):
     return load(path, **options)
 
 
-def explored_vae(kind, dtype):
-    """Return a quick fit that starts from an exploration of the samples, and new samples."""
-    X = SUBSPACES.train
-    if kind == "affine":
-        X = make_affine_subspaces(600, dims=(1, 3), n_features=8, offset_scale=2.0, random_state=0)[
-            0
-        ]
-    vae = VAEenseTransformer(max_iter=2, dtype=dtype, random_state=0).fit(X[:500])
-    assert isinstance(vae.module_.config["network"], Subspaces)
-    assert hasattr(vae, "locations_") == (kind == "affine")
-    return vae, X[500:520]
+# Estimators that fit laws, and samples in which they find each kind of law.
+LAWS = {
+    "mixture": (VAEenseTransformer(random_state=0), SUBSPACES),
+    "mixture of so many latents": (VAEenseTransformer(4, random_state=0), SUBSPACES),
+    "locations": (VAEenseTransformer(random_state=0), APART),
+    "gates": (VAEenseTransformer(random_state=0), PAIRS),
+    "gates alone": (
+        VAEenseTransformer(model="gates", positive_code=True, random_state=0),
+        SUBSPACES,
+    ),
+    "length": (VAEenseTransformer(target_l0=2, random_state=0), PAIRS),
+    "shorter length": (
+        VAEenseTransformer(target_l0=2, transform_l0=1.5, random_state=0),
+        PAIRS,
+    ),
+    "share": (
+        VAEenseTransformer(12, target_explained_variance=0.9, random_state=0),
+        PAIRS,
+    ),
+    "normal": (
+        VAEenseTransformer(model="mixture", sparse_output=True, random_state=0),
+        PAIRS,
+    ),
+    "subspace mixture": (SubspaceMixture(random_state=0), APART),
+    "gate dictionary": (GateDictionary(random_state=0), PAIRS),
+    "gate dictionary of a length": (GateDictionary(target_l0=2, random_state=0), PAIRS),
+}
+
+
+@functools.cache
+def fitted_law(name):
+    """Return a fitted estimator, which must not be changed, its samples, and new samples."""
+    estimator, rows = LAWS[name]
+    X = rows.train[:400]
+    return fit_unwarned(clone(estimator), X), X, rows.new[:30]
 
 
 # --- every estimator, network and penalty -----------------------------------------------------
@@ -124,8 +160,6 @@ ESTIMATORS = {
     "contribution": quick_vae(hard=True, threshold=Contribution(level=0.5)),
     "fixed variance": quick_vae(sparse_output=True, threshold=FixedVariance(0.7)),
     "noise": quick_vae(dtype="float64", noise_variance=0.05, learn_noise_variance=False),
-    "gates": quick_vae(target_l0=1.5, prior="auto", network="auto"),
-    "gates of the encoder": quick_vae(target_l0=1.5, prior=SpikeSlab(search=False), network="auto"),
     "dimension": IntrinsicDimensionEstimator(quick_vae(), random_state=0),
     "dimension by count": IntrinsicDimensionEstimator(quick_vae(), method="count"),
     "dimension by neighbors": IntrinsicDimensionEstimator(
@@ -177,17 +211,33 @@ class _Wrapped(BaseEstimator):
         return 0.0
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("linear", "float32"), ("affine", "float64")])
-def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
-    vae, new = explored_vae(kind, dtype)
-    assert_same(through_a_file(vae, tmp_path), vae, new)
-    assert_same(pickle.loads(pickle.dumps(vae)), vae, new)
-    assert_same(copy.deepcopy(vae), vae, new)
+@pytest.mark.parametrize("name", LAWS)
+def test_every_law(name, tmp_path):
+    fitted, _, new = fitted_law(name)
+    for same in (
+        through_a_file(fitted, tmp_path),
+        pickle.loads(pickle.dumps(fitted)),
+        copy.deepcopy(fitted),
+    ):
+        assert_same(same, fitted, new)
+
+
+def test_laws_are_of_every_kind():
+    """Otherwise the tests of laws would leave some out."""
+    fits = [fitted_law(name)[0] for name in LAWS]
+    vaeense = [fit for fit in fits if isinstance(fit, VAEenseTransformer)]
+    names = {fit.explanation_ for fit in vaeense}
+    assert names == {"mixture", "gates", "normal", "share", "length"}
+    assert {fit.density_name_ for fit in vaeense} == {"mixture", "gates"}
+    assert len(fitted_law("locations")[0].locations_) == 2
 
 
 def test_what_is_not_fitted(tmp_path):
     for estimator in (
-        VAEenseTransformer(7, network=MLP(), threshold="otsu"),
+        VAEenseTransformer(7, model="gates", target_l0=2, hard=False),
+        VAEenseTransformer(7, model=VAEase(MLP(), threshold="otsu")),
+        SubspaceMixture(3),
+        GateDictionary(target_explained_variance=0.9),
         SparseAutoencoder(penalty=JumpReLU(0.1), network="single_layer"),
         IntrinsicDimensionEstimator(SparseAutoencoder(penalty="log")),
         L1(0.3),
@@ -302,6 +352,33 @@ def test_partial_fit_goes_on(estimator, tmp_path):
     assert_same(loaded, estimator)
 
 
+# Prices of shorter codes are those of a fit, and a SubspaceMixture learns from all samples at once.
+BATCHES = [name for name in LAWS if name not in ("shorter length", "subspace mixture")]
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_partial_fit_of_laws_goes_on(name, tmp_path):
+    """Sums over earlier batches continue unchanged, in a file and in a pickle."""
+    fitted, X, new = fitted_law(name)
+    estimator = copy.deepcopy(fitted)
+    loaded = through_a_file(estimator, tmp_path)
+    for batch in np.array_split(X, 2):
+        before = outputs(loaded, new)["score"]
+        estimator.partial_fit(batch)
+        loaded = through_a_file(loaded.partial_fit(batch), tmp_path)
+        assert_same(loaded, estimator, new)
+        assert outputs(loaded, new)["score"] != before
+        assert_same(pickle.loads(pickle.dumps(estimator)), estimator, new)
+
+
+@pytest.mark.parametrize("name", ["mixture", "share"])
+def test_warm_start_of_laws_goes_on(name, tmp_path):
+    fitted, X, new = fitted_law(name)
+    estimator = copy.deepcopy(fitted).set_params(warm_start=True)
+    loaded = through_a_file(estimator, tmp_path)
+    assert_same(fit_unwarned(loaded, X), fit_unwarned(estimator, X), new)
+
+
 @pytest.mark.parametrize("estimator", [quick_vae(), quick_sae(max_iter=2)], ids=class_name)
 def test_warm_start_goes_on(estimator, tmp_path):
     X = samples()
@@ -310,11 +387,17 @@ def test_warm_start_goes_on(estimator, tmp_path):
     assert_same(fit_unwarned(loaded, X), fit_unwarned(estimator, X))
 
 
-def test_what_was_loaded_can_be_saved(tmp_path):
-    sae = fit_unwarned(quick_sae(max_iter=1), samples(), method="partial_fit")
-    save(sae, tmp_path / "first")
-    save(load(tmp_path / "first"), tmp_path / "second")
-    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+def test_what_was_loaded_can_be_saved(tmp_path, subtests):
+    fits = {name: fitted_law(name)[0] for name in LAWS}
+    for name in ("mixture", "gates", "share"):
+        fits[f"{name}, in parts"] = copy.deepcopy(fits[name]).partial_fit(fitted_law(name)[1])
+    fits["sae"] = fit_unwarned(quick_sae(max_iter=1), samples(), method="partial_fit")
+    fits["vae"] = fit_unwarned(quick_vae(), samples())
+    for name, fitted in fits.items():
+        with subtests.test(name):
+            save(fitted, tmp_path / "first")
+            save(load(tmp_path / "first"), tmp_path / "second")
+            assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 # --- classes of a user's own ------------------------------------------------------------------
@@ -565,7 +648,7 @@ def test_pickle_joblib_and_skops_with_a_short_list(estimator):
     estimator = fit_unwarned(clone(estimator), samples())
     data = skops.io.dumps(estimator)
     named = skops.io.get_untrusted_types(data=data)
-    assert len(named) <= 15
+    assert len(named) <= 16
     rooms = "skvaeense.", "sklearn.neighbors.", "sklearn.metrics."
     assert all(name.startswith(rooms) for name in named)
     assert_same(skops.io.loads(data, trusted=named), estimator)
@@ -576,24 +659,20 @@ def test_pickle_joblib_and_skops_with_a_short_list(estimator):
         assert_same(dump.load(file), estimator)
 
 
-@pytest.mark.parametrize("explored", [False, True])
-def test_skops_list_of_the_guide(explored):
+@pytest.mark.parametrize("name", ["mixture", "locations", "gates", "length", "normal"])
+def test_skops_list_of_the_guide(name):
     """The list in docs/user_guide/saving.rst is sufficient."""
-    vae = fit_unwarned(quick_vae(), samples())
-    if explored:
-        vae, _ = explored_vae("linear", "float32")
+    vae, _, new = fitted_law(name)
     trusted = [
         "skvaeense._vaeense.VAEenseTransformer",
-        "skvaeense.models._vae.VAE",
-        "skvaeense.networks._dense.Linear",
-        "skvaeense.networks._subspaces.Subspaces",
+        "skvaeense.explanations._flat_law.FlatLaw",
+        "skvaeense.explanations._gate_law.GateLaw",
         "skvaeense.mixture._density.MixtureDensity",
-        "skvaeense.priors._samples.TrainingRows",
-        "skvaeense.priors._mixture.Mixture",
-        "skvaeense.training._history.History",
+        "skvaeense.mixture._rows.Reach",
+        "skvaeense.mixture._rows.Units",
     ]
-    loaded = skops.io.loads(skops.io.dumps(vae), trusted=trusted)
-    assert_same(loaded, vae, SUBSPACES.new[:20] if explored else None)
+    assert all(f'"{name}"' in GUIDE.read_text() for name in trusted)
+    assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae, new)
 
 
 def test_partial_fit_goes_on_after_a_pickle():

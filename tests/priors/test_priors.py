@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import SUBSPACES, draw
+from helpers import draw
 from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
-from skvaeense import VAEenseTransformer
-from skvaeense.priors import Mixture, Posterior, Prior, SpikeSlab, StandardNormal
+from skvaeense.priors import Posterior, Prior, StandardNormal
 from skvaeense.utils._torch import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
@@ -57,29 +56,23 @@ def test_samples_have_the_distribution():
     assert not torch.equal(z, other)
 
 
+def test_standard_normal_latents_have_a_normal_density():
+    rng = np.random.default_rng(0)
+    weight, bias, x = rng.standard_normal((7, 3)), np.ones(7), rng.standard_normal((5, 7))
+    normal = multivariate_normal(bias, weight @ weight.T + 0.3 * np.eye(7))
+    density = StandardNormal().density(weight, bias, 0.3)
+    density.check(7)
+    np.testing.assert_allclose(density.log_prob(x), normal.logpdf(x))
+
+
 # --- aliases --------------------------------------------------------------------------------
 
 
 def test_resolve_prior():
     prior = StandardNormal()
     assert Prior.resolve(prior) is prior
-    kinds = {"standard_normal": StandardNormal, "mixture": Mixture, "spike_slab": SpikeSlab}
-    assert {alias: type(Prior.resolve(alias)) for alias in kinds} == kinds
+    assert type(Prior.resolve("standard_normal")) is StandardNormal
     with pytest.raises(ValueError, match=r"Prior must be one of .*standard_normal.* or"):
         Prior.resolve("flat")
     with pytest.raises(TypeError, match="kl, log_prob, sample"):
         Prior()
-
-
-@pytest.mark.parametrize(
-    "prior",
-    [
-        *(SpikeSlab(search="few"), SpikeSlab(lazy=1), SpikeSlab(n_components="few")),
-        *(Mixture(0), Mixture(max_components=0)),
-    ],
-)
-def test_bad_parameters(prior):
-    kind, changed = type(prior), repr(prior).partition("(")[2].partition("=")[0]
-    message = f"The '{changed}' parameter of {kind.__name__} must be"
-    with pytest.raises(ValueError, match=message):
-        VAEenseTransformer(prior=prior).fit(SUBSPACES.few)

@@ -65,7 +65,7 @@ def test_explained_variance_is_that_of_the_reconstruction(name, X):
 def test_the_bound_follows_from_the_posterior(X, gated, positive):
     """For a linear decoder, the expected error and the divergence have closed forms."""
     fitted = fit_unwarned(vaeense(gated=gated, positive_code=positive, hard=False), X)
-    mean, std = fitted.posterior(X)
+    _, mean, std = fitted.posterior(X)
     gate = 1 - std if gated else 1
     assert ((std > 0) & (std <= 1)).all()
     assert_allclose(fitted.transform(X), gate * mean, rtol=1e-9, atol=1e-12)

@@ -11,11 +11,13 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import fit_unwarned, quick_sae
+from helpers import fit_unwarned, quick_sae, with_net
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, save
+from skvaeense.explanations import GateDictionary
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import Linear, Unrolled
 from skvaeense.penalties import BatchTopK
 from skvaeense.persistence import _files
@@ -77,12 +79,17 @@ for path in sys.argv[2:]:
 def sound_files(folder):
     """Write valid files of several kinds of estimators, some of them in training."""
     X = np.random.default_rng(0).normal(size=(40, 5))
-    vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
-    gates = VAEenseTransformer(3, prior="spike_slab", max_iter=2, random_state=0)
+    vae = with_net(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
+    flats = VAEenseTransformer(model="mixture", random_state=0)
+    gates = VAEenseTransformer(3, model="gates", random_state=0)
     sweeps = quick_sae(BatchTopK(2), network=Unrolled(2), max_iter=1)
     save(fit_unwarned(quick_sae(), X, "partial_fit"), folder / "sae.safetensors")
     save(fit_unwarned(vae, X, "partial_fit"), folder / "vae.safetensors")
-    save(fit_unwarned(gates, X, "partial_fit"), folder / "gates.safetensors")
+    for name, laws in (("flats", flats), ("gates", gates), ("dictionary", GateDictionary(3))):
+        # The second batch begins a stream.
+        laws = fit_unwarned(laws, X).partial_fit(X)
+        save(laws, folder / f"{name}.safetensors")
+    save(fit_unwarned(SubspaceMixture(2), X), folder / "mixture.safetensors")
     save(fit_unwarned(IntrinsicDimensionEstimator(vae), X), folder / "dimension.safetensors")
     checkpoint = Checkpoint(folder / "kept", interval=0, n_kept=1)
     fit_unwarned(sweeps.set_callbacks(checkpoint), X)

@@ -58,8 +58,8 @@ def test_default_fits_of_tables(table, is_scaled):
     estimator=st.sampled_from(
         [
             vaeense(),
-            vaeense(prior="spike_slab", network="auto", n_components=None, max_iter=5),
-            vaeense(target_l0=1.5, prior="auto", network="auto"),
+            VAEenseTransformer(model="gates", random_state=0),
+            VAEenseTransformer(3, target_l0=1.5, random_state=0),
             sparse_autoencoder(),
             sparse_autoencoder("batch_topk", n_components=None),
         ]

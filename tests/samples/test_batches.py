@@ -20,7 +20,7 @@ N_SAMPLES, N_FEATURES = 3000, 4
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)) + 5
 X[:, 0] = np.arange(N_SAMPLES)
 UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)
-ESTIMATOR = VAEenseTransformer(dtype="float64", device="cpu")
+ESTIMATOR = VAEenseTransformer(model="vaease", dtype="float64", device="cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from skvaeense.activations import Activations
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.penalties import TopK
 from skvaeense.samples import _sources
-from skvaeense.training._far import Reach
+from skvaeense.training._far import Balls
 
 FAR = [3, 40, 700, 1501, 1502]
 X = make_sparse_dictionary(
@@ -77,15 +77,15 @@ def test_far_rows_beyond_a_sample_are_found(unit, monkeypatch):
     """One of many rows that weighs as much as a whole sample is far, drawn or not."""
     rows = np.tile(X, (20, 1)) * np.float32(unit)
     rows[12_345] *= 1e4
-    assert_array_equal(Reach.of(rows, [slice(None)]).far_of(rows), [12_345])
+    assert_array_equal(Balls.of(rows, [slice(None)]).far_of(rows), [12_345])
 
 
 def test_rare_rows_are_not_far_if_they_are_what_varies():
-    """Nothing tells that such rows are no features."""
+    """Nothing tells that rows are no features if they are more than one in twenty."""
     rows = 1e-3 * np.random.RandomState(1).normal(size=X.shape)
-    rows[::25] = X[::25]
-    assert len(Reach.of(rows, [slice(None)]).far_of(rows)) == 0
-    assert len(Reach.of(X, [slice(None)]).far_of(X)) == 0
+    rows[::15] = X[::15]
+    assert len(Balls.of(rows, [slice(None)]).far_of(rows)) == 0
+    assert len(Balls.of(X, [slice(None)]).far_of(X)) == 0
 
 
 class Sinks(nn.Module):

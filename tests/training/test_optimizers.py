@@ -6,11 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helpers import with_net
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from torch.optim.lr_scheduler import StepLR
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense import SparseAutoencoder, load, save
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.training._optimizers import (
     OPTIMIZERS,
@@ -102,7 +103,7 @@ def test_which_steps_are_about_as_long_as_the_learning_rate():
     "optimizer",
     ["lbfgs", "fastest", 5, None, falling, torch.optim.LBFGS, torch.optim.Optimizer, partial(max)],
 )
-@pytest.mark.parametrize("kind", [SparseAutoencoder, VAEenseTransformer])
+@pytest.mark.parametrize("kind", [SparseAutoencoder, with_net], ids=["sae", "vaease"])
 def test_what_is_no_optimizer_is_refused(kind, optimizer):
     with pytest.raises(ValueError, match=r"'optimizer' parameter of .*'adam'.*torch\.optim"):
         kind(4, network="mlp", optimizer=optimizer).fit(X)

@@ -1,20 +1,16 @@
 """Trainings use no more threads than they need, and restore the number of threads."""
 
 import threading
-import warnings
 
-import numpy as np
 import pytest
 import torch
-from sklearn.exceptions import ConvergenceWarning
+from helpers import PAIRS
 
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Hook
-
-X = np.random.default_rng(0).standard_normal((60, 5))
+from skvaeense.utils._torch import suited_threads
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +92,9 @@ def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
         return infer(*args, **kwargs)
 
     monkeypatch.setattr(Gates, "infer", spy)
-    model = VAEenseTransformer(4, prior="spike_slab", max_iter=2, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X)
+    X = PAIRS.train
+    model = VAEenseTransformer(random_state=0).fit(X)
+    assert model.density_ is model.coder_
     n_in_fit = len(seen)
     methods = "transform", "posterior", "active_dimensions", "elbo_samples", "score_samples"
     for name in (*methods, "partial_fit"):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import SMALL_MIXTURE, Recorder, each_once, fit_unwarned, quick_sae
+from helpers import Recorder, each_once, fit_unwarned, quick_sae, with_net
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
@@ -20,7 +20,7 @@ from skvaeense import (
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
-    _evaluation,
+    _base,
     _intrinsic_dimension,
 )
 from skvaeense.datasets import make_linear_subspaces
@@ -32,10 +32,10 @@ from skvaeense.utils import _callbacks
 X = np.random.default_rng(0).standard_normal((60, 5))
 SMALL = {"max_iter": 2, "random_state": 0}
 SEARCHES = [
-    (VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, **SMALL), {"n_components": [2, 3]}),
+    (with_net(n_init=1, **SMALL), {"n_components": [2, 3]}),
     (SparseAutoencoder(8, **SMALL), {"target_l0": [1, 2]}),
     (
-        IntrinsicDimensionEstimator(VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, **SMALL)),
+        IntrinsicDimensionEstimator(with_net(n_init=1, **SMALL)),
         {"autoencoder__n_components": [2, 3]},
     ),
 ]
@@ -90,9 +90,7 @@ def test_progress_bar_of_a_search(searched, max_propagation_depth, capsys):
 @quiet
 def test_inner_callback_of_a_search_sees_every_epoch():
     recorder = Recorder(X)
-    estimator = VAEenseTransformer(
-        2, network=Linear((4,)), n_init=1, prior=SMALL_MIXTURE, **SMALL
-    ).set_callbacks(recorder)
+    estimator = with_net(2, network=Linear((4,)), n_init=1, **SMALL).set_callbacks(recorder)
     search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
     # Each of five fits has two epochs. The search passes on the same callback object.
     assert len(recorder.scores) == 2 * 5
@@ -102,9 +100,7 @@ def test_inner_callback_of_a_search_sees_every_epoch():
 
 @quiet
 def test_inner_progress_bar_belongs_on_the_search():
-    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(
-        ProgressBar()
-    )
+    estimator = with_net(2, n_init=1, **SMALL).set_callbacks(ProgressBar())
     search = GridSearchCV(estimator, {"n_components": [2]}, cv=2, error_score="raise")
     with pytest.raises(TypeError, match="Register them directly on the meta-estimator"):
         search.fit(X)
@@ -112,9 +108,7 @@ def test_inner_progress_bar_belongs_on_the_search():
 
 @quiet
 def test_progress_bar_of_a_pipeline(capsys):
-    pipeline = make_pipeline(
-        StandardScaler(), VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL)
-    )
+    pipeline = make_pipeline(StandardScaler(), with_net(2, n_init=1, **SMALL))
     pipeline.set_callbacks(ProgressBar()).fit(X)
     assert "VAEenseTransformer - fit" in capsys.readouterr().out
 
@@ -123,7 +117,8 @@ def test_progress_bar_of_a_pipeline(capsys):
 
 
 PHASES = [
-    (VAEenseTransformer(random_state=0), ["structure", "codes", "checks"]),
+    (VAEenseTransformer(random_state=0), ["structure", "checks"]),
+    (with_net(n_init=1, **SMALL), ["samples", "codes", "checks"]),
     (SparseAutoencoder(8, **SMALL), ["samples", "codes", "checks"]),
     (
         IntrinsicDimensionEstimator(random_state=0),
@@ -216,7 +211,7 @@ METHODS = ["transform", "active_dimensions", "score_samples", "score", "inverse_
 
 
 def test_chunks_are_reported(sae, monkeypatch, subtests):
-    monkeypatch.setattr(_evaluation, "block_rows", lambda *widths: 25)
+    monkeypatch.setattr(_base, "block_rows", lambda *widths: 25)
     chunks = ["SparseAutoencoder: chunk"] * 3
     for method in METHODS:
         with subtests.test(method):
@@ -230,7 +225,7 @@ def test_chunks_are_reported(sae, monkeypatch, subtests):
 
 def test_only_the_outer_loop_is_reported(monkeypatch):
     monkeypatch.setattr(_intrinsic_dimension, "block_rows", lambda *widths: 30)
-    autoencoder = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL)
+    autoencoder = with_net(2, n_init=1, **SMALL)
     estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), X)
     log = Log()
     with show_progress(log):
@@ -275,7 +270,7 @@ def test_callbacks_are_torn_down_when_a_method_fails(sae):
 
 
 def test_no_callback_can_stop_a_method(sae, monkeypatch):
-    monkeypatch.setattr(_evaluation, "block_rows", lambda *widths: 25)
+    monkeypatch.setattr(_base, "block_rows", lambda *widths: 25)
     log = Log()
     log.stop = True
     with show_progress(log):

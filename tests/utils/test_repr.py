@@ -58,7 +58,9 @@ def test_html_computes_nothing(subtests):
     for cls in ESTIMATORS:
         with subtests.test(cls=cls):
             names = [name for name, value in inspect.getmembers(cls) if isinstance(value, property)]
-            assert [name for name in names if name.endswith("_") and not name.startswith("_")] == []
+            shown = {name for name in names if name.endswith("_") and not name.startswith("_")}
+            # It puts laws together, and computes nothing.
+            assert shown <= {"coder_"}
 
 
 def test_html_of_a_fitted_estimator_has_its_history():

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from skvaeense.samples import _devices
-from skvaeense.samples._devices import is_out_of_memory, resolve_device
+from skvaeense.utils import _torch
+from skvaeense.utils._torch import is_out_of_memory, resolve_device
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(_devices, "check_computes", lambda device: None)
+    monkeypatch.setattr(_torch, "check_computes", lambda device: None)
     assert resolve_device("auto") == torch.device("cuda")
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     assert resolve_device("cpu") == torch.device("cpu")
