@@ -2,7 +2,7 @@
 
     python -m benchmarks checkpoints [--kills 10] [--seeds 5]
 
-For each seed a process fits VAEense with a checkpoint after every epoch, and is killed by SIGKILL
+For each seed a process fits VAEase with a checkpoint after every epoch, and is killed by SIGKILL
 at a random moment. The same fit is started and killed again until it was killed `--kills` times.
 The last process runs to the end. The results are
 
@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.common import RESULTS, make_parser, start
 from benchmarks.common import save as save_results
-from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense import Checkpoint, SparseAutoencoder, VAEase, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 
 # Each kill waits a random time after a new state. The waits of a seed take at most this long.
@@ -36,17 +36,17 @@ LONGEST = 6.0
 
 def make(seed):
     X, *_ = make_linear_subspaces(4000, dims=(2, 4), n_features=20, random_state=seed)
-    return X, VAEenseTransformer(12, n_init=2, max_iter=60, random_state=seed)
+    return X, VAEenseTransformer(12, model=VAEase(n_init=2, max_iter=60), random_state=seed)
 
 
 def fit(seed, folder, kept):
     """Fit in this process, and save the estimator."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    X, vaeense = make(seed)
+    X, vaease = make(seed)
     if kept:
-        vaeense.set_callbacks(Checkpoint(folder / "kept", interval=0))
-    save(vaeense.fit(X), folder / f"{'kept' if kept else 'unbroken'}.safetensors")
+        vaease.set_callbacks(Checkpoint(folder / "kept", interval=0))
+    save(vaease.fit(X), folder / f"{'kept' if kept else 'unbroken'}.safetensors")
 
 
 def start_fit(seed, folder, *flags):
@@ -136,11 +136,11 @@ def main():
     for seed in range(arguments.seeds):
         rows.append(kill_and_go_on(seed, arguments.kills))
         print(rows[-1], flush=True)
-    X, vaeense = make(0)
+    X, vaease = make(0)
     wide = np.random.default_rng(0).standard_normal((4096, 512), dtype=np.float32)
     sae = SparseAutoencoder(2048, penalty="topk", max_iter=8, random_state=0)
     costs = {
-        "small": cost(vaeense.set_params(max_iter=10), X),
+        "small": cost(vaease.set_params(model__max_iter=10), X),
         "2 million weights": cost(sae, wide),
     }
     print(costs)

@@ -4,10 +4,14 @@
     python -m benchmarks fuzz --seed 123
 
 A seed draws a case: a table as users may have it, an estimator with parameters from the types and
-ranges that its class declares, and several calls, one after the other. A call may return finite
-answers, or raise an error of the package or of scikit-learn's validation. It may also warn with a
-message of either. Everything else is a finding: a process that ends or hangs, NaN or infinity, an
-error or warning from inside torch, numpy, scipy or joblib, or a copy that answers differently.
+ranges that its class declares, and several calls, one after the other. The estimators are
+VAEenseTransformer, with a VAEase in some of the cases, SparseAutoencoder, SubspaceMixture,
+GateDictionary and IntrinsicDimensionEstimator. Tables have one-hot blocks, constant columns, at
+most 20 distinct rows, rows that are up to 1e100 times the others, units of 1e-160 to 1e300, and
+more. A call may return finite answers, or raise an error of the package or of scikit-learn's
+validation. It may also warn with a message of either. Everything else is a finding: a process that
+ends or hangs, NaN or infinity, an error or warning from inside torch, numpy, scipy or joblib, or a
+copy that answers differently.
 
 Cases run in separate processes with limited time and memory. results/fuzz.json has, for each run,
 the number of cases, the outcomes of their calls, and the seeds of the findings. ``--seed`` runs one
@@ -51,6 +55,7 @@ import skvaeense
 from benchmarks.common import ROOT, load, make_parser, write
 from skvaeense import (
     dimension,
+    explanations,
     inspection,
     losses,
     mixture,
@@ -114,9 +119,17 @@ def with_column(value):
     return change
 
 
-def with_far_row(rng, X):
-    X[rng.integers(len(X))] *= 10.0 ** rng.integers(2, 12)
+def with_far_rows(rng, X):
+    X[rng.integers(len(X), size=rng.integers(1, 4))] *= 10.0 ** rng.integers(2, 101)
     return X
+
+
+def in_extreme_units(rng, X):
+    return X * pick(rng, (1e-160, 1e160, 1e300))
+
+
+def of_few_rows(rng, X):
+    return X[rng.integers(min(len(X), rng.integers(1, 21)), size=len(X))]
 
 
 # name: change of a table
@@ -129,7 +142,9 @@ CHANGES = {
     "NaN column": with_column(math.nan),
     "huge column": with_column(lambda rng, n: 10.0 ** rng.integers(3, 30) * rng.random(n)),
     "tiny column": with_column(lambda rng, n: 10.0 ** -rng.integers(3, 30) * rng.random(n)),
-    "far row": with_far_row,
+    "far rows": with_far_rows,
+    "extreme units": in_extreme_units,
+    "few distinct rows": of_few_rows,
     "few rows": lambda rng, X: X[: rng.integers(1, 6)],
     "repeated rows": lambda rng, X: X[rng.integers(max(1, len(X) // 4), size=len(X))],
     "copied columns": lambda rng, X: X[:, rng.integers(X.shape[1], size=X.shape[1])],
@@ -193,11 +208,12 @@ ESTIMATORS = (
     skvaeense.SparseAutoencoder,
     skvaeense.IntrinsicDimensionEstimator,
     mixture.SubspaceMixture,
+    explanations.GateDictionary,
 )
 AUTOENCODERS = ESTIMATORS[:2]
 # The share of each estimator among all cases.
-ESTIMATOR_SHARES = 0.4, 0.3, 0.2, 0.1
-ROOMS = dimension, losses, networks, penalties, priors, thresholds
+ESTIMATOR_SHARES = 0.4, 0.2, 0.2, 0.1, 0.1
+ROOMS = skvaeense, dimension, losses, networks, penalties, priors, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
 # Values of parameters without declared types, and of parameters whose declared range includes
 # values that take long or that suit few tables.
@@ -245,6 +261,9 @@ def draw_value(rng, name, constraints):
         return copy.copy(pick(rng, VALUES[name]))
     if name == "loss" and one_in(rng, 2):
         return pick(rng, constraints[0].options)
+    if name == "model":
+        model = pick(rng, ("auto", "auto", "mixture", "gates", "vaease"))
+        return draw_part(rng, skvaeense.VAEase) if model == "vaease" else model
     constraint = pick(rng, constraints)
     if isinstance(constraint, Interval):
         return draw_number(rng, constraint)
@@ -277,21 +296,23 @@ def draw_params(rng, cls, share):
 
 
 def draw_part(rng, cls):
-    """Return a part of an estimator, with random parameters."""
-    return cls(**draw_params(rng, cls, 0.3))
+    """Return a part of an estimator, with random parameters and a short training."""
+    return make(cls, draw_params(rng, cls, 0.3))
 
 
 def draw_estimator(rng, cls):
     """Return an estimator that trains for a short time."""
     chosen = {"max_iter": pick(rng, VALUES["max_iter"])}
+    if cls is skvaeense.VAEenseTransformer:
+        chosen["model"] = draw_value(rng, "model", ())
     if cls is skvaeense.IntrinsicDimensionEstimator:
         chosen["autoencoder"] = draw_estimator(rng, pick(rng, AUTOENCODERS))
     return make(cls, chosen | draw_params(rng, cls, pick(rng, (0.0, 0.1, 0.2, 0.4))))
 
 
 def make(cls, params):
-    """Return an estimator with a short training, and those of `params` that its class has."""
-    short = {"max_iter": 3, "random_state": 0, "autoencoder": AUTOENCODERS[0](max_iter=3)} | params
+    """Return an instance with a short training, and those of `params` that its class has."""
+    short = {"max_iter": 3, "random_state": 0} | params
     return cls(**{k: v for k, v in short.items() if k in inspect.signature(cls).parameters})
 
 
@@ -300,11 +321,10 @@ def make(cls, params):
 # Methods that take only samples.
 ASK = (
     "active_dimensions",
-    "active_rank",
+    "assign",
     "dimension_scale",
     "elbo_samples",
     "outlier_p_values",
-    "participation_ratio",
     "posterior",
     "predict",
     "predict_proba",
@@ -322,9 +342,9 @@ METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", 
     "codes as a frame": "transform",
     "before a scaler": "transform",
     "score weighted": "set_score_request",
-    "transform out": "inverse_transform",
+    "transform out": "active_dimensions",
     "checkpoint": "active_dimensions",
-    "inspection": "inverse_transform",
+    "inspection": "active_dimensions",
 }
 INSPECTIONS = {
     "class_activity": inspection.class_activity,

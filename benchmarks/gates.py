@@ -1,4 +1,4 @@
-"""Gates with a prior: lengths that are learned, and codes that keep a share of the variance.
+"""Gates: lengths that are learned, and codes that keep a share of the variance.
 
     python -m benchmarks gates planted [--only NAME ...] [--seeds 5]
     python -m benchmarks gates shares [--tables NAME ...] [--seeds 5]
@@ -48,8 +48,8 @@ SETTINGS = {kind: (kind, BASE) for kind in KINDS} | {
 
 
 def gates(sizes, seed, **params):
-    """Return a VAEense with a prior on its gates."""
-    return VAEenseTransformer(sizes.n_features, prior="spike_slab", random_state=seed, **params)
+    """Return a VAEense that fits gates alone."""
+    return VAEenseTransformer(sizes.n_features, model="gates", random_state=seed, **params)
 
 
 def batch_topk(sizes, seed, **params):

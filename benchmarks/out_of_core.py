@@ -9,7 +9,7 @@ folder shard by shard, fitted, and deleted afterwards.
   process that only imports the package.
 * `fits`: unexplained variance on held-out samples after one pass over all shards, and after the
   same number of steps on the part of the samples that fits into memory.
-* `pace`: samples per second of VAEense's training from memory maps and from shards, as ratios to
+* `pace`: samples per second of VAEase's training from memory maps and from shards, as ratios to
   the training from memory. The three are timed in turn, and medians are taken over the turns.
 
 Each fit runs in a separate process.
@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.common import RESULTS, Clock, apart, make_parser, save
 from benchmarks.common import fit as fit_quietly
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.metrics import fvu
 from skvaeense.penalties import BatchTopK
 
@@ -120,17 +120,16 @@ def pace(folder):
 
 
 def seconds_of_epoch(X):
-    """Return the seconds of one pass of VAEense's training over the samples.
+    """Return the seconds of one pass of VAEase's training over the samples.
 
-    All steps of VAEense cost the same. The cost of a step of a sparse autoencoder would depend on
+    All steps of VAEase cost the same. The cost of a step of a sparse autoencoder would depend on
     the number of dead latents.
     """
     if isinstance(X, Path):
         X = np.load(X, mmap_mode="r")
     clock = Clock()
-    model = VAEenseTransformer(
-        N_LATENTS, noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=2, random_state=0
-    )
+    vaease = VAEase(noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=2)
+    model = VAEenseTransformer(N_LATENTS, model=vaease, random_state=0)
     fit_quietly(model.set_callbacks(clock), X)
     return float(clock.epochs[-1])
 

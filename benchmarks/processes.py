@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import RESULTS, Clock, answer, make_parser, save, start
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.penalties import L1
 
 N_SAMPLES, N_FEATURES, N_LATENTS, BATCH_SIZE = 16_384, 512, 1024, 2048
@@ -31,8 +31,8 @@ ESTIMATORS = {
     "sparse autoencoder": SparseAutoencoder(
         N_LATENTS, penalty=L1(0.1), batch_size=BATCH_SIZE, max_iter=4, random_state=0
     ),
-    "VAEense": VAEenseTransformer(
-        N_LATENTS, n_init=1, batch_size=BATCH_SIZE, max_iter=4, random_state=0
+    "VAEase": VAEenseTransformer(
+        N_LATENTS, model=VAEase(n_init=1, batch_size=BATCH_SIZE, max_iter=4), random_state=0
     ),
 }
 

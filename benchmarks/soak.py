@@ -23,17 +23,25 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.common import RESULTS, make_parser, write
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEase,
+    VAEenseTransformer,
+    load,
+    save,
+)
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.penalties import BatchTopK
 
-VAE = VAEenseTransformer(8, n_init=2, max_iter=3)
+DEFAULT = VAEenseTransformer()
 ESTIMATORS = (
-    VAE,
-    VAEenseTransformer(8, network="mlp", n_init=1, max_iter=3),
+    DEFAULT,
+    VAEenseTransformer(8, model=VAEase(n_init=2, max_iter=3)),
+    VAEenseTransformer(8, model=VAEase("mlp", n_init=1, max_iter=3)),
     SparseAutoencoder(16, max_iter=3),
     SparseAutoencoder(16, penalty=BatchTopK(3), max_iter=3),
-    IntrinsicDimensionEstimator(VAE),
+    IntrinsicDimensionEstimator(DEFAULT),
 )
 
 

@@ -24,9 +24,9 @@ direction, as means over latents; MCC, the mean absolute cosine of the best assi
 features; explained variance; the share of dead latents; L0. Seeds set the weights, as in the
 published numbers; the seed of the generator is 42.
 
-"true features" trains nothing: the latents of a VAEense are the most frequent features, and its
-prior and noise variance are computed from draws. "elbo" is the mean evidence lower bound of 8,192
-samples, in nats, and the gates are searched for as in all models without a target.
+"true features" trains nothing: the atoms of gates are the most frequent features, and their
+probabilities, slabs and noise variance are computed from draws. "elbo" is the mean evidence lower
+bound of 8,192 samples, in nats, and the gates are searched for as in all models without a target.
 
 Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
 """
@@ -43,6 +43,7 @@ import torch
 from benchmarks.common import fit, groups, make_parser, measure_missing, run_task, summarise
 from benchmarks.peers.saelens import train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.explanations import GateLaw, Gates
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
 MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
@@ -183,7 +184,7 @@ def default(path, size, k, seed, *, has_target=False, **params):
 
 
 def known(path, size, k, seed):
-    """Return a model whose latents are the most frequent features, with a prior from draws."""
+    """Return gates whose atoms are the most frequent features, with a prior from draws."""
     torch.manual_seed(2 + seed)
     truth = generator(size, path.parent)
     draws = [truth.sample_with_features(DRAWN) for _ in range(N_KNOWN // DRAWN)]
@@ -195,19 +196,16 @@ def known(path, size, k, seed):
     mean, square = (moment.mean(dim=0) / share for moment in (codes, codes.square()))
     # The features that have no latent are noise.
     rest = X - codes @ columns
-    estimator = VAEenseTransformer(
-        size.n_latents, prior="spike_slab", positive_code=True, max_iter=1, random_state=seed
-    ).fit(X[: 4 * size.n_latents].float().numpy())
-    model, scale = estimator.module_, estimator.scale_
-    with torch.no_grad():
-        model.linear_decoder.weight.copy_(columns.T)
-        model.linear_decoder.bias.copy_((rest.mean(dim=0) - torch.tensor(estimator.mean_)) / scale)
-        model.gate_probability.copy_(share)
-        model.slab_mean.copy_(mean / scale)
-        model.slab_variance.copy_((square - mean.square()).clamp_min(LEAST_SPREAD) / scale**2)
-        model.noise_variance.fill_(rest.var(dim=0).mean() / scale**2)
-        model.prices.zero_()
-    return 0.0, lambda X: coded(estimator, X), columns.numpy(), estimator.elbo_samples
+    variance = (square - mean.square()).clamp_min(LEAST_SPREAD)
+    noise, price = rest.var(dim=0).mean(), torch.tensor(0.0)
+    gates = Gates(columns, rest.mean(dim=0), share, mean, variance, noise, price, positive=True)
+    law = GateLaw(gates, np.zeros(X.shape[1]), 1.0)
+
+    def in_units(X):
+        codes = law.encode(X).values.numpy()
+        return codes, law.decode(codes)
+
+    return 0.0, in_units, columns.numpy(), law.log_prob
 
 
 def fitted(model, X):
@@ -279,8 +277,8 @@ METHODS = {
     "L1": partial(ours, "l1"),
     "unrolled BatchTopK": partial(ours, BatchTopK, network="unrolled"),
     "unrolled Matryoshka": partial(ours, Matryoshka, network="unrolled"),
-    "spike and slab, no target": partial(default, prior="spike_slab"),
-    "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
+    "gates, no target": partial(default, model="gates"),
+    "gates, positive, no target": partial(default, model="gates", positive_code=True),
     "VAEense, no target": default,
     "VAEense, target, positive": partial(default, positive_code=True, has_target=True),
     "true features": known,

@@ -11,7 +11,12 @@ from . import steps
 
 REPEATS = 5
 STEPS = {f"{step.name}, {step.sizes[0]} to {step.sizes[1]}": step for step in steps.steps()}
-TRANSFORMS = ("single layer", "default network", "SparseAutoencoder")
+TRANSFORMS = (
+    "VAEase, single layer",
+    "VAEase, default network",
+    "default",
+    "SparseAutoencoder",
+)
 
 
 class Step:

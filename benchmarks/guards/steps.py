@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
@@ -305,7 +305,7 @@ def steps():
     networks = {"single layer": SingleLayer(), "default network": Linear()}
     penalties = {"L1": L1(), "Log": Log(), "TopK": TopK(N_TOP), "BatchTopK": BatchTopK(N_TOP)}
     dense = [
-        Step(f"VAEense, {name}", shape, sizes, partial(vae_contenders, network))
+        Step(f"VAEase, {name}", shape, sizes, partial(vae_contenders, network))
         for shape, sizes in SHAPES.items()
         for name, network in networks.items()
     ]
@@ -324,12 +324,14 @@ def steps():
 def transform_ratios(d, k, repeats):
     """Return the ratios of the times of transforms to the time of PCA's transform."""
     X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
-    few = {"n_init": 1, "max_iter": 2, "random_state": 0}
-    models = {
-        "PCA": PCA(k),
-        "single layer": VAEenseTransformer(k, network="single_layer", **few),
-        # Given noise, weights are random, and no search for gates or flat parts takes their place.
-        "default network": VAEenseTransformer(k, noise_variance=0.1, **few),
+    models = {"PCA": PCA(k)} | {
+        f"VAEase, {name}": VAEenseTransformer(
+            k, model=VAEase(network, n_init=1, max_iter=2), random_state=0
+        )
+        for name, network in (("single layer", "single_layer"), ("default network", "linear"))
+    }
+    models |= {
+        "default": VAEenseTransformer(k, random_state=0),
         "SparseAutoencoder": SparseAutoencoder(k, max_iter=2, random_state=0),
     }
     fitted = {name: model.fit(X[:2000]) for name, model in models.items()}

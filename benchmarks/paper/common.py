@@ -9,7 +9,6 @@ import argparse
 import time
 import warnings
 
-import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
@@ -68,12 +67,6 @@ def at_once(function, jobs, n_jobs):
         yield from Parallel(n_jobs, return_as="generator")(
             delayed(_alone)(function, job) for job in jobs
         )
-
-
-def first_noise(X):
-    """Return the default initial noise variance of random inits. Setting it makes inits random."""
-    variances = np.linalg.eigvalsh(np.cov(X.T))
-    return 0.1 * np.square(variances).sum() / variances.sum()
 
 
 def _alone(function, job):

@@ -2,15 +2,15 @@
 
     python -m benchmarks paper.convergence [--quick | --full]
 
-`fits` shows how often training finds the dimension of all samples: from one random init with more
-and more steps, from the best of five random inits, and from the default init, which is computed
-from the data. Each seed draws data and weights. A fit *succeeds* if the mean absolute error of the
-count, on held-out samples, is below 0.05 for subspaces, and below 0.5 for dictionaries, whose
-smallest coefficients random inits do not find.
+`fits` shows how often the training of VAEase finds the dimension of all samples: from one random
+init with more and more steps, and from the best of five random inits. Each seed draws data and
+weights. A fit *succeeds* if the mean absolute error of the count, on held-out samples, is below
+0.05 for subspaces, and below 0.5 for dictionaries, whose smallest coefficients random inits do not
+find.
 """
 
-from benchmarks.paper.common import at_once, first_noise, run
-from skvaeense import VAEenseTransformer
+from benchmarks.paper.common import at_once, run
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import dimension_error, fvu
 
@@ -31,23 +31,17 @@ SIZES = {
 }
 
 
-# The value of `n_init` that means the init computed from the data.
-FROM_DATA = 0
-
-
 def fit(data, n_init, length, seed, n_samples):
     """Return the row of one fit."""
     X, _, dimension = DATA[data](n_samples + N_TEST, seed)
     train, test, truth = X[N_TEST:], X[:N_TEST], dimension[:N_TEST]
     steps_per_epoch = (n_samples - min(n_samples // 10, MAX_HELD_OUT)) // BATCH_SIZE
-    inits = {"noise_variance": first_noise(train), "n_init": n_init}
-    model = VAEenseTransformer(
-        20,
+    vaease = VAEase(
+        n_init=n_init,
         batch_size=BATCH_SIZE,
         max_iter=max(2, round(length * STEPS / steps_per_epoch)),
-        random_state=seed,
-        **(inits if n_init != FROM_DATA else {}),
-    ).fit(train)
+    )
+    model = VAEenseTransformer(20, model=vaease, random_state=seed).fit(train)
     count = model.active_dimensions(test).sum(axis=1)
     return {
         "data": data,
@@ -62,7 +56,7 @@ def fit(data, n_init, length, seed, n_samples):
 
 def measure(arguments):
     """Yield a row for each fit."""
-    cases = [(FROM_DATA, LENGTHS[0]), *((1, length) for length in LENGTHS), (5, 1.0)]
+    cases = [*((1, length) for length in LENGTHS), (5, 1.0)]
     jobs = [
         (data, n_init, length, seed, arguments.n_samples)
         for data in DATA

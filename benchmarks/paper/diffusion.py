@@ -30,7 +30,7 @@ from sklearn.neural_network import MLPClassifier
 from benchmarks.data import read_mnist
 from benchmarks.paper.common import at_once, run
 from benchmarks.peers.diffusion import learn_noise
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.networks import MLP
 
 # Noise levels of the diffusion, in units of the codes' root mean square.
@@ -73,18 +73,15 @@ def autoencoder(name, seed, size):
     if name == "PCA":
         return PCA(size["n_components"], random_state=seed)
     width = size["width"]
-    return VAEenseTransformer(
-        size["n_components"],
-        gated=name == "VAEense",
-        hard=True,
-        prior="standard_normal",
-        network=MLP((width,), encoder_layer_sizes=(width, width)),
+    vaease = VAEase(
+        MLP((width,), encoder_layer_sizes=(width, width)),
+        gated=name == "VAEase",
         noise_variance=size["noise_variance"],
         learn_noise_variance=False,
         n_init=1,
         max_iter=size["max_iter"],
-        random_state=seed,
     )
+    return VAEenseTransformer(size["n_components"], model=vaease, hard=True, random_state=seed)
 
 
 @torch.no_grad()
@@ -190,7 +187,7 @@ def measure_one(name, seed, size, judge, X, X_test):
     ]
     if name != "PCA":
         # Draw samples without pixel noise, like reconstructions.
-        model.noise_variance_ = 0.0
+        model.module_.noise_variance.zero_()
         prior = model.sample(N_JUDGED, random_state=seed)
         rows.append(
             {
@@ -224,7 +221,7 @@ def measure(arguments):
     size = {key: getattr(arguments, key) for key in SIZES["quick"]}
     jobs = [
         (name, seed, size, judge, X, X_test)
-        for name in ("VAEense", "VAE", "PCA")
+        for name in ("VAEase", "VAE", "PCA")
         for seed in range(arguments.n_seeds)
     ]
     for rows in at_once(measure_one, jobs, arguments.jobs):

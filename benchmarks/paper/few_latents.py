@@ -2,7 +2,7 @@
 
     python -m benchmarks paper.few_latents [--quick | --full]
 
-Three or ten subspaces of dimension 4 in R^40 have a total dimension of 12 or 40. Models have fewer
+Three or ten subspaces of dimension 4 in R^40 have a total dimension of 12 or 40. VAEase has fewer
 latents, as many, or more. The variance that a model leaves unexplained on held-out samples is
 compared with the variance that PCA with as many components leaves unexplained, the least that a
 linear decoder can leave. The unexplained variance of each subspace is also measured. Which
@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.paper.common import at_once, run
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.metrics import fvu
 
 LATENTS = {3: (4, 8, 12, 24), 10: (8, 24, 40, 60)}
@@ -27,7 +27,8 @@ def fit(n_subspaces, n_components, seed, n_samples, n_init):
     """Return the measures of one model and of PCA on held-out samples."""
     X, subspace, _ = subspaces((4,) * n_subspaces, 40, n_samples)(seed)
     train, test, subspace = X[HELD_OUT:], X[:HELD_OUT], subspace[:HELD_OUT]
-    model = VAEenseTransformer(n_components, n_init=n_init, random_state=seed).fit(train)
+    vaease = VAEase(n_init=n_init)
+    model = VAEenseTransformer(n_components, model=vaease, hard=True, random_state=seed).fit(train)
     codes = model.transform(test)
     reconstruction, active = model.inverse_transform(codes), codes != 0
     pca = PCA(min(n_components, 40)).fit(train)

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from benchmarks.paper.common import at_once
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.inspection._estimators import contributions
 from skvaeense.metrics import pattern_adaptivity
 
@@ -55,10 +55,10 @@ class Noise(NamedTuple):
     learned: bool = False
     learning_rate: float = 0.02
 
-    def candidate(self, method, unit, note="", **parameters):
-        """Return the candidate of this setting, with `variance` times `unit` as noise variance."""
-        estimator = VAEenseTransformer(
-            noise_variance=self.variance * unit,
+    def candidate(self, method, n_components, note="", **parameters):
+        """Return the candidate of this setting, with more parameters of `VAEase`."""
+        vaease = VAEase(
+            noise_variance=self.variance,
             learn_noise_variance=self.learned,
             learning_rate_init=self.learning_rate,
             n_init=1,
@@ -66,7 +66,7 @@ class Noise(NamedTuple):
         )
         learned = ", learned" if self.learned else ""
         setting = f"noise variance {self.variance}{learned}, rate {self.learning_rate}{note}"
-        return Candidate(method, setting, estimator)
+        return Candidate(method, setting, VAEenseTransformer(n_components, model=vaease))
 
 
 def cut_for(amounts, level):

@@ -2,8 +2,8 @@
 
     python -m benchmarks paper.interpretability [--quick | --full] [--data FOLDER]
 
-VAEense, its form without a gate (VAE) and a top-k sparse autoencoder have the same network, the
-same number of latents and the same number of steps; k is VAEense's mean number of active latents. A
+VAEase, its form without a gate (VAE) and a top-k sparse autoencoder have the same network, the
+same number of latents and the same number of steps; k is VAEase's mean number of active latents. A
 classifier, fitted to training images only, reads reconstructions of test images. `reader` measures
 how well the classifier reads the images themselves. A row of `digits` is a fit. A latent is in use
 if it is active in at least 1 % of the test images.
@@ -32,7 +32,7 @@ from sklearn.neural_network import MLPClassifier
 from benchmarks.data import read_mnist
 from benchmarks.paper.common import at_once, run
 from benchmarks.paper.frontier import IN_USE
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.inspection import class_activity, latent_ablation
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
@@ -164,12 +164,16 @@ def measure(arguments):
     )
     width = arguments.width
     shared = {
-        "n_components": arguments.n_components,
         "network": MLP((width,), encoder_layer_sizes=(width, width)),
         "max_iter": arguments.max_iter,
         "batch_size": arguments.batch_size,
     }
-    bound = {"noise_variance": NOISE, "learn_noise_variance": False, "n_init": 1, "hard": True}
+
+    def variational(gated):
+        vaease = VAEase(
+            **shared, gated=gated, noise_variance=NOISE, learn_noise_variance=False, n_init=1
+        )
+        return VAEenseTransformer(arguments.n_components, model=vaease, hard=True)
 
     def rows(name, estimator):
         seeds = range(arguments.n_seeds)
@@ -177,15 +181,17 @@ def measure(arguments):
         return at_once(fit, jobs, arguments.jobs)
 
     active = []
-    for row in rows("VAEense", VAEenseTransformer(**shared, **bound)):
+    for row in rows("VAEase", variational(gated=True)):
         active.append(row["active"])
         yield "digits", row
-    yield from (
-        ("digits", row) for row in rows("VAE", VAEenseTransformer(**shared, **bound, gated=False))
-    )
+    yield from (("digits", row) for row in rows("VAE", variational(gated=False)))
     k = round(np.mean(active))
     sparse = SparseAutoencoder(
-        **shared, penalty=TopK(k), positive_code=False, learning_rate_init=RATE
+        arguments.n_components,
+        **shared,
+        penalty=TopK(k),
+        positive_code=False,
+        learning_rate_init=RATE,
     )
     yield from (("digits", row | {"k": k}) for row in rows("SAE top-k", sparse))
 

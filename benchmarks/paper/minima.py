@@ -22,8 +22,8 @@ import torch
 from sklearn.base import clone
 
 from benchmarks.data import read_mnist
-from benchmarks.paper.common import at_once, first_noise, run
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from benchmarks.paper.common import at_once, run
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu
 from skvaeense.penalties import L1, Log, TopK
@@ -90,7 +90,7 @@ def sparse_losses(x, price, cost):
 def one_latent():
     """Yield a row for each model and price, with the numbers of minima."""
     models = {
-        "VAEense": (NOISE, gated_losses),
+        "VAEase": (NOISE, gated_losses),
         "SAE log": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: np.log1p(z / EPS))),
         "SAE L1": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: z)),
     }
@@ -120,16 +120,12 @@ def load(data, n_samples, folder):
     return X[2000:], X[:2000]
 
 
-def models(data, train):
-    """Return the estimators, with about as many active latents as the data has.
-
-    VAEense starts from random weights, like the other models.
-    """
+def models(data):
+    """Return the estimators, with about as many active latents as the data has."""
     kappa, n_active = {"subspaces": (20, 4), "MNIST": (64, 20)}[data]
-    shared = {"n_components": kappa, "network": "linear"}
-    signed = shared | {"positive_code": False}
+    signed = {"n_components": kappa, "network": "linear", "positive_code": False}
     return {
-        "VAEense": VAEenseTransformer(**shared, noise_variance=first_noise(train), n_init=1),
+        "VAEase": VAEenseTransformer(kappa, model=VAEase(n_init=1)),
         "SAE L1": SparseAutoencoder(**signed, penalty=L1(), target_l0=n_active),
         "SAE log": SparseAutoencoder(**signed, penalty=Log(), target_l0=n_active),
         "SAE top-k": SparseAutoencoder(**signed, penalty=TopK(n_active)),
@@ -147,17 +143,23 @@ def with_fixed_price(estimator, train):
 def prepare(data, train, max_iter):
     """Return the estimators of a data set, ready to be fitted."""
     return {
-        name: with_fixed_price(model.set_params(max_iter=max_iter), train)
-        for name, model in models(data, train).items()
+        name: with_fixed_price(set_training(model, max_iter=max_iter), train)
+        for name, model in models(data).items()
     }
+
+
+def set_training(estimator, **params):
+    """Set parameters of the training, which a VAEenseTransformer has in its model."""
+    prefix = "model__" if isinstance(estimator, VAEenseTransformer) else ""
+    return estimator.set_params(**{prefix + name: value for name, value in params.items()})
 
 
 def fit(data, name, estimator, rate, seed, train, test):
     """Return a row with the last loss of one fit."""
-    base = estimator.learning_rate_init
-    base = SPARSE_RATE if base == "auto" else base
+    base = SPARSE_RATE if isinstance(estimator, SparseAutoencoder) else VAEase().learning_rate_init
     # Jobs in one process share the estimator, so each fits a clone.
-    estimator = clone(estimator).set_params(learning_rate_init=rate * base, random_state=seed)
+    estimator = set_training(clone(estimator), learning_rate_init=rate * base)
+    estimator.set_params(random_state=seed)
     row = {
         "data": data,
         "model": name,

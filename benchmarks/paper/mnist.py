@@ -61,8 +61,8 @@ def candidates(arguments):
         }
         note = ", shortcut" if skip else ""
         for noise in NOISE:
-            for method, gated in (("VAEense", True), ("VAE", False)):
-                yield noise.candidate(method, 1.0, note, n_components=kappa, gated=gated, **shared)
+            for method, gated in (("VAEase", True), ("VAE", False)):
+                yield noise.candidate(method, kappa, note, gated=gated, **shared)
         shared |= {"positive_code": False, "learning_rate_init": RATE}
         for level in LEVELS:
             penalties = {

@@ -2,7 +2,8 @@
 
     python -m benchmarks paper.subspaces [--quick | --full]
 
-Every model has 20 latents and the same encoder and linear decoder. The VAE and VAEense know nothing
+Every model has 20 latents and a linear decoder. "default" is the default of VAEenseTransformer, and
+all others have the same encoder. VAEase, the VAE without its gate and the default know nothing
 else. The sparse autoencoders know the answer: k = 4, or a price that training adapts to a mean of 4
 active latents. A latent is active if its hard code is not exactly 0. Latents are counted on
 held-out samples, and each seed draws new subspaces.
@@ -12,7 +13,7 @@ import numpy as np
 
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.paper.common import at_once, run
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.metrics import dimension_error, fvu, pattern_adaptivity
 from skvaeense.penalties import L1, Log, TopK
 
@@ -25,11 +26,14 @@ SIZES = {
 
 def model(name, seed, max_iter):
     """Return the estimator with this name."""
-    shared = {"random_state": seed, "max_iter": max_iter}
-    if name in ("VAEense", "VAE"):
-        return VAEenseTransformer(KAPPA, gated=name == "VAEense", hard=True, **shared)
+    if name == "default":
+        return VAEenseTransformer(KAPPA, random_state=seed)
+    if name in ("VAEase", "VAE"):
+        vaease = VAEase(gated=name == "VAEase", max_iter=max_iter)
+        return VAEenseTransformer(KAPPA, model=vaease, hard=True, random_state=seed)
     # Codes have both signs. With non-negative codes, a subspace of dimension 4 needs more latents.
-    shared |= {"network": "linear", "positive_code": False}
+    shared = {"network": "linear", "positive_code": False}
+    shared |= {"random_state": seed, "max_iter": max_iter}
     if name == "SAE top-k":
         return SparseAutoencoder(KAPPA, penalty=TopK(DIMENSION), **shared)
     penalty = {"SAE L1": L1(), "SAE log": Log()}[name]
@@ -59,7 +63,7 @@ def fit_and_count(name, seed, n_samples, max_iter):
 
 def measure(arguments):
     """Yield a row for each model and seed."""
-    names = ("VAEense", "VAE", "SAE L1", "SAE log", "SAE top-k")
+    names = ("VAEase", "default", "VAE", "SAE L1", "SAE log", "SAE top-k")
     jobs = [
         (name, seed, arguments.n_samples, arguments.max_iter)
         for name in names
