@@ -1,4 +1,4 @@
-"""The tables of gates with a prior: planted features, and shares of the variance."""
+"""The tables of gates: planted features, and shares of the variance."""
 
 from statistics import mean
 

@@ -106,7 +106,7 @@ def subspaces_table(results):
         "adaptivity",
         "seeds",
     )
-    paper = {"VAEense": "about 4", "VAE": "about 13"}
+    paper = {"VAEase": "about 4", "VAE": "about 13"}
     rows = [
         (
             model,
@@ -148,7 +148,7 @@ def settings_table(results):
 
 
 def digits_table(results):
-    """Return how the number of active latents of VAEense differs from digit to digit."""
+    """Return how the number of active latents of VAEase differs from digit to digit."""
     header = (
         "active latents, mean",
         "standard deviation",
@@ -160,7 +160,7 @@ def digits_table(results):
         "seeds",
     )
     rows = []
-    chosen = [row for row in results.get("chosen", []) if row["method"] == "VAEense"]
+    chosen = [row for row in results.get("chosen", []) if row["method"] == "VAEase"]
     for row in sorted(chosen, key=lambda row: row["level"]):
         active, in_use = mean(row["active"]), mean(row["in_use"])
         one = mean(by_label[1] for by_label in row["by_label"])
@@ -267,7 +267,7 @@ def convergence_table(results):
 
 def inits_and_steps(n_init, steps):
     """Return the heading of a column."""
-    names = {0: "from the data", 1: "one random init", 5: "five random inits"}
+    names = {1: "one random init", 5: "five random inits"}
     return f"{names.get(n_init, f'{n_init} random inits')}, {steps:,} steps"
 
 

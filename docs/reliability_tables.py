@@ -82,11 +82,7 @@ def least_coverage():
 def cells(row):
     """Return what is shown of a row."""
     names = [estimator.__name__ for estimator in row.estimators]
-    methods = [
-        method
-        for method in row.methods
-        if any(hasattr(estimator, method) for estimator in row.estimators)
-    ]
+    methods = dict.fromkeys(method for _, method in row.cases)
     message = " ".join(row.message.split())
     who = "every estimator" if len(names) == 4 else ", ".join(names)
     return row.given, who, ", ".join(methods), row.error.__name__, message

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from table import Table
+from table import MISSING, Table
 
 
 def step_table(speed, threads="1 thread"):
@@ -66,9 +66,13 @@ def peers_step_table(results):
 
 def transform_table(speed):
     """Return the time of a transform over that of PCA."""
-    names = ("single layer", "default network", "SparseAutoencoder")
+    names = ("VAEase, single layer", "VAEase, default network", "default", "SparseAutoencoder")
     rows = [
-        (row["n_features"], row["n_components"], *(f"{row['ratios'][n]:.1f}" for n in names))
+        (
+            row["n_features"],
+            row["n_components"],
+            *(f"{row['ratios'][n]:.1f}" if n in row["ratios"] else MISSING for n in names),
+        )
         for row in speed.get("transform", [])
     ]
     return Table(("features", "components", *names), rows)
@@ -136,10 +140,12 @@ def answer_table(speed):
         return Table((), [])
     recipe = median(row["recipe"]["seconds_500k"] for row in rows)
     lines = []
-    for name, label in (("defaults", "the defaults"), ("small", "smaller and shorter")):
+    for name in ("default", "VAEase", "VAEase, small"):
+        if name not in rows[0]:
+            continue
         seconds = median(row[name]["seconds"] for row in rows)
         errors = [row[name]["error"] for row in rows]
-        lines.append((label, 50_000, seconds, errors, recipe / seconds))
+        lines.append((name, 50_000, seconds, errors, recipe / seconds))
     for label, n, key in (
         ("the recipe", 50_000, "seconds"),
         ("the recipe, scaled up", 500_000, "seconds_500k"),

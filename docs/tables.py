@@ -83,9 +83,11 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import SparseAutoencoder, _vaeense
+from skvaeense import SparseAutoencoder, _vaease
 from skvaeense.dimension import _pools
-from skvaeense.explanations import _em, _start
+from skvaeense.explanations import _em, _explain, _start
+from skvaeense.mixture import _rows as _mixture_rows
+from skvaeense.mixture import _search
 from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
@@ -97,7 +99,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
 
-GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
+GATED, VAE = "4/4/4, 20 latents, VAEase", "4/4/4, 20 latents, VAE"
 
 # The tables in README.md, and their columns there.
 README_COLUMNS = {"highlights": HEADER}
@@ -117,7 +119,11 @@ def write_tables():
 def tables():
     """Return every table by its name."""
     core, defaults = load("core.json"), load("defaults.json")
-    counts = {name: row for name, row in core.items() if name != VAE and "gap_mean" not in row}
+    counts = {
+        name: row
+        for name, row in core.items()
+        if name not in (GATED, VAE) and "gap_mean" not in row
+    }
     unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
     lengths, planted = load("code_lengths.json"), load("planted_features.json")
     densities = load("tables_mixture.json")
@@ -238,7 +244,7 @@ def first_experiment(core):
         "runs",
     )
     rows = []
-    for name, paper, key in (("gated", "about 4", GATED), ("VAE", "about 13", VAE)):
+    for name, paper, key in (("VAEase", "about 4", GATED), ("VAE", "about 13", VAE)):
         row = core.get(key)
         if row is None:
             rows.append((name, paper, MISSING, *[""] * (len(header) - 3)))
@@ -475,13 +481,15 @@ def constants():
             "MAX_BATCH",
             "LONG_STEPS",
             "RANDOM_STEPS",
-            "EXACT_RATE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
         ],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _hooks: ["FINAL_NOISE"],
         _rows: ["MANY_ROWS"],
+        _mixture_rows: ["MOST_ROWS"],
+        _search: ["SEARCH_ROWS"],
+        _explain: ["MAX_LATENTS"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     for name, (function, parameter) in {
@@ -501,8 +509,8 @@ def constants():
     values["MIN_WIDTH"] = _dense.Linear()._layer_sizes(1)[0][0]
     noise = _hooks.annealed_noise(1.0, 1.0, learned=True)
     values |= {"LEAST_SHARE": noise.least_share, "FOLLOW": noise.follow}
-    *others, last = map(plain, _vaeense.FEED_FORWARD_RATES)
-    values["FEED_FORWARD_RATES"] = f"{', '.join(others)} and {last}"
+    *others, last = map(plain, _vaease.RATES)
+    values["RATES"] = f"{', '.join(others)} and {last}"
     values["SUBSET_ROWS"] = _em.GateEM.rows_of_latent
     values["LEAST_SUBSET"] = _em.GateEM.least_rows
     values["MOST_FIRST"] = values["MOST_TARGET"] = _start.MOST_LATENTS
@@ -511,8 +519,6 @@ def constants():
     for name, target in (("SHARE_STEPS", {"share": 0.1}), ("LENGTH_STEPS", {"length": 1.0})):
         em = _em.make_em(torch.eye(3), 3, generator=torch.Generator(), **target)
         values[name] = em.n_steps
-    values["STEPS_OF_EPOCH"] = _em.GateEM.steps_of_epoch
-    values["TARGET_STEPS_OF_EPOCH"] = _em.TargetEM.steps_of_epoch
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_sources.IN_MEMORY >> 20} MiB"

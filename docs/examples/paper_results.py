@@ -15,7 +15,8 @@ RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 GREY = "#777777"
 # Colour, marker and dashes of each method, in the order of legends.
 STYLES = {
-    "VAEense": (BLUE, "o", "-"),
+    "VAEase": (BLUE, "o", "-"),
+    "default": ("black", "*", "-"),
     "VAE": (RED, "s", "-"),
     "SAE L1": (ORANGE, "^", "-"),
     "SAE log": (PURPLE, "v", "-"),

@@ -3,14 +3,14 @@ As many latents as each sample needs
 ====================================
 
 Samples lie on three subspaces, of dimensions 1, 2 and 4. A variational autoencoder (VAE) uses the
-same latents for all samples. If the VAE has a gate, each sample opens one latent for each dimension
-of its subspace.
+same latents for all samples. In codes of VAEenseTransformer, each sample has one active latent for
+each dimension of its subspace.
 """
 
 import numpy as np
 from matplotlib import pyplot as plt
 
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import ActiveDimensionDisplay, sparsity_pattern
 
@@ -18,20 +18,21 @@ X, subspace, dimension = make_linear_subspaces(3000, dims=(1, 2, 4), n_features=
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
-# The two models differ in the parameter ``gated``, and the VAE is trained for a set number of
-# epochs. Neither is told how many subspaces there are, or which subspace a sample lies on. The
-# gated model starts from the structure found in the data, and the VAE starts from random weights.
-gated = VAEenseTransformer(random_state=0).fit(train)
-vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
+# Neither model is told how many subspaces there are, or which subspace a sample lies on. The
+# default finds the subspaces. The VAE is trained from random weights, for a set number of epochs;
+# it is the model of the paper without its gate.
+default = VAEenseTransformer(random_state=0).fit(train)
+plain = VAEase(gated=False, n_init=1, max_iter=100)
+vae = VAEenseTransformer(model=plain, random_state=0).fit(train)
 
 # %%
 # Rows are samples that were not used in training, and columns are the latents in use. Entries are
-# darker for larger codes, and nearly white if the latent is not active. With the gate, each
-# subspace has its own latents. Without the gate, the latents in use are active for all samples.
+# darker for larger codes, and nearly white if the latent is not active. On the left, each subspace
+# has its own latents. On the right, the latents in use are active for all samples.
 names, n_samples = np.unique(label, return_counts=True)
 ends = n_samples.cumsum()
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
-for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
+for name, model, ax in (("VAEenseTransformer", default, axes[0]), ("VAE", vae, axes[1])):
     pattern = sparsity_pattern(model, test, label)
     shades = np.where(pattern.sizes > 0, 0.3 + 0.7 * pattern.sizes, 0.0)
     ax.imshow(shades, cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
@@ -41,14 +42,14 @@ for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
     ax.set(title=name, xlabel="Latent")
 
 # %%
-# With the gate, the number of active latents of each sample is the dimension of its subspace.
+# On the left, the number of active latents of each sample is the dimension of its subspace.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharex=True)
-for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
+for name, model, ax in (("VAEenseTransformer", default, axes[0]), ("VAE", vae, axes[1])):
     ActiveDimensionDisplay.from_estimator(model, test, label, ax=ax)
     ax.set_title(name)
 
 # sphinx_gallery_start_ignore
-active = gated.active_dimensions(test)
+active = default.active_dimensions(test)
 assert (active.sum(axis=1) == dimension[2500:]).mean() > 0.98
 shares = [active[dimension[2500:] == r].mean(axis=0) for r in (1, 2, 4)]
 assert ((sum(share > 0.5 for share in shares)) <= 1).all()

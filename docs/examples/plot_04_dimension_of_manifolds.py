@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from sklearn.datasets import make_swiss_roll
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 from skvaeense.inspection import ActiveDimensionDisplay
 
 rng = np.random.default_rng(0)
@@ -31,7 +31,7 @@ X, label = X[order], label[order]
 # The estimator is not told which sample belongs to which shape. Its autoencoder has a decoder with
 # hidden layers, because the sheet and the thread are curved. To save time, there is only one random
 # init.
-autoencoder = VAEenseTransformer(network="mlp", n_init=1, random_state=0)
+autoencoder = VAEenseTransformer(model=VAEase("mlp", n_init=1), random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:3500])
 dimension = estimator.predict(X[3500:])
 

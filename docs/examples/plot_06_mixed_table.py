@@ -39,9 +39,8 @@ table[numbers + categories].isna().mean()
 
 # %%
 # Numbers are imputed and scaled. Categories become columns of zeros and ones, and a missing value
-# is a category of its own. The step "codes" is empty, PCA, or an autoencoder with a given mean
-# length of codes. The autoencoder is trained for a short time, so it may warn that codes miss this
-# length.
+# is a category of its own. The step "codes" is empty, PCA, or a transformer with a given mean
+# length of codes.
 columns = make_column_transformer(
     (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
     (

@@ -2,14 +2,14 @@
 Coming from PCA: scores in the same nats
 ========================================
 
-``PCA.score`` is a log-density in nats per sample. The score of the transformer with a linear
-decoder is a log-density, too.
+``PCA.score`` is a log-density in nats per sample. The score of the transformer is a log-density,
+too.
 """
 
 from matplotlib import pyplot as plt
 from sklearn.decomposition import PCA
 
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca
 from skvaeense.inspection import ReconstructionSparsityDisplay
 
@@ -18,20 +18,20 @@ from skvaeense.inspection import ReconstructionSparsityDisplay
 # ------------------
 #
 # This data is drawn from the model of probabilistic PCA. ``PCA`` learns the parameters of this
-# model, and no density has a better expected score than the true model. The first noise variance of
-# the second transformer is given, so this transformer starts from random weights, and learns to
-# open its latents for each sample.
+# model, and no density has a better expected score than the true model. The second transformer is
+# the model of the paper, which starts from random weights, and learns to open its latents for each
+# sample.
 X = make_ppca(4000, n_components=5, n_features=20, random_state=0)[0]
 train, test = X[:3500], X[3500:]
 pca = PCA(5).fit(train)
 vaeense = VAEenseTransformer(random_state=0).fit(train)
-free = VAEenseTransformer(5, noise_variance=0.1, n_init=1, random_state=0).fit(train)
+vaease = VAEenseTransformer(5, model=VAEase(n_init=1), random_state=0).fit(train)
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 scores = {
     "score_samples": vaeense.score_samples(test),
-    "score_samples, random weights": free.score_samples(test),
-    "elbo_samples, random weights": free.elbo_samples(test),
+    "score_samples, VAEase": vaease.score_samples(test),
+    "elbo_samples, VAEase": vaease.elbo_samples(test),
 }
 gains = {name: values - pca.score_samples(test) for name, values in scores.items()}
 for (name, gain), colour in zip(gains.items(), ("#0072B2", "#009E73", "#D55E00"), strict=True):

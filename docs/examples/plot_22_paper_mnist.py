@@ -27,7 +27,7 @@ rows = load("mnist")["chosen"]
 # Squared errors of test images are summed over pixels, which have values from 0 to 1. For each mean
 # number of active latents, each method has the setting that was best on validation images. Markers
 # are means over seeds, and bars reach from the best seed to the worst. PCA has the largest errors.
-# VAEense has the smallest error at 20 active latents. At 10 VAEense is level with top-k, and at 40
+# VAEase has the smallest error at 20 active latents. At 10 VAEase is level with top-k, and at 40
 # it is a little behind.
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 draw_frontier(ax, rows)
@@ -37,12 +37,12 @@ ax.grid(axis="y", alpha=0.3)
 legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 # %%
-# The left panel shows the mean number of active latents of each digit, for VAEense at three levels.
+# The left panel shows the mean number of active latents of each digit, for VAEase at three levels.
 # The digit 1 needs the fewest. The right panel shows for all methods how much the number of active
 # latents varies from image to image: the standard deviation of this number, divided by its mean.
-# The number varies most with VAEense.
+# The number varies most with VAEase.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-chosen = sorted(select(rows, method="VAEense"), key=lambda row: row["level"])
+chosen = sorted(select(rows, method="VAEase"), key=lambda row: row["level"])
 for row, marker in zip(chosen, "osD^", strict=False):
     by_digit = np.array(row["by_label"]).T
     draw_spread(left, range(len(by_digit)), by_digit, color=BLUE, marker=marker, linestyle=":")
@@ -69,10 +69,10 @@ mean, spread = (
     for number in (lambda r: r["errors"], lambda r: np.divide(r["std"], r["active"]))
 )
 for level in levels:
-    best = min(mean[name, level] for name in names if name != "VAEense")
-    assert mean["VAEense", level] < (best if level < 40 else 1.05 * best)
+    best = min(mean[name, level] for name in names if name != "VAEase")
+    assert mean["VAEase", level] < (best if level < 40 else 1.05 * best)
     assert max(names, key=lambda name, level=level: mean[name, level]) == "PCA"
-    assert max(names, key=lambda name, level=level: spread[name, level]) == "VAEense"
-for row in select(rows, method="VAEense"):
+    assert max(names, key=lambda name, level=level: spread[name, level]) == "VAEase"
+for row in select(rows, method="VAEase"):
     assert np.mean(row["by_label"], axis=0).argmin() == 1
 # sphinx_gallery_end_ignore

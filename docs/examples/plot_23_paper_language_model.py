@@ -16,11 +16,11 @@ rows = read("short_codes.json")["rows"]
 
 # %%
 # The activations come from documents that were not used in training, and each dictionary was
-# trained for one length. VAEense and the unrolled encoder look several times. All other encoders
-# have one layer. Dashed lines are codes of both signs. Markers are means over seeds, and bars reach
-# from the best seed to the worst. Methods are side by side at each length. With 10 and 30 active
-# latents VAEense leaves the least unexplained, and with 100 the unrolled encoder with batch-top-k
-# does.
+# trained for one length. VAEense is a VAEenseTransformer with ``target_l0``, not the paper's model.
+# It and the unrolled encoder look several times. All other encoders have one layer. Dashed lines
+# are codes of both signs. Markers are means over seeds, and bars reach from the best seed to the
+# worst. Methods are side by side at each length. With 10 and 30 active latents VAEense leaves the
+# least unexplained, and with 100 the unrolled encoder with batch-top-k does.
 METHODS = {
     "VAEense": (BLUE, "o", "-"),
     "unrolled batch_topk": (SKY, "P", "-"),

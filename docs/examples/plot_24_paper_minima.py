@@ -20,12 +20,12 @@ tables = load("minima")
 #
 # A single sample is x times a decoder column of norm 1. The picture counts the local minima of the
 # loss, as a function of the code. The value on the vertical axis decides how much an active latent
-# costs: it is the noise variance of VAEense, or the coefficient of a sparse autoencoder's penalty.
+# costs: it is the noise variance of VAEase, or the coefficient of a sparse autoencoder's penalty.
 # Both losses have one minimum in most places and two in others. With an L1 penalty the loss is
 # convex, and has one minimum everywhere.
 rows = tables["one_latent"]
 maps = {
-    "VAEense": "noise variance, squared units of x",
+    "VAEase": "noise variance, squared units of x",
     "SAE log": "coefficient of the penalty, squared units of x",
 }
 counts = {model: np.array([r["n_minima"] for r in select(rows, model=model)]) for model in maps}
@@ -56,8 +56,8 @@ assert {r for row in select(rows, model="SAE L1") for r in row["n_minima"]} <= {
 # come? 0 % is the loss of an empty code, and 100 % is the best loss of this model on these samples.
 # The upper panels show the share of fits that came at least 95 % of the way, and the lower panels
 # the share that came 99 % of the way. Models are side by side at each learning rate. At the default
-# rate all fits came 95 % of the way. At four times this rate no fit of VAEense to digits did, and
-# at a quarter of this rate no fit of VAEense to subspaces did.
+# rate all fits came 95 % of the way. At four times this rate no fit of VAEase to digits did, and
+# at a quarter of this rate no fit of VAEase to subspaces did.
 rows = tables["fits"]
 sources, names = values(rows, "data"), methods(rows, "model")
 figure, axes = plt.subplots(
@@ -102,7 +102,7 @@ for data in sources:
             loss = row["empty"] if row["loss"] is None else row["loss"]
             came[row["rate"]].append(row["empty"] - loss >= 0.95 * (row["empty"] - best))
         assert all(came[1])
-        assert model != "VAEense" or not any(came[4 if data == "MNIST" else 0.25])
+        assert model != "VAEase" or not any(came[4 if data == "MNIST" else 0.25])
 # sphinx_gallery_end_ignore
 
 # %%
@@ -112,7 +112,7 @@ for data in sources:
 # All parameters of a fitted model are moved along two random directions. In each layer a direction
 # has the norm of the parameters. The loss is measured on samples that were not used in training: 0
 # is the lowest loss of the plane, and 1, the dashed line, is the loss of the empty code. The cross
-# is the fitted model. The loss of VAEense rises fastest around the fitted model.
+# is the fitted model. The loss of VAEase rises fastest around the fitted model.
 rows = tables["planes"]
 levels = [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]
 figure, axes = plt.subplots(
@@ -147,5 +147,5 @@ for data in sources:
     below = {}
     for row in select(rows, data=data):
         below[row["model"]] = (np.array(row["losses"]) < row["empty"]).mean()
-    assert min(below, key=below.get) == "VAEense"
+    assert min(below, key=below.get) == "VAEase"
 # sphinx_gallery_end_ignore

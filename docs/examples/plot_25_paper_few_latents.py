@@ -3,7 +3,7 @@ Fewer latents than dimensions
 =============================
 
 Three random subspaces of dimension 4 have 12 dimensions together, and ten have 40. What does
-VAEense do with fewer latents? ``benchmarks/paper/few_latents.py`` measured the numbers; see
+VAEase do with fewer latents? ``benchmarks/paper/few_latents.py`` measured the numbers; see
 :doc:`/benchmarks/paper`.
 """
 
@@ -14,13 +14,13 @@ rows = load("few_latents")["fits"]
 unions = values(rows, "n_subspaces")
 
 # %%
-# The upper panels show the fraction of variance that VAEense, and PCA with the same number of
+# The upper panels show the fraction of variance that VAEase, and PCA with the same number of
 # components, leave unexplained, for samples that were not used in training. The lower panels show
 # two numbers of latents: the latents that are active for one sample, and the latents that are
 # active for any sample. Markers are means over seeds, and bars reach from the smallest to the
 # largest value. At the dotted line there is one latent for each dimension of the union. To the left
-# of this line, VAEense has all latents active for every sample, and explains the same share of the
-# variance as PCA. From this line on, VAEense explains everything, with 4 active latents.
+# of this line, VAEase has all latents active for every sample, and explains the same share of the
+# variance as PCA. From this line on, VAEase explains everything, with 4 active latents.
 figure, axes = plt.subplots(
     2, len(unions), figsize=(10, 6), sharex="col", layout="constrained", squeeze=False
 )
@@ -28,12 +28,12 @@ for (above, below), n_subspaces in zip(axes.T, unions, strict=True):
     union = select(rows, n_subspaces=n_subspaces)
     sizes = sorted(values(union, "n_components"))
     fits = [select(union, n_components=n) for n in sizes]
-    for key, name in (("pca_fvu", "PCA"), ("fvu", "VAEense")):
+    for key, name in (("pca_fvu", "PCA"), ("fvu", "VAEase")):
         draw_spread(above, sizes, [[row[key] for row in seeds] for seeds in fits], **style(name))
     in_use = [[row["in_use"] for row in seeds] for seeds in fits]
     active = [[row["active"] for row in seeds] for seeds in fits]
-    draw_spread(below, sizes, in_use, color=ORANGE, marker="^", label="VAEense: in use for any")
-    draw_spread(below, sizes, active, color=BLUE, marker="o", label="VAEense: active for a sample")
+    draw_spread(below, sizes, in_use, color=ORANGE, marker="^", label="VAEase: in use for any")
+    draw_spread(below, sizes, active, color=BLUE, marker="o", label="VAEase: active for a sample")
     below.axhline(4, color=GREY, linewidth=0.8, linestyle="--", label="dimension of a subspace")
     for ax in (above, below):
         ax.axvline(min(4 * n_subspaces, 40), color=GREY, linestyle=":")
@@ -56,7 +56,7 @@ for row in rows:
 # sphinx_gallery_end_ignore
 
 # %%
-# Does VAEense give up some subspaces and keep others? Each dot is one subspace of one seed. With
+# Does VAEase give up some subspaces and keep others? Each dot is one subspace of one seed. With
 # too few latents, all subspaces lose a similar part of their variance, and no subspace is given up.
 figure, axes = plt.subplots(
     1, len(unions), figsize=(10, 3.4), sharey=True, layout="constrained", squeeze=False

@@ -31,7 +31,7 @@ def unpack(text):
 # images have similar distributions. Precision is the share of samples that look like test images,
 # and recall is the share of test images that look like samples. Hollow markers are test images that
 # the same model coded and decoded, so they show what the decoder alone loses. Diffusion on codes of
-# VAEense has the highest precision of the drawn samples, and a larger distance and a lower recall
+# VAEase has the highest precision of the drawn samples, and a larger distance and a lower recall
 # than diffusion on codes of the VAE. Both diffusions draw better samples than the models without a
 # diffusion.
 kinds = [kind for kind in values(rows, "samples") if "images" in select(rows, samples=kind)[0]]
@@ -78,7 +78,7 @@ for i, (score, label) in enumerate(scores.items()):
 # %%
 # How many latents are active in drawn codes, and in the codes of test images? Markers are the mean
 # number, averaged over seeds. Bars reach one standard deviation, from image to image, to either
-# side. Drawn codes of VAEense have more active latents than codes of test images.
+# side. Drawn codes of VAEase have more active latents than codes of test images.
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 counted = [kind for kind in kinds if "active" in select(rows, samples=kind)[0]]
 for j, kind in enumerate(counted):
@@ -101,17 +101,17 @@ mean = {
     kind: {score: np.mean([row[score] for row in select(rows, samples=kind)]) for score in scores}
     for kind in kinds
 }
-ours, other = mean["diffusion on codes of VAEense"], mean["diffusion on codes of VAE"]
+ours, other = mean["diffusion on codes of VAEase"], mean["diffusion on codes of VAE"]
 drawn = [kind for kind in kinds if kind != "training images"]
-assert max(drawn, key=lambda kind: mean[kind]["precision"]) == "diffusion on codes of VAEense"
+assert max(drawn, key=lambda kind: mean[kind]["precision"]) == "diffusion on codes of VAEase"
 assert ours["frechet"] > other["frechet"]
 assert ours["recall"] < other["recall"]
-for name in ("VAEense", "VAE"):
+for name in ("VAEase", "VAE"):
     by_diffusion, itself = mean[f"diffusion on codes of {name}"], mean[f"{name} itself"]
     assert by_diffusion["frechet"] < itself["frechet"]
     assert by_diffusion["precision"] > itself["precision"]
     assert by_diffusion["recall"] > itself["recall"]
-fits = select(rows, samples="diffusion on codes of VAEense")
+fits = select(rows, samples="diffusion on codes of VAEase")
 assert np.mean([row["active"] for row in fits]) > 1.1 * np.mean(
     [row["active_real"] for row in fits]
 )

@@ -18,7 +18,7 @@ names = methods(rows, "model")
 # In the left panel, latents are sorted by the change of the loss without each latent, averaged over
 # seeds. The right panel shows how much of this change falls on the digit that loses most. Each
 # marker is one seed, averaged over the latents of its fit. The grey marks show the same share for
-# random groups of images, each as large as the group of a digit. For VAEense and top-k the share is
+# random groups of images, each as large as the group of a digit. For VAEase and top-k the share is
 # far above the grey marks, and for the VAE it is less far above.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for i, name in enumerate(names):
@@ -45,5 +45,5 @@ for name in names:
     gain = [row["log_loss_class_share"] - row["log_loss_class_share_by_chance"] for row in fits]
     assert min(gain) > 0
     gains[name] = np.mean(gain)
-assert min(gains["VAEense"], gains["SAE top-k"]) > 1.2 * gains["VAE"]
+assert min(gains["VAEase"], gains["SAE top-k"]) > 1.2 * gains["VAE"]
 # sphinx_gallery_end_ignore
