@@ -772,15 +772,9 @@ class BaseAutoencoder(
 
     def _course(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return findings about the training of a new model."""
-        wanted = getattr(trainer, "n_epochs", None)
-        by_gradient, errors = wanted is None, self._errors(trainer, data)
-        if by_gradient and trainer.learning_rate == 0:
-            return {}  # Exact inference is not trained.
-        if by_gradient:
-            wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
+        errors = self._errors(trainer, data)
+        wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
         done = 1.0 if self._training.max_iter == "auto" else self._training.max_iter / wanted
-        if not by_gradient:
-            return {"done": done, "by_gradient": False}
         fallen = 1 - errors[-1] / (errors[0] or 1.0)
         return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
 
@@ -800,7 +794,6 @@ class BaseAutoencoder(
             # Samples that all equal the mean have no variance to explain.
             "peak": error / size if size > ROUNDING else 0.0,
             "fallen": 1 - error / float(batches["first_error"] or 1.0),
-            "by_gradient": not hasattr(trainer, "n_epochs"),
         }
         return course, batches
 

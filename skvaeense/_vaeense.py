@@ -17,6 +17,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityMixin
 from skvaeense._vaease import VAEase, VAEaseTraining
 from skvaeense.explanations._explain import Explained, Wanted, explain
+from skvaeense.explanations._prices import LEAST_SHARE
 from skvaeense.explanations._streams import CodeStream
 from skvaeense.mixture._rows import (
     MOST_ENTRIES,
@@ -336,15 +337,16 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
     @staticmethod
     def _checked_length(length: float, longest: float) -> float:
         """Return the length of codes, or raise an error if it is not one of a range."""
-        if not (POSITIVE.is_satisfied_by(length) and longest / 256 <= length <= longest):
+        least = longest * LEAST_SHARE
+        if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
-                f"transform_l0={length!r} must be a number from {longest / 256:.3g} to "
-                f"{longest:g}, the length that the model was fitted for."
+                f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, "
+                "the length that the model was fitted for."
             )
         return length
 
     def _wanted(self) -> Wanted:
-        """Return what codes shall be like."""
+        """Return what codes are wanted to be."""
         return Wanted(
             self.n_components,
             self.target_l0,

@@ -1,7 +1,6 @@
 """What explains rows best: laws of their codes and of their density, compared on the same rows."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -42,7 +41,7 @@ DEFAULT_SHARE = 0.95
 
 
 class Wanted(NamedTuple):
-    """What codes shall be like.
+    """What codes are wanted to be.
 
     Attributes
     ----------
@@ -191,8 +190,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     elif name == "mixture":
         coder = flats.law(mixture.parts, len(head.x), wanted.n_components)
     elif name == "normal":
-        coder = _one_flat(head, wanted.n_components or MAX_LATENTS, is_flat=flats.are_clear)
-        coder = coder(wanted.n_components)
+        coder = _one_flat(head, wanted.n_components, is_flat=flats.are_clear)
     else:
         coder = gate_law(rows, wanted, first if isinstance(known, GateLaw) else None)
     units = rows.center, rows.scale
@@ -328,8 +326,8 @@ def _are_independent(directions: DoubleArray, least: float = 0.1) -> bool:
     return len(directions) == 0 or bool(np.linalg.svd(directions, compute_uv=False)[-1] > least)
 
 
-def _one_flat(rows: Prepared, most: int, *, is_flat: bool) -> Callable[[int | None], FlatLaw]:
-    """Return what makes the law of one flat part, along principal directions about the mean.
+def _one_flat(rows: Prepared, n_components: int | None, *, is_flat: bool) -> FlatLaw:
+    """Return the law of one flat part, along principal directions about the mean.
 
     These are the directions that stand out from noise. If none stands out, all directions that vary
     count.
@@ -345,11 +343,11 @@ def _one_flat(rows: Prepared, most: int, *, is_flat: bool) -> Callable[[int | No
     # The last direction cannot stand out from itself.
     is_told = r < d - 1 or is_flat
     r = r if r > 0 and is_told else int((values > floor).sum())
-    r = max(min(r, most), 1)
+    r = max(min(r, n_components or MAX_LATENTS), 1)
     noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
     one = [FlatPart(1.0, mean, directions[:r], variances[:r], noise)]
     groups = np.zeros(1, dtype=int)
-    return lambda n_components: FlatLaw.of(one, one, groups, mean[None], groups, n_components)
+    return FlatLaw.of(one, one, groups, mean[None], groups, n_components)
 
 
 def _hold_most(parts: list[FlatPart], centred: DoubleArray) -> bool:

@@ -34,7 +34,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
         The rule that decides which latents are active.
 
     hard : bool
-        Whether codes are hard if neither choice is asked for.
+        Whether codes are hard if the caller does not say.
 
     Examples
     --------

@@ -129,9 +129,6 @@ class Findings:
     done : float
         Share of the training that `max_iter` allows.
 
-    by_gradient : bool
-        Whether training follows a gradient.
-
     is_constant : bool
         Whether all samples of a first batch are equal.
 
@@ -157,7 +154,6 @@ class Findings:
     last: float = 0.0
     fallen: float = 1.0
     done: float = 1.0
-    by_gradient: bool = True
     is_constant: bool = False
     change: float = 1.0
     distance: float = 0.0
@@ -171,11 +167,10 @@ class Findings:
         self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
         # Random weights can leave twice the variance at first.
         is_astray = self.peak > 2 * LARGER
-        self.has_peak = self.by_gradient and not self.is_constant and is_astray
+        self.has_peak = not self.is_constant and is_astray
         self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
         self.leaves_more = self.unexplained > max(SMALL / 2, LARGER * self.linear_residual)
-        least, left = (LEAST_STEPS, SMALL / 2) if self.by_gradient else (2 * SMALL, 0.0)
-        self.is_short = self.done < least and self.unexplained > left
+        self.is_short = self.done < LEAST_STEPS and self.unexplained > SMALL / 2
         is_bad = self.unexplained > MOST and self.leaves_more and not self.is_short
         self.is_slow = is_bad and self.fallen < 2 * SMALL
         self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
@@ -185,7 +180,6 @@ class Findings:
         # Words that depend on the estimator.
         alpha = "lower the penalty's alpha"
         self.when = " in an epoch" if self.worst > self.unexplained else ""
-        self.calmer = "Lower learning_rate_init" if self.by_gradient else "Raise max_iter"
         self.fuller = alpha.capitalize() if self.has_alpha else "Lower learning_rate_init"
         self.or_fuller = f", or {alpha}" if self.has_alpha and not self.aims else ""
         is_over = (self.found_l0 or 0.0) > (self.target_l0 or 0.0)
@@ -237,7 +231,7 @@ SIGNS = (
         # The mean alone leaves a share of 1, up to chance.
         lambda f: f.worst > LARGER,
         "{f.worst:.0%} of the variance is unexplained{f.when}, more than the mean alone would "
-        "leave: training has gone astray. {f.calmer}.",
+        "leave: training has gone astray. Lower learning_rate_init.",
     ),
     Sign(
         lambda f: f.is_vae and f.l0 == 0,

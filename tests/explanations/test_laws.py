@@ -712,12 +712,12 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
     X = random.normal(size=(500, 2)) @ random.normal(size=(2, 6))
     X += 0.01 * random.normal(size=(500, 6))
     rows = Prepared.of(X, None, rng())
-    for most, expected in ((1, 1), (6, 2)):
-        law = _one_flat(rows, most, is_flat=False)(None).in_units(rows.center, rows.scale)
+    for n_components, expected in ((1, 1), (None, 2)):
+        law = _one_flat(rows, n_components, is_flat=False).in_units(rows.center, rows.scale)
         assert law.components.shape == (expected, 6)
     assert law.pieces.noise_variances == pytest.approx(1e-4, rel=0.2)
     # All directions count if they are equal, and at least one if nothing varies.
     for X, expected in ((random.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
-        law = _one_flat(Prepared.of(X, None, rng()), 6, is_flat=False)(None)
+        law = _one_flat(Prepared.of(X, None, rng()), None, is_flat=False)
         assert law.n_components == expected
     assert math.isfinite(law.noise_variance)
