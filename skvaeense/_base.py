@@ -2,12 +2,12 @@
 
 import copy
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,9 +26,8 @@ from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
-from skvaeense.training._data import FitData, PreparedRows, prepare_data
+from skvaeense.training._data import Balls, FitData, PreparedRows, prepare_data
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
-from skvaeense.training._far import Balls
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._session import FitSession
@@ -39,7 +38,7 @@ from skvaeense.training._sizes import (
     n_epochs,
     steps_of_epoch,
 )
-from skvaeense.training._trainer import TAGS, Trainer, diverged
+from skvaeense.training._trainer import TAGS, Plan, Trainer, diverged
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
@@ -75,9 +74,12 @@ from skvaeense.utils._validation import (
     fit_context,
     too_far,
 )
+from skvaeense.utils._warnings import warn_user
 
 # The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
+# The trainers of estimators that have learned from batches, with their states and parameters.
+_live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictionary()
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -340,7 +342,6 @@ class BaseAutoencoder(
     n_components_: int
     components_: DoubleArray
     n_iter_: int
-    loss_curve_: list[float]
     history_: History
     # The structural parameters that the model was built from.
     _structure_: dict[str, Any]
@@ -358,6 +359,7 @@ class BaseAutoencoder(
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
         "tol": [NON_NEGATIVE],
         "n_iter_no_change": [AT_LEAST_ONE],
+        "n_samples_planned": [AT_LEAST_ONE, None],
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
@@ -375,20 +377,12 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _make_trainer(
-        self,
-        data: FitData,
-        seeds: tuple[int, int],
-        init: int = 0,
-        model: Any = None,
+        self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
     ) -> Trainer:
         """Return the trainer of a new model, or of a model from an earlier fit.
 
         The first seed is for order and noise, the second for the weights.
         """
-
-    @abstractmethod
-    def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
-        """Train through the phases of a new or continued fit; return the kept model's trainer."""
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
@@ -397,6 +391,12 @@ class BaseAutoencoder(
     @abstractmethod
     def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
         """Return the codes of centred and scaled samples, in the form the user asked for."""
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The loss of each epoch of the kept model."""
+        curve: list[float] = self.history_["loss"][self.history_.kept].tolist()
+        return curve
 
     @property
     def _training(self) -> Any:
@@ -416,6 +416,20 @@ class BaseAutoencoder(
         """Complete a model after training, and return further fitted attributes."""
         return {}
 
+    def _plan(self, data: FitData, *, continues: bool) -> tuple[int, Plan]:
+        """Return the number of inits, and how long each is trained."""
+        training = self._training
+        n_epochs, tol = self._epochs(data, self._n_steps), training.tol
+        unwatched = 0.0 if continues else self._unwatched
+        patience = training.n_iter_no_change
+        plan = Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
+        return (1 if continues else getattr(training, "n_init", 1)), plan
+
+    @property
+    def _unwatched(self) -> float:
+        """Share of the epochs of a new model whose losses are not compared."""
+        return 0.0
+
     def _complete(self, data: FitData) -> None:
         """Run the last step of `fit`, after its result is stored."""
 
@@ -427,7 +441,7 @@ class BaseAutoencoder(
         """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
-    def _without_far(self, rows: Distinct, stacklevel: int = 7) -> Distinct:
+    def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
         rows_far = Balls.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
@@ -437,7 +451,7 @@ class BaseAutoencoder(
         # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         is_near = ~is_far[:-1]
-        warn_of_far(np.flatnonzero(given), len(given), stacklevel)
+        warn_of_far(np.flatnonzero(given), len(given))
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
 
@@ -510,7 +524,6 @@ class BaseAutoencoder(
             is_first = find_processes().is_first
             progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
             progress.begin(self._phases[0])
-            # No frame lies between, so that warnings point to the caller.
             self._way_to_fit()(X, y, sample_weight, progress)
         return self
 
@@ -525,26 +538,23 @@ class BaseAutoencoder(
         samples, weights = self._given(X, y, sample_weight, continues=continues)
         with threads_of_all(samples.shape):
             rows = self._prepared(samples, weights, continues=continues)
-            session = FitSession(
-                self,
-                rows.samples,
-                rows.scaling,
-                rows.weights,
-                self.module_ if continues else None,
-                progress=progress,
-                processes=processes,
-            )
+            model = self.module_ if continues else None
+            session = FitSession(self, rows, model, progress=progress, processes=processes)
             data = prepare_data(self, rows, session.random_state, processes)
-            trainer = self._next_trainer(data, session.random_state) if continues else None
-            with session.running(data, stacklevel=5):
-                session.trainer = self._train(data, session, trainer)
-            trainer = session.end()
+            n_inits, plan = self._plan(data, continues=continues)
+            seeds = [draw_seeds(session.random_state) for _ in range(n_inits)]
+            trainer = session.train(
+                data,
+                lambda i: self._next_trainer(data, seeds[i], i, continues=continues),
+                n_inits,
+                plan,
+            )
             progress.begin("checks")
             self._store(self._attributes(trainer, data))
             self._complete(data)
             if processes.is_first:
                 course = {} if continues else self._course(trainer, data)
-                self._warn(self._found(data, course), stacklevel=6)
+                self._warn(self._found(data, course))
 
     def _given(
         self, X: Any, y: object, sample_weight: ArrayLike | None, *, continues: bool
@@ -574,7 +584,7 @@ class BaseAutoencoder(
             scaling = Scaling.from_data(samples, weights, n_targets, near)
         if balls is not None and balls.far:
             far = np.array(sorted(balls.far))
-            warn_of_far(far, len(samples), 6, samples.described(far.tolist()))
+            warn_of_far(far, len(samples), samples.described(far.tolist()))
         return PreparedRows(samples, scaling, weights, balls)
 
     def _epochs(self, data: FitData, n_steps: int) -> int:
@@ -641,49 +651,72 @@ class BaseAutoencoder(
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
-            samples, weights, _ = self._without_far(rows, stacklevel=5)
+            samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer = self._next_trainer(data, check_random_state(self.random_state))
+            trainer, state = self._live_trainer(data), getattr(self, "_partial_state_", None)
+            # The trainer lives on, so a call that fails must leave it as it was.
+            before = None if state is None else copy.deepcopy(state)
+            try:
+                self._learn_batch(trainer, data, goes_on=state is not None)
+            except BaseException:
+                _live.pop(self, None)
+                if state is not None:
+                    state.update(before)
+                raise
+
+    def _live_trainer(self, data: FitData) -> Trainer:
+        """Return the trainer of the last call of `partial_fit`, or make it again from its state."""
+        state = getattr(self, "_partial_state_", None)
+        trainer, of, params = _live.get(self, (None, None, {}))
+        if of is None or of is not state or not are_equal(params, self.get_params()):
+            continues = hasattr(self, "module_")
+            seeds = draw_seeds(check_random_state(self.random_state))
+            trainer = self._next_trainer(data, seeds, continues=continues)
             trainer.least_factor = PARTIAL_LEARNING_RATE
-            state = getattr(self, "_partial_state_", None)
             if state is not None:
                 trainer.load_state_dict(state)
-                # Files of earlier versions have a log of all epochs.
-                trainer.log = []
-            elif not first:
-                trainer.n_steps = self._n_steps  # The schedule of `fit` is over.
-            ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
-            start, stop = (min(n_steps / self._n_steps, 1.0) for n_steps in ends)
-            batch_size = data.batch_size
-            trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))
-            loss = self._validation_loss(trainer.model, data.valid)
-            if not (trainer.is_finite and math.isfinite(loss)):
-                raise FloatingPointError(diverged("The loss"))
-            attributes = self._attributes(trainer, data)
-            attributes["_partial_state_"] = copy.deepcopy(trainer.state_dict() | {"log": []})
-            if state is not None:
-                # A copy of all earlier epochs would make each call slower than the one before.
-                added = attributes["history_"]
-                added["epoch"] += self.n_iter_
-                attributes["history_"] = self.history_.extended(added)
-                attributes["loss_curve_"] = self.loss_curve_
-                attributes["n_iter_"] = self.n_iter_ + 1
-            before = getattr(self, "_batches_", None)
-            course, attributes["_batches_"] = self._course_of_batches(trainer, data, before)
-            self._store(attributes)
-            is_over = ends[0] < self._n_steps <= trainer.n_steps and before is not None
-            is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
-            findings = self._found(data, course) if is_shown else Findings(**course)
-            self._warn(findings, stacklevel=5)
-            # After the warning, which can be an error.
-            if state is not None:
-                self.loss_curve_.extend(added["loss"].tolist())
+            elif continues:
+                trainer.n_steps = self._partial_steps(data)  # The schedule of `fit` is over.
+        trainer.log = []
+        return trainer
 
-    def _next_trainer(self, data: FitData, random_state: np.random.RandomState) -> Trainer:
-        """Return a trainer of the fitted model, or of a new model if none is fitted."""
-        model = self._copy_of_model() if hasattr(self, "module_") else None
-        trainer = self._make_trainer(data, draw_seeds(random_state), model=model)
+    def _partial_steps(self, data: FitData) -> int:
+        """Return the number of steps after which the schedule of `partial_fit` is over."""
+        planned = self._training.n_samples_planned
+        return self._n_steps if planned is None else max(planned // data.batch_size, 1)
+
+    def _learn_batch(self, trainer: Trainer, data: FitData, *, goes_on: bool) -> None:
+        """Take the steps of a batch, and store what they came to."""
+        begun, planned = trainer.n_steps, self._partial_steps(data)
+        ends = begun, begun + len(data.train) // data.batch_size
+        span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
+        trainer.fit(data.train, Plan(1, data.batch_size, span=span))
+        loss = self._validation_loss(trainer.model, data.valid)
+        trainer.model.train()
+        if not (trainer.is_finite and math.isfinite(loss)):
+            raise FloatingPointError(diverged("The loss"))
+        attributes = self._attributes(trainer, data)
+        if goes_on:
+            added = attributes["history_"]
+            attributes["history_"] = self.history_.extended(added)
+            attributes["n_iter_"] = self.n_iter_ + 1
+        attributes["_partial_state_"] = trainer.state_dict() | {"log": []}
+        earlier = getattr(self, "_batches_", None)
+        course, attributes["_batches_"] = self._course_of_batches(trainer, data, earlier)
+        self._store(attributes)
+        is_over = begun < planned <= trainer.n_steps and earlier is not None
+        is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
+        self._warn(self._found(data, course) if is_shown else Findings(**course))
+        # After the warning, which can be an error.
+        _live[self] = trainer, attributes["_partial_state_"], self.get_params()
+
+    def _next_trainer(
+        self, data: FitData, seeds: tuple[int, int], init: int = 0, *, continues: bool
+    ) -> Trainer:
+        """Return a trainer of the fitted model, or of a new model."""
+        model = self._copy_of_model() if continues else None
+        trainer = self._make_trainer(data, seeds, init, model)
         self._check_length(trainer.model)
         return trainer
 
@@ -730,7 +763,7 @@ class BaseAutoencoder(
         with suited_threads(model, len(data.valid)):
             further = self._finish(model, trainer, data)
         rows = []
-        for epoch in (*trainer.other_log, *trainer.log):
+        for epoch in (*getattr(trainer, "other_log", ()), *trainer.log):
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
@@ -739,14 +772,12 @@ class BaseAutoencoder(
 
     def _model_attributes(self, model: Any, scaling: Scaling, history: History) -> dict[str, Any]:
         """Return the fitted attributes of a model on the CPU."""
-        loss_curve = history["loss"][history.kept].tolist()
         attributes = {
             "module_": model,
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "n_components_": model.n_components,
             "n_iter_": math.ceil(max(history["epoch"][history.kept], default=0)),
-            "loss_curve_": loss_curve,
             "history_": history,
             "_structure_": self._structure(),
         }
@@ -806,9 +837,9 @@ class BaseAutoencoder(
         with torch.no_grad():
             return replace(self._findings(model, data, x), **course)
 
-    def _warn(self, findings: Findings, stacklevel: int) -> None:
+    def _warn(self, findings: Findings) -> None:
         for message in told(findings):
-            warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+            warn_user(message, ConvergenceWarning)
 
     # --- coding and decoding ------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
-import warnings
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from skvaeense import losses, networks, penalties
-from skvaeense._base import BaseAutoencoder, draw_seeds
+from skvaeense._base import BaseAutoencoder
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
@@ -30,7 +29,6 @@ from skvaeense.training._hooks import (
     network_hooks,
 )
 from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
-from skvaeense.training._session import Phase
 from skvaeense.training._sizes import (
     LONG_STEPS,
     SETTLING,
@@ -51,6 +49,7 @@ from skvaeense.utils._torch import (
 )
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
+from skvaeense.utils._warnings import warn_user
 
 # Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4
@@ -146,6 +145,10 @@ class SparseAutoencoder(BaseAutoencoder):
     n_iter_no_change : int, default=30
         Number of epochs without such an improvement after which training skips to its last 30 %, in
         which the learning rate falls to 0.
+
+    n_samples_planned : int or None, default=None
+        Number of samples that all calls of `partial_fit` will give together, over which its
+        schedule extends. None means 3,000 steps.
 
     dead_after : int, default=10_000
         Number of training samples in a row after which a silent latent is dead. Dead latents are
@@ -297,6 +300,7 @@ class SparseAutoencoder(BaseAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
         n_iter_no_change: int = 30,
+        n_samples_planned: int | None = None,
         dead_after: int = 10_000,
         sparse_output: bool = False,
         warm_start: bool = False,
@@ -321,6 +325,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.n_samples_planned = n_samples_planned
         self.dead_after = dead_after
         self.sparse_output = sparse_output
         self.warm_start = warm_start
@@ -331,21 +336,15 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
-    def _train(self, data, session, trainer):
-        unwatched = 0.0
-        if trainer is None:
-            # The loss of an epoch with longer codes cannot be compared with later losses.
-            unwatched = penalties.Penalty.resolve(self.penalty).anneal
-            trainer = self._make_trainer(data, draw_seeds(session.random_state))
-        epochs = self._epochs(data, self._n_steps)
-        session.begin(epochs, data.n_records)
-        phase = Phase(trainer, epochs, self.tol, self.n_iter_no_change, unwatched=unwatched)
-        return session.train(phase).result()
+    @property
+    def _unwatched(self):
+        # The loss of an epoch with longer codes cannot be compared with later losses.
+        return penalties.Penalty.resolve(self.penalty).anneal
 
     def _planned_steps(self, data):
         """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
         if data.is_batch:
-            return self._n_steps
+            return self._partial_steps(data)
         n_steps = steps_of_epoch(len(data.train), data.batch_size)
         return self._epochs(data, self._n_steps) * n_steps
 
@@ -421,10 +420,9 @@ class SparseAutoencoder(BaseAutoencoder):
         k = np.max(getattr(penalty, "k", 0))
         # An alias leaves k to its default, which is clipped as documented.
         if k > model.n_components and not isinstance(self.penalty, str):
-            warnings.warn(
+            warn_user(
                 f"{penalty!r} keeps k={k} latents, but there are only {model.n_components}, so "
-                "codes are not sparse. Set a smaller k, or a larger n_components.",
-                stacklevel=7,
+                "codes are not sparse. Set a smaller k, or a larger n_components."
             )
         model.initialize(data.train.head)
         return model

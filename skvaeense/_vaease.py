@@ -1,6 +1,5 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -32,7 +31,6 @@ from skvaeense.training._optimizers import (
     is_scale_free,
     layer_rates,
 )
-from skvaeense.training._session import Phase, Selection
 from skvaeense.training._sizes import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._rows import N_BLOCKS, block_rows
@@ -124,6 +122,10 @@ class VAEase(Specification):
         Number of epochs without such an improvement after which training skips to its last 30 %, in
         which the learning rate falls to 0.
 
+    n_samples_planned : int or None, default=None
+        Number of samples that all calls of `partial_fit` will give together, over which its
+        schedule extends. None means 2,000 steps.
+
     See Also
     --------
     VAEenseTransformer : The estimator.
@@ -168,6 +170,7 @@ class VAEase(Specification):
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
         "tol": [NON_NEGATIVE],
         "n_iter_no_change": [AT_LEAST_ONE],
+        "n_samples_planned": [AT_LEAST_ONE, None],
     }
 
     def __init__(
@@ -188,6 +191,7 @@ class VAEase(Specification):
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 30,
+        n_samples_planned: int | None = None,
     ) -> None:
         self.network = network
         self.gated = gated
@@ -204,6 +208,7 @@ class VAEase(Specification):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.n_samples_planned = n_samples_planned
 
 
 class VAEaseTraining(BaseAutoencoder):
@@ -220,34 +225,7 @@ class VAEaseTraining(BaseAutoencoder):
         """The model that is trained by gradients."""
         return VAEase.resolve(self.model)
 
-    def _train(self, data, session, trainer):
-        spec, epochs = self._training, self._epochs(data, RANDOM_STEPS)
-        if trainer is not None:
-            session.begin(epochs, data.n_records)
-            phase = Phase(trainer, epochs, spec.tol, spec.n_iter_no_change)
-            return session.train(phase).result()
-        seeds = session.random_state.randint(2**31 - 1, size=(spec.n_init, 2)).tolist()
-        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
-        inits = session.track("inits", inits)
-        session.begin(spec.n_init * epochs, data.n_records)
-        for i in range(len(inits.logs), spec.n_init):
-            phase = Phase(
-                inits.make_trainer(i),
-                epochs,
-                spec.tol,
-                spec.n_iter_no_change,
-                name=f"init {i}",
-                unwatched=ANNEALED,
-            )
-            is_lost = session.train(phase).is_lost
-            loss = 0.0
-            if spec.n_init > 1 and not is_lost:
-                loss = self._validation_loss(phase.trainer.model, data.valid)
-                loss = data.processes.from_first(loss)
-            inits.offer(phase.trainer, math.inf if is_lost else loss)
-            if session.stopped:
-                break
-        return inits.choose()
+    _unwatched = ANNEALED
 
     def _copy_of_model(self):
         model = super()._copy_of_model()

@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -43,6 +42,7 @@ from skvaeense.utils._typing import (
     SparseArray,
 )
 from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions
+from skvaeense.utils._warnings import warn_user
 
 # Fitted attributes that validation sets.
 FEATURES = {"n_features_in_", "feature_names_in_"}
@@ -409,7 +409,7 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
         if positions is not None:
             far = positions[far]
             described = samples.described(far.tolist())
-        warn_of_far(far, n_samples, 6, described)
+        warn_of_far(far, n_samples, described)
         return rows
 
     def _structure(self) -> dict[str, Any]:
@@ -460,7 +460,7 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
         unexplained = float(left / total)
         self._held_out_codes_ = {"l0": n_active, "kept": 1 - unexplained}
         for message in self._signs(n_active, unexplained):
-            warnings.warn(message, ConvergenceWarning, stacklevel=6)
+            warn_user(message, ConvergenceWarning)
 
     def _signs(self, n_active: float, unexplained: float) -> list[str]:
         """Return a message for each sign of failure."""
@@ -537,7 +537,7 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
         is_constant = is_first and not bool((rows != rows[0]).any())
         change = 1.0 if is_first else batch_change(rows)
         findings = Findings(is_constant=is_constant, change=change, distance=distance)
-        self._warn(findings, stacklevel=7)
+        self._warn(findings)
         return batches
 
     def _store(self, attributes: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from scipy.stats import ortho_group
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.training._far import Balls
+from skvaeense.training._data import Balls
 
 
 def is_near(X):

@@ -26,7 +26,7 @@ from skvaeense.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
 from skvaeense.training._optimizers import find_schedule
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Plan, Trainer
 
 # name: (features, latents, samples of a batch). The first three are the shapes of default fits, to
 # few samples, to many samples, and to digits.
@@ -196,7 +196,7 @@ def one_pass(model, loss, X, batch_size, hooks):
     batches = TensorBatches(X)
 
     def run():
-        trainer.fit(batches, n_epochs=1, batch_size=batch_size)
+        trainer.fit(batches, Plan(1, batch_size))
         return trainer.log[-1]
 
     return run

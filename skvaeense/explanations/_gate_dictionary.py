@@ -223,7 +223,7 @@ class GateDictionary(
     def _rows(self, X: DoubleArray, sample_weight: Any, units: Units | None = None) -> Prepared:
         rng = np.random.RandomState(self._seed())
         rows = Prepared.of(X, checked_weights(sample_weight, X), rng, units)
-        warn_of_far(rows.far, len(X), stacklevel=4)
+        warn_of_far(rows.far, len(X))
         return rows
 
     def _seed(self) -> int:

@@ -1,7 +1,6 @@
 """Rows made ready once: distinct, centred, scaled, split, without rows far from all others."""
 
 import reprlib
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -19,6 +18,7 @@ from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
+from skvaeense.utils._warnings import warn_user
 
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
@@ -110,14 +110,13 @@ def _norms(X: FloatArray, center: DoubleArray) -> DoubleArray:
     return np.minimum(norms, np.finfo(np.float64).max)
 
 
-def warn_of_far(far: IntArray, n_rows: int, stacklevel: int, where: str = "") -> None:
+def warn_of_far(far: IntArray, n_rows: int, where: str = "") -> None:
     """Warn of rows that are left out, by name."""
     if len(far):
-        warnings.warn(
+        warn_user(
             f"{len(far)} of {n_rows} samples are far from all others and were left out of "
             f"training, which they would dominate: rows {reprlib.repr(far.tolist()).strip('[]')}"
-            f"{where}. score_samples gives such samples low scores.",
-            stacklevel=stacklevel + 1,
+            f"{where}. score_samples gives such samples low scores."
         )
 
 

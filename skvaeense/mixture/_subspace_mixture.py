@@ -187,7 +187,7 @@ class SubspaceMixture(
                     f'n_components = {wanted}, n_samples = {n_samples}. Set n_components="auto".'
                 )
             rows = Prepared.of(x, weights, check_random_state(self.random_state))
-            warn_of_far(rows.far, len(x), stacklevel=4)
+            warn_of_far(rows.far, len(x))
             found = fit_mixture(
                 rows.known,
                 rows.weights,

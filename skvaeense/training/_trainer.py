@@ -1,28 +1,30 @@
-"""The trainer: epochs of steps on shuffled mini-batches, and hooks around each step."""
+"""The one training loop: steps on shuffled batches, hooks around each, and held-out losses."""
 
 import copy
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import chain, islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from skvaeense.losses import Loss, Terms
 from skvaeense.samples._batches import Batches
 from skvaeense.training._optimizers import FlatParameters, make_optimizer
+from skvaeense.training._sizes import SETTLING
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator, suited_threads
 
-# Steps of a long epoch between two records in the log, after which a series of epochs can be left.
+# Steps of a long epoch between two records in the log, after which training can be left.
 STRIDE = 100
 # What a log says about each record besides means.
 TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
-PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
-# Fractions done at the first step of a series of epochs, and after the last one.
-Span: TypeAlias = tuple[float, float]
+PROGRESS = (
+    *("learning_rate", "log", "n_steps", "n_epochs", "epoch", "step", "sums", "order"),
+    *("best_loss", "best_state", "reference", "n_waited"),
+)
 
 
 class Step(NamedTuple):
@@ -35,22 +37,49 @@ class Step(NamedTuple):
     fraction_done: float
 
 
-class Resumable:
-    """Have a state from which an interrupted training can be resumed."""
+class Plan(NamedTuple):
+    """How long a training lasts: until the held-out loss no longer falls, then its last 30 %.
 
-    # The attributes that are the state; None means all.
-    saved: tuple[str, ...] | None = None
+    Attributes
+    ----------
+    n_epochs : int
+        Maximum number of passes over the samples.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        return {name: getattr(self, name) for name in self.saved or vars(self)}
+    batch_size : int
+        Samples in each step. An incomplete last batch is dropped; each pass has a new order.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a copy of a state."""
-        vars(self).update(copy.deepcopy(state))
+    tol : float, default=0.0
+        Least decrease of the held-out loss that counts.
+
+    patience : float, default=inf
+        Number of losses without such a decrease after which training skips to its last part.
+
+    unwatched : float, default=0.0
+        Share of the epochs, from the first on, whose losses are not compared.
+
+    span : tuple of two floats, default=(0.0, 1.0)
+        Fractions done at the first step and after the last one, if these epochs are a part of a
+        longer training.
+    """
+
+    n_epochs: int
+    batch_size: int
+    tol: float = 0.0
+    patience: float = math.inf
+    unwatched: float = 0.0
+    span: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def turn(self) -> int:
+        """The epoch at which the last part begins, in which the learning rate falls to 0."""
+        return self.n_epochs - math.ceil((1 - SETTLING) * self.n_epochs)
+
+    def is_watched(self, epoch: int) -> bool:
+        """Return whether the loss after this number of epochs is compared."""
+        return epoch > min(math.ceil(self.unwatched * self.n_epochs), self.turn)
 
 
-class Hook(Resumable):
+class Hook:
     """Take part in training; every method does nothing by default."""
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
@@ -111,11 +140,11 @@ class Trainer:
         For each epoch, or part of a long epoch, the means of the loss terms, the values of the
         hooks, and the number of epochs and of steps so far.
 
-    other_log : list of dict of float
-        The same for other inits, which were not kept.
+    n_steps, n_epochs : int
+        Steps and epochs so far.
 
-    n_steps : int
-        Steps so far.
+    best_loss, best_state : float and dict or None
+        The least held-out loss so far, and the state of the model at it.
 
     least_factor : float
         Lower limit of the learning rate, as a share of its peak.
@@ -151,8 +180,10 @@ class Trainer:
         self.optimizer = make_optimizer(self.optimizer, weights, self.learning_rate)
         self.gradient = self.loss.gradient(self.model)
         self.log: list[dict[str, float]] = []
-        self.other_log: list[dict[str, float]] = []
-        self.n_steps, self.least_factor = 0, 0.0
+        self.n_steps = self.n_epochs = self.n_waited = 0
+        self.least_factor = 0.0
+        self.best_loss = self.reference = math.inf
+        self.best_state: dict[str, torch.Tensor] | None = None
         self._reset_position()
 
     def _reset_position(self) -> None:
@@ -164,63 +195,83 @@ class Trainer:
         # The state of the generator from which the order of the current epoch was drawn.
         self.order: torch.Tensor | None = None
 
-    def epochs(
-        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
-    ) -> Generator[bool, None, None]:
+    def fit(
+        self,
+        train: Batches,
+        plan: Plan,
+        *,
+        validate: Callable[[Any], float] | None = None,
+        on_record: Callable[[], bool] | None = None,
+    ) -> Self:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
-        After `load_state_dict`, it resumes from the loaded state. To end a series early, close the
-        generator.
+        After `load_state_dict` it continues from the loaded state.
 
         Parameters
         ----------
         train : Batches
             Centred and scaled samples.
 
-        n_epochs : int
-            Passes over the samples.
+        plan : Plan
+            How long the training lasts.
 
-        batch_size : int
-            Samples in each step. An incomplete last batch is dropped; each pass has a new order.
+        validate : callable or None, default=None
+            Maps the model to its held-out loss, after each epoch.
 
-        span : tuple of two floats, default=(0.0, 1.0)
-            Fractions done at the first step and after the last one, if these epochs are part of a
-            longer training.
+        on_record : callable or None, default=None
+            Called after each epoch, and after every hundred steps within a long one; it returns
+            whether to stop.
 
-        Yields
-        ------
-        bool
-            True after each epoch, and False after every hundred steps within a long epoch.
+        Returns
+        -------
+        Trainer
+            The trainer itself.
         """
-        batch_size = min(batch_size, len(train))
-        n_steps = len(train) // batch_size
-        first, n_done = self.epoch, math.floor(self.log[-1].get("epoch", 0) if self.log else 0)
-        try:
-            while self.epoch < n_epochs and self.is_finite:
+        batch_size = min(plan.batch_size, len(train))
+        n_steps, (start, stop) = len(train) // batch_size, plan.span
+        batches: Iterator[torch.Tensor] | None = None
+        while self.epoch < plan.n_epochs and self.is_finite:
+            if batches is None:
                 batches = self._batches(train, batch_size)
                 noise = self.processes.generator(self.generator)
-                while self.step < n_steps:
-                    with suited_threads(self.model, batch_size):
-                        for batch in islice(batches, STRIDE):
-                            done = (self.epoch + self.step / n_steps) / n_epochs
-                            self._take_step(batch, span[0] + (span[1] - span[0]) * done, noise)
-                    is_whole = self.step >= n_steps
-                    self._record(n_done + self.epoch - first + self.step / n_steps)
-                    if is_whole:
-                        self.epoch += 1
-                        self.step, self.order = 0, None
-                    yield is_whole
-                    if is_whole:
-                        break
-        finally:
-            self._reset_position()
+            with suited_threads(self.model, batch_size):
+                for batch in islice(batches, STRIDE):
+                    done = (self.epoch + self.step / n_steps) / plan.n_epochs
+                    self._take_step(batch, start + (stop - start) * done, noise)
+            self._record(self.n_epochs + self.step / n_steps)
+            if self.step >= n_steps:
+                self.epoch, self.n_epochs = self.epoch + 1, self.n_epochs + 1
+                self.step, self.order, batches = 0, None, None
+                if validate is not None and plan.is_watched(self.epoch):
+                    self.compare(validate(self.model), plan)
+            if on_record is not None and on_record():
+                break
+        self._reset_position()
+        return self
 
-    def fit(
-        self, train: Batches, *, n_epochs: int, batch_size: int, span: Span = (0.0, 1.0)
-    ) -> None:
-        """Train for a series of epochs: see `epochs`."""
-        for _ in self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
-            pass
+    def compare(self, loss: float, plan: Plan) -> None:
+        """Keep the best state by a loss, and skip to the last part if losses no longer fall."""
+        if loss < self.best_loss:
+            self.best_loss = loss
+            state = self.model.state_dict()
+            self.best_state = {name: value.detach().clone() for name, value in state.items()}
+        is_lower = loss < self.reference - plan.tol
+        self.reference = loss if is_lower else self.reference
+        self.n_waited = 0 if is_lower else self.n_waited + 1
+        if self.n_waited >= plan.patience:
+            self.epoch = max(self.epoch, plan.turn)
+
+    def restore_best(self) -> None:
+        """Restore the best state of the model."""
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+            self.best_state = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no model to keep, since a loss is not finite."""
+        has_loss = math.isfinite(self.best_loss) or self.n_waited == 0
+        return not (self.is_finite and has_loss)
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
         """Return the remaining batches of an epoch: all, or the batches after some steps."""
@@ -290,18 +341,7 @@ class Trainer:
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
 
     def hook(self, kind: type[Hook]) -> Any:
-        """Return the hook of a class.
-
-        Parameters
-        ----------
-        kind : type
-            The class.
-
-        Returns
-        -------
-        Hook
-            The first hook of that class.
-        """
+        """Return the first hook of a class."""
         return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def state_dict(self) -> dict[str, Any]:
@@ -315,7 +355,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "hooks": [hook.state_dict() for hook in self.hooks],
+            "hooks": [dict(vars(hook)) for hook in self.hooks],
             "generator": self.generator.get_state(),
         } | {name: getattr(self, name) for name in PROGRESS}
 
@@ -334,17 +374,16 @@ class Trainer:
         """
         device = self.parameters.values.device
         try:
-            hooks = zip(self.hooks, state["hooks"], strict=True)
-            state = state | {"hooks": [with_earlier(hook, own) for hook, own in hooks]}
             self._check_state(state)
             self.model.load_state_dict(state["model"])
             # Without a copy, torch would train on the tensors of the given state.
             memory = copy.deepcopy(state["optimizer"]["state"])
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
             for hook, own in zip(self.hooks, state["hooks"], strict=True):
-                hook.load_state_dict(on_device(own, device))
+                vars(hook).update(on_device(copy.deepcopy(own), device))
             restore_generator(self.generator, state["generator"])
-            vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
+            progress = copy.deepcopy({name: state[name] for name in PROGRESS})
+            vars(self).update(on_device(progress, device))
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The state of the training is damaged, or belongs to other parameters: {error}."
@@ -363,14 +402,11 @@ class Trainer:
         own = self.state_dict()
         if state["optimizer"]["state"]:
             check_layout(own["optimizer"]["state"], state["optimizer"]["state"], "optimizer")
+        if state["best_state"] is not None:
+            check_layout(own["model"], state["best_state"], "best_state")
         # The order, like the generator, can come from another device.
-        for name in {"hooks", *PROGRESS} - {"order"}:
+        for name in {"hooks", *PROGRESS} - {"order", "best_state"}:
             check_layout(own[name], state[name], name)
-
-
-def with_earlier(hook: Hook, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of a hook, with those entries of an earlier version that it still has."""
-    return hook.state_dict() | {k: v for k, v in given.items() if hasattr(hook, k)}
 
 
 def check_layout(own: Any, given: Any, where: str) -> None:
@@ -386,7 +422,7 @@ def check_layout(own: Any, given: Any, where: str) -> None:
         for name, part in given.items() if fits else ():
             check_layout((own or {}).get(name), part, f"{where}.{name}")
     elif isinstance(given, list) and isinstance(own, list | None):
-        fits = True
+        fits = where != "hooks" or len(own or []) == len(given)
         for i, part in enumerate(given):
             check_layout((own or [])[i] if i < len(own or []) else None, part, f"{where}.{i}")
     else:

@@ -13,7 +13,7 @@ from skvaeense.activations import Activations
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.penalties import TopK
 from skvaeense.samples import _sources
-from skvaeense.training._far import Balls
+from skvaeense.training._data import Balls
 
 FAR = [3, 40, 700, 1501, 1502]
 X = make_sparse_dictionary(

@@ -32,7 +32,7 @@ from skvaeense.training._hooks import (
     validation_loss,
     validation_terms,
 )
-from skvaeense.training._trainer import Hook, Step
+from skvaeense.training._trainer import Hook, Plan, Step
 from skvaeense.utils._kept import set_share
 from skvaeense.utils._processes import Processes
 
@@ -114,7 +114,7 @@ def test_noise_of_the_model_is_set_and_follows_its_error(make_trainer):
     model, x = make_vae(), draw(10, 5)
     noise = NoiseSchedule(0.3, floor=1e-6, hold=0.0, settle=0.0, follow=1.0)
     trainer = make_trainer(model, ELBO(), hooks=[noise], learning_rate=0.0)
-    trainer.fit(TensorBatches(x), n_epochs=2, batch_size=10)
+    trainer.fit(TensorBatches(x), Plan(2, 10))
     found = [epoch["noise_variance"] for epoch in trainer.log]
     assert found == pytest.approx([0.3, trainer.log[0]["error"] / 5])
     assert float(model.noise_variance) == pytest.approx(found[1])
@@ -221,7 +221,7 @@ def test_coefficient_is_set_before_a_loss_and_adapted_after_it(make_training):
     coefficient, twin = (Coefficient(0.4, target_l0=1.0, warmup=0.0) for _ in range(2))
     trainer = make_training(hooks=[coefficient], learning_rate=0.0)
     l0 = torch.count_nonzero(trainer.model.code(ROWS.X)) / N_SAMPLES
-    trainer.fit(ROWS, n_epochs=2, batch_size=N_SAMPLES, span=(0.5, 0.5))
+    trainer.fit(ROWS, Plan(2, N_SAMPLES, span=(0.5, 0.5)))
     observe(twin, float(l0))
     assert [epoch["alpha"] for epoch in trainer.log] == pytest.approx([0.4, float(twin.alpha)])
     assert float(trainer.model.alpha) == trainer.log[1]["alpha"] > 0.4
@@ -259,7 +259,7 @@ def test_lengths_fall_from_all_latents_to_k_by_a_factor(
 ):
     trainer, lengths = make_training(penalty, network, n_components, positive=False), Lengths()
     trainer.hooks = [AnnealedLength(trainer.model, anneal=0.5), lengths]
-    trainer.fit(ROWS, n_epochs=4, batch_size=N_SAMPLES)
+    trainer.fit(ROWS, Plan(4, N_SAMPLES))
     assert lengths.in_training == expected
     # Held-out samples have codes of length k.
     assert lengths.afterwards == [1.0] * 4
@@ -305,7 +305,7 @@ def test_gradients_become_orthogonal_to_the_columns(make_training):
 
 def test_columns_keep_norm_1_during_training(make_training):
     trainer = make_training(hooks=[UnitNorm()])
-    trainer.fit(ROWS, n_epochs=3, batch_size=4)
+    trainer.fit(ROWS, Plan(3, 4))
     norms = trainer.model.linear_decoder.weight.detach().norm(dim=0)
     torch.testing.assert_close(norms, torch.ones(N_COMPONENTS).double())
 

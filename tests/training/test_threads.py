@@ -9,7 +9,7 @@ from helpers import PAIRS
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
 from skvaeense.samples._batches import TensorBatches
-from skvaeense.training._trainer import Hook
+from skvaeense.training._trainer import Hook, Plan
 from skvaeense.utils._torch import suited_threads
 
 
@@ -78,8 +78,8 @@ def test_the_trainer_uses_few_threads(make_trainer):
             seen.append(torch.get_num_threads())
 
     trainer, x = make_trainer(hooks=[Spy()]), torch.zeros(8, 2, dtype=torch.float64)
-    for _ in trainer.epochs(TensorBatches(x), n_epochs=2, batch_size=4):
-        Spy().before_step(trainer)
+    record = lambda: Spy().before_step(trainer)  # noqa: E731
+    trainer.fit(TensorBatches(x), Plan(2, 4), on_record=record)
     assert seen == [1, 1, 4] * 2
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from skvaeense.samples._batches import TensorBatches
 from skvaeense.training import _trainer
 from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise
 from skvaeense.training._optimizers import FlatParameters, cosine, layer_rates
-from skvaeense.training._trainer import Hook, Trainer
+from skvaeense.training._trainer import Hook, Plan, Trainer
 from skvaeense.utils._torch import make_generator
 
 X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
@@ -55,7 +54,7 @@ def test_a_rate_is_a_factor_on_the_steps_of_a_weight(make_point, make_trainer, r
     """Adam's first step does not depend on the size of the gradient."""
     model = make_point()
     trainer = make_trainer(model, rates={model.weight: rate})
-    trainer.fit(TRAIN, n_epochs=1, batch_size=10)
+    trainer.fit(TRAIN, Plan(1, 10))
     expected = 0.1 * torch.as_tensor(rate, dtype=torch.float64).expand(2)
     torch.testing.assert_close(model.weight.detach(), expected)
 
@@ -73,7 +72,7 @@ def test_bounded_steps_are_short_if_gradients_grow(make_trainer, bounded):
             moves.append(float((trainer.model.weight.detach() - self.before).abs().max()))
 
     trainer = make_trainer(learning_rate=0.01, hooks=[Growth()], bounded=bounded)
-    trainer.fit(TRAIN, n_epochs=110, batch_size=10)
+    trainer.fit(TRAIN, Plan(110, 10))
     assert (max(moves) < 0.0101) == bounded
 
 
@@ -82,7 +81,7 @@ def test_bounded_steps_are_short_if_gradients_grow(make_trainer, bounded):
 
 def test_the_log_has_the_means_of_each_epoch(make_trainer):
     trainer = make_trainer(learning_rate=0.0, init=2)
-    trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+    trainer.fit(TRAIN, Plan(3, 4))
     assert len(trainer.log) == 3
     batches = trainer.loss.batches
     for i, epoch in enumerate(trainer.log):
@@ -95,7 +94,7 @@ def test_the_log_has_the_means_of_each_epoch(make_trainer):
 
 def test_batches_are_disjoint_rows_in_a_new_order(make_trainer):
     trainer = make_trainer()
-    trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+    trainer.fit(TRAIN, Plan(3, 4))
     batches = trainer.loss.batches
     assert [len(batch) for batch in batches] == [4] * 6
     epochs = [torch.cat(batches[2 * i : 2 * i + 2])[:, 0].tolist() for i in range(3)]
@@ -103,13 +102,13 @@ def test_batches_are_disjoint_rows_in_a_new_order(make_trainer):
     assert epochs[0] != epochs[1] != epochs[2]
     # A batch larger than the samples is all of them.
     trainer = make_trainer()
-    trainer.fit(TRAIN, n_epochs=3, batch_size=1000)
+    trainer.fit(TRAIN, Plan(3, 1000))
     assert [len(batch) for batch in trainer.loss.batches] == [10] * 3
 
 
 def test_training_goes_downhill(make_point, make_trainer):
     model = make_point()
-    make_trainer(model, schedule=cosine, learning_rate=0.5).fit(TRAIN, n_epochs=200, batch_size=10)
+    make_trainer(model, schedule=cosine, learning_rate=0.5).fit(TRAIN, Plan(200, 10))
     torch.testing.assert_close(model.weight.detach(), X.mean(dim=0), rtol=1e-3, atol=0)
 
 
@@ -117,7 +116,7 @@ def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched(make_tra
     before = torch.random.get_rng_state()
     trainers = [make_trainer(seed=seed) for seed in (0, 0, 1)]
     for trainer in trainers:
-        trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+        trainer.fit(TRAIN, Plan(3, 4))
     first, again, other = (torch.cat(trainer.loss.batches) for trainer in trainers)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -127,9 +126,9 @@ def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched(make_tra
 def test_series_follow_one_another(make_trainer):
     """The optimizer's state and the counts continue, so two halves equal the whole."""
     whole, halves = (make_trainer(schedule=cosine) for _ in range(2))
-    whole.fit(TRAIN, n_epochs=6, batch_size=4)
-    halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.0, 0.5))
-    halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.5, 1.0))
+    whole.fit(TRAIN, Plan(6, 4))
+    halves.fit(TRAIN, Plan(3, 4, span=(0.0, 0.5)))
+    halves.fit(TRAIN, Plan(3, 4, span=(0.5, 1.0)))
     torch.testing.assert_close(halves.model.weight, whole.model.weight)
     assert halves.n_steps == whole.n_steps == 12
     assert len(halves.log) == 6
@@ -140,32 +139,102 @@ def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, val
     trainer = make_trainer(make_point(value))
     assert trainer.is_finite
     for _ in range(2):
-        trainer.fit(TRAIN, n_epochs=5, batch_size=4)
+        trainer.fit(TRAIN, Plan(5, 4))
         assert len(trainer.log) == 1
         assert not trainer.is_finite
 
 
-def test_a_series_that_is_closed_ends(make_trainer):
+def test_a_series_can_be_stopped(make_trainer):
     trainer = make_trainer()
     for length in (2, 5):
-        epochs = trainer.epochs(TRAIN, n_epochs=9, batch_size=4)
-        with closing(epochs):
-            for is_whole in epochs:
-                assert is_whole
-                if len(trainer.log) == length:
-                    break
+        trainer.fit(TRAIN, Plan(9, 4), on_record=lambda: len(trainer.log) == length)  # noqa: B023
         assert len(trainer.log) == length
+        assert trainer.epoch == 0
 
 
-def test_long_epochs_are_interrupted_now_and_then(make_trainer):
-    trainer = make_trainer()
+def test_long_epochs_are_recorded_now_and_then(make_trainer):
+    trainer, seen = make_trainer(), []
+
+    def record():
+        seen.append((trainer.epoch, trainer.step))
+        return False
+
     rows = TensorBatches(torch.zeros(240, 2, dtype=torch.float64))
-    epochs = trainer.epochs(rows, n_epochs=2, batch_size=1)
-    seen = [(trainer.epoch, trainer.step, is_whole) for is_whole in epochs]
-    expected = [(0, 100, False), (0, 200, False), (1, 0, True)]
-    assert seen == expected + [(epoch + 1, *others) for epoch, *others in expected]
+    trainer.fit(rows, Plan(2, 1), on_record=record)
+    assert seen == [(0, 100), (0, 200), (1, 0), (1, 100), (1, 200), (2, 0)]
     assert [record["step"] for record in trainer.log] == [100, 200, 240, 340, 440, 480]
     assert_allclose([record["epoch"] for record in trainer.log][:4], [5 / 12, 5 / 6, 1, 17 / 12])
+
+
+# --- held-out losses ------------------------------------------------------------------------
+
+
+def watch(trainer, plan, losses, first=0):
+    """Compare losses, of a model whose weight is the number of the loss; return what skips."""
+    skipped = []
+    for i, loss in enumerate(losses, start=first):
+        nn.init.constant_(trainer.model.weight, i)
+        trainer.epoch = 0
+        trainer.compare(loss, plan)
+        skipped.append(trainer.epoch > 0)
+    return skipped
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "reached"),
+    [
+        ([5.0, 4.0, 3.95, 3.97], 2, [3]),
+        ([5.0, 4.95, 4.0, 3.99, 3.98], 2, [4]),
+        ([5 - 0.06 * i for i in range(50)], 3, []),
+        ([math.nan] * 2, 2, [1]),
+        ([5.0] * 4, 2, [2, 3]),
+    ],
+    ids=["waits", "counts anew after a gain", "small gains", "nan is no gain", "stays reached"],
+)
+def test_training_skips_to_its_last_part_after_losses_without_a_gain(
+    make_trainer, losses, patience, reached
+):
+    skipped = watch(make_trainer(), Plan(10, 4, 0.1, patience), losses)
+    assert np.flatnonzero(skipped).tolist() == reached
+
+
+def test_the_best_state_is_restored(make_trainer):
+    trainer = make_trainer()
+    trainer.restore_best()
+    assert trainer.model.weight.tolist() == [0.0, 0.0]
+    watch(trainer, Plan(10, 4, 1.0, 10), [3.0, 2.9, 4.0, math.nan])
+    trainer.restore_best()
+    assert trainer.model.weight.tolist() == [1.0, 1.0]
+    assert trainer.best_loss == 2.9
+    assert not trainer.is_lost
+
+
+def test_losses_that_are_no_numbers_leave_nothing_to_keep(make_trainer):
+    trainer = make_trainer()
+    assert not trainer.is_lost
+    trainer.compare(math.nan, Plan(10, 4))
+    assert trainer.is_lost
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "unwatched", "watched", "turn"),
+    [(8, 0.0, 1, 5), (8, 0.25, 3, 5), (8, 1.0, 6, 5), (1, 0.5, 1, 0)],
+)
+def test_losses_are_compared_from_an_epoch_on(make_trainer, n_epochs, unwatched, watched, turn):
+    plan, seen = Plan(n_epochs, 4, unwatched=unwatched), []
+    trainer = make_trainer()
+    trainer.fit(TRAIN, plan, validate=lambda model: seen.append(trainer.epoch) or 1.0)
+    assert seen == list(range(watched, n_epochs + 1))
+    assert plan.turn == turn
+
+
+def test_a_plateau_shortens_the_training_but_not_its_last_part(make_trainer):
+    trainer, fractions = make_trainer(), []
+    trainer.schedule = lambda done: fractions.append(done) or 1.0
+    trainer.fit(TRAIN, Plan(10, 10, 0.1, 2), validate=lambda model: 1.0)
+    # Two epochs without a gain after the first one, then the last 30 %, rounded up.
+    assert trainer.n_epochs == 3 + 4
+    assert fractions == pytest.approx([0.0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9])
 
 
 # --- steps ----------------------------------------------------------------------------------
@@ -201,7 +270,7 @@ class Watch(Hook):
 def test_what_happens_in_a_step(make_trainer):
     watch = Watch()
     trainer = make_trainer(schedule=watch, hooks=[watch])
-    trainer.fit(TRAIN, n_epochs=2, batch_size=4, span=(0.5, 0.7))
+    trainer.fit(TRAIN, Plan(2, 4, span=(0.5, 0.7)))
     names = ["before_loss", "before_step", "factor", "after_step"]
     assert [event[0] for event in watch.events] == [*names * 2, "values"] * 2
     fractions = [event[1] for event in watch.events if event[0] in ("before_loss", "factor")]
@@ -235,7 +304,7 @@ def test_hooks_take_turns_and_may_change_gradients_and_weights(make_trainer):
             trainer.model.weight[1] = 5
 
     trainer = make_trainer(optimizer=torch.optim.SGD, hooks=[Scale(2.0), Scale(3.0)])
-    trainer.fit(TRAIN, n_epochs=1, batch_size=10)
+    trainer.fit(TRAIN, Plan(1, 10))
     assert order == [2.0, 3.0]
     # The step is 0.1 times six times the gradient, which is -2 times the mean of the samples.
     assert trainer.model.weight.tolist() == pytest.approx([0.1 * 6 * 2 * 9, 5])
@@ -251,7 +320,7 @@ def test_the_schedule_sets_the_learning_rate(make_trainer, least):
         lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
     )
     trainer.least_factor = least
-    trainer.fit(TRAIN, n_epochs=2, batch_size=5)
+    trainer.fit(TRAIN, Plan(2, 5))
     factors = [max(factor, least) for factor in (1.0, 0.75, 0.5, 0.25)]
     assert rates == pytest.approx([0.01 * factor for factor in factors])
 
@@ -280,7 +349,7 @@ def test_learning_falls(kind):
     trainer = make(kind)
     # Samples in three of five dimensions.
     x = draw(64, 3) @ draw(3, 5, seed=1)
-    trainer.fit(TensorBatches(x), n_epochs=40, batch_size=16)
+    trainer.fit(TensorBatches(x), Plan(40, 16))
     errors = [epoch["error"] for epoch in trainer.log]
     assert errors[-1] < 0.7 * errors[0]
 
@@ -290,17 +359,20 @@ def test_learning_falls(kind):
 def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, kind, position):
     monkeypatch.setattr(_trainer, "STRIDE", 1)
     x = TensorBatches(draw(30, 5))
-    settings = {"n_epochs": 4, "batch_size": 4, "span": (0.2, 0.9)}
+    plan, kept = Plan(4, 4, span=(0.2, 0.9)), []
     whole, broken_off, other = make(kind), make(kind), make(kind, seed=1)
-    whole.fit(x, **settings)
-    for _ in broken_off.epochs(x, **settings):
+    whole.fit(x, plan)
+
+    def stop():
         if (broken_off.epoch, broken_off.step) == position:
-            state = copy.deepcopy(broken_off.state_dict())
-            break
+            kept.append(copy.deepcopy(broken_off.state_dict()))
+        return bool(kept)
+
+    broken_off.fit(x, plan, on_record=stop)
     for _ in range(2):
         # Load it twice, since a state can be used again.
-        other.load_state_dict(state)
-        other.fit(x, **settings)
+        other.load_state_dict(kept[0])
+        other.fit(x, plan)
         assert other.log == whole.log
         assert torch.equal(other.parameters.values, whole.parameters.values)
         states = [trainer.state_dict()["hooks"] for trainer in (other, whole)]
@@ -309,5 +381,5 @@ def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, kind, posit
 
 
 def test_a_state_needs_the_same_hooks(make_trainer):
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="hooks does not fit"):
         make_trainer(hooks=[Hook()]).load_state_dict(make_trainer().state_dict())
