@@ -39,7 +39,7 @@ def test_warm_start_goes_on_from_the_loss_it_had(penalty):
 
 
 def test_an_adapted_alpha_goes_on_and_is_not_where_a_refit_starts():
-    estimator = fit_sae(target_l0=1.5, warm_start=True, max_iter=60)
+    estimator = fit_sae(target_l0=1.5, warm_start=True, max_iter=60, random_state=1)
     alpha = estimator.alpha_
     assert alpha > 2 * L1().alpha
     fit_unwarned(estimator.set_params(max_iter=1), X)
