@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
@@ -44,7 +44,6 @@ from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     FitProgress,
     fit_progress,
-    row_chunks,
     with_callbacks,
 )
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
@@ -139,7 +138,7 @@ class LawEvaluation:
             return result
 
         n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        return in_chunks(self, X, block_rows(X.shape[1], n_entries), answer, out)
+        return in_chunks(X, block_rows(X.shape[1], n_entries), answer, out)
 
 
 class ModelEvaluation:
@@ -205,7 +204,7 @@ class ModelEvaluation:
                 raise too_far(rows.dtype)
             return result
 
-        return in_chunks(self, X, n_rows or rows_at_a_time(X, model), answer, out)
+        return in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
 
 
 def rows_at_a_time(X, model):
@@ -218,16 +217,11 @@ def _is_finite(values):
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
-def in_chunks(
-    estimator: Any, X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
-) -> Any:
+def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
     """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
     ----------
-    estimator : estimator
-        The estimator that is evaluated.
-
     X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
         All rows.
 
@@ -250,7 +244,8 @@ def in_chunks(
         check_writable(out)
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
-    with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
+    chunks = list(gen_batches(X.shape[0], n_rows))
+    with torch.no_grad():
         # Only a loader cannot be read by slices.
         is_array = isinstance(X, np.ndarray | torch.Tensor)
         parts = ((c, X[c]) for c in chunks) if is_array else rows_of_chunks(X, chunks)
@@ -960,7 +955,7 @@ class BaseAutoencoder(
             with suited_threads(model, len(given)):
                 return scaling.undo(model.decode(given)).to(given.dtype)
 
-        return in_chunks(self, codes, rows_at_a_time(codes, model), decode, out)
+        return in_chunks(codes, rows_at_a_time(codes, model), decode, out)
 
     def _model_for(self, dtype):
         return self._with_length(super()._model_for(dtype))

@@ -15,7 +15,7 @@ from sklearn.base import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import mean_absolute_error
-from sklearn.utils import get_tags
+from sklearn.utils import gen_batches, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
@@ -30,7 +30,6 @@ from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     fit_progress,
-    row_chunks,
     with_callbacks,
 )
 from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
@@ -335,9 +334,9 @@ class IntrinsicDimensionEstimator(
     def _ask(self, function, X):
         """Return the outputs of a function of the autoencoder and samples, chunk by chunk."""
         X, autoencoder = self._complete(X), self.autoencoder_
-        chunks = row_chunks(self, len(X), block_rows(X.shape[1], self._method_.pool_size_))
+        chunks = gen_batches(len(X), block_rows(X.shape[1], self._method_.pool_size_))
         try:
-            with np.errstate(over="raise"), threads_of_all(X.shape), chunks as chunks:
+            with np.errstate(over="raise"), threads_of_all(X.shape):
                 return [function(autoencoder, X[chunk]) for chunk in chunks]
         except FloatingPointError as error:
             raise too_far(X.dtype) from error

@@ -203,7 +203,7 @@ def test_codes_are_in_memory_once(kind):
     X = kind(np.zeros((4000, 1)))
     tracemalloc.start()
     try:
-        codes = _base.in_chunks(None, X, 100, lambda rows: np.ones((100, 200)))
+        codes = _base.in_chunks(X, 100, lambda rows: np.ones((100, 200)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -20,7 +20,6 @@ from skvaeense.inspection._reconstruction_sparsity import (
     reconstruction_sparsity_curve,
 )
 from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
-from skvaeense.utils._callbacks import show_progress
 
 __all__ = [
     "ActiveDimensionDisplay",
@@ -38,7 +37,6 @@ __all__ = [
     "latent_ablation",
     "latent_report",
     "reconstruction_sparsity_curve",
-    "show_progress",
     "sparsity_pattern",
     "top_activating",
 ]

@@ -12,13 +12,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _param_validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite
 
 from skvaeense.utils._arrays import plain
 from skvaeense.utils._estimators import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray
 
+try:
+    from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
+except ImportError:  # Before scikit-learn 1.9 results are matrices.
+    from scipy.sparse import csr_matrix as align_api_if_sparse
 # Names that other files import from scikit-learn through this file.
 __all__ = ["HasMethods", "StrOptions", "align_api_if_sparse"]
 
