@@ -828,9 +828,8 @@ class BaseAutoencoder(
         x = data.shown(MIN_ROWS_TO_SPLIT)
         if not bool((x != x[0]).any()):
             return Findings()  # Identical samples have no latent to find.
-        model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
-            return replace(self._findings(model, data, x), **course)
+            return replace(self._findings(super()._model_for(x.dtype), data, x), **course)
 
     def _warn(self, findings: Findings) -> None:
         for message in told(findings):

@@ -253,7 +253,8 @@ class Trainer:
         """Keep the best state by a loss, and skip to the last part if losses no longer fall."""
         if loss < self.best_loss:
             self.best_loss = loss
-            state = self.model.state_dict()
+            # After the last epoch the model itself is in its best state.
+            state = self.model.state_dict() if self.epoch < plan.n_epochs else {}
             self.best_state = {name: value.detach().clone() for name, value in state.items()}
         is_lower = loss < self.reference - plan.tol
         self.reference = loss if is_lower else self.reference
@@ -263,9 +264,9 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Restore the best state of the model."""
-        if self.best_state is not None:
+        if self.best_state:
             self.model.load_state_dict(self.best_state)
-            self.best_state = None
+        self.best_state = None
 
     @property
     def is_lost(self) -> bool:
@@ -402,7 +403,7 @@ class Trainer:
         own = self.state_dict()
         if state["optimizer"]["state"]:
             check_layout(own["optimizer"]["state"], state["optimizer"]["state"], "optimizer")
-        if state["best_state"] is not None:
+        if state["best_state"]:
             check_layout(own["model"], state["best_state"], "best_state")
         # The order, like the generator, can come from another device.
         for name in {"hooks", *PROGRESS} - {"order", "best_state"}:
