@@ -27,7 +27,7 @@ from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import Balls, FitData, PreparedRows, prepare_data
-from skvaeense.training._diagnosis import Findings, batch_change, compare_batches, told
+from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.training._history import History
 from skvaeense.training._optimizers import NAMED, OptimizerOptions
 from skvaeense.training._session import FitSession
@@ -549,7 +549,7 @@ class BaseAutoencoder(
             self._complete(data)
             if processes.is_first:
                 course = {} if continues else self._course(trainer, data)
-                self._warn(self._found(data, course))
+                self._warn(failure_messages(self._found(data, course)))
 
     def _given(
         self, X: Any, y: object, sample_weight: ArrayLike | None, *, continues: bool
@@ -698,11 +698,12 @@ class BaseAutoencoder(
             attributes["n_iter_"] = self.n_iter_ + 1
         attributes["_partial_state_"] = trainer.state_dict() | {"log": []}
         earlier = getattr(self, "_batches_", None)
-        course, attributes["_batches_"] = self._course_of_batches(trainer, data, earlier)
+        messages, course, attributes["_batches_"] = self._course_of_batches(trainer, data)
         self._store(attributes)
         is_over = begun < planned <= trainer.n_steps and earlier is not None
         is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
-        self._warn(self._found(data, course) if is_shown else Findings(**course))
+        findings = self._found(data, course) if is_shown else Findings(**course)
+        self._warn(messages or failure_messages(findings))
         # After the warning, which can be an error.
         _live[self] = trainer, attributes["_partial_state_"], self.get_params()
 
@@ -805,23 +806,22 @@ class BaseAutoencoder(
         return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
 
     def _course_of_batches(
-        self, trainer: Trainer, data: FitData, before: dict[str, torch.Tensor] | None
-    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return findings about a batch, and the summary of all batches so far."""
+        self, trainer: Trainer, data: FitData
+    ) -> tuple[list[str], dict[str, Any], dict[str, torch.Tensor]]:
+        """Return messages and findings about a batch, and the summary of all batches so far."""
         x, decoded = data.valid, len(data.scaling.decoded.mean)
-        distance, batches = compare_batches(x, before, decoded)
+        before = getattr(self, "_batches_", None)
+        is_first = not hasattr(self, "module_")
+        messages, batches = batch_messages(x, before, decoded, is_first=is_first)
         error = self._errors(trainer, data)[-1]
         batches["first_error"] = torch.tensor(error) if before is None else before["first_error"]
         size = max(float(batches["size"]), float(x[:, -decoded:].square().mean()))
+        # Samples that all equal the mean have no variance to explain.
         course = {
-            "is_constant": not hasattr(self, "module_") and not bool((x != x[0]).any()),
-            "change": batch_change(x),
-            "distance": distance,
-            # Samples that all equal the mean have no variance to explain.
             "peak": error / size if size > ROUNDING else 0.0,
             "fallen": 1 - error / float(batches["first_error"] or 1.0),
         }
-        return course, batches
+        return messages, course, batches
 
     def _found(self, data: FitData, course: dict[str, Any]) -> Findings:
         """Return findings in held-out samples; if they are few, training samples count too."""
@@ -831,8 +831,8 @@ class BaseAutoencoder(
         with torch.no_grad():
             return replace(self._findings(super()._model_for(x.dtype), data, x), **course)
 
-    def _warn(self, findings: Findings) -> None:
-        for message in told(findings):
+    def _warn(self, messages: list[str]) -> None:
+        for message in messages:
             warn_user(message, ConvergenceWarning)
 
     # --- coding and decoding ------------------------------------------------------------------

@@ -29,7 +29,7 @@ from skvaeense.mixture._rows import (
 from skvaeense.samples._rows import as_array, tensor_as_array, validated
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights
-from skvaeense.training._diagnosis import Findings, batch_change, compare_batches
+from skvaeense.training._diagnosis import batch_messages
 from skvaeense.utils._estimators import fitted
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
@@ -531,13 +531,10 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
 
     def _compared(self, x: DoubleArray, *, is_first: bool = False) -> dict[str, torch.Tensor]:
         """Return a summary of all batches, with a warning if this one is unlike those before it."""
-        rows = torch.from_numpy(x)
         before = None if is_first else getattr(self, "_batches_", None)
-        distance, batches = compare_batches(rows, before, x.shape[1])
-        is_constant = is_first and not bool((rows != rows[0]).any())
-        change = 1.0 if is_first else batch_change(rows)
-        findings = Findings(is_constant=is_constant, change=change, distance=distance)
-        self._warn(findings)
+        rows = torch.from_numpy(x)
+        messages, batches = batch_messages(rows, before, x.shape[1], is_first=is_first)
+        self._warn(messages)
         return batches
 
     def _store(self, attributes: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Signs that training failed, each with its cure."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,7 +99,7 @@ class Findings:
         Fraction that principal components leave: as many as there are latents, or for a sparse
         autoencoder as many as are active on average.
 
-    active : ndarray of bool of shape (n_samples, n_components)
+    active : ndarray of bool of shape (n_samples, n_components) or None
         Which latents are active.
 
     deviation : ndarray of shape (n_samples, n_components) or None
@@ -113,8 +112,7 @@ class Findings:
         What `find_collapse` returned.
 
     target_l0, found_l0 : float or None
-        Wanted mean number of active latents, and the number of training samples, as close to the
-        target as prices allow.
+        Wanted mean number of active latents, and the number that was found.
 
     dead_fraction : float
         Fraction of latents of a sparse autoencoder that were silent at the end of the training.
@@ -128,15 +126,6 @@ class Findings:
 
     done : float
         Share of the training that `max_iter` allows.
-
-    is_constant : bool
-        Whether all samples of a first batch are equal.
-
-    change : float
-        How many times as large as the first batch a batch is.
-
-    distance : float
-        What `compare_batches` returned.
     """
 
     unexplained: float = 0.0
@@ -147,188 +136,218 @@ class Findings:
     linear_decoder: bool = True
     collapse: Collapse | None = None
     target_l0: float | None = None
-    found_l0: float | None = None
+    found_l0: float = 0.0
     dead_fraction: float = 0.0
     has_alpha: bool = False
     peak: float = 0.0
     last: float = 0.0
     fallen: float = 1.0
     done: float = 1.0
-    is_constant: bool = False
-    change: float = 1.0
-    distance: float = 0.0
 
     def __post_init__(self) -> None:
-        active = np.ones((0, 1), dtype=bool) if self.active is None else self.active
-        self.n_components, self.is_vae = active.shape[1], self.deviation is not None
-        self.is_sparse = self.active is not None and not self.is_vae
-        self.l0 = active.sum() / max(len(active), 1)
-        is_one = len(active) > 1 and (active == active[0]).all()
-        self.is_fixed, self.aims = is_one and not active.all(), self.target_l0 is not None
-        # Random weights can leave twice the variance at first.
-        is_astray = self.peak > 2 * LARGER
-        self.has_peak = not self.is_constant and is_astray
-        self.worst = max(self.unexplained, self.peak if self.has_peak else 0.0)
+        active = np.ones((1, 1), dtype=bool) if self.active is None else self.active
+        self.l0, self.n_components = float(active.sum(axis=1).mean()), active.shape[1]
+        self.is_fixed = len(active) > 1 and (active == active[0]).all() and not active.all()
         self.leaves_more = self.unexplained > max(SMALL / 2, LARGER * self.linear_residual)
         self.is_short = self.done < LEAST_STEPS and self.unexplained > SMALL / 2
-        is_bad = self.unexplained > MOST and self.leaves_more and not self.is_short
-        self.is_slow = is_bad and self.fallen < 2 * SMALL
-        self.has_risen = self.last > MOST and self.unexplained < MOST * self.last
-        low, high = UNDECIDED
-        gates = np.ones(1) if self.deviation is None else self.deviation
-        self.is_undecided = gates.size and np.mean((gates > low) & (gates < high)) > MOST
-        # Words that depend on the estimator.
-        alpha = "lower the penalty's alpha"
-        self.when = " in an epoch" if self.worst > self.unexplained else ""
-        self.fuller = alpha.capitalize() if self.has_alpha else "Lower learning_rate_init"
-        self.or_fuller = f", or {alpha}" if self.has_alpha and not self.aims else ""
-        is_over = (self.found_l0 or 0.0) > (self.target_l0 or 0.0)
-        other = f"start from a {'higher' if is_over else 'lower'} alpha"
-        self.nearer = other if self.has_alpha else "lower target_l0"
+        self.left = f"{self.unexplained:.0%} of the variance is unexplained"
 
 
 class Sign(NamedTuple):
-    """A sign of failure.
+    """A sign of failure: whether it is there, and a message with a cure."""
 
-    Attributes
-    ----------
-    holds : callable
-        Maps findings to whether they have the sign.
-
-    message : str
-        Format of the message: what was found, and a cure.
-
-    is_last : bool
-        Whether no further sign is told, since it would follow from this one.
-    """
-
-    holds: Callable[[Any], Any]
+    is_there: Any
     message: str
+    # Whether no further sign is told, since it would follow from this one.
     is_last: bool = True
 
 
-# The most telling sign comes first.
-SIGNS = (
-    Sign(
-        lambda f: f.is_constant,
-        "All samples of the first batch are equal, so the scale of later batches is not known. "
-        "Begin with a batch of samples that differ.",
-    ),
-    Sign(
-        # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by
-        # the root of this share cannot be told from noise, or noise from data.
-        lambda f: not LEAST_NOISE <= f.change**2 <= 1 / LEAST_NOISE,
-        "The centred samples are {f.change:.3g} times as large as those of the first batch, which "
-        "is too different for training. Give batches in the same units, or fit a new estimator.",
-    ),
-    Sign(
-        lambda f: f.distance > UNLIKE,
-        "This batch differs from the batches before it by {f.distance:.3g} standard errors, where "
-        "chance makes about 1. Give batches in the same units, with columns in the same order, and "
-        "samples in random order.",
-    ),
-    Sign(
-        # The mean alone leaves a share of 1, up to chance.
-        lambda f: f.worst > LARGER,
-        "{f.worst:.0%} of the variance is unexplained{f.when}, more than the mean alone would "
-        "leave: training has gone astray. Lower learning_rate_init.",
-    ),
-    Sign(
-        lambda f: f.is_vae and f.l0 == 0,
-        "No latent is active for any sample: training collapsed to the mean, as it also does on "
-        "pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter.",
-    ),
-    Sign(
-        lambda f: f.is_sparse and f.l0 < SMALL,
-        "Nearly all samples have no active latent: the reconstruction is the mean, as it also is "
-        "for pure noise. {f.fuller}.",
-    ),
-    Sign(
-        lambda f: f.has_risen,
-        "{f.unexplained:.0%} of the variance is unexplained by the best model, and {f.last:.0%} by "
-        "that of the last epoch: training has left it again. Lower learning_rate_init.",
-    ),
-    Sign(
-        lambda f: f.is_slow,
-        "{f.unexplained:.0%} of the variance is unexplained, and the error has fallen by less than "
-        f"{2 * SMALL:.0%} in training, which has not learned. Raise learning_rate_init.",
-    ),
-    Sign(
-        # Values are also near 0.5 if noise is as large as the signal, or if codes are equally good.
-        lambda f: f.is_undecided and f.leaves_more,
-        "Most posterior standard deviations are near 0.5: the encoder has not learned to open or "
-        "close latents. Raise max_iter.",
-    ),
-    Sign(
-        lambda f: f.is_vae and f.active.all() and f.leaves_more,
-        "Every latent is active for every sample, and {f.unexplained:.0%} of the variance is "
-        "unexplained, compared with {f.linear_residual:.0%} for the same number of principal "
-        "components: the noise variance has not fallen enough for latents to gain more than they "
-        "cost. Raise max_iter, or start from a lower noise_variance.",
-    ),
-    Sign(
-        lambda f: f.collapse is not None,
-        "{f.collapse.unexplained:.0%} of the variance is unexplained, compared "
-        "with {f.collapse.linear_residual:.0%} for {f.collapse.n_directions} principal components, "
-        "about one for each active latent: latents that are needed have closed, and the number of "
-        "active latents says nothing about the dimension of the samples. Raise n_init or max_iter, "
-        "or start from a lower noise_variance.",
-    ),
-    Sign(
-        lambda f: f.is_sparse and 1 - f.unexplained < MOST * (1 - f.linear_residual),
-        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active, "
-        "compared with {f.linear_residual:.0%} for the same number of principal components: the "
-        "autoencoder has not learned. Raise max_iter{f.or_fuller}.",
-        is_last=False,
-    ),
-    Sign(
-        lambda f: f.target_l0 is not None and abs(f.found_l0 / f.target_l0 - 1) > SMALL,
-        "{f.found_l0:.1f} latents are active on average instead of target_l0={f.target_l0:g}. "
-        "Raise max_iter, or {f.nearer}.",
-        is_last=False,
-    ),
-    Sign(
-        lambda f: f.is_short,
-        "max_iter allows {f.done:.1%} of the default training, and {f.unexplained:.0%} of the "
-        "variance is unexplained. Raise max_iter.",
-    ),
-    Sign(
-        lambda f: (
-            f.is_vae and not f.aims and f.unexplained > MOST and f.l0 < SMALL * f.n_components
+def first_signs(f: Findings) -> list[Sign]:
+    """Return the signs of all trainings that are told before the others."""
+    # Random weights can leave twice the variance at first.
+    peak = f.peak if f.peak > 2 * LARGER else 0.0
+    worst, when = max(f.unexplained, peak), " in an epoch" * (peak > f.unexplained)
+    is_bad = f.unexplained > MOST and f.leaves_more and not f.is_short
+    if f.deviation is not None:
+        empty = Sign(
+            f.l0 == 0,
+            "No latent is active for any sample: training collapsed to the mean, as it also does "
+            "on pure noise. Start from a lower noise_variance, raise n_init, or raise max_iter.",
+        )
+    else:
+        cure = "Lower the penalty's alpha" if f.has_alpha else "Lower learning_rate_init"
+        empty = Sign(
+            f.l0 < SMALL,
+            "Nearly all samples have no active latent: the reconstruction is the mean, as it also "
+            f"is for pure noise. {cure}.",
+        )
+    return [
+        Sign(
+            # The mean alone leaves a share of 1, up to chance.
+            worst > LARGER,
+            f"{worst:.0%} of the variance is unexplained{when}, more than the mean alone would "
+            "leave: training has gone astray. Lower learning_rate_init.",
         ),
-        "{f.unexplained:.0%} of the variance is unexplained with {f.l0:.1f} latents active: "
-        "the decoder is too weak for the data, or training stopped too soon. Raise max_iter, or "
-        'try network="mlp" with wider or more layers.',
-    ),
-    Sign(
-        lambda f: f.gated and not f.linear_decoder and f.is_fixed,
-        "All samples have the same active latents although the gate is on. This is right for one "
-        "manifold; otherwise the decoder is deep enough to fold all manifolds into one chart. Use "
-        'fewer decoder layers, or network="linear".',
-    ),
-    Sign(
-        lambda f: f.has_alpha and not f.aims and f.l0 > MOST * f.n_components,
-        "{f.l0:.1f} of {f.n_components} latents are active on average: codes are not sparse. Raise "
-        "the penalty's alpha, or set target_l0.",
-        is_last=False,
-    ),
-    Sign(
-        lambda f: f.dead_fraction > MOST,
-        "{f.dead_fraction:.0%} of the latents are dead: no sample used them at the end of the "
-        "training. Lower n_components, the penalty's alpha, or learning_rate_init.",
-    ),
-)
+        empty,
+        Sign(
+            f.last > MOST and f.unexplained < MOST * f.last,
+            f"{f.left} by the best model, and {f.last:.0%} by that of the last epoch: training has "
+            "left it again. Lower learning_rate_init.",
+        ),
+        Sign(
+            is_bad and f.fallen < 2 * SMALL,
+            f"{f.left}, and the error has fallen by less than {2 * SMALL:.0%} in training, which "
+            "has not learned. Raise learning_rate_init.",
+        ),
+    ]
 
 
-def told(findings: Findings) -> list[str]:
-    """Return a message for each sign of failure in findings, most telling first."""
-    messages = []
-    for sign in SIGNS:
-        if sign.holds(findings):
-            messages.append(sign.message.format(f=findings))
+def too_short(f: Findings) -> Sign:
+    """Return the sign of a training that `max_iter` cut off."""
+    message = f"max_iter allows {f.done:.1%} of the default training, and {f.left}. Raise max_iter."
+    return Sign(f.is_short, message)
+
+
+def vae_signs(f: Findings) -> list[Sign]:
+    """Return further signs of a variational autoencoder."""
+    (low, high), gates = UNDECIDED, np.ones(1) if f.deviation is None else f.deviation
+    linear = f"compared with {f.linear_residual:.0%} for the same number of principal components"
+    collapse = f.collapse or Collapse(0.0, 0, 0.0)
+    return [
+        Sign(
+            # Values are also near 0.5 if noise is as large as the signal, or codes equally good.
+            np.mean((gates > low) & (gates < high)) > MOST and f.leaves_more,
+            "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
+            "or close latents. Raise max_iter.",
+        ),
+        Sign(
+            f.l0 == f.n_components and f.leaves_more,
+            f"Every latent is active for every sample, and {f.left}, {linear}: the noise variance "
+            "has not fallen enough for latents to gain more than they cost. Raise max_iter, or "
+            "start from a lower noise_variance.",
+        ),
+        Sign(
+            f.collapse,
+            f"{collapse.unexplained:.0%} of the variance is unexplained, compared with "
+            f"{collapse.linear_residual:.0%} for {collapse.n_directions} principal components, "
+            "about one for each active latent: latents that are needed have closed, and the number "
+            "of active latents says nothing about the dimension of the samples. Raise n_init or "
+            "max_iter, or start from a lower noise_variance.",
+        ),
+        too_short(f),
+        Sign(
+            f.unexplained > MOST and f.l0 < SMALL * f.n_components,
+            f"{f.left} with {f.l0:.1f} latents active: the decoder is too weak for the data, or "
+            'training stopped too soon. Raise max_iter, or try network="mlp" with wider or more '
+            "layers.",
+        ),
+        Sign(
+            f.gated and not f.linear_decoder and f.is_fixed,
+            "All samples have the same active latents although the gate is on. This is right for "
+            "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
+            'chart. Use fewer decoder layers, or network="linear".',
+        ),
+    ]
+
+
+def sparse_signs(f: Findings) -> list[Sign]:
+    """Return further signs of a sparse autoencoder."""
+    has_price = f.has_alpha and f.target_l0 is None
+    target, other = f.target_l0 or 1.0, ", or lower the penalty's alpha" * has_price
+    nearer = f"start from a {'higher' if f.found_l0 > target else 'lower'} alpha"
+    return [
+        Sign(
+            1 - f.unexplained < MOST * (1 - f.linear_residual),
+            f"{f.left} with {f.l0:.1f} latents active, compared with {f.linear_residual:.0%} for "
+            "the same number of principal components: the autoencoder has not learned. Raise "
+            f"max_iter{other}.",
+            is_last=False,
+        ),
+        Sign(
+            f.target_l0 is not None and abs(f.found_l0 / target - 1) > SMALL,
+            f"{f.found_l0:.1f} latents are active on average instead of target_l0={target:g}. "
+            f"Raise max_iter, or {nearer if f.has_alpha else 'lower target_l0'}.",
+            is_last=False,
+        ),
+        too_short(f),
+        Sign(
+            has_price and f.l0 > MOST * f.n_components,
+            f"{f.l0:.1f} of {f.n_components} latents are active on average: codes are not sparse. "
+            "Raise the penalty's alpha, or set target_l0.",
+            is_last=False,
+        ),
+        Sign(
+            f.dead_fraction > MOST,
+            f"{f.dead_fraction:.0%} of the latents are dead: no sample used them at the end of the "
+            "training. Lower n_components, the penalty's alpha, or learning_rate_init.",
+        ),
+    ]
+
+
+def failure_messages(findings: Findings) -> list[str]:
+    """Return a message with a cure for each sign of failure in findings, most telling first."""
+    signs, messages = first_signs(findings), []
+    if findings.active is not None:
+        signs += (sparse_signs if findings.deviation is None else vae_signs)(findings)
+    for sign in signs:
+        if sign.is_there:
+            messages.append(sign.message)
             if sign.is_last:
                 break
     return messages
+
+
+def batch_messages(
+    x: torch.Tensor, before: dict[str, torch.Tensor] | None, n_decoded: int, *, is_first: bool
+) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """Return a message if a batch is unlike those before it, and a summary of all batches.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_samples, n_features)
+        The batch, in units of the first batch.
+
+    before : dict of tensor or None
+        The summary of earlier batches.
+
+    n_decoded : int
+        Number of last columns that are decoded.
+
+    is_first : bool
+        Whether the units are those of this batch.
+
+    Returns
+    -------
+    messages : list of str
+        At most one message.
+
+    summary : dict of tensor
+        What `compare_batches` returned.
+    """
+    distance, batches = compare_batches(x, before, n_decoded)
+    change = batch_change(x)
+    if is_first and not bool((x != x[0]).any()):
+        message = (
+            "All samples of the first batch are equal, so the scale of later batches is not known. "
+            "Begin with a batch of samples that differ."
+        )
+    # Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by the
+    # root of this share cannot be told from noise, or noise from data.
+    elif not LEAST_NOISE <= change**2 <= 1 / LEAST_NOISE:
+        message = (
+            f"The centred samples are {change:.3g} times as large as those of the first batch, "
+            "which is too different for training. Give batches in the same units, or fit a new "
+            "estimator."
+        )
+    elif distance > UNLIKE:
+        message = (
+            f"This batch differs from the batches before it by {distance:.3g} standard errors, "
+            "where chance makes about 1. Give batches in the same units, with columns in the same "
+            "order, and samples in random order."
+        )
+    else:
+        return [], batches
+    return [message], batches
 
 
 def batch_change(x: torch.Tensor) -> float:

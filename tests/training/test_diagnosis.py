@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training._diagnosis import Findings, find_collapse, told
+from skvaeense.training._diagnosis import Findings, failure_messages, find_collapse
 
 N_SAMPLES, N_COMPONENTS = 40, 12
 FIXED = np.arange(N_COMPONENTS) < 4
@@ -21,7 +21,9 @@ def vae(active, **changes):
     """Return the messages of a good fit with this mask, apart from the changes."""
     active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
     facts = {"active": active, "deviation": np.where(active, 0.05, 0.99), "unexplained": 0.01}
-    return told(Findings(**(facts | {"linear_residual": 0.01, "gated": True} | changes)))
+    return failure_messages(
+        Findings(**(facts | {"linear_residual": 0.01, "gated": True} | changes))
+    )
 
 
 def sae(n_active, **changes):
@@ -30,7 +32,9 @@ def sae(n_active, **changes):
         np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
     )
     facts = {"active": order < n_active, "found_l0": float(n_active), "has_alpha": True}
-    return told(Findings(**(facts | {"unexplained": 0.2, "linear_residual": 0.1} | changes)))
+    return failure_messages(
+        Findings(**(facts | {"unexplained": 0.2, "linear_residual": 0.1} | changes))
+    )
 
 
 @pytest.mark.parametrize(
