@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, gen_batches, indexable
 
-from skvaeense.inspection._estimators import check_latents, fitted_step
+from skvaeense.inspection._estimators import fitted_step
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
 from skvaeense.utils._typing import SparseArray
@@ -121,3 +121,15 @@ def top_activating(
     samples[largest == 0] = -1
     density = n_active / rows.shape[0]
     return Bunch(latents=chosen, samples=samples, codes=largest, density=density)
+
+
+def check_latents(latents, n_components):
+    """Return valid indices of latents as an array; None means all."""
+    if latents is None:
+        return np.arange(n_components)
+    latents = np.atleast_1d(np.asarray(latents))
+    if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
+        raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
+    if latents.min() < 0 or latents.max() >= n_components:
+        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
+    return latents

@@ -9,14 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
-from skvaeense.inspection._display import BLACK, GREY, PALETTE, Display, OptionalAxes
-from skvaeense.inspection._estimators import (
-    Estimators,
-    active_mask,
-    fitted_step,
-    named_estimators,
-    require,
-)
+from skvaeense.inspection._display import BLACK, GREY, PALETTE, Display, Estimators, OptionalAxes
+from skvaeense.inspection._estimators import active_mask, fitted_step, named_estimators, require
 from skvaeense.metrics import fvu
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._typing import DoubleArray

@@ -1,6 +1,7 @@
 """The base class of the displays, and the colours that they share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OptionalAxes: TypeAlias = "Axes | None"
+# Estimators by name, or in a list.
+Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
 
 # The palette of Okabe and Ito, which colour-blind people can tell apart, without its yellow, which
 # is too light for lines.

@@ -3,17 +3,14 @@
 The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.samples._rows import as_array
-
-Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
 
 
 def last_step(estimator, X=None):
@@ -104,15 +101,3 @@ def active_mask(estimator, X, codes=None):
         return np.asarray(estimator.active_dimensions(X))
     require(estimator, "active_dimensions", "transform")
     return as_array(estimator.transform(X) if codes is None else codes) != 0
-
-
-def check_latents(latents, n_components):
-    """Return valid indices of latents as an array; None means all."""
-    if latents is None:
-        return np.arange(n_components)
-    latents = np.atleast_1d(np.asarray(latents))
-    if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
-        raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
-    if latents.min() < 0 or latents.max() >= n_components:
-        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
-    return latents

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes
-from skvaeense.inspection._estimators import active_mask, check_latents, feature_names, fitted_step
+from skvaeense.inspection._estimators import active_mask, feature_names, fitted_step
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._validation import check_integer
 
@@ -79,8 +79,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     feature_names: ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        self.components = check_array(self.components, dtype=np.float64, input_name="components")
-        n_components, n_features = self.components.shape
+        columns = check_array(self.components, dtype=np.float64, input_name="components")
+        n_components, n_features = columns.shape
         if self.image_shape is not None and math.prod(self.image_shape) != n_features:
             raise ValueError(
                 f"image_shape={self.image_shape!r} has {math.prod(self.image_shape)} pixels, but "
@@ -95,8 +95,14 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             order = np.argsort(-self.use, kind="stable")[: np.count_nonzero(self.use > 0)]
         if self.latents is None and not len(order):
             raise ValueError("No latent is active in any sample; set latents to those to show.")
-        chosen = order[: self.max_latents] if self.latents is None else self.latents
-        self.latents = check_latents(chosen, n_components)
+        chosen = order[: self.max_latents] if self.latents is None else np.asarray(self.latents)
+        exists = np.isin(chosen, range(n_components))
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not exists.all() or not len(chosen):
+            raise ValueError(
+                f"latents must be a non-empty list of integers from 0 to {n_components - 1}, got "
+                f"{chosen!r}."
+            )
+        self.components, self.latents = columns, chosen
 
     @classmethod
     def from_estimator(
@@ -174,14 +180,17 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         LatentDisplay
             The display.
         """
-        shown: Any = np.asarray(self.components)[self.latents]
-        captions = [str(latent) for latent in np.asarray(self.latents)]
+        latents: Any = self.latents
+        shown, captions = np.asarray(self.components)[latents], [str(latent) for latent in latents]
         if self.use is not None:
-            use = np.asarray(self.use)[self.latents]
+            use = np.asarray(self.use)[latents]
             captions = [f"{c} ({u:.0%})" for c, u in zip(captions, use, strict=True)]
         self.image_ = self.bars_ = None
-        draw = self._draw_bars if self.image_shape is None else self._draw_images
-        draw(ax, shown, captions, float(np.abs(shown).max()) or 1.0)
+        largest = float(np.abs(shown).max()) or 1.0
+        if self.image_shape is None:
+            self._draw_bars(ax, shown, captions, largest)
+        else:
+            self._draw_images(ax, shown.reshape(-1, *self.image_shape), captions, largest)
         self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
@@ -200,15 +209,15 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             ylim=(-0.6, n_shown - 0.4),
         )
 
-    def _draw_images(self, ax, shown, captions, largest):
+    def _draw_images(self, ax, images, captions, largest):
         """Draw a mosaic of the images, with gaps of NaN, and a caption above each."""
-        n_shown, (height, width) = len(shown), self.image_shape
+        n_shown, height, width = images.shape
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
         axes = self.use_axes(ax, (max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows))
         top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))
         gaps = (0, n_rows * n_columns - n_shown), (top, 0), (0, side)
-        tiles = np.pad(shown.reshape(-1, height, width), gaps, constant_values=np.nan)
+        tiles = np.pad(images, gaps, constant_values=np.nan)
         rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
         colors = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
         self.image_ = axes.imshow(rows.reshape(n_rows * (height + top), -1), **colors)

@@ -22,8 +22,8 @@ from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes
-from skvaeense.inspection._estimators import Estimators, named_estimators
+from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, Estimators, OptionalAxes
+from skvaeense.inspection._estimators import named_estimators
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete

@@ -357,9 +357,9 @@ def pattern_adaptivity(
     >>> round(pattern_adaptivity([[1, 1, 0], [0, 1, 1]]), 3)
     0.667
     """
-    codes = check_array(codes, accept_sparse="csr", input_name="codes", ensure_min_samples=2)
-    rng, n = check_random_state(random_state), codes.shape[0]
-    patterns, counts = np.unique(_pack_patterns(codes), axis=0, return_counts=True)
+    checked = check_array(codes, accept_sparse="csr", input_name="codes", ensure_min_samples=2)
+    rng, n = check_random_state(random_state), checked.shape[0]
+    patterns, counts = np.unique(_pack_patterns(checked), axis=0, return_counts=True)
     if len(patterns) * (len(patterns) - 1) // 2 <= max_pairs:
         first, second = np.triu_indices(len(patterns), 1)
         # A pattern is at distance 0 from itself, so pairs of equal samples add nothing.
@@ -452,7 +452,9 @@ def dimension_accuracy(
     return float(np.average((true == np.rint(pred))[:, 0], weights=weights))
 
 
-def _check_pair(named: dict[str, Any], sample_weight: Any) -> tuple[Any, ...]:
+def _check_pair(
+    named: dict[str, Any], sample_weight: Any
+) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
     """Check two arrays; return them as float64, and weights, without rows of weight 0."""
     a, b = (check_array(x, dtype=np.float64, input_name=name) for name, x in named.items())
     if a.shape != b.shape:
@@ -460,7 +462,9 @@ def _check_pair(named: dict[str, Any], sample_weight: Any) -> tuple[Any, ...]:
     return _drop_weightless(sample_weight, a, b)
 
 
-def _check_dimensions(true: Any, pred: Any, sample_weight: Any) -> tuple[Any, ...]:
+def _check_dimensions(
+    true: Any, pred: Any, sample_weight: Any
+) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
     """Check true and estimated dimensions; return them as `_check_pair` does, as columns."""
     given = {"dimension_true": true, "dimension_pred": pred}
     columns = {
