@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import preprocessing
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    MaxAbsScaler,
-    MinMaxScaler,
-    PowerTransformer,
-    RobustScaler,
-    StandardScaler,
-)
 from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -32,7 +26,9 @@ from skvaeense.utils._typing import Auto, RandomState
 if TYPE_CHECKING:
     import pandas as pd
 
-AFFINE = (MaxAbsScaler, MinMaxScaler, PCA, RobustScaler, StandardScaler)
+# Steps whose log-determinants are known. All but the power are affine.
+SCALERS = "MaxAbsScaler", "MinMaxScaler", "PowerTransformer", "RobustScaler", "StandardScaler"
+STEPS = (PCA, *(getattr(preprocessing, name) for name in SCALERS))
 
 
 class ScoreComparison(Bunch):
@@ -289,13 +285,12 @@ def _std(rows):
 def _check_density(name, estimator):
     """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
     steps, density = _open(estimator)
-    known = (*AFFINE, PowerTransformer)
     for step_name, step in steps:
-        if not isinstance(step, known):
+        if not isinstance(step, STEPS):
             raise TypeError(
                 f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
                 "known, so scores after this step are not in units of X. Steps before a density "
-                f"must be instances of {', '.join(kind.__name__ for kind in known)}."
+                f"must be instances of PCA, {', '.join(SCALERS)}."
             )
     has_scores = hasattr(density, "score_samples") or hasattr(density, "score")
     is_other = get_tags(density).estimator_type not in (None, "density_estimator")
@@ -343,7 +338,7 @@ def _open(estimator):
 
 def _log_det(step, X):
     """Return log |det dt/dx| of a fitted step, as one number or as one for each sample."""
-    if isinstance(step, PowerTransformer):
+    if isinstance(step, preprocessing.PowerTransformer):
         return _log_det_of_power(step, np.asarray(X))
     if getattr(step, "clip", False):
         raise ValueError(

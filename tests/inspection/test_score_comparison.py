@@ -358,7 +358,7 @@ def test_table(monkeypatch):
 def test_steps_without_a_log_determinant_are_named(correlated, subtests):
     for step, error, message in (
         (Normalizer(), TypeError, "step 'step' of mine is Normalizer()"),
-        (QuantileTransformer(), TypeError, "must be instances of MaxAbsScaler, MinMaxScaler, PCA"),
+        (QuantileTransformer(), TypeError, "must be instances of PCA, MaxAbsScaler, MinMaxScaler"),
         (make_pipeline(Normalizer()), TypeError, "step 'step' of mine is Normalizer()"),
         (MinMaxScaler(clip=True), ValueError, "Set clip=False"),
         (PCA(2), ValueError, "keeps 2 of 3 dimensions"),
