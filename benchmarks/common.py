@@ -81,6 +81,21 @@ def run_task(parser, *tasks):
         names[arguments.what](arguments)
 
 
+# --- measures ---------------------------------------------------------------------------------
+
+
+def squared_error(X, X_reconstructed):
+    """Return the squared error, summed over features, averaged over samples."""
+    residual = np.subtract(X, X_reconstructed, dtype=np.float64)
+    return float(np.square(residual).sum(axis=1).mean())
+
+
+def shrinkage(X, X_reconstructed):
+    """Return 1 - gamma, where division by gamma makes reconstructions best (arXiv:2404.16014)."""
+    R = np.asarray(X_reconstructed, dtype=np.float64)
+    return 1 - float((R * R).sum() / (R * X).sum())
+
+
 # --- fits and clocks --------------------------------------------------------------------------
 
 

@@ -347,8 +347,6 @@ METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", 
     "inspection": "active_dimensions",
 }
 INSPECTIONS = {
-    "class_activity": inspection.class_activity,
-    "latent_ablation": lambda fitted, X, y: inspection.latent_ablation(fitted, X),
     "top_activating": lambda fitted, X, y: inspection.top_activating(fitted, X),
     "sparsity_curve": lambda fitted, X, y: dict(
         enumerate(inspection.reconstruction_sparsity_curve(fitted, X)[:2])

@@ -34,7 +34,7 @@ from benchmarks.common import fit, load, make_parser, save
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_ppca
-from skvaeense.inspection._log_density import find_widths, smooth
+from skvaeense.inspection._score_comparison import find_widths, smooth
 from skvaeense.utils._rows import find_discrete
 
 N_TEST = 2500

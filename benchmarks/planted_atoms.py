@@ -8,11 +8,11 @@ the mean cosine of an atom and the most similar learned atom; other measures are
 
 from itertools import product
 
-from benchmarks.common import fit, make_parser, run_task, save, summarise
+from benchmarks.common import fit, make_parser, run_task, save, shrinkage, summarise
 from benchmarks.data import HELD_OUT
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity, shrinkage
+from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 
 # Penalties, and a target where they have one.

@@ -38,7 +38,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.common import RESULTS, ROOT, fit, in_short, make_parser, run_task, write
 from benchmarks.common import load as load_results
 from skvaeense import VAEenseTransformer
-from skvaeense.inspection._log_density import find_widths, log_density, smooth
+from skvaeense.inspection._score_comparison import find_widths, log_density, smooth
 
 
 def mixture(seed):

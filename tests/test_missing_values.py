@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.explanations import GateDictionary
-from skvaeense.inspection import class_activity
+from skvaeense.inspection import ActiveDimensionDisplay
 from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import MLP, Linear
@@ -284,7 +284,7 @@ def test_masks_are_refused_where_nothing_may_be_missing(quick, subtests):
         "codes of a model": lambda X: quick.inverse_transform(X[:, : quick.n_components_]),
         "a metric": lambda X: fvu(X, complete),
         "weights of a metric": lambda X: fvu(complete, complete + 1, sample_weight=abs(X[:, 0])),
-        "labels": lambda X: class_activity(quick, complete, X[:, 0] > 0),
+        "labels": lambda X: ActiveDimensionDisplay(complete[:, 0], X[:, 0] > 0),
     }
     for name, call in calls.items():
         with subtests.test(name), pytest.raises(ValueError, match=r"has \d+ masked entries"):

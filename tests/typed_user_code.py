@@ -21,9 +21,9 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
 from skvaeense.export import to_saelens
-from skvaeense.inspection import class_activity, latent_ablation, sparsity_pattern, top_activating
+from skvaeense.inspection import top_activating
 from skvaeense.losses import ELBO, Loss, Terms
-from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
+from skvaeense.metrics import feature_density, l0, pattern_adaptivity
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, Network
 from skvaeense.penalties import L1, Coding, JumpReLU, Penalty
@@ -90,19 +90,13 @@ def use_sparse_autoencoder(X: Doubles) -> None:
     assert_type(sae.module_, SparseCoder)
     codes = sae.transform(X)
     assert_type(l0(codes), float)
-    assert_type(active_union(codes), int)
     assert_type(feature_density(codes), Doubles)
     assert_type(pattern_adaptivity([[0, 1], [1, 0]]), float)
     assert_type(sae.loss_curve_, list[float])
 
 
-def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
-    latent_ablation(sae, X, "fvu", latents=[0, 1])
-    latent_ablation(sae, X, lambda X_reconstructed: X_reconstructed[:, 0])
-    latent_ablation(sae, X, "rmse")  # type: ignore[arg-type]
+def use_inspection(sae: SparseAutoencoder, X: Doubles) -> None:
     top_activating(sae, sparse.csr_array(X), n_samples=3)
-    class_activity(sae, X, y)
-    sparsity_pattern(sae, X, y)
 
 
 def use_dimension_estimators(X: Doubles) -> None:

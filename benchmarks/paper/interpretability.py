@@ -27,13 +27,13 @@ mean over the latents in use.
 """
 
 import numpy as np
+from sklearn.metrics import mutual_info_score
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.data import read_mnist
-from benchmarks.paper.common import at_once, run
+from benchmarks.paper.common import at_once, leave_out, run
 from benchmarks.paper.frontier import IN_USE
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
-from skvaeense.inspection import class_activity, latent_ablation
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
 
@@ -93,25 +93,6 @@ def effective_number(share):
     return np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1))
 
 
-def ablate(model, X, codes, metric):
-    """Return the result of latent_ablation, and a row of changes by image for each latent.
-
-    The result has only means over images. So the values of the metric for each image are recorded:
-    first for the whole codes, and then without each latent that is active in any image.
-    """
-    values = []
-
-    def kept(reconstructions):
-        values.append(metric(reconstructions))
-        return values[-1]
-
-    result = latent_ablation(model, X, kept)
-    whole, *without = values
-    changes = np.zeros((codes.shape[1], len(X)))
-    changes[codes.any(axis=0)] = np.subtract(without, whole)
-    return result, changes
-
-
 def class_share(changes, labels, used):
     """Return the largest share of a class in the changes of a latent, averaged over latents."""
     by_class = np.array([changes[:, labels == c].mean(axis=1) for c in np.unique(labels)])
@@ -126,8 +107,11 @@ def fit(name, estimator, seed, reader, train, X, y):
     codes = model.transform(X)
     use = (codes != 0).mean(axis=0)
     used = use >= IN_USE
-    information = class_activity(model, X, y).mutual_information
-    whole, changes = ablate(model, X, codes, reader.log_loss(y))
+    information = np.array([mutual_info_score(y, code != 0) for code in codes.T])
+    whole, changes = leave_out(model, X, reader.log_loss(y), range(codes.shape[1]))
+    change = changes.mean(axis=1)
+    # Images in which the latent is not active do not change.
+    change_where_active = changes[used].sum(axis=1) / (codes != 0).sum(axis=0)[used]
     mixed = np.random.default_rng(seed).permutation(y)
     return {
         "model": name,
@@ -136,13 +120,13 @@ def fit(name, estimator, seed, reader, train, X, y):
         "in_use": int(used.sum()),
         "accuracy": reader.accuracy(model.inverse_transform(codes), y),
         "information": float(information[used].mean()),
-        "log_loss": whole.baseline,
-        "log_loss_change": float(whole.change[used].mean()),
-        "log_loss_change_where_active": float(whole.change_where_active[used].mean()),
-        "log_loss_effective": float(effective_number(shares(whole.change))),
+        "log_loss": float(whole.mean()),
+        "log_loss_change": float(change[used].mean()),
+        "log_loss_change_where_active": float(change_where_active.mean()),
+        "log_loss_effective": float(effective_number(shares(change))),
         "log_loss_class_share": class_share(changes, y, used),
         "log_loss_class_share_by_chance": class_share(changes, mixed, used),
-        "log_loss_changes": [float(f"{change:.4g}") for change in np.sort(whole.change)[::-1]],
+        "log_loss_changes": [float(f"{value:.4g}") for value in np.sort(change)[::-1]],
     }
 
 

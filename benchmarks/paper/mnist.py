@@ -11,11 +11,11 @@ Errors are squared errors of test images, summed over pixels in [0, 1]. FOLDER h
 import numpy as np
 from sklearn.decomposition import PCA
 
+from benchmarks.common import squared_error
 from benchmarks.data import read_mnist
 from benchmarks.paper.common import run
 from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
-from skvaeense.metrics import squared_error
 from skvaeense.networks import MLP
 from skvaeense.penalties import L1, Log, TopK
 

@@ -40,9 +40,8 @@ from benchmarks.lm_activations import (
     read_documents,
     read_windows,
 )
-from benchmarks.paper.common import at_once, run
+from benchmarks.paper.common import at_once, leave_out, run
 from benchmarks.short_codes import METHODS
-from skvaeense.inspection import latent_ablation
 from skvaeense.metrics import fvu, l0
 
 # Mean numbers of active latents, and the methods of short_codes.py that are fitted.
@@ -150,15 +149,21 @@ def fit(name, k, seed, X, X_test, rows):
 
 def ablate(model, text, n_latents):
     """Return the changes of the loss without each of the latents that are active most often."""
-    use = (model.transform(text.rows) != 0).mean(axis=0)
-    latents = np.argsort(-use, kind="stable")[:n_latents]
-    result = latent_ablation(model, text.rows, text.losses, latents=latents)
+    active = model.transform(text.rows) != 0
+    latents = np.argsort(-active.mean(axis=0), kind="stable")[:n_latents]
+    _, changes = leave_out(model, text.rows, text.losses, latents)
+    where_active = np.array(
+        [
+            row[used].mean() if used.any() else np.nan
+            for row, used in zip(changes, active.T[latents], strict=True)
+        ]
+    )
     return {
-        "loss_change": float(result.change.mean()),
-        "loss_change_where_active": float(np.nanmean(result.change_where_active)),
-        "use": rounded(result.use),
-        "loss_changes": rounded(result.change),
-        "loss_changes_where_active": rounded(result.change_where_active),
+        "loss_change": float(changes.mean()),
+        "loss_change_where_active": float(np.nanmean(where_active)),
+        "use": rounded(active.mean(axis=0)[latents]),
+        "loss_changes": rounded(changes.mean(axis=1)),
+        "loss_changes_where_active": rounded(where_active),
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder
-from skvaeense.inspection import LatentDisplay, class_activity
+from skvaeense.inspection import LatentDisplay
 from skvaeense.penalties import BatchTopK
 
 X, y = load_digits(return_X_y=True)
@@ -24,12 +24,14 @@ display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), X=X)
 # %%
 # Digits share latents, but each digit has favourites: latents that are active for most images of
 # this digit, and for few others.
-activity = class_activity(sparse, X, y)
+active = sparse.active_dimensions(X)
+shares = np.array([active[y == digit].mean(axis=0) for digit in range(10)])
+latents = np.lexsort((-shares.max(axis=0), shares.argmax(axis=0)))
 figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-image = ax.imshow(activity.share[:, activity.latents], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+image = ax.imshow(shares[:, latents], cmap="Blues", vmin=0, vmax=1, aspect="auto")
 figure.colorbar(image, label="Share of images")
-ax.set_xticks(range(len(activity.latents)), activity.latents, rotation=90)
-ax.set_yticks(activity.classes)
+ax.set_xticks(range(40), latents, rotation=90)
+ax.set_yticks(range(10))
 ax.set(xlabel="Latents, by the digit that uses them most", ylabel="Digit")
 
 # %%
@@ -54,8 +56,7 @@ for ax, (name, image) in zip(axes.flat, images, strict=False):
 # sphinx_gallery_start_ignore
 assert np.allclose(images[-2][1], origin + sum(image for _, image in images[1:-2]), atol=1e-3)
 assert np.corrcoef(images[-2][1], X[0])[0, 1] > 0.85
-shares, overall = activity.share, sparse.active_dimensions(X).mean(axis=0)
-favourites = (shares > 0.5) & (shares > 2 * overall)
+favourites = (shares > 0.5) & (shares > 2 * active.mean(axis=0))
 assert favourites.any(axis=1).sum() >= 8
 assert ((shares > 0.1).sum(axis=0) > 1).mean() > 0.8
 # sphinx_gallery_end_ignore

@@ -30,7 +30,7 @@ print(f"{estimator.dimension_:.2f} ± {estimator.dimension_std_:.2f}")
 # -----------
 #
 # As ``skdim.id.lPCA().fit_pw(X).dimension_pw_``:
-display = ActiveDimensionDisplay.from_dimensions(estimator.dimension_pw_, dimension[:2000])
+display = ActiveDimensionDisplay(estimator.dimension_pw_, dimension[:2000]).plot()
 
 # %%
 # New samples

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import VAEenseTransformer
-from skvaeense.inspection import ScoreComparisonDisplay
+from skvaeense.inspection import ScoreComparisonDisplay, compare_scores
 
 wine = load_wine(as_frame=True).data
 
@@ -43,19 +43,20 @@ estimators = {
 # difference from PCA on the same wines, in which this effect cancels. If a broad bar does not reach
 # the vertical line, the difference is more than two standard errors. Here VAEense has the highest
 # score.
-display = ScoreComparisonDisplay.from_estimators(estimators, wine, reference="PCA", random_state=0)
+comparison = compare_scores(estimators, wine, reference="PCA", random_state=0)
+display = ScoreComparisonDisplay(comparison).plot()
 
 # sphinx_gallery_start_ignore
-frame = display.comparison.to_frame()
+frame = comparison.to_frame()
 assert frame["mean"].idxmax() == "VAEense"
 assert frame.loc["VAEense", "difference"] > 4 * frame.loc["VAEense", "difference_std_error"]
-assert len(display.comparison.dequantized) == 2
+assert len(comparison.dequantized) == 2
 # sphinx_gallery_end_ignore
 
 # %%
 # Two columns are whole numbers. Uniform noise between 0 and 1 was added to these columns, so that
 # no estimator can gain by spikes at whole numbers.
-display.comparison.dequantized
+comparison.dequantized
 
 # %%
 # :ref:`pca_scores` explains the meaning of the numbers.

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import __version__
-from skvaeense.metrics import dead_fraction, dense_fraction, l0
+from skvaeense.metrics import dead_fraction, feature_density, l0
 
 HEADER = """---
 library_name: skvaeense
@@ -110,7 +110,7 @@ def model_card(
         measures["L0"] = l0(active)
         measures["score"] = fitted.score(X) if y is None else fitted.score(X, y)
         measures["dead latents"] = dead_fraction(active)
-        measures["dense latents"] = dense_fraction(active)
+        measures["dense latents"] = float(np.mean(feature_density(active) > 0.1))
     measures |= metrics or {}
     if measures:
         parts.append("## Measures on held-out samples\n\n" + _table("Measure", measures))

@@ -1,24 +1,23 @@
-"""Pictures of estimators and their codes, and the numbers behind them.
+"""Displays of estimators and their codes, comparisons of densities, and reports on latents.
 
-The displays follow scikit-learn's convention: `from_estimator`, and a second constructor that takes
-the numbers, draw at once; `plot` draws again, on other axes or in another style. The displays need
-matplotlib, and import it only to draw.
+As in scikit-learn, `from_estimator` draws at once. The constructor takes the numbers of a display,
+and `plot` draws them, on given axes or on new ones. Artists are attributes, for changes of style.
+The displays need matplotlib, and import it only to draw.
 
 To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
-from skvaeense.inspection._activity import class_activity, sparsity_pattern, top_activating
-from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
-from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
-from skvaeense.inspection._display import Display
-from skvaeense.inspection._latent_ablation import latent_ablation
-from skvaeense.inspection._latent_report import LatentReport, latent_report
-from skvaeense.inspection._latents import LatentDisplay
-from skvaeense.inspection._loss_curve import LossCurveDisplay
-from skvaeense.inspection._reconstruction_sparsity import (
+from skvaeense.inspection._activity import top_activating
+from skvaeense.inspection._curves import (
+    LossCurveDisplay,
     ReconstructionSparsityDisplay,
     reconstruction_sparsity_curve,
 )
+from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
+from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
+from skvaeense.inspection._display import Display
+from skvaeense.inspection._latent_report import LatentReport, latent_report
+from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
 
 __all__ = [
@@ -30,13 +29,10 @@ __all__ = [
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
     "ScoreComparisonDisplay",
-    "class_activity",
     "compare_scores",
     "dictionary_stability",
     "feature_absorption",
-    "latent_ablation",
     "latent_report",
     "reconstruction_sparsity_curve",
-    "sparsity_pattern",
     "top_activating",
 ]

@@ -14,8 +14,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_consistent_length, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
-from skvaeense.metrics._arrays import normalise_rows
-from skvaeense.metrics._dictionaries import fit_probe, mean_excess
+from skvaeense.metrics._dictionaries import fit_probe, mean_excess, normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for

@@ -6,13 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils import assert_all_finite, check_consistent_length
 
-from skvaeense.inspection._display import BLACK, BLUE, PALETTE, RED, Display, OptionalAxes, Style
+from skvaeense.inspection._display import BLACK, BLUE, PALETTE, RED, Display, OptionalAxes
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
 from skvaeense.utils._arrays import column_or_1d
-from skvaeense.utils._typing import DoubleArray
 
 
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
@@ -23,11 +21,11 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    dimensions : list of ndarray
-        Dimensions of the samples of each class.
+    dimensions : array-like of shape (n_samples,)
+        Dimension of each sample; samples with NaN are left out.
 
-    class_names : list of str
-        Names of the classes; a single empty string if there are no classes.
+    y : array-like of shape (n_samples,) or None, default=None
+        Labels; None means that there is one class.
 
     quantity : str, default="Dimension"
         Name of the counted quantity, for the label of the axis.
@@ -40,39 +38,52 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     figure_ : matplotlib.figure.Figure
         The figure.
 
+    groups : dict of ndarray by str
+        Dimensions of the samples of each class.
+
     bars_ : list of matplotlib.container.BarContainer
         The histogram of each class.
 
     means_ : matplotlib.collections.PathCollection
         The marks at the means.
 
+    Raises
+    ------
+    ValueError
+        If `dimensions` is not 1-d, holds infinity or only NaN, or if lengths differ.
+
     See Also
     --------
-    sparsity_pattern : Which latents are active.
     skvaeense.IntrinsicDimensionEstimator.dimension_scale : The dimension at several scales.
 
     Examples
     --------
     >>> from skvaeense.inspection import ActiveDimensionDisplay
-    >>> display = ActiveDimensionDisplay.from_dimensions([1, 1, 2, 5], ["a", "a", "a", "b"])
-    >>> [float(dimensions.mean()) for dimensions in display.dimensions]
-    [1.33..., 5.0]
+    >>> display = ActiveDimensionDisplay([1, 1, 2, 5], ["a", "a", "a", "b"]).plot()
+    >>> {name: float(dimensions.mean()) for name, dimensions in display.groups.items()}
+    {'a': 1.33..., 'b': 5.0}
     """
 
-    dimensions: list[DoubleArray]
+    dimensions: ArrayLike
+    y: ArrayLike | None = None
     _: KW_ONLY
-    class_names: list[str]
     quantity: str = "Dimension"
+
+    def __post_init__(self) -> None:
+        values = column_or_1d(self.dimensions, dtype=np.float64, input_name="dimensions")
+        assert_all_finite(values, allow_nan=True, input_name="dimensions")
+        labels = column_or_1d([""] * len(values) if self.y is None else self.y)
+        check_consistent_length(values, labels)
+        known = ~np.isnan(values)
+        if not known.any():
+            raise ValueError("dimensions are all NaN.")
+        self.dimensions, self.y = values, labels
+        classes = np.unique(labels[known])
+        self.groups = {str(one): values[known & (labels == one)] for one in classes}
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        ax: OptionalAxes = None,
-        bar_kw: Style = None,
+        cls, estimator: Any, X: ArrayLike, y: ArrayLike | None = None, *, ax: OptionalAxes = None
     ) -> Self:
         """Draw the dimensions of samples.
 
@@ -91,9 +102,6 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
 
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
         Returns
         -------
         ActiveDimensionDisplay
@@ -111,60 +119,9 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
             # `dimension_` is required, since classifiers and regressors have `predict` too.
             require(step, "active_dimensions", "dimension_")
             dimensions, quantity = step.predict(X), "Estimated dimension"
-        return cls.from_dimensions(dimensions, y, quantity=quantity, ax=ax, bar_kw=bar_kw)
+        return cls(dimensions, y, quantity=quantity).plot(ax)
 
-    @classmethod
-    def from_dimensions(
-        cls,
-        dimensions: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        quantity: str = "Dimension",
-        ax: OptionalAxes = None,
-        bar_kw: Style = None,
-    ) -> Self:
-        """Draw known dimensions.
-
-        Parameters
-        ----------
-        dimensions : array-like of shape (n_samples,)
-            Dimension of each sample; samples with NaN are left out.
-
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels.
-
-        quantity : str, default="Dimension"
-            Name of the counted quantity, for the label of the axis.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
-        Returns
-        -------
-        ActiveDimensionDisplay
-            The display.
-
-        Raises
-        ------
-        ValueError
-            If `dimensions` is not 1-d, holds infinity or only NaN, or if lengths differ.
-        """
-        values = column_or_1d(dimensions, dtype=np.float64, input_name="dimensions")
-        assert_all_finite(values, allow_nan=True, input_name="dimensions")
-        labels = column_or_1d([""] * len(values) if y is None else y)
-        check_consistent_length(values, labels)
-        known = ~np.isnan(values)
-        if not known.any():
-            raise ValueError("dimensions are all NaN.")
-        classes = np.unique(labels[known])
-        parts = [values[known & (labels == one)] for one in classes]
-        names = [str(one) for one in classes]
-        return cls(parts, class_names=names, quantity=quantity).plot(ax, bar_kw=bar_kw)
-
-    def plot(self, ax: OptionalAxes = None, *, bar_kw: Style = None) -> Self:
+    def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
 
         Parameters
@@ -172,35 +129,32 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
 
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
         Returns
         -------
         ActiveDimensionDisplay
             The display.
         """
-        n_classes = len(self.dimensions)
-        axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * n_classes))
-        edges = _edges(np.concatenate(self.dimensions))
-        shares = np.array([np.histogram(d, edges)[0] / len(d) for d in self.dimensions])
-        styles = [{"color": BLUE, "width": 0.9 * np.diff(edges)} | (bar_kw or {})] * n_classes
-        middles = (edges[:-1] + edges[1:]) / 2
-        self.bars_ = self._draw_rows(middles, shares, self.class_names, styles)
-        floors, means = axes.get_yticks(), [d.mean() for d in self.dimensions]
+        names, groups = list(self.groups), list(self.groups.values())
+        axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * len(names)))
+        edges = _edges(np.concatenate(groups))
+        shares = np.array([np.histogram(group, edges)[0] / len(group) for group in groups])
+        colors = np.full(shares.shape, BLUE)
+        self.bars_ = self._draw_rows(
+            (edges[:-1] + edges[1:]) / 2, shares, names, colors, 0.9 * np.diff(edges)
+        )
+        floors, means = axes.get_yticks(), [group.mean() for group in groups]
         mark = {"marker": "^", "s": 45, "color": RED, "clip_on": False, "zorder": 3}
         self.means_ = axes.scatter(means, floors, label="mean", **mark)
         beside = {"transform": axes.get_yaxis_transform(), "color": RED, "va": "center"}
         for floor, mean in zip(floors, means, strict=True):
             axes.text(1.01, floor + 0.25, f"mean {mean:.1f}", **beside)
-        is_named = any(self.class_names)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["left", "right", "top"]].set_visible(False)
         axes.set(
-            title="Samples by dimension" + (", as shares of each class" if is_named else ""),
+            title="Samples by dimension" + (", as shares of each class" if any(names) else ""),
             xlabel=f"{self.quantity} per sample",
-            ylabel="Class" if is_named else "Share of samples",
-            ylim=(-0.15, n_classes + 0.05),
+            ylabel="Class" if any(names) else "Share of samples",
+            ylim=(-0.15, len(names) + 0.05),
         )
         return self
 
@@ -216,14 +170,14 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    shares : ndarray of shape (n_shares,)
-        Shares of the samples, ascending to 1.
+    reliability : array-like of shape (n_samples,)
+        Probability that each dimension is right; samples with NaN are left out.
 
-    expected : dict of str to ndarray of shape (n_shares,)
-        Expected share of wrong dimensions among these samples, by reason.
+    reasons : mapping of str to array-like of shape (n_samples,)
+        Standard errors by reason. Samples without any error count for the first reason.
 
-    observed : ndarray of shape (n_shares,) or None, default=None
-        Observed share of wrong dimensions among these samples, if known.
+    wrong : array-like of bool of shape (n_samples,) or None, default=None
+        Whether each dimension is wrong, if known.
 
     Attributes
     ----------
@@ -233,11 +187,25 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
     figure_ : matplotlib.figure.Figure
         The figure.
 
+    shares : ndarray of shape (n_shares,)
+        Shares of the samples, ascending to 1.
+
+    expected : dict of str to ndarray of shape (n_shares,)
+        Expected share of wrong dimensions among these samples, by reason.
+
+    observed : ndarray of shape (n_shares,) or None
+        Observed share of wrong dimensions among these samples, if known.
+
     areas_ : list of matplotlib.collections.PolyCollection
         The areas, the largest reason first; reasons without a share have no area.
 
     line_ : matplotlib.lines.Line2D or None
         The observed share; None if it is not known.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there is no reason, or every reliability is NaN.
 
     See Also
     --------
@@ -246,27 +214,41 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
     Examples
     --------
     >>> from skvaeense.inspection import DimensionReliabilityDisplay
-    >>> display = DimensionReliabilityDisplay.from_reliability(
+    >>> display = DimensionReliabilityDisplay(
     ...     [1.0, 0.5], {"noise": [0.0, 1.0]}, wrong=[False, True]
-    ... )
+    ... ).plot()
     >>> display.expected["noise"], display.observed
     (array([0.  , 0.25]), array([0. , 0.5]))
     """
 
-    shares: DoubleArray
-    expected: dict[str, DoubleArray]
-    _: KW_ONLY
-    observed: DoubleArray | None = None
+    reliability: ArrayLike
+    reasons: Mapping[str, ArrayLike]
+    wrong: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        right = column_or_1d(self.reliability, dtype=np.float64, input_name="reliability")
+        errors = {k: column_or_1d(v, dtype=np.float64) for k, v in self.reasons.items()}
+        check_consistent_length(right, *errors.values(), self.wrong)
+        order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
+        if len(order) == 0 or not errors:
+            raise ValueError(
+                "There is nothing to plot: every reliability is NaN, or no reasons are given."
+            )
+        squares = np.square(np.array([error[order] for error in errors.values()]))
+        squares[0, squares.sum(axis=0) == 0] = 1.0
+        parts = squares / squares.sum(axis=0)
+        n = np.arange(1, len(order) + 1)
+        # A curve of 200 points looks smooth.
+        kept = np.unique(np.linspace(0, len(order) - 1, 200).round().astype(int))
+        means = (np.cumsum(parts * (1 - right[order]), axis=1) / n)[:, kept]
+        self.shares, self.expected = n[kept] / len(n), dict(zip(errors, means, strict=True))
+        self.observed = None
+        if self.wrong is not None:
+            self.observed = (np.cumsum(np.asarray(self.wrong, dtype=bool)[order]) / n)[kept]
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        ax: OptionalAxes = None,
-        line_kw: Style = None,
+        cls, estimator: Any, X: ArrayLike, y: ArrayLike | None = None, *, ax: OptionalAxes = None
     ) -> Self:
         """Draw the reliability of the dimensions of samples.
 
@@ -285,9 +267,6 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
 
-        line_kw : dict or None, default=None
-            Keywords of the line.
-
         Returns
         -------
         DimensionReliabilityDisplay
@@ -305,78 +284,15 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
             truth = column_or_1d(y, dtype=np.float64, input_name="y")
             check_consistent_length(truth, reliability)
             wrong = np.rint(step.predict(X)) != truth
-        return cls.from_reliability(reliability, reasons, wrong, ax=ax, line_kw=line_kw)
+        return cls(reliability, reasons, wrong).plot(ax)
 
-    @classmethod
-    def from_reliability(
-        cls,
-        reliability: ArrayLike,
-        reasons: Mapping[str, ArrayLike],
-        wrong: ArrayLike | None = None,
-        *,
-        ax: OptionalAxes = None,
-        line_kw: Style = None,
-    ) -> Self:
-        """Draw known reliabilities.
-
-        Parameters
-        ----------
-        reliability : array-like of shape (n_samples,)
-            Probability that each dimension is right; samples with NaN are left out.
-
-        reasons : mapping of str to array-like of shape (n_samples,)
-            Standard errors by reason. Samples without any error count for the first reason.
-
-        wrong : array-like of bool of shape (n_samples,) or None, default=None
-            Whether each dimension is wrong, if known.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        line_kw : dict or None, default=None
-            Keywords of the line.
-
-        Returns
-        -------
-        DimensionReliabilityDisplay
-            The display.
-
-        Raises
-        ------
-        ValueError
-            If lengths differ, there is no reason, or every reliability is NaN.
-        """
-        right = column_or_1d(reliability, dtype=np.float64, input_name="reliability")
-        errors = {k: column_or_1d(v, dtype=np.float64) for k, v in reasons.items()}
-        check_consistent_length(right, *errors.values(), wrong)
-        order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
-        if len(order) == 0 or not errors:
-            raise ValueError(
-                "There is nothing to plot: every reliability is NaN, or no reasons are given."
-            )
-        squares = np.square(np.array([errors[k][order] for k in errors]))
-        total = squares.sum(axis=0)
-        parts = np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)
-        parts[0, total == 0] = 1.0
-        n = np.arange(1, len(order) + 1)
-        # A curve of 200 points looks smooth.
-        kept = np.unique(np.linspace(0, len(order) - 1, 200).round().astype(int))
-        means = (np.cumsum(parts * (1 - right[order]), axis=1) / n)[:, kept]
-        display = cls(n[kept] / len(n), dict(zip(errors, means, strict=True)))
-        if wrong is not None:
-            display.observed = (np.cumsum(np.asarray(wrong, dtype=bool)[order]) / n)[kept]
-        return display.plot(ax, line_kw=line_kw)
-
-    def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
+    def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
-
-        line_kw : dict or None, default=None
-            Keywords of the line.
 
         Returns
         -------
@@ -392,8 +308,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         self.areas_ = axes.stackplot(self.shares, heights, alpha=0.6, linewidth=0, **areas)
         self.line_ = None
         if self.observed is not None:
-            keywords = {"color": BLACK, "label": "wrong"} | (line_kw or {})
-            (self.line_,) = axes.plot(self.shares, self.observed, **keywords)
+            (self.line_,) = axes.plot(self.shares, self.observed, color=BLACK, label="wrong")
         axes.set(
             title="Wrong dimensions by reliability",
             xlabel="Share of the samples, the most reliable first",

@@ -1,6 +1,7 @@
 """The base class of the displays, and the colours that they share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OptionalAxes: TypeAlias = "Axes | None"
-# Keywords of a matplotlib artist.
-Style: TypeAlias = dict[str, Any] | None
+# Estimators by name, or in a list.
+Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
 
 # The palette of Okabe and Ito, which colour-blind people can tell apart, without its yellow, which
 # is too light for lines.
@@ -30,7 +31,7 @@ class Display(ReprMixin, ABC):
 
     To add a display, derive a class from this one; it becomes a dataclass. Its annotated fields are
     the numbers, its class method `from_estimator` computes them and calls `plot`, and `plot` starts
-    with `use_axes`.
+    with `use_axes`. To draw in another style, change the artists that a display has as attributes.
 
     Attributes
     ----------
@@ -114,10 +115,10 @@ class Display(ReprMixin, ABC):
         if n_entries:
             self.ax_.legend(**long if n_entries > 5 else {"framealpha": 0.9})
 
-    def _draw_rows(self, places, sizes, names, styles):
+    def _draw_rows(self, places, sizes, names, colors, width=0.8):
         """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
 
-        The first row is on top; `styles` has keywords for each row.
+        The first row is on top; `colors` has a color for each bar.
         """
         # The tallest bars leave a tenth of a row.
         room = 0.45 if (sizes < 0).any() else 0.9
@@ -127,5 +128,5 @@ class Display(ReprMixin, ABC):
         self.ax_.tick_params(axis="y", length=0)
         for floor in floors:
             self.ax_.axhline(floor, color=BLACK, linewidth=0.5)
-        rows = zip(heights, floors, styles, strict=True)
-        return [self.ax_.bar(places, row, bottom=floor, **how) for row, floor, how in rows]
+        rows = zip(heights, floors, colors, strict=True)
+        return [self.ax_.bar(places, h, width, floor, color=c) for h, floor, c in rows]

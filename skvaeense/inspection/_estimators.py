@@ -3,6 +3,7 @@
 The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
@@ -13,12 +14,12 @@ from skvaeense.samples._rows import as_array
 
 
 def last_step(estimator, X=None):
-    """Return the estimator itself, or the last step of a pipeline, with X as that step sees it.
+    """Return the estimator in a search or at the end of a pipeline, with X as that step sees it.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator or Pipeline.
+        An estimator, Pipeline, or search such as GridSearchCV.
 
     X : array-like of shape (n_samples, n_features) or None, default=None
         Samples, if there are any.
@@ -31,11 +32,28 @@ def last_step(estimator, X=None):
     X : array-like or None
         The samples that this estimator sees.
     """
+    if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
+        return last_step(getattr(estimator, "best_estimator_", estimator.estimator), X)
     if not isinstance(estimator, Pipeline):
         return estimator, X
     if X is not None and len(estimator) > 1:
         X = estimator[:-1].transform(X)
     return last_step(estimator[-1], X)
+
+
+def named_estimators(estimators):
+    """Return a dict of estimators by name; in a list, by class, numbered if a class is repeated."""
+    given = list(estimators.values()) if isinstance(estimators, Mapping) else estimators
+    if hasattr(given, "fit") or not all(hasattr(estimator, "fit") for estimator in given):
+        raise TypeError(f"estimators must be a list or a dict of estimators, got {estimators!r}.")
+    if not isinstance(estimators, Mapping):
+        names = [type(last_step(estimator)[0]).__name__ for estimator in estimators]
+        numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
+        own = [f"{k} {n}" if names.count(k) > 1 else k for k, n in zip(names, numbers, strict=True)]
+        estimators = dict(zip(own, estimators, strict=True))
+    if not estimators:
+        raise ValueError("Give at least one estimator.")
+    return estimators
 
 
 def feature_names(estimator):
@@ -83,28 +101,3 @@ def active_mask(estimator, X, codes=None):
         return np.asarray(estimator.active_dimensions(X))
     require(estimator, "active_dimensions", "transform")
     return as_array(estimator.transform(X) if codes is None else codes) != 0
-
-
-def contributions(estimator, codes):
-    """Return the approximate effect of each code entry on the reconstruction, ``|e_j| ||W_j||``.
-
-    W_j is row j of `components_`, or column j of the decoder's Jacobian at the code 0.
-    """
-    if hasattr(estimator, "components_"):
-        return np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
-    # Central differences. The step is small beside codes, and large beside float32 rounding.
-    steps = 0.01 * np.eye(codes.shape[1])
-    ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
-    return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02
-
-
-def check_latents(latents, n_components):
-    """Return valid indices of latents as an array; None means all."""
-    if latents is None:
-        return np.arange(n_components)
-    latents = np.atleast_1d(np.asarray(latents))
-    if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
-        raise ValueError(f"latents must be a non-empty 1d array of integers, got {latents!r}.")
-    if latents.min() < 0 or latents.max() >= n_components:
-        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
-    return latents

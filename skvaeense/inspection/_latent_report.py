@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from skvaeense.inspection._activity import top_activating
 from skvaeense.inspection._estimators import last_step
-from skvaeense.metrics._arrays import normalise_rows
+from skvaeense.metrics._dictionaries import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._files import optional_import, whole_file
 from skvaeense.utils._typing import DoubleArray, IntArray, PathName

@@ -7,15 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import (
-    active_mask,
-    check_latents,
-    feature_names,
-    fitted_step,
-)
+from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes
+from skvaeense.inspection._estimators import active_mask, feature_names, fitted_step
 from skvaeense.utils._arrays import check_array
-from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import check_integer
 
 
@@ -28,17 +22,20 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    components : ndarray of shape (n_shown, n_features)
-        The decoder columns, as rows.
+    components : array-like of shape (n_components, n_features)
+        The decoder columns, one row for each latent.
 
-    latents : ndarray of int, shape (n_shown,)
-        Index of the latent of each column.
+    latents : array-like of int of shape (n_shown,) or None, default=None
+        Latents to draw, in this order; None means up to `max_latents` of them.
 
-    use : ndarray of shape (n_shown,) or None, default=None
-        Share of the samples in which each latent is active, if it is known.
+    use : array-like of shape (n_components,) or None, default=None
+        Share of the samples in which each latent is active, by which the latents are ordered.
 
     image_shape : tuple of two ints, or None, default=None
         Height and width of samples that are images; None draws bars instead.
+
+    max_latents : int, default=64
+        Maximum number of latents to draw if `latents` is None.
 
     feature_names : array-like of str of shape (n_features,) or None, default=None
         Names of the features, for bars.
@@ -57,9 +54,10 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     bars_ : list of matplotlib.container.BarContainer, or None
         The bars of each latent; None if images are drawn.
 
-    See Also
-    --------
-    sparsity_pattern : Which latents are active in which samples.
+    Raises
+    ------
+    ValueError
+        If shapes do not match, if no latent is used, or if a latent does not exist.
 
     Examples
     --------
@@ -72,12 +70,39 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     (16, 64)
     """
 
-    components: DoubleArray
+    components: ArrayLike
     _: KW_ONLY
-    latents: IntArray
-    use: DoubleArray | None = None
+    latents: ArrayLike | None = None
+    use: ArrayLike | None = None
     image_shape: tuple[int, int] | None = None
+    max_latents: int = 64
     feature_names: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        columns = check_array(self.components, dtype=np.float64, input_name="components")
+        n_components, n_features = columns.shape
+        if self.image_shape is not None and math.prod(self.image_shape) != n_features:
+            raise ValueError(
+                f"image_shape={self.image_shape!r} has {math.prod(self.image_shape)} pixels, but "
+                f"there are {n_features} features."
+            )
+        check_integer(self.max_latents, "max_latents", minimum=1)
+        order = np.arange(n_components)
+        if self.use is not None:
+            self.use = np.asarray(self.use, dtype=float)
+            if self.use.shape != (n_components,):
+                raise ValueError(f"use must have shape ({n_components},), got {self.use.shape}.")
+            order = np.argsort(-self.use, kind="stable")[: np.count_nonzero(self.use > 0)]
+        if self.latents is None and not len(order):
+            raise ValueError("No latent is active in any sample; set latents to those to show.")
+        chosen = order[: self.max_latents] if self.latents is None else np.asarray(self.latents)
+        exists = np.isin(chosen, range(n_components))
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not exists.all() or not len(chosen):
+            raise ValueError(
+                f"latents must be a non-empty list of integers from 0 to {n_components - 1}, got "
+                f"{chosen!r}."
+            )
+        self.components, self.latents = columns, chosen
 
     @classmethod
     def from_estimator(
@@ -89,8 +114,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         X: ArrayLike | None = None,
         max_latents: int = 64,
         ax: OptionalAxes = None,
-        im_kw: Style = None,
-        bar_kw: Style = None,
     ) -> Self:
         """Draw the decoder columns of a fitted estimator.
 
@@ -116,12 +139,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
 
-        im_kw : dict or None, default=None
-            Keywords of the image.
-
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
         Returns
         -------
         LatentDisplay
@@ -140,95 +157,17 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 f"{type(step).__name__} has no components_: it has no decoder, or its decoder has "
                 'hidden layers and therefore no columns. Fit it with network="linear".'
             )
-        use = None if X is None else active_mask(step, X).mean(axis=0)
-        return cls.from_components(
+        display = cls(
             step.components_,
-            image_shape=image_shape,
             latents=latents,
-            use=use,
+            use=None if X is None else active_mask(step, X).mean(axis=0),
+            image_shape=image_shape,
             max_latents=max_latents,
             feature_names=names,
-            ax=ax,
-            im_kw=im_kw,
-            bar_kw=bar_kw,
         )
+        return display.plot(ax)
 
-    @classmethod
-    def from_components(
-        cls,
-        components: ArrayLike,
-        *,
-        image_shape: tuple[int, int] | None = None,
-        latents: ArrayLike | None = None,
-        use: ArrayLike | None = None,
-        max_latents: int = 64,
-        feature_names: ArrayLike | None = None,
-        ax: OptionalAxes = None,
-        im_kw: Style = None,
-        bar_kw: Style = None,
-    ) -> Self:
-        """Draw known decoder columns.
-
-        Parameters
-        ----------
-        components : array-like of shape (n_components, n_features)
-            The decoder columns, one row for each latent.
-
-        image_shape : tuple of two ints, or None, default=None
-            Height and width of samples that are images; None draws bars instead.
-
-        latents : array-like of int or None, default=None
-            Latents to draw, in this order; None means up to `max_latents` of them.
-
-        use : array-like of shape (n_components,) or None, default=None
-            Share of the samples in which each latent is active, by which the latents are ordered.
-
-        max_latents : int, default=64
-            Maximum number of latents to draw if `latents` is None.
-
-        feature_names : array-like of str of shape (n_features,) or None, default=None
-            Names of the features, for bars.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        im_kw : dict or None, default=None
-            Keywords of the image.
-
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
-        Returns
-        -------
-        LatentDisplay
-            The display.
-
-        Raises
-        ------
-        ValueError
-            If shapes do not match, if no latent is used, or if a latent does not exist.
-        """
-        columns = check_array(components, dtype=np.float64, input_name="components")
-        n_components, n_features = columns.shape
-        if image_shape is not None and math.prod(image_shape) != n_features:
-            raise ValueError(
-                f"image_shape={image_shape!r} has {math.prod(image_shape)} pixels, but there are "
-                f"{n_features} features."
-            )
-        shares = None if use is None else np.asarray(use, dtype=float)
-        if shares is not None and shares.shape != (n_components,):
-            raise ValueError(f"use must have shape ({n_components},), got {shares.shape}.")
-        shown = _choose(latents, shares, n_components, max_latents)
-        display = cls(
-            columns[shown],
-            latents=shown,
-            use=None if shares is None else shares[shown],
-            image_shape=image_shape,
-            feature_names=feature_names,
-        )
-        return display.plot(ax, im_kw=im_kw, bar_kw=bar_kw)
-
-    def plot(self, ax: OptionalAxes = None, *, im_kw: Style = None, bar_kw: Style = None) -> Self:
+    def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
 
         Parameters
@@ -236,35 +175,29 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
 
-        im_kw : dict or None, default=None
-            Keywords of the image.
-
-        bar_kw : dict or None, default=None
-            Keywords of the bars.
-
         Returns
         -------
         LatentDisplay
             The display.
         """
-        captions = [str(latent) for latent in self.latents]
+        latents: Any = self.latents
+        shown, captions = np.asarray(self.components)[latents], [str(latent) for latent in latents]
         if self.use is not None:
-            captions = [f"{c} ({u:.0%})" for c, u in zip(captions, self.use, strict=True)]
+            use = np.asarray(self.use)[latents]
+            captions = [f"{c} ({u:.0%})" for c, u in zip(captions, use, strict=True)]
         self.image_ = self.bars_ = None
-        largest = float(np.abs(self.components).max()) or 1.0
+        largest = float(np.abs(shown).max()) or 1.0
         if self.image_shape is None:
-            self._draw_bars(ax, captions, largest, bar_kw or {})
+            self._draw_bars(ax, shown, captions, largest)
         else:
-            self._draw_images(ax, self.image_shape, captions, largest, im_kw or {})
+            self._draw_images(ax, shown.reshape(-1, *self.image_shape), captions, largest)
         self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
-    def _draw_bars(self, ax, captions, largest, bar_kw):
-        n_shown, n_features = self.components.shape
+    def _draw_bars(self, ax, shown, captions, largest):
+        n_shown, n_features = shown.shape
         axes, places = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown)), np.arange(n_features)
-        colors = np.where(self.components > 0, RED, BLUE)
-        styles = [{"color": row, "width": 0.8} | bar_kw for row in colors]
-        self.bars_ = self._draw_rows(places, self.components, captions, styles)
+        self.bars_ = self._draw_rows(places, shown, captions, np.where(shown > 0, RED, BLUE))
         # More names than these would overlap.
         if self.feature_names is not None and n_features <= 40:
             axes.set_xticks(places, self.feature_names, rotation=90)
@@ -276,35 +209,21 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             ylim=(-0.6, n_shown - 0.4),
         )
 
-    def _draw_images(self, ax, image_shape, captions, largest, im_kw):
+    def _draw_images(self, ax, images, captions, largest):
         """Draw a mosaic of the images, with gaps of NaN, and a caption above each."""
-        n_shown, (height, width) = len(self.components), image_shape
+        n_shown, height, width = images.shape
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
         axes = self.use_axes(ax, (max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows))
         top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))
         gaps = (0, n_rows * n_columns - n_shown), (top, 0), (0, side)
-        images = self.components.reshape(-1, height, width)
         tiles = np.pad(images, gaps, constant_values=np.nan)
         rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
-        keywords = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest} | im_kw
-        self.image_ = axes.imshow(rows.reshape(n_rows * (height + top), -1), **keywords)
+        colors = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+        self.image_ = axes.imshow(rows.reshape(n_rows * (height + top), -1), **colors)
         for i, caption in enumerate(captions):
             row, column = divmod(i, n_columns)
             x, y = column * (width + side) + 0.5 * (width - 1), row * (height + top) + top - 0.6
             axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
         axes.set_axis_off()
         self.figure_.colorbar(self.image_, ax=axes, shrink=0.8, label="Weight (units of X)")
-
-
-def _choose(latents, use, n_components, max_latents):
-    """Return the latents to show, in order."""
-    if latents is not None:
-        return check_latents(latents, n_components)
-    check_integer(max_latents, "max_latents", minimum=1)
-    order = np.arange(n_components)
-    if use is not None:
-        order = np.argsort(-use, kind="stable")[: np.count_nonzero(use > 0)]
-    if not len(order):
-        raise ValueError("No latent is active in any sample; set latents to the indices to show.")
-    return order[:max_latents]

@@ -1,24 +1,23 @@
 """Cross-validated log-densities of several estimators, and their paired differences."""
 
-from collections.abc import Mapping, Sequence
+import copy
+import warnings
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import preprocessing
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, check_cv
-from sklearn.utils import Bunch, check_random_state
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
-from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, OptionalAxes, Style
-from skvaeense.inspection._log_density import (
-    check_density,
-    find_widths,
-    log_density,
-    name_of,
-    smooth,
-)
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, Estimators, OptionalAxes
+from skvaeense.inspection._estimators import named_estimators
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
@@ -26,8 +25,10 @@ from skvaeense.utils._typing import Auto, RandomState
 
 if TYPE_CHECKING:
     import pandas as pd
-Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
-Dequantize: TypeAlias = Auto | ArrayLike | None
+
+# Steps whose log-determinants are known. All but the power are affine.
+SCALERS = "MaxAbsScaler", "MinMaxScaler", "PowerTransformer", "RobustScaler", "StandardScaler"
+STEPS = (PCA, *(getattr(preprocessing, name) for name in SCALERS))
 
 
 class ScoreComparison(Bunch):
@@ -47,7 +48,7 @@ def compare_scores(
     *,
     cv: Any = 5,
     reference: str | None = None,
-    dequantize: Dequantize = "auto",
+    dequantize: Auto | ArrayLike | None = "auto",
     noise_floor: float = 1e-3,
     n_jobs: int | None = None,
     random_state: RandomState = None,
@@ -60,14 +61,14 @@ def compare_scores(
 
     Parameters
     ----------
-    estimators : dict of estimators by name, list of (name, estimator), or list of estimators
+    estimators : dict of estimators by name, or list of estimators
         Each estimator is cloned, and must have `score_samples`, or otherwise `score`, that returns
         log-densities in nats, as PCA, FactorAnalysis, GaussianMixture, KernelDensity and
         VAEenseTransformer do. A search, such as GridSearchCV, chooses its parameters in the
         training rows of each fold. In a Pipeline the density can follow StandardScaler,
         MinMaxScaler, MaxAbsScaler, RobustScaler, PowerTransformer, or PCA with all components.
-        Their log-determinants are added to the scores, which are then in units of X. In a list
-        without names, estimators are named by their class.
+        Their log-determinants are added to the scores, which are then in units of X. In a list,
+        estimators are named by their class.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
@@ -205,10 +206,10 @@ def compare_scores(
     scaled PCA -20.2        -0.1                   0.2
     factors    -20.1         0.0                   0.0
     """
-    named = _named_estimators(estimators)
+    named = named_estimators(estimators)
     names = list(named)
     for name, estimator in named.items():
-        check_density(name, estimator)
+        _check_density(name, estimator)
     if reference is not None and reference not in named:
         raise ValueError(f"reference must be one of {names}, got {reference!r}.")
     if not isinstance(noise_floor, Real) or not 0 <= noise_floor < np.inf:
@@ -237,25 +238,6 @@ def compare_scores(
         discrete=discrete,
         noise_std=noise_std,
     )
-
-
-def _named_estimators(estimators):
-    """Return the estimators by name: the given name, or the class, numbered if it is repeated."""
-    if hasattr(estimators, "fit"):
-        raise TypeError("estimators must be a list or a dict of estimators, got a single one.")
-    pairs = list(estimators.items() if isinstance(estimators, Mapping) else estimators)
-    if not all(isinstance(pair, tuple) for pair in pairs):
-        names = [name_of(estimator) for estimator in pairs]
-        numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
-        own = [f"{k} {n}" if names.count(k) > 1 else k for k, n in zip(names, numbers, strict=True)]
-        pairs = list(zip(own, pairs, strict=True))
-    named = dict(pairs)
-    if not named or len(named) < len(pairs):
-        raise ValueError(
-            "Give at least one estimator, and a different name to each; got the names "
-            f"{[name for name, _ in pairs]}."
-        )
-    return named
 
 
 def _held_out_scores(name, estimator, X, train, test):
@@ -300,6 +282,122 @@ def _std(rows):
     return rows.std(axis=1, ddof=1) if rows.shape[1] > 1 else np.full(len(rows), np.nan)
 
 
+def _check_density(name, estimator):
+    """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
+    steps, density = _open(estimator)
+    for step_name, step in steps:
+        if not isinstance(step, STEPS):
+            raise TypeError(
+                f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
+                "known, so scores after this step are not in units of X. Steps before a density "
+                f"must be instances of PCA, {', '.join(SCALERS)}."
+            )
+    has_scores = hasattr(density, "score_samples") or hasattr(density, "score")
+    is_other = get_tags(density).estimator_type not in (None, "density_estimator")
+    if is_other or not has_scores or isinstance(density, SparseAutoencoder):
+        raise TypeError(
+            f"The scores of {name} are not log-densities, because {type(density).__name__} has no "
+            "density. Give a density estimator such as PCA, GaussianMixture or VAEenseTransformer."
+        )
+
+
+def log_density(estimator, X):
+    """Return the log-density of each sample in nats, in the units of X.
+
+    After a step ``u = t(x)`` of a pipeline, it is ``log p(u) + log |det dt/dx|``.
+    """
+    steps, density = _open(estimator)
+    log_det = np.zeros(len(X))
+    with warnings.catch_warnings():
+        for message in ("X does not have valid feature names", "Only one sample available"):
+            warnings.filterwarnings("ignore", message=message)
+        for _, step in steps:
+            log_det += _log_det(step, X)
+            X = step.transform(X)
+        if hasattr(density, "score_samples"):
+            return log_det + density.score_samples(X)
+        # `score` is a mean in some estimators and a sum in others. For one row they are equal.
+        return log_det + [density.score(X[i : i + 1]) for i in range(len(X))]
+
+
+def _open(estimator):
+    """Return the named steps before the density, and the density, of searches and pipelines."""
+    if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
+        if not estimator.refit:
+            raise ValueError(f"{type(estimator).__name__} must have refit=True to be compared.")
+        return _open(getattr(estimator, "best_estimator_", estimator.estimator))
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    steps = []
+    for name, step in estimator.steps:
+        if step is not None and not isinstance(step, str):
+            inner, last = _open(step)
+            steps += [*inner, (name, last)]
+    return steps[:-1], steps[-1][1]
+
+
+def _log_det(step, X):
+    """Return log |det dt/dx| of a fitted step, as one number or as one for each sample."""
+    if isinstance(step, preprocessing.PowerTransformer):
+        return _log_det_of_power(step, np.asarray(X))
+    if getattr(step, "clip", False):
+        raise ValueError(
+            f"{step!r} maps different samples to the same values, so there is no density. Set "
+            "clip=False."
+        )
+    # An affine step maps moves along the axes, each about as long as the values, to the rows of a
+    # matrix. Its determinant is a quotient of volumes.
+    point = np.asarray(X[:1])
+    moves = np.where(point == 0, 1.0, np.abs(point))
+    images = step.transform(point + np.diag(moves[0])) - np.asarray(step.transform(point))
+    if images.shape[1] < X.shape[1]:
+        raise ValueError(
+            f"{step!r} keeps {images.shape[1]} of {X.shape[1]} dimensions, so scores after it are "
+            "not log-densities of X. Keep all dimensions, or use PCA itself as the density."
+        )
+    return np.linalg.slogdet(np.asarray(images))[1] - np.log(moves).sum()
+
+
+def _log_det_of_power(step, X):
+    """Return log |det dt/dx| of a PowerTransformer for each sample."""
+    if step.method == "yeo-johnson":
+        slopes = np.sign(X) * (step.lambdas_ - 1) * np.log1p(np.abs(X))
+    else:
+        slopes = (step.lambdas_ - 1) * np.log(X)
+    # The transformed values are standardised, with a scale that is not public.
+    points = np.outer([1.0, 2.0], np.ones(X.shape[1]))
+    raw = copy.copy(step).set_params(standardize=False).transform(points)
+    scale = np.ptp(raw, axis=0) / np.ptp(np.asarray(step.transform(points)), axis=0)
+    return slopes.sum(axis=1) - np.log(scale).sum()
+
+
+def find_widths(X, dequantize):
+    """Return the width of the uniform noise of each column, in units of X; 0 means none."""
+    is_name = isinstance(dequantize, str)
+    if is_name and dequantize == "auto":
+        return (X == np.round(X)).all(axis=0).astype(float)
+    widths = np.asarray(0.0 if dequantize is None or is_name else dequantize, dtype=float)
+    is_valid = np.isfinite(widths).all() and (widths >= 0).all() and not is_name
+    if widths.shape not in {(), X.shape[1:]} or not is_valid:
+        raise ValueError(
+            "dequantize must be 'auto', None, one non-negative width, or one for each of the "
+            f"{X.shape[1]} features; got {dequantize!r}."
+        )
+    return np.broadcast_to(widths, X.shape[1:])
+
+
+def smooth(X, widths, noise_floor, rng):
+    """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
+
+    These deviations are `noise_floor` times the standard deviation of the column, or `noise_floor`
+    itself for a constant column.
+    """
+    X = X + widths * rng.random(X.shape)
+    spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
+    noise_std = noise_floor * spread
+    return X + noise_std * rng.standard_normal(X.shape), noise_std
+
+
 class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     """Draw cross-validated log-densities and their differences from a reference.
 
@@ -340,116 +438,21 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     --------
     >>> from sklearn.datasets import load_wine
     >>> from sklearn.decomposition import PCA, FactorAnalysis
-    >>> from skvaeense.inspection import ScoreComparisonDisplay
-    >>> display = ScoreComparisonDisplay.from_estimators(
-    ...     [PCA(3), FactorAnalysis(3)], load_wine().data, random_state=0
-    ... )
-    >>> display.comparison.mean.round(1)
-    array([-26.9, -20.1])
+    >>> from skvaeense.inspection import ScoreComparisonDisplay, compare_scores
+    >>> comparison = compare_scores([PCA(3), FactorAnalysis(3)], load_wine().data, random_state=0)
+    >>> ScoreComparisonDisplay(comparison).plot().ax_.get_title()
+    'Cross-validated log-density'
     """
 
     comparison: ScoreComparison
 
-    @classmethod
-    def from_estimators(
-        cls,
-        estimators: Estimators,
-        X: ArrayLike,
-        *,
-        cv: Any = 5,
-        reference: str | None = None,
-        dequantize: Dequantize = "auto",
-        noise_floor: float = 1e-3,
-        n_jobs: int | None = None,
-        random_state: RandomState = None,
-        ax: OptionalAxes = None,
-        line_kw: Style = None,
-    ) -> Self:
-        """Compare estimators by cross-validation, and draw the comparison.
-
-        Parameters
-        ----------
-        estimators : dict of estimators by name, list of (name, estimator), or list of estimators
-            As for `compare_scores`.
-
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        cv : int, cross-validation generator or iterable, default=5
-            A number of shuffled folds, a splitter, or pairs of training and held-out rows.
-
-        reference : str or None, default=None
-            Name of the reference; None means the estimator with the highest mean.
-
-        dequantize : "auto", None, float or array-like of shape (n_features,), default="auto"
-            Width of the uniform noise that is added to each column, as for `compare_scores`.
-
-        noise_floor : float, default=1e-3
-            Standard deviation of the added Gaussian noise, as a fraction of that of the column.
-
-        n_jobs : int or None, default=None
-            Number of fits at a time; None means 1, and -1 all processors.
-
-        random_state : int, RandomState instance or None, default=None
-            Seed of the noise and of the shuffled folds.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        line_kw : dict or None, default=None
-            Keywords of the dots of the means and of their broad bars.
-
-        Returns
-        -------
-        ScoreComparisonDisplay
-            The display.
-        """
-        comparison = compare_scores(
-            estimators,
-            X,
-            cv=cv,
-            reference=reference,
-            dequantize=dequantize,
-            noise_floor=noise_floor,
-            n_jobs=n_jobs,
-            random_state=random_state,
-        )
-        return cls.from_comparison(comparison, ax=ax, line_kw=line_kw)
-
-    @classmethod
-    def from_comparison(
-        cls, comparison: ScoreComparison, *, ax: OptionalAxes = None, line_kw: Style = None
-    ) -> Self:
-        """Draw a known comparison.
-
-        Parameters
-        ----------
-        comparison : ScoreComparison
-            Result of `compare_scores`.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        line_kw : dict or None, default=None
-            Keywords of the dots of the means and of their broad bars.
-
-        Returns
-        -------
-        ScoreComparisonDisplay
-            The display.
-        """
-        return cls(comparison).plot(ax, line_kw=line_kw)
-
-    def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
+    def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
-
-        line_kw : dict or None, default=None
-            Keywords of the dots of the means and of their broad bars.
 
         Returns
         -------
@@ -480,7 +483,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=GREY
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
-        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad | (line_kw or {}))
+        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad)
         names = [numbers.names[i] for i in order]
         beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
         for place, name, d, e in zip(places, names, difference, error, strict=True):

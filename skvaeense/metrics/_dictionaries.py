@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_consistent_length
 
-from skvaeense.metrics._arrays import check_nonzero_rows, normalise_rows
+from skvaeense.metrics._metrics import in_unit
 from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._rows import row_blocks
@@ -85,7 +85,12 @@ def mean_max_cosine_similarity(
             "atoms_true and atoms_learned must have the same number of columns, got shapes "
             f"{true.shape} and {learned.shape}: give one atom per row."
         )
-    check_nonzero_rows(true, "atoms_true", "a zero vector has no direction, so drop these atoms")
+    n_zero = int(np.count_nonzero(~true.any(axis=1)))
+    if n_zero:
+        raise ValueError(
+            f"atoms_true has norm 0 in {n_zero} of its {len(true)} row(s): a zero vector has no "
+            "direction, so drop these atoms."
+        )
     true, learned = normalise_rows(true), normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.
@@ -139,7 +144,6 @@ def sparse_probing(
 
     See Also
     --------
-    skvaeense.inspection.class_activity : Classes in which latents are active.
     skvaeense.inspection.feature_absorption : Whether other latents replace a label's latents.
 
     Notes
@@ -190,6 +194,13 @@ def sparse_probing(
 
     ks = np.ravel(np.asarray(k))
     return np.array([[score(one, n) for one in told] for n in ks]).mean(axis=1)
+
+
+def normalise_rows(values: DoubleArray) -> DoubleArray:
+    """Return the rows scaled to norm 1, and rows of norm 0 unchanged."""
+    scaled, _ = in_unit(values, axis=1)
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return scaled / np.where(norms == 0, 1.0, norms)
 
 
 def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:

@@ -31,7 +31,7 @@ class L1(Shrinkage):
 
     With decoder columns of norm 1, a latent pays for itself if its code is over alpha / 2
     times the typical norm of a sample. Codes of active latents are shrunk by this amount, which
-    costs accuracy: see `metrics.shrinkage`.
+    costs accuracy.
 
     Parameters
     ----------

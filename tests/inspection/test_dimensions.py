@@ -10,7 +10,7 @@ REASONS = {"noise": [1.0, 0.0, 1.0, 0.0], "far": [1.0, 0.0, 1.0, 2.0]}
 
 
 def test_whole_numbers_have_a_bar_each():
-    display = ActiveDimensionDisplay.from_dimensions([1, 1, 1, 4, 2], ["a", "a", "a", "a", "b"])
+    display = ActiveDimensionDisplay([1, 1, 1, 4, 2], ["a", "a", "a", "a", "b"]).plot()
     first, second = display.bars_
     heights = np.array([bar.get_height() for bar in first])
     assert_allclose(heights / heights.sum(), [0.75, 0, 0, 0.25])
@@ -22,7 +22,7 @@ def test_whole_numbers_have_a_bar_each():
 
 
 def test_means_are_marked_and_written():
-    display = ActiveDimensionDisplay.from_dimensions([1.0, 2.5, 7.0], ["a", "a", "b"])
+    display = ActiveDimensionDisplay([1.0, 2.5, 7.0], ["a", "a", "b"]).plot()
     assert_array_equal(display.means_.get_offsets(), [[1.75, 1], [7, 0]])
     assert [text.get_text() for text in display.ax_.texts] == ["mean 1.8", "mean 7.0"]
 
@@ -30,7 +30,7 @@ def test_means_are_marked_and_written():
 def test_every_sample_is_in_a_bar(subtests):
     for dimensions in ([0.5, 1.25, 3.0], [0, 500], [2.5, 2.5], [3]):
         with subtests.test(dimensions=dimensions):
-            (bars,) = ActiveDimensionDisplay.from_dimensions(dimensions).bars_
+            (bars,) = ActiveDimensionDisplay(dimensions).plot().bars_
             heights = np.array([bar.get_height() for bar in bars])
             assert len(bars) <= 60
             values, counts = np.unique(dimensions, return_counts=True)
@@ -42,24 +42,24 @@ def test_every_sample_is_in_a_bar(subtests):
 
 
 def test_nan_is_left_out():
-    display = ActiveDimensionDisplay.from_dimensions([1.0, np.nan, np.nan], ["a", "a", "b"])
-    assert display.class_names == ["a"]
-    assert_array_equal(display.dimensions[0], [1.0])
+    display = ActiveDimensionDisplay([1.0, np.nan, np.nan], ["a", "a", "b"])
+    assert list(display.groups) == ["a"]
+    assert_array_equal(display.groups["a"], [1.0])
 
 
 def test_autoencoders_count_active_latents(subspaces, vaeense):
     X, y = subspaces
     display = ActiveDimensionDisplay.from_estimator(vaeense, X, y)
     count = vaeense.active_dimensions(X).sum(axis=1)
-    assert_array_equal(display.dimensions[0], count[y == "line"])
-    assert_array_equal(display.dimensions[1], count[y == "plane"])
+    assert_array_equal(display.groups["line"], count[y == "line"])
+    assert_array_equal(display.groups["plane"], count[y == "plane"])
     assert display.ax_.get_xlabel() == "Active latents per sample"
 
 
 def test_dimension_estimators_predict(subspaces, dimension_estimator):
     X, _ = subspaces
     display = ActiveDimensionDisplay.from_estimator(dimension_estimator, X)
-    assert_array_equal(display.dimensions[0], dimension_estimator.predict(X))
+    assert_array_equal(display.dimensions, dimension_estimator.predict(X))
     assert display.ax_.get_xlabel() == "Estimated dimension per sample"
 
 
@@ -71,12 +71,12 @@ def test_bad_dimensions(subtests):
         ([1.0, 2.0], ["a"], "inconsistent numbers"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            ActiveDimensionDisplay.from_dimensions(dimensions, y)
+            ActiveDimensionDisplay(dimensions, y)
 
 
 def test_curves_are_means_over_the_most_reliable():
     wrong = [True, False, True, False]
-    display = DimensionReliabilityDisplay.from_reliability(RELIABILITY, REASONS, wrong)
+    display = DimensionReliabilityDisplay(RELIABILITY, REASONS, wrong).plot()
     assert_allclose(display.shares, [1 / 3, 2 / 3, 1])
     # Half of the doubt about the first sample is noise. The doubt about the last sample is not
     # noise.
@@ -89,7 +89,7 @@ def test_curves_are_means_over_the_most_reliable():
 
 
 def test_without_true_dimensions_there_is_no_line():
-    display = DimensionReliabilityDisplay.from_reliability(RELIABILITY, REASONS)
+    display = DimensionReliabilityDisplay(RELIABILITY, REASONS).plot()
     assert display.observed is None
     assert display.line_ is None
     assert len(display.areas_) == 2
@@ -97,7 +97,7 @@ def test_without_true_dimensions_there_is_no_line():
 
 def test_many_samples_are_drawn_at_few_shares():
     reliability = np.random.default_rng(0).random(5000)
-    display = DimensionReliabilityDisplay.from_reliability(reliability, {"noise": np.ones(5000)})
+    display = DimensionReliabilityDisplay(reliability, {"noise": np.ones(5000)})
     assert len(display.shares) == 200
     assert display.shares[-1] == 1
     assert display.expected["noise"][-1] == pytest.approx(1 - reliability.mean())
@@ -123,4 +123,4 @@ def test_bad_reliability(subtests):
         ([[0.5, 0.6]], {"noise": [1.0]}, None, "1d array"),
     ):
         with subtests.test(wrong=wrong), pytest.raises(ValueError, match=message):
-            DimensionReliabilityDisplay.from_reliability(reliability, reasons, wrong)
+            DimensionReliabilityDisplay(reliability, reasons, wrong)

@@ -7,7 +7,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import same_color
+from numpy.testing import assert_allclose
 from sklearn.decomposition import PCA
 
 from skvaeense.inspection import (
@@ -46,42 +46,41 @@ class NormDisplay(Display):
     norms: np.ndarray
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, line_kw=None):
-        return cls(np.linalg.norm(estimator.components_, axis=1)).plot(ax, line_kw=line_kw)
+    def from_estimator(cls, estimator, *, ax=None):
+        return cls(np.linalg.norm(estimator.components_, axis=1)).plot(ax)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax=None):
         axes = self.use_axes(ax, (4, 3))
-        (self.line_,) = axes.plot(self.norms, **(line_kw or {}))
+        (self.line_,) = axes.plot(self.norms)
         axes.set_title("Norms")
         return self
 
 
 Y = ["a", "a", "b"]
 COMPARISON = compare_scores([PCA(1), PCA(2)], np.random.default_rng(0).standard_normal((20, 3)))
-DRAW = {
-    "loss": lambda **kw: LossCurveDisplay.from_history(HISTORY, **kw),
-    "dimension": lambda **kw: ActiveDimensionDisplay.from_dimensions([1.0, 2.0, 4.0], Y, **kw),
-    "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
-    "images": lambda **kw: LatentDisplay.from_components(np.eye(6), image_shape=(2, 3), **kw),
-    "bars": lambda **kw: LatentDisplay.from_components(np.eye(6), **kw),
-    "scores": lambda **kw: ScoreComparisonDisplay.from_comparison(COMPARISON, **kw),
-    "own": lambda **kw: NormDisplay.from_estimator(PCA(2).fit(np.eye(3)), **kw),
-    "reliability": lambda **kw: DimensionReliabilityDisplay.from_reliability(
+DISPLAYS = {
+    "loss": LossCurveDisplay(HISTORY),
+    "dimension": ActiveDimensionDisplay([1.0, 2.0, 4.0], Y),
+    "curve": ReconstructionSparsityDisplay({"mine": ([0, 1], [1.0, 0.1], (0.5, 0.6))}),
+    "images": LatentDisplay(np.eye(6), image_shape=(2, 3)),
+    "bars": LatentDisplay(np.eye(6)),
+    "scores": ScoreComparisonDisplay(COMPARISON),
+    "own": NormDisplay(np.ones(3)),
+    "reliability": DimensionReliabilityDisplay(
         [0.9, 0.5, 1.0],
         {"noise": [0.3, 0.7, 0.0], "far": [0.0, 0.2, 0.0]},
         [False, True, False],
-        **kw,
     ),
 }
 
 
-@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize("name", DISPLAYS)
 def test_given_axes_are_used_and_pyplot_stays_as_it_was(name):
     figure, (left, right) = plt.subplots(1, 2)
     current = plt.subplots()[1]
     figure.sca(left)
     n_figures = len(plt.get_fignums())
-    display = DRAW[name](ax=right)
+    display = DISPLAYS[name].plot(right)
     assert display.ax_ is right
     assert display.figure_ is figure
     assert plt.gca() is current
@@ -91,16 +90,15 @@ def test_given_axes_are_used_and_pyplot_stays_as_it_was(name):
 
 
 def test_axes_without_a_grid_are_used():
-    for name, draw in DRAW.items():
+    for name, display in DISPLAYS.items():
         ax = plt.figure().add_axes([0.2, 0.2, 0.6, 0.6])
-        display = draw(ax=ax)
-        assert display.ax_ is ax, name
+        assert display.plot(ax).ax_ is ax, name
         display.figure_.canvas.draw()
 
 
-@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize("name", DISPLAYS)
 def test_labels_are_inside_a_new_figure_and_plot_draws_another(name):
-    display = DRAW[name]()
+    display = DISPLAYS[name].plot()
     assert display.figure_.number in plt.get_fignums()
     assert display.ax_ in display.figure_.axes
     assert display.ax_.get_title()
@@ -119,29 +117,10 @@ def test_labels_are_inside_a_new_figure_and_plot_draws_another(name):
 
 
 def test_missing_matplotlib_is_named(monkeypatch):
-    displays = [draw() for draw in DRAW.values()]
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    for display in displays:
+    for display in DISPLAYS.values():
         with pytest.raises(ImportError, match=r"skvaeense\[plot\]"):
             display.plot()
-
-
-def test_style_is_passed_on(subtests):
-    for name, keywords, artist in (
-        ("loss", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
-        ("own", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
-        ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
-        ("scores", {"line_kw": {"color": "green"}}, lambda d: d.points_[0].get_color()),
-        ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
-        ("bars", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
-    ):
-        with subtests.test(name=name):
-            assert same_color(artist(DRAW[name](**keywords)), "green")
-            assert not same_color(artist(DRAW[name]()), "green")
-
-
-def test_style_of_pictures_is_passed_on():
-    assert DRAW["images"](im_kw={"cmap": "cividis"}).image_.get_cmap().name == "cividis"
 
 
 def test_documented_parameters_are_those_of_the_constructor():
@@ -150,6 +129,10 @@ def test_documented_parameters_are_those_of_the_constructor():
         section = doc.split("Parameters\n----------\n")[1].split("\n\nAttri")[0]
         documented = re.findall(r"^(\w+) : ", section, re.MULTILINE)
         assert documented == list(inspect.signature(display).parameters)
+
+
+def test_a_display_of_a_user_reads_an_estimator():
+    assert_allclose(NormDisplay.from_estimator(PCA(2).fit(np.eye(3))).line_.get_ydata(), 1)
 
 
 def test_a_display_must_draw():

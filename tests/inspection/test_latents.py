@@ -12,7 +12,7 @@ COMPONENTS = np.arange(-12.0, 12.0).reshape(4, 6)
 
 
 def test_images_stand_side_by_side():
-    display = LatentDisplay.from_components(COMPONENTS, image_shape=(2, 3))
+    display = LatentDisplay(COMPONENTS, image_shape=(2, 3)).plot()
     mosaic = display.image_.get_array().filled(np.nan)
     # Each image has one row of gap above it, and one column of gap at its right.
     for i, (top, left) in enumerate([(1, 0), (1, 4), (4, 0), (4, 4)]):
@@ -23,7 +23,7 @@ def test_images_stand_side_by_side():
 
 
 def test_bars_are_red_above_and_blue_below():
-    display = LatentDisplay.from_components([[2.0, -1.0]], feature_names=["height", "width"])
+    display = LatentDisplay([[2.0, -1.0]], feature_names=["height", "width"]).plot()
     up, down = display.bars_[0]
     assert up.get_height() == pytest.approx(-2 * down.get_height())
     (red, _, blue, _), (red_below, _, blue_below, _) = up.get_facecolor(), down.get_facecolor()
@@ -51,26 +51,27 @@ def test_bars_have_the_names_of_a_data_frame(subtests):
 
 
 def test_latents_are_ordered_by_use():
-    display = LatentDisplay.from_components(COMPONENTS, use=[0.1, 0.0, 0.9, 0.1])
+    display = LatentDisplay(COMPONENTS, use=[0.1, 0.0, 0.9, 0.1]).plot()
     assert_array_equal(display.latents, [2, 0, 3])
-    assert_array_equal(display.components, COMPONENTS[[2, 0, 3]])
+    heights = [[bar.get_height() for bar in bars] for bars in display.bars_]
+    assert_allclose(heights, COMPONENTS[[2, 0, 3]] * (0.45 / 12))
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert labels == ["2 (90%)", "0 (10%)", "3 (10%)"]
-    display = LatentDisplay.from_components(COMPONENTS, latents=[3, 1], use=[0.1, 0.0, 0.9, 0.1])
-    assert_array_equal(display.latents, [3, 1])
-    assert_array_equal(display.use, [0.1, 0.0])
+    display = LatentDisplay(COMPONENTS, latents=[3, 1], use=[0.1, 0.0, 0.9, 0.1]).plot()
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["3 (10%)", "1 (0%)"]
     # By default there are 64, and columns of zeros can be drawn.
-    display = LatentDisplay.from_components(np.eye(100, 64), image_shape=(8, 8))
+    display = LatentDisplay(np.eye(100, 64), image_shape=(8, 8)).plot()
     assert len(display.latents) == len(display.ax_.texts) == 64
-    assert LatentDisplay.from_components(np.zeros((1, 2))).bars_[0][0].get_height() == 0
+    assert LatentDisplay(np.zeros((1, 2))).plot().bars_[0][0].get_height() == 0
 
 
 def test_estimator_with_samples(subspaces, vaeense):
     X, _ = subspaces
     display = LatentDisplay.from_estimator(vaeense, X=X)
     use = vaeense.active_dimensions(X).mean(axis=0)
-    assert_allclose(display.use, np.sort(use[use > 0])[::-1])
-    assert_array_equal(display.components, vaeense.components_[display.latents])
+    assert_allclose(display.use[display.latents], np.sort(use[use > 0])[::-1])
+    assert_array_equal(display.components, vaeense.components_)
     display = LatentDisplay.from_estimator(vaeense, max_latents=2)
     assert_array_equal(display.latents, [0, 1])
     assert display.use is None
@@ -93,4 +94,4 @@ def test_bad_input(subtests):
         ({"max_latents": 0}, "max_latents must be at least 1"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            LatentDisplay.from_components(COMPONENTS, **params)
+            LatentDisplay(COMPONENTS, **params)

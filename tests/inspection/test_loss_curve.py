@@ -6,10 +6,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skvaeense.inspection import LossCurveDisplay
 
 
-def _line(axes, label):
-    return next(line for line in axes.get_lines() if line.get_label() == label)
-
-
 @pytest.fixture(scope="module")
 def random_inits(subspaces):
     """Return a VAEenseTransformer whose inits are all random."""
@@ -30,12 +26,11 @@ def test_each_init_has_a_line(random_inits):
 
 def test_parts_add_up_to_the_loss(vaeense):
     display = LossCurveDisplay.from_estimator(vaeense)
-    panel = display.axes_[1]
-    error, kl = (_line(panel, label).get_ydata() for label in ("error", "KL divergence"))
+    error, kl = (line.get_ydata() for line in display.part_lines_)
     assert_allclose(error + kl, vaeense.loss_curve_)
     assert_array_equal(kl, vaeense.history_["kl"][-vaeense.n_iter_ :])
-    assert "nats" in panel.get_ylabel()
-    noise = display.axes_[2]
+    assert "nats" in display.ax_.get_ylabel()
+    noise = display.right_ax_
     assert noise.get_yscale() == "log"
     expected = vaeense.history_["noise_variance"][-vaeense.n_iter_ :]
     assert_array_equal(noise.get_lines()[0].get_ydata(), expected)
@@ -44,18 +39,17 @@ def test_parts_add_up_to_the_loss(vaeense):
 def test_penalty_and_its_coefficient(sae):
     display = LossCurveDisplay.from_estimator(sae)
     history = sae.history_
-    assert_array_equal(
-        _line(display.axes_[1], "weighted penalty").get_ydata(),
-        history["alpha"] * history["penalty"],
-    )
-    assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
-    assert display.axes_[2].get_ylabel() == "Coefficient\nof the penalty"
+    error, penalty = display.part_lines_
+    assert_array_equal(penalty.get_ydata(), history["alpha"] * history["penalty"])
+    assert_allclose(error.get_ydata(), history["error"], rtol=1e-9)
+    assert display.right_ax_.get_ylabel().startswith("Coefficient of the penalty")
     assert display.init_lines_ == []
-    assert display.ax_.get_legend() is None
-    # A coefficient of 0 has no panel, and the loss alone has one.
+    names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert names == ["loss", "error", "weighted penalty"]
+    # A coefficient of 0 is not drawn.
     history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "alpha": [0.0, 0.0]}
-    assert len(LossCurveDisplay.from_history(history).axes_) == 2
-    assert len(LossCurveDisplay.from_history({"loss": [3.0, 2.0]}).axes_) == 1
+    assert LossCurveDisplay(history).plot().right_ax_ is None
+    assert LossCurveDisplay({"loss": [3.0, 2.0]}).plot().part_lines_ == []
 
 
 def test_autoencoder_of_a_dimension_estimator(dimension_estimator):
@@ -72,4 +66,4 @@ def test_bad_history(subtests):
         ({"loss": [[1.0]]}, "the same length"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            LossCurveDisplay.from_history(history)
+            LossCurveDisplay(history)

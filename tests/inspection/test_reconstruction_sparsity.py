@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense.inspection import ReconstructionSparsityDisplay, reconstruction_sparsity_curve
-from skvaeense.metrics import fvu, squared_error
+from skvaeense.metrics import fvu
 from skvaeense.thresholds import Contribution
 
 
@@ -35,11 +35,10 @@ X = np.array([[3.0, 0.0, 1.0], [0.0, -2.0, 0.0], [-4.0, 0.0, 0.0], [0.0, 0.0, 0.
 def test_largest_contributions_of_all_samples_are_kept():
     # Contributions are 4, 3, 2, 1 in units of X, although the sample with 3 has not the largest
     # code.
-    n_active, error, own = reconstruction_sparsity_curve(
-        Axes().fit(X), X, metric="squared_error", n_levels=100
-    )
+    n_active, error, own = reconstruction_sparsity_curve(Axes().fit(X), X)
     assert_array_equal(n_active, np.arange(5) / 4)
-    assert_allclose(error, np.array([30, 14, 5, 1, 0]) / 4)
+    total = np.square(X - X.mean(axis=0)).sum()
+    assert_allclose(error, np.array([30, 14, 5, 1, 0]) / total)
     # Entries that are exactly 0 are not active.
     assert own == (1.0, 0.0)
 
@@ -67,7 +66,7 @@ def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, s
         with subtests.test(network=network):
             X, _ = subspaces
             estimator = {"linear": vaeense, "mlp": nonlinear}[network]
-            n_active, error, own = reconstruction_sparsity_curve(estimator, X, n_levels=8)
+            n_active, error, own = reconstruction_sparsity_curve(estimator, X)
             codes, active = estimator.transform(X), estimator.active_dimensions(X)
             assert (n_active[0], n_active[-1]) == (0, (codes != 0).sum(axis=1).mean())
             assert (np.diff(n_active) > 0).all()
@@ -80,7 +79,7 @@ def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, s
 def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
     """The level lies between the last entry that the curve keeps and the next entry."""
     X, _ = subspaces
-    n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=10)
+    n_active, error, _ = reconstruction_sparsity_curve(vaeense, X)
     codes = vaeense.transform(X)
     amounts = np.sort((np.abs(codes) * np.linalg.norm(vaeense.components_, axis=1)).ravel())
     counts = np.rint(n_active * len(X)).astype(int)
@@ -95,9 +94,9 @@ def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
 
 def test_sparse_autoencoder_ends_at_its_own_point(subspaces, sae):
     X, _ = subspaces
-    n_active, error, own = reconstruction_sparsity_curve(sae, X, metric="squared_error")
+    n_active, error, own = reconstruction_sparsity_curve(sae, X)
     assert own == (n_active[-1], pytest.approx(error[-1]))
-    assert error[-1] == pytest.approx(squared_error(X, sae.inverse_transform(sae.transform(X))))
+    assert error[-1] == pytest.approx(fvu(X, sae.inverse_transform(sae.transform(X))))
 
 
 def test_names_of_features_are_kept(subspaces):
@@ -105,69 +104,44 @@ def test_names_of_features_are_kept(subspaces):
     pipeline = make_pipeline(StandardScaler(), PCA(2)).set_output(transform="pandas").fit(X)
     assert len(reconstruction_sparsity_curve(pipeline, X)[0]) == 3
     estimator = fit_unwarned(quick_vaeense(n_components=2, max_iter=3), X)
-    assert len(reconstruction_sparsity_curve(estimator, X, n_levels=4)[0]) == 4
-
-
-def test_bad_parameters(subtests):
-    for params, message in (
-        ({"metric": "rmse"}, "metric must be one of"),
-        ({"n_levels": 1}, "n_levels must be at least"),
-    ):
-        with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            reconstruction_sparsity_curve(PCA().fit(X), X, **params)
+    assert len(reconstruction_sparsity_curve(estimator, X)[0]) == 30
 
 
 def test_estimators_are_drawn_in_one_picture(subspaces, vaeense, sae):
     X, _ = subspaces
     display = ReconstructionSparsityDisplay.from_estimators([vaeense, sae, PCA().fit(X)], X)
-    assert display.names == ["VAEenseTransformer", "SparseAutoencoder", "PCA"]
+    names = ["VAEenseTransformer", "SparseAutoencoder", "PCA"]
+    assert list(display.curves) == names
     expected = reconstruction_sparsity_curve(vaeense, X)
     assert_array_equal(display.lines_[0].get_xdata(), expected[0])
     assert_array_equal(display.lines_[0].get_ydata(), expected[1])
     assert_array_equal(display.points_[0].get_xydata()[0], expected[2])
     assert display.points_[2] is None
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == display.names
+    assert labels == names
     assert len({line.get_color() for line in display.lines_}) == 3
     # PCA with all components leaves only rounding errors, which lie below the picture.
-    assert display.error[2][-1] < 1e-20 < 1e-8 < display.ax_.get_ylim()[0]
+    assert display.curves["PCA"][1][-1] < 1e-20 < 1e-8 < display.ax_.get_ylim()[0]
 
 
-def test_names_are_keys_or_given(subspaces):
+def test_names_are_keys_or_classes(subspaces):
     X, _ = subspaces
     pca = PCA(2).fit(X)
-    assert ReconstructionSparsityDisplay.from_estimators({"two": pca}, X).names == ["two"]
-    display = ReconstructionSparsityDisplay.from_estimators([pca, pca], X, names=["a", "b"])
-    assert display.names == ["a", "b"]
-    display = ReconstructionSparsityDisplay.from_estimator(pca, X, name="c", ax=display.ax_)
+    display = ReconstructionSparsityDisplay.from_estimators({"two": pca}, X)
+    display = ReconstructionSparsityDisplay.from_estimators([pca, pca], X, ax=display.ax_)
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["a", "b", "c"]
+    assert labels == ["two", "PCA 1", "PCA 2"]
     assert len({line.get_color() for line in display.ax_.get_lines()}) == 3
+    with pytest.raises(TypeError, match="a list or a dict"):
+        ReconstructionSparsityDisplay.from_estimators(pca, X)
+    with pytest.raises(ValueError, match="at least one estimator"):
+        ReconstructionSparsityDisplay.from_estimators([], X)
 
 
 def test_one_estimator_stands_beside_principal_components():
     X = np.random.default_rng(0).standard_normal((40, 3)) @ np.diag([3.0, 1.0, 0.1])
     pipeline = make_pipeline(StandardScaler(), Axes()).fit(X)
-    display = ReconstructionSparsityDisplay.from_estimator(pipeline, X, name="mine")
-    assert display.names == ["mine", "PCA"]
+    curves = ReconstructionSparsityDisplay.from_estimator(pipeline, X).curves
+    assert list(curves) == ["Axes", "PCA"]
     held = np.cumsum(PCA().fit(pipeline[:-1].transform(X)).explained_variance_ratio_)
-    assert_allclose(display.error[1], np.r_[1, 1 - held], atol=1e-12)
-    assert ReconstructionSparsityDisplay.from_estimator(PCA(2).fit(X), X).names == ["PCA"]
-
-
-def test_curves_that_are_known(subtests):
-    for arguments, params, message in (
-        (([0, 1], [1.0]), {}, "of the same length"),
-        (([[0]], [[1.0]]), {}, "1d arrays"),
-        (([0], [1.0]), {"metric": "rmse"}, "metric must be one of"),
-    ):
-        with subtests.test(message=message), pytest.raises(ValueError, match=message):
-            ReconstructionSparsityDisplay.from_curve(*arguments, **params)
-    for estimators, names in (([], None), ([PCA()], ["a", "b"])):
-        with pytest.raises(ValueError, match="one name for each"):
-            ReconstructionSparsityDisplay.from_estimators(estimators, X, names=names)
-    display = ReconstructionSparsityDisplay.from_curve(
-        [0, 1, 2], [4.0, 1.0, 0.5], operating_point=(1.5, 0.8), metric="squared_error"
-    )
-    assert_array_equal(display.points_[0].get_xydata(), [[1.5, 0.8]])
-    assert "squared units of X" in display.ax_.get_ylabel()
+    assert_allclose(curves["PCA"][1], np.r_[1, 1 - held], atol=1e-12)

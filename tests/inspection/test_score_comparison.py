@@ -8,7 +8,7 @@ from helpers import quick_sae, quick_vaeense
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA, FactorAnalysis
@@ -109,7 +109,7 @@ def test_known_normal_densities(normal):
 
 def test_standard_error_over_folds(normal):
     splits = list(KFold(4).split(normal))
-    estimators = [("a", Normal()), ("b", Normal(0.3))]
+    estimators = {"a": Normal(), "b": Normal(0.3)}
     result = compare_scores(estimators, normal, cv=splits, reference="b", **EXACT)
     paired = (0.045 - 0.3 * normal).sum(axis=1)
     by_fold = paired.reshape(4, 100).mean(axis=1)
@@ -164,6 +164,14 @@ def test_pipeline_is_the_density_of_samples_that_are_scaled_by_hand(correlated):
     assert_allclose(result.sample_scores[0, test], expected)
     assert np.isnan(result.sample_scores[0, train]).all()
     assert np.isnan(result.difference_fold_std_error).all()
+
+
+def test_steps_can_hand_on_data_frames(correlated):
+    steps = PowerTransformer(), StandardScaler(), GaussianMixture(random_state=0)
+    plain = make_pipeline(*steps)
+    framed = make_pipeline(*map(clone, steps)).set_output(transform="pandas")
+    result = compare_scores([plain, framed], correlated, random_state=0)
+    assert_allclose(result.sample_scores[0], result.sample_scores[1])
 
 
 def test_density_behind_a_power_integrates_to_one(subtests):
@@ -322,12 +330,12 @@ def test_densities_with_bounded_support(normal):
     result = compare_scores([Uniform(scale=0.1), Uniform(scale=0.2), Normal()], normal)
     assert_array_equal(result.mean[:2], [-np.inf, -np.inf])
     assert result.reference == "Normal"
-    display = ScoreComparisonDisplay.from_comparison(result)
+    display = ScoreComparisonDisplay(result).plot()
     display.figure_.canvas.draw()
     assert np.isfinite(display.ax_.get_xlim()).all()
     outside = compare_scores({"a": Uniform(scale=0.1), "b": Normal()}, normal, reference="a")
     with pytest.raises(ValueError, match="The reference 'a' has the mean score -inf"):
-        ScoreComparisonDisplay.from_comparison(outside)
+        ScoreComparisonDisplay(outside).plot()
 
 
 def test_table(monkeypatch):
@@ -350,7 +358,7 @@ def test_table(monkeypatch):
 def test_steps_without_a_log_determinant_are_named(correlated, subtests):
     for step, error, message in (
         (Normalizer(), TypeError, "step 'step' of mine is Normalizer()"),
-        (QuantileTransformer(), TypeError, "must be instances of MaxAbsScaler, MinMaxScaler, PCA"),
+        (QuantileTransformer(), TypeError, "must be instances of PCA, MaxAbsScaler, MinMaxScaler"),
         (make_pipeline(Normalizer()), TypeError, "step 'step' of mine is Normalizer()"),
         (MinMaxScaler(clip=True), ValueError, "Set clip=False"),
         (PCA(2), ValueError, "keeps 2 of 3 dimensions"),
@@ -389,10 +397,9 @@ def test_what_is_no_density_is_refused_before_anything_is_fitted(correlated, sub
 def test_bad_parameters(correlated, subtests):
     for estimators, params, message in (
         ([], {}, "at least one estimator"),
-        ([("a", PCA()), ("a", FactorAnalysis())], {}, "a different name to each"),
         ([PCA()], {"reference": "GMM"}, r"reference must be one of \['PCA'\]"),
         ([PCA()], {"dequantize": "always"}, "dequantize must be"),
-        ([PCA()], {"dequantize": [1.0]}, "dequantize must be one non-negative width"),
+        ([PCA()], {"dequantize": [1.0]}, "dequantize must be 'auto', None, one non-negative width"),
         ([PCA()], {"noise_floor": -1}, "noise_floor must be"),
         ([PCA()], {"noise_floor": "auto"}, "noise_floor must be"),
         ([GridSearchCV(PCA(), {}, refit=False)], {}, "refit=True"),
@@ -401,8 +408,9 @@ def test_bad_parameters(correlated, subtests):
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             compare_scores(estimators, correlated, **params)
-    with pytest.raises(TypeError, match="a list or a dict"):
-        compare_scores(make_pipeline(StandardScaler(), PCA()), correlated)
+    for estimators in (make_pipeline(StandardScaler(), PCA()), [("a", PCA())]):
+        with pytest.raises(TypeError, match="a list or a dict"):
+            compare_scores(estimators, correlated)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         compare_scores([PCA()], [[np.nan], [1.0], [2.0]])
     with pytest.raises(ValueError, match="splits=5 greater than"):
@@ -411,8 +419,8 @@ def test_bad_parameters(correlated, subtests):
 
 def test_picture(normal):
     estimators = {"far": Normal(1.0), "best": Normal(), "near": Normal(0.2)}
-    display = ScoreComparisonDisplay.from_estimators(estimators, normal, random_state=0, **EXACT)
-    result = display.comparison
+    result = compare_scores(estimators, normal, random_state=0, **EXACT)
+    display = ScoreComparisonDisplay(result).plot()
     names = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert names == ["best", "near", "far"]
     order = [1, 2, 0]

@@ -14,8 +14,6 @@ WEIGHTED = [
     for metric in (getattr(metrics, name) for name in metrics.__all__)
     if "sample_weight" in inspect.signature(metric).parameters
 ]
-# In pattern_adaptivity pairs of copies of a sample count too, so weights are numbers of copies.
-SCALE_FREE = [metric for metric in WEIGHTED if metric is not metrics.pattern_adaptivity]
 N = 30
 WEIGHTS = np.random.default_rng(1).integers(0, 4, size=N)
 
@@ -35,10 +33,11 @@ def _arguments(metric):
     return true, true + rng.normal(scale=0.7, size=N)
 
 
-def test_all_metrics_but_those_of_models_dictionaries_and_probes_take_weights_by_keyword():
+def test_all_metrics_but_those_of_models_dictionaries_pairs_and_probes_take_weights_by_keyword():
     assert set(metrics.__all__) - {metric.__name__ for metric in WEIGHTED} == {
         "explained_variance_at",
         "mean_max_cosine_similarity",
+        "pattern_adaptivity",
         "sparse_probing",
     }
     for metric in WEIGHTED:
@@ -72,7 +71,7 @@ def test_samples_of_weight_0_are_left_out(subtests):
 
 
 def test_the_scale_of_weights_does_not_matter(subtests):
-    for metric, factor in each_once(SCALE_FREE, [1e-9, 7.0, 1e9]):
+    for metric, factor in each_once(WEIGHTED, [1e-9, 7.0, 1e9]):
         with subtests.test(metric=metric, factor=factor):
             arrays = _arguments(metric)
             value = metric(*arrays, sample_weight=WEIGHTS)
@@ -128,31 +127,3 @@ def test_sparse_codes(subtests):
 def test_data_are_constant_where_only_equal_samples_have_weight():
     with pytest.raises(ValueError, match=r"^X is constant over its 2 sample\(s\)"):
         metrics.fvu([[1.0], [1.0], [2.0]], [[1.0], [1.0], [1.0]], sample_weight=[0.1, 0.7, 0])
-
-
-def test_random_pairs_are_pairs_of_copies(subtests):
-    for max_pairs in (1, 30):
-        with subtests.test(max_pairs=max_pairs):
-            (codes,) = _arguments(metrics.pattern_adaptivity)
-            repeated = np.repeat(codes, WEIGHTS, axis=0)
-            for seed in range(20):
-                how = {"max_pairs": max_pairs, "random_state": seed}
-                assert metrics.pattern_adaptivity(
-                    codes, sample_weight=WEIGHTS, **how
-                ) == metrics.pattern_adaptivity(repeated, **how)
-
-
-def test_two_copies_of_a_sample_are_a_pair():
-    assert metrics.pattern_adaptivity([[1, 0]], sample_weight=[2]) == 0
-    many = metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=[2**52, 2**52])
-    assert many == pytest.approx(0.5)
-
-
-def test_adaptivity_needs_copies(subtests):
-    for weights, match in (
-        ([0.5, 1.5], "^sample_weight must hold whole numbers with a sum of at most"),
-        ([2**53, 2], "^sample_weight must hold whole numbers with a sum of at most"),
-        ([1, 0], "minimum of 2 is required"),
-    ):
-        with subtests.test(match=match), pytest.raises(ValueError, match=match):
-            metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=weights)

@@ -3,7 +3,7 @@ import pytest
 from helpers import each_once
 from scipy import sparse
 
-from skvaeense.metrics import active_union, dead_fraction, dense_fraction, feature_density, l0
+from skvaeense.metrics import dead_fraction, feature_density, l0
 
 CODES = np.array([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 1e-300, 0.0], [0.0, 0.0, 3.0, 2.0]])
 CONTAINERS = [
@@ -21,14 +21,12 @@ def test_known_values(subtests):
         with subtests.test(container=container):
             codes = container(CODES)
             assert l0(codes) == pytest.approx(5 / 3)
-            assert active_union(codes) == 3
             assert dead_fraction(codes) == 0.25
             np.testing.assert_allclose(feature_density(codes), [1 / 3, 0, 1, 1 / 3])
 
 
 def test_python_numbers_are_returned():
     assert type(l0(CODES)) is float
-    assert type(active_union(CODES)) is int
     assert type(dead_fraction(CODES)) is float
     assert feature_density(CODES).dtype == np.float64
 
@@ -37,7 +35,6 @@ def test_zeros_stored_in_a_sparse_matrix_are_not_active():
     codes = sparse.csr_array(CODES)
     codes.data[:] = 0.0
     assert l0(codes) == 0
-    assert active_union(codes) == 0
     assert dead_fraction(codes) == 1
     assert codes.nnz == 5
 
@@ -50,23 +47,8 @@ BAD = [
 
 
 def test_bad_codes(subtests):
-    for metric, bad in each_once([active_union, dead_fraction, feature_density, l0], BAD):
+    for metric, bad in each_once([dead_fraction, feature_density, l0], BAD):
         with subtests.test(metric=metric):
             codes, match = bad
             with pytest.raises(ValueError, match=match):
                 metric(codes)
-
-
-def test_dense_latents_are_active_in_more_than_the_threshold():
-    codes = [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
-    assert dense_fraction(codes, threshold=0) == pytest.approx(2 / 3)
-    assert dense_fraction(codes, threshold=0.5) == pytest.approx(1 / 3)
-    for threshold in (-0.1, 1):
-        with pytest.raises(ValueError, match="The 'threshold' parameter of dense_fraction"):
-            dense_fraction(codes, threshold=threshold)
-
-
-def test_dense_latents_are_counted_by_weight_and_above_a_tenth_by_default():
-    codes = np.repeat([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [1, 9], axis=0)
-    assert dense_fraction(codes) == pytest.approx(1 / 3)
-    assert dense_fraction(codes, sample_weight=[2.0, *[1.0] * 9]) == pytest.approx(2 / 3)

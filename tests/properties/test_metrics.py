@@ -18,8 +18,7 @@ CODES = hnp.arrays(
     elements=st.integers(0, 1),
 )
 DIMENSIONS = hnp.arrays(float, st.shared(st.integers(1, 9), key="n"), elements=st.floats(0, 1e6))
-OF_PAIRS = [metrics.squared_error, metrics.fvu, metrics.explained_variance]
-OF_LENGTHS = [metrics.l2_ratio, metrics.cosine_similarity, metrics.shrinkage]
+OF_PAIRS = [metrics.fvu, metrics.explained_variance]
 
 
 @st.composite
@@ -30,16 +29,12 @@ def pairs(draw):
     return X, X * draw(st.sampled_from([0, 0.5, 1])) + size * rng.standard_normal(X.shape)
 
 
-# Reasons for which a metric may have no value.
-REASONS = ("X is constant over its", "X has norm 0 in", "The mean inner product of X and")
-
-
 def value_of(metric, X, restored):
-    """Return a finite value, or None if the metric raises an error with a valid reason."""
+    """Return a finite value, or None if the metric raises an error because X is constant."""
     try:
         value = metric(X, restored)
     except ValueError as error:
-        if not str(error).startswith(REASONS):
+        if not str(error).startswith("X is constant over its"):
             raise
         return None
     assert isinstance(value, float)
@@ -47,7 +42,7 @@ def value_of(metric, X, restored):
     return value
 
 
-@pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
+@pytest.mark.parametrize("metric", OF_PAIRS)
 @given(pair=pairs(), seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)), factor=FACTORS)
 def test_rows_features_rotations_and_units(metric, pair, seed, layout, factor):
     """The order of rows, the axes and the layout in memory do not matter."""
@@ -55,8 +50,7 @@ def test_rows_features_rotations_and_units(metric, pair, seed, layout, factor):
     value = value_of(metric, X, restored)
     scaled = value_of(metric, factor * X, factor * restored)
     assume(value is not None)
-    unit = factor**2 if metric is metrics.squared_error else 1.0
-    assert scaled == pytest.approx(unit * value, rel=1e-12)
+    assert scaled == pytest.approx(value, rel=1e-12)
     rows = np.random.default_rng(seed).permutation(len(X))
     moved = (LAYOUTS[layout](values[rows]) for values in pair)
     assert value_of(metric, *moved) == pytest.approx(value, rel=1e-9)
@@ -69,12 +63,8 @@ def test_rows_features_rotations_and_units(metric, pair, seed, layout, factor):
 @given(pair=pairs())
 def test_bounds_and_perfect_reconstructions(pair):
     for metric, low, high, best in [
-        (metrics.squared_error, 0, np.inf, 0),
         (metrics.fvu, 0, np.inf, 0),
         (metrics.explained_variance, -np.inf, 1, 1),
-        (metrics.l2_ratio, 0, np.inf, 1),
-        (metrics.cosine_similarity, -1, 1, 1),
-        (metrics.shrinkage, -np.inf, np.inf, 0),
     ]:
         value, perfect = value_of(metric, *pair), value_of(metric, pair[0], pair[0])
         assert value is None or low <= value <= high
@@ -88,11 +78,10 @@ def test_sparsity(codes, seed, layout):
     density = metrics.feature_density(codes)
     assert metrics.l0(codes) == pytest.approx(density.sum())
     assert metrics.l0(codes) == np.count_nonzero(codes) / n
-    assert metrics.active_union(codes) == np.count_nonzero(density)
-    assert metrics.dead_fraction(codes) == pytest.approx(1 - metrics.active_union(codes) / k)
+    assert metrics.dead_fraction(codes) == np.mean(density == 0)
     rng = np.random.default_rng(seed)
     other = LAYOUTS[layout](codes[rng.permutation(n)][:, rng.permutation(k)])
-    for metric in (metrics.l0, metrics.active_union, metrics.dead_fraction):
+    for metric in (metrics.l0, metrics.dead_fraction):
         assert metric(sparse.csr_array(codes)) == metric(other) == metric(codes)
 
 
@@ -117,11 +106,6 @@ def test_dimensions(true, predicted, factor):
     assert metrics.dimension_error(true, true) == 0
     assert metrics.dimension_accuracy(np.rint(true), true) == 1
     assert 0 <= metrics.dimension_accuracy(true, predicted) <= 1
-    percentage = metrics.mean_percentage_error(true + 1, predicted)
-    assert 0 <= percentage < np.inf
-    assert percentage == pytest.approx(
-        metrics.mean_percentage_error(factor * (true + 1), factor * predicted)
-    )
 
 
 @given(atoms=DOUBLES, learned=DOUBLES, seed=SEEDS, signed=st.booleans())
