@@ -91,7 +91,7 @@ from skvaeense.mixture import _search
 from skvaeense.networks import _dense
 from skvaeense.samples import _batches, _sources
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _hooks, _optimizers, _sizes
+from skvaeense.training import _data, _hooks, _trainer
 from skvaeense.utils import _rows
 
 ROOT = Path(__file__).parent.parent
@@ -476,7 +476,7 @@ def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
         _batches: ["SPECTRUM_ROWS"],
-        _sizes: [
+        _data: [
             "MAX_COMPONENTS",
             "MAX_BATCH",
             "LONG_STEPS",
@@ -493,15 +493,15 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     for name, (function, parameter) in {
-        "BULK_SHARE": (_sizes.Spectrum.of, "bulk_share"),
-        "MIN_BATCH": (_sizes.resolve_batch_size, "least"),
-        "FIRST_NOISE": (_sizes.Spectrum.first_noise, "share"),
-        "SPARSE_RATE": (_sizes.sparse_learning_rate, "rate"),
-        "FULL_RATE_COMPONENTS": (_sizes.sparse_learning_rate, "full_rate_components"),
+        "BULK_SHARE": (_data.Spectrum.of, "bulk_share"),
+        "MIN_BATCH": (_data.resolve_batch_size, "least"),
+        "FIRST_NOISE": (_data.Spectrum.first_noise, "share"),
+        "SPARSE_RATE": (_data.sparse_learning_rate, "rate"),
+        "FULL_RATE_COMPONENTS": (_data.sparse_learning_rate, "full_rate_components"),
         "DEAD_AFTER": (SparseAutoencoder, "dead_after"),
         "MAX_WIDTH": (_dense.check_layer_sizes, "most"),
-        "FULL_RATE_INPUTS": (_optimizers.layer_rates, "full_rate_inputs"),
-        "RATE_POWER": (_optimizers.layer_rates, "power"),
+        "FULL_RATE_INPUTS": (_trainer.layer_rates, "full_rate_inputs"),
+        "RATE_POWER": (_trainer.layer_rates, "power"),
         "SURPLUS": (_start.start_gates, "surplus"),
         "WIDTH": (_start.n_target, "width"),
     }.items():
@@ -519,8 +519,8 @@ def constants():
     for name, target in (("SHARE_STEPS", {"share": 0.1}), ("LENGTH_STEPS", {"length": 1.0})):
         em = _em.make_em(torch.eye(3), 3, generator=torch.Generator(), **target)
         values[name] = em.n_steps
-    values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
-    values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
+    values["MAX_HELD_OUT"] = _data.HELD_OUT.at_most
+    values["SPARSE_MAX_HELD_OUT"] = _data.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_sources.IN_MEMORY >> 20} MiB"
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())

@@ -26,19 +26,28 @@ from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
-from skvaeense.training._data import Balls, FitData, PreparedRows, prepare_data
-from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
-from skvaeense.training._history import History
-from skvaeense.training._optimizers import NAMED, OptimizerOptions
-from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import (
+from skvaeense.training._data import (
     HELD_OUT,
     RANDOM_STEPS,
     ROWS_OF_A_LATENT,
+    Balls,
+    FitData,
+    PreparedRows,
     n_epochs,
+    prepare_data,
     steps_of_epoch,
 )
-from skvaeense.training._trainer import TAGS, Plan, Trainer, diverged
+from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
+from skvaeense.training._session import FitSession
+from skvaeense.training._trainer import (
+    NAMED,
+    TAGS,
+    History,
+    OptimizerOptions,
+    Plan,
+    Trainer,
+    diverged,
+)
 from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,

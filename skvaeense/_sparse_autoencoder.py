@@ -20,6 +20,14 @@ from skvaeense.samples._rows import as_array
 from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
+from skvaeense.training._data import (
+    LONG_STEPS,
+    SPARSE_HELD_OUT,
+    default_n_components,
+    linear_residual,
+    sparse_learning_rate,
+    steps_of_epoch,
+)
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._hooks import (
     AnnealedLength,
@@ -28,17 +36,7 @@ from skvaeense.training._hooks import (
     UnitNorm,
     network_hooks,
 )
-from skvaeense.training._optimizers import Optimizer, Schedule, find_schedule
-from skvaeense.training._sizes import (
-    LONG_STEPS,
-    SETTLING,
-    SPARSE_HELD_OUT,
-    default_n_components,
-    linear_residual,
-    sparse_learning_rate,
-    steps_of_epoch,
-)
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import SETTLING, Optimizer, Schedule, Trainer, find_schedule
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import (
     DTYPES,

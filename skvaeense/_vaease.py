@@ -12,6 +12,7 @@ from skvaeense.mixture._span import span_density
 from skvaeense.models import VAE, NetLaw
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
+from skvaeense.training._data import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
     FINAL_NOISE,
@@ -22,17 +23,16 @@ from skvaeense.training._hooks import (
     validation_loss,
     validation_terms,
 )
-from skvaeense.training._optimizers import (
+from skvaeense.training._trainer import (
     NAMED,
     Optimizer,
     OptimizerOptions,
     Schedule,
+    Trainer,
     find_schedule,
     is_scale_free,
     layer_rates,
 )
-from skvaeense.training._sizes import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
-from skvaeense.training._trainer import Trainer
 from skvaeense.utils._rows import N_BLOCKS, block_rows
 from skvaeense.utils._torch import DTYPES, make_generator, resolve_device
 from skvaeense.utils._typing import Auto

@@ -33,8 +33,7 @@ from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
 from skvaeense.metrics import fvu
 from skvaeense.networks import Linear, SingleLayer
 from skvaeense.priors import StandardNormal
-from skvaeense.training._history import History
-from skvaeense.training._optimizers import cosine
+from skvaeense.training._trainer import History, cosine
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 # The alpha of the second is adapted, and is part of the state of a stream.

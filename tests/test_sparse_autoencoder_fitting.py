@@ -9,7 +9,7 @@ from skvaeense import SparseAutoencoder
 from skvaeense.metrics import l0
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training._sizes import LONG_STEPS
+from skvaeense.training._data import LONG_STEPS
 
 X, X_NEW = ATOMS.few, ATOMS.new
 

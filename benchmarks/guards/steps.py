@@ -25,8 +25,7 @@ from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
-from skvaeense.training._optimizers import find_schedule
-from skvaeense.training._trainer import Plan, Trainer
+from skvaeense.training._trainer import Plan, Trainer, find_schedule
 
 # name: (features, latents, samples of a batch). The first three are the shapes of default fits, to
 # few samples, to many samples, and to digits.

@@ -19,7 +19,7 @@ from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_target
-from skvaeense.training._history import History
+from skvaeense.training._trainer import History
 from skvaeense.utils._files import check_regular
 from skvaeense.utils._torch import DTYPES, make_generator
 from skvaeense.utils._typing import PathName, SparseArray

@@ -30,8 +30,7 @@ from skvaeense.persistence._checks import (
     named,
     place,
 )
-from skvaeense.training._history import History
-from skvaeense.training._optimizers import OPTIMIZERS, is_optimizer
+from skvaeense.training._trainer import OPTIMIZERS, History, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
 
 # Kinds of classes of the package that files can name. Files can also name all classes in the folder

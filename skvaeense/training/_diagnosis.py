@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from skvaeense.training._data import ROWS_OF_A_LATENT, linear_residual
 from skvaeense.training._hooks import LEAST_NOISE
-from skvaeense.training._sizes import ROWS_OF_A_LATENT, linear_residual
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._typing import BoolArray, FloatArray

@@ -9,8 +9,7 @@ from skvaeense.samples import _sources
 from skvaeense.samples._batches import SourceBatches, TensorBatches
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_samples
-from skvaeense.training._data import FitData, PreparedRows, prepare_data
-from skvaeense.training._sizes import Spectrum
+from skvaeense.training._data import FitData, PreparedRows, Spectrum, prepare_data
 from skvaeense.utils import _rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import make_generator

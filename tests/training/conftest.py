@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from skvaeense.losses import Loss
-from skvaeense.training._optimizers import find_schedule
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, find_schedule
 from skvaeense.utils._torch import make_generator
 
 

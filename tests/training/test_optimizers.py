@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from skvaeense import SparseAutoencoder, load, save
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.training._optimizers import (
+from skvaeense.training._trainer import (
     OPTIMIZERS,
     cosine,
     find_schedule,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skvaeense.training._sizes import (
+from skvaeense.training._data import (
     HELD_OUT,
     LONG_STEPS,
     SPARSE_HELD_OUT,

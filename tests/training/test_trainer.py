@@ -17,8 +17,7 @@ from skvaeense.penalties import TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training import _trainer
 from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise
-from skvaeense.training._optimizers import FlatParameters, cosine, layer_rates
-from skvaeense.training._trainer import Hook, Plan, Trainer
+from skvaeense.training._trainer import FlatParameters, Hook, Plan, Trainer, cosine, layer_rates
 from skvaeense.utils._torch import make_generator
 
 X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
