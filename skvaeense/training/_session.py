@@ -47,9 +47,19 @@ class CheckpointCallback(ABC):
         """Keep an estimator under this name."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing, as the other hooks of scikit-learn's protocol."""
+        """Do nothing; scikit-learn calls this before a fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The estimator that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The context of the task.
+        """
         return
 
+    # The other hooks of scikit-learn's protocol do nothing either.
     teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
