@@ -27,8 +27,8 @@ from benchmarks.common import fit, groups, make_parser, measure_missing, run_tas
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.losses import _losses
 from skvaeense.metrics import dead_fraction, fvu, l0
+from skvaeense.nets.losses import _losses
 
 PENALTIES = ["batch_topk", "topk", "matryoshka", "l1", "log", "jump_relu", "gated"]
 N_ROWS, N_ALIKE, N_RARE, N_TEST, IS_FEATURE = 15_000, 5_000, 60_000, 10_000, 0.9

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import torch
 from sklearn.base import clone
 
-from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._span import span_density
-from skvaeense.models import VAE, NetLaw
-from skvaeense.models._base import as_number
-from skvaeense.networks._base import with_known
+from skvaeense.nets import losses, networks, priors, thresholds
+from skvaeense.nets.law import NetLaw
+from skvaeense.nets.models import VAE, as_number
+from skvaeense.nets.networks import with_known
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
     FINAL_NOISE,
@@ -59,7 +59,7 @@ class VAEase(Specification):
 
     An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
     ``(1 - s) z``: so a latent can close for one sample, with s = 1, while it is open for others.
-    The noise variance is learned. See :class:`skvaeense.models.VAE` for the loss.
+    The noise variance is learned. See :class:`skvaeense.nets.models.VAE` for the loss.
 
     It is the `model` of a :class:`~skvaeense.VAEenseTransformer`, whose `n_components`,
     `positive_code`, `dtype`, `device` and `random_state` it uses. Nothing takes its place: what is

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import Checkpoint, load, save
 from skvaeense.inspection import ReconstructionSparsityDisplay
-from skvaeense.losses import _losses
-from skvaeense.models import SparseCoder
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.losses import _losses
+from skvaeense.nets.models import SparseCoder
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.samples import _sources
 from skvaeense.utils import _rows
 

@@ -18,7 +18,7 @@ from skvaeense.inspection import (
     top_activating,
 )
 from skvaeense.metrics import feature_density
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 X, y = load_digits(return_X_y=True)
 fits = [

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from skvaeense.losses import Loss, Terms
+from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._batches import Batches
 from skvaeense.training._optimizers import FlatParameters, make_optimizer
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes

@@ -20,10 +20,10 @@ from bad_inputs.rows import (
 )
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.dimension import Consensus, Neighbors
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
-from skvaeense.thresholds import Contribution, FixedVariance
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+from skvaeense.nets.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
 OR_SHARE = f"None or {COUNT} (set target_explained_variance for a share of the variance)"
