@@ -336,7 +336,7 @@ class VAEaseTraining(BaseAutoencoder):
     def _finish(self, model, trainer, data):
         rows = torch.cat([data.valid, data.train.head])
         rows = rows[: N_BLOCKS * block_rows(model.n_components)]
-        model.calibrate(rows, len(data.valid))
+        model.calibrate(rows)
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skvaeense.explanations._gate_law import Codes
 from skvaeense.mixture._density import Shared
@@ -14,7 +15,7 @@ from skvaeense.nets.models import VAE
 from skvaeense.nets.priors import Posterior
 from skvaeense.nets.thresholds import Latents, ThresholdRule
 from skvaeense.samples._scaling import Scaling
-from skvaeense.utils._torch import make_generator
+from skvaeense.utils._torch import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray
 
 
@@ -77,7 +78,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
             return self
         return replace(self, module=copy.deepcopy(self.module).to(device=device, dtype=dtype))
 
-    def _scaled(self, X: Any) -> torch.Tensor:
+    def _scaled(self, X: Any) -> Tensor:
         like = next(self.module.parameters())
         return self.scaling.apply(X, dtype=like.dtype, device=like.device)
 
@@ -86,7 +87,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
         """Return the posterior of the latents."""
         return self.module.posterior(self._scaled(X))
 
-    def _active(self, posterior: Posterior, code: torch.Tensor) -> torch.Tensor:
+    def _active(self, posterior: Posterior, code: Tensor) -> Tensor:
         latents = Latents(
             log_variance=posterior.log_variance.cpu().numpy(),
             code=code.cpu().numpy(),
@@ -96,7 +97,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
         return torch.as_tensor(self.threshold.active(latents), device=code.device)
 
     @torch.no_grad()
-    def soft_code(self, X: Any) -> torch.Tensor:
+    def soft_code(self, X: Any) -> Tensor:
         """Return codes alone, without asking the rule which latents are active."""
         return self.module.code(self.infer(X))
 
@@ -125,7 +126,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
         return Codes(code * active + 0.0 if is_hard else code, active)
 
     @torch.no_grad()
-    def decode(self, codes: Any) -> torch.Tensor:
+    def decode(self, codes: Any) -> Tensor:
         """Return the samples that codes decode to.
 
         Parameters
@@ -139,7 +140,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
             Samples, in double precision.
         """
         # A copy, because torch warns about read-only arrays.
-        codes = codes if isinstance(codes, torch.Tensor) else torch.tensor(codes)
+        codes = codes if isinstance(codes, Tensor) else torch.tensor(codes)
         given = codes.to(next(self.module.parameters()))
         return self.scaling.undo(self.module.decode(given))
 
@@ -150,7 +151,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
         return found.openness, found.mean, found.std
 
     @torch.no_grad()
-    def log_prob(self, X: Any) -> torch.Tensor:
+    def log_prob(self, X: Any) -> Tensor:
         """Return the evidence lower bound of samples, in nats, in units of the samples.
 
         With a gate the encoder chooses how far latents open, which costs nothing in the bound. It
@@ -160,19 +161,7 @@ class NetLaw(Shared):  # numpydoc ignore=PR02
 
     def sample(self, n_samples: int, rng: np.random.RandomState) -> DoubleArray:
         """Draw samples: latents from the prior, behind gates of random training samples."""
-        codes = self.module.sample(n_samples, make_generator(int(rng.randint(2**31 - 1))))
+        codes = self.module.sample(n_samples, make_generator(draw_seed(rng)))
         with torch.no_grad():
             drawn: DoubleArray = self.decode(codes).cpu().double().numpy()
         return drawn + math.sqrt(self.noise_variance) * rng.standard_normal(drawn.shape)
-
-    def in_units(self, center: DoubleArray, scale: float) -> Self:
-        """Return the law of samples before they were centred and divided by a scale."""
-        mean = center + scale * self.scaling.mean
-        return replace(
-            self, scaling=replace(self.scaling, mean=mean, scale=scale * self.scaling.scale)
-        )
-
-    def arrays(self) -> dict[str, Any]:
-        """Return the tensors of the module, with centre and scale."""
-        state = {k: v.detach().cpu().numpy() for k, v in self.module.state_dict().items()}
-        return state | {"center": self.scaling.mean, "scale": self.scaling.scale}

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
+from torch import Generator, Tensor
 
 from skvaeense.utils._kept import KeptCodes, keep_largest
 from skvaeense.utils._validation import NON_NEGATIVE, Specification
 
 __all__ = ["ELBO", "Loss", "PenalizedReconstruction"]
 
-Terms: TypeAlias = dict[str, torch.Tensor]
-Gradient: TypeAlias = Callable[[torch.Tensor, torch.Generator], Terms]
+Terms: TypeAlias = dict[str, Tensor]
+Gradient: TypeAlias = Callable[[Tensor, Generator], Terms]
 
 
 class Loss(Specification):
@@ -48,7 +49,7 @@ class Loss(Specification):
     method: str | None = None
 
     @abstractmethod
-    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+    def terms(self, model: Any, x: Tensor, *, generator: Generator) -> Terms:
         """Return the terms of a batch.
 
         Parameters
@@ -88,7 +89,7 @@ class Loss(Specification):
             Maps a batch and a generator to the detached terms.
         """
 
-        def compute(x: torch.Tensor, generator: torch.Generator) -> Terms:
+        def compute(x: Tensor, generator: Generator) -> Terms:
             model.zero_grad(set_to_none=False)
             terms = self.terms(model, x, generator=generator)
             terms["loss"].backward()
@@ -161,11 +162,9 @@ class ELBO(Loss):
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta
 
-    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+    def terms(self, model: Any, x: Tensor, *, generator: Generator) -> Terms:
         """Return "loss", "error" and "kl" of a batch."""
-        posterior = model.posterior(x)
-        bound = model.elbo(x, generator=generator, posterior=posterior)
-        error, kl = (term.mean() for term in bound)
+        error, kl = (term.mean() for term in model.elbo(x, generator=generator))
         loss = error / model.noise_variance + 2 * self.beta * kl
         return {"loss": loss, "error": error, "kl": kl}
 
@@ -229,7 +228,7 @@ class PenalizedReconstruction(Loss):
     def __init__(self, decay: float = 0.0) -> None:
         self.decay = decay
 
-    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+    def terms(self, model: Any, x: Tensor, *, generator: Generator) -> Terms:
         """Return "loss", "error", "penalty", "l0" and "active_share" of a batch; nothing is drawn.
 
         "active_share" has the shape (n_components,): the fraction of samples for which each latent
@@ -258,7 +257,7 @@ class PenalizedReconstruction(Loss):
         return terms | {"l0": share.sum(), "active_share": share}
 
 
-def _few_codes(model: Any, x: torch.Tensor) -> "FewCodes | None":
+def _few_codes(model: Any, x: Tensor) -> "FewCodes | None":
     """Return codes that hold their few entries alone; None if dense products are as fast."""
     n_kept = model.penalty.n_kept(model.activation)
     if (
@@ -284,19 +283,19 @@ class FewCodes:
         self.n_components = len(self.columns)
         self.bias = model.linear_decoder.bias
 
-    def decoded(self, network: Any, latents: torch.Tensor | None = None) -> torch.Tensor:
+    def decoded(self, network: Any, latents: Tensor | None = None) -> Tensor:
         """Return the reconstruction from some latents alone; None means all."""
         code = self.code if latents is None else self.code * latents[self.entries.columns]
         return self.entries.times(code, self.columns) + self.bias
 
-    def n_active(self) -> torch.Tensor:
+    def n_active(self) -> Tensor:
         """Return the number of samples for which each latent is active."""
         return self.entries.column_sums((self.code.detach() != 0).to(self.code.dtype))
 
 
 def auxiliary_loss(
-    model: Any, preactivation: torch.Tensor, residual: torch.Tensor, *, weight: float = 1 / 8
-) -> torch.Tensor:
+    model: Any, preactivation: Tensor, residual: Tensor, *, weight: float = 1 / 8
+) -> Tensor:
     """Return the weighted error of the residual's reconstruction from dead latents alone.
 
     Each sample uses the dead latents with the largest pre-activations, at most half the number of

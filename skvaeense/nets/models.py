@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 
 from skvaeense.nets.networks import Network, linear_layer, normalize_columns
 from skvaeense.nets.penalties import Coding, Cut, Penalty
@@ -57,7 +57,7 @@ class Model(nn.Module):
     """
 
     def __init__(
-        self, config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
+        self, config: dict[str, Any], *, n_heads: int, generator: Generator | None
     ) -> None:
         super().__init__()
         self.config = config
@@ -68,7 +68,7 @@ class Model(nn.Module):
         self.n_heads = n_heads
         self.network = self._build_network(generator)
 
-    def _build_network(self, generator: torch.Generator | None) -> Any:
+    def _build_network(self, generator: Generator | None) -> Any:
         """Return the module that encodes and decodes; torch's global generator does not change."""
         network = self.config["network"]
         network.validate()
@@ -91,7 +91,7 @@ class Model(nn.Module):
         return module
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Self:
+    def from_state(cls, config: dict[str, Any], state: Mapping[str, Tensor]) -> Self:
         """Return the model with a given configuration and given tensors.
 
         Parameters
@@ -116,7 +116,7 @@ class Model(nn.Module):
         model._restore(config, state)
         return model.eval()
 
-    def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
+    def _restore(self, config: dict[str, Any], state: Mapping[str, Tensor]) -> None:
         # The meta device allocates nothing: weights will be replaced, and the given ones may turn
         # out not to fit.
         init: Any = type(self).__init__
@@ -130,7 +130,7 @@ class Model(nn.Module):
     def _lacks_tensors(self) -> bool:
         """Return whether a part, such as a user's network, has tensors outside its state."""
         values = (v for m in self.modules() for v in (*vars(m).values(), *m.buffers(recurse=False)))
-        return any(isinstance(value, torch.Tensor) and value.is_meta for value in values)
+        return any(isinstance(value, Tensor) and value.is_meta for value in values)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move and convert all tensors except numbers, which stay in double precision on the CPU.
@@ -162,7 +162,7 @@ class Model(nn.Module):
         vars(other).update(copy.deepcopy(vars(self), memo))
         return other
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
+    def decode(self, code: Tensor) -> Tensor:
         """Return the reconstruction of a code.
 
         Parameters
@@ -177,7 +177,7 @@ class Model(nn.Module):
         """
         return self.network.decode(code)
 
-    def initialize(self, x: torch.Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Let the network set its first weights from samples, if it can.
 
         Parameters
@@ -191,7 +191,7 @@ class Model(nn.Module):
         with evaluating(self):
             self._check_shapes(x[:2].to(next(self.parameters())))
 
-    def _check_shapes(self, x: torch.Tensor) -> None:
+    def _check_shapes(self, x: Tensor) -> None:
         """Raise an error if the network, which may be a user's, returns wrong shapes."""
         code = x.new_zeros(len(x), self.n_components)
         network, expected = self.network, self.n_heads * (code,)
@@ -199,21 +199,18 @@ class Model(nn.Module):
         decoded = x if self.n_targets is None else x.new_zeros(len(x), self.n_targets)
         check_shapes(self.config["network"], "decode", network.decode, code, decoded)
 
-    def calibrate(self, x: torch.Tensor, n_new: int | None = None) -> None:
+    def calibrate(self, x: Tensor) -> None:
         """Set values that are used after training, such as thresholds.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
-
-        n_new : int or None, default=None
-            Number of held-out samples, which come first. None means all samples.
         """
         with evaluating(self):
-            self._calibrate(x, len(x) if n_new is None else n_new)
+            self._calibrate(x)
 
-    def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
+    def _calibrate(self, x: Tensor) -> None:
         if hasattr(self.network, "calibrate"):
             self.network.calibrate(x)
 
@@ -223,7 +220,7 @@ class Model(nn.Module):
         return None
 
     @property
-    def loss_unit(self) -> float | torch.Tensor:
+    def loss_unit(self) -> float | Tensor:
         """A loss of 1, as a fraction of the variance of the samples."""
         return 1.0
 
@@ -240,15 +237,13 @@ def arguments(variables: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in variables.items() if name not in others}
 
 
-def check_shapes(
-    part: Any, name: str, function: Any, argument: torch.Tensor, expected: Any
-) -> None:
+def check_shapes(part: Any, name: str, function: Any, argument: Tensor, expected: Any) -> None:
     """Raise an error unless a function of a part's module returns tensors of expected shapes."""
 
     def described(value: Any) -> str:
         if isinstance(value, tuple | list):
             return f"({', '.join(map(described, value))},)"
-        return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+        return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
     try:
         found = described(function(argument))
@@ -261,12 +256,12 @@ def check_shapes(
         )
 
 
-def as_number(value: float | torch.Tensor) -> torch.Tensor:
+def as_number(value: float | Tensor) -> Tensor:
     """Return a number as a tensor that a model keeps in double precision.
 
     A tensor stays on its device, so that nothing has to wait for its value.
     """
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return value
     return torch.tensor(float(value), dtype=torch.float64, device="cpu")
 
@@ -290,8 +285,8 @@ class ELBOTerms(NamedTuple):
     tensor([0., 0.])
     """
 
-    error: torch.Tensor
-    kl: torch.Tensor
+    error: Tensor
+    kl: Tensor
 
 
 class VAE(Model):
@@ -348,9 +343,9 @@ class VAE(Model):
     (torch.Size([4, 5]), torch.Size([4]))
     """
 
-    noise_variance: torch.Tensor
-    gate_std: torch.Tensor
-    is_used: torch.Tensor
+    noise_variance: Tensor
+    gate_std: Tensor
+    is_used: Tensor
 
     def __init__(
         self,
@@ -361,7 +356,7 @@ class VAE(Model):
         gated: bool = True,
         positive: bool = False,
         prior: Prior | None = None,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
         super().__init__(arguments(locals()), n_heads=2, generator=generator)
@@ -372,7 +367,7 @@ class VAE(Model):
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
         self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
 
-    def posterior(self, x: torch.Tensor) -> Posterior:
+    def posterior(self, x: Tensor) -> Posterior:
         """Return the posterior of the latents.
 
         Parameters
@@ -392,7 +387,7 @@ class VAE(Model):
         )
 
     @torch.no_grad()
-    def close_unused(self, x: torch.Tensor) -> None:
+    def close_unused(self, x: Tensor) -> None:
         """Close the latents that training samples do not use, for all samples.
 
         No training sample opens these latents, and the divergence of each, summed over samples, is
@@ -408,7 +403,7 @@ class VAE(Model):
         nats = StandardNormal().kl(Posterior(posterior.mean.T, posterior.gate_logit.T))
         self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
 
-    def is_open(self, posterior: Posterior) -> torch.Tensor:
+    def is_open(self, posterior: Posterior) -> Tensor:
         """Return the mask of open latents, by the posterior variance alone.
 
         Parameters
@@ -424,11 +419,11 @@ class VAE(Model):
         return posterior.gate_logit < 0
 
     @property
-    def loss_unit(self) -> torch.Tensor:
+    def loss_unit(self) -> Tensor:
         """A loss of 1, as a fraction of the variance: the ELBO divides errors by the noise."""
         return self.noise_variance / self.n_features
 
-    def code(self, posterior: Posterior, eps: torch.Tensor | None = None) -> torch.Tensor:
+    def code(self, posterior: Posterior, eps: Tensor | None = None) -> Tensor:
         """Return the code that the decoder sees.
 
         Parameters
@@ -449,13 +444,7 @@ class VAE(Model):
             z = torch.addcmul(z, posterior.std, eps)
         return posterior.openness * z if self.gated else z
 
-    def elbo(
-        self,
-        x: torch.Tensor,
-        *,
-        generator: torch.Generator | None = None,
-        posterior: Posterior | None = None,
-    ) -> ELBOTerms:
+    def elbo(self, x: Tensor, *, generator: Generator | None = None) -> ELBOTerms:
         """Return the terms of the evidence lower bound.
 
         For a linear decoder with columns W_j the expectation is exact, with the factor (1 - s_j)
@@ -473,20 +462,17 @@ class VAE(Model):
             over 8 pairs of opposite draws that are the same for every sample, so that the result
             for a sample does not depend on other samples.
 
-        posterior : Posterior or None, default=None
-            Output of `posterior`, if it is known already.
-
         Returns
         -------
         ELBOTerms
             The terms of each sample.
         """
-        posterior = self.posterior(x) if posterior is None else posterior
+        posterior = self.posterior(x)
         std = posterior.openness * posterior.std if self.gated else posterior.std
         error = self._expected_error(x, self.code(posterior), std.square(), generator)
         return ELBOTerms(error, self.prior.kl(posterior))
 
-    def bound(self, x: torch.Tensor) -> torch.Tensor:
+    def bound(self, x: Tensor) -> Tensor:
         """Return the evidence lower bound of each sample.
 
         Parameters
@@ -505,12 +491,8 @@ class VAE(Model):
         return -0.5 * error / noise_variance - kl - constant
 
     def _expected_error(
-        self,
-        x: torch.Tensor,
-        mean: torch.Tensor,
-        variance: torch.Tensor,
-        generator: torch.Generator | None,
-    ) -> torch.Tensor:
+        self, x: Tensor, mean: Tensor, variance: Tensor, generator: Generator | None
+    ) -> Tensor:
         """Return the expected squared error, for normal codes or for a linear decoder."""
         decoder = self.linear_decoder
         if decoder is not None:
@@ -532,7 +514,7 @@ class VAE(Model):
         return error
 
     @torch.no_grad()
-    def remember_gates(self, x: torch.Tensor) -> None:
+    def remember_gates(self, x: Tensor) -> None:
         """Keep the gates of some training samples for `sample` to draw from.
 
         Parameters
@@ -545,7 +527,7 @@ class VAE(Model):
             self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
 
     @torch.no_grad()
-    def sample(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    def sample(self, n_samples: int, generator: Generator) -> Tensor:
         """Draw codes: latents from the prior, behind the gates of a random training sample.
 
         Parameters
@@ -570,7 +552,7 @@ class VAE(Model):
         return z
 
     @torch.no_grad()
-    def code_scale(self) -> torch.Tensor:
+    def code_scale(self) -> Tensor:
         """Return the distance that one unit of each latent moves the reconstruction.
 
         Returns
@@ -642,7 +624,7 @@ class SparseCoder(Model):
     True
     """
 
-    alpha: torch.Tensor
+    alpha: Tensor
 
     def __init__(
         self,
@@ -652,12 +634,12 @@ class SparseCoder(Model):
         *,
         penalty: Penalty,
         positive: bool = True,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         n_targets: int | None = None,
         skip_connection: bool = False,
     ) -> None:
         super().__init__(arguments(locals()), n_heads=1, generator=generator)
-        self.dead_latents: torch.Tensor | None = None
+        self.dead_latents: Tensor | None = None
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
@@ -677,7 +659,7 @@ class SparseCoder(Model):
         """Unit of codes: the root mean square norm of the samples, or of their target."""
         return math.sqrt(self.n_targets or self.n_features)
 
-    def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the samples and their target in rows of training.
 
         Parameters
@@ -698,7 +680,7 @@ class SparseCoder(Model):
         x, target = rows[:, : self.n_features], rows[:, self.n_features :]
         return x, target if self.skip is None else target - self.skip(x)
 
-    def predict(self, x: torch.Tensor) -> torch.Tensor:
+    def predict(self, x: Tensor) -> Tensor:
         """Return the reconstruction of samples, or of their target.
 
         Parameters
@@ -714,12 +696,12 @@ class SparseCoder(Model):
         decoded = self.decode(self.code(x))
         return decoded if self.skip is None else decoded + self.skip(x)
 
-    def _check_shapes(self, x: torch.Tensor) -> None:
+    def _check_shapes(self, x: Tensor) -> None:
         super()._check_shapes(x)
         values = self.preactivation(x)
         check_shapes(self.penalty, "forward", self.activation, values, values)
 
-    def preactivation(self, x: torch.Tensor) -> torch.Tensor:
+    def preactivation(self, x: Tensor) -> Tensor:
         """Return the output of the encoder.
 
         Parameters
@@ -735,7 +717,7 @@ class SparseCoder(Model):
         (preactivation,) = self.network.encode(x)
         return preactivation
 
-    def coding(self, x: torch.Tensor) -> Coding:
+    def coding(self, x: Tensor) -> Coding:
         """Return the pre-activations and codes of samples.
 
         Parameters
@@ -752,7 +734,7 @@ class SparseCoder(Model):
         code = self.activation(preactivation)
         return Coding(self.activation, preactivation, code, self.unit)
 
-    def code(self, x: torch.Tensor) -> torch.Tensor:
+    def code(self, x: Tensor) -> Tensor:
         """Return the codes of samples.
 
         Parameters
@@ -766,22 +748,27 @@ class SparseCoder(Model):
             Codes, exactly 0 where a latent is not active. Outside training, they are refined if the
             network has a method `refine`.
         """
-        code: torch.Tensor = self.activation(self.preactivation(x))
+        code: Tensor = self.activation(self.preactivation(x))
         can_refine = not self.training and hasattr(self.network, "refine")
         return self.network.refine(x, code) if can_refine else code
 
-    def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
-        if self.length is not None:
-            # One block of rows must do, as there are many lengths.
-            for share in SHARES[1:]:
-                set_share(self, share)
-                self._calibrate_length(x[: block_rows(self.n_components)])
-            set_share(self, 1.0)
-        self._calibrate_length(x)
+    def calibrate(self, x: Tensor) -> None:
+        """Set values that are used after training, for codes of every length.
 
-    def _calibrate_length(self, x: torch.Tensor) -> None:
-        """Calibrate network and activation for codes of the current length."""
-        super()._calibrate(x, len(x))
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+        """
+        # One block of rows must do for shorter codes, as there are many lengths.
+        for share in SHARES[1:] if self.length is not None else ():
+            set_share(self, share)
+            super().calibrate(x[: block_rows(self.n_components)])
+        set_share(self, 1.0)
+        super().calibrate(x)
+
+    def _calibrate(self, x: Tensor) -> None:
+        super()._calibrate(x)
         self.penalty.calibrate(self.activation, self.preactivation(x))
 
     @torch.no_grad()
@@ -803,7 +790,7 @@ class SparseCoder(Model):
             if isinstance(self.activation, Cut):
                 self.activation.rescale(norms)
 
-    def meet(self, x: torch.Tensor, length: float | None) -> None:
+    def meet(self, x: Tensor, length: float | None) -> None:
         """Let samples have a given number of active latents on average after training.
 
         Parameters

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.base import clone
-from torch import nn
+from torch import Generator, Tensor, nn
 
 from skvaeense.explanations._gates import restricted_code
 from skvaeense.utils._kept import (
@@ -103,7 +103,7 @@ class Network(Specification):
 
     @abstractmethod
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
+        self, n_features: int, n_components: int, *, n_heads: int, generator: Generator | None
     ) -> nn.Module:
         """Make the module with random weights.
 
@@ -147,7 +147,7 @@ class Autoencoder(nn.Module):
 
     decoder: Any
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
+    def decode(self, code: Tensor) -> Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
         return self.decoder(code)
 
@@ -162,7 +162,7 @@ def with_known(network: Network, known: dict[str, Any]) -> Network:
 
 @torch.no_grad()
 def linear_layer(
-    n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True, unit: bool = False
+    n_in: int, n_out: int, generator: Generator | None, bias: bool = True, unit: bool = False
 ) -> nn.Linear:
     """Return a linear layer with weights uniform in ±1/sqrt(n_in), and biases of 0.
 
@@ -180,13 +180,13 @@ def linear_layer(
 
 
 @torch.no_grad()
-def normalize_columns(weight: torch.Tensor) -> None:
+def normalize_columns(weight: Tensor) -> None:
     """Bring columns to norm 1, in place."""
     weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 def dense_layers(
-    n_in: int, sizes: Sequence[int], n_out: int, generator: torch.Generator | None
+    n_in: int, sizes: Sequence[int], n_out: int, generator: Generator | None
 ) -> list[nn.Module]:
     """Return hidden layers of the given widths, each followed by SiLU, and an output layer."""
     widths, layers = [n_in, *sizes], []
@@ -248,7 +248,7 @@ class DenseAutoencoder(Autoencoder):
         self.encoder, self.skip, self.decoder = encoder, skip, decoder
         self.n_heads, self.subtract_bias = n_heads, subtract_bias
 
-    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
         outputs = F.linear(*self.output_layer(x))
         if self.skip is not None:
@@ -256,7 +256,7 @@ class DenseAutoencoder(Autoencoder):
             outputs = outputs + F.pad(added, (0, outputs.shape[1] - added.shape[1]))
         return outputs.chunk(self.n_heads, dim=1)
 
-    def output_layer(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def output_layer(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return inputs, weights and bias of the encoder's last layer for some samples.
 
         The bias includes the subtraction of the decoder's bias b from the samples: with weights A,
@@ -268,9 +268,7 @@ class DenseAutoencoder(Autoencoder):
         bias = last.bias - last.weight @ self.decoder.bias if self.subtract_bias else last.bias
         return x, last.weight, bias
 
-    def kept_codes(
-        self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]
-    ) -> KeptCodes | None:
+    def kept_codes(self, x: Tensor, keep: Callable[[Tensor], KeptEntries]) -> KeptCodes | None:
         """Return the pre-activations that `keep` selects; None with shortcuts."""
         if self.skip is not None:
             return None
@@ -311,7 +309,7 @@ class DenseNetwork(Network):
         n_components: int,
         *,
         n_heads: int,
-        generator: torch.Generator | None,
+        generator: Generator | None,
         n_targets: int | None = None,
     ) -> nn.Module:
         """Make the module with random weights."""
@@ -487,7 +485,7 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
         n_components: int,
         *,
         n_heads: int,
-        generator: torch.Generator | None,
+        generator: Generator | None,
         n_targets: int | None = None,
     ) -> nn.Module:
         """Make the module with random weights."""
@@ -605,7 +603,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     n_refinements: int = 2
 
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator | None
+        self, n_features: int, n_components: int, *, n_heads: int, generator: Generator | None
     ) -> nn.Module:
         """Make the module with random weights."""
         if n_heads != 1:
@@ -645,16 +643,15 @@ class UnrolledAutoencoder(Autoencoder):
         self.n_active = float(np.max(n_active))
         self.decoder = decoder
         # Shares of the values that lower the error most, which `initialize` multiplies by these.
-        first_gain, first_step = 0.9, 0.4
-        self.gain = nn.Parameter(torch.full((n_latents,), first_gain))
+        self.gain = nn.Parameter(torch.full((n_latents,), 0.9))
         self.offset = nn.Parameter(torch.zeros(n_latents))
-        self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), first_step))
+        self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), 0.4))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
         self.thresholds = nn.ModuleList(
             BatchThreshold(n_active, self.positive) for _ in range(n_sweeps)
         )
 
-    def refine(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def refine(self, x: Tensor, code: Tensor) -> Tensor:
         """Return codes with the same active latents and smaller residuals.
 
         Parameters
@@ -679,7 +676,7 @@ class UnrolledAutoencoder(Autoencoder):
         )
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor) -> None:
+    def calibrate(self, x: Tensor) -> None:
         """Set the thresholds of the sweeps, in order, so that samples keep `n_active` entries.
 
         Parameters
@@ -690,7 +687,7 @@ class UnrolledAutoencoder(Autoencoder):
         self.encode(x, calibrate=True)
 
     @torch.no_grad()
-    def initialize(self, x: torch.Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Point the columns of the decoder at the principal directions of samples.
 
         Further columns are projected on these directions, with weights in proportion to the square
@@ -706,7 +703,7 @@ class UnrolledAutoencoder(Autoencoder):
         atoms = weight / weight.norm(dim=0)
         self._set_first_steps((x.to(weight) - bias) @ atoms, atoms)
 
-    def _set_first_steps(self, seen: torch.Tensor, atoms: torch.Tensor) -> None:
+    def _set_first_steps(self, seen: Tensor, atoms: Tensor) -> None:
         """Multiply steps, which are shares, by the steps of normalized hard thresholding.
 
         A whole step minimises the summed squared error along the gradient of the kept entries, and
@@ -724,7 +721,7 @@ class UnrolledAutoencoder(Autoencoder):
         """
         threshold = BatchThreshold(self.n_active, self.positive).eval()
 
-        def kept(u: torch.Tensor) -> torch.Tensor:
+        def kept(u: Tensor) -> Tensor:
             threshold.calibrate(u)
             return u * threshold.mask(u)
 
@@ -736,7 +733,7 @@ class UnrolledAutoencoder(Autoencoder):
             step *= torch.where(change > 0, gradient.square().sum() / change, 1.0)
             code = kept(code + step * left)
 
-    def encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
+    def encode(self, x: Tensor, *, calibrate: bool = False) -> tuple[Tensor, ...]:
         """Return the pre-activations, in a tuple with one entry for the only head."""
         weight, bias = self.decoder.weight, self.decoder.bias
         norm = weight.norm(dim=0)
@@ -756,7 +753,7 @@ class UnrolledAutoencoder(Autoencoder):
             u = e + step * left + shift
         return (u / norm,)
 
-    def kept_codes(self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes:
+    def kept_codes(self, x: Tensor, keep: Callable[[Tensor], KeptEntries]) -> KeptCodes:
         """Return the pre-activations that `keep` selects.
 
         Only kept entries are decoded after each sweep, and have gradients. This is the least work
@@ -795,7 +792,7 @@ class UnrolledAutoencoder(Autoencoder):
 
         return KeptCodes(values / norm[columns], entries)
 
-    def answer(self, residual: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    def answer(self, residual: Tensor, latents: Tensor) -> Tensor:
         """Return the pre-activations of silent latents, given what the other latents leave.
 
         Gradients reach the weights of these latents alone. Through the sweeps they would also reach
@@ -821,7 +818,7 @@ class UnrolledAutoencoder(Autoencoder):
         return torch.addcmul(shift[latents], step[latents], seen) / norm
 
 
-def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def principal_columns(columns: Tensor, x: Tensor) -> Tensor:
     """Return columns of norm 1: the principal directions of samples, then mixtures of them."""
     samples = x.double().cpu().numpy()
     variances, directions = principal_directions(samples - samples.mean(axis=0))

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
@@ -58,8 +58,8 @@ class Coding(NamedTuple):
     """
 
     activation: nn.Module
-    preactivation: torch.Tensor
-    code: torch.Tensor
+    preactivation: Tensor
+    code: Tensor
     unit: float
 
     @property
@@ -67,7 +67,7 @@ class Coding(NamedTuple):
         """Number of latents."""
         return self.code.shape[1]
 
-    def decoded(self, network: Any, latents: torch.Tensor | None = None) -> torch.Tensor:
+    def decoded(self, network: Any, latents: Tensor | None = None) -> Tensor:
         """Return the reconstruction from some latents alone.
 
         Parameters
@@ -85,11 +85,11 @@ class Coding(NamedTuple):
         """
         return network.decode(self.code if latents is None else self.code * latents)
 
-    def n_active(self) -> torch.Tensor:
+    def n_active(self) -> Tensor:
         """Return the number of samples for which each latent is active."""
         return torch.count_nonzero(self.code.detach(), dim=0)
 
-    def outputs(self, latents: torch.Tensor) -> torch.Tensor:
+    def outputs(self, latents: Tensor) -> Tensor:
         """Return the pre-activations of some latents.
 
         Parameters
@@ -152,7 +152,7 @@ class Penalty(Specification):
             Map from pre-activations of shape (n_samples, n_components) to codes of that shape.
         """
 
-    def cost(self, coding: Coding) -> torch.Tensor:
+    def cost(self, coding: Coding) -> Tensor:
         """Return the cost of codes, before it is multiplied by `alpha`.
 
         Parameters
@@ -186,9 +186,7 @@ class Penalty(Specification):
         """
         return None
 
-    def auxiliary_error(
-        self, network: nn.Module, x: torch.Tensor, coding: Coding
-    ) -> torch.Tensor | None:
+    def auxiliary_error(self, network: nn.Module, x: Tensor, coding: Coding) -> Tensor | None:
         """Return a squared error that is added to the error of the reconstruction.
 
         Parameters
@@ -209,7 +207,7 @@ class Penalty(Specification):
         """
         return None
 
-    def calibrate(self, activation: nn.Module, preactivation: torch.Tensor) -> None:
+    def calibrate(self, activation: nn.Module, preactivation: Tensor) -> None:
         """Set values that the activation uses after training, from held-out samples.
 
         By default, nothing is set.
@@ -237,13 +235,13 @@ class Cut(nn.Module):
         The cut, set by `meet`.
     """
 
-    cut: torch.Tensor
+    cut: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("cut", torch.zeros(()))
 
-    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def margin(self, preactivation: Tensor) -> Tensor:
         """Return by how much entries are active: the pre-activations themselves."""
         return preactivation
 
@@ -252,18 +250,18 @@ class Cut(nn.Module):
         """The cut that counts now."""
         return 0.0 if self.training else self.cut
 
-    def rectified(self, margin: torch.Tensor) -> torch.Tensor:
+    def rectified(self, margin: Tensor) -> Tensor:
         """Return the positive part of margins over the cut, or of margins minus a cut below 0."""
         if self.training:
             return margin.relu()
         return (margin - self.cut.clamp_max(0)).relu() * (margin > self.cut)
 
-    def rescale(self, factors: torch.Tensor) -> None:
+    def rescale(self, factors: Tensor) -> None:
         """Multiply weights in units of pre-activations by a factor for each latent."""
         return
 
     @torch.no_grad()
-    def meet(self, preactivation: torch.Tensor, length: float | None) -> None:
+    def meet(self, preactivation: Tensor, length: float | None) -> None:
         """Set the cut at which samples have `length` active latents on average; 0 for None."""
         self.cut.zero_()
         if length is None:
@@ -277,16 +275,11 @@ class Cut(nn.Module):
         edge = margins.topk(n_active + 1, sorted=False).values.topk(2, largest=False).values
         self.cut.copy_(edge.mean())
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        # Earlier versions had no cut, and SAELens has none.
-        state_dict.setdefault(f"{prefix}cut", torch.zeros(()))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 class Rectifier(Cut):
     """Pass positive entries, or entries over the cut."""
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         return self.rectified(preactivation)
 
@@ -299,11 +292,11 @@ class LearnedThreshold(Cut):
         self.log_threshold = nn.Parameter(torch.full((n_components,), math.log(start)))
 
     @property
-    def threshold(self) -> torch.Tensor:
+    def threshold(self) -> Tensor:
         """The thresholds, shape (n_components,)."""
         return self.log_threshold.exp()
 
-    def rescale(self, factors: torch.Tensor) -> None:
+    def rescale(self, factors: Tensor) -> None:
         """Multiply the thresholds."""
         self.log_threshold.data += factors.log()
 
@@ -311,11 +304,11 @@ class LearnedThreshold(Cut):
 class SoftThreshold(LearnedThreshold):
     """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
 
-    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def margin(self, preactivation: Tensor) -> Tensor:
         """Return by how much sizes exceed the thresholds."""
         return preactivation.abs() - self.threshold
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         return preactivation.sign() * self.rectified(self.margin(preactivation))
 
@@ -323,11 +316,8 @@ class SoftThreshold(LearnedThreshold):
 class Shrinkage(Penalty):
     """Penalty on single entries, which shrinks each entry towards 0."""
 
-    # First threshold of signed codes, in units of the samples' norm.
-    first_threshold = 0.01
-
     @abstractmethod
-    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+    def entry_cost(self, size: Tensor) -> Tensor:
         """Return the cost of each entry.
 
         Parameters
@@ -343,9 +333,9 @@ class Shrinkage(Penalty):
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map: ReLU, with the encoder's bias as threshold, or a map for both signs."""
-        return Rectifier() if positive else SoftThreshold(n_components, self.first_threshold * unit)
+        return Rectifier() if positive else SoftThreshold(n_components, 0.01 * unit)
 
-    def cost(self, coding: Coding) -> torch.Tensor:
+    def cost(self, coding: Coding) -> Tensor:
         """Return the sum of each sample's costs."""
         size = coding.code if isinstance(coding.activation, Rectifier) else coding.code.abs()
         return self.entry_cost(size / coding.unit).sum(dim=1)
@@ -363,24 +353,24 @@ class HardThreshold(LearnedThreshold):
         self.bandwidth = bandwidth
         self.positive = positive
 
-    def margin(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def margin(self, preactivation: Tensor) -> Tensor:
         """Return the logarithm of sizes in units of the thresholds."""
         return self._size(preactivation).clamp_min(TINY).log() - self.log_threshold
 
-    def _size(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def _size(self, preactivation: Tensor) -> Tensor:
         return (preactivation if self.positive else preactivation.abs()).detach()
 
     @property
-    def threshold(self) -> torch.Tensor:
+    def threshold(self) -> Tensor:
         """The thresholds that count now, shape (n_components,)."""
         return (self.log_threshold + self.current).exp()
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         # The value at the jump multiplies the step's derivative.
         return preactivation * self.is_over(preactivation)
 
-    def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def is_over(self, preactivation: Tensor) -> Tensor:
         """Return 1 for entries over the threshold, and 0 for others."""
         size, threshold = self._size(preactivation), self.threshold
         # 0, with a box in place of the derivative of the step by the threshold.
@@ -397,12 +387,12 @@ class GatedReLU(Cut):
         self.log_gain = nn.Parameter(torch.zeros(n_components))
         self.bias = nn.Parameter(torch.zeros(n_components))
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
         return magnitude * (preactivation > self.current)
 
-    def rescale(self, factors: torch.Tensor) -> None:
+    def rescale(self, factors: Tensor) -> None:
         """Multiply the bias."""
         self.bias.data *= factors
 
@@ -410,7 +400,7 @@ class GatedReLU(Cut):
 class KeepTop(Budget):
     """Keep the k largest entries of each sample, or the k largest in magnitude."""
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         parts = [(self.share * self.k, preactivation)]
         if self.training and len(self.budgets) > 1:
@@ -424,7 +414,7 @@ class KeepTop(Budget):
         """The number of kept entries of each sample; the largest number if there are several."""
         return max(round(self.share * self.k), 1)
 
-    def kept(self, preactivation: torch.Tensor) -> KeptEntries:
+    def kept(self, preactivation: Tensor) -> KeptEntries:
         """Return the positions of pre-activations that can be in the codes."""
         return KeptEntries.largest(preactivation, self.n_kept, positive=self.positive)
 
@@ -437,8 +427,6 @@ class KeepsLargest(Penalty):
         # Annealing ends before the learning rate falls.
         "anneal": [Interval(Real, 0, 0.7, closed="both")],
     }
-    # Number of active latents if no other is given, and there are enough latents.
-    default_k = 32
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
 
@@ -451,7 +439,7 @@ class KeepsLargest(Penalty):
         return type(self)._activation(self.lengths(n_components), positive)
 
     def lengths(self, n_components: int) -> Any:
-        """Return k, at most the number of latents.
+        """Return k, at most the number of latents; by default a quarter of them, at most 32.
 
         Parameters
         ----------
@@ -464,7 +452,7 @@ class KeepsLargest(Penalty):
             The number, or numbers, of pre-activations that are kept of each sample.
         """
         if self.k is None:
-            return min(self.default_k, max(n_components // 4, 1))
+            return min(32, max(n_components // 4, 1))
         if not isinstance(self.k, Real):
             check_lengths("k", self.k, AT_LEAST_ONE)
         return np.minimum(self.k, n_components).tolist()
@@ -473,7 +461,7 @@ class KeepsLargest(Penalty):
 class KeepBatchTop(BatchThreshold):
     """Keep the k n largest entries of n samples; outside training, entries over a threshold."""
 
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
         code = preactivation.relu() if self.positive else preactivation
         return code * self.mask(preactivation)
@@ -528,7 +516,7 @@ class L1(Shrinkage):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+    def entry_cost(self, size: Tensor) -> Tensor:
         """Return the entries themselves."""
         return size
 
@@ -578,7 +566,7 @@ class Log(Shrinkage):
         self.alpha = alpha
         self.eps = eps
 
-    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+    def entry_cost(self, size: Tensor) -> Tensor:
         """Return the logarithms, which rise more and more slowly."""
         return torch.log1p(size / self.eps)
 
@@ -661,7 +649,7 @@ class JumpReLU(Penalty):  # numpydoc ignore=PR02
         """Make the map from pre-activations to codes."""
         return HardThreshold(n_components, self.threshold * unit, self.bandwidth * unit, positive)
 
-    def cost(self, coding: Coding) -> torch.Tensor:
+    def cost(self, coding: Coding) -> Tensor:
         """Return the number of active latents of each sample, or its smooth substitute."""
         if self.loss == "l0":
             activation: Any = coding.activation
@@ -676,7 +664,7 @@ class _Decoder(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, code: Tensor) -> Tensor:
         return self.network.decode(code)
 
 
@@ -736,11 +724,11 @@ class Gated(Penalty):
             )
         return GatedReLU(n_components)
 
-    def cost(self, coding: Coding) -> torch.Tensor:
+    def cost(self, coding: Coding) -> Tensor:
         """Return the sum of the open gates' pre-activations of each sample."""
         return coding.preactivation.relu().sum(dim=1) / coding.unit
 
-    def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
+    def auxiliary_error(self, network: Any, x: Tensor, coding: Coding) -> Tensor:
         """Return the squared error of the gate's own reconstruction, with a frozen decoder."""
         decoder = _Decoder(network)
         frozen = {name: value.detach() for name, value in decoder.named_parameters()}
@@ -847,7 +835,7 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
         """Return the current mean number of kept entries."""
         return float(activation.share * activation.k)
 
-    def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
+    def calibrate(self, activation: Any, preactivation: Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""
         activation.calibrate(preactivation)
 
@@ -930,7 +918,7 @@ class Matryoshka(BatchTopK):
         sizes = {n_components >> i for i in range(1, n_halvings + 1)}
         return sorted(sizes - {0, n_components})
 
-    def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
+    def auxiliary_error(self, network: Any, x: Tensor, coding: Coding) -> Tensor:
         """Return the sum of the squared errors of the prefixes."""
         error = x.new_zeros(len(x))
         latent = torch.arange(coding.n_components, device=x.device)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.utils._linalg import svd
@@ -37,21 +38,21 @@ class Posterior(NamedTuple):
     tensor(0.5000)
     """
 
-    mean: torch.Tensor
-    gate_logit: torch.Tensor
+    mean: Tensor
+    gate_logit: Tensor
 
     @property
-    def log_variance(self) -> torch.Tensor:
+    def log_variance(self) -> Tensor:
         """Natural logarithm of the variances, at most 0."""
         return F.logsigmoid(self.gate_logit)
 
     @property
-    def std(self) -> torch.Tensor:
+    def std(self) -> Tensor:
         """Standard deviations s."""
         return torch.exp(0.5 * self.log_variance)
 
     @property
-    def openness(self) -> torch.Tensor:
+    def openness(self) -> Tensor:
         """Factor 1 - s of the gate, computed without a difference, which would lose digits."""
         # Subtracted, since the negative of 0 would be -0.
         return 0.0 - torch.expm1(0.5 * self.log_variance)
@@ -75,7 +76,7 @@ class Prior(Specification):
     """
 
     @abstractmethod
-    def kl(self, posterior: Posterior) -> torch.Tensor:
+    def kl(self, posterior: Posterior) -> Tensor:
         """Return the Kullback-Leibler divergence of the posterior from the prior.
 
         Parameters
@@ -90,7 +91,7 @@ class Prior(Specification):
         """
 
     @abstractmethod
-    def sample(self, n_samples: int, n_components: int, generator: torch.Generator) -> torch.Tensor:
+    def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
         """Draw latents.
 
         Parameters
@@ -159,13 +160,13 @@ class StandardNormal(Prior):
 
     alias = "standard_normal"
 
-    def kl(self, posterior: Posterior) -> torch.Tensor:
+    def kl(self, posterior: Posterior) -> Tensor:
         """Return the divergence of each sample's posterior in nats."""
         log_variance = posterior.log_variance
         terms = log_variance.exp() + posterior.mean.square() - 1 - log_variance
         return 0.5 * terms.sum(dim=1)
 
-    def sample(self, n_samples: int, n_components: int, generator: torch.Generator) -> torch.Tensor:
+    def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
         """Draw latents."""
         return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
 
