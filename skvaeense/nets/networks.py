@@ -231,22 +231,17 @@ class DenseAutoencoder(Autoencoder):
     skip : torch.nn.Linear or None, default=None
         A linear map of the sample that is added to the first outputs.
 
-    subtract_bias : bool, default=False
+    centred : bool, default=False
         Whether the bias of a linear decoder is subtracted from samples before they are encoded;
         only if the encoder is one layer.
     """
 
     def __init__(
-        self,
-        encoder: Any,
-        decoder: Any,
-        n_heads: int,
-        skip: Any = None,
-        subtract_bias: bool = False,
+        self, encoder: Any, decoder: Any, n_heads: int, skip: Any = None, centred: bool = False
     ) -> None:
         super().__init__()
         self.encoder, self.skip, self.decoder = encoder, skip, decoder
-        self.n_heads, self.subtract_bias = n_heads, subtract_bias
+        self.n_heads, self.subtract_bias = n_heads, centred
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
@@ -504,8 +499,8 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
                     encoder.weight[:n_components] = decoder.weight.T
                 encoder.weight *= float(norm) / encoder.weight.norm(dim=1, keepdim=True)
         kind = AlignedAutoencoder if self.aligned else DenseAutoencoder
-        subtracts = self.subtract_bias and not has_target
-        module = kind(encoder, decoder, n_heads, subtract_bias=subtracts)
+        centred = self.subtract_bias and not has_target
+        module = kind(encoder, decoder, n_heads, centred=centred)
         if isinstance(module, AlignedAutoencoder) and generator is not None:
             module.normalize()
         return module

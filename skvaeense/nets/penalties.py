@@ -840,7 +840,8 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
         activation.calibrate(preactivation)
 
 
-class Matryoshka(BatchTopK):
+@dataclass(eq=False, repr=False)
+class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
     """BatchTopK whose first latents must also reconstruct samples on their own.
 
     Training minimises the sum, over m nested prefixes of the latents, of the squared error of
@@ -887,17 +888,11 @@ class Matryoshka(BatchTopK):
         "widths": [SIZES, None],
     }
 
-    def __init__(
-        self,
-        k: int | Sequence[int] | None = None,
-        n_prefixes: int = 5,
-        *,
-        widths: Sequence[int] | None = None,
-        anneal: float = 0.0,
-    ) -> None:
-        super().__init__(k, anneal=anneal)
-        self.n_prefixes = n_prefixes
-        self.widths = widths
+    k: int | Sequence[int] | None = None
+    n_prefixes: int = 5
+    _: KW_ONLY
+    widths: Sequence[int] | None = None
+    anneal: float = 0.0
 
     def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes, except for the last one, which is all latents.
