@@ -236,7 +236,7 @@ class PenalizedReconstruction(Loss):
         which the model's `split` separates.
         """
         x, target = model.split(x)
-        coding = _few_codes(model, x) or model.coding(x)
+        coding: Any = _few_codes(model, x) or model.coding(x)
         residual = target - coding.decoded(model.network)
         error, cost = residual.square().mean(), model.penalty.cost(coding).sum() / len(x)
         total = error + model.alpha * cost

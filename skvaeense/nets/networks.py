@@ -205,8 +205,9 @@ def layer_sizes(
     """
     if isinstance(sizes, str) and sizes == "auto":
         return [min(max(n_latents, least), most)] * n_layers
-    is_list = isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes)
-    widths: list[Any] = list(sizes) if is_list else [sizes]
+    widths: list[Any] = [sizes]
+    if isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes):
+        widths = list(sizes)
     if not all(map(AT_LEAST_ONE.is_satisfied_by, widths)):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     if len(widths) > MAX_DEPTH:

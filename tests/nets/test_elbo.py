@@ -6,7 +6,7 @@ import torch
 from helpers import draw, make_vae
 from scipy.stats import norm
 
-from skvaeense.nets.losses import ELBO, Loss
+from skvaeense.nets.losses import ELBO
 from skvaeense.nets.models import as_number
 from skvaeense.nets.networks import MLP
 from skvaeense.utils._torch import make_generator
@@ -60,15 +60,3 @@ def test_the_history_has_the_negative_bound_in_nats_and_units_of_x():
 
 
 # --- aliases --------------------------------------------------------------------------------
-
-
-def test_resolve_loss():
-    loss = ELBO(2.0)
-    assert Loss.resolve(loss) is loss
-    assert isinstance(Loss.resolve("elbo"), ELBO)
-    with pytest.raises(ValueError, match=r"Loss must be one of .*'elbo'.*.*, got 'mse'"):
-        Loss.resolve("mse")
-    with pytest.raises(ValueError, match="'beta' parameter of ELBO must be"):
-        Loss.resolve(ELBO(-1.0))
-    with pytest.raises(TypeError, match="abstract"):
-        Loss()

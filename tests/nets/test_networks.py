@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import draw, generator
-from sklearn.base import clone
 from torch import nn
 
-from skvaeense.nets.networks import MLP, Linear, Network, SingleLayer, Unrolled
+from skvaeense.nets.networks import MLP, Linear, Network, SingleLayer
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 NETWORKS = [
@@ -154,18 +153,9 @@ def test_layer_sizes_of_a_wrong_kind(sizes, name):
         build(MLP().set_params(**{name: sizes}))
 
 
-def test_aliases_mean_the_defaults():
-    kinds = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer, "unrolled": Unrolled}
-    for alias, kind in kinds.items():
-        resolved = Network.resolve(alias)
-        assert type(resolved) is kind
-        assert resolved.get_params() == kind().get_params()
-    network = MLP((3,), encoder_layer_sizes=(4,), skip=True)
-    assert Network.resolve(network) is network
-    cloned = clone(network).set_params(hidden_layer_sizes=(5,))
-    assert network.hidden_layer_sizes == (3,)
-    expected = {"hidden_layer_sizes": (5,), "encoder_layer_sizes": (4,), "skip": True}
-    assert cloned.get_params() == expected
+def test_too_many_layers():
+    with pytest.raises(ValueError, match="hidden_layer_sizes must have at most 100 layers"):
+        build(MLP([8] * 101))
 
 
 def test_parameters_of_a_network_of_ones_own_are_checked():
@@ -181,11 +171,3 @@ def test_parameters_of_a_network_of_ones_own_are_checked():
     assert Network.resolve(Deep(1)).n_layers == 1
     with pytest.raises(ValueError, match=r"The 'n_layers' parameter of Deep must be an int"):
         Network.resolve(Deep(0))
-
-
-@pytest.mark.parametrize("network", ["conv9", None, Linear])
-def test_unknown_network(network):
-    with pytest.raises(ValueError, match=r"must be one of .*'linear', 'mlp'.* or an instance"):
-        Network.resolve(network)
-    with pytest.raises(TypeError, match="build"):
-        type("Incomplete", (Network,), {})()

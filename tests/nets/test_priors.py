@@ -1,11 +1,10 @@
 import numpy as np
-import pytest
 import torch
 from helpers import draw
 from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
-from skvaeense.nets.priors import Posterior, Prior, StandardNormal
+from skvaeense.nets.priors import Posterior, StandardNormal
 from skvaeense.utils._torch import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
@@ -64,13 +63,3 @@ def test_standard_normal_latents_have_a_normal_density():
 
 
 # --- aliases --------------------------------------------------------------------------------
-
-
-def test_resolve_prior():
-    prior = StandardNormal()
-    assert Prior.resolve(prior) is prior
-    assert type(Prior.resolve("standard_normal")) is StandardNormal
-    with pytest.raises(ValueError, match=r"Prior must be one of .*standard_normal.* or"):
-        Prior.resolve("flat")
-    with pytest.raises(TypeError, match="kl, sample"):
-        Prior()

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import clone
 
 from skvaeense.nets.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
@@ -13,8 +12,7 @@ class HalfVariance(ThresholdRule):
         return latents.log_variance < np.log(0.5)
 
 
-ALIASES = {"contribution": Contribution, "fixed_variance": FixedVariance, "otsu": Otsu}
-RULES = {name: rule() for name, rule in ALIASES.items()} | {"own": HalfVariance()}
+RULES = {"own": HalfVariance(), "fixed": FixedVariance(), "otsu": Otsu(), "noise": Contribution()}
 
 
 def make_latents(variance, code=None, code_scale=None, noise_variance=0.1):
@@ -115,21 +113,10 @@ def test_contribution_compares_with_the_noise():
     assert_array_equal(Contribution().active(latents), Contribution().active(other))
 
 
-@pytest.mark.parametrize(
-    ("rule", "interval"),
-    [
-        (FixedVariance(0), r"\(0.0, 1.0\)"),
-        (FixedVariance(1), r"\(0.0, 1.0\)"),
-        (Contribution(-1e-9), r"\[0.0, inf\)"),
-        (Contribution(float("nan")), r"\[0.0, inf\)"),
-    ],
-)
-def test_levels_out_of_their_range(rule, interval):
-    message = f"'level' parameter of {type(rule).__name__} .* in the range {interval}"
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("rule", [FixedVariance(0), FixedVariance(1), Contribution(-1e-9)])
+def test_levels_out_of_their_range(rule):
+    with pytest.raises(ValueError, match=f"'level' parameter of {type(rule).__name__}"):
         rule.active(draw_latents())
-    with pytest.raises(ValueError, match=message):
-        ThresholdRule.resolve(rule)
 
 
 # --- all rules ------------------------------------------------------------------------------
@@ -153,24 +140,3 @@ def test_rules_judge_each_sample_by_itself_in_any_order_of_latents(rule):
     order = np.random.default_rng(1).permutation(code.shape[1])
     shuffled = Latents(log_variance[:, order], code[:, order], code_scale[order], noise)
     assert_array_equal(rule.active(shuffled), active[:, order])
-
-
-def test_aliases_mean_the_defaults():
-    for alias, kind in ALIASES.items():
-        resolved = ThresholdRule.resolve(alias)
-        assert type(resolved) is kind
-        assert resolved.get_params() == kind().get_params()
-    rule = FixedVariance(0.2)
-    assert ThresholdRule.resolve(rule) is rule
-    assert clone(rule).level == 0.2
-
-
-@pytest.mark.parametrize("threshold", ["l0", None, Otsu])
-def test_unknown_threshold(threshold):
-    with pytest.raises(ValueError, match=r"must be one of .*'otsu'.* or an instance"):
-        ThresholdRule.resolve(threshold)
-
-
-def test_a_rule_must_say_what_is_active():
-    with pytest.raises(TypeError, match="active"):
-        type("Incomplete", (ThresholdRule,), {})()

@@ -158,13 +158,6 @@ def test_alone_a_tenth_of_the_latents_is_kept():
     assert [threshold.k for threshold in module.thresholds] == [4.0] * 3
 
 
-@pytest.mark.parametrize("name", ["n_sweeps", "n_refinements"])
-@pytest.mark.parametrize("value", [-1, 1.5, "many", None])
-def test_numbers_of_a_wrong_kind(name, value):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of Unrolled must be an int"):
-        Unrolled(**{"n_active": 2, name: value}).validate()
-
-
 @pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
 def test_number_of_active_latents_of_a_wrong_kind(n_active):
     with pytest.raises(ValueError, match="n_active must be a positive number, or a list of them"):
