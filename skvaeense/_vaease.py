@@ -10,8 +10,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._span import span_density
 from skvaeense.nets import losses, networks, priors, thresholds
-from skvaeense.nets.law import NetLaw
-from skvaeense.nets.models import VAE, as_number
+from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
@@ -286,11 +285,6 @@ class VAEaseTraining(BaseAutoencoder):
     def _make_model(self, data, seed):
         spec = self._training
         network = networks.Network.resolve(spec.network)
-        if isinstance(network, networks.Unrolled):
-            raise ValueError(
-                f"network={spec.network!r} gives codes without a posterior, so it only works in "
-                'SparseAutoencoder. Set network="linear".'
-            )
         model = VAE(
             with_known(network, {"positive": self.positive_code}),
             data.train.shape[1],

@@ -605,7 +605,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
         if n_heads != 1:
             raise ValueError(
                 "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. "
-                "Use network='linear' in a VAEase."
+                'Set network="linear".'
             )
         n_active = 0.1 * n_components if self.n_active == "auto" else self.n_active
         check_lengths("n_active", n_active)

@@ -52,7 +52,7 @@ class OnlyCounts(BaseEstimator):
 
 def part_kind(estimators, room, kind, **params):
     """Return the row of an invalid part of an estimator, whose valid kind is in a subpackage."""
-    must = f"a str among {{…}} or an instance of 'skvaeense.{room}.….{kind}'"
+    must = f"a str among {{…}} or an instance of 'skvaeense.nets.{room}.{kind}'"
     return parameter(estimators, must, **params)
 
 
@@ -172,7 +172,7 @@ NESTED = [
         for got, network in [
             ("(0,)", Linear((0,))),
             ("(-3, 4)", MLP((-3, 4))),
-            ("[0]", Linear(0)),
+            ("0", Linear(0)),
             ("'wide'", MLP("wide")),
         ]
     ),
@@ -223,8 +223,8 @@ TOGETHER = [
     ),
     together(
         VAEASE,
-        "network='unrolled' gives codes without a posterior, so it only works in "
-        'SparseAutoencoder. Set network="linear".',
+        "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. Set "
+        'network="linear".',
         network="unrolled",
     ),
     *(

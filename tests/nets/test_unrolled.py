@@ -51,7 +51,7 @@ def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
 
 
 def test_there_is_no_posterior():
-    message = r"Unrolled gives codes without a posterior.* network='linear'"
+    message = r"Unrolled gives codes without a posterior.* network=\"linear\""
     with pytest.raises(ValueError, match=message):
         Unrolled().build(N_FEATURES, N_COMPONENTS, n_heads=2, generator=generator())
 
