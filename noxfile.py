@@ -21,14 +21,9 @@ CORE = [
     "tests/test_versions.py",
     "tests/test_common.py",
     "tests/dimension",
-    "tests/losses",
     "tests/metrics",
-    "tests/models",
-    "tests/networks",
-    "tests/penalties",
+    "tests/nets",
     "tests/persistence/test_old_files.py",
-    "tests/priors",
-    "tests/thresholds",
 ]
 SAELENS = ["tests/export/test_saelens.py", "tests/hub/test_saelens.py"]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]

@@ -35,7 +35,7 @@ from benchmarks.common import fit, load, make_parser, write
 from benchmarks.data import add_data_option, read_mnist
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import l0
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 N_FOLDS, MAX_STEPS, C = 3, 2000, 10
 PER_ACTIVE, MANY, EPOCHS = 3, 256, 60

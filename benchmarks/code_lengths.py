@@ -32,8 +32,8 @@ from benchmarks.common import fit, make_parser, measure_missing
 from benchmarks.data import add_data_option, read_activations, read_mnist
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import fvu
-from skvaeense.networks import Unrolled
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.networks import Unrolled
+from skvaeense.nets.penalties import BatchTopK
 
 SHARES = (0.8, 0.9, 0.95, 0.99)
 # Largest number of rows of a data set.

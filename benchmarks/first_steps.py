@@ -39,7 +39,7 @@ STEPS = (
     Step("Fit the table, and draw", f"{PYTHON} my_table.py", f"{PYTHON} {PROGRAM}"),
     Step("Install what tests need", "make test", "make .venv/.stamp-test"),
 )
-TESTS = "tests/penalties/test_capped_l1.py skvaeense/penalties/_capped_l1.py"
+TESTS = "tests/nets/test_capped_l1.py skvaeense/nets/capped_l1.py"
 TEST_IT = Step(
     "Test a penalty of one's own",
     f"{PYTHON} -m pytest -q {TESTS}",
@@ -59,16 +59,13 @@ def timed(name, command, run, folder, environment):
 
 def contribute(clone):
     """Add the penalty of the contributor's guide, and its test, to a clone."""
-    penalties, guide = clone / "skvaeense" / "penalties", clone / "docs/contributing/first_penalty"
-    shutil.copy(guide / "_capped_l1.py", penalties)
-    shutil.copy(guide / "test_capped_l1.py", clone / "tests" / "penalties")
-    room = penalties / "__init__.py"
+    nets, guide = clone / "skvaeense" / "nets", clone / "docs/contributing/first_penalty"
+    shutil.copy(guide / "capped_l1.py", nets)
+    shutil.copy(guide / "test_capped_l1.py", clone / "tests" / "nets")
+    room = nets / "__init__.py"
     text = room.read_text(encoding="utf-8")
-    line = "from skvaeense.penalties._capped_l1 import CappedL1\n"
-    text = text.replace(
-        "from skvaeense.penalties._penalties", line + "from skvaeense.penalties._penalties"
-    )
-    text = text.replace("__all__ = [", '__all__ = ["CappedL1", ')
+    text = text.replace("nets import ", "nets import capped_l1, ")
+    text = text.replace("__all__ = [", '__all__ = ["capped_l1", ')
     room.write_text(text, encoding="utf-8")
 
 

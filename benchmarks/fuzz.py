@@ -57,13 +57,9 @@ from skvaeense import (
     dimension,
     explanations,
     inspection,
-    losses,
     mixture,
-    networks,
-    penalties,
-    priors,
-    thresholds,
 )
+from skvaeense.nets import losses, networks, penalties, priors, thresholds
 from skvaeense.utils._validation import Interval, StrOptions
 
 sys.path.append(str(ROOT / "tests"))

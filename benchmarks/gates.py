@@ -32,7 +32,7 @@ from benchmarks.data import HELD_OUT
 from benchmarks.planted_features import EPOCHS, KINDS, Sizes, draw, score_features
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import fvu, l0
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 FIRST_SEED = 300
 BASE = Sizes(128, 64, 5, 0.05)

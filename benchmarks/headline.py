@@ -24,7 +24,7 @@ from benchmarks.demo import first, largest
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu, l0
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 LENGTH = 8
 RIVALS = "unrolled BatchTopK, positive", "MiniBatchDictionaryLearning, positive"

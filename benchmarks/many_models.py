@@ -33,7 +33,7 @@ from sklearn.model_selection import GridSearchCV
 from benchmarks.common import RESULTS, make_parser, save
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 N_SAMPLES, N_FEATURES, N_WORKERS = 4000, 32, 2
 SAE = SparseAutoencoder(penalty=TopK(2), max_iter=2, random_state=0)

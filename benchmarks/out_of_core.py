@@ -28,7 +28,7 @@ from benchmarks.common import RESULTS, Clock, apart, make_parser, save
 from benchmarks.common import fit as fit_quietly
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.metrics import fvu
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 N_FEATURES, N_ATOMS, N_ACTIVE, NOISE = 512, 1024, 8, 0.05
 # Shards of 256 MB.

@@ -27,8 +27,8 @@ from benchmarks.common import fit, groups, make_parser, measure_missing, run_tas
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.losses import _losses
 from skvaeense.metrics import dead_fraction, fvu, l0
+from skvaeense.nets import losses
 
 PENALTIES = ["batch_topk", "topk", "matryoshka", "l1", "log", "jump_relu", "gated"]
 N_ROWS, N_ALIKE, N_RARE, N_TEST, IS_FEATURE = 15_000, 5_000, 60_000, 10_000, 0.9
@@ -162,8 +162,8 @@ def weighed(cell, weight, seed, data):
         )
         X, test = X[:N_PLANTED], X[N_PLANTED:]
     params = WIDE if cell == "lm 8x" else PLANTED
-    auxiliary_loss = partial(_losses.auxiliary_loss, weight=weight)
-    with mock.patch.object(_losses, "auxiliary_loss", auxiliary_loss):
+    auxiliary_loss = partial(losses.auxiliary_loss, weight=weight)
+    with mock.patch.object(losses, "auxiliary_loss", auxiliary_loss):
         model = SparseAutoencoder(**params, random_state=seed)
         fit(model, X)
     codes = model.transform(test)

@@ -13,7 +13,7 @@ from benchmarks.data import HELD_OUT
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
+from skvaeense.nets.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 
 # Penalties, and a target where they have one.
 PLANTED = {

@@ -41,7 +41,7 @@ from benchmarks.common import fit, groups, make_parser, measure_missing, run_tas
 from benchmarks.data import HELD_OUT
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 
 N_FEATURES, N_ACTIVE, N_SAMPLES = 64, 3, 10_000
 

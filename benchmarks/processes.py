@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.common import RESULTS, Clock, answer, make_parser, save, start
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
-from skvaeense.penalties import L1
+from skvaeense.nets.penalties import L1
 
 N_SAMPLES, N_FEATURES, N_LATENTS, BATCH_SIZE = 16_384, 512, 1024, 2048
 ESTIMATORS = {

@@ -32,11 +32,11 @@ from sklearn.decomposition import PCA
 from benchmarks.common import fit, load, make_parser, measure_missing, run_task, save, summarise
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.losses import PenalizedReconstruction
 from skvaeense.metrics import dead_fraction, fvu, l0
-from skvaeense.models import SparseCoder
-from skvaeense.networks import SingleLayer, Unrolled
-from skvaeense.penalties import BatchTopK, TopK
+from skvaeense.nets.losses import PenalizedReconstruction
+from skvaeense.nets.models import SparseCoder
+from skvaeense.nets.networks import SingleLayer, Unrolled
+from skvaeense.nets.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
 # Settings of the task `wide`.

@@ -32,7 +32,7 @@ from skvaeense import (
     save,
 )
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 DEFAULT = VAEenseTransformer()
 ESTIMATORS = (

@@ -33,8 +33,8 @@ from benchmarks.peers.codes import METHODS as PEERS
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import dictionary_stability
 from skvaeense.metrics import dead_fraction, fvu, l0
-from skvaeense.networks import SingleLayer, Unrolled
-from skvaeense.penalties import TopK
+from skvaeense.nets.networks import SingleLayer, Unrolled
+from skvaeense.nets.penalties import TopK
 
 N_TRAIN, N_TEST = 10_000, 4000
 MAX_EPOCHS, BATCH_SIZE = 40, 256

@@ -37,8 +37,8 @@ from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.guards.steps import SHAPES, TRANSFORM_SIZES, collated, steps, transform_ratios
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.metrics import dimension_error
-from skvaeense.networks import Linear
-from skvaeense.thresholds import FixedVariance, Latents, Otsu
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.thresholds import FixedVariance, Latents, Otsu
 
 FILE = RESULTS / "speed.json"
 GROWTH_SAMPLES = (1000, 10_000, 100_000, 1_000_000)

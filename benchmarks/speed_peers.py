@@ -56,8 +56,8 @@ from benchmarks.guards.steps import (
     own_sae,
     sae_floor,
 )
-from skvaeense.networks import SingleLayer
-from skvaeense.penalties import L1, TopK
+from skvaeense.nets.networks import SingleLayer
+from skvaeense.nets.penalties import L1, TopK
 
 SPARSE_ACTIVATIONS = "TopK, sparse activations"
 PENALTIES = {"L1": L1(), "TopK": TopK(N_TOP), SPARSE_ACTIVATIONS: TopK(N_TOP)}

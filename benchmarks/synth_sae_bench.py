@@ -44,7 +44,7 @@ from benchmarks.common import fit, groups, make_parser, measure_missing, run_tas
 from benchmarks.peers.saelens import train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.explanations import GateLaw, Gates
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 
 MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
 # Number of samples that are drawn at once, chosen for speed, and that are coded at once.

@@ -88,9 +88,9 @@ from skvaeense.dimension import _pools
 from skvaeense.explanations import _em, _explain, _start
 from skvaeense.mixture import _rows as _mixture_rows
 from skvaeense.mixture import _search
-from skvaeense.networks import _dense
+from skvaeense.nets import networks
+from skvaeense.nets.thresholds import FixedVariance
 from skvaeense.samples import _batches, _sources
-from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _data, _hooks, _trainer
 from skvaeense.utils import _rows
 
@@ -499,14 +499,14 @@ def constants():
         "SPARSE_RATE": (_data.sparse_learning_rate, "rate"),
         "FULL_RATE_COMPONENTS": (_data.sparse_learning_rate, "full_rate_components"),
         "DEAD_AFTER": (SparseAutoencoder, "dead_after"),
-        "MAX_WIDTH": (_dense.check_layer_sizes, "most"),
+        "MAX_WIDTH": (networks.layer_sizes, "most"),
         "FULL_RATE_INPUTS": (_trainer.layer_rates, "full_rate_inputs"),
         "RATE_POWER": (_trainer.layer_rates, "power"),
         "SURPLUS": (_start.start_gates, "surplus"),
         "WIDTH": (_start.n_target, "width"),
     }.items():
         values[name] = inspect.signature(function).parameters[parameter].default
-    values["MIN_WIDTH"] = _dense.Linear()._layer_sizes(1)[0][0]
+    values["MIN_WIDTH"] = networks.Linear()._layer_sizes(1)[0][0]
     noise = _hooks.annealed_noise(1.0, 1.0, learned=True)
     values |= {"LEAST_SHARE": noise.least_share, "FOLLOW": noise.follow}
     *others, last = map(plain, _vaease.RATES)

@@ -19,9 +19,9 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense import networks
 from skvaeense.mixture._rows import warn_of_far
-from skvaeense.models import Model
+from skvaeense.nets import networks
+from skvaeense.nets.models import Model
 from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_array, validated
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import LawEvaluation
 from skvaeense.mixture import MixtureDensity
-from skvaeense.networks import Network
+from skvaeense.nets.networks import Network
 from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._missing import imputations
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array

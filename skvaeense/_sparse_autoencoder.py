@@ -10,12 +10,11 @@ from sklearn.base import clone
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
-from skvaeense import losses, networks, penalties
 from skvaeense._base import BaseAutoencoder
-from skvaeense.models import SparseCoder
-from skvaeense.models._base import as_number
-from skvaeense.networks._base import with_known
-from skvaeense.penalties._base import KeepsLargest
+from skvaeense.nets import losses, networks, penalties
+from skvaeense.nets.models import SparseCoder, as_number
+from skvaeense.nets.networks import with_known
+from skvaeense.nets.penalties import KeepsLargest
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import beside, open_target, refuse_loader
@@ -78,7 +77,7 @@ class SparseAutoencoder(BaseAutoencoder):
     penalty : {"batch_topk", "gated", "jump_relu", "l1", "log", "matryoshka", "topk"} or Penalty, \
             default="batch_topk"
         Penalty or constraint that makes codes sparse. An alias means the defaults of its class in
-        `skvaeense.penalties`.
+        `skvaeense.nets.penalties`.
 
     target_l0 : float or None, default=None
         Target for the mean number of active latents. TopK, BatchTopK and Matryoshka take it as
@@ -175,7 +174,7 @@ class SparseAutoencoder(BaseAutoencoder):
     Attributes
     ----------
     module_ : torch.nn.Module
-        The model, `skvaeense.models.SparseCoder`, for centred and scaled samples.
+        The model, `skvaeense.nets.models.SparseCoder`, for centred and scaled samples.
 
     components_ : ndarray of shape (n_components_, n_features)
         The dictionary: decoder columns in units of X, one row for each latent. Only with a linear

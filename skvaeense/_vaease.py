@@ -5,13 +5,12 @@ from typing import Any, Literal
 import torch
 from sklearn.base import clone
 
-from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._span import span_density
-from skvaeense.models import VAE, NetLaw
-from skvaeense.models._base import as_number
-from skvaeense.networks._base import with_known
+from skvaeense.nets import losses, networks, priors, thresholds
+from skvaeense.nets.models import VAE, NetLaw, as_number
+from skvaeense.nets.networks import with_known
 from skvaeense.training._data import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
@@ -57,7 +56,7 @@ class VAEase(Specification):
 
     An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
     ``(1 - s) z``: so a latent can close for one sample, with s = 1, while it is open for others.
-    The noise variance is learned. See :class:`skvaeense.models.VAE` for the loss.
+    The noise variance is learned. See :class:`skvaeense.nets.models.VAE` for the loss.
 
     It is the `model` of a :class:`~skvaeense.VAEenseTransformer`, whose `n_components`,
     `positive_code`, `dtype`, `device` and `random_state` it uses. Nothing takes its place: what is
@@ -264,11 +263,6 @@ class VAEaseTraining(BaseAutoencoder):
     def _make_model(self, data, seed):
         spec = self._training
         network = networks.Network.resolve(spec.network)
-        if isinstance(network, networks.Unrolled):
-            raise ValueError(
-                f"network={spec.network!r} gives codes without a posterior, so it only works in "
-                'SparseAutoencoder. Set network="linear".'
-            )
         model = VAE(
             with_known(network, {"positive": self.positive_code}),
             data.train.shape[1],
@@ -314,7 +308,7 @@ class VAEaseTraining(BaseAutoencoder):
     def _finish(self, model, trainer, data):
         rows = torch.cat([data.valid, data.train.head])
         rows = rows[: N_BLOCKS * block_rows(model.n_components)]
-        model.calibrate(rows, len(data.valid))
+        model.calibrate(rows)
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)

@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
-from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
+from skvaeense.nets.models import VAE, SparseCoder
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
 from skvaeense.utils._torch import make_generator
 
 

@@ -22,8 +22,8 @@ from torch import distributed
 
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.networks import Linear
-from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import L1, BatchTopK, TopK
 from skvaeense.samples import _sources
 from skvaeense.utils import _processes, _rows
 from skvaeense.utils._processes import find_processes

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.networks import MLP, Linear
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.training._data import Balls
 
 

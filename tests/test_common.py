@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 
 # Two epochs are too few to train well, but these tests only check the interface.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -30,9 +30,9 @@ from sklearn.pipeline import make_pipeline
 
 from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import MLP
-from skvaeense.penalties import TopK
-from skvaeense.thresholds import FixedVariance
+from skvaeense.nets.networks import MLP
+from skvaeense.nets.penalties import TopK
+from skvaeense.nets.thresholds import FixedVariance
 from skvaeense.utils._torch import suited_threads
 
 # After this many seconds a thread or process counts as stuck. Normally it takes a few seconds.

@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 
 from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer, load, save
 from skvaeense.dimension import ComponentRank
-from skvaeense.networks import MLP
+from skvaeense.nets.networks import MLP
 
 X, X_NEW, _, DIMENSION = SUBSPACES
 

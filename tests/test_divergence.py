@@ -11,8 +11,8 @@ from sklearn.base import clone
 from strategies import sparse_autoencoder, vaeense
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
-from skvaeense.penalties import Penalty, TopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import Penalty, TopK
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 DIVERGENT = {"learning_rate_init": 1e30}

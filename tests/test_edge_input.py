@@ -15,8 +15,8 @@ from skvaeense.datasets import make_linear_subspaces
 from skvaeense.dimension import Neighbors
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear
-from skvaeense.penalties import BatchTopK, Penalty, TopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import BatchTopK, Penalty, TopK
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)

@@ -15,11 +15,11 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.losses import Loss
-from skvaeense.networks import Network
-from skvaeense.penalties import L1, Penalty, TopK
-from skvaeense.priors import Prior
-from skvaeense.thresholds import ThresholdRule
+from skvaeense.nets.losses import Loss
+from skvaeense.nets.networks import Network
+from skvaeense.nets.penalties import L1, Penalty, TopK
+from skvaeense.nets.priors import Prior
+from skvaeense.nets.thresholds import ThresholdRule
 from skvaeense.utils._torch import make_generator
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
@@ -66,9 +66,6 @@ class ScaledNormal(Prior):
     def kl(self, posterior):
         own = torch.distributions.Normal(posterior.mean, posterior.std)
         return torch.distributions.kl_divergence(own, self._normal()).sum(dim=1)
-
-    def log_prob(self, z):
-        return self._normal().log_prob(z).sum(dim=1)
 
     def sample(self, n_samples, n_components, generator):
         z = torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = {

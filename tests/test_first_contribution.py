@@ -22,8 +22,8 @@ def load(name, file):
 
 @pytest.fixture(scope="module")
 def tests():
-    names = "skvaeense.penalties._capped_l1", "first_contribution"
-    files = "_capped_l1.py", "test_capped_l1.py"
+    names = "skvaeense.nets.capped_l1", "first_contribution"
+    files = "capped_l1.py", "test_capped_l1.py"
     *_, module = [load(*pair) for pair in zip(names, files, strict=True)]
     functions = dict(inspect.getmembers(module, inspect.isfunction))
     yield {name: test for name, test in functions.items() if name.startswith("test_")}

@@ -31,10 +31,10 @@ from torch import nn
 
 import skvaeense
 from skvaeense import VAEenseTransformer
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.networks import Network, SingleLayer
-from skvaeense.penalties import BatchTopK, JumpReLU, TopK
-from skvaeense.priors import StandardNormal
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.networks import Network, SingleLayer
+from skvaeense.nets.penalties import BatchTopK, JumpReLU, TopK
+from skvaeense.nets.priors import StandardNormal
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 # Parameters that change the outputs of a fitted estimator. Only `transform` uses hard and

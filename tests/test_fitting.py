@@ -29,10 +29,10 @@ from sklearn.callback import ProgressBar
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEase, VAEenseTransformer
-from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
 from skvaeense.metrics import fvu
-from skvaeense.networks import Linear, SingleLayer
-from skvaeense.priors import StandardNormal
+from skvaeense.nets.losses import ELBO, Loss, PenalizedReconstruction
+from skvaeense.nets.networks import Linear, SingleLayer
+from skvaeense.nets.priors import StandardNormal
 from skvaeense.training._trainer import History, cosine
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new

@@ -9,7 +9,7 @@ from strategies import TABLES, is_near
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 HEALTHY = TABLES | {
     "normal": lambda rng, n, d: rng.standard_normal((n, d)),

@@ -45,6 +45,7 @@ def _public_objects():
     """Yield (name, object) for the classes and functions in `__all__`, also of subpackages."""
     rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])} - PRIVATE_ROOMS
     public = sorted(f"skvaeense.{name}" for name in rooms if not name.startswith("_"))
+    public += [f"skvaeense.nets.{name}" for name in skvaeense.nets.__all__]
     for module in map(importlib.import_module, ["skvaeense", *public]):
         for name in module.__all__:
             value = getattr(module, name)

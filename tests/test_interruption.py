@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 import skvaeense
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.losses import Loss
-from skvaeense.networks import Linear
+from skvaeense.nets.losses import Loss
+from skvaeense.nets.networks import Linear
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = [

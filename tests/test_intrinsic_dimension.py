@@ -17,8 +17,8 @@ from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTra
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
 from skvaeense.dimension import Neighbors
 from skvaeense.explanations._explain import explain
-from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import TopK
+from skvaeense.nets.networks import MLP, Linear
+from skvaeense.nets.penalties import TopK
 
 X_ALL, _, TRUE = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:800], X_ALL[800:], TRUE[800:]

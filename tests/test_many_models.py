@@ -19,8 +19,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.networks import Linear
-from skvaeense.penalties import TopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import TopK
 
 X, *_ = make_sparse_dictionary(300, n_atoms=10, n_active=2, n_features=8, random_state=0)
 SAE = SparseAutoencoder(penalty=TopK(2), max_iter=3, random_state=0)

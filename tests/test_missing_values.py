@@ -21,7 +21,7 @@ from skvaeense.explanations import GateDictionary
 from skvaeense.inspection import ActiveDimensionDisplay
 from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import MLP, Linear
+from skvaeense.nets.networks import MLP, Linear
 
 X, _, DIMENSION = make_linear_subspaces(900, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
 MISSING = np.random.default_rng(0).uniform(size=X.shape) < 0.15

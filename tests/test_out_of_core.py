@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 from skvaeense.samples import _sources
 from skvaeense.utils import _rows
 

@@ -10,8 +10,8 @@ from torch import nn
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import compare_scores
-from skvaeense.networks import Linear
-from skvaeense.penalties import L1, TopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import L1, TopK
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)[0]
 EQUAL = np.full_like(X, 3.0)

@@ -15,7 +15,7 @@ from torch import nn
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, Penalty, TopK
+from skvaeense.nets.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, Penalty, TopK
 
 X, X_NEW = ATOMS.few, ATOMS.new
 WITH_ALPHA = ["gated", "jump_relu", "l1", "log"]

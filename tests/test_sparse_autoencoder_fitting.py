@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import SparseAutoencoder
 from skvaeense.metrics import l0
-from skvaeense.networks import SingleLayer
-from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.nets.networks import SingleLayer
+from skvaeense.nets.penalties import L1, BatchTopK, TopK
 from skvaeense.training._data import LONG_STEPS
 
 X, X_NEW = ATOMS.few, ATOMS.new

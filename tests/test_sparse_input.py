@@ -10,7 +10,7 @@ from sklearn import config_context
 from strategies import sparse_autoencoder, vaeense
 
 from skvaeense.samples import _sources
-from skvaeense.training import _data, _far
+from skvaeense.training import _data
 from skvaeense.utils import _rows
 
 RNG = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_many_samples_are_dense_only_some_at_a_time(make, monkeypatch):
 
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
     monkeypatch.setattr(_data, "SPECTRUM_ROWS", 64)
-    monkeypatch.setattr(_far, "MANY_ROWS", 64)
+    monkeypatch.setattr(_data, "MANY_ROWS", 64)
     monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 12 * 20)
     monkeypatch.setattr(sparse.csr_matrix, "toarray", counted)
     model = fitted(make, sparse.csr_matrix(X), batch_size=32)

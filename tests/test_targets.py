@@ -13,7 +13,7 @@ from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer, load, save
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.explanations import FlatLaw, GateLaw
 from skvaeense.metrics import fvu, l0
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 X, X_NEW = ATOMS.train[:1000], ATOMS.new[:300]
 

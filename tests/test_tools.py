@@ -24,9 +24,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skvaeense.networks import Linear
-from skvaeense.penalties import L1, BatchTopK, Log, TopK
-from skvaeense.thresholds import FixedVariance
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import L1, BatchTopK, Log, TopK
+from skvaeense.nets.thresholds import FixedVariance
 
 X, X_NEW = ATOMS.few, ATOMS.new
 VAEENSE, SAE = quick_vaeense(max_iter=2), quick_sae(max_iter=2)

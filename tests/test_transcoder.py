@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import Checkpoint, load, save
 from skvaeense.inspection import ReconstructionSparsityDisplay
-from skvaeense.losses import _losses
-from skvaeense.models import SparseCoder
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets import losses
+from skvaeense.nets.models import SparseCoder
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.samples import _sources
 from skvaeense.utils import _rows
 
@@ -109,7 +109,7 @@ def test_networks(network):
 @pytest.mark.parametrize("penalty", [TopK(1), BatchTopK(1), Matryoshka(1)])
 def test_few_entries_of_many_latents_are_decoded_to_the_same(penalty, monkeypatch):
     expected = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
-    monkeypatch.setattr(_losses, "MANY_LATENTS", 0)
+    monkeypatch.setattr(losses, "MANY_LATENTS", 0)
     found = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
     assert_allclose(found.predict(X_NEW), expected.predict(X_NEW), rtol=1e-6)
 

@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.metrics import fvu, l0
-from skvaeense.networks import Unrolled
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.networks import Unrolled
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 
 X, X_NEW = ATOMS.train[:1000], ATOMS.new
 MAKERS = {

@@ -25,8 +25,8 @@ from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import fvu, pattern_adaptivity
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear
-from skvaeense.thresholds import FixedVariance
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.thresholds import FixedVariance
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 NETWORKS = {"linear": Linear((16,)), "mlp": MLP_SMALL}

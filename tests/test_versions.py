@@ -12,8 +12,8 @@ from helpers import fit_unwarned, quick_sae, with_net
 from numpy.testing import assert_allclose
 
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.networks import Linear
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.networks import Linear
+from skvaeense.nets.penalties import BatchTopK
 
 REFERENCE = Path(__file__).parent / "data" / "reference.json"
 # In double precision, other orders of sums change little, also after several epochs.

@@ -22,13 +22,13 @@ from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dic
 from skvaeense.dimension import AutoencoderMethod, Count
 from skvaeense.export import to_saelens
 from skvaeense.inspection import top_activating
-from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import feature_density, l0, pattern_adaptivity
-from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import MLP, Linear, Network
-from skvaeense.penalties import L1, Coding, JumpReLU, Penalty
-from skvaeense.priors import Prior
-from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
+from skvaeense.nets.losses import ELBO, Loss, Terms
+from skvaeense.nets.models import VAE, SparseCoder
+from skvaeense.nets.networks import MLP, Linear, Network
+from skvaeense.nets.penalties import L1, Coding, JumpReLU, Penalty
+from skvaeense.nets.priors import Prior
+from skvaeense.nets.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]

@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import Linear, SingleLayer, Unrolled
-from skvaeense.penalties import L1, BatchTopK, Log, TopK
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.models import VAE, SparseCoder
+from skvaeense.nets.networks import Linear, SingleLayer, Unrolled
+from skvaeense.nets.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
 from skvaeense.training._trainer import Plan, Trainer, find_schedule

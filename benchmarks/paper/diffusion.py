@@ -31,7 +31,7 @@ from benchmarks.data import read_mnist
 from benchmarks.paper.common import at_once, run
 from benchmarks.peers.diffusion import learn_noise
 from skvaeense import VAEase, VAEenseTransformer
-from skvaeense.networks import MLP
+from skvaeense.nets.networks import MLP
 
 # Noise levels of the diffusion, in units of the codes' root mean square.
 LEVELS = (0.01, 20.0)

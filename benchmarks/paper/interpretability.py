@@ -34,8 +34,8 @@ from benchmarks.data import read_mnist
 from benchmarks.paper.common import at_once, leave_out, run
 from benchmarks.paper.frontier import IN_USE
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
-from skvaeense.networks import MLP
-from skvaeense.penalties import TopK
+from skvaeense.nets.networks import MLP
+from skvaeense.nets.penalties import TopK
 
 NOISE = 0.02
 RATE = 0.004

@@ -26,7 +26,7 @@ from benchmarks.paper.common import at_once, run
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu
-from skvaeense.penalties import L1, Log, TopK
+from skvaeense.nets.penalties import L1, Log, TopK
 
 SIZES = {
     "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": 60, "n_points": 21},

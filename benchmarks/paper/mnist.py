@@ -16,8 +16,8 @@ from benchmarks.data import read_mnist
 from benchmarks.paper.common import run
 from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
-from skvaeense.networks import MLP
-from skvaeense.penalties import L1, Log, TopK
+from skvaeense.nets.networks import MLP
+from skvaeense.nets.penalties import L1, Log, TopK
 
 LEVELS = (10, 20, 40)
 # Settings of the noise variance, in squared units of a pixel.

@@ -15,7 +15,7 @@ from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.paper.common import at_once, run
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.metrics import dimension_error, fvu, pattern_adaptivity
-from skvaeense.penalties import L1, Log, TopK
+from skvaeense.nets.penalties import L1, Log, TopK
 
 DIMENSION, KAPPA = 4, 20
 SIZES = {

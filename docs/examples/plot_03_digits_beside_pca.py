@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.inspection import ReconstructionSparsityDisplay
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 train, test = train_test_split(load_digits().data, test_size=400, random_state=0)
 

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import fvu, l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
+from skvaeense.nets.penalties import L1, BatchTopK, JumpReLU, TopK
 
 X, _, _, atoms = make_sparse_dictionary(
     6000,

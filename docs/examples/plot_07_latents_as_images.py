@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import LatentDisplay
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.penalties import BatchTopK
 
 X, y = load_digits(return_X_y=True)
 sparse = SparseAutoencoder(40, penalty=BatchTopK(8), random_state=0).fit(X)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder, load, save
 from skvaeense.inspection import LatentDisplay
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 X = load_digits().data
 sparse = SparseAutoencoder(32, penalty=TopK(6), random_state=0).fit(X)

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.discovery import all_estimators, all_functions
 
 from skvaeense import SparseAutoencoder
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 things = [thing for _, thing in [*all_estimators(), *all_functions()]]
 texts = [inspect.getdoc(thing) or "" for thing in things]

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import dictionary_stability, feature_absorption, top_activating
 from skvaeense.metrics import feature_density
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 X, y = load_digits(return_X_y=True)
 fits = [

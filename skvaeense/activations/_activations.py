@@ -97,7 +97,7 @@ class Activations:
     >>> import torch
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.activations import Activations
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(
     ...     torch.nn.Embedding(50, 16), torch.nn.Linear(16, 32), torch.nn.ReLU(),

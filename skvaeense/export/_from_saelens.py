@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.export._saelens import TRANSCODERS
-from skvaeense.models import SparseCoder
-from skvaeense.networks import SingleLayer
-from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK
+from skvaeense.nets.models import SparseCoder
+from skvaeense.nets.networks import SingleLayer
+from skvaeense.nets.penalties import L1, Gated, JumpReLU, Penalty, TopK
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import open_target
 from skvaeense.training._trainer import History
@@ -79,7 +79,7 @@ def from_saelens(
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.export import from_saelens, to_saelens
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:

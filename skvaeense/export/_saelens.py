@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from safetensors.numpy import save as to_bytes
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.networks._dense import SingleLayerAutoencoder
-from skvaeense.penalties._base import (
+from skvaeense.nets.networks import DenseAutoencoder
+from skvaeense.nets.penalties import (
     GatedReLU,
     HardThreshold,
     KeepBatchTop,
@@ -101,7 +102,7 @@ def to_saelens(
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.export import to_saelens
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:
@@ -132,7 +133,7 @@ def saelens_files(
     check_is_fitted(estimator)
     model: Any = estimator._with_length(estimator.module_)
     network, activation = model.network, model.activation
-    if not isinstance(network, SingleLayerAutoencoder):
+    if not (isinstance(network, DenseAutoencoder) and isinstance(network.encoder, nn.Linear)):
         raise ValueError(
             f"The network {estimator.network!r} has more than one layer in its encoder or decoder, "
             'which SAELens does not support. Fit with network="single_layer".'

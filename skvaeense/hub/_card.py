@@ -86,7 +86,7 @@ def model_card(
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.hub import model_card
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X[:1500])
     >>> card = model_card(sae, X[1500:], description="Images of digits.")

@@ -89,7 +89,7 @@ def save_pretrained(
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.hub import from_pretrained, save_pretrained
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:

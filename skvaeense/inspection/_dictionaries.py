@@ -114,7 +114,7 @@ def dictionary_stability(
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.datasets import make_sparse_dictionary
     >>> from skvaeense.inspection import dictionary_stability
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X, _, _ = make_sparse_dictionary(2000, signed=False, random_state=0)
     >>> fits = [
     ...     SparseAutoencoder(20, penalty=TopK(4), max_iter=60, random_state=seed).fit(X)

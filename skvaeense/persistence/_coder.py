@@ -20,7 +20,7 @@ import skvaeense
 from skvaeense.explanations._streams import CodeStream, GateStream
 from skvaeense.mixture._rows import Reach, Units
 from skvaeense.mixture._stream import MixtureStream
-from skvaeense.models import Model
+from skvaeense.nets.models import Model
 from skvaeense.persistence._checks import (
     LAWS,
     check_fitted,
@@ -61,7 +61,7 @@ def builtin_classes() -> dict[str, type]:
     """Return the classes that the package defines, and those of other packages, by name.
 
     The estimators are imported here, with all classes that they can hold. Names leave out private
-    modules, so that a class can move between files: ``skvaeense.penalties.L1``.
+    modules, so that a class can move between files: ``skvaeense.nets.penalties.L1``.
     """
     for name in skvaeense.__all__:
         getattr(skvaeense, name)

@@ -111,7 +111,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     >>> from tempfile import TemporaryDirectory
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder, load, save
-    >>> from skvaeense.penalties import TopK
+    >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as folder:

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from skvaeense.models._base import Model, as_number
-from skvaeense.networks._base import normalize_columns
+from skvaeense.nets.models import Model, as_number
+from skvaeense.nets.networks import normalize_columns
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept import set_share
 from skvaeense.utils._torch import evaluating, suited_threads

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.optim.adamw import adamw
 
-from skvaeense.losses import Loss, Terms
+from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._batches import Batches
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes

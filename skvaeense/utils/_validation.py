@@ -131,7 +131,7 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
 
         Examples
         --------
-        >>> from skvaeense.penalties import Penalty
+        >>> from skvaeense.nets.penalties import Penalty
         >>> Penalty.resolve("topk")
         TopK()
         """

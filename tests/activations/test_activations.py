@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from skvaeense.activations import Activations, loss_recovered, replaced
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 N_TOKENS, WIDTH, LENGTH = 30, 12, 9
 

@@ -20,10 +20,10 @@ from bad_inputs.rows import (
 )
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.dimension import Consensus, Neighbors
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
-from skvaeense.thresholds import Contribution, FixedVariance
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+from skvaeense.nets.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
 OR_SHARE = f"None or {COUNT} (set target_explained_variance for a share of the variance)"
@@ -52,7 +52,7 @@ class OnlyCounts(BaseEstimator):
 
 def part_kind(estimators, room, kind, **params):
     """Return the row of an invalid part of an estimator, whose valid kind is in a subpackage."""
-    must = f"a str among {{…}} or an instance of 'skvaeense.{room}.….{kind}'"
+    must = f"a str among {{…}} or an instance of 'skvaeense.nets.{room}.{kind}'"
     return parameter(estimators, must, **params)
 
 
@@ -172,7 +172,7 @@ NESTED = [
         for got, network in [
             ("(0,)", Linear((0,))),
             ("(-3, 4)", MLP((-3, 4))),
-            ("[0]", Linear(0)),
+            ("0", Linear(0)),
             ("'wide'", MLP("wide")),
         ]
     ),
@@ -223,8 +223,8 @@ TOGETHER = [
     ),
     together(
         VAEASE,
-        "network='unrolled' gives codes without a posterior, so it only works in "
-        'SparseAutoencoder. Set network="linear".',
+        "Unrolled gives codes without a posterior, so it only works in SparseAutoencoder. Set "
+        'network="linear".',
         network="unrolled",
     ),
     *(

@@ -25,8 +25,8 @@ from skvaeense import (
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.networks import MLP, Linear
+from skvaeense.nets.penalties import BatchTopK
 
 
 def main():

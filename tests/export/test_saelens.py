@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.export import from_saelens, to_saelens
-from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
 
 ARCHITECTURES = {
     "batch_topk": "jumprelu",

@@ -18,8 +18,8 @@ from sklearn.exceptions import NotFittedError
 from skvaeense import VAEenseTransformer
 from skvaeense.export import from_saelens, to_saelens
 from skvaeense.hub import from_pretrained, model_card, push_to_hub, save_pretrained
-from skvaeense.networks import MLP
-from skvaeense.penalties import TopK
+from skvaeense.nets.networks import MLP
+from skvaeense.nets.penalties import TopK
 
 X, X_NEW = ATOMS.few, ATOMS.new
 Y, Y_NEW = (rows @ np.arange(16.0).reshape(8, 2) for rows in (X, X_NEW))

@@ -19,7 +19,7 @@ from skvaeense.inspection import (
     latent_report,
     top_activating,
 )
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 
 WORDS = ["a", "<b>", " cat", "\n", "&", *(f" w{i}" for i in range(25))]
 

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvaeense.inspection import ReconstructionSparsityDisplay, reconstruction_sparsity_curve
 from skvaeense.metrics import fvu
-from skvaeense.thresholds import Contribution
+from skvaeense.nets.thresholds import Contribution
 
 
 class Axes(BaseEstimator):

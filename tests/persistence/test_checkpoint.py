@@ -23,8 +23,8 @@ from skvaeense import (
     save,
 )
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.nets.networks import MLP, Linear
+from skvaeense.nets.penalties import L1, BatchTopK, TopK
 from skvaeense.samples import _sources
 from skvaeense.training import _trainer
 from skvaeense.training._session import STATE
@@ -130,7 +130,7 @@ import warnings
 import numpy as np
 import torch
 from skvaeense import (Checkpoint, VAEase, VAEenseTransformer, save)
-from skvaeense.networks import (MLP)
+from skvaeense.nets.networks import (MLP)
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

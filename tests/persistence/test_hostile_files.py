@@ -21,8 +21,8 @@ import skvaeense
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear, Network
-from skvaeense.penalties import Matryoshka
+from skvaeense.nets.networks import Linear, Network
+from skvaeense.nets.penalties import Matryoshka
 from skvaeense.persistence import _files
 from skvaeense.persistence._coder import builtin_classes
 
@@ -261,7 +261,7 @@ FORGED = {
         "which this version",
     ),
     "class of another kind": (
-        set_in("class", value="skvaeense.models.SparseCoder"),
+        set_in("class", value="skvaeense.nets.models.SparseCoder"),
         "which is not of type 'estimator'",
     ),
     "estimator as an object": (set_in("type", value="object"), "which is not of type 'object'"),
@@ -269,7 +269,7 @@ FORGED = {
     "penalty as an optimizer": (
         set_in(
             *("parameters", "optimizer"),
-            value={"type": "optimizer", "class": "skvaeense.penalties.L1"},
+            value={"type": "optimizer", "class": "skvaeense.nets.penalties.L1"},
         ),
         "not a class of optimizers",
     ),
@@ -284,7 +284,7 @@ FORGED = {
     "kind of no name": (set_in(*MODEL, "type", value=[]), "has the unknown type []"),
     "no kind": (delete(*MODEL, "type"), "'module_' of the estimator has the wrong type"),
     "model of another estimator": (
-        set_in(*MODEL, "class", value="skvaeense.models.VAE"),
+        set_in(*MODEL, "class", value="skvaeense.nets.models.VAE"),
         "cannot be loaded",
     ),
     "unknown parameter": (set_in("parameters", "magic", value=1), "has no parameter 'magic'"),
@@ -326,19 +326,19 @@ FORGED = {
     "model with too many components": (set_in(*CONFIG, "n_components", value=10**12), "size"),
     "model with too many features": (set_in(*CONFIG, "n_features", value=10**12), "size"),
     "model with too many weights": (
-        set_in(*CONFIG, "network", value=spec("networks.Linear", hidden_layer_sizes=10**12)),
+        set_in(*CONFIG, "network", value=spec("nets.networks.Linear", hidden_layer_sizes=10**12)),
         "Missing key",
     ),
     "prior as a network": (
-        set_in(*CONFIG, "network", value=spec("priors.StandardNormal")),
+        set_in(*CONFIG, "network", value=spec("nets.priors.StandardNormal")),
         "'network' of module_ has the wrong type",
     ),
     "penalty with too many thresholds": (
-        set_in(*CONFIG, "penalty", value=spec("penalties.JumpReLU", threshold=1.0)),
+        set_in(*CONFIG, "penalty", value=spec("nets.penalties.JumpReLU", threshold=1.0)),
         "Missing key",
     ),
     "penalty out of range": (
-        set_in(*CONFIG, "penalty", value=spec("penalties.L1", alpha=-1)),
+        set_in(*CONFIG, "penalty", value=spec("nets.penalties.L1", alpha=-1)),
         "'alpha' parameter",
     ),
     "sign that is text": (set_in(*CONFIG, "positive", value="os"), "'positive' of module_"),
@@ -406,8 +406,8 @@ def test_forged_geometry(dimension_path, tmp_path):
 
 
 COUNTS = {
-    "layers": spec("networks.MLP", hidden_layer_sizes=[8] * 50_000),
-    "sweeps": spec("networks.Unrolled", n_sweeps=10**7, n_active=2),
+    "layers": spec("nets.networks.MLP", hidden_layer_sizes=[8] * 50_000),
+    "sweeps": spec("nets.networks.Unrolled", n_sweeps=10**7, n_active=2),
 }
 
 
@@ -538,7 +538,9 @@ FORGED_LAWS = {
         "no mixture": (delete(ATTRIBUTES, "density_"), "lacks the attribute 'density_'"),
         "no units": (delete(ATTRIBUTES, "_units_"), "lacks the attribute '_units_'"),
         "law of another kind": (
-            set_in(*CODER, value={"type": "law", "class": "skvaeense.penalties.L1", "arrays": {}}),
+            set_in(
+                *CODER, value={"type": "law", "class": "skvaeense.nets.penalties.L1", "arrays": {}}
+            ),
             "which is not of type 'law'",
         ),
         "number as a law": (set_in(*CODER, value=3), "'_coder_' of the estimator has the wrong"),
@@ -751,7 +753,7 @@ def test_names_of_classes_are_public_and_one_for_each():
     classes = builtin_classes()
     assert len(set(classes.values())) == len(classes)
     assert all(not part.startswith("_") for name in classes for part in name.split("."))
-    assert {"skvaeense.VAEenseTransformer", "skvaeense.penalties.L1"} <= classes.keys()
+    assert {"skvaeense.VAEenseTransformer", "skvaeense.nets.penalties.L1"} <= classes.keys()
 
 
 def test_trust_does_not_replace_classes_of_the_package(path):

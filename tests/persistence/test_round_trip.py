@@ -39,12 +39,12 @@ from skvaeense import (
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.explanations import GateDictionary
-from skvaeense.losses import ELBO
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import MLP, Linear, Network, SingleLayer
-from skvaeense.penalties import L1, JumpReLU, Penalty
-from skvaeense.priors import StandardNormal
-from skvaeense.thresholds import Contribution, FixedVariance, Otsu
+from skvaeense.nets.losses import ELBO
+from skvaeense.nets.networks import MLP, Linear, Network, SingleLayer
+from skvaeense.nets.penalties import L1, JumpReLU, Penalty
+from skvaeense.nets.priors import StandardNormal
+from skvaeense.nets.thresholds import Contribution, FixedVariance, Otsu
 
 GUIDE = Path(__file__).parents[2] / "docs" / "user_guide" / "saving.rst"
 NETWORKS = {

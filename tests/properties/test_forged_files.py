@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, save
 from skvaeense.explanations import GateDictionary
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear, Unrolled
-from skvaeense.penalties import BatchTopK
+from skvaeense.nets.networks import Linear, Unrolled
+from skvaeense.nets.penalties import BatchTopK
 from skvaeense.persistence import _files
 
 N_FILES = 40

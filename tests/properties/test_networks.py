@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS
 
-from skvaeense.models import VAE
-from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.nets.models import VAE
+from skvaeense.nets.networks import MLP, Linear, SingleLayer
 
 SIZES = st.lists(st.integers(1, 9), max_size=2).map(tuple)
 SKIPS = st.sampled_from([False, "first", True])

@@ -12,13 +12,9 @@ from strategies import sparse_autoencoder, vaeense
 from skvaeense import (
     IntrinsicDimensionEstimator,
     dimension,
-    losses,
     mixture,
-    networks,
-    penalties,
-    priors,
-    thresholds,
 )
+from skvaeense.nets import losses, networks, penalties, priors, thresholds
 from skvaeense.utils._validation import Interval
 
 X = np.random.default_rng(0).normal(size=(20, 4))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS
 
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+from skvaeense.nets.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 
 PENALTIES = st.sampled_from(
     [L1(), Log(), Gated(), JumpReLU(), JumpReLU(loss="tanh"), TopK(2), BatchTopK(2), Matryoshka(2)]

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from strategies import LAYOUTS, SEEDS
 
-from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
+from skvaeense.nets.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)
 SCALES = st.integers(-30, 30).map(lambda exponent: 2.0**exponent)

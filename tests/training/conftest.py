@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from skvaeense.losses import Loss
+from skvaeense.nets.losses import Loss
 from skvaeense.training._trainer import Trainer, find_schedule
 from skvaeense.utils._torch import make_generator
 

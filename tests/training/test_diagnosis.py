@@ -7,7 +7,7 @@ from helpers import with_net
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 from skvaeense.training._diagnosis import Findings, failure_messages, find_collapse
 
 N_SAMPLES, N_COMPONENTS = 40, 12

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvaeense import SparseAutoencoder
 from skvaeense.activations import Activations
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.penalties import TopK
+from skvaeense.nets.penalties import TopK
 from skvaeense.samples import _sources
 from skvaeense.training._data import Balls
 

@@ -9,7 +9,7 @@ from helpers import Recorder, fit_unwarned, quick_sae, with_net
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=6, random_state=0)[0] * 3.0
 

@@ -10,11 +10,10 @@ from helpers import draw, make_coder, make_vae, quick_sae, quick_vaeense
 from scipy.stats import norm
 from torch import nn
 
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.models._base import as_number
-from skvaeense.networks import Network, SingleLayer, Unrolled
-from skvaeense.networks._base import normalize_columns
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.models import as_number
+from skvaeense.nets.networks import Network, SingleLayer, Unrolled, normalize_columns
+from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training._hooks import (
     FINAL_NOISE,

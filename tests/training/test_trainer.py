@@ -10,10 +10,10 @@ from helpers import draw
 from numpy.testing import assert_allclose
 from torch import nn
 
-from skvaeense.losses import ELBO, PenalizedReconstruction
-from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import MLP, SingleLayer
-from skvaeense.penalties import TopK
+from skvaeense.nets.losses import ELBO, PenalizedReconstruction
+from skvaeense.nets.models import VAE, SparseCoder
+from skvaeense.nets.networks import MLP, SingleLayer
+from skvaeense.nets.penalties import TopK
 from skvaeense.samples._batches import TensorBatches
 from skvaeense.training import _trainer
 from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise

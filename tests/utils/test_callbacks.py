@@ -21,7 +21,7 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.networks import Linear
+from skvaeense.nets.networks import Linear
 from skvaeense.utils import _callbacks
 
 X = np.random.default_rng(0).standard_normal((60, 5))

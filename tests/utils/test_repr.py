@@ -5,9 +5,9 @@ import pytest
 from helpers import fit_unwarned, quick_sae
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.networks import MLP
-from skvaeense.penalties import Penalty, TopK
-from skvaeense.thresholds import FixedVariance
+from skvaeense.nets.networks import MLP
+from skvaeense.nets.penalties import Penalty, TopK
+from skvaeense.nets.thresholds import FixedVariance
 from skvaeense.utils._estimators import ReprMixin
 
 X = np.random.default_rng(0).standard_normal((40, 4))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from skvaeense.penalties._capped_l1 import CappedL1
+from skvaeense.nets.capped_l1 import CappedL1
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
