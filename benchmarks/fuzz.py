@@ -57,6 +57,7 @@ from skvaeense import (
     dimension,
     explanations,
     inspection,
+    language,
     losses,
     mixture,
     networks,
@@ -349,7 +350,7 @@ METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", 
 INSPECTIONS = {
     "class_activity": inspection.class_activity,
     "latent_ablation": lambda fitted, X, y: inspection.latent_ablation(fitted, X),
-    "top_activating": lambda fitted, X, y: inspection.top_activating(fitted, X),
+    "top_activating": lambda fitted, X, y: language.top_activating(fitted, X),
     "sparsity_curve": lambda fitted, X, y: dict(
         enumerate(inspection.reconstruction_sparsity_curve(fitted, X)[:2])
     ),

@@ -11,12 +11,8 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder
-from skvaeense.inspection import (
-    dictionary_stability,
-    feature_absorption,
-    latent_ablation,
-    top_activating,
-)
+from skvaeense.inspection import latent_ablation
+from skvaeense.language import dictionary_stability, feature_absorption, top_activating
 from skvaeense.metrics import feature_density
 from skvaeense.penalties import TopK
 

@@ -7,12 +7,10 @@ matplotlib, and import it only to draw.
 To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
-from skvaeense.inspection._activity import class_activity, sparsity_pattern, top_activating
-from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
+from skvaeense.inspection._activity import class_activity, sparsity_pattern
 from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
 from skvaeense.inspection._latent_ablation import latent_ablation
-from skvaeense.inspection._latent_report import LatentReport, latent_report
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
 from skvaeense.inspection._reconstruction_sparsity import (
@@ -27,18 +25,13 @@ __all__ = [
     "DimensionReliabilityDisplay",
     "Display",
     "LatentDisplay",
-    "LatentReport",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
     "ScoreComparisonDisplay",
     "class_activity",
     "compare_scores",
-    "dictionary_stability",
-    "feature_absorption",
     "latent_ablation",
-    "latent_report",
     "reconstruction_sparsity_curve",
     "show_progress",
     "sparsity_pattern",
-    "top_activating",
 ]

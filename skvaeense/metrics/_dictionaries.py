@@ -140,7 +140,7 @@ def sparse_probing(
     See Also
     --------
     skvaeense.inspection.class_activity : Classes in which latents are active.
-    skvaeense.inspection.feature_absorption : Whether other latents replace a label's latents.
+    skvaeense.language.feature_absorption : Whether other latents replace a label's latents.
 
     Notes
     -----

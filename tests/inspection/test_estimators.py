@@ -22,7 +22,6 @@ from skvaeense.inspection import (
     latent_ablation,
     reconstruction_sparsity_curve,
     sparsity_pattern,
-    top_activating,
 )
 from skvaeense.metrics import squared_error
 
@@ -38,7 +37,6 @@ READ = {
     "class_activity": (lambda e: class_activity(e, X, Y), "active_dimensions or transform"),
     "curve function": (lambda e: reconstruction_sparsity_curve(e, X), "transform"),
     "latent_ablation": (lambda e: latent_ablation(e, X), "transform"),
-    "top_activating": (lambda e: top_activating(e, X), "transform"),
 }
 
 
@@ -59,7 +57,6 @@ def test_samples_go_through_the_steps_of_a_pipeline(subspaces, vaeense, halving)
     for read in (
         lambda e, X: class_activity(e, X, y),
         lambda e, X: latent_ablation(e, X, "fvu"),
-        lambda e, X: top_activating(e, X, n_samples=5),
         lambda e, X: sparsity_pattern(e, X, y),
     ):
         through, expected = read(halving, 2 * X), read(vaeense, X)
@@ -75,7 +72,6 @@ def test_sparse_codes_of_an_estimator_are_as_dense_ones(subspaces, sae):
         lambda e: {"share": class_activity(e, X, y).share},
         lambda e: {"sizes": sparsity_pattern(e, X, y).sizes},
         lambda e: latent_ablation(e, X),
-        lambda e: top_activating(e, X, n_samples=5),
     ):
         found, expected = read(sparse_sae), read(sae)
         for name in expected:

@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense.inspection import top_activating
+from skvaeense.language import top_activating
 
 CODES = np.array([[0.0, 2.0, -1.0], [0.0, -3.0, 1.0], [0.5, 2.0, 0.0], [0.0, 0.0, -1.0]])
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
-from skvaeense.export import from_saelens, to_saelens
+from skvaeense.language import from_saelens, to_saelens
 from skvaeense.networks import MLP, Linear, SingleLayer
 
 ARCHITECTURES = {

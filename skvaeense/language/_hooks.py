@@ -1,4 +1,4 @@
-"""Runs of a model, and the places of activations in it."""
+"""Runs of a model, and the places of activations in its modules and in its texts."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +105,14 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(batch, Mapping):
         return (), batch
     return (tuple(batch) if isinstance(batch, tuple | list) else (batch,)), {}
+
+
+def token_ids(batch: Any) -> torch.Tensor | None:
+    """Return the token ids of a batch, shape (n_texts, n_positions), if it has any."""
+    args, kwargs = as_arguments(batch)
+    ids = kwargs.get("input_ids", next(iter([*args, *kwargs.values()]), None))
+    is_ids = isinstance(ids, torch.Tensor) and ids.ndim == 2 and not ids.is_floating_point()
+    return ids.long() if is_ids else None
 
 
 def text_positions(shape: Sequence[int], mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,0 +1,500 @@
+"""Sparse autoencoders with one layer each way as folders of SAELens, written and read."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.models import SparseCoder
+from skvaeense.networks import SingleLayer
+from skvaeense.networks._dense import SingleLayerAutoencoder
+from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK, _base
+from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._sources import open_target
+from skvaeense.training._history import History
+from skvaeense.utils._files import check_regular, whole_folder
+from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._torch import DTYPES, make_generator
+from skvaeense.utils._typing import PathName, SparseArray
+from skvaeense.utils._validation import AT_LEAST_ONE
+
+Weights = dict[str, torch.Tensor]
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+# Version of SAELens that defines the format, and the settings that all architectures have.
+SAELENS_VERSION = "6.0.0"
+SETTINGS = {
+    "device": "cpu",
+    "apply_b_dec_to_input": True,
+    "normalize_activations": "none",
+    "reshape_activations": "none",
+}
+# The weights that each kind of codes has for each latent.
+LATENT_WEIGHTS = {
+    "gated": ("b_gate", "b_mag", "r_mag"),
+    "jumprelu": ("b_enc", "threshold"),
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+}
+# For each kind of codes, its transcoders without and with a skip connection.
+TRANSCODERS = {
+    "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
+    "standard": ("transcoder", "skip_transcoder"),
+}
+# The kind of codes of each architecture.
+ARCHITECTURES = {kind: kind for kind in LATENT_WEIGHTS} | {
+    name: kind for kind, names in TRANSCODERS.items() for name in names
+}
+
+
+def to_saelens(
+    estimator: SparseAutoencoder, folder: PathName, *, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a fitted sparse autoencoder in the format of SAELens 6.
+
+    The folder holds ``cfg.json`` and ``sae_weights.safetensors``, and SAELens reads it by
+    ``SAE.load_from_disk(folder)``. Directions have norm 1 there, as tools expect: `encode` of
+    SAELens returns the codes of `transform` times the norms of the rows of `components_`, and
+    `decode` of these codes the same as `inverse_transform`, up to rounding. Samples are in the
+    units of the training samples: centring and scaling are folded into the weights.
+
+    ========================  ===========================================================
+    Penalty                   Architecture
+    ========================  ===========================================================
+    L1, Log                   "standard", or "jumprelu" if codes were cut to a `target_l0`
+    TopK                      "topk"
+    BatchTopK, Matryoshka     "jumprelu", with the single threshold used after training
+    JumpReLU                  "jumprelu"
+    Gated                     "gated"
+    ========================  ===========================================================
+
+    A transcoder, which was fitted with a target, becomes a "transcoder", or a "jumprelu_transcoder"
+    if its codes have thresholds. With a skip connection it becomes a "skip_transcoder" or a
+    "jumprelu_skip_transcoder". SAELens has no transcoders for TopK and Gated.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder
+        A fitted sparse autoencoder with the network "single_layer", non-negative codes, and a
+        penalty of the table.
+
+    folder : str or path-like
+        A new folder. It is written completely or not at all.
+
+    metadata : dict or None, default=None
+        Information on the samples for SAELens, such as ``{"model_name": "gpt2-small", "hook_name":
+        "blocks.6.hook_resid_pre"}``.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If the estimator is of another class.
+
+    ValueError
+        If SAELens has no architecture for the estimator; the message says why.
+
+    FileExistsError
+        If the folder already exists.
+
+    OSError
+        If the folder cannot be written.
+
+    See Also
+    --------
+    from_saelens : Import from SAELens.
+    save_pretrained : Write any autoencoder to a folder, with these files if SAELens reads them.
+
+    Notes
+    -----
+    With the encoder ``A (x' - b) + a`` of samples ``x' = (x - mean) / scale`` and the decoder
+    ``W z + b``, the weights are ``W_enc = A^T n / scale``, ``b_enc = n a``, ``W_dec = scale W^T /
+    n`` and ``b_dec = scale b + mean``, where n has the norms of the rows of ``scale W^T``. With
+    TopK and rows of different norms, n is 1, as the largest codes would be others.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.language import to_saelens
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as parent:
+    ...     to_saelens(sae, f"{parent}/digits")
+    ...     sorted(path.name for path in Path(f"{parent}/digits").iterdir())
+    ['cfg.json', 'sae_weights.safetensors']
+    """
+    files = saelens_files(estimator, metadata)
+    with whole_folder(folder) as draft:
+        write_files(draft, *files)
+
+
+def write_files(folder: Path, config: dict[str, Any], weights: Weights) -> None:
+    """Write settings and weights under the names that SAELens expects."""
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / WEIGHTS).write_bytes(save(weights))
+
+
+def saelens_files(
+    estimator: Any, metadata: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], Weights]:
+    """Return the settings and the weights of an estimator that SAELens has an architecture for."""
+    if not isinstance(estimator, SparseAutoencoder):
+        raise TypeError(
+            f"Only a SparseAutoencoder can be exported to SAELens, got {estimator!r}: SAELens has "
+            "no architecture for other estimators."
+        )
+    check_is_fitted(estimator)
+    model: Any = estimator._with_length(estimator.module_)
+    if not isinstance(model.network, SingleLayerAutoencoder):
+        raise ValueError(
+            f"The network {estimator.network!r} has more than one layer in its encoder or decoder, "
+            'which SAELens does not support. Fit with network="single_layer".'
+        )
+    weights, bias = _folded(estimator, model.network)
+    kind, of_latents = _exported(estimator, model.activation, bias)
+    settings: dict[str, Any] = {"architecture": kind}
+    if kind == "topk":
+        settings["k"] = model.activation.n_kept
+    if model.n_targets is not None:
+        settings = _transcoder(estimator, kind, weights)
+    norms = weights["W_dec"].norm(dim=1)
+    if kind == "topk":
+        # Latents of other norms, beyond rounding, would be ranked in another order.
+        is_equal = (norms / norms.mean() - 1).abs().max() < 10 * ROUNDING
+        settings["rescale_acts_by_decoder_norm"] = bool(is_equal)
+    if settings.get("rescale_acts_by_decoder_norm", True):
+        norms = norms.where(norms > 0, 1.0)
+        weights["W_dec"] = weights["W_dec"] / norms[:, None]
+        weights["W_enc"] = weights["W_enc"] * norms
+        for name in of_latents.keys() - {"r_mag"}:
+            of_latents[name] = of_latents[name] * norms
+    dtype = model.network.decoder.weight.dtype
+    config = SETTINGS | settings
+    config |= {"d_in": estimator.n_features_in_, "d_sae": estimator.n_components_}
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    config["metadata"] = {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {})
+    weights |= of_latents
+    return config, {name: w.detach().to(dtype).contiguous() for name, w in weights.items()}
+
+
+def _folded(estimator: Any, network: Any) -> tuple[Weights, torch.Tensor]:
+    """Return weights for samples in the user's units, and the bias of the encoder."""
+    # In double precision, so that products are rounded only once.
+    in_double = copy.deepcopy(network).double()
+    encoder, decoder, decoded = in_double.encoder, in_double.decoder, estimator._scaling.decoded
+    bias = encoder.bias
+    if hasattr(estimator, "target_mean_"):
+        bias = bias - encoder.weight @ torch.tensor(estimator.mean_) / estimator.scale_
+    elif not network.subtract_bias:
+        # The settings tell SAELens to subtract the decoder bias.
+        bias = bias + encoder.weight @ decoder.bias
+    return {
+        "W_enc": encoder.weight.T / estimator.scale_,
+        "W_dec": decoder.weight.T * decoded.scale,
+        "b_dec": decoder.bias * decoded.scale + torch.tensor(decoded.mean),
+    }, bias
+
+
+def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str, Weights]:
+    """Return the kind of codes of an activation, and its weights for each latent."""
+    kind = type(activation) if getattr(activation, "positive", True) else None
+    if kind is _base.KeepTop:
+        return "topk", {"b_enc": bias}
+    if kind is _base.Rectifier:
+        cut = activation.cut.double()
+        if cut > 0:
+            return "jumprelu", {"b_enc": bias, "threshold": cut.expand(len(bias))}
+        return "standard", {"b_enc": bias - cut}
+    if kind is _base.HardThreshold:
+        return "jumprelu", {"b_enc": bias, "threshold": activation.threshold}
+    if kind is _base.KeepBatchTop:
+        # Codes at the threshold pass here, but not in SAELens.
+        threshold = activation.threshold
+        below = torch.nextafter(threshold, torch.full_like(threshold, -torch.inf))
+        return "jumprelu", {"b_enc": bias, "threshold": below.expand(len(bias))}
+    if kind is _base.GatedReLU:
+        gain, gate = activation.log_gain.double(), bias - activation.cut.double()
+        magnitude = gain.exp() * bias + activation.bias.double()
+        return "gated", {"r_mag": gain, "b_gate": gate, "b_mag": magnitude}
+    raise ValueError(
+        f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
+        f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, all "
+        "with non-negative codes."
+    )
+
+
+def _transcoder(estimator: Any, kind: str, weights: Weights) -> dict[str, Any]:
+    """Return the settings of a transcoder, and add a skip connection to its weights."""
+    if kind not in TRANSCODERS:
+        raise ValueError(
+            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}, only for "
+            "ReLU and JumpReLU."
+        )
+    skip, decoded = estimator.module_.skip, estimator._scaling.decoded
+    if skip is not None:
+        weights["W_skip"] = skip.weight.double() * (decoded.scale / estimator.scale_)
+        weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ torch.tensor(estimator.mean_)
+    return {
+        "architecture": TRANSCODERS[kind][skip is not None],
+        "d_out": len(decoded.mean),
+        "apply_b_dec_to_input": False,
+    }
+
+
+# --- the other way ------------------------------------------------------------------------------
+
+
+def from_saelens(
+    folder: PathName, X: ArrayLike | SparseArray | None = None, y: ArrayLike | None = None
+) -> SparseAutoencoder:
+    """Read a sparse autoencoder in the format of SAELens 6.
+
+    `transform` and `inverse_transform` of the result return the same as `encode` and `decode` of
+    SAELens, up to rounding. The architectures are "standard" (read with the penalty L1), "topk",
+    "jumprelu" and "gated", with or without ``apply_b_dec_to_input``, and "transcoder" and
+    "jumprelu_transcoder", with or without a skip connection, whose `predict` returns the output of
+    SAELens. Norms that a "topk" autoencoder multiplies its activations by are folded into the
+    weights.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        A folder with ``cfg.json`` and ``sae_weights.safetensors``.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features) or None, default=None
+        Samples that set the centre and the scale, in any form that `fit` takes. Codes do not depend
+        on X. With X, `score_samples` is relative to its variance, and training can continue by
+        ``warm_start=True`` or `partial_fit`. None takes samples as they are.
+
+    y : array-like of shape (n_samples, n_targets) or None, default=None
+        Target of a transcoder, if X is given. It has its own centre and scale.
+
+    Returns
+    -------
+    SparseAutoencoder
+        A fitted estimator.
+
+    Raises
+    ------
+    OSError
+        If the files cannot be read, or are no regular files.
+
+    ValueError
+        If the files have another architecture, if weights are missing, have another shape or are
+        not finite, or if activations are to be normalised: fold the norms into the weights first,
+        by ``fold_activation_norm_scaling_factor`` of SAELens.
+
+    See Also
+    --------
+    to_saelens : Export to SAELens.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.language import from_saelens, to_saelens
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as parent:
+    ...     to_saelens(sae, f"{parent}/digits")
+    ...     again = from_saelens(f"{parent}/digits", X)
+    >>> bool(np.allclose(again.score_samples(X), sae.score_samples(X), atol=1e-3))
+    True
+    """
+    config, weights = _read(Path(folder))
+    architecture = config.get("architecture", "standard")
+    if architecture not in [*ARCHITECTURES]:
+        raise ValueError(
+            f"The architecture must be one of {sorted(ARCHITECTURES)}, got {architecture!r}."
+        )
+    normalisation = config.get("normalize_activations", "none")
+    if normalisation != "none":
+        raise ValueError(
+            f"normalize_activations must be 'none', got {normalisation!r}. Fold the norms into the "
+            "weights by SAELens' fold_activation_norm_scaling_factor, and save again."
+        )
+    kind, has_skip = ARCHITECTURES[architecture], "skip" in architecture
+    has_target = kind != architecture
+    _check_weights(weights, LATENT_WEIGHTS[kind], has_target, has_skip)
+    penalty, activation = _imported(kind, config, weights)
+    subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
+    estimator = SparseAutoencoder(
+        len(weights["W_dec"]),
+        penalty=penalty,
+        network=SingleLayer(subtract_bias=subtracts_bias),
+        skip_connection=has_skip,
+        dtype="float64" if weights["W_dec"].dtype is torch.float64 else "float32",
+    )
+    scaling = _scaling(estimator, X, len(weights["W_enc"]))
+    if has_target:
+        target = _target_scaling(None if X is None else y, len(weights["b_dec"]))
+        scaling = replace(scaling, target=target)
+    model = _model(estimator, weights, activation, scaling)
+    attributes = estimator._model_attributes(model, scaling, History.from_log([]))
+    estimator.__dict__.update(attributes, n_features_in_=model.n_features)
+    if penalty.alpha is not None:
+        estimator.alpha_ = float(penalty.alpha)
+    return estimator
+
+
+def _read(folder: Path, *, most_bytes: int = 2**24) -> tuple[dict[str, Any], Weights]:
+    """Return the settings, of at most some bytes, and the weights, in single precision at least."""
+    for name in (CONFIG, WEIGHTS):
+        check_regular(folder / name)
+    with open(folder / CONFIG, "rb") as file:
+        text = file.read(most_bytes + 1)
+    if len(text) > most_bytes:
+        raise ValueError(
+            f"{CONFIG} has more than {most_bytes // 2**20} MB, but settings have some "
+            "kilobytes. Give a folder that SAELens has written."
+        )
+    try:
+        config = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{CONFIG} is not valid JSON, or is nested too deeply: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{CONFIG} must hold a JSON object, got {type(config).__name__}.")
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{WEIGHTS} is damaged: {error}") from error
+    return config, {
+        name: value.float() if value.is_floating_point() and value.itemsize < 4 else value
+        for name, value in weights.items()
+    }
+
+
+def _check_weights(
+    weights: Weights, of_latents: tuple[str, ...], has_target: bool, has_skip: bool
+) -> None:
+    """Raise an error unless all weights are there, with matching shapes, and finite."""
+    needed = ["b_dec", "W_dec", "W_enc", *(["W_skip"] if has_skip else []), *of_latents]
+    for name in needed:
+        if name not in weights:
+            raise ValueError(f"{WEIGHTS} has no {name}, which its architecture needs.")
+        if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
+            raise ValueError(f"{name} has entries that are NaN, infinite or not floats.")
+    n_targets, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
+    n_features = weights["W_enc"].shape[:1].numel() if has_target else n_targets
+    if not (n_features and n_targets and n_components):
+        raise ValueError("The weights must have at least one feature and one latent.")
+    shapes = {
+        "b_dec": (n_targets,),
+        "W_dec": (n_components, n_targets),
+        "W_enc": (n_features, n_components),
+        "W_skip": (n_targets, n_features),
+    } | dict.fromkeys(of_latents, (n_components,))
+    for name in needed:
+        found = tuple(weights[name].shape)
+        if found != shapes[name]:
+            raise ValueError(f"{name} has the shape {found}, not {shapes[name]}.")
+
+
+def _imported(kind: str, config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    """Return the penalty of a kind of codes, and the weights of its activation."""
+    if kind == "standard":
+        return L1(), {}
+    if kind == "jumprelu":
+        # A threshold below 0 acts like the threshold of a ReLU.
+        least = torch.finfo(torch.float32).tiny
+        return JumpReLU(), {"log_threshold": weights["threshold"].clamp_min(least).log()}
+    if kind == "gated":
+        gain, gate = weights["r_mag"].double(), weights["b_gate"].double()
+        weights["b_enc"] = gate
+        return Gated(), {"log_gain": gain, "bias": weights["b_mag"].double() - gain.exp() * gate}
+    if config.get("rescale_acts_by_decoder_norm", False):
+        norm = weights["W_dec"].norm(dim=1)
+        weights["W_enc"] = weights["W_enc"] * norm
+        weights["b_enc"] = weights["b_enc"] * norm
+        # The activation of an atom of norm 0 is 0, whatever its direction.
+        weights["W_dec"] = weights["W_dec"] / norm.where(norm > 0, 1.0)[:, None]
+    k: Any = config.get("k")
+    # Some programs write whole numbers as floats.
+    k = int(k) if isinstance(k, float) and k.is_integer() else k
+    if not AT_LEAST_ONE.is_satisfied_by(k):
+        raise ValueError(f"k in {CONFIG} must be an int, at least 1; got {k!r}.")
+    return TopK(min(k, len(weights["W_dec"]))), {}
+
+
+def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
+    """Return the scaling of samples; without samples, the one that changes nothing."""
+    if X is None:
+        return Scaling(np.zeros(n_features), 1.0)
+    samples = estimator._check_samples(X, reset=True, least=2)
+    if samples.shape[1] != n_features:
+        raise ValueError(
+            f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
+            "features as input."
+        )
+    return Scaling.from_data(samples)
+
+
+def _target_scaling(y: Any, n_targets: int) -> Scaling:
+    """Return the scaling of a target; without a target, the one that changes nothing."""
+    if y is None:
+        return Scaling(np.zeros(n_targets), 1.0)
+    target = open_target(y)
+    if target is None or target.shape[1] != n_targets:
+        raise ValueError(
+            f"y must be a target of {n_targets} features, like the output of the transcoder."
+        )
+    return Scaling.from_data(target)
+
+
+def _model(
+    estimator: SparseAutoencoder, weights: Weights, activation: Weights, scaling: Scaling
+) -> SparseCoder:
+    """Return the model for centred and scaled samples that gives the codes of the weights."""
+    network: Any = estimator.network
+    penalty: Any = estimator.penalty
+    decoded = scaling.decoded
+    model = SparseCoder(
+        network,
+        len(scaling.mean),
+        len(weights["W_dec"]),
+        penalty=penalty,
+        generator=make_generator(0),
+        n_targets=scaling.n_targets or None,
+        skip_connection=estimator.skip_connection,
+    )
+    mean, scale = torch.from_numpy(scaling.mean), scaling.scale
+    w = {name: value.double() for name, value in weights.items()}
+    encoder, bias, decoder_bias = w["W_enc"].T, w["b_enc"], w["b_dec"]
+    if scaling.target is not None or not network.subtract_bias:
+        bias = bias + encoder @ mean
+    state = {f"activation.{name}": value for name, value in activation.items()}
+    if estimator.skip_connection:
+        decoder_bias = decoder_bias + w["W_skip"] @ mean
+        state["skip.weight"] = w["W_skip"] * (scale / decoded.scale)
+    state |= {
+        "network.encoder.weight": encoder * scale,
+        "network.encoder.bias": bias,
+        "network.decoder.weight": w["W_dec"].T / decoded.scale,
+        "network.decoder.bias": (decoder_bias - torch.from_numpy(decoded.mean)) / decoded.scale,
+    }
+    model = model.to(DTYPES[estimator.dtype])
+    model.load_state_dict(model.state_dict() | state)
+    values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")
+    # Samples can be in single precision, whatever the precision of the weights.
+    if not all(value.float().isfinite().all() for value in values):
+        raise ValueError("The weights lead to numbers beyond the range of single precision.")
+    return model.eval()
