@@ -148,13 +148,14 @@ def dictionary_stability(
         again, chance = np.full((2, len(is_used[i])), np.nan)
         again[is_used[i]], chance[is_used[i]] = largest.mean(axis=0), random.mean(axis=0)
         atom_similarity.append(again)
-        atom_probability.append(_probability(again, chance))
-    random_similarity, random_matched_similarity = np.transpose(by_chance)
+        # The odds are 0.4 if the similarity is half-way between chance and 1.
+        gain, rest = 0.4 * np.maximum(again - chance, 0), 1 - again
+        atom_probability.append(gain / np.where(gain + rest == 0, 1.0, gain + rest))
     return Bunch(
         similarity=similarity,
         matched_similarity=matched,
-        random_similarity=random_similarity,
-        random_matched_similarity=random_matched_similarity,
+        random_similarity=np.array(by_chance)[:, 0],
+        random_matched_similarity=np.array(by_chance)[:, 1],
         atom_similarity=atom_similarity,
         atom_probability=atom_probability,
     )
@@ -171,15 +172,6 @@ def _compared(
         largest.append(cosines.max(axis=1))
         matched.append(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
     return np.array(largest), np.array(matched)
-
-
-def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
-    """Return the probabilities that atoms are features, by their similarity beyond chance.
-
-    The odds are 0.4 if the similarity is half-way between chance and 1.
-    """
-    gain, left = 0.4 * np.maximum(similarity - by_chance, 0), 1 - similarity
-    return gain / np.where(gain + left == 0, 1.0, gain + left)
 
 
 def _atoms(dictionary: Any) -> DoubleArray:
@@ -313,14 +305,9 @@ def feature_absorption(
     )
     found = [_of_label(checked, directions, rows, labels == one, *halves) for one in classes]
     latents, *shares = zip(*found, strict=True)
-    absorption, full_absorption, n_samples = map(np.array, shares)
-    return Bunch(
-        classes=classes,
-        latents=list(latents),
-        absorption=absorption,
-        full_absorption=full_absorption,
-        n_samples=n_samples,
-    )
+    names = ("absorption", "full_absorption", "n_samples")
+    shares_by_name = dict(zip(names, map(np.array, shares), strict=True))
+    return Bunch(classes=classes, latents=[*latents], **shares_by_name)
 
 
 def _of_label(

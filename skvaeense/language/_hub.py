@@ -9,7 +9,6 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense._base import BaseAutoencoder
 from skvaeense.language._saelens import saelens_files, write_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import optional_import, whole_folder
@@ -22,20 +21,17 @@ HUB = "huggingface_hub", "Access to the Hugging Face Hub", "hub"
 
 
 def save_pretrained(
-    estimator: BaseEstimator,
-    folder: PathName,
-    *,
-    metadata: Mapping[str, Any] | None = None,
+    estimator: BaseEstimator, folder: PathName, *, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a fitted autoencoder to a folder that this package and SAELens read.
+    """Write a fitted estimator to a folder that this package and, if it can, SAELens reads.
 
     The folder has ``estimator.safetensors``, as written by `skvaeense.save`, and ``cfg.json`` and
     ``sae_weights.safetensors``, if SAELens has an architecture for the estimator.
 
     Parameters
     ----------
-    estimator : SparseAutoencoder or VAEenseTransformer
-        A fitted estimator.
+    estimator : estimator
+        A fitted estimator that `skvaeense.save` takes.
 
     folder : str or path-like
         A new folder. It is written completely or not at all.
@@ -50,7 +46,7 @@ def save_pretrained(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator is of another class.
+        If `skvaeense.save` does not take the estimator.
 
     FileExistsError
         If the folder already exists.
@@ -75,11 +71,6 @@ def save_pretrained(
     >>> bool((again.transform(X) == sae.transform(X)).all())
     True
     """
-    if not isinstance(estimator, BaseAutoencoder):
-        raise TypeError(
-            "Only a SparseAutoencoder or a VAEenseTransformer can be written to a folder, got "
-            f"{estimator!r}. Use skvaeense.save to write any estimator to a file."
-        )
     check_is_fitted(estimator)
     files: Any = None
     with suppress(TypeError, ValueError):
@@ -152,16 +143,15 @@ def push_to_hub(
     description: str = "",
     metadata: Mapping[str, Any] | None = None,
     private: bool = False,
-    commit_message: str = "Upload an estimator of skvaeense",
 ) -> str:
-    """Upload a fitted autoencoder to the Hugging Face Hub, with its model card.
+    """Upload a fitted estimator to the Hugging Face Hub, with its model card.
 
     This requires huggingface_hub, ``pip install skvaeense[hub]``, and a login to the Hub.
 
     Parameters
     ----------
-    estimator : SparseAutoencoder or VAEenseTransformer
-        A fitted estimator.
+    estimator : estimator
+        A fitted estimator that `skvaeense.save` takes.
 
     repo_id : str
         The repository, as "owner/name". It is created if it does not exist.
@@ -174,9 +164,6 @@ def push_to_hub(
 
     private : bool, default=False
         Whether a new repository is private.
-
-    commit_message : str, default="Upload an estimator of skvaeense"
-        Message of the upload.
 
     Returns
     -------
@@ -192,7 +179,7 @@ def push_to_hub(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator is of another class.
+        If `skvaeense.save` does not take the estimator.
 
     See Also
     --------
@@ -210,7 +197,4 @@ def push_to_hub(
         save_pretrained(estimator, folder, metadata=metadata)
         hub.ModelCard(f"---\n{header.to_yaml()}\n---\n\n{description}\n").save(folder / "README.md")
         hub.create_repo(repo_id, private=private, exist_ok=True)
-        address = hub.upload_folder(
-            repo_id=repo_id, folder_path=str(folder), commit_message=commit_message
-        )
-    return str(address)
+        return str(hub.upload_folder(repo_id=repo_id, folder_path=str(folder)))

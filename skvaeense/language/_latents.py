@@ -129,7 +129,7 @@ def top_activating(
     for batch, part in rows_of_chunks(getattr(rows, "iloc", rows), chunks):
         codes = as_array(estimator.transform(part))
         if batch.start == 0:
-            chosen = _checked(latents, codes.shape[1])
+            chosen = _chosen(latents, codes.shape[1])
             samples = np.full((len(chosen), n_samples), -1)
             largest, n_active = np.zeros(samples.shape), np.zeros(len(chosen), dtype=int)
         n_active += np.count_nonzero(codes[:, chosen], axis=0)
@@ -144,16 +144,13 @@ def top_activating(
     return Bunch(latents=chosen, samples=samples, codes=largest, density=density)
 
 
-def _checked(latents: ArrayLike | None, n_components: int) -> IntArray:
-    """Return valid indices of latents as an array; None means all."""
-    if latents is None:
-        return np.arange(n_components)
-    found = np.atleast_1d(np.asarray(latents))
-    if found.ndim > 1 or found.dtype.kind not in "iu" or not len(found):
-        raise ValueError(f"latents must be a non-empty 1d array of integers, got {found!r}.")
-    if found.min() < 0 or found.max() >= n_components:
-        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {found!r}.")
-    return found
+def _chosen(latents: ArrayLike | None, n_components: int) -> IntArray:
+    """Return valid indices of latents; None means all."""
+    possible = np.arange(n_components)
+    chosen = possible if latents is None else np.atleast_1d(np.asarray(latents))
+    if not (chosen.size and chosen.dtype.kind in "iu" and np.isin(chosen, possible).all()):
+        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
+    return chosen.ravel()
 
 
 class LatentReport(NamedTuple):
@@ -274,17 +271,20 @@ def latent_report(
         )
     top = top_activating(estimator, X, latents=latents, n_samples=n_samples)
     directions = getattr(last_step(estimator, "transform"), "components_", None)
-    facts: list[dict[str, Any]] = [
-        {"latent": latent, "density": density, "nearest": [], "raised": [], "lowered": []}
-        for latent, density in zip(top.latents.tolist(), top.density.tolist(), strict=True)
+    nearest = _nearest(directions, top.latents, n_nearest)
+    order = _by_logit(directions, top.latents, unembedding)
+    facts = [
+        {
+            "latent": int(latent),
+            "density": float(density),
+            "nearest": others,
+            "raised": [decode(token) for token in tokens[::-1][:n_tokens].tolist()],
+            "lowered": [decode(token) for token in tokens[:n_tokens].tolist()],
+        }
+        for latent, density, others, tokens in zip(
+            top.latents, top.density, nearest, order, strict=True
+        )
     ]
-    if directions is not None:
-        _add_nearest(facts, directions, n_nearest)
-    if unembedding is not None:
-        order = _by_logit(directions, top.latents, unembedding)
-        for fact, tokens in zip(facts, order, strict=True):
-            fact["raised"] = [decode(int(token)) for token in tokens[::-1][:n_tokens]]
-            fact["lowered"] = [decode(int(token)) for token in tokens[:n_tokens]]
     place, rank = np.nonzero(top.samples >= 0)
     rows, found = top.samples[place, rank], []
     contexts = X.contexts(rows, n_before=n_before, n_after=n_after)
@@ -297,18 +297,24 @@ def latent_report(
     return LatentReport(facts, found)
 
 
-def _add_nearest(facts: list[dict[str, Any]], directions: DoubleArray, n_nearest: int) -> None:
-    """Add to the facts on latents those with the most similar directions, and the cosines."""
+def _nearest(
+    directions: DoubleArray | None, latents: IntArray, n_nearest: int
+) -> list[list[tuple[int, float]]]:
+    """Return for each latent the others with the most similar directions, and the cosines."""
+    if directions is None:
+        return [[] for _ in latents]
     unit = normalise_rows(directions)
-    for fact in facts:
-        cosines = unit @ unit[fact["latent"]]
-        order = np.argsort(-cosines, kind="stable")
-        others = order[order != fact["latent"]][:n_nearest]
-        fact["nearest"] = [*zip(others.tolist(), cosines[others].tolist(), strict=True)]
+    cosines = unit[latents] @ unit.T
+    cosines[np.arange(len(latents)), latents] = -np.inf
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(n_nearest, len(unit) - 1)]
+    found = zip(order.tolist(), np.take_along_axis(cosines, order, axis=1).tolist(), strict=True)
+    return [[*zip(*pairs, strict=True)] for pairs in found]
 
 
 def _by_logit(directions: DoubleArray | None, latents: IntArray, unembedding: Any) -> IntArray:
-    """Return all tokens, from those whose logits the directions lower most."""
+    """Return all tokens, if there is an unembedding, from those that directions lower most."""
+    if unembedding is None:
+        return np.empty((len(latents), 0), dtype=int)
     values = unembedding.detach() if hasattr(unembedding, "detach") else unembedding
     matrix = np.asarray(as_array(values))
     width = None if directions is None else directions.shape[1]

@@ -1,6 +1,5 @@
 """Sparse autoencoders with one layer each way as folders of SAELens, written and read."""
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,14 +30,8 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 Weights = dict[str, torch.Tensor]
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-# Version of SAELens that defines the format, and the settings that all architectures have.
+# Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
-SETTINGS = {
-    "device": "cpu",
-    "apply_b_dec_to_input": True,
-    "normalize_activations": "none",
-    "reshape_activations": "none",
-}
 # The weights that each kind of codes has for each latent.
 LATENT_WEIGHTS = {
     "gated": ("b_gate", "b_mag", "r_mag"),
@@ -166,54 +159,82 @@ def saelens_files(
             f"The network {estimator.network!r} has more than one layer in its encoder or decoder, "
             'which SAELens does not support. Fit with network="single_layer".'
         )
-    weights, bias = _folded(estimator, model.network)
-    kind, of_latents = _exported(estimator, model.activation, bias)
-    settings: dict[str, Any] = {"architecture": kind}
-    if kind == "topk":
-        settings["k"] = model.activation.n_kept
-    if model.n_targets is not None:
-        settings = _transcoder(estimator, kind, weights)
+    has_target, dtype = model.n_targets is not None, model.network.decoder.weight.dtype
+    weights = _in_units(_weights_of(model), estimator._scaling, not has_target)
+    kind, of_latents = _exported(estimator, model.activation, weights.pop("b_enc"))
+    config = {
+        "architecture": kind,
+        "d_in": estimator.n_features_in_,
+        "d_sae": estimator.n_components_,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": not has_target,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
+    }
+    if has_target:
+        architecture = TRANSCODERS[kind][model.skip is not None]
+        config |= {"architecture": architecture, "d_out": model.n_targets}
     norms = weights["W_dec"].norm(dim=1)
     if kind == "topk":
         # Latents of other norms, beyond rounding, would be ranked in another order.
-        is_equal = (norms / norms.mean() - 1).abs().max() < 10 * ROUNDING
-        settings["rescale_acts_by_decoder_norm"] = bool(is_equal)
-    if settings.get("rescale_acts_by_decoder_norm", True):
+        is_equal = bool((norms / norms.mean() - 1).abs().max() < 10 * ROUNDING)
+        config |= {"k": model.activation.n_kept, "rescale_acts_by_decoder_norm": is_equal}
+    if config.get("rescale_acts_by_decoder_norm", True):
         norms = norms.where(norms > 0, 1.0)
         weights["W_dec"] = weights["W_dec"] / norms[:, None]
         weights["W_enc"] = weights["W_enc"] * norms
-        for name in of_latents.keys() - {"r_mag"}:
-            of_latents[name] = of_latents[name] * norms
-    dtype = model.network.decoder.weight.dtype
-    config = SETTINGS | settings
-    config |= {"d_in": estimator.n_features_in_, "d_sae": estimator.n_components_}
-    config["dtype"] = str(dtype).removeprefix("torch.")
-    config["metadata"] = {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {})
+        of_latents |= {n: of_latents[n] * norms for n in of_latents.keys() - {"r_mag"}}
     weights |= of_latents
     return config, {name: w.detach().to(dtype).contiguous() for name, w in weights.items()}
 
 
-def _folded(estimator: Any, network: Any) -> tuple[Weights, torch.Tensor]:
-    """Return weights for samples in the user's units, and the bias of the encoder."""
+def _weights_of(model: Any) -> Weights:
+    """Return the weights of a model under the names of SAELens."""
     # In double precision, so that products are rounded only once.
-    in_double = copy.deepcopy(network).double()
-    encoder, decoder, decoded = in_double.encoder, in_double.decoder, estimator._scaling.decoded
-    bias = encoder.bias
-    if hasattr(estimator, "target_mean_"):
-        bias = bias - encoder.weight @ torch.tensor(estimator.mean_) / estimator.scale_
-    elif not network.subtract_bias:
+    state = {name: value.double() for name, value in model.state_dict().items()}
+    weights = {
+        "W_enc": state["network.encoder.weight"].T,
+        "W_dec": state["network.decoder.weight"].T,
+        "b_enc": state["network.encoder.bias"],
+        "b_dec": state["network.decoder.bias"],
+    }
+    if model.n_targets is None and not model.network.subtract_bias:
         # The settings tell SAELens to subtract the decoder bias.
-        bias = bias + encoder.weight @ decoder.bias
-    return {
-        "W_enc": encoder.weight.T / estimator.scale_,
-        "W_dec": decoder.weight.T * decoded.scale,
-        "b_dec": decoder.bias * decoded.scale + torch.tensor(decoded.mean),
-    }, bias
+        weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
+    if model.skip is not None:
+        weights["W_skip"] = state["skip.weight"]
+    return weights
+
+
+def _in_units(weights: Weights, scaling: Scaling, subtracts_bias: bool) -> Weights:
+    """Return the weights for samples ``x * scale + mean``, given the weights for samples x.
+
+    If the decoder bias is subtracted from samples, the encoder bias does not depend on the units.
+    """
+    mean, decoded = torch.from_numpy(scaling.mean), scaling.decoded
+    weights = weights | {
+        "W_enc": weights["W_enc"] / scaling.scale,
+        "W_dec": weights["W_dec"] * decoded.scale,
+        "b_dec": weights["b_dec"] * decoded.scale + torch.from_numpy(decoded.mean),
+    }
+    if not subtracts_bias:
+        weights["b_enc"] = weights["b_enc"] - mean @ weights["W_enc"]
+    if "W_skip" in weights:
+        weights["W_skip"] = weights["W_skip"] * (decoded.scale / scaling.scale)
+        weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ mean
+    return weights
 
 
 def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str, Weights]:
     """Return the kind of codes of an activation, and its weights for each latent."""
     kind = type(activation) if getattr(activation, "positive", True) else None
+    if hasattr(estimator, "target_mean_") and kind in (_base.KeepTop, _base.GatedReLU):
+        raise ValueError(
+            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}, only for "
+            "ReLU and JumpReLU."
+        )
     if kind is _base.KeepTop:
         return "topk", {"b_enc": bias}
     if kind is _base.Rectifier:
@@ -237,24 +258,6 @@ def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str,
         f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, all "
         "with non-negative codes."
     )
-
-
-def _transcoder(estimator: Any, kind: str, weights: Weights) -> dict[str, Any]:
-    """Return the settings of a transcoder, and add a skip connection to its weights."""
-    if kind not in TRANSCODERS:
-        raise ValueError(
-            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}, only for "
-            "ReLU and JumpReLU."
-        )
-    skip, decoded = estimator.module_.skip, estimator._scaling.decoded
-    if skip is not None:
-        weights["W_skip"] = skip.weight.double() * (decoded.scale / estimator.scale_)
-        weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ torch.tensor(estimator.mean_)
-    return {
-        "architecture": TRANSCODERS[kind][skip is not None],
-        "d_out": len(decoded.mean),
-        "apply_b_dec_to_input": False,
-    }
 
 
 # --- the other way ------------------------------------------------------------------------------
@@ -356,19 +359,17 @@ def from_saelens(
     return estimator
 
 
-def _read(folder: Path, *, most_bytes: int = 2**24) -> tuple[dict[str, Any], Weights]:
-    """Return the settings, of at most some bytes, and the weights, in single precision at least."""
+def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
+    """Return the settings, of at most 16 MB, and the weights, in single precision at least."""
     for name in (CONFIG, WEIGHTS):
         check_regular(folder / name)
-    with open(folder / CONFIG, "rb") as file:
-        text = file.read(most_bytes + 1)
-    if len(text) > most_bytes:
+    if (folder / CONFIG).stat().st_size > 2**24:
         raise ValueError(
-            f"{CONFIG} has more than {most_bytes // 2**20} MB, but settings have some "
-            "kilobytes. Give a folder that SAELens has written."
+            f"{CONFIG} has more than 16 MB, but settings have some kilobytes. Give a folder that "
+            "SAELens has written."
         )
     try:
-        config = json.loads(text)
+        config = json.loads((folder / CONFIG).read_bytes())
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{CONFIG} is not valid JSON, or is nested too deeply: {error}") from error
     if not isinstance(config, dict):
@@ -460,13 +461,18 @@ def _target_scaling(y: Any, n_targets: int) -> Scaling:
     return Scaling.from_data(target)
 
 
+def _inverse(scaling: Scaling) -> Scaling:
+    """Return the scaling that undoes another one."""
+    target = None if scaling.target is None else _inverse(scaling.target)
+    return Scaling(-scaling.mean / scaling.scale, 1 / scaling.scale, target)
+
+
 def _model(
     estimator: SparseAutoencoder, weights: Weights, activation: Weights, scaling: Scaling
 ) -> SparseCoder:
     """Return the model for centred and scaled samples that gives the codes of the weights."""
     network: Any = estimator.network
     penalty: Any = estimator.penalty
-    decoded = scaling.decoded
     model = SparseCoder(
         network,
         len(scaling.mean),
@@ -476,21 +482,16 @@ def _model(
         n_targets=scaling.n_targets or None,
         skip_connection=estimator.skip_connection,
     )
-    mean, scale = torch.from_numpy(scaling.mean), scaling.scale
     w = {name: value.double() for name, value in weights.items()}
-    encoder, bias, decoder_bias = w["W_enc"].T, w["b_enc"], w["b_dec"]
-    if scaling.target is not None or not network.subtract_bias:
-        bias = bias + encoder @ mean
-    state = {f"activation.{name}": value for name, value in activation.items()}
+    w = _in_units(w, _inverse(scaling), scaling.target is None and network.subtract_bias)
+    state = {
+        "network.encoder.weight": w["W_enc"].T,
+        "network.encoder.bias": w["b_enc"],
+        "network.decoder.weight": w["W_dec"].T,
+        "network.decoder.bias": w["b_dec"],
+    } | {f"activation.{name}": value for name, value in activation.items()}
     if estimator.skip_connection:
-        decoder_bias = decoder_bias + w["W_skip"] @ mean
-        state["skip.weight"] = w["W_skip"] * (scale / decoded.scale)
-    state |= {
-        "network.encoder.weight": encoder * scale,
-        "network.encoder.bias": bias,
-        "network.decoder.weight": w["W_dec"].T / decoded.scale,
-        "network.decoder.bias": (decoder_bias - torch.from_numpy(decoded.mean)) / decoded.scale,
-    }
+        state["skip.weight"] = w["W_skip"]
     model = model.to(DTYPES[estimator.dtype])
     model.load_state_dict(model.state_dict() | state)
     values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")

@@ -126,7 +126,7 @@ def hub(monkeypatch, tmp_path):
         module.calls.append((repo_id, private, exist_ok))
         (module.root / repo_id).parent.mkdir(parents=True, exist_ok=True)
 
-    def upload_folder(*, repo_id, folder_path, commit_message):
+    def upload_folder(*, repo_id, folder_path):
         shutil.copytree(folder_path, module.root / repo_id, dirs_exist_ok=True)
         return f"https://hub/{repo_id}"
 
