@@ -30,7 +30,7 @@ CORE = [
     "tests/priors",
     "tests/thresholds",
 ]
-SAELENS = ["tests/language/test_saelens.py", "tests/language/test_saelens_reads.py"]
+SAELENS = ["tests/language/test_saelens_reads.py"]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]
 NEWEST = [r.split(">=")[0] for r in PROJECT["dependencies"]]
 

@@ -135,7 +135,8 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._modules = {name: _hooks.find_module(model, name) for name in self.names}
+        for name in self.names:
+            _hooks.find_module(model, name)
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
         self._pass: tuple[int, IntArray] | None = None
@@ -216,7 +217,7 @@ class Activations:
         """Yield the places of each batch and the rows of each module, before they are shuffled."""
         n_texts = 0
         for batch in self.source:
-            found = _hooks.capture(self.model, self._modules, batch)
+            found = _hooks.capture(self.model, self.names, batch)
             mask = _hooks.mask_of(self.model, self.mask, *_hooks.as_arguments(batch))
             kept = {
                 name: _hooks.kept_positions(value, mask, self.skip) for name, value in found.items()

@@ -105,11 +105,8 @@ def replaced(
     with ExitStack() as hooks:
         hooks.enter_context(model.register_forward_pre_hook(note, with_kwargs=True))
         for name, source in _sources(module_name, by).items():
-            hook, module = _hook(name, source, positions), _hooks.find_module(model, name)
-            register: Any = module.register_forward_hook
-            if name.endswith(_hooks.INPUT):
-                register = module.register_forward_pre_hook
-            hooks.enter_context(register(hook, with_kwargs=True))
+            hook = _hook(name, source, positions)
+            hooks.enter_context(_hooks.register(model, name, hook))
         yield
 
 

@@ -10,18 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, fit_vaeense, quick_sae
-from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.numpy import load_file
+from numpy.testing import assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from skvaeense import VAEenseTransformer
 from skvaeense.language import (
     from_pretrained,
-    from_saelens,
     push_to_hub,
     save_pretrained,
-    to_saelens,
 )
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
@@ -72,45 +69,6 @@ def test_saelens_gets_files_where_it_has_an_architecture(tmp_path):
         save_pretrained(fitted_as(name), tmp_path / name)
         names = sorted(path.name for path in (tmp_path / name).iterdir())
         assert names == ["estimator.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True), ("l1", False)]
-)
-def test_transcoders_of_saelens(penalty, skip, tmp_path):
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
-    save_pretrained(sae, tmp_path / "model")
-    config = json.loads((tmp_path / "model" / "cfg.json").read_text())
-    middle = "skip_transcoder" if skip else "transcoder"
-    assert config["architecture"] == ("" if penalty == "l1" else "jumprelu_") + middle
-    assert config["d_out"] == 2
-    weights = load_file(tmp_path / "model" / "sae_weights.safetensors")
-    h = X_NEW @ weights["W_enc"] + weights["b_enc"]
-    codes = np.maximum(h, 0) * (h > weights.get("threshold", 0))
-    norms = np.linalg.norm(sae.components_, axis=1)
-    assert_allclose(codes, sae.transform(X_NEW) * norms, rtol=1e-3, atol=1e-3)
-    decoded = codes @ weights["W_dec"] + weights["b_dec"]
-    if skip:
-        decoded = decoded + X_NEW @ weights["W_skip"].T
-    assert_allclose(decoded, sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True)]
-)
-def test_transcoders_of_saelens_are_read(penalty, skip, tmp_path):
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
-    to_saelens(sae, tmp_path / "model")
-    for given in ((), (X,), (X, Y)):
-        again = from_saelens(tmp_path / "model", *given)
-        assert again.skip_connection == skip
-        norms = np.linalg.norm(sae.components_, axis=1)
-        assert_allclose(again.transform(X_NEW), sae.transform(X_NEW) * norms, rtol=1e-3, atol=1e-2)
-        assert_allclose(again.predict(X_NEW), sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
-    assert again.score_samples(X, Y).mean() == pytest.approx(sae.score(X, Y), abs=1e-3)
-    fit_unwarned(again, X, "partial_fit", y=Y)
-    with pytest.raises(ValueError, match="a target of 2 features"):
-        from_saelens(tmp_path / "model", X, Y[:, :1])
 
 
 # --- the Hub ----------------------------------------------------------------------------------
