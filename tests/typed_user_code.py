@@ -20,8 +20,8 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
-from skvaeense.inspection import class_activity, latent_ablation, sparsity_pattern, top_activating
-from skvaeense.language import to_saelens
+from skvaeense.inspection import class_activity, latent_ablation, sparsity_pattern
+from skvaeense.language import to_saelens, top_activating
 from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.models import VAE, SparseCoder

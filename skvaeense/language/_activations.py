@@ -219,24 +219,23 @@ class Activations:
         for batch in self.source:
             found = _hooks.capture(self.model, self.names, batch)
             mask = _hooks.mask_of(self.model, self.mask, *_hooks.as_arguments(batch))
-            kept = {
-                name: _hooks.kept_positions(value, mask, self.skip) for name, value in found.items()
-            }
-            rows = [found[name][kept[name]].cpu() for name in self.names]
-            if len({len(own) for own in rows}) > 1:
-                sizes = dict(zip(self.names, map(len, rows), strict=True))
+            rows = []
+            for value in (found[name] for name in self.names):
+                index = _hooks.kept_positions(value, mask, self.skip)
+                rows.append(value[index].cpu())
+            sizes = dict(zip(self.names, map(len, rows), strict=True))
+            if len({*sizes.values()}) > 1:
                 raise ValueError(
                     "Modules must give rows for the same positions, but their numbers of rows "
                     f"differ: {sizes}"
                 )
-            value, index = found[self.names[-1]], kept[self.names[-1]]
             shape = value.shape[:2] if value.ndim == 3 else (len(value), 1)
             text = torch.arange(n_texts, n_texts + shape[0])[:, None].expand(*shape)
             ids = _hooks.token_ids(batch)
             token = ids.cpu() if ids is not None and ids.shape == shape else torch.full(shape, -1)
             places = torch.stack([text, _hooks.text_positions(shape, mask), token], dim=-1)
             n_texts += shape[0]
-            yield [places[index.cpu()] if value.ndim == 3 else places[:, 0], *rows]
+            yield [places[index.cpu()] if isinstance(index, torch.Tensor) else places[:, 0], *rows]
 
     def contexts(
         self, rows: ArrayLike, *, n_before: int = 10, n_after: int = 5
