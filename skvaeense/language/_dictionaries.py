@@ -305,9 +305,9 @@ def feature_absorption(
     )
     found = [_of_label(checked, directions, rows, labels == one, *halves) for one in classes]
     latents, *shares = zip(*found, strict=True)
-    names = ("absorption", "full_absorption", "n_samples")
-    shares_by_name = dict(zip(names, map(np.array, shares), strict=True))
-    return Bunch(classes=classes, latents=[*latents], **shares_by_name)
+    absorption, full, n_samples = map(np.array, shares)
+    found_shares = {"absorption": absorption, "full_absorption": full, "n_samples": n_samples}
+    return Bunch(classes=classes, latents=[*latents], **found_shares)
 
 
 def _of_label(
@@ -317,7 +317,7 @@ def _of_label(
     probe = LogisticRegression(class_weight="balanced", max_iter=1000)
     with threads_for(X[fitted].size):
         probe.fit(X[fitted], is_one[fitted])
-    direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
+    direction = normalise_rows(probe.coef_)[0]
     latents = _latents_of_label(codes[fitted], is_one[fitted])
     found = measured[is_one[measured] & probe.predict(X[measured])]
     if not len(found):
@@ -325,16 +325,15 @@ def _of_label(
     # The least cosine of the atom of an absorbing latent with the direction of the label, and the
     # least share of a projection that one latent contributes in full absorption, by the protocol.
     least_cosine, least_share = 0.025, 0.4
-    along, norms = atoms @ direction, np.linalg.norm(atoms, axis=1)
-    may_absorb = (along >= least_cosine * norms) & (norms > 0)
+    along, found_codes = atoms @ direction, as_array(codes[found])
+    may_absorb = (along >= least_cosine * np.linalg.norm(atoms, axis=1)) & (along > 0)
     may_absorb[latents] = False
-    found_codes = as_array(codes[found])
     contributed = found_codes * along
-    others = np.where(may_absorb, np.maximum(contributed, 0), 0)
-    total, own = others.sum(axis=1), np.maximum(contributed[:, latents].sum(axis=1), 0)
+    others = np.where(may_absorb, contributed.clip(min=0), 0)
+    total, own = others.sum(axis=1), contributed[:, latents].sum(axis=1).clip(min=0)
     share = total / np.where(total + own > 0, total + own, 1.0)
     is_silent = ~np.any(found_codes[:, latents], axis=1)
-    whole = np.maximum((X[found] - X.mean(axis=0)) @ direction, 0)
+    whole = ((X[found] - X.mean(axis=0)) @ direction).clip(min=0)
     full = is_silent & (total > 0) & (others.max(axis=1) >= least_share * whole)
     return latents, share.mean(), full.mean(), len(found)
 

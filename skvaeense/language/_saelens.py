@@ -32,6 +32,14 @@ Weights = dict[str, torch.Tensor]
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 # Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
+# The tensors of a model whose weights all architectures have.
+TENSORS = {
+    "W_enc": "network.encoder.weight",
+    "W_dec": "network.decoder.weight",
+    "b_enc": "network.encoder.bias",
+    "b_dec": "network.decoder.bias",
+    "W_skip": "skip.weight",
+}
 # The weights that each kind of codes has for each latent.
 LATENT_WEIGHTS = {
     "gated": ("b_gate", "b_mag", "r_mag"),
@@ -192,19 +200,13 @@ def saelens_files(
 
 def _weights_of(model: Any) -> Weights:
     """Return the weights of a model under the names of SAELens."""
+    state = model.state_dict()
     # In double precision, so that products are rounded only once.
-    state = {name: value.double() for name, value in model.state_dict().items()}
-    weights = {
-        "W_enc": state["network.encoder.weight"].T,
-        "W_dec": state["network.decoder.weight"].T,
-        "b_enc": state["network.encoder.bias"],
-        "b_dec": state["network.decoder.bias"],
-    }
+    weights = {own: state[name].double() for own, name in TENSORS.items() if name in state}
+    weights |= {name: weights[name].T for name in ("W_enc", "W_dec")}
     if model.n_targets is None and not model.network.subtract_bias:
         # The settings tell SAELens to subtract the decoder bias.
         weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
-    if model.skip is not None:
-        weights["W_skip"] = state["skip.weight"]
     return weights
 
 
@@ -337,7 +339,7 @@ def from_saelens(
         )
     kind, has_skip = ARCHITECTURES[architecture], "skip" in architecture
     has_target = kind != architecture
-    _check_weights(weights, LATENT_WEIGHTS[kind], has_target, has_skip)
+    weights = _checked_weights(weights, LATENT_WEIGHTS[kind], has_target, has_skip)
     penalty, activation = _imported(kind, config, weights)
     subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
     estimator = SparseAutoencoder(
@@ -384,10 +386,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
     }
 
 
-def _check_weights(
+def _checked_weights(
     weights: Weights, of_latents: tuple[str, ...], has_target: bool, has_skip: bool
-) -> None:
-    """Raise an error unless all weights are there, with matching shapes, and finite."""
+) -> Weights:
+    """Return the needed weights, or raise an error unless they are there, match, and are finite."""
     needed = ["b_dec", "W_dec", "W_enc", *(["W_skip"] if has_skip else []), *of_latents]
     for name in needed:
         if name not in weights:
@@ -408,6 +410,7 @@ def _check_weights(
         found = tuple(weights[name].shape)
         if found != shapes[name]:
             raise ValueError(f"{name} has the shape {found}, not {shapes[name]}.")
+    return {name: weights[name] for name in needed}
 
 
 def _imported(kind: str, config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
@@ -473,6 +476,7 @@ def _model(
     """Return the model for centred and scaled samples that gives the codes of the weights."""
     network: Any = estimator.network
     penalty: Any = estimator.penalty
+    has_target = scaling.target is not None
     model = SparseCoder(
         network,
         len(scaling.mean),
@@ -482,16 +486,11 @@ def _model(
         n_targets=scaling.n_targets or None,
         skip_connection=estimator.skip_connection,
     )
-    w = {name: value.double() for name, value in weights.items()}
-    w = _in_units(w, _inverse(scaling), scaling.target is None and network.subtract_bias)
-    state = {
-        "network.encoder.weight": w["W_enc"].T,
-        "network.encoder.bias": w["b_enc"],
-        "network.decoder.weight": w["W_dec"].T,
-        "network.decoder.bias": w["b_dec"],
-    } | {f"activation.{name}": value for name, value in activation.items()}
-    if estimator.skip_connection:
-        state["skip.weight"] = w["W_skip"]
+    weights = {name: weights[name].double() for name in TENSORS if name in weights}
+    weights = _in_units(weights, _inverse(scaling), not has_target and network.subtract_bias)
+    weights |= {name: weights[name].T for name in ("W_enc", "W_dec")}
+    state = {f"activation.{name}": value for name, value in activation.items()}
+    state |= {TENSORS[name]: value for name, value in weights.items()}
     model = model.to(DTYPES[estimator.dtype])
     model.load_state_dict(model.state_dict() | state)
     values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")

@@ -9,7 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from skvaeense.inspection import ActiveDimensionDisplay, LatentDisplay
 from skvaeense.language import Activations, LatentReport, latent_report, top_activating
 from skvaeense.penalties import TopK
 
@@ -60,11 +59,6 @@ def test_methods_take_activations(activations, rows, sae, tmp_path):
     assert sae.transform(activations, out=out) is out
     assert activations.model.n_runs == n_runs + 4
     assert_array_equal(np.load(tmp_path / "codes.npy"), sae.transform(rows))
-    pytest.importorskip("matplotlib")
-    given, expected = (LatentDisplay.from_estimator(sae, X=some) for some in (activations, rows))
-    assert_allclose(given.use, expected.use)
-    given, expected = (ActiveDimensionDisplay.from_estimator(sae, X) for X in (activations, rows))
-    assert_array_equal(given.dimensions, expected.dimensions)
 
 
 def test_top_rows_of_activations(activations, rows, sae):
