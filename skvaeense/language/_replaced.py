@@ -73,8 +73,9 @@ def replaced(
     Notes
     -----
     Gradients flow through functions of tensors, and through a
-    :class:`~skvaeense.SparseAutoencoder`. To optimise parameters behind a replacement by another
-    estimator, run the model up to it without gradients.
+    :class:`~skvaeense.SparseAutoencoder`. Other estimators have none, so that a backward pass
+    through their reconstructions is an error. Functions of arrays need a run without gradients, by
+    ``torch.no_grad()``.
 
     Examples
     --------
@@ -172,7 +173,8 @@ def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor
 
 def _with_gradients(estimator: SparseAutoencoder, rows: torch.Tensor) -> torch.Tensor:
     """Return reconstructions, or the predicted target, whose gradients reach the rows alone."""
-    model = copy.deepcopy(estimator._model_for(rows.dtype)).requires_grad_(False)
+    _, model = estimator._check_for_coding(rows)
+    model = copy.deepcopy(model).eval().requires_grad_(False)
     scaling = dataclasses.replace(estimator._scaling, target=None)
     x = scaling.apply(rows, dtype=rows.dtype, device=next(model.parameters()).device)
     return estimator._scaling.decoded.undo(model.predict(x))
