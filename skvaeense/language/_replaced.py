@@ -118,7 +118,7 @@ def _sources(module_name: str | Mapping[str, Any], by: Any) -> Mapping[str, Any]
     if by is not None:
         raise ValueError(
             "A dict module_name has the replacement of each module, so by must be None; name other "
-            f"arguments, as in batches=...; got by={by!r}."
+            f"arguments, as in batches=...; got {type(by).__name__}."
         )
     return module_name
 
