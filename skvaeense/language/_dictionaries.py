@@ -119,18 +119,8 @@ def dictionary_stability(
     >>> bool(result.matched_similarity[0, 1] > result.random_matched_similarity.max())
     True
     """
-    if hasattr(dictionaries, "fit"):
-        raise TypeError(
-            f"dictionaries must be a list of at least two dictionaries, got {dictionaries!r}."
-        )
     check_integer(n_random, "n_random", minimum=1)
-    given = [_atoms(dictionary) for dictionary in dictionaries]
-    widths = {atoms.shape[1] for atoms in given}
-    if len(given) < 2 or len(widths) > 1:
-        raise ValueError(
-            "At least two dictionaries with the same number of features are needed, got "
-            f"{len(given)} with {sorted(widths)} features."
-        )
+    given = _atoms_of(dictionaries)
     is_used = [np.any(atoms, axis=1) for atoms in given]
     used = [normalise_rows(atoms[rows]) for atoms, rows in zip(given, is_used, strict=True)]
     n, rng = len(used), check_random_state(random_state)
@@ -140,10 +130,9 @@ def dictionary_stability(
         others = [j for j in range(n) if j != i]
         largest, matched[i, others] = _compared(atoms, [used[j] for j in others], signed)
         similarity[i, others] = largest.mean(axis=1)
-        mixes = rng.standard_normal((n_random, len(atoms), len(atoms)))
-        random, random_matched = _compared(
-            atoms, [normalise_rows(m @ atoms) for m in mixes], signed
-        )
+        # One after another: all of them together may not fit in memory.
+        mixed = (rng.standard_normal(2 * atoms.shape[:1]) @ atoms for _ in range(n_random))
+        random, random_matched = _compared(atoms, map(normalise_rows, mixed), signed)
         by_chance.append((random.mean(), random_matched.mean()))
         again, chance = np.full((2, len(is_used[i])), np.nan)
         again[is_used[i]], chance[is_used[i]] = largest.mean(axis=0), random.mean(axis=0)
@@ -174,14 +163,25 @@ def _compared(
     return np.array(largest), np.array(matched)
 
 
-def _atoms(dictionary: Any) -> DoubleArray:
-    """Return the atoms of an estimator, or of an array."""
-    if hasattr(dictionary, "fit"):
-        dictionary = last_step(dictionary, "components_").components_
-    atoms: DoubleArray = check_array(dictionary, dtype=np.float64, input_name="dictionaries")
-    if not atoms.any():
-        raise ValueError("All atoms of a dictionary are 0.")
-    return atoms
+def _atoms_of(dictionaries: Any) -> list[DoubleArray]:
+    """Return the atoms of at least two estimators or arrays, as valid arrays."""
+    if hasattr(dictionaries, "fit"):
+        raise TypeError(
+            f"dictionaries must be a list of at least two dictionaries, got {dictionaries!r}."
+        )
+    found: list[DoubleArray] = []
+    for one in dictionaries:
+        atoms = last_step(one, "components_").components_ if hasattr(one, "fit") else one
+        found.append(check_array(atoms, dtype=np.float64, input_name="dictionaries"))
+        if not found[-1].any():
+            raise ValueError("All atoms of a dictionary are 0.")
+    widths = {atoms.shape[1] for atoms in found}
+    if len(found) < 2 or len(widths) > 1:
+        raise ValueError(
+            "At least two dictionaries with the same number of features are needed, got "
+            f"{len(found)} with {sorted(widths)} features."
+        )
+    return found
 
 
 def feature_absorption(

@@ -182,19 +182,16 @@ def saelens_files(
         "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
     }
     if has_target:
-        architecture = TRANSCODERS[kind][model.skip is not None]
-        config |= {"architecture": architecture, "d_out": model.n_targets}
-    norms = weights["W_dec"].norm(dim=1)
+        config["architecture"] = TRANSCODERS[kind][model.skip is not None]
+        config["d_out"] = model.n_targets
     if kind == "topk":
+        norms = weights["W_dec"].norm(dim=1)
         # Latents of other norms, beyond rounding, would be ranked in another order.
         is_equal = bool((norms / norms.mean() - 1).abs().max() < 10 * ROUNDING)
         config |= {"k": model.activation.n_kept, "rescale_acts_by_decoder_norm": is_equal}
-    if config.get("rescale_acts_by_decoder_norm", True):
-        norms = norms.where(norms > 0, 1.0)
-        weights["W_dec"] = weights["W_dec"] / norms[:, None]
-        weights["W_enc"] = weights["W_enc"] * norms
-        of_latents |= {n: of_latents[n] * norms for n in of_latents.keys() - {"r_mag"}}
     weights |= of_latents
+    if config.get("rescale_acts_by_decoder_norm", True):
+        weights = _with_unit_directions(weights)
     return config, {name: w.detach().to(dtype).contiguous() for name, w in weights.items()}
 
 
@@ -227,6 +224,17 @@ def _in_units(weights: Weights, scaling: Scaling, subtracts_bias: bool) -> Weigh
         weights["W_skip"] = weights["W_skip"] * (decoded.scale / scaling.scale)
         weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ mean
     return weights
+
+
+def _with_unit_directions(weights: Weights) -> Weights:
+    """Return weights whose directions have norm 1, for codes that are multiplied by the norms.
+
+    The code of an atom of norm 0 is then 0, whatever its direction.
+    """
+    norms = weights["W_dec"].norm(dim=1)
+    unit = weights["W_dec"] / norms.where(norms > 0, 1.0)[:, None]
+    scaled = weights.keys() - {"W_dec", "W_skip", "b_dec", "r_mag"}
+    return weights | {"W_dec": unit} | {name: weights[name] * norms for name in scaled}
 
 
 def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str, Weights]:
@@ -426,11 +434,7 @@ def _imported(kind: str, config: dict[str, Any], weights: Weights) -> tuple[Pena
         weights["b_enc"] = gate
         return Gated(), {"log_gain": gain, "bias": weights["b_mag"].double() - gain.exp() * gate}
     if config.get("rescale_acts_by_decoder_norm", False):
-        norm = weights["W_dec"].norm(dim=1)
-        weights["W_enc"] = weights["W_enc"] * norm
-        weights["b_enc"] = weights["b_enc"] * norm
-        # The activation of an atom of norm 0 is 0, whatever its direction.
-        weights["W_dec"] = weights["W_dec"] / norm.where(norm > 0, 1.0)[:, None]
+        weights |= _with_unit_directions(weights)
     k: Any = config.get("k")
     # Some programs write whole numbers as floats.
     k = int(k) if isinstance(k, float) and k.is_integer() else k
