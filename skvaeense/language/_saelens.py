@@ -30,8 +30,6 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 Weights = dict[str, torch.Tensor]
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-# Version of SAELens that defines the format.
-SAELENS_VERSION = "6.0.0"
 # The tensors of a model whose weights all architectures have.
 TENSORS = {
     "W_enc": "network.encoder.weight",
@@ -179,7 +177,8 @@ def saelens_files(
         "apply_b_dec_to_input": not has_target,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
+        # The version that defines the format.
+        "metadata": {"sae_lens_version": "6.0.0"} | dict(metadata or {}),
     }
     if has_target:
         config["architecture"] = TRANSCODERS[kind][model.skip is not None]
@@ -268,9 +267,6 @@ def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str,
         f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, all "
         "with non-negative codes."
     )
-
-
-# --- the other way ------------------------------------------------------------------------------
 
 
 def from_saelens(
