@@ -25,7 +25,7 @@ CORE = [
     "tests/nets",
     "tests/persistence/test_old_files.py",
 ]
-SAELENS = ["tests/export/test_saelens.py", "tests/hub/test_saelens.py"]
+SAELENS = ["tests/language/test_saelens_reads.py"]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]
 NEWEST = [r.split(">=")[0] for r in PROJECT["dependencies"]]
 

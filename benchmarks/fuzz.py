@@ -57,6 +57,7 @@ from skvaeense import (
     dimension,
     explanations,
     inspection,
+    language,
     mixture,
 )
 from skvaeense.nets import losses, networks, penalties, priors, thresholds
@@ -343,7 +344,7 @@ METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", 
     "inspection": "active_dimensions",
 }
 INSPECTIONS = {
-    "top_activating": lambda fitted, X, y: inspection.top_activating(fitted, X),
+    "top_activating": lambda fitted, X, y: language.top_activating(fitted, X),
     "sparsity_curve": lambda fitted, X, y: dict(
         enumerate(inspection.reconstruction_sparsity_curve(fitted, X)[:2])
     ),

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.common import fit, make_parser, measure_missing, run_task
 from benchmarks.planted_features import EPOCHS, KINDS, N_ACTIVE, draw
 from skvaeense import SparseAutoencoder
-from skvaeense.inspection import dictionary_stability
+from skvaeense.language import dictionary_stability
 from skvaeense.nets.penalties import BatchTopK
 
 FIRST_SEED, N_FITS, WIDTHS, N_TRAIN, IS_FEATURE = 2, 4, (48, 64, 128), 8000, 0.9

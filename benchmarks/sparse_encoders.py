@@ -31,7 +31,7 @@ from benchmarks.common import apart, fit, in_short, load, make_parser, write
 from benchmarks.data import add_data_option, read_activations, read_mnist
 from benchmarks.peers.codes import METHODS as PEERS
 from skvaeense import SparseAutoencoder
-from skvaeense.inspection import dictionary_stability
+from skvaeense.language import dictionary_stability
 from skvaeense.metrics import dead_fraction, fvu, l0
 from skvaeense.nets.networks import SingleLayer, Unrolled
 from skvaeense.nets.penalties import TopK

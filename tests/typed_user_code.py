@@ -20,8 +20,7 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
-from skvaeense.export import to_saelens
-from skvaeense.inspection import top_activating
+from skvaeense.language import to_saelens, top_activating
 from skvaeense.metrics import feature_density, l0, pattern_adaptivity
 from skvaeense.nets.losses import ELBO, Loss, Terms
 from skvaeense.nets.models import VAE, SparseCoder

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder
-from skvaeense.inspection import dictionary_stability, feature_absorption, top_activating
+from skvaeense.language import dictionary_stability, feature_absorption, top_activating
 from skvaeense.metrics import feature_density
 from skvaeense.nets.penalties import TopK
 

@@ -1,6 +1,6 @@
 """
-From a transformer to a page of features
-========================================
+From a transformer to a table of features
+=========================================
 
 A small language model learns sentences about places, and a dictionary of one layer shows what it
 has learned.
@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from skvaeense import SparseAutoencoder
-from skvaeense.activations import Activations, loss_recovered
-from skvaeense.inspection import latent_report
+from skvaeense.language import Activations, latent_report, loss_recovered
 
 # %%
 # Sentences name an animal, what it does, and a place. Animals of the sea do other things than those
@@ -72,8 +71,7 @@ print(f"{sae.score(activations):.0%} of the variance, {recovered:.0%} of the los
 
 # %%
 # The report lists the words for which each latent is largest, in their contexts, the latents with
-# the most similar directions, and the words that become more and less probable. ``to_html(path)``
-# writes it as a page that needs no server.
+# the most similar directions, and the words that become more and less probable.
 report = latent_report(
     sae,
     activations,
@@ -83,9 +81,11 @@ report = latent_report(
     unembedding=model.head.weight,
     n_tokens=3,
 )
-report
-# sphinx_gallery_start_ignore
+for latent in report.latents:
+    print(latent["latent"], "raises", *latent["raised"], "and lowers", *latent["lowered"])
 table = report.to_frame()
+table[["latent", "code", "before", "token", "after"]]
+# sphinx_gallery_start_ignore
 assert recovered > 0.8
 assert len(table) == 30
 # Most latents stand for one word, in one place of a sentence.

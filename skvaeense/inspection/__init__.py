@@ -1,4 +1,4 @@
-"""Displays of estimators and their codes, comparisons of densities, and reports on latents.
+"""Displays of estimators and their codes, and comparisons of densities.
 
 As in scikit-learn, `from_estimator` draws at once. The constructor takes the numbers of a display,
 and `plot` draws them, on given axes or on new ones. Artists are attributes, for changes of style.
@@ -7,16 +7,13 @@ The displays need matplotlib, and import it only to draw.
 To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
-from skvaeense.inspection._activity import top_activating
 from skvaeense.inspection._curves import (
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     reconstruction_sparsity_curve,
 )
-from skvaeense.inspection._dictionaries import dictionary_stability, feature_absorption
 from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
 from skvaeense.inspection._display import Display
-from skvaeense.inspection._latent_report import LatentReport, latent_report
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
 
@@ -25,14 +22,9 @@ __all__ = [
     "DimensionReliabilityDisplay",
     "Display",
     "LatentDisplay",
-    "LatentReport",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
     "ScoreComparisonDisplay",
     "compare_scores",
-    "dictionary_stability",
-    "feature_absorption",
-    "latent_report",
     "reconstruction_sparsity_curve",
-    "top_activating",
 ]

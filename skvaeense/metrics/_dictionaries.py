@@ -144,7 +144,7 @@ def sparse_probing(
 
     See Also
     --------
-    skvaeense.inspection.feature_absorption : Whether other latents replace a label's latents.
+    skvaeense.language.feature_absorption : Whether other latents replace a label's latents.
 
     Notes
     -----

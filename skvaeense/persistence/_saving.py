@@ -49,7 +49,7 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     See Also
     --------
     load : Read an estimator from a file.
-    skvaeense.export.to_saelens : Export to other programs.
+    skvaeense.language.to_saelens : Export to other programs.
 
     Examples
     --------

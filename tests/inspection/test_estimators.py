@@ -22,7 +22,6 @@ from skvaeense.inspection import (
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     reconstruction_sparsity_curve,
-    top_activating,
 )
 
 X = np.array([[3.0, 0.0, 1.0], [0.0, -2.0, 0.0], [-4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
@@ -33,7 +32,6 @@ READ = {
     "reliability": (lambda e: DimensionReliabilityDisplay.from_estimator(e, X), "reliability"),
     "curve": (lambda e: ReconstructionSparsityDisplay.from_estimator(e, X), "transform"),
     "curve function": (lambda e: reconstruction_sparsity_curve(e, X), "transform"),
-    "top_activating": (lambda e: top_activating(e, X), "transform"),
 }
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder
-from skvaeense.activations import Activations
 from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.language import Activations
 from skvaeense.nets.penalties import TopK
 from skvaeense.samples import _sources
 from skvaeense.training._data import Balls

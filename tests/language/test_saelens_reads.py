@@ -6,7 +6,7 @@ import torch
 from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose
 
-from skvaeense.hub import save_pretrained
+from skvaeense.language import save_pretrained
 
 sae_lens = pytest.importorskip("sae_lens")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skvaeense.inspection import feature_absorption
+from skvaeense.language import feature_absorption
 
 N, D, SPECIAL = 3000, 30, 12
 

@@ -1,6 +1,4 @@
-"""The tokens for which latents are largest, as a table and as a page."""
-
-import html.parser
+"""The tokens for which latents are largest, as a table."""
 
 import numpy as np
 import pytest
@@ -11,14 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from skvaeense.activations import Activations
-from skvaeense.inspection import (
-    ActiveDimensionDisplay,
-    LatentDisplay,
-    LatentReport,
-    latent_report,
-    top_activating,
-)
+from skvaeense.language import Activations, LatentReport, latent_report, top_activating
 from skvaeense.nets.penalties import TopK
 
 WORDS = ["a", "<b>", " cat", "\n", "&", *(f" w{i}" for i in range(25))]
@@ -68,11 +59,6 @@ def test_methods_take_activations(activations, rows, sae, tmp_path):
     assert sae.transform(activations, out=out) is out
     assert activations.model.n_runs == n_runs + 4
     assert_array_equal(np.load(tmp_path / "codes.npy"), sae.transform(rows))
-    pytest.importorskip("matplotlib")
-    given, expected = (LatentDisplay.from_estimator(sae, X=some) for some in (activations, rows))
-    assert_allclose(given.use, expected.use)
-    given, expected = (ActiveDimensionDisplay.from_estimator(sae, X) for X in (activations, rows))
-    assert_array_equal(given.dimensions, expected.dimensions)
 
 
 def test_top_rows_of_activations(activations, rows, sae):
@@ -114,41 +100,6 @@ def test_directions_of_latents(activations, sae):
         assert_allclose([cosine for _, cosine in facts["nearest"]], cosines[others])
         assert facts["raised"] == [str(i) for i in np.argsort(-logits[j])[:4]]
         assert facts["lowered"] == [str(i) for i in np.argsort(logits[j])[:4]]
-
-
-class Page(html.parser.HTMLParser):
-    """Collect the marked texts of a page and the addresses that it needs."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.marked, self.needed, self.inside = [], [], False
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.inside = tag == "mark"
-        if self.inside:
-            self.marked.append("")
-        links = [value for name, value in attrs if name in ("src", "href")]
-        self.needed += [link for link in links if not link.startswith("#latent-")]
-
-    def handle_endtag(self, tag):
-        self.inside = self.inside and tag != "mark"
-
-    def handle_data(self, data):
-        if self.inside:
-            self.marked[-1] += data
-
-
-def test_the_page_needs_nothing_else_and_escapes_tokens(activations, sae, tmp_path):
-    report = latent_report(sae, activations, n_samples=4, decode=WORDS.__getitem__)
-    page = report.to_html(tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
-    assert report._repr_html_() in page
-    found = Page(page)
-    assert found.needed == []
-    assert found.marked == [c["token"] for c in report.contexts]
-    assert "<b>" not in page
-    assert repr(report) == "<LatentReport of 12 latents>"
 
 
 def test_a_pipeline_and_estimators_without_directions(activations, sae):

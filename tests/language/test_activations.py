@@ -6,9 +6,10 @@ import torch
 from helpers import fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.torch import load_file
+from sklearn.decomposition import PCA
 from torch import nn
 
-from skvaeense.activations import Activations, loss_recovered, replaced
+from skvaeense.language import Activations, loss_recovered, replaced
 from skvaeense.nets.penalties import TopK
 
 N_TOKENS, WIDTH, LENGTH = 30, 12, 9
@@ -254,13 +255,84 @@ def logits(model, texts):
         return model(texts)
 
 
-def test_replaced_activations_are_what_the_rest_sees(model, texts):
-    whole = logits(model, texts)
-    with replaced(model, "blocks.1", lambda rows: 2 * rows, skip=()):
-        doubled = logits(model, texts)
-    expected = model.head(2 * hidden_states(model, texts, 2)).detach()
-    assert_allclose(doubled, expected, rtol=1e-4, atol=1e-5)
-    assert torch.equal(logits(model, texts), whole)
+@pytest.fixture(scope="module")
+def net():
+    """Return a small net, and samples, in double precision."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        return nn.Sequential(*layers).double(), torch.randn(7, 4).double()
+
+
+def gradients(net, output):
+    return torch.autograd.grad(output.square().sum(), [*net.parameters()])
+
+
+def test_several_sites_and_their_gradients(net, subtests):
+    """Outputs and gradients are those of the same net written by hand."""
+    net, x = net
+    first, second, last = net
+    sites = {"0": torch.tanh, "1:input": torch.square, "1": torch.sin, "2": lambda rows: 3 * rows}
+    for arguments, expected in (
+        (("0", lambda rows: rows * 1.0), net(x)),
+        (("0", torch.tanh), last(second(first(x).tanh()))),
+        (("1:input", torch.tanh), last(second(first(x).tanh()))),
+        (({"0": torch.tanh, "2": torch.sin},), last(second(first(x).tanh())).sin()),
+        ((sites,), 3 * last(second(first(x).tanh().square()).sin())),
+    ):
+        with subtests.test(site=str(arguments[0])):
+            with replaced(net, *arguments):
+                found = net(x)
+            assert_allclose(found.detach(), expected.detach())
+            for own, by_hand in zip(gradients(net, found), gradients(net, expected), strict=True):
+                assert_allclose(own, by_hand, atol=1e-12)
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in net)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "jump_relu", TopK(3)])
+def test_gradients_flow_through_a_sparse_autoencoder(penalty, net):
+    net, x = net
+    rows = torch.randn(80, 6, generator=torch.Generator().manual_seed(0)).double()
+    sae = fit_unwarned(quick_sae(penalty, dtype="float64"), rows.numpy())
+    h = net[0](x).detach()
+    with replaced(net, "0", sae):
+        found = net(x)
+        gradient = gradients(net[0], found)[1]
+    # Changes of the bias of the first layer change the reconstructions.
+    with torch.no_grad():
+        steps = 1e-6 * torch.eye(6).double()
+        ahead, behind = (
+            [net[1:](sae.inverse_transform(sae.transform(h + own))) for own in some]
+            for some in (steps, -steps)
+        )
+    slopes = [
+        (a.square().sum() - b.square().sum()) / 2e-6 for a, b in zip(ahead, behind, strict=True)
+    ]
+    assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-6)
+    assert all(parameter.grad is None for parameter in sae.module_.parameters())
+
+
+def test_an_estimator_without_gradients_says_so(net):
+    net, x = net
+    pca = PCA(2).fit(np.random.default_rng(0).standard_normal((20, 6)))
+    with replaced(net, "0", pca):
+        found = net(x)
+    expected = net[1:](torch.tensor(pca.inverse_transform(pca.transform(net[0](x).detach()))))
+    assert_allclose(found.detach(), expected.detach())
+    torch.autograd.grad(found.sum(), net[2].weight, retain_graph=True)
+    with pytest.raises(RuntimeError, match="have no gradients"):
+        gradients(net, found)
+
+
+def test_replaced_inputs_given_by_name():
+    """A module can be called with named arguments."""
+    layer = nn.Linear(3, 3)
+    outer = nn.Module()
+    outer.layer, outer.forward = layer, lambda x: layer(input=x)
+    x = torch.ones(2, 3)
+    with replaced(outer, "layer:input", lambda rows: 2 * rows):
+        found = outer(x)
+    assert torch.equal(found, layer(2 * x))
 
 
 def test_skipped_positions_stay(model, texts):
@@ -269,6 +341,7 @@ def test_skipped_positions_stay(model, texts):
         other = logits(model, texts)
     assert torch.equal(other[:, [0, -1]], whole[:, [0, -1]])
     assert_allclose(other[:, 1:-1], model.head.bias.detach().expand(80, LENGTH - 2, -1))
+    assert torch.equal(logits(model, texts), whole)
 
 
 def test_an_estimator_gives_its_reconstructions(model, texts):
@@ -289,27 +362,31 @@ def test_a_transcoder_takes_the_place_of_a_module(model, texts):
     sae = fit_unwarned(quick_sae(TopK(6), max_iter=60, skip_connection=True), x, y=y)
     with replaced(model, "blocks.0.mlp", sae, skip=()):
         found = gathered(Activations(model, "blocks.0.mlp", [texts], skip=()))
+        with torch.enable_grad():
+            differentiable = model.blocks[0].mlp(torch.tensor(x).requires_grad_())
     assert_allclose(in_order(found), in_order(sae.predict(x)), rtol=1e-4, atol=1e-4)
+    assert_allclose(differentiable.detach(), sae.predict(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_module_is_given_back_after_an_error(model, texts):
     with (
         pytest.raises(ValueError, match=r"shape \(640, 3\)"),
-        replaced(model, "blocks.0", lambda rows: rows[:, :3]),
+        replaced(model, {"head:input": abs, "blocks.0": lambda rows: rows[:, :3]}),
     ):
         logits(model, texts)
-    assert not model.blocks[0]._forward_hooks
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 @pytest.mark.parametrize(
-    ("name", "by", "error"), [("head:input", abs, ValueError), ("head", 3, TypeError)]
+    ("name", "by", "error"),
+    [("no.such", abs, ValueError), ("head", 3, TypeError), ({"head": abs}, abs, ValueError)],
 )
 def test_bad_replacements(name, by, error, model):
     with pytest.raises(error), replaced(model, name, by):
         pass
 
 
-def test_what_is_recovered(model, texts):
+def test_what_is_recovered(model, texts, subtests):
     """The measure is computed by hand from the losses of three runs."""
 
     def loss(given):
@@ -321,30 +398,28 @@ def test_what_is_recovered(model, texts):
         return rows / 2
 
     clean = logits(model, texts)
-    with replaced(model, "blocks.0", half):
-        halved = logits(model, texts)
-    with replaced(model, "blocks.0", torch.zeros_like):
-        nothing = logits(model, texts)
-    found = loss_recovered(model, "blocks.0", half, texts.split(30))
-    assert found.loss == pytest.approx(loss(clean), rel=1e-5)
-    assert found.replaced_loss == pytest.approx(loss(halved), rel=1e-5)
-    assert found.ablated_loss == pytest.approx(loss(nothing), rel=1e-5)
-    share = (loss(nothing) - loss(halved)) / (loss(nothing) - loss(clean))
-    assert found.recovered == pytest.approx(share, rel=1e-3)
-    p, q = (given.double().softmax(-1) for given in (clean, halved))
-    kl = (p * (p / q).log()).sum(-1).mean().item()
-    assert found.kl == pytest.approx(kl, rel=1e-4)
+    for names in (["blocks.0"], ["blocks.0", "blocks.1.mlp:input"]):
+        with subtests.test(names=names):
+            with replaced(model, dict.fromkeys(names, half)):
+                halved = logits(model, texts)
+            with replaced(model, dict.fromkeys(names, torch.zeros_like)):
+                nothing = logits(model, texts)
+            found = loss_recovered(model, dict.fromkeys(names, half), batches=texts.split(30))
+            assert found.loss == pytest.approx(loss(clean), rel=1e-5)
+            assert found.replaced_loss == pytest.approx(loss(halved), rel=1e-5)
+            assert found.ablated_loss == pytest.approx(loss(nothing), rel=1e-5)
+            share = (loss(nothing) - loss(halved)) / (loss(nothing) - loss(clean))
+            assert found.recovered == pytest.approx(share, rel=1e-3)
+            p, q = (given.double().softmax(-1) for given in (clean, halved))
+            kl = (p * (p / q).log()).sum(-1).mean().item()
+            assert found.kl == pytest.approx(kl, rel=1e-4)
 
 
 def test_perfect_reconstructions_lose_nothing(model, texts):
     for ablation in ("zero", "mean"):
         found = loss_recovered(model, "blocks.0", lambda rows: rows, [texts], ablation=ablation)
-        assert found.recovered == 1
-        assert found.kl == 0
-        assert (
-            loss_recovered(model, "blocks.0", torch.zeros_like, [texts], ablation="zero").recovered
-            == 0
-        )
+        assert (found.recovered, found.kl) == (1, 0)
+    assert loss_recovered(model, "blocks.0", torch.zeros_like, [texts]).recovered == 0
 
 
 def test_padding_has_no_loss(model, texts):
@@ -366,11 +441,17 @@ def test_a_loss_of_ones_own(model, texts):
     assert found.loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_bad_requests(model, texts):
-    with pytest.raises(ValueError, match="empty"):
-        loss_recovered(model, "head", abs, [])
-    with pytest.raises(ValueError, match="ablation"):
-        loss_recovered(model, "head", abs, [texts], ablation="noise")
+def test_bad_requests(model, texts, subtests):
+    for batches, ablation, match in (
+        ([], "zero", "empty"),
+        ([texts], "noise", "ablation"),
+        ([{"inputs_embeds": torch.ones(2, 3)}], "zero", "no token ids"),
+    ):
+        net = nn.Identity() if match == "no token ids" else model
+        net.forward = net.forward if net is model else lambda inputs_embeds: inputs_embeds
+        name = "head" if net is model else ""
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            loss_recovered(net, name, abs, batches, ablation=ablation)
 
 
 # --- padding, and the places of rows ------------------------------------------------------------

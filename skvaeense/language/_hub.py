@@ -6,62 +6,35 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense._base import BaseAutoencoder
-from skvaeense.export._saelens import saelens_files, write_files
-from skvaeense.hub._card import model_card
+from skvaeense.language._saelens import saelens_files, write_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import optional_import, whole_folder
 from skvaeense.utils._typing import PathName
 
-FILE, CARD = "estimator.safetensors", "README.md"
+FILE = "estimator.safetensors"
+TAGS = ["sparse-autoencoder", "interpretability", "skvaeense"]
 # The client of the Hub, the feature that needs it, and the extra that installs it.
 HUB = "huggingface_hub", "Access to the Hugging Face Hub", "hub"
 
 
 def save_pretrained(
-    estimator: BaseEstimator,
-    folder: PathName,
-    X: ArrayLike | None = None,
-    y: ArrayLike | None = None,
-    *,
-    name: str | None = None,
-    description: str = "",
-    metrics: Mapping[str, float] | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    estimator: BaseEstimator, folder: PathName, *, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a fitted autoencoder to a folder that this package and SAELens read.
+    """Write a fitted estimator to a folder that this package and, if it can, SAELens reads.
 
-    The folder has ``estimator.safetensors``, as written by `skvaeense.save`; ``cfg.json`` and
-    ``sae_weights.safetensors``, if SAELens has an architecture for the estimator; and a model card,
-    ``README.md``.
+    The folder has ``estimator.safetensors``, as written by `skvaeense.save`, and ``cfg.json`` and
+    ``sae_weights.safetensors``, if SAELens has an architecture for the estimator.
 
     Parameters
     ----------
-    estimator : SparseAutoencoder or VAEenseTransformer
-        A fitted estimator.
+    estimator : estimator
+        A fitted estimator that `skvaeense.save` takes.
 
     folder : str or path-like
         A new folder. It is written completely or not at all.
-
-    X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples that were not used in training, for the measures of the model card.
-
-    y : array-like of shape (n_samples, n_targets) or None, default=None
-        Target of X, for a transcoder.
-
-    name : str or None, default=None
-        Folder or repository to load the estimator from, as the card names it; None means the name
-        of the folder.
-
-    description : str, default=""
-        Description of the samples, for the card.
-
-    metrics : dict of float or None, default=None
-        Further measures for the card.
 
     metadata : dict or None, default=None
         Information on the samples for SAELens, such as ``{"model_name": "gpt2-small", "hook_name":
@@ -73,7 +46,7 @@ def save_pretrained(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator is of another class.
+        If `skvaeense.save` does not take the estimator.
 
     FileExistsError
         If the folder already exists.
@@ -88,39 +61,26 @@ def save_pretrained(
     >>> from tempfile import TemporaryDirectory
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder
-    >>> from skvaeense.hub import from_pretrained, save_pretrained
+    >>> from skvaeense.language import from_pretrained, save_pretrained
+    >>> from skvaeense.nets.penalties import TopK
+    >>> from skvaeense.language import from_pretrained, save_pretrained
     >>> from skvaeense.nets.penalties import TopK
     >>> X = load_digits().data
     >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=10, random_state=0).fit(X)
     >>> with TemporaryDirectory() as parent:
-    ...     save_pretrained(sae, f"{parent}/digits", X)
+    ...     save_pretrained(sae, f"{parent}/digits")
     ...     again = from_pretrained(f"{parent}/digits")
     >>> bool((again.transform(X) == sae.transform(X)).all())
     True
     """
-    if not isinstance(estimator, BaseAutoencoder):
-        raise TypeError(
-            "Only a SparseAutoencoder or a VAEenseTransformer can be written to a folder, got "
-            f"{estimator!r}. Use skvaeense.save to write any estimator to a file."
-        )
     check_is_fitted(estimator)
     files: Any = None
     with suppress(TypeError, ValueError):
         files = saelens_files(estimator, metadata)
-    card = model_card(
-        estimator,
-        X,
-        y,
-        name=name or Path(folder).name,
-        description=description,
-        metrics=metrics,
-        for_saelens=files is not None,
-    )
     with whole_folder(folder) as draft:
         save(estimator, draft / FILE)
         if files is not None:
             write_files(draft, *files)
-        (draft / CARD).write_text(card, encoding="utf-8")
 
 
 def from_pretrained(
@@ -159,11 +119,11 @@ def from_pretrained(
     See Also
     --------
     save_pretrained : Write such a folder.
-    skvaeense.export.from_saelens : Read folders of SAELens itself.
+    from_saelens : Read folders of SAELens itself.
 
     Examples
     --------
-    >>> from skvaeense.hub import from_pretrained
+    >>> from skvaeense.language import from_pretrained
     >>> from_pretrained("no/such/folder/anywhere")
     Traceback (most recent call last):
         ...
@@ -181,47 +141,31 @@ def from_pretrained(
 def push_to_hub(
     estimator: BaseEstimator,
     repo_id: str,
-    X: ArrayLike | None = None,
-    y: ArrayLike | None = None,
     *,
     description: str = "",
-    metrics: Mapping[str, float] | None = None,
     metadata: Mapping[str, Any] | None = None,
     private: bool = False,
-    commit_message: str = "Upload an estimator of skvaeense",
 ) -> str:
-    """Upload a fitted autoencoder to the Hugging Face Hub, with its model card.
+    """Upload a fitted estimator to the Hugging Face Hub, with its model card.
 
     This requires huggingface_hub, ``pip install skvaeense[hub]``, and a login to the Hub.
 
     Parameters
     ----------
-    estimator : SparseAutoencoder or VAEenseTransformer
-        A fitted estimator.
+    estimator : estimator
+        A fitted estimator that `skvaeense.save` takes.
 
     repo_id : str
         The repository, as "owner/name". It is created if it does not exist.
 
-    X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples that were not used in training, for the measures of the model card.
-
-    y : array-like of shape (n_samples, n_targets) or None, default=None
-        Target of X, for a transcoder.
-
     description : str, default=""
-        Description of the samples, for the card.
-
-    metrics : dict of float or None, default=None
-        Further measures for the card.
+        Text of the model card in Markdown: model, layer, samples, measures.
 
     metadata : dict or None, default=None
         Information on the samples for SAELens.
 
     private : bool, default=False
         Whether a new repository is private.
-
-    commit_message : str, default="Upload an estimator of skvaeense"
-        Message of the upload.
 
     Returns
     -------
@@ -237,7 +181,7 @@ def push_to_hub(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator is of another class.
+        If `skvaeense.save` does not take the estimator.
 
     See Also
     --------
@@ -245,24 +189,14 @@ def push_to_hub(
 
     Examples
     --------
-    >>> from skvaeense.hub import push_to_hub
-    >>> push_to_hub(sae, "owner/name", X_test)  # doctest: +SKIP
+    >>> from skvaeense.language import push_to_hub
+    >>> push_to_hub(sae, "owner/name")  # doctest: +SKIP
     """
     hub = optional_import(*HUB)
+    header = hub.ModelCardData(library_name="skvaeense", tags=TAGS)
     with TemporaryDirectory() as parent:
         folder = Path(parent) / "upload"
-        save_pretrained(
-            estimator,
-            folder,
-            X,
-            y,
-            name=repo_id,
-            description=description,
-            metrics=metrics,
-            metadata=metadata,
-        )
+        save_pretrained(estimator, folder, metadata=metadata)
+        hub.ModelCard(f"---\n{header.to_yaml()}\n---\n\n{description}\n").save(folder / "README.md")
         hub.create_repo(repo_id, private=private, exist_ok=True)
-        address = hub.upload_folder(
-            repo_id=repo_id, folder_path=str(folder), commit_message=commit_message
-        )
-    return str(address)
+        return str(hub.upload_folder(repo_id=repo_id, folder_path=str(folder)))

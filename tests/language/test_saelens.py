@@ -7,31 +7,60 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import PENALTIES, each_once, fit_unwarned, quick_sae
+from helpers import PENALTIES, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
-from skvaeense.export import from_saelens, to_saelens
+from skvaeense.language import from_saelens, to_saelens
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
-
-ARCHITECTURES = {
-    "batch_topk": "jumprelu",
-    "gated": "gated",
-    "jump_relu": "jumprelu",
-    "l1": "standard",
-    "log": "standard",
-    "matryoshka": "jumprelu",
-    "topk": "topk",
-}
 
 
 def samples(seed=0, n_samples=80):
     """Return samples that are far from 0, and whose scale is not 1."""
     map_ = np.random.default_rng(0).normal(size=(3, 6))
     return 30.0 * np.random.default_rng(seed).normal(size=(n_samples, 3)) @ map_ + 100.0
+
+
+X, X_NEW = samples(), samples(1)
+Y, Y_NEW = (rows @ np.arange(12.0).reshape(6, 2) for rows in (X, X_NEW))
+D_IN, D_SAE = 6, 12
+
+EXACT = {"dtype": "float64"}
+SHIFTED = {"network": SingleLayer(subtract_bias=False)}
+SKIP = {"skip_connection": True}
+# Parameters, and the architecture. With "skip_connection", Y is the target.
+CASES = [
+    ("l1", {}, "standard"),
+    ("l1", EXACT | SHIFTED, "standard"),
+    ("log", EXACT, "standard"),
+    ("topk", SHIFTED, "topk"),
+    ("topk", EXACT, "topk"),
+    ("batch_topk", {}, "jumprelu"),
+    ("batch_topk", EXACT | SHIFTED, "jumprelu"),
+    ("matryoshka", EXACT, "jumprelu"),
+    ("jump_relu", SHIFTED, "jumprelu"),
+    ("jump_relu", EXACT, "jumprelu"),
+    ("gated", {}, "gated"),
+    ("gated", EXACT | SHIFTED, "gated"),
+    # Codes that are cut, after a fit and in it.
+    ("topk", EXACT | {"transform_l0": 2}, "topk"),
+    ("batch_topk", EXACT | {"transform_l0": 2}, "jumprelu"),
+    ("topk", EXACT | {"penalty": "topk", "target_l0": 2}, "topk"),
+    ("l1", EXACT | {"target_l0": 2}, "jumprelu"),
+    ("gated", EXACT | {"target_l0": 2}, "gated"),
+    ("jump_relu", EXACT | {"target_l0": 2}, "jumprelu"),
+    # Directions whose norms differ.
+    ("topk", EXACT | {"decoder_penalty": 0.1}, "topk"),
+    ("l1", EXACT | {"decoder_penalty": 0.1}, "standard"),
+    # Transcoders.
+    ("l1", EXACT | SKIP, "skip_transcoder"),
+    ("l1", EXACT | {"skip_connection": False}, "transcoder"),
+    ("jump_relu", EXACT | {"skip_connection": False}, "jumprelu_transcoder"),
+    ("batch_topk", SKIP, "jumprelu_skip_transcoder"),
+]
 
 
 def read(folder):
@@ -43,6 +72,7 @@ def read(folder):
 
 def encode(config, weights, x):
     """Return the codes as SAELens defines them."""
+    x = torch.as_tensor(x)
     if config["apply_b_dec_to_input"]:
         x = x - weights["b_dec"]
     if config["architecture"] == "gated":
@@ -51,97 +81,62 @@ def encode(config, weights, x):
         return gate * magnitude.relu()
     h = x @ weights["W_enc"] + weights["b_enc"]
     if config["architecture"] == "topk":
+        if config.get("rescale_acts_by_decoder_norm"):
+            h = h * weights["W_dec"].norm(dim=1)
         values, kept = h.topk(config["k"])
         return torch.zeros_like(h).scatter(1, kept, values.relu())
-    if config["architecture"] == "jumprelu":
-        return h.relu() * (h > weights["threshold"])
-    return h.relu()
+    return h.relu() * (h > weights.get("threshold", -torch.inf))
 
 
-@pytest.mark.parametrize(
-    ("penalty", "how"),
-    each_once([*PENALTIES], [(True, "float32"), (False, "float64"), (True, "float64")]),
-)
-def test_codes_and_reconstructions(penalty, how, tmp_path):
-    subtract_bias, dtype = how
-    network = SingleLayer(subtract_bias=subtract_bias)
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], network=network, dtype=dtype), samples())
+def decode(config, weights, x, codes):
+    """Return the reconstructions, or the predicted target, as SAELens defines them."""
+    norms = weights["W_dec"].norm(dim=1)
+    is_rescaled = config.get("rescale_acts_by_decoder_norm")
+    decoded = (codes / norms if is_rescaled else codes) @ weights["W_dec"] + weights["b_dec"]
+    return decoded + torch.tensor(x) @ weights["W_skip"].T if "W_skip" in weights else decoded
+
+
+@pytest.mark.parametrize(("penalty", "params", "architecture"), CASES)
+def test_there_and_back(penalty, params, architecture, tmp_path):
+    """Files give the same codes and reconstructions in SAELens, and after they are read."""
+    target = {"y": Y} if "skip_connection" in params else {}
+    length = {k: v for k, v in params.items() if k == "transform_l0"}
+    fit_params = {"penalty": PENALTIES[penalty]} | {
+        k: v for k, v in params.items() if k not in length
+    }
+    sae = fit_unwarned(quick_sae(**fit_params), X, **target)
+    whole = np.count_nonzero(sae.transform(X_NEW))
+    sae.set_params(**length)
     to_saelens(sae, tmp_path / "sae")
     config, weights = read(tmp_path / "sae")
-    assert config["architecture"] == ARCHITECTURES[penalty]
-    assert (config["d_in"], config["d_sae"]) == (6, 12)
-    assert config["dtype"] == dtype
-    assert weights["W_enc"].shape == (6, 12)
-    # The threshold of BatchTopK was set on some of the first samples.
-    X = np.concatenate([samples(), samples(1)])
-    codes = encode(config, weights, torch.tensor(X)).numpy()
-    expected = sae.transform(X)
-    assert (expected != 0).any()
-    np.testing.assert_allclose(weights["W_dec"].norm(dim=1), np.ones(12), rtol=1e-6)
+    assert config["architecture"] == architecture
+    assert (config["d_in"], config["d_sae"], config["dtype"]) == (D_IN, D_SAE, sae.dtype)
+    # The threshold of BatchTopK was set on some of the first samples, whose codes are at it.
+    rows = np.concatenate([X, X_NEW])
+    codes, expected = encode(config, weights, rows), sae.transform(rows)
+    assert 0 < np.count_nonzero(codes[-len(X_NEW) :]) <= whole - bool(length)
+    norms = np.linalg.norm(sae.components_, axis=1)
+    has_units = config.get("rescale_acts_by_decoder_norm", True)
+    assert_allclose(weights["W_dec"].norm(dim=1), np.ones(D_SAE) if has_units else norms, rtol=1e-6)
+    norms = norms if has_units else np.ones(D_SAE)
     # Samples are about 100, so single precision has a small absolute error.
-    tolerance = 1e-4 if dtype == "float32" else 1e-9
-    norms = np.linalg.norm(sae.components_, axis=1)
-    np.testing.assert_allclose(codes, expected * norms, atol=tolerance * norms.max())
-    reconstruction = torch.tensor(expected * norms) @ weights["W_dec"] + weights["b_dec"]
-    scale = tolerance * np.abs(X).max()
-    np.testing.assert_allclose(reconstruction, sae.inverse_transform(expected), atol=scale)
-
-
-@pytest.mark.parametrize("penalty", ["batch_topk", "topk"])
-def test_codes_that_are_cut(penalty, tmp_path):
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], dtype="float64"), samples())
-    whole = np.count_nonzero(sae.transform(samples(1)))
-    to_saelens(sae.set_params(transform_l0=2), tmp_path / "sae")
-    codes = encode(*read(tmp_path / "sae"), torch.tensor(samples(1))).numpy()
-    norms = np.linalg.norm(sae.components_, axis=1)
-    np.testing.assert_allclose(codes, sae.transform(samples(1)) * norms, atol=1e-7)
-    assert 0 < np.count_nonzero(codes) < whole
-
-
-@pytest.mark.parametrize("penalty", ["batch_topk", "gated", "l1", "topk"])
-def test_saelens_reads_it(penalty, tmp_path):
-    sae_lens = pytest.importorskip("sae_lens")
-    X = samples(1)
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], dtype="float64"), samples())
-    to_saelens(sae, tmp_path / "sae", metadata={"hook_name": "blocks.0.hook_resid_pre"})
-    theirs = sae_lens.SAE.load_from_disk(str(tmp_path / "sae"))
-    assert theirs.cfg.architecture() == ARCHITECTURES[penalty]
-    assert theirs.cfg.metadata.hook_name == "blocks.0.hook_resid_pre"
-    codes = theirs.encode(torch.tensor(X))
-    expected = sae.transform(X)
-    norms = np.linalg.norm(sae.components_, axis=1)
-    np.testing.assert_allclose(codes.detach().numpy(), expected * norms, atol=1e-7)
-    theirs.fold_W_dec_norm()
-    np.testing.assert_allclose(theirs.encode(torch.tensor(X)).detach(), codes.detach())
-    np.testing.assert_allclose(
-        theirs.decode(codes).detach().numpy(), sae.inverse_transform(expected), atol=1e-6
-    )
-
-
-def test_codes_at_the_threshold_pass(tmp_path):
-    """BatchTopK keeps entries at its threshold, and JumpReLU drops them."""
-    X = samples()
-    sae = fit_unwarned(quick_sae(PENALTIES["batch_topk"], dtype="float64"), X)
-    to_saelens(sae, tmp_path / "sae")
-    threshold = read(tmp_path / "sae")[1]["threshold"] / sae.scale_
-    own = float(sae.module_.activation.threshold)
-    assert_allclose(threshold, np.full(12, own), rtol=1e-12)
-    config, weights = read(tmp_path / "sae")
-    codes = encode(config, weights, torch.tensor(X)).numpy()
-    assert ((codes != 0) == (sae.transform(X) != 0)).all()
-
-
-@pytest.mark.parametrize("penalty", ["gated", "jump_relu", "l1", "topk"])
-@pytest.mark.parametrize("params", [{"target_l0": 2}, {"target_l0": 6}, {"decoder_penalty": 0.1}])
-def test_targets_and_other_norms(penalty, params, tmp_path):
-    sae = fit_unwarned(quick_sae(penalty, dtype="float64", **params), samples())
-    to_saelens(sae, tmp_path / "sae")
-    config, weights = read(tmp_path / "sae")
-    codes = encode(config, weights, torch.tensor(samples(1)))
-    decoded = codes @ weights["W_dec"] + weights["b_dec"]
-    expected = sae.transform(samples(1))
-    assert ((codes.numpy() != 0) == (expected != 0)).all()
-    assert_allclose(decoded, sae.inverse_transform(expected), atol=1e-6)
+    tolerance = 1e-4 if sae.dtype == "float32" else 1e-9
+    assert_allclose(codes, expected * norms, atol=tolerance * norms.max())
+    if sae.dtype == "float64":
+        assert ((codes.numpy() != 0) == (expected != 0)).all()
+    explained = sae.predict(rows) if target else sae.inverse_transform(expected)
+    scale = tolerance * np.abs(explained).max()
+    assert_allclose(decode(config, weights, rows, codes), explained, atol=scale)
+    for given in ((), (X,), (X, *target.values())):
+        again = from_saelens(tmp_path / "sae", *given)
+        assert again.skip_connection == sae.skip_connection
+        assert_allclose(again.transform(rows), expected * norms, atol=10 * tolerance * norms.max())
+        found = again.predict(rows) if target else again.inverse_transform(again.transform(rows))
+        assert_allclose(found, explained, atol=10 * scale)
+    scores = [one.score_samples(X_NEW, *([Y_NEW] if target else [])) for one in (again, sae)]
+    assert_allclose(*scores, atol=tolerance)
+    save(again, tmp_path / "sae.safetensors")
+    assert_allclose(load(tmp_path / "sae.safetensors").transform(rows), again.transform(rows))
 
 
 def test_metadata(tmp_path):
@@ -198,8 +193,6 @@ def test_folder_is_new_and_whole(tmp_path, monkeypatch):
 
 # --- the other way ------------------------------------------------------------------------------
 
-D_IN, D_SAE = 6, 9
-
 
 def write(folder, architecture, dtype=torch.float64, **settings):
     """Write an autoencoder with random weights like SAELens does."""
@@ -232,36 +225,24 @@ def write(folder, architecture, dtype=torch.float64, **settings):
 
 
 @pytest.mark.parametrize(("scaled", "subtracted"), [(True, False), (False, True)])
-@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu", "gated"])
-def test_codes_are_those_of_saelens(architecture, scaled, subtracted, tmp_path):
-    X = samples()
-    folder = write(tmp_path / "sae", architecture, k=3, apply_b_dec_to_input=subtracted)
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        *[(name, {}) for name in ("standard", "jumprelu", "gated")],
+        *[("topk", {"k": 3, "rescale_acts_by_decoder_norm": folded}) for folded in (False, True)],
+    ],
+)
+def test_codes_are_those_of_saelens(architecture, settings, scaled, subtracted, tmp_path):
+    settings = settings | {"apply_b_dec_to_input": subtracted}
+    folder = write(tmp_path / "sae", architecture, **settings)
     sae = from_saelens(folder, X if scaled else None)
     config, weights = read(folder)
     codes = sae.transform(X)
-    np.testing.assert_allclose(codes, encode(config, weights, torch.tensor(X)).numpy(), atol=1e-9)
-    np.testing.assert_allclose(
-        sae.inverse_transform(codes),
-        codes @ weights["W_dec"].numpy() + weights["b_dec"].numpy(),
-        atol=1e-9,
-    )
-    np.testing.assert_allclose(sae.components_, weights["W_dec"].numpy())
-
-
-def test_norms_that_activations_are_multiplied_by_are_folded(tmp_path):
-    X = torch.tensor(samples())
-    folder = write(tmp_path / "sae", "topk", k=3, rescale_acts_by_decoder_norm=True)
-    _, weights = read(folder)
-    norm = weights["W_dec"].norm(dim=1)
-    h = ((X - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]) * norm
-    values, kept = h.topk(3)
-    codes = torch.zeros_like(h).scatter(1, kept, values.relu())
-    sae = from_saelens(folder)
-    np.testing.assert_allclose(sae.transform(X.numpy()), codes.numpy(), atol=1e-9)
-    reconstruction = (codes / norm) @ weights["W_dec"] + weights["b_dec"]
-    np.testing.assert_allclose(
-        sae.inverse_transform(codes.numpy()), reconstruction.numpy(), atol=1e-9
-    )
+    assert_allclose(codes, encode(config, weights, X), atol=1e-9)
+    decoded = decode(config, weights, X, torch.tensor(codes))
+    assert_allclose(sae.inverse_transform(codes), decoded, atol=1e-9)
+    if not settings.get("rescale_acts_by_decoder_norm"):
+        assert_allclose(sae.components_, weights["W_dec"])
 
 
 def test_an_atom_of_norm_zero(tmp_path):
@@ -270,25 +251,6 @@ def test_an_atom_of_norm_zero(tmp_path):
     sae = from_saelens(folder)
     assert (sae.components_[0] == 0).all()
     assert (sae.transform(samples())[:, 0] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("penalty", "subtract_bias"),
-    each_once(["l1", "topk", "jump_relu", "gated", "batch_topk"], [True, False]),
-)
-def test_there_and_back(penalty, subtract_bias, tmp_path):
-    network = SingleLayer(subtract_bias=subtract_bias)
-    X, new = samples(), samples(1)
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], network=network, dtype="float64"), X)
-    to_saelens(sae, tmp_path / "sae")
-    again = from_saelens(tmp_path / "sae", X)
-    norms = np.linalg.norm(sae.components_, axis=1)
-    np.testing.assert_allclose(again.transform(new), sae.transform(new) * norms, atol=1e-6)
-    np.testing.assert_allclose(again.score_samples(new), sae.score_samples(new), atol=1e-8)
-    save(again, tmp_path / "sae.safetensors")
-    np.testing.assert_allclose(
-        load(tmp_path / "sae.safetensors").transform(new), again.transform(new)
-    )
 
 
 @pytest.mark.parametrize("penalty", ["topk", "jump_relu", "gated"])
@@ -338,7 +300,7 @@ def test_weights_of_few_bits(architecture, dtype, tmp_path):
     few = from_saelens(folder)
     rewrite(folder, lambda w: w.update({name: value.float() for name, value in w.items()}))
     expected = from_saelens(folder).transform(samples())
-    np.testing.assert_allclose(few.transform(samples()), expected, rtol=1e-6)
+    assert_allclose(few.transform(samples()), expected, rtol=1e-6)
 
 
 def test_settings_that_cannot_be_read(tmp_path, subtests):
@@ -363,24 +325,28 @@ def test_settings_that_cannot_be_read(tmp_path, subtests):
 
 def test_a_k_beyond_the_latents_is_clipped(tmp_path):
     folder = write(tmp_path / "sae", "topk", k=1e308)
-    assert from_saelens(folder).penalty.k == 9
+    assert from_saelens(folder).penalty.k == D_SAE
 
 
 BEYOND = "beyond the range of single precision"
 UNFIT = [
     ("jumprelu", lambda w: w.pop("b_enc"), "sae_weights.safetensors has no b_enc"),
     ("jumprelu", lambda w: w.pop("threshold"), "sae_weights.safetensors has no threshold"),
-    ("jumprelu", lambda w: w.update(b_enc=w["b_enc"][:3]), r"b_enc has the shape \(3,\), not \(9,"),
+    (
+        "jumprelu",
+        lambda w: w.update(b_enc=w["b_enc"][:3]),
+        r"b_enc has the shape \(3,\), not",
+    ),
     (
         "jumprelu",
         lambda w: w.update(W_enc=w["W_enc"].T),
-        r"W_enc has the shape \(9, 6\), not \(6, 9",
+        r"W_enc has the shape \(12, 6\), not \(6, 12",
     ),
     ("jumprelu", lambda w: w.update(b_dec=w["b_dec"][None]), r"b_dec has the shape \(1, 6\), not"),
     ("jumprelu", lambda w: w["W_dec"].fill_(torch.nan), "W_dec has entries that are NaN, infinite"),
     ("gated", lambda w: w["r_mag"].fill_(200), BEYOND),
     ("standard", lambda w: w["W_enc"].fill_(1e38), BEYOND),
-    ("standard", lambda w: w.update(W_enc=torch.zeros(6, 9).int()), "or not floats"),
+    ("standard", lambda w: w.update(W_enc=torch.zeros(6, 12).int()), "or not floats"),
     ("standard", lambda w: w.update(W_dec=torch.zeros(())), "has the shape"),
     ("standard", lambda w: w.update(b_enc=torch.zeros(())), "has the shape"),
     ("standard", lambda w: w.update({k: v.reshape(-1)[:0] for k, v in w.items()}), "at least one"),
@@ -404,11 +370,11 @@ def test_samples_are_taken_as_by_fit(tmp_path):
     frame = pd.DataFrame(X, columns=list("abcdef"))
     for given in (frame, torch.tensor(X, requires_grad=True), sparse.csr_array(X)):
         sae = from_saelens(folder, given)
-        np.testing.assert_allclose(sae.mean_, expected.mean_)
+        assert_allclose(sae.mean_, expected.mean_)
         assert sae.scale_ == pytest.approx(expected.scale_)
     named = from_saelens(folder, frame)
     np.testing.assert_array_equal(named.feature_names_in_, frame.columns)
-    np.testing.assert_allclose(named.transform(frame), expected.transform(X))
+    assert_allclose(named.transform(frame), expected.transform(X))
 
 
 def test_samples_of_other_features_and_no_folder(tmp_path):
@@ -417,3 +383,12 @@ def test_samples_of_other_features_and_no_folder(tmp_path):
         from_saelens(folder, np.ones((4, 5)))
     with pytest.raises(FileNotFoundError):
         from_saelens(tmp_path / "nothing")
+
+
+def test_the_target_of_a_transcoder(tmp_path):
+    to_saelens(fit_unwarned(quick_sae(), X, y=Y), tmp_path / "sae")
+    fit_unwarned(from_saelens(tmp_path / "sae", X, Y), X, "partial_fit", y=Y)
+    with pytest.raises(ValueError, match="a target of 2 features"):
+        from_saelens(tmp_path / "sae", X, Y[:, :1])
+    with pytest.raises(ValueError, match="no transcoder for codes of the penalty TopK"):
+        to_saelens(fit_unwarned(quick_sae(PENALTIES["topk"]), X, y=Y), tmp_path / "topk")

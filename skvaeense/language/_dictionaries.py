@@ -1,7 +1,6 @@
 """Dictionaries of several fits, compared with chance, and latents that replace those of a label."""
 
-from collections.abc import Sequence
-from itertools import permutations
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_consistent_length, check_random_state
 
-from skvaeense.inspection._estimators import fitted_step
+from skvaeense.language._latents import last_step
 from skvaeense.metrics._dictionaries import fit_probe, mean_excess, normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._arrays import check_array, column_or_1d
@@ -61,8 +59,6 @@ def dictionary_stability(
             For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
         matched_similarity : ndarray of shape (n, n)
             The mean cosine of the best one-to-one match of the atoms of dictionaries i and j.
-        subspace_similarity : ndarray of shape (n, n)
-            Similarity of the directions that dictionaries use, whatever their atoms.
         random_similarity : ndarray of shape (n,)
             Mean `similarity` to the random dictionaries.
         random_matched_similarity : ndarray of shape (n,)
@@ -92,9 +88,7 @@ def dictionary_stability(
     With unit-norm atoms in the rows of A and B, the similarity of A to B is
     ``mean_i max_j |a_i . b_j|`` (without the absolute value if `signed`). The matched similarity is
     the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p, which use all atoms of the smaller
-    dictionary. The subspace similarity is ``tr(M N) / (|M| |N|)`` with ``M = A'A / n_A``,
-    ``N = B'B / n_B`` and the Frobenius norm; for orthonormal atoms it is the mean squared cosine of
-    the angles between the spans. Random atoms are normal, with the second moments M.
+    dictionary. Random atoms are normal, with the second moments ``A'A / n_A``.
 
     If an atom has the similarity s, and the similarity r to random dictionaries, its odds of being
     a feature are ``0.4 (s - r) / (1 - s)``. The factor is the odds half-way between chance and 1.
@@ -113,7 +107,9 @@ def dictionary_stability(
     --------
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.datasets import make_sparse_dictionary
-    >>> from skvaeense.inspection import dictionary_stability
+    >>> from skvaeense.language import dictionary_stability
+    >>> from skvaeense.nets.penalties import TopK
+    >>> from skvaeense.language import dictionary_stability
     >>> from skvaeense.nets.penalties import TopK
     >>> X, _, _ = make_sparse_dictionary(2000, signed=False, random_state=0)
     >>> fits = [
@@ -124,83 +120,69 @@ def dictionary_stability(
     >>> bool(result.matched_similarity[0, 1] > result.random_matched_similarity.max())
     True
     """
+    check_integer(n_random, "n_random", minimum=1)
+    given = _atoms_of(dictionaries)
+    is_used = [np.any(atoms, axis=1) for atoms in given]
+    used = [normalise_rows(atoms[rows]) for atoms, rows in zip(given, is_used, strict=True)]
+    n, rng = len(used), check_random_state(random_state)
+    similarity, matched = np.eye(n), np.eye(n)
+    by_chance, atom_similarity, atom_probability = [], [], []
+    for i, atoms in enumerate(used):
+        others = [j for j in range(n) if j != i]
+        largest, matched[i, others] = _compared(atoms, [used[j] for j in others], signed)
+        similarity[i, others] = largest.mean(axis=1)
+        # One after another: all of them together may not fit in memory.
+        mixed = (rng.standard_normal(2 * atoms.shape[:1]) @ atoms for _ in range(n_random))
+        random, random_matched = _compared(atoms, map(normalise_rows, mixed), signed)
+        by_chance.append((random.mean(), random_matched.mean()))
+        again, chance = np.full((2, len(is_used[i])), np.nan)
+        again[is_used[i]], chance[is_used[i]] = largest.mean(axis=0), random.mean(axis=0)
+        atom_similarity.append(again)
+        # The odds are 0.4 if the similarity is half-way between chance and 1.
+        gain, rest = 0.4 * np.maximum(again - chance, 0), 1 - again
+        atom_probability.append(gain / np.where(gain + rest == 0, 1.0, gain + rest))
+    return Bunch(
+        similarity=similarity,
+        matched_similarity=matched,
+        random_similarity=np.array(by_chance)[:, 0],
+        random_matched_similarity=np.array(by_chance)[:, 1],
+        atom_similarity=atom_similarity,
+        atom_probability=atom_probability,
+    )
+
+
+def _compared(
+    atoms: DoubleArray, dictionaries: Iterable[DoubleArray], signed: bool
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the largest cosines of atoms with each dictionary, and means over the best matches."""
+    largest, matched = [], []
+    for others in dictionaries:
+        cosines = np.clip(atoms @ others.T, -1.0, 1.0)
+        cosines = cosines if signed else np.abs(cosines)
+        largest.append(cosines.max(axis=1))
+        matched.append(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
+    return np.array(largest), np.array(matched)
+
+
+def _atoms_of(dictionaries: Any) -> list[DoubleArray]:
+    """Return the atoms of at least two estimators or arrays, as valid arrays."""
     if hasattr(dictionaries, "fit"):
         raise TypeError(
             f"dictionaries must be a list of at least two dictionaries, got {dictionaries!r}."
         )
-    check_integer(n_random, "n_random", minimum=1)
-    given = [_atoms(dictionary) for dictionary in dictionaries]
-    if len(given) < 2:
-        raise ValueError(f"At least two dictionaries are needed, got {len(given)}.")
-    widths = {atoms.shape[1] for atoms in given}
-    if len(widths) > 1:
+    found: list[DoubleArray] = []
+    for one in dictionaries:
+        atoms = last_step(one, "components_").components_ if hasattr(one, "fit") else one
+        found.append(check_array(atoms, dtype=np.float64, input_name="dictionaries"))
+        if not found[-1].any():
+            raise ValueError("All atoms of a dictionary are 0.")
+    widths = {atoms.shape[1] for atoms in found}
+    if len(found) < 2 or len(widths) > 1:
         raise ValueError(
-            f"All dictionaries must have the same number of features, got {sorted(widths)}."
+            "At least two dictionaries with the same number of features are needed, got "
+            f"{len(found)} with {sorted(widths)} features."
         )
-    used = [normalise_rows(atoms[np.any(atoms, axis=1)]) for atoms in given]
-    n, rng = len(used), check_random_state(random_state)
-    moments = normalize([np.ravel(atoms.T @ atoms) for atoms in used])
-    similarity, matched = np.eye(n), np.eye(n)
-    totals = [np.zeros(len(atoms)) for atoms in used]
-    for i, j in permutations(range(n), 2):
-        cosines = _cosines(used[i], used[j], signed)
-        largest = cosines.max(axis=1)
-        totals[i] += largest
-        similarity[i, j], matched[i, j] = largest.mean(), _matched(cosines)
-    again = [total / (n - 1) for total in totals]
-    random = [[_against_random(atoms, signed, rng) for _ in range(n_random)] for atoms in used]
-    by_chance = [np.mean([c.max(axis=1) for c in own], axis=0) for own in random]
-    return Bunch(
-        similarity=similarity,
-        matched_similarity=matched,
-        subspace_similarity=moments @ moments.T,
-        random_similarity=np.array([own.mean() for own in by_chance]),
-        random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
-        atom_similarity=[*map(_with_unused, given, again)],
-        atom_probability=[*map(_with_unused, given, map(_probability, again, by_chance))],
-    )
-
-
-def _against_random(atoms: DoubleArray, signed: bool, rng: np.random.RandomState) -> DoubleArray:
-    """Return the cosines of atoms with random atoms of the same second moments."""
-    mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
-    return _cosines(atoms, normalise_rows(mixed), signed)
-
-
-def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
-    """Return the probabilities that atoms are features, by their similarity beyond chance.
-
-    The odds are 0.4 if the similarity is half-way between chance and 1.
-    """
-    gain, left = 0.4 * np.maximum(similarity - by_chance, 0), 1 - similarity
-    return gain / np.where(gain + left > 0, gain + left, 1.0)
-
-
-def _atoms(dictionary: Any) -> DoubleArray:
-    """Return the atoms of an estimator, or of an array."""
-    if hasattr(dictionary, "fit"):
-        dictionary = fitted_step(dictionary, needs=["components_"])[0].components_
-    atoms: DoubleArray = check_array(dictionary, dtype=np.float64, input_name="dictionaries")
-    if not atoms.any():
-        raise ValueError("All atoms of a dictionary are 0.")
-    return atoms
-
-
-def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArray:
-    cosines: DoubleArray = np.clip(atoms @ others.T, -1.0, 1.0)
-    return cosines if signed else np.abs(cosines)
-
-
-def _matched(cosines: DoubleArray) -> float:
-    return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
-
-
-def _with_unused(atoms: ArrayLike, values: DoubleArray) -> DoubleArray:
-    """Return the values of atoms that are not 0, with NaN for the others."""
-    used = np.any(atoms, axis=1)
-    whole = np.full(len(used), np.nan)
-    whole[used] = values
-    return whole
+    return found
 
 
 def feature_absorption(
@@ -290,7 +272,7 @@ def feature_absorption(
     label, and the latent of the label is silent in these samples:
 
     >>> import numpy as np
-    >>> from skvaeense.inspection import feature_absorption
+    >>> from skvaeense.language import feature_absorption
     >>> rng = np.random.default_rng(0)
     >>> label = rng.uniform(size=2000) < 0.5
     >>> specific = rng.integers(40, size=(2000, 1)) == np.arange(10)
@@ -319,21 +301,14 @@ def feature_absorption(
             "At least two classes with at least four samples each are needed, got "
             f"{dict(zip(classes.tolist(), counts.tolist(), strict=True))}."
         )
-    fitted, measured = train_test_split(
+    halves = train_test_split(
         np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=random_state
     )
-    found = [
-        _of_label(checked, directions, rows, labels == one, fitted, measured) for one in classes
-    ]
+    found = [_of_label(checked, directions, rows, labels == one, *halves) for one in classes]
     latents, *shares = zip(*found, strict=True)
-    absorption, full_absorption, n_samples = map(np.array, shares)
-    return Bunch(
-        classes=classes,
-        latents=list(latents),
-        absorption=absorption,
-        full_absorption=full_absorption,
-        n_samples=n_samples,
-    )
+    absorption, full, n_samples = map(np.array, shares)
+    found_shares = {"absorption": absorption, "full_absorption": full, "n_samples": n_samples}
+    return Bunch(classes=classes, latents=[*latents], **found_shares)
 
 
 def _of_label(
@@ -343,36 +318,33 @@ def _of_label(
     probe = LogisticRegression(class_weight="balanced", max_iter=1000)
     with threads_for(X[fitted].size):
         probe.fit(X[fitted], is_one[fitted])
-    direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
-    latents = _own_latents(codes[fitted], is_one[fitted])
+    direction = normalise_rows(probe.coef_)[0]
+    latents = _latents_of_label(codes[fitted], is_one[fitted])
     found = measured[is_one[measured] & probe.predict(X[measured])]
     if not len(found):
         return latents, np.nan, np.nan, 0
     # The least cosine of the atom of an absorbing latent with the direction of the label, and the
     # least share of a projection that one latent contributes in full absorption, by the protocol.
     least_cosine, least_share = 0.025, 0.4
-    along, norms = atoms @ direction, np.linalg.norm(atoms, axis=1)
-    may_absorb = (along >= least_cosine * norms) & (norms > 0)
+    along, found_codes = atoms @ direction, as_array(codes[found])
+    may_absorb = (along >= least_cosine * np.linalg.norm(atoms, axis=1)) & (along > 0)
     may_absorb[latents] = False
-    found_codes = as_array(codes[found])
     contributed = found_codes * along
-    others = np.where(may_absorb, np.maximum(contributed, 0), 0)
-    total, own = others.sum(axis=1), np.maximum(contributed[:, latents].sum(axis=1), 0)
+    others = np.where(may_absorb, contributed.clip(min=0), 0)
+    total, own = others.sum(axis=1), contributed[:, latents].sum(axis=1).clip(min=0)
     share = total / np.where(total + own > 0, total + own, 1.0)
     is_silent = ~np.any(found_codes[:, latents], axis=1)
-    whole = np.maximum((X[found] - X.mean(axis=0)) @ direction, 0)
+    whole = ((X[found] - X.mean(axis=0)) @ direction).clip(min=0)
     full = is_silent & (total > 0) & (others.max(axis=1) >= least_share * whole)
     return latents, share.mean(), full.mean(), len(found)
 
 
-def _own_latents(
-    codes: Any, is_one: BoolArray, most: int = 10, least_gain: float = 0.03
-) -> IntArray:
+def _latents_of_label(codes: Any, is_one: BoolArray) -> IntArray:
     """Return the latents of a label: the best one, and more while each gains enough F1 score."""
     # The sign counts: a latent that is silent for the label is not one of its latents.
     order = np.argsort(mean_excess(codes, is_one))[::-1]
-    best = -np.inf
-    n_latents = 0
+    best, n_latents = -np.inf, 0
+    most, least_gain = 10, 0.03
     for k in range(1, min(most, codes.shape[1]) + 1):
         some = codes[:, order[:k]]
         score = f1_score(is_one, fit_probe(some, is_one, k).predict(some))

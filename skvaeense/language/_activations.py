@@ -12,14 +12,7 @@ from safetensors.torch import save_file
 from sklearn.utils import check_random_state
 from torch import nn
 
-from skvaeense.activations._modules import (
-    as_arguments,
-    capture,
-    find_module,
-    kept_positions,
-    mask_of,
-    text_positions,
-)
+from skvaeense.language import _hooks
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import LoaderSource
 from skvaeense.utils._torch import draw_seed
@@ -96,7 +89,9 @@ class Activations:
     --------
     >>> import torch
     >>> from skvaeense import SparseAutoencoder
-    >>> from skvaeense.activations import Activations
+    >>> from skvaeense.language import Activations
+    >>> from skvaeense.nets.penalties import TopK
+    >>> from skvaeense.language import Activations
     >>> from skvaeense.nets.penalties import TopK
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(
@@ -142,11 +137,12 @@ class Activations:
         self.skip = tuple(skip)
         self.mask = mask
         self.buffer_size = buffer_size
-        self._count: Any = None
-        self._source: LoaderSource | None = None
-        self._modules = {name: find_module(model, name) for name in self.names}
+        for name in self.names:
+            _hooks.find_module(model, name)
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
+        self._pass: tuple[int, IntArray] | None = None
+        self._source: LoaderSource | None = None
         if isinstance(batches, Iterator):
             raise ValueError(
                 "batches is an iterator, which can be consumed only once, but training needs "
@@ -160,7 +156,7 @@ class Activations:
 
     def __len__(self) -> int:
         """Return the number of chunks of rows in a pass."""
-        return int(self._counted()[0])
+        return self._counted()[0]
 
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of all features, in the order of the buffer."""
@@ -170,8 +166,7 @@ class Activations:
     @property
     def places(self) -> IntArray:
         """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
-        found: IntArray = self._counted()[1]
-        return found
+        return self._counted()[1]
 
     def as_source(self) -> LoaderSource:
         """Return the rows in the form that estimators read; a first pass counts them."""
@@ -179,12 +174,13 @@ class Activations:
             self._source = LoaderSource(self)
         return self._source
 
-    def _counted(self) -> Any:
+    def _counted(self) -> tuple[int, IntArray]:
         """Return the number of chunks and the places of rows."""
-        if self._count is None:
+        if self._pass is None:
             for _ in self._chunks():
                 pass
-        return self._count
+        found: Any = self._pass
+        return found
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
         """Yield chunks of rows of all modules, from one run of the model.
@@ -202,7 +198,7 @@ class Activations:
         """Yield chunks of rows of each module, in its precision, and note the places of all."""
         random_state = np.random.RandomState(self._seed)
         waiting: list[list[torch.Tensor]] = []
-        places: list[torch.Tensor] = []
+        places = [torch.empty((0, 3), dtype=torch.int64)]
         n_waiting, n_out = 0, max(1, self.buffer_size // 2)
         for rows in self._in_order():
             waiting.append(rows)
@@ -214,35 +210,34 @@ class Activations:
                 places.append(mixed[0][:n_out])
                 yield [own[:n_out] for own in mixed[1:]]
         if n_waiting:
-            first, *mixed = _mixed(waiting, random_state)
-            places.append(first)
+            last, *mixed = _mixed(waiting, random_state)
+            places.append(last)
             yield mixed
-        whole = torch.cat(places).numpy() if places else np.empty((0, 3), dtype=int)
-        self._count = len(places), whole
+        self._pass = len(places) - 1, torch.cat(places).numpy()
 
     def _in_order(self) -> Iterator[list[torch.Tensor]]:
         """Yield the places of each batch and the rows of each module, before they are shuffled."""
         n_texts = 0
         for batch in self.source:
-            found = capture(self.model, self._modules, batch)
-            mask = mask_of(self.model, self.mask, *as_arguments(batch))
-            rows, sizes = [], {}
-            for name in self.names:
-                value = found[name]
-                kept = kept_positions(value, mask, self.skip)
-                rows.append(value[kept].cpu())
-                sizes[name] = len(rows[-1])
-            if len(set(sizes.values())) > 1:
+            found = _hooks.capture(self.model, self.names, batch)
+            mask = _hooks.mask_of(self.model, self.mask, *_hooks.as_arguments(batch))
+            rows = []
+            for value in (found[name] for name in self.names):
+                index = _hooks.kept_positions(value, mask, self.skip)
+                rows.append(value[index].cpu())
+            sizes = dict(zip(self.names, map(len, rows), strict=True))
+            if len({*sizes.values()}) > 1:
                 raise ValueError(
                     "Modules must give rows for the same positions, but their numbers of rows "
                     f"differ: {sizes}"
                 )
             shape = value.shape[:2] if value.ndim == 3 else (len(value), 1)
             text = torch.arange(n_texts, n_texts + shape[0])[:, None].expand(*shape)
-            position, token = text_positions(shape, mask), _tokens(batch, shape)
-            places = torch.stack([text, position, token], dim=-1)
+            ids = _hooks.token_ids(batch)
+            token = ids.cpu() if ids is not None and ids.shape == shape else torch.full(shape, -1)
+            places = torch.stack([text, _hooks.text_positions(shape, mask), token], dim=-1)
             n_texts += shape[0]
-            yield [places[kept.cpu()] if isinstance(kept, torch.Tensor) else places[:, 0], *rows]
+            yield [places[index.cpu()] if isinstance(index, torch.Tensor) else places[:, 0], *rows]
 
     def contexts(
         self, rows: ArrayLike, *, n_before: int = 10, n_after: int = 5
@@ -270,13 +265,14 @@ class Activations:
         places = self.places[np.asarray(rows)]
         wanted, texts, n_texts = set(places[:, 0].tolist()), {}, 0
         for batch in self.source:
-            tokens = _token_ids(batch)
+            tokens = _hooks.token_ids(batch)
             if tokens is None:
                 raise ValueError("The batches have no token ids, so that rows have no context.")
-            mask = mask_of(self.model, self.mask, *as_arguments(batch))
-            position = text_positions(tokens.shape, mask)
+            position = _hooks.text_positions(
+                tokens.shape, _hooks.mask_of(self.model, self.mask, *_hooks.as_arguments(batch))
+            )
             for i in wanted.intersection(range(n_texts, n_texts + len(tokens))):
-                texts[i] = tokens[i - n_texts][position[i - n_texts] >= 0].tolist()
+                texts[i] = tokens[i - n_texts].cpu()[position[i - n_texts] >= 0].tolist()
             n_texts += len(tokens)
         found = []
         for text, position, _ in places.tolist():
@@ -324,22 +320,9 @@ class Activations:
         return folders
 
 
-def _token_ids(batch: Any) -> torch.Tensor | None:
-    """Return the token ids of a batch, shape (n_texts, n_positions), if it has any."""
-    args, kwargs = as_arguments(batch)
-    ids = kwargs.get("input_ids", next(iter([*args, *kwargs.values()]), None))
-    is_ids = isinstance(ids, torch.Tensor) and ids.ndim == 2 and not ids.is_floating_point()
-    return ids.cpu().long() if is_ids else None
-
-
-def _tokens(batch: Any, shape: Sequence[int]) -> torch.Tensor:
-    """Return the token ids of a batch; -1 if it has none of this shape."""
-    ids = _token_ids(batch)
-    return ids if ids is not None and ids.shape == tuple(shape) else torch.full((*shape,), -1)
-
-
 def _mixed(
     parts: list[list[torch.Tensor]], random_state: np.random.RandomState
 ) -> list[torch.Tensor]:
+    """Return the joined rows of the places and of each module, in one random order."""
     order = torch.from_numpy(random_state.permutation(sum(len(part[0]) for part in parts)))
     return [torch.cat(own)[order] for own in zip(*parts, strict=True)]

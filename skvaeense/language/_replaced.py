@@ -1,7 +1,9 @@
 """Runs of a model on reconstructions of its activations, and the loss that they cause."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -10,45 +12,39 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.activations._modules import (
-    INPUT,
-    as_arguments,
-    find_module,
-    first_tensor,
-    kept_positions,
-    mask_of,
-    run,
-    with_first,
-)
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.language import _hooks
 from skvaeense.utils._torch import evaluating
+from skvaeense.utils._validation import HasMethods
 
 
 @contextmanager
 def replaced(
     model: nn.Module,
-    module_name: str,
-    by: Any,
+    module_name: str | Mapping[str, Any],
+    by: Any = None,
     *,
     skip: Sequence[int] = (0,),
     mask: str | None = "attention_mask",
 ) -> Iterator[None]:
-    """Replace the activations of a module of a model while the context lasts.
+    """Replace the activations of modules of a model while the context lasts.
 
     Parameters
     ----------
     model : torch.nn.Module
         Any model.
 
-    module_name : str
-        Name, as in ``named_modules``, of the module whose output is replaced: the first tensor that
-        the module returns, of the shape (n_texts, n_positions, n_features) or (n_samples,
-        n_features).
+    module_name : str or dict
+        Name, as in ``named_modules``, of the module whose output is replaced, or its input if
+        ":input" follows the name: the first tensor, of the shape (n_texts, n_positions, n_features)
+        or (n_samples, n_features). A dict from names to replacements replaces several activations
+        at once.
 
-    by : estimator or callable
+    by : estimator, callable or None, default=None
         A fitted estimator with `transform` and `inverse_transform`, whose reconstructions replace
         the activations. An estimator that was fitted with a target predicts them from the input of
         the module. Or a function from a tensor of shape (n_rows, n_features) to another tensor or
-        to an array.
+        to an array. None if `module_name` is a dict.
 
     skip : sequence of int, default=(0,)
         Positions of each text that are not replaced, such as those that `Activations` leaves out.
@@ -67,40 +63,77 @@ def replaced(
     ValueError
         If there is no such module, or if the replacement has another shape.
 
+    RuntimeError
+        In the backward pass through the reconstructions of an estimator without gradients.
+
     See Also
     --------
     loss_recovered : Measure the loss that reconstructions cause.
 
+    Notes
+    -----
+    Gradients flow through functions of tensors, and through a
+    :class:`~skvaeense.SparseAutoencoder`. Other estimators have none, so that a backward pass
+    through their reconstructions is an error. Functions of arrays need a run without gradients, by
+    ``torch.no_grad()``.
+
     Examples
     --------
     >>> import torch
-    >>> from skvaeense.activations import replaced
+    >>> from skvaeense.language import replaced
     >>> model = torch.nn.Sequential(torch.nn.Embedding(50, 16), torch.nn.Linear(16, 50))
     >>> texts = torch.zeros((2, 5), dtype=torch.int64)
     >>> with torch.no_grad(), replaced(model, "0", lambda rows: 0 * rows, skip=()):
     ...     logits = model(texts)
     >>> bool(torch.allclose(logits, model[1].bias))
     True
-    """
-    module = find_module(model, module_name)
-    if module_name.endswith(INPUT):
-        raise ValueError(
-            "module_name must name a module whose output is replaced, got the input "
-            f"{module_name!r}."
-        )
-    takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
-    function = by if callable(by) else _reconstruction(by, takes_input)
 
+    Two activations at once, the second of which is the input of a module:
+
+    >>> with replaced(model, {"0": torch.tanh, "1:input": torch.relu}, skip=()):
+    ...     logits = model(texts)
+    >>> bool(torch.allclose(logits, model[1](model[0](texts).tanh().relu())))
+    True
+    """
     masks: list[torch.Tensor | None] = [None]
 
     def note(_: nn.Module, args: Any, kwargs: Any) -> None:
-        masks[0] = mask_of(model, mask, args, kwargs)
+        masks[0] = _hooks.mask_of(model, mask, args, kwargs)
 
-    def hook(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        given = first_tensor(output, module_name)
-        seen = first_tensor([*args, *kwargs.values()], module_name) if takes_input else given
-        where = kept_positions(given, masks[0], skip)
-        new = torch.as_tensor(function(seen[where].detach())).to(given)
+    def positions(given: torch.Tensor) -> torch.Tensor | slice:
+        return _hooks.kept_positions(given, masks[0], skip)
+
+    with ExitStack() as hooks:
+        hooks.enter_context(model.register_forward_pre_hook(note, with_kwargs=True))
+        for name, source in _sources(module_name, by).items():
+            hook = _hook(name, source, positions)
+            hooks.enter_context(_hooks.register(model, name, hook))
+        yield
+
+
+def _sources(module_name: str | Mapping[str, Any], by: Any) -> Mapping[str, Any]:
+    """Return what replaces the activations of each module."""
+    if isinstance(module_name, str):
+        return {module_name: by}
+    if by is not None:
+        raise ValueError(
+            "A dict module_name has the replacement of each module, so by must be None; name other "
+            f"arguments, as in batches=...; got {type(by).__name__}."
+        )
+    return module_name
+
+
+def _hook(name: str, by: Any, positions: Callable[[torch.Tensor], Any]) -> Callable[..., Any]:
+    """Return a hook that replaces some positions of the output of a module, or of its input."""
+    takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
+    function = by if callable(by) else _reconstruction(by, takes_input)
+
+    def hook(_: nn.Module, args: Any, kwargs: Any, *output: Any) -> Any:
+        inputs = [*args, *kwargs.values()]
+        given = _hooks.first_tensor(output[0] if output else inputs, name)
+        seen = _hooks.first_tensor(inputs, name) if takes_input else given
+        where = positions(given)
+        new = torch.as_tensor(function(seen[where])).to(given)
         if new.shape != given[where].shape:
             raise ValueError(
                 f"Activations of shape {tuple(given[where].shape)} must be replaced by the same "
@@ -108,31 +141,60 @@ def replaced(
             )
         result = given.clone()
         result[where] = new
-        return with_first(output, result)
+        if output:
+            return _hooks.with_first(output[0], result)
+        if any(isinstance(item, torch.Tensor) for item in args):
+            return _hooks.with_first(args, result), kwargs
+        return args, _hooks.with_first(kwargs, result)
 
-    with (
-        model.register_forward_pre_hook(note, with_kwargs=True),
-        module.register_forward_hook(hook, with_kwargs=True),
-    ):
-        yield
+    return hook
 
 
 def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor], Any]:
     """Return a function from samples to reconstructions, or to the predicted target."""
-    if takes_input:
-        return lambda rows: estimator.predict(_given(rows))
-    for name in ("transform", "inverse_transform"):
-        if not hasattr(estimator, name):
-            raise TypeError(
-                f"{type(estimator).__name__} has no {name}. Give a fitted estimator with {name}, "
-                "or a function."
-            )
-    return lambda rows: estimator.inverse_transform(estimator.transform(_given(rows)))
+    if not HasMethods(["transform", "inverse_transform"]).is_satisfied_by(estimator):
+        raise TypeError(
+            f"{type(estimator).__name__} has no transform or no inverse_transform. Give a fitted "
+            "estimator with both, or a function."
+        )
+
+    def reconstruct(rows: torch.Tensor) -> Any:
+        rows = rows if rows.dtype is torch.float64 else rows.float()
+        if rows.requires_grad and isinstance(estimator, SparseAutoencoder):
+            return _with_gradients(estimator, rows)
+        if rows.requires_grad:
+            return _WithoutGradients.apply(rows, reconstruct)
+        if takes_input:
+            return estimator.predict(rows)
+        return estimator.inverse_transform(estimator.transform(rows))
+
+    return reconstruct
 
 
-def _given(rows: torch.Tensor) -> torch.Tensor:
-    """Return rows in a precision that estimators take."""
-    return rows if rows.dtype is torch.float64 else rows.float()
+def _with_gradients(estimator: SparseAutoencoder, rows: torch.Tensor) -> torch.Tensor:
+    """Return reconstructions, or the predicted target, whose gradients reach the rows alone."""
+    _, model = estimator._check_for_coding(rows)
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    scaling = dataclasses.replace(estimator._scaling, target=None)
+    x = scaling.apply(rows, dtype=rows.dtype, device=next(model.parameters()).device)
+    return estimator._scaling.decoded.undo(model.predict(x))
+
+
+class _WithoutGradients(torch.autograd.Function):
+    """Reconstructions of an estimator without gradients, whose backward pass is an error."""
+
+    @staticmethod
+    def forward(_: Any, rows: torch.Tensor, reconstruct: Callable[[torch.Tensor], Any]) -> Any:
+        """Return the reconstructions as a tensor."""
+        return torch.as_tensor(reconstruct(rows.detach())).to(rows)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Any) -> Any:
+        """Raise an error, since gradients of 0 would be wrong."""
+        raise RuntimeError(
+            "The reconstructions that replace activations have no gradients. Replace them by a "
+            "SparseAutoencoder or a function of tensors, or run the model without gradients."
+        )
 
 
 class LossRecovered(NamedTuple):
@@ -159,7 +221,7 @@ class LossRecovered(NamedTuple):
 
     Examples
     --------
-    >>> from skvaeense.activations import LossRecovered
+    >>> from skvaeense.language import LossRecovered
     >>> LossRecovered(2.0, 2.5, 6.0, 0.875, 0.3).recovered
     0.875
     """
@@ -173,9 +235,9 @@ class LossRecovered(NamedTuple):
 
 def loss_recovered(
     model: nn.Module,
-    module_name: str,
-    by: Any,
-    batches: Iterable[Any],
+    module_name: str | Mapping[str, Any],
+    by: Any = None,
+    batches: Iterable[Any] = (),
     *,
     loss: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
     ablation: Literal["zero", "mean"] = "zero",
@@ -190,14 +252,15 @@ def loss_recovered(
         Any model. Its output, the `logits` of its output, or the first tensor in its output must be
         logits of shape (..., n_classes).
 
-    module_name : str
-        Name of the module whose output is replaced, as for `replaced`.
+    module_name : str or dict
+        Name of the module whose activations are replaced, or a dict from names to reconstructions,
+        as for `replaced`.
 
-    by : estimator or callable
+    by : estimator, callable or None, default=None
         Source of the reconstructions, as for `replaced`.
 
     batches : iterable
-        Inputs of the model: tensors of tokens, tuples of arguments, or dicts.
+        Inputs of the model, at least one: tensors of tokens, tuples of arguments, or dicts.
 
     loss : callable or None, default=None
         Function of the logits and the batch that returns the losses, a tensor of any shape, which
@@ -223,7 +286,8 @@ def loss_recovered(
     Raises
     ------
     ValueError
-        If there is no such module, no batch, or `ablation` is neither of the two.
+        If there is no such module, no batch, no token ids for the default loss, or `ablation` is
+        neither of the two.
 
     See Also
     --------
@@ -232,13 +296,19 @@ def loss_recovered(
     Examples
     --------
     >>> import torch
-    >>> from skvaeense.activations import loss_recovered
+    >>> from skvaeense.language import loss_recovered
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(torch.nn.Embedding(50, 16), torch.nn.Linear(16, 50))
     >>> texts = torch.randint(50, (10, 8))
     >>> found = loss_recovered(model, "0", lambda rows: rows, texts.split(5))
     >>> found.recovered, found.kl
     (1.0, 0.0)
+
+    Reconstructions of two modules at once:
+
+    >>> found = loss_recovered(model, {"0": torch.tanh, "1": torch.tanh}, batches=[texts])
+    >>> found.kl > 0
+    True
     """
     if ablation not in ("zero", "mean"):
         raise ValueError(f"ablation must be 'zero' or 'mean', got {ablation!r}.")
@@ -246,13 +316,14 @@ def loss_recovered(
     def ablated(rows: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(rows) if ablation == "zero" else rows.mean(0).expand_as(rows)
 
-    own = partial(next_token_loss, model, mask) if loss is None else loss
+    own = partial(_next_token_loss, model, mask) if loss is None else loss
+    sources = _sources(module_name, by)
     sums, kl, n_losses, n_rows = np.zeros(3), 0.0, 0, 0
     with evaluating(model):
         for batch in batches:
             logits = [_logits(model, batch)]
-            for function in (by, ablated):
-                with replaced(model, module_name, function, skip=skip, mask=mask):
+            for replacements in (sources, dict.fromkeys(sources, ablated)):
+                with replaced(model, replacements, skip=skip, mask=mask):
                     logits.append(_logits(model, batch))
             losses = [own(given, batch) for given in logits]
             sums += [float(some.sum()) for some in losses]
@@ -269,27 +340,27 @@ def loss_recovered(
     return LossRecovered(clean_loss, replaced_loss, ablated_loss, recovered, kl / n_rows)
 
 
-def next_token_loss(
+def _next_token_loss(
     model: nn.Module, mask: str | None, logits: torch.Tensor, batch: Any
 ) -> torch.Tensor:
     """Return the negative log-probability of each next token, as predicted from a token."""
-    tokens = batch.get("input_ids", batch) if isinstance(batch, Mapping) else batch
-    tokens = first_tensor(tokens, "the batch").to(logits.device)
-    losses = F.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"
-    ).view(len(tokens), -1)
+    tokens = _hooks.token_ids(batch)
+    if tokens is None:
+        raise ValueError("The batches have no token ids; give loss, a function of the logits.")
+    targets = tokens[:, 1:].to(logits.device)
+    predicted = logits[:, :-1].flatten(0, 1).float()
+    losses = F.cross_entropy(predicted, targets.flatten(), reduction="none").view_as(targets)
     is_token = _is_token(model, mask, batch)
-    if is_token is ...:
-        return losses.flatten()
-    return losses[is_token[:, :-1] & is_token[:, 1:]]
+    return losses if is_token is ... else losses[is_token[:, :-1] & is_token[:, 1:]]
 
 
 def _is_token(model: nn.Module, mask: str | None, batch: Any) -> Any:
     """Return the index of positions that are no padding: all, if nothing marks padding."""
-    found = mask_of(model, mask, *as_arguments(batch))
+    found = _hooks.mask_of(model, mask, *_hooks.as_arguments(batch))
     return ... if found is None else torch.as_tensor(found) != 0
 
 
 def _logits(model: nn.Module, batch: Any) -> torch.Tensor:
-    output = run(model, batch)
-    return first_tensor(getattr(output, "logits", output), "the output of the model")
+    """Return the output of a model for a batch, or the logits in it."""
+    output = _hooks.run(model, batch)
+    return _hooks.first_tensor(getattr(output, "logits", output), "the output of the model")

@@ -1,3 +1,5 @@
+"""The samples in which latents are largest."""
+
 from functools import partial
 
 import numpy as np
@@ -6,9 +8,13 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense.inspection import top_activating
+from skvaeense import SparseAutoencoder
+from skvaeense.language import top_activating
 
 CODES = np.array([[0.0, 2.0, -1.0], [0.0, -3.0, 1.0], [0.5, 2.0, 0.0], [0.0, 0.0, -1.0]])
 
@@ -77,12 +83,32 @@ def test_kinds_of_samples(subtests):
             assert_array_equal(result.codes, expected.codes)
 
 
+def test_codes_that_are_sparse_and_samples_through_a_pipeline():
+    expected = top_activating(FunctionTransformer(), CODES, n_samples=2)
+    for estimator, X in (
+        (FunctionTransformer(sparse.csr_array), CODES),
+        (make_pipeline(FunctionTransformer(lambda X: X / 2), FunctionTransformer()), 2 * CODES),
+    ):
+        result = top_activating(estimator, X, n_samples=2)
+        assert_array_equal(result.samples, expected.samples)
+        assert_array_equal(result.codes, expected.codes)
+
+
 def test_bad_parameters(subtests):
     for params, message in (
         ({"n_samples": 0}, "n_samples must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"latents": [-1]}, "latents must be from 0 to 2"),
+        ({"latents": [0.0]}, "latents must be from 0 to 2"),
+        ({"latents": []}, "latents must be from 0 to 2"),
         ({"X": np.empty((0, 3))}, "X has no samples"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             top_activating(FunctionTransformer(), **({"X": CODES} | params))
+
+
+def test_an_estimator_that_is_not_fitted_or_has_no_codes():
+    with pytest.raises(NotFittedError, match="SparseAutoencoder"):
+        top_activating(SparseAutoencoder(), CODES)
+    with pytest.raises(TypeError, match="LinearRegression has no transform"):
+        top_activating(make_pipeline(LinearRegression()).fit(CODES, CODES[:, 0]), CODES)

@@ -1,13 +1,14 @@
-"""Runs of a model, and the places of activations in it."""
+"""Runs of a model, and the places of activations in its modules and in its texts."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from skvaeense.utils._torch import evaluating
 
@@ -69,24 +70,29 @@ class _AllFoundError(Exception):
     """All activations have been found, so that the rest of the model need not run."""
 
 
-def capture(model: nn.Module, modules: dict[str, nn.Module], batch: Any) -> dict[str, torch.Tensor]:
+def register(model: nn.Module, name: str, hook: Callable[..., Any]) -> RemovableHandle:
+    """Let a hook see, and perhaps replace, the output of the module of a name, or its input."""
+    module = find_module(model, name)
+    if name.endswith(INPUT):
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+    return module.register_forward_hook(hook, with_kwargs=True)
+
+
+def capture(model: nn.Module, names: Sequence[str], batch: Any) -> dict[str, torch.Tensor]:
     """Return the activations of some modules of a model, by their names."""
     found: dict[str, torch.Tensor] = {}
 
     def note(name: str, _: nn.Module, args: Any, kwargs: Any, *output: Any) -> None:
         value = output[0] if output else [*args, *kwargs.values()]
         found.setdefault(name, first_tensor(value, name).detach())
-        if len(found) == len(modules):
+        if len(found) == len(names):
             raise _AllFoundError
 
     with ExitStack() as hooks, suppress(_AllFoundError), evaluating(model):
-        for name, module in modules.items():
-            register: Any = module.register_forward_hook
-            if name.endswith(INPUT):
-                register = module.register_forward_pre_hook
-            hooks.enter_context(register(partial(note, name), with_kwargs=True))
+        for name in names:
+            hooks.enter_context(register(model, name, partial(note, name)))
         run(model, batch)
-    missing = [name for name in modules if name not in found]
+    missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"The model did not run its module(s) {missing} for a batch.")
     return found
@@ -105,6 +111,14 @@ def as_arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(batch, Mapping):
         return (), batch
     return (tuple(batch) if isinstance(batch, tuple | list) else (batch,)), {}
+
+
+def token_ids(batch: Any) -> torch.Tensor | None:
+    """Return the token ids of a batch, shape (n_texts, n_positions), if it has any."""
+    args, kwargs = as_arguments(batch)
+    ids = kwargs.get("input_ids", next(iter([*args, *kwargs.values()]), None))
+    is_ids = isinstance(ids, torch.Tensor) and ids.ndim == 2 and not ids.is_floating_point()
+    return ids.long() if is_ids else None
 
 
 def text_positions(shape: Sequence[int], mask: torch.Tensor | None) -> torch.Tensor:

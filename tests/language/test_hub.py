@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, fit_vaeense, quick_sae
-from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.numpy import load_file
+from numpy.testing import assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from skvaeense import VAEenseTransformer
-from skvaeense.export import from_saelens, to_saelens
-from skvaeense.hub import from_pretrained, model_card, push_to_hub, save_pretrained
+from skvaeense.language import (
+    from_pretrained,
+    push_to_hub,
+    save_pretrained,
+)
 from skvaeense.nets.networks import MLP
 from skvaeense.nets.penalties import TopK
 
@@ -59,86 +61,14 @@ def test_saelens_gets_files_where_it_has_an_architecture(tmp_path):
         assert config["architecture"] in ("gated", "jumprelu", "standard", "topk")
         assert config["metadata"]["model_name"] == "m"
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
-            "README.md",
             "cfg.json",
             "estimator.safetensors",
             "sae_weights.safetensors",
         ]
-        assert "SAE.load_from_disk" in (tmp_path / name / "README.md").read_text()
     for name in ("unrolled", "mlp", "signed", "vaeense", "gates"):
         save_pretrained(fitted_as(name), tmp_path / name)
         names = sorted(path.name for path in (tmp_path / name).iterdir())
-        assert names == ["README.md", "estimator.safetensors"]
-        assert "SAELens" not in (tmp_path / name / "README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True), ("l1", False)]
-)
-def test_transcoders_of_saelens(penalty, skip, tmp_path):
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
-    save_pretrained(sae, tmp_path / "model")
-    config = json.loads((tmp_path / "model" / "cfg.json").read_text())
-    middle = "skip_transcoder" if skip else "transcoder"
-    assert config["architecture"] == ("" if penalty == "l1" else "jumprelu_") + middle
-    assert config["d_out"] == 2
-    weights = load_file(tmp_path / "model" / "sae_weights.safetensors")
-    h = X_NEW @ weights["W_enc"] + weights["b_enc"]
-    codes = np.maximum(h, 0) * (h > weights.get("threshold", 0))
-    norms = np.linalg.norm(sae.components_, axis=1)
-    assert_allclose(codes, sae.transform(X_NEW) * norms, rtol=1e-3, atol=1e-3)
-    decoded = codes @ weights["W_dec"] + weights["b_dec"]
-    if skip:
-        decoded = decoded + X_NEW @ weights["W_skip"].T
-    assert_allclose(decoded, sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True)]
-)
-def test_transcoders_of_saelens_are_read(penalty, skip, tmp_path):
-    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
-    to_saelens(sae, tmp_path / "model")
-    for given in ((), (X,), (X, Y)):
-        again = from_saelens(tmp_path / "model", *given)
-        assert again.skip_connection == skip
-        norms = np.linalg.norm(sae.components_, axis=1)
-        assert_allclose(again.transform(X_NEW), sae.transform(X_NEW) * norms, rtol=1e-3, atol=1e-2)
-        assert_allclose(again.predict(X_NEW), sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
-    assert again.score_samples(X, Y).mean() == pytest.approx(sae.score(X, Y), abs=1e-3)
-    fit_unwarned(again, X, "partial_fit", y=Y)
-    with pytest.raises(ValueError, match="a target of 2 features"):
-        from_saelens(tmp_path / "model", X, Y[:, :1])
-
-
-# --- the card ---------------------------------------------------------------------------------
-
-
-def test_a_card_says_what_was_measured():
-    sae = fit_sae(TopK(3))
-    card = model_card(
-        sae, X_NEW, name="me/model", description="Of **atoms**.", metrics={"loss recovered": 0.987}
-    )
-    assert card.startswith("---\nlibrary_name: skvaeense\n")
-    assert f"| score | {sae.score(X_NEW):.4g} |" in card
-    assert f"| L0 | {np.count_nonzero(sae.transform(X_NEW)) / len(X_NEW):.4g} |" in card
-    assert "| loss recovered | 0.987 |" in card
-    assert f"| error | {sae.history_['error'][-1]:.4g} |" in card
-    assert "| epochs | 10 |" in card
-    assert "Of **atoms**." in card
-    assert "from_pretrained('me/model')" in card
-    assert repr(sae) in card
-
-
-def test_a_card_without_samples_has_no_measures():
-    assert "Measures" not in model_card(fit_sae(TopK(3)))
-
-
-def test_the_card_of_a_transcoder():
-    sae = fit_unwarned(quick_sae(TopK(3)), X, y=Y)
-    card = model_card(sae, X_NEW, Y_NEW)
-    assert "| target features | 2 |" in card
-    assert f"| score | {sae.score(X_NEW, Y_NEW):.4g} |" in card
+        assert names == ["estimator.safetensors"]
 
 
 # --- the Hub ----------------------------------------------------------------------------------
@@ -154,7 +84,7 @@ def hub(monkeypatch, tmp_path):
         module.calls.append((repo_id, private, exist_ok))
         (module.root / repo_id).parent.mkdir(parents=True, exist_ok=True)
 
-    def upload_folder(*, repo_id, folder_path, commit_message):
+    def upload_folder(*, repo_id, folder_path):
         shutil.copytree(folder_path, module.root / repo_id, dirs_exist_ok=True)
         return f"https://hub/{repo_id}"
 
@@ -162,17 +92,28 @@ def hub(monkeypatch, tmp_path):
         module.calls.append((repo_id, filename, revision))
         return str(module.root / repo_id / filename)
 
-    for function in (create_repo, upload_folder, hf_hub_download):
-        setattr(module, function.__name__, function)
+    class ModelCardData(dict):
+        def to_yaml(self):
+            return "\n".join(f"{name}: {value}" for name, value in self.items())
+
+    class ModelCard(str):
+        def save(self, path):
+            Path(path).write_text(self, encoding="utf-8")
+
+    for member in (create_repo, upload_folder, hf_hub_download, ModelCardData, ModelCard):
+        setattr(module, member.__name__, member)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     return module
 
 
 def test_an_upload_and_the_way_back(hub):
     sae = fit_sae(TopK(3))
-    assert push_to_hub(sae, "me/model", X_NEW, private=True) == "https://hub/me/model"
+    address = push_to_hub(sae, "me/model", description="Of **atoms**.", private=True)
+    assert address == "https://hub/me/model"
     assert hub.calls == [("me/model", True, True)]
-    assert "from_pretrained('me/model')" in (hub.root / "me/model/README.md").read_text()
+    card = (hub.root / "me/model/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: skvaeense\n")
+    assert card.endswith("---\n\nOf **atoms**.\n")
     again = from_pretrained("me/model", revision="v1", device="cpu")
     assert hub.calls[-1] == ("me/model", "estimator.safetensors", "v1")
     assert_array_equal(again.transform(X_NEW), sae.transform(X_NEW))
