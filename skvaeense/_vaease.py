@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skvaeense import losses, networks, priors, thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._span import span_density
+from skvaeense.mixture._fit import span_density
 from skvaeense.models import VAE, NetLaw
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known

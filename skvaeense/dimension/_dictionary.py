@@ -3,10 +3,9 @@
 import numpy as np
 from scipy.special import expit, gammaln
 
-from skvaeense.dimension._noise import RARELY
-from skvaeense.dimension._quadrics import CLEAR
+from skvaeense.dimension._rank import CLEAR, RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
-from skvaeense.mixture._covariance import ABOVE, edge
+from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks

@@ -8,11 +8,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE
-from skvaeense.mixture._em import local_size
-from skvaeense.mixture._fit import filled_rows
-from skvaeense.mixture._growth import TIED
-from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.mixture._em import (
+    LEAST_VARIANCE,
+    ROUNDING_VARIANCE,
+    Family,
+    Rows,
+    em,
+    local_size,
+    maximise,
+)
+from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
@@ -263,6 +268,14 @@ class Prepared:
             units = Units(center, scale, reach, steps, local_size(x))
         return cls(x, counts, units, rng.permutation(len(x)), far, rng)
 
+    @classmethod
+    def in_own_units(cls, x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> Self:
+        """Return rows that are centred and scaled already, whose columns have no steps."""
+        x, weights = merged(x, weights)
+        zeros = np.zeros(x.shape[1])
+        units = Units(zeros, 1.0, Reach(zeros, np.inf), zeros, local_size(x))
+        return cls(x, weights, units, rng.permutation(len(x)), np.zeros(0, dtype=int), rng)
+
     @property
     def center(self) -> DoubleArray:
         """What rows were shifted by."""
@@ -296,7 +309,7 @@ class Prepared:
     def x(self) -> DoubleArray:
         """The rows with missing values filled in; `known` itself if none is missing."""
         with threads_for(self.known.size * self.known.shape[1]):
-            return filled_rows(self.known, self.weights, self.rng, self.steps)
+            return filled_rows(self)
 
     @property
     def has_holes(self) -> bool:
@@ -433,3 +446,40 @@ def check_seen(X: FloatArray, names: Any = None, weights: DoubleArray | None = N
             f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
             "can be learned about them."
         )
+
+
+def filled_rows(rows: Prepared) -> DoubleArray:
+    """Return rows with missing values filled in by draws from a mixture; if none is, the rows.
+
+    The mixture is a rough one: it grows in rows that draws from one normal distribution have
+    filled, and is then fitted to the known values. Draws vary as much as known values do; means
+    would hide the noise around flat parts.
+    """
+    if not rows.has_holes:
+        return rows.known
+    weights, rng, missing = rows.weights, rows.rng, np.isnan(rows.known).mean()
+    scale, family = scales_of(rows.known, weights), Family(cut=False, shrinkage=3.0)
+    steps = rows.steps / scale
+    holed = Rows.of(rows.known / scale, weights, steps=steps)
+    one = maximise(replace(holed, h=np.nan_to_num(holed.h)), weights[:, None], family)
+    # The zeros in the place of missing values have made this distribution too narrow.
+    variances, noises = one.variances + missing, one.noise_variances + missing
+    one = em(holed, replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
+    both = (Rows.of(one.impute(holed.h, rng), weights, steps=steps),) * 2
+    search = Search(both, rng.permutation(len(weights)), rng, n_splits=1).grow()
+    return search.final((holed, holed), *CHOICE).impute(holed.h, rng) * scale
+
+
+def scales_of(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the standard deviation of the known values of each feature.
+
+    A constant feature gets the median over the other features, since new samples can differ in it.
+    """
+    known = ~np.isnan(x) * weights[:, None]
+    n = known.sum(axis=0)
+    values = np.nan_to_num(x)
+    mean = (known * values).sum(axis=0) / n
+    variance = (known * np.square(values - mean)).sum(axis=0) / n
+    varies = variance > 16 * ROUNDING_VARIANCE * np.square(values).max(axis=0)
+    usual = float(np.median(variance[varies])) if varies.any() else 1.0
+    return np.sqrt(np.where(varies, variance, usual))

@@ -9,8 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from skvaeense.mixture._covariance import Family
-from skvaeense.mixture._em import Rows, background, em, maximise
+from skvaeense.mixture._em import Family, Rows, background, em, maximise
 
 # A family with all directions, and almost without regularisation.
 WHOLE = Family(cut=False)
