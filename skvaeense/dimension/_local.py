@@ -5,7 +5,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Bunch
 
 from skvaeense.dimension._posterior import Evidence
-from skvaeense.dimension._rank import CLEAR, RARELY, clear_rank, fair_share, typical_noise
+from skvaeense.dimension._rank import CLEAR, FLAT, RARELY, clear_rank, fair_share, typical_noise
 from skvaeense.dimension._scaling import (
     LARGEST,
     N_QUERIES,
@@ -23,9 +23,6 @@ from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
 N_MEMBERS = 24
-# FLAT is the share of the largest variance under which a direction counts as curvature or noise,
-# and the share of its squared distance by which a sample can be off a flat, relative to chance.
-FLAT = 0.1
 LEAST_SQUARE = np.sqrt(TINY)
 
 
@@ -113,12 +110,9 @@ class Flats:
         ndarray of bool of shape (n_points, n_asked)
             Whether each flat holds the point.
         """
-
-        def holds(i, off, squares):
-            most = _most_off(self.ranks[i], points.shape[1])
-            return (off <= most) & (squares <= self._reaches[i])
-
-        return self._compare(points, flats, holds)
+        off, squares = self._distances(points, flats)
+        most = _most_off(self.ranks, points.shape[1])
+        return (off <= most[flats]) & (squares <= self._reaches[flats])
 
     def bar(self, points, flats):
         """Return whether flats fit and exclude points, even if manifolds bend.
@@ -136,30 +130,33 @@ class Flats:
         ndarray of bool of shape (n_points, n_asked)
             Whether each flat excludes the point.
         """
-        return self._compare(
-            points, flats, lambda i, off, squares: off > FLAT + self._bends[i] * squares
-        )
+        off, squares = self._distances(points, flats)
+        return off > FLAT + self._bends[flats] * squares
 
-    def _compare(self, points, flats, judge):
-        """Judge the distances of points from flats; False for flats that do not fit."""
-        answers = np.zeros(flats.shape, dtype=bool)
+    def _distances(self, points, flats):
+        """Return how far points are off flats and the squared distances, as `_off` does.
+
+        Both are NaN for flats that do not fit.
+        """
+        found = np.full((2, flats.size), np.nan)
         pairs = np.flatnonzero(self.fit[flats])
         # All points of a flat at once.
         pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
         asked, starts = np.unique(flats.flat[pairs], return_index=True)
         for i, own in zip(asked, np.split(pairs, starts)[1:], strict=True):
-            answers.flat[own] = judge(i, *self._off(i, points[own // flats.shape[1]]))
-        return answers
+            found[:, own] = self._off(i, points[own // flats.shape[1]])
+        return found.reshape(2, *flats.shape)
 
     def _off(self, i, points):
         directions = self._directions[:, self._ends[i] - self.ranks[i] : self._ends[i]]
         return _off(points, self._centres[i], directions, self._spreads[i])
 
 
-def _fit_flat(points, bent=4.0):
+def _fit_flat(points):
     """Return directions, centre, spread, reach, bend and noise of a flat, and whether it fits.
 
-    Since manifolds bend, samples can be `bent` times farther off than the next members of the pool.
+    Since manifolds bend, samples can be `CLEAR` times farther off than the next members of the
+    pool.
     """
     nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
     centre, n_features = nearest.mean(axis=0), points.shape[1]
@@ -178,7 +175,7 @@ def _fit_flat(points, bent=4.0):
         off, square = np.median(shares), np.median(squares)
         # Copies of one point have no directions.
         if square > LEAST_SQUARE:
-            fits, bend = off < _most_off(rank, n_features), bent * off / square
+            fits, bend = off < _most_off(rank, n_features), CLEAR * off / square
             if rank < n_features:
                 noise = np.median(shares * squares) / (n_features - rank)
     return directions, centre, (spread, reach, bend, noise, fits)
@@ -381,7 +378,7 @@ class LocalGeometry:
                 )
         self.hidden = float(self._hidden.mean())
 
-    def at(self, points, active, off=0.0, bound=np.inf, far=2.0):
+    def at(self, points, active, off=0.0, bound=np.inf):
         """Return the dimension around samples.
 
         Parameters
@@ -397,9 +394,6 @@ class LocalGeometry:
 
         bound : ndarray of shape (n_samples,) or float, default=inf
             Number of directions that equations leave; infinite if no equation holds.
-
-        far : float, default=2.0
-            Radii of the nearest pools beyond which a sample is far from all references.
 
         Returns
         -------
@@ -456,7 +450,8 @@ class LocalGeometry:
             hidden=hidden,
             alike=share,
             held=held & (np.broadcast_to(off, len(held)) <= 0),
-            excess=np.maximum(away / far - 1, 0.0),
+            # Beyond two radii of the nearest pools, a sample is far from all references.
+            excess=np.maximum(away / 2 - 1, 0.0),
             evidence=evidence,
         )
 

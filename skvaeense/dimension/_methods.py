@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from skvaeense.dimension._dictionary import Dictionary
 from skvaeense.dimension._local import LEAST_SQUARE, LocalGeometry
-from skvaeense.dimension._posterior import standard_error
+from skvaeense.dimension._posterior import CLOSE, standard_error
 from skvaeense.dimension._rank import RARELY, NoiseFloor, Quadrics
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
 from skvaeense.utils._arrays import dense
@@ -220,8 +220,6 @@ MAX_NEIGHBORS = 2 * LARGEST
 # squared distance to its neighbours. The dimension by distances can change by the same fraction,
 # unless there is noise to remove, which makes this dimension fall by more as the scale grows.
 MAX_SHIFT = 0.15
-# Share by which decoding can change dimensions, or a dictionary the noise.
-CLOSE = 0.05
 
 
 class PoolMethod(AutoencoderMethod):
@@ -235,11 +233,13 @@ class PoolMethod(AutoencoderMethod):
         "n_neighbors": [Interval(Integral, SCALES[0], None, closed="left"), StrOptions({"auto"})]
     }
 
-    n_neighbors: Auto | int
     # None if the autoencoder explains too little, or has no linear decoder.
     dictionary_: Dictionary | None
     # None if the autoencoder cannot decode, or there are too few samples.
     geometry_: LocalGeometry | None
+
+    def __init__(self, n_neighbors: Auto | int = "auto") -> None:
+        self.n_neighbors = n_neighbors
 
     @abstractmethod
     def _answer(self, around, most=np.inf):
@@ -519,7 +519,7 @@ def _can_decode(autoencoder):
     return hasattr(autoencoder, "transform") and hasattr(autoencoder, "inverse_transform")
 
 
-def _choose_pools(X, points, count, noise_variance, n_neighbors, least_pools=6):
+def _choose_pools(X, points, count, noise_variance, n_neighbors):
     """Return the size of the pools, and whether decoding moves samples little in comparison.
 
     Pools have `MAX_NEIGHBORS`, or a sixth of the samples if there are few.
@@ -529,7 +529,7 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors, least_pools=6):
     the nearest neighbours.
     """
     auto = n_neighbors == "auto"
-    most = min(max(len(X) // least_pools, SCALES[0]) if auto else n_neighbors, len(X) - 1)
+    most = min(max(len(X) // 6, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
     shifts = np.square(X - points)[:SOME_ROWS].sum(axis=1)
     search = NearestNeighbors(n_neighbors=least).fit(X)
@@ -560,7 +560,7 @@ def _change_of_dimension(of_samples, of_points):
     The change is a share. Without noise, decoding should not change the dimension. Noise makes the
     dimension by distances fall as the scale grows, but so do thin directions.
     """
-    (small, raw, large), (_, decoded, _) = of_samples, of_points
+    (small, raw, large), decoded = of_samples, of_points[1]
     if np.isnan(raw + decoded):
         return 0.0, True
     return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_SHIFT) * large
@@ -637,9 +637,6 @@ class Neighbors(PoolMethod):
 
     requires = ("transform", "inverse_transform")
 
-    def __init__(self, n_neighbors: Auto | int = "auto") -> None:
-        self.n_neighbors = n_neighbors
-
     def _answer(self, around, most=np.inf):
         return around.ratio
 
@@ -688,12 +685,10 @@ class Consensus(PoolMethod):
 
     alias = "auto"
 
-    def __init__(self, n_neighbors: Auto | int = "auto") -> None:
-        self.n_neighbors = n_neighbors
-
-    def _answer(self, around, most=np.inf, least_alike=0.2):
-        # If fewer of the nearest samples have similar active latents, they lie on other subspaces.
-        near = around.held | (around.alike >= least_alike)
+    def _answer(self, around, most=np.inf):
+        # If less than a fifth of the nearest samples have similar active latents, they lie on other
+        # subspaces.
+        near = around.held | (around.alike >= 1 / 5)
         believed = np.isfinite(around.ratio) & near
         # No manifold has more dimensions than the subspace that holds it.
         return np.where(believed, np.minimum(around.dimension, most), np.nan)

@@ -80,8 +80,7 @@ class NoiseFloor:
     def __init__(self, X, groups):
         self._groups = {int(k): _measure(X[groups == k][:MANY_ROWS]) for k in np.unique(groups)}
         measured = list(self._groups.values())
-        told = [group for group in measured if group["noise"] > 0]
-        self.variance = _mean(told, "noise")
+        self.variance = _mean([group for group in measured if group["noise"] > 0], "noise")
         self.most = max(self.variance, _mean(measured, "smallest"))
         self.seen = any(group["seen"] for group in measured)
 
@@ -153,6 +152,10 @@ def _mean(measured, name):
 GAP = 10.0
 # Squares count if they are at least this multiple of their part due to noise.
 CLEAR = 4.0
+# FLAT is the share of the largest variance under which a direction counts as curvature or noise,
+# the share of its squared distance by which a sample can be off a flat, relative to chance, and the
+# share of the largest gradient under which a gradient is an error.
+FLAT = 0.1
 
 
 class Quadrics:
@@ -204,20 +207,20 @@ class Quadrics:
             if n_kept == points.shape[1] and n_wide < n_kept:
                 self._fit(points, variances[:n_wide], directions[:n_wide])
 
-    def _fit(self, points, variances, directions, rows_per_term=2):
+    def _fit(self, points, variances, directions):
         """Find equations along principal directions, and return the largest of their errors.
 
         By the law of Marchenko and Pastur, chance alone leaves no gap between the variances of
-        combinations of terms if there are `rows_per_term` samples for each coefficient.
+        combinations of terms if there are two samples for each coefficient.
         """
         self.n_directions, self.n_equations = len(variances), 0
         self._scale = np.sqrt(variances.mean())
         self._directions = directions.T / self._scale
         n_terms = (self.n_directions + 1) * (self.n_directions + 2) // 2
-        few = rows_per_term * n_terms > min(len(points), SOME_ROWS)
-        if few or (points == points[0]).all():
+        if 2 * n_terms > min(len(points), SOME_ROWS) or (points == points[0]).all():
             return 0.0
-        coordinates, variances = self._coordinates(points), variances / self._scale**2
+        coordinates = (points - self._mean) @ self._directions
+        variances = variances / self._scale**2
         first, second = np.triu_indices(self.n_directions)
         products = coordinates[:, first] * coordinates[:, second]
         slopes = np.sqrt((variances[first] + variances[second]) * (1 + (first == second)))
@@ -238,19 +241,13 @@ class Quadrics:
         # In units of the points.
         return errors[-max(self.n_equations, 1)] * self._scale**2
 
-    def _coordinates(self, points):
-        return (points - self._mean) @ self._directions
-
-    def dimensions(self, points, normal=0.1):
+    def dimensions(self, points):
         """Return the number of directions at points in which no equation changes.
 
         Parameters
         ----------
         points : ndarray of shape (n_points, n_features)
             Points.
-
-        normal : float, default=0.1
-            Share of the largest gradient at a point below which a gradient is an error.
 
         Returns
         -------
@@ -260,10 +257,10 @@ class Quadrics:
         if self.n_equations == 0:
             return np.full(len(points), np.inf)
         dimensions = np.empty(len(points))
-        for i, x in enumerate(self._coordinates(points)):
+        for i, x in enumerate((points - self._mean) @ self._directions):
             gradients = self._linear + self._forms @ x
             steepness = np.linalg.eigvalsh(gradients.T @ gradients)
-            n_normal = np.count_nonzero(steepness > max(normal**2 * steepness[-1], TINY))
+            n_normal = np.count_nonzero(steepness > max(FLAT**2 * steepness[-1], TINY))
             hidden = n_normal and steepness[-n_normal] <= CLEAR * self._error
             dimensions[i] = np.inf if hidden else self.n_directions - n_normal
         return dimensions
