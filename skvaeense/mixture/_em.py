@@ -384,6 +384,11 @@ class Rows:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
 
+    @property
+    def floor(self) -> float:
+        """Least variance of a component in any direction."""
+        return float(least_variance(self.size))
+
     def facing(self, background: Any) -> Self:
         """Return the rows with their log-density under a background."""
         return replace(self, log_broad=log_sum_exp(self.joint(background)[:, :-1]))
@@ -461,6 +466,146 @@ class Rows:
         """Return the mixture of normal distributions in the basis of the rows."""
         return MixtureDensity(np.zeros(self.n_features), self.basis, weights, *parts)
 
+    def gaussians(
+        self, moments: Moments, family: Family, common: DoubleArray, least: float = 0.0
+    ) -> Gaussians:
+        """Return the normal distributions of a family that best fit moments of the rows."""
+        return gaussians(moments, self.n_features, family, max(least, self.floor), common)
+
+    def background(self) -> MixtureDensity:
+        """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
+
+        The normal distribution has only the directions that stand out from the noise. With all
+        directions, it would fit a few rows better than the components do.
+
+        Returns
+        -------
+        MixtureDensity
+            A mixture whose components have the same mean.
+        """
+        one = self.maximise(self.weights[:, None], Family())
+        floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
+        floors, factors = np.repeat(floors, len(BROAD_FACTORS)), np.tile(BROAD_FACTORS, len(floors))
+        k, weights = len(factors), factors**-0.5
+        variances = factors[:, None] * np.maximum(one.variances, floors[:, None])
+        noises = factors * np.maximum(one.noise_variances, floors)
+        places = np.repeat(one.means, k, axis=0), np.repeat(one.directions, k, axis=0)
+        # The tails fall like the tails of a multivariate Cauchy distribution.
+        return self.mixture(weights / weights.sum(), Gaussians(*places, variances, noises))
+
+    def maximise(
+        self,
+        shares: DoubleArray,
+        family: Family,
+        before: MixtureDensity | None = None,
+        broad_shares: DoubleArray | None = None,
+    ) -> MixtureDensity:
+        """Return the mixture of a family that best fits rows, given their shares in components.
+
+        Components with too few rows are dropped.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_rows, n_components)
+            Responsibilities for the rows, times the weights of the self.
+
+        family : Family
+            The regularisation of covariances.
+
+        before : MixtureDensity or None, default=None
+            The mixture that gave the shares. It fills in holes, and its background is kept.
+
+        broad_shares : ndarray of shape (n_rows,) or None, default=None
+            Shares of the rows in the background.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        n = shares.sum(axis=0)
+        kept = n >= min(LEAST_ROWS, 0.5 * n.sum() / len(n))
+        shares, n = shares[:, kept], n[kept]
+        before = before.take(kept) if before is not None else None
+        moments = self.moments(shares, before)
+        weights = n / n.sum()
+        common = np.einsum("k,kpq->pq", weights, moments.covariances)
+        parts = self.gaussians(moments, family, common)
+        density = self.mixture(weights, parts)
+        if before is None or before.background is None:
+            return density
+        # The background has the weight of at least one row.
+        n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
+        weight = max(n_broad, 1.0) / (n.sum() + n_broad + 1.0)
+        return replace(density, background=before.background, background_weight=weight)
+
+    def shares_in(self, density: MixtureDensity) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
+        """Return a mixture, and the shares of rows in its components and in the background.
+
+        If all rows belong to the background, the mixture has one component, to which they belong.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            The mixture.
+
+        Returns
+        -------
+        density : MixtureDensity
+            The mixture, or its first component.
+
+        shares : ndarray of shape (n_rows, n_components)
+            Responsibilities for the rows, times the weights of the self.
+
+        broad : ndarray of shape (n_rows,)
+            Shares of the rows in the background.
+        """
+        shares, broad, _ = self.responsibilities(density)
+        if shares.sum() < LEAST_ROWS:
+            return density.take(np.arange(1)), shares[:, :1] + broad[:, None], 0.0 * broad
+        return density, shares, broad
+
+    def em(
+        self, density: MixtureDensity, family: Family, n_iter: int, tol: float
+    ) -> MixtureDensity:
+        """Return the best mixture that expectation maximisation finds from a starting one.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            The mixture to start from.
+
+        family : Family
+            The regularisation of covariances.
+
+        n_iter : int
+            Maximum number of iterations.
+
+        tol : float
+            Gain in nats per row below which the iterations stop.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        best, before = density, -np.inf
+        shares, broad, total = self.responsibilities(density)
+        for _ in range(n_iter):
+            if shares.sum() < LEAST_ROWS:
+                break
+            advance()
+            density = self.maximise(shares, family, density, broad)
+            shares, broad, total = self.responsibilities(density)
+            mean = float(np.average(total, weights=self.weights))
+            if mean > before:
+                best = density
+            # The choice of directions is not part of the M-step, and can lower the likelihood.
+            if mean - before < tol:
+                break
+            before = mean
+        return best
+
 
 def local_size(x: DoubleArray) -> float:
     """Return half the mean squared difference, per feature, of two neighbouring rows.
@@ -504,157 +649,3 @@ def least_variance(size: Any) -> Any:
         The variance, above 0.
     """
     return np.maximum(LEAST_VARIANCE * size, ROUNDING_VARIANCE)
-
-
-def background(rows: Rows) -> MixtureDensity:
-    """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
-
-    The normal distribution has only the directions that stand out from the noise. With all
-    directions, it would fit a few rows better than the components do.
-
-    Parameters
-    ----------
-    rows : Rows
-        All rows, without holes.
-
-    Returns
-    -------
-    MixtureDensity
-        A mixture whose components have the same mean.
-    """
-    one = maximise(rows, rows.weights[:, None], Family())
-    floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
-    floors, factors = np.repeat(floors, len(BROAD_FACTORS)), np.tile(BROAD_FACTORS, len(floors))
-    k, weights = len(factors), factors**-0.5
-    variances = factors[:, None] * np.maximum(one.variances, floors[:, None])
-    noises = factors * np.maximum(one.noise_variances, floors)
-    places = np.repeat(one.means, k, axis=0), np.repeat(one.directions, k, axis=0)
-    # The tails fall like the tails of a multivariate Cauchy distribution.
-    return rows.mixture(weights / weights.sum(), Gaussians(*places, variances, noises))
-
-
-def maximise(
-    rows: Rows,
-    shares: DoubleArray,
-    family: Family,
-    before: MixtureDensity | None = None,
-    broad_shares: DoubleArray | None = None,
-) -> MixtureDensity:
-    """Return the mixture of a family that best fits rows, given their shares in components.
-
-    Components with too few rows are dropped.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    shares : ndarray of shape (n_rows, n_components)
-        Responsibilities for the rows, times the weights of the rows.
-
-    family : Family
-        The regularisation of covariances.
-
-    before : MixtureDensity or None, default=None
-        The mixture that gave the shares. It fills in holes, and its background is kept.
-
-    broad_shares : ndarray of shape (n_rows,) or None, default=None
-        Shares of the rows in the background.
-
-    Returns
-    -------
-    MixtureDensity
-        The mixture.
-    """
-    n = shares.sum(axis=0)
-    kept = n >= min(LEAST_ROWS, 0.5 * n.sum() / len(n))
-    shares, n = shares[:, kept], n[kept]
-    before = before.take(kept) if before is not None else None
-    moments = rows.moments(shares, before)
-    weights = n / n.sum()
-    common = np.einsum("k,kpq->pq", weights, moments.covariances)
-    parts = gaussians(moments, rows.n_features, family, least_variance(rows.size), common)
-    density = rows.mixture(weights, parts)
-    if before is None or before.background is None:
-        return density
-    # The background has the weight of at least one row.
-    n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
-    weight = max(n_broad, 1.0) / (n.sum() + n_broad + 1.0)
-    return replace(density, background=before.background, background_weight=weight)
-
-
-def shares_in(
-    rows: Rows, density: MixtureDensity
-) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
-    """Return a mixture, and the shares of rows in its components and in the background.
-
-    If all rows belong to the background, the mixture has one component, to which they belong.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    density : MixtureDensity
-        The mixture.
-
-    Returns
-    -------
-    density : MixtureDensity
-        The mixture, or its first component.
-
-    shares : ndarray of shape (n_rows, n_components)
-        Responsibilities for the rows, times the weights of the rows.
-
-    broad : ndarray of shape (n_rows,)
-        Shares of the rows in the background.
-    """
-    shares, broad, _ = rows.responsibilities(density)
-    if shares.sum() < LEAST_ROWS:
-        return density.take(np.arange(1)), shares[:, :1] + broad[:, None], 0.0 * broad
-    return density, shares, broad
-
-
-def em(
-    rows: Rows, density: MixtureDensity, family: Family, n_iter: int = 30, tol: float = 1e-3
-) -> MixtureDensity:
-    """Return the best mixture that expectation maximisation finds from a starting one.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    density : MixtureDensity
-        The mixture to start from.
-
-    family : Family
-        The regularisation of covariances.
-
-    n_iter : int, default=30
-        Maximum number of iterations.
-
-    tol : float, default=1e-3
-        Gain in nats per row below which the iterations stop.
-
-    Returns
-    -------
-    MixtureDensity
-        The mixture.
-    """
-    best, before = density, -np.inf
-    shares, broad, total = rows.responsibilities(density)
-    for _ in range(n_iter):
-        if shares.sum() < LEAST_ROWS:
-            break
-        advance()
-        density = maximise(rows, shares, family, density, broad)
-        shares, broad, total = rows.responsibilities(density)
-        mean = float(np.average(total, weights=rows.weights))
-        if mean > before:
-            best = density
-        # The choice of directions is not part of the maximisation, and can lower the likelihood.
-        if mean - before < tol:
-            break
-        before = mean
-    return best

@@ -16,14 +16,10 @@ from skvaeense.mixture._em import (
     Gaussians,
     Moments,
     Rows,
-    background,
     blur_of,
     eigen,
-    em,
     gaussians,
     least_variance,
-    maximise,
-    shares_in,
     spikes,
 )
 from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
@@ -176,7 +172,7 @@ def fit_mixture(
         (family, densities, scores), one = search.best, search.one
         density, held_out = search.final(search.known), None
         own = search.known[family.scaled].facing(density.background)
-        density, shares, far = shares_in(own, density)
+        density, shares, far = own.shares_in(density)
         if has_many:
             unit, log_unit = (scale, search.log_scale) if family.scaled else (np.ones(1), 0.0)
             known = x / unit, weights, shares, far
@@ -332,10 +328,10 @@ def turned(
         x: DoubleArray, weights: DoubleArray, shares: DoubleArray, far: DoubleArray
     ) -> tuple[MixtureDensity, DoubleArray]:
         rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T, steps)
-        broad = background(rows)
+        broad = rows.background()
         rows = rows.facing(broad)
-        start = maximise(rows, shares, family, replace(density, background=broad), far)
-        found, shares, _ = shares_in(rows, em(rows, start, family, *FINAL))
+        start = rows.maximise(shares, family, replace(density, background=broad), far)
+        found, shares, _ = rows.shares_in(rows.em(start, family, *FINAL))
         # The components share the spectrum of their noise up to a factor. These weights divide rows
         # by the noise of their components, up to a factor.
         noise = found.noise_variances
@@ -400,7 +396,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 
     def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
         own = Rows.of(x, weights)
-        within = replace(inside, background=background(own))
+        within = replace(inside, background=own.background())
         return _with_rest(within, covariances, x, own, np.ones(len(density)))
 
     order = np.random.RandomState(0).permutation(len(rows))
@@ -571,19 +567,11 @@ class MixtureStream:
         The sums over rows so far are those that the mixture expects.
         """
         density = density.in_units(-units.center / units.scale, 1 / units.scale)
-        p = density.means.shape[1]
-        off = (len(units.center) - p) * density.noise_variances
-        return cls(
-            density,
-            units,
-            bool(density.n_directions.max(initial=0) < p),
-            density.ranks,
-            density.weights * n_rows,
-            density.weights * n_rows,
-            density.means,
-            density.covariances,
-            off,
-        )
+        p, totals = density.means.shape[1], n_rows * density.weights
+        cut = bool(density.n_directions.max(initial=0) < p)
+        sums = totals, totals, density.means, density.covariances
+        rests = (len(units.center) - p) * density.noise_variances
+        return cls(density, units, cut, density.ranks, *sums, rests)
 
     @property
     def n_features(self) -> int:
@@ -625,20 +613,18 @@ class MixtureStream:
         totals, new = shares.sum(axis=0), own.moments(shares)
         # Earlier batches fade, so that the mixture follows slow changes.
         room = min(1.0, MANY_ROWS / max(self.totals.sum(), TINY))
-        before, n_before = room * self.totals, room * self.n_rows
-        both = np.maximum(before + totals, TINY)
-        a, b = before / both, totals / both
-        means = a[:, None] * self.means + b[:, None] * new.means
+        before = room * self.totals
+        share = totals / np.maximum(before + totals, TINY)
         gap = new.means - self.means
-        between = (a * b)[:, None, None] * gap[:, :, None] * gap[:, None]
-        covariances = a[:, None, None] * self.covariances + b[:, None, None] * new.covariances
+        between = ((1 - share) * share)[:, None, None] * gap[:, :, None] * gap[:, None]
+        change = share[:, None, None] * (new.covariances - self.covariances)
         return replace(
             self,
             totals=before + totals,
-            n_rows=n_before + new.n_rows,
-            means=means,
-            covariances=covariances + between,
-            rests=a * self.rests + b * new.rests,
+            n_rows=room * self.n_rows + new.n_rows,
+            means=self.means + share[:, None] * gap,
+            covariances=self.covariances + change + between,
+            rests=self.rests + share * (new.rests - self.rests),
         )
 
     def law(self) -> MixtureDensity:

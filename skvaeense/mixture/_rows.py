@@ -13,9 +13,7 @@ from skvaeense.mixture._em import (
     ROUNDING_VARIANCE,
     Family,
     Rows,
-    em,
     local_size,
-    maximise,
 )
 from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
@@ -94,12 +92,8 @@ class Reach:
         """Return how much each row counts, from 0 to 1; NaN takes no row farther away."""
         if not np.isfinite(self.radius):
             return np.ones(len(X))
-        shares = np.empty(len(X))
         with np.errstate(over="ignore"):
-            for rows in row_blocks(*X.shape):
-                x = np.nan_to_num((X[rows] - self.center) / self.radius)
-                squares = np.maximum(np.square(x).sum(axis=1), 1.0)
-                shares[rows] = 1 / np.square(squares)
+            shares = np.maximum(_norms(X, self.center) / self.radius, 1.0) ** -4.0
         return np.where(shares < self.LEAST, 0.0, shares)
 
 
@@ -461,10 +455,10 @@ def filled_rows(rows: Prepared) -> DoubleArray:
     scale, family = scales_of(rows.known, weights), Family(cut=False, shrinkage=3.0)
     steps = rows.steps / scale
     holed = Rows.of(rows.known / scale, weights, steps=steps)
-    one = maximise(replace(holed, h=np.nan_to_num(holed.h)), weights[:, None], family)
+    one = replace(holed, h=np.nan_to_num(holed.h)).maximise(weights[:, None], family)
     # The zeros in the place of missing values have made this distribution too narrow.
     variances, noises = one.variances + missing, one.noise_variances + missing
-    one = em(holed, replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
+    one = holed.em(replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
     both = (Rows.of(one.impute(holed.h, rng), weights, steps=steps),) * 2
     search = Search(both, rng.permutation(len(weights)), rng, n_splits=1).grow()
     return search.final((holed, holed), *CHOICE).impute(holed.h, rng) * scale

@@ -10,20 +10,7 @@ from scipy.special import expit
 from sklearn.cluster import KMeans
 
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
-from skvaeense.mixture._em import (
-    MAX_COMPONENTS,
-    Family,
-    Gaussians,
-    Moments,
-    Rows,
-    background,
-    edge,
-    em,
-    gaussians,
-    least_variance,
-    maximise,
-    shares_in,
-)
+from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._rows import SOME_ROWS
@@ -225,9 +212,8 @@ class Nest:
         covariances = second - means[:, :, None] * means[:, None, :] + blur
         kish = n**2 / np.maximum(shares @ rows.weights, TINY)
         moments = Moments(kish, means, covariances, shares @ rows.off / n + rows.off_blur)
-        floor = max(least * self.spread, least_variance(rows.size))
         common = np.cov(h.T, aweights=rows.weights, bias=True).reshape(blur.shape) + blur
-        return gaussians(moments, rows.n_features, family, floor, common)
+        return rows.gaussians(moments, family, common, least * self.spread)
 
     def _component(self, parts: Gaussians, i: int) -> MixtureDensity:
         means, directions, variances, noises = (values[i : i + 1] for values in parts)
@@ -298,7 +284,7 @@ def _splits(rows: Pair, known: Pair, order: IntArray, n_splits: int | None) -> l
     order, splits = order[:SEARCH_ROWS], []
     for out in held_out(order, n_splits):
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
-        broad = background(rows[0][kept]), background(rows[1][kept])
+        broad = rows[0][kept].background(), rows[1][kept].background()
         filled = _facing(rows, out, broad)
         valid = filled if known is rows else _facing(known, out, broad)
         splits.append(Split(_facing(rows, kept, broad), valid, filled, broad))
@@ -427,13 +413,13 @@ class Search:
     def final(self, rows: Pair, n_iter: int = FINAL[0], tol: float = FINAL[1]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the start that suits them best."""
         family, wanted = self.best.family, self.n_components
-        broad = background(self.rows[family.scaled])
+        broad = self.rows[family.scaled].background()
         own = rows[family.scaled].facing(broad)
         starts = [replace(density, background=broad) for density in self.best.densities]
         starts.sort(key=lambda start: float(own.log_prob(start) @ own.weights), reverse=True)
         found: list[MixtureDensity] = []
         for start in starts:
-            found.append(em(own, start, family, n_iter, tol))
+            found.append(own.em(start, family, n_iter, tol))
             # The first fit with the wanted number of components is taken.
             if wanted is None or len(found[-1]) == wanted:
                 return found[-1]
@@ -445,7 +431,7 @@ class Search:
         self, split: Split, family: Family, shares: DoubleArray, *before: Any
     ) -> MixtureDensity:
         """Return a mixture to start from, with the background of a split, of at least one row."""
-        density = maximise(split.train[family.scaled], shares, family, *before)
+        density = split.train[family.scaled].maximise(shares, family, *before)
         weight = max(density.background_weight, 1 / (split.train[0].weights.sum() + 1))
         broad = split.backgrounds[family.scaled]
         return replace(density, background=broad, background_weight=weight)
@@ -457,7 +443,7 @@ class Search:
         self.n_trials += 1
         densities = []
         for split, start in zip(self.splits, starts, strict=True):
-            densities.append(em(split.train[family.scaled], start, family, *limits))
+            densities.append(split.train[family.scaled].em(start, family, *limits))
         return Trial(family, densities, self.scores(family, densities, "valid"))
 
     def scores(
@@ -604,7 +590,7 @@ class Search:
             return trial.densities
         found = []
         for split, density in zip(self.splits, trial.densities, strict=True):
-            before, shares, broad = shares_in(split.train[trial.family.scaled], density)
+            before, shares, broad = split.train[trial.family.scaled].shares_in(density)
             found.append(self._start(split, family, shares, before, broad))
         return found
 
@@ -631,7 +617,7 @@ class Search:
             rows = split.train[self.best.family.scaled]
             n = density.weights * rows.weights.sum()
             left = rows.n_features - density.n_directions
-            is_noise = density.noise_variances > edge(least_variance(rows.size), left, n)
+            is_noise = density.noise_variances > edge(rows.floor, left, n)
             shares.append(density.weights @ is_noise)
         return bool(np.mean(shares) > 0.5)
 
