@@ -113,10 +113,10 @@ class NoiseFloor:
         return points, n_directions
 
 
-def _measure(X, least_bulk=8):
+def _measure(X):
     """Return the mean of a group, the directions that stand above the noise, and the noise.
 
-    A bulk of fewer directions can also come from a few manifolds.
+    A bulk of fewer than eight directions can also come from a few manifolds.
     """
     n_samples, n_features = X.shape
     mean = X.mean(axis=0)
@@ -126,7 +126,7 @@ def _measure(X, least_bulk=8):
     rest = np.cumsum(variances[::-1])[::-1] / left
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
-    seen = 0 < rank <= n_features - least_bulk and n_samples > 1 and rest[rank] > 0
+    seen = 0 < rank <= n_features - 8 and n_samples > 1 and rest[rank] > 0
     # Otherwise the supposed noise can also be directions with slightly less variance.
     told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     # Noise that outweighs everything else is a part of the set.
@@ -148,6 +148,8 @@ def _mean(measured, name):
     return float(np.average([g[name] for g in measured], weights=weights)) if measured else 0.0
 
 
+# Factor by which variances must fall after the last direction for a clear number of them.
+STEEP = 50.0
 # Factor by which the errors of equations must be smaller than the variances of all others.
 GAP = 10.0
 # Squares count if they are at least this multiple of their part due to noise.
@@ -332,7 +334,7 @@ def clear_rank(points, n_features, noise=np.inf, least=1.0):
     return 0.0
 
 
-def residual_rank(points, n_features, noise=np.inf, clearly=50.0):
+def residual_rank(points, n_features, noise=np.inf):
     """Return the number of directions that no others predict, and whether it is clear.
 
     On a manifold of dimension r, r coordinates determine all others, nearly as polynomials of
@@ -353,9 +355,6 @@ def residual_rank(points, n_features, noise=np.inf, clearly=50.0):
     noise : float, default=inf
         The largest variance that noise may have in a direction. A rank that fills the space is
         clear only if the last direction has a clearly larger variance.
-
-    clearly : float, default=50.0
-        Factor by which variances must fall after the last direction for a clear number of them.
 
     Returns
     -------
@@ -379,7 +378,7 @@ def residual_rank(points, n_features, noise=np.inf, clearly=50.0):
         if rank and variance <= EXACT * first:
             return float(rank), True
         if rank and variance <= ABOVE * remainder:
-            return float(rank), bool(last > clearly * max(variance, remainder))
+            return float(rank), bool(last > STEEP * max(variance, remainder))
         if first <= TINY:
             break
         new = rest[:, best] / np.sqrt(np.square(rest[:, best]).mean())
@@ -404,4 +403,4 @@ def residual_rank(points, n_features, noise=np.inf, clearly=50.0):
         gains = np.square(explained).sum(axis=1) / n
         linear, bent, last = linear + gains[0], bent + gains[1:n_plain].sum(), variance
     remainder = bent**2 / max(linear, TINY)
-    return float(n_features), bool(last > clearly * max(noise, remainder))
+    return float(n_features), bool(last > STEEP * max(noise, remainder))

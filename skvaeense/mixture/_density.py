@@ -123,19 +123,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
         if k < 1 or p > n_features:
             raise ValueError("there must be a component, and no more directions than features")
-        shapes: dict[str, tuple[int, ...]] = {
-            "center": (n_features,),
-            "basis": (n_features, p),
-            "weights": (k,),
-            "means": (k, p),
-            "directions": (k, p, r),
-            "variances": (k, r),
-            "noise_variances": (k,),
-        }
-        if self.scale is not None:
-            shapes["scale"] = (n_features,)
-        if self.held_out is not None:
-            shapes["held_out"] = (len(self.held_out), 2)
+        d, held_out = n_features, self.held_out
+        shapes: dict[str, Any] = {"center": (d,), "basis": (d, p), "weights": (k,), "means": (k, p)}
+        shapes |= {"directions": (k, p, r), "variances": (k, r), "noise_variances": (k,)}
+        shapes |= {} if self.scale is None else {"scale": (d,)}
+        shapes |= {} if held_out is None else {"held_out": (len(held_out), 2)}
         check_shapes(vars(self), shapes)
         for name in ("weights", "variances", "noise_variances", "unit"):
             if not (getattr(self, name) > 0).all():

@@ -93,7 +93,7 @@ class Moments(NamedTuple):
     rests: DoubleArray
 
 
-def edge(noise_variance: Any, n_directions: Any, n_rows: Any, *, quantile: float = 3.2724) -> Any:
+def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
     """Return the largest variance that noise has in any direction, in 999 of 1,000 samples [1]_.
 
     Parameters
@@ -107,9 +107,6 @@ def edge(noise_variance: Any, n_directions: Any, n_rows: Any, *, quantile: float
     n_rows : float or ndarray
         Number of rows of the sample.
 
-    quantile : float, default=3.2724
-        The quantile of the Tracy-Widom law, by default for 999 of 1,000.
-
     Returns
     -------
     float or ndarray
@@ -121,7 +118,8 @@ def edge(noise_variance: Any, n_directions: Any, n_rows: Any, *, quantile: float
        components analysis. Annals of Statistics 29.
     """
     a, b = np.sqrt(n_rows), np.sqrt(np.maximum(n_directions, 1))
-    largest = (a + b) ** 2 + quantile * (a + b) * (1 / a + 1 / b) ** (1 / 3)
+    # The quantile of the Tracy-Widom law for 999 of 1,000.
+    largest = (a + b) ** 2 + 3.2724 * (a + b) * (1 / a + 1 / b) ** (1 / 3)
     return noise_variance * largest / n_rows
 
 

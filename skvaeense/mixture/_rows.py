@@ -373,13 +373,12 @@ def _quantile(values: FloatArray, weights: DoubleArray, share: float) -> DoubleA
     return np.take_along_axis(values, place, axis=0)[0]
 
 
-def merged(
-    x: DoubleArray, weights: DoubleArray | None, same: float = 1e-9
-) -> tuple[DoubleArray, DoubleArray]:
+def merged(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Return the distinct rows, in an order of their own, and the total weight of each.
 
     A row that occurs twice says no more about the noise than one row of twice the weight. For
-    everything else, it counts as two rows.
+    everything else, it counts as two rows. Rows that differ by less than a billionth of their size
+    are the same row.
 
     Parameters
     ----------
@@ -387,11 +386,8 @@ def merged(
         Rows, centred and of about unit size, so that neither units nor the order of features nor
         rounding decides which rows are the same, and which comes first.
 
-    weights : ndarray of shape (n_rows,) or None
-        How often each row counts; None means once.
-
-    same : float, default=1e-9
-        Rows that differ by less, as a share of their size, are the same row.
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
 
     Returns
     -------
@@ -401,13 +397,12 @@ def merged(
     weights : ndarray of shape (n_different,)
         Their weights, scaled so that the smallest is 1.
     """
-    weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
     order = own_order(x)
     x, weights = x[order], weights[order]
     known = np.nan_to_num(x)
     size = np.abs(known).max(axis=1)
-    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > same * np.maximum(size[1:], size[:-1])
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > 1e-9 * np.maximum(size[1:], size[:-1])
     is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
     sums = np.add.reduceat(weights, np.flatnonzero(is_new))
     return x[is_new], sums / sums.min()
