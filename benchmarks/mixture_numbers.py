@@ -16,15 +16,14 @@ from benchmarks.common import make_parser, save
 from benchmarks.tables import prepared
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 from skvaeense.metrics import dimension_error
-from skvaeense.mixture import SubspaceMixture, _em, _growth, _search, _wide
-from skvaeense.mixture._growth import Nest
-from skvaeense.mixture._search import Search
+from skvaeense.mixture import SubspaceMixture, _em, _fit, _search
+from skvaeense.mixture._search import Nest, Search
 
 # name of a constant: module or class that defines it
 NUMBERS = {
     "KEPT": Nest,
     "LEAST_GAIN of growth": Nest,
-    "LEAST_ROWS of growth": _growth,
+    "LEAST_ROWS of growth": _search,
     "MAX_DIRECTIONS of growth": Nest,
     "MAX_ROWS": Nest,
     "SIZES": Nest,
@@ -37,7 +36,7 @@ NUMBERS = {
     "FACTOR": Search,
     "LEAST_RESPONSIBILITY": _em,
     "BROAD_FACTORS": _em,
-    "MAX_DIRECTIONS": _wide,
+    "MAX_DIRECTIONS": _fit,
 }
 TABLES = ["crabs", "ais", "Auto", "macrodata", "fgl", "Housing", "summer"]
 N_HELD_OUT = 500

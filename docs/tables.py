@@ -84,7 +84,7 @@ from speed_tables import (
 from table import MISSING, Table
 
 from skvaeense import SparseAutoencoder, _vaease
-from skvaeense.dimension import _pools
+from skvaeense.dimension import _methods
 from skvaeense.explanations import _em, _explain, _start
 from skvaeense.mixture import _rows as _mixture_rows
 from skvaeense.mixture import _search
@@ -484,7 +484,7 @@ def constants():
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
         ],
-        _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
+        _methods: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _hooks: ["FINAL_NOISE"],
         _rows: ["MANY_ROWS"],
         _mixture_rows: ["MOST_ROWS"],

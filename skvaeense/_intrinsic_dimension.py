@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
-from skvaeense.dimension._pools import PoolMethod
+from skvaeense.dimension._methods import PoolMethod
 from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.mixture._rows import Reach, check_seen
 from skvaeense.samples._rows import tensor_as_array, validated

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._span import span_density
+from skvaeense.mixture._fit import span_density
 from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known

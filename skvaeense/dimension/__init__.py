@@ -4,7 +4,12 @@ Methods derive from `AutoencoderMethod`. To add a method, write one class and im
 here. No method needs torch.
 """
 
-from skvaeense.dimension._base import AutoencoderMethod, Count
-from skvaeense.dimension._methods import ComponentRank, Consensus, Neighbors
+from skvaeense.dimension._methods import (
+    AutoencoderMethod,
+    ComponentRank,
+    Consensus,
+    Count,
+    Neighbors,
+)
 
 __all__ = ["AutoencoderMethod", "ComponentRank", "Consensus", "Count", "Neighbors"]

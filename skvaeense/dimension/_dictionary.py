@@ -3,10 +3,9 @@
 import numpy as np
 from scipy.special import expit, gammaln
 
-from skvaeense.dimension._noise import RARELY
-from skvaeense.dimension._quadrics import CLEAR
+from skvaeense.dimension._rank import CLEAR, RARELY
 from skvaeense.dimension._scaling import SCALES, curved_dimension
-from skvaeense.mixture._covariance import ABOVE, edge
+from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
@@ -148,21 +147,21 @@ class Dictionary:
             # One additional sample of any size keeps every size possible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
 
-    def _set_ranks(self, support, codes, members_per_dimension=10, harmless=1e-4):
+    def _set_ranks(self, support, codes):
         """Find supports whose samples have fewer dimensions than the support has atoms.
 
         Such samples vary in fewer directions, or on a curved set, as distances to neighbours show.
-        With fewer members per dimension, a rank says too little. Directions with a harmless share
-        of the largest variance count as errors of the atoms.
+        With fewer than ten members per dimension, a rank says too little. Directions with up to a
+        hundredth of the largest standard deviation count as errors of the atoms.
         """
         supports, which = _unique_rows(support)
         members, sizes = np.bincount(which), supports.sum(axis=1)
-        for i in np.flatnonzero((members >= members_per_dimension * sizes) & (sizes > 1)):
+        for i in np.flatnonzero((members >= 10 * sizes) & (sizes > 1)):
             # Coefficients along orthonormal directions of the span of the atoms.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
-            least = max(ABOVE * noise, harmless * variances[-1])
+            least = max(ABOVE * noise, 1e-4 * variances[-1])
             rank, error = int(np.count_nonzero(variances > least)), 0.0
             if rank == sizes[i] and members[i] > SCALES[1]:
                 rank, error = curved_dimension(codes[which == i][:, supports[i]], rank)

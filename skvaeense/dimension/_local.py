@@ -4,11 +4,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Bunch
 
-from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flats
-from skvaeense.dimension._noise import RARELY, fair_share, typical_noise
 from skvaeense.dimension._posterior import Evidence
-from skvaeense.dimension._quadrics import CLEAR
-from skvaeense.dimension._rank import clear_rank
+from skvaeense.dimension._rank import CLEAR, FLAT, RARELY, clear_rank, fair_share, typical_noise
 from skvaeense.dimension._scaling import (
     LARGEST,
     N_QUERIES,
@@ -18,10 +15,187 @@ from skvaeense.dimension._scaling import (
     Calibration,
     inverse_dimensions,
 )
-from skvaeense.mixture._covariance import ABOVE, edge
+from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
+
+# A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
+# others.
+N_MEMBERS = 24
+LEAST_SQUARE = np.sqrt(TINY)
+
+
+class Flats:
+    """Flats through the nearest samples of pools, which test whether others share their manifolds.
+
+    If manifolds cross or come near one another, the nearest samples still belong to one manifold,
+    and their principal directions are its tangents. Because of curvature, other samples of this
+    manifold are off the flat by a share of their squared distance that grows with the squared
+    distance. Samples of another manifold are off by more. The next members of the pool show how
+    much is usual. If noise or too few samples turn the flat, the next members are so far off that
+    all samples belong.
+
+    Parameters
+    ----------
+    pools : list of ndarray of shape (n_members, n_features)
+        Members of each pool, the nearest first.
+
+    Attributes
+    ----------
+    ranks : ndarray of shape (n_flats,)
+        Number of directions of each flat.
+
+    fit : ndarray of bool of shape (n_flats,)
+        Whether members that the flat was not fitted to lie near it, and not by chance.
+
+    noise : ndarray of shape (n_flats,)
+        Variance of members that the flat was not fitted to, in each direction off the flat: an
+        upper bound on the noise variance. NaN if there are too few members, or no direction off the
+        flat.
+    """
+
+    def __init__(self, pools):
+        directions, centres, numbers = zip(*map(_fit_flat, pools), strict=True)
+        self._directions, self._centres = np.hstack(directions), np.array(centres)
+        # The spread is the mean squared distance of the fitted members from the centre, the reach
+        # the largest squared distance of a member. The bend is the share of the squared distance by
+        # which members can be off the flat, per unit of squared distance; NaN if it is unknown.
+        self._spreads, self._reaches, self._bends, self.noise, fit = np.array(numbers).T
+        self.fit, self.ranks = fit > 0, np.array([own.shape[1] for own in directions])
+        self._ends = np.cumsum(self.ranks)
+
+    def belong(self, i, points):
+        """Return a mask of the points of the i-th pool that seem to be on the same manifold.
+
+        Parameters
+        ----------
+        i : int
+            Index of the pool.
+
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_points,)
+            Whether each point is on the manifold.
+        """
+        off, squares = self._off(i, points)
+        return ~(off > FLAT + self._bends[i] * squares)
+
+    def settle(self, near):
+        """Let flats hold samples only where most of the flats nearby fit too, not by chance.
+
+        Parameters
+        ----------
+        near : ndarray of int of shape (n_flats, n_near)
+            Indices of the flats near each flat.
+        """
+        self.fit = self.fit & (2 * self.fit[near].sum(axis=1) > near.shape[1])
+
+    def hold(self, points, flats):
+        """Return whether flats hold points: the points are near the flats, and within reach.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        flats : ndarray of int of shape (n_points, n_asked)
+            Indices of the flats to test for each point.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_points, n_asked)
+            Whether each flat holds the point.
+        """
+        off, squares = self._distances(points, flats)
+        most = _most_off(self.ranks, points.shape[1])
+        return (off <= most[flats]) & (squares <= self._reaches[flats])
+
+    def bar(self, points, flats):
+        """Return whether flats fit and exclude points, even if manifolds bend.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        flats : ndarray of int of shape (n_points, n_asked)
+            Indices of the flats to test for each point.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_points, n_asked)
+            Whether each flat excludes the point.
+        """
+        off, squares = self._distances(points, flats)
+        return off > FLAT + self._bends[flats] * squares
+
+    def _distances(self, points, flats):
+        """Return how far points are off flats and the squared distances, as `_off` does.
+
+        Both are NaN for flats that do not fit.
+        """
+        found = np.full((2, flats.size), np.nan)
+        pairs = np.flatnonzero(self.fit[flats])
+        # All points of a flat at once.
+        pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
+        asked, starts = np.unique(flats.flat[pairs], return_index=True)
+        for i, own in zip(asked, np.split(pairs, starts)[1:], strict=True):
+            found[:, own] = self._off(i, points[own // flats.shape[1]])
+        return found.reshape(2, *flats.shape)
+
+    def _off(self, i, points):
+        directions = self._directions[:, self._ends[i] - self.ranks[i] : self._ends[i]]
+        return _off(points, self._centres[i], directions, self._spreads[i])
+
+
+def _fit_flat(points):
+    """Return directions, centre, spread, reach, bend and noise of a flat, and whether it fits.
+
+    Since manifolds bend, samples can be `CLEAR` times farther off than the next members of the
+    pool.
+    """
+    nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
+    centre, n_features = nearest.mean(axis=0), points.shape[1]
+    nearest = nearest - centre
+    spread = np.square(nearest).sum() / len(nearest)
+    reach = np.square(points - centre).sum(axis=1).max()
+    variances, turns = np.linalg.eigh(nearest @ nearest.T)
+    largest = max(variances[-1], TINY)
+    few = np.count_nonzero(variances > FLAT * largest)
+    rank = np.count_nonzero(variances > fair_share(FLAT, few, len(nearest)) * largest)
+    kept = slice(len(variances) - rank, None)
+    directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
+    bend, noise, fits = np.nan, np.nan, False
+    if len(next_ones) == N_MEMBERS:
+        shares, squares = _off(next_ones, centre, directions, spread)
+        off, square = np.median(shares), np.median(squares)
+        # Copies of one point have no directions.
+        if square > LEAST_SQUARE:
+            fits, bend = off < _most_off(rank, n_features), CLEAR * off / square
+            if rank < n_features:
+                noise = np.median(shares * squares) / (n_features - rank)
+    return directions, centre, (spread, reach, bend, noise, fits)
+
+
+def _most_off(rank, n_features):
+    """Return the largest share by which samples can be off a flat: a tenth of that by chance."""
+    return FLAT * (1 - rank / n_features)
+
+
+def _off(points, centre, directions, spread):
+    """Return the shares of squared distances by which points are off a flat, and the distances.
+
+    The spread of the flat limits the shares near the centre, where all directions are alike.
+    """
+    points = points - centre
+    squares = np.square(points).sum(axis=1)
+    along = np.square(points @ directions).sum(axis=1)
+    return np.maximum(squares - along, 0.0) / np.maximum(squares, max(spread, TINY)), squares
+
 
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
 MAX_LANDMARKS = SOME_ROWS
@@ -204,7 +378,7 @@ class LocalGeometry:
                 )
         self.hidden = float(self._hidden.mean())
 
-    def at(self, points, active, off=0.0, bound=np.inf, far=2.0):
+    def at(self, points, active, off=0.0, bound=np.inf):
         """Return the dimension around samples.
 
         Parameters
@@ -220,9 +394,6 @@ class LocalGeometry:
 
         bound : ndarray of shape (n_samples,) or float, default=inf
             Number of directions that equations leave; infinite if no equation holds.
-
-        far : float, default=2.0
-            Radii of the nearest pools beyond which a sample is far from all references.
 
         Returns
         -------
@@ -279,7 +450,8 @@ class LocalGeometry:
             hidden=hidden,
             alike=share,
             held=held & (np.broadcast_to(off, len(held)) <= 0),
-            excess=np.maximum(away / far - 1, 0.0),
+            # Beyond two radii of the nearest pools, a sample is far from all references.
+            excess=np.maximum(away / 2 - 1, 0.0),
             evidence=evidence,
         )
 

@@ -14,6 +14,9 @@ from skvaeense.utils._typing import DoubleArray
 # Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
 # fitted at once, by maximum likelihood.
 WEIGHTS = json.loads(files(__package__).joinpath("weights.json").read_text(encoding="utf-8"))
+# Share by which estimates by distances are off, besides chance, since density is not even and sets
+# bend. So decoding can change dimensions, or a dictionary the noise, by as much.
+CLOSE = 0.05
 
 
 class Evidence(NamedTuple):
@@ -66,7 +69,7 @@ class Evidence(NamedTuple):
         whole = np.where(whole <= most[:, None], whole, np.nan)
         return np.hstack([whole, self.ratio[:, None]])
 
-    def features(self, candidates: DoubleArray, uneven: float = 0.05) -> dict[str, DoubleArray]:
+    def features(self, candidates: DoubleArray) -> dict[str, DoubleArray]:
         """Return what each measurement says about each candidate, by name.
 
         Parameters
@@ -74,16 +77,12 @@ class Evidence(NamedTuple):
         candidates : ndarray of shape (n_samples, n_candidates)
             Dimensions.
 
-        uneven : float, default=0.05
-            Share by which estimates from distances are off, besides chance: density is not even,
-            and sets bend.
-
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_candidates)
             The measurements of `WEIGHTS`.
         """
-        scale = np.hypot(uneven, self.error)[:, None]
+        scale = np.hypot(CLOSE, self.error)[:, None]
 
         def excess(x, y):
             # Without distances, all dimensions are equally probable by distances.

@@ -49,11 +49,8 @@ def inverse_dimensions(distances, k, alike=None):
     F. Denti, D. Doimo, A. Laio and A. Mira, "The generalized ratios intrinsic dimension
     estimator", Scientific Reports 12, 2022.
     """
-    if alike is None:
-        near, far = distances[:, k // NEAREST - 1], distances[:, k - 1]
-    else:
-        rank = np.cumsum(alike, axis=1)
-        near, far = (_first(distances, rank >= wanted) for wanted in (k // NEAREST, k))
+    rank = np.cumsum(np.ones(distances.shape) if alike is None else alike, axis=1)
+    near, far = (_first(distances, rank >= wanted) for wanted in (k // NEAREST, k))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
     return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // NEAREST))

@@ -23,11 +23,17 @@ from skvaeense.explanations._locations import (
 from skvaeense.explanations._prices import PriceTable
 from skvaeense.explanations._search import find_gates
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import ABOVE, LEAST_VARIANCE, edge, spikes
-from skvaeense.mixture._em import blur_of, least_variance, local_size
-from skvaeense.mixture._fit import FlatPart, FoundMixture, fit_mixture
+from skvaeense.mixture._em import (
+    ABOVE,
+    LEAST_VARIANCE,
+    blur_of,
+    edge,
+    least_variance,
+    local_size,
+    spikes,
+)
+from skvaeense.mixture._fit import MAX_DIRECTIONS, FlatPart, FoundMixture, fit_mixture
 from skvaeense.mixture._rows import Prepared
-from skvaeense.mixture._wide import MAX_DIRECTIONS
 from skvaeense.utils._linalg import TINY, principal_directions, threads_for
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MAX_ENTRIES, MIN_ROWS_TO_SPLIT
@@ -166,15 +172,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     head = rows.head()
     with threads_for(head.known.size * head.known.shape[1]):
         fits = _GateFits(head, wanted)
-        mixture = fit_mixture(
-            head.known,
-            head.weights,
-            head.rng,
-            order=head.order,
-            rival=fits.rival,
-            filled=head.x,
-            steps=head.steps,
-        )
+        mixture = fit_mixture(head, rival=fits.rival)
         flats = _Flats.of(mixture, head.x, wanted)
         gates = fits.best(flats, mixture)
     nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}

@@ -13,9 +13,8 @@ from skvaeense.explanations._gate_law import GateLaw
 from skvaeense.explanations._locations import pooled
 from skvaeense.explanations._prices import PriceTable
 from skvaeense.explanations._sums import Sums, expected_sums
-from skvaeense.mixture._fit import FlatPart
+from skvaeense.mixture._fit import FlatPart, MixtureStream
 from skvaeense.mixture._rows import Prepared, Units
-from skvaeense.mixture._stream import MixtureStream
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import svd
 from skvaeense.utils._torch import make_generator

@@ -2,16 +2,286 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
-from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
-from skvaeense.mixture._holes import condition
+from skvaeense.mixture._density import MixtureDensity, along, condition, log_sum_exp
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
+
+# A direction stands clearly above noise if its variance is this multiple of the edge.
+ABOVE = 2.0
+# Least variance of a component, as a share of the mean variance of neighbouring rows. Networks in
+# single precision cannot tell smaller variances from rounding.
+LEAST_VARIANCE = ROUNDING
+
+
+class Family(NamedTuple):
+    """The regularisation of the covariances of components.
+
+    Attributes
+    ----------
+    cut : bool, default=True
+        Whether directions that do not stand out from the noise count as noise. Otherwise all are
+        kept.
+
+    shrinkage : float, default=0.0
+        Number of rows that a prior covariance counts as. The prior has the variances of the
+        component.
+
+    roundness : float, default=1.0
+        Shrinkage of the prior's correlations, which are pooled over all components: 0 keeps the
+        correlations, 1 removes them.
+
+    scaled : bool, default=False
+        Whether each feature is divided by its standard deviation first.
+    """
+
+    cut: bool = True
+    shrinkage: float = 0.0
+    roundness: float = 1.0
+    scaled: bool = False
+
+
+class Gaussians(NamedTuple):
+    """Normal distributions with few directions each.
+
+    Attributes
+    ----------
+    means : ndarray of shape (n_components, n_directions)
+        Means.
+
+    directions : ndarray of shape (n_components, n_directions, max_rank)
+        Orthonormal columns, padded with columns of zeros.
+
+    variances : ndarray of shape (n_components, max_rank)
+        Variances along the directions, padded with the noise variance.
+
+    noise_variances : ndarray of shape (n_components,)
+        Variance in every other direction.
+    """
+
+    means: DoubleArray
+    directions: DoubleArray
+    variances: DoubleArray
+    noise_variances: DoubleArray
+
+
+class Moments(NamedTuple):
+    """Counts, means and covariances of the rows of components, weighted by the rows' shares.
+
+    Attributes
+    ----------
+    n_rows : ndarray of shape (n_components,)
+        Effective number of rows: the number of rows of equal weight with the same information.
+
+    means : ndarray of shape (n_components, n_directions)
+        Means.
+
+    covariances : ndarray of shape (n_components, n_directions, n_directions)
+        Covariances.
+
+    rests : ndarray of shape (n_components,)
+        Mean squared distances from the span of the directions.
+    """
+
+    n_rows: DoubleArray
+    means: DoubleArray
+    covariances: DoubleArray
+    rests: DoubleArray
+
+
+def edge(noise_variance: Any, n_directions: Any, n_rows: Any) -> Any:
+    """Return the largest variance that noise has in any direction, in 999 of 1,000 samples [1]_.
+
+    Parameters
+    ----------
+    noise_variance : float or ndarray
+        Variance of the noise in each direction.
+
+    n_directions : int or ndarray
+        Number of directions; 0 counts as 1.
+
+    n_rows : float or ndarray
+        Number of rows of the sample.
+
+    Returns
+    -------
+    float or ndarray
+        The largest variance.
+
+    References
+    ----------
+    .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal
+       components analysis. Annals of Statistics 29.
+    """
+    a, b = np.sqrt(n_rows), np.sqrt(np.maximum(n_directions, 1))
+    # The quantile of the Tracy-Widom law for 999 of 1,000.
+    largest = (a + b) ** 2 + 3.2724 * (a + b) * (1 / a + 1 / b) ** (1 / 3)
+    return noise_variance * largest / n_rows
+
+
+def spikes(
+    values: DoubleArray,
+    rests: DoubleArray,
+    n_features: int,
+    n_rows: DoubleArray,
+    floor: float | DoubleArray,
+) -> tuple[IntArray, DoubleArray]:
+    """Return the numbers of eigenvalues that stand out from the noise, and the noise variances.
+
+    An eigenvalue stands out if it exceeds the `edge` of the noise in the space left by all larger
+    eigenvalues. All eigenvalues up to the last one that stands out count as directions. The first
+    ones need not stand out: if only a few directions are noise, the others raise the mean.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_components, n_directions)
+        Eigenvalues, in descending order.
+
+    rests : ndarray of shape (n_components,)
+        Sum of the variances in all further directions.
+
+    n_features : int
+        Total number of directions.
+
+    n_rows : ndarray of shape (n_components,)
+        Number of rows of each covariance.
+
+    floor : float or ndarray of shape (n_components, 1)
+        Least noise variance.
+
+    Returns
+    -------
+    ranks : ndarray of int of shape (n_components,)
+        Number of directions of each component.
+
+    noises : ndarray of shape (n_components,)
+        Mean variance in the other directions, corrected for the degrees of freedom.
+    """
+    p = values.shape[1]
+    r = np.arange(p + 1)
+    left = np.maximum(n_features - r, 1)
+    tails = np.zeros((len(values), p + 1))
+    tails[:, :p] = values[:, ::-1].cumsum(axis=1)[:, ::-1]
+    tails += rests[:, None]
+    n = n_rows[:, None]
+    rows = np.maximum(n - r - 1, 1.0)
+    noises = np.maximum(tails / left * np.maximum(n / rows, 1.0), floor)
+    edges = edge(noises, left, rows) * rows / n
+    stands_out = (values > edges[:, :p]) & (r[:p] < n - 2)
+    # Count the last eigenvalue that stands out, and all before it.
+    ranks = (stands_out * (r[:p] + 1)).max(axis=1, initial=0)
+    return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
+
+
+def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:
+    """Return eigenvalues that stand out, corrected for the bias that noise adds in few rows.
+
+    The estimate minimises the Frobenius loss and the entropy loss: Donoho, Gavish and Johnstone,
+    "Optimal shrinkage of eigenvalues in the spiked covariance model", 2018.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_components, n_directions)
+        Eigenvalues of sample covariances.
+
+    noises : ndarray of shape (n_components,)
+        Variances of the noise.
+
+    ratios : ndarray of shape (n_components,)
+        Number of noise directions per row.
+
+    Returns
+    -------
+    ndarray of shape (n_components, n_directions)
+        Variances, at least the noise variance.
+    """
+    noise, ratio = noises[:, None], ratios[:, None]
+    y = np.maximum(values / noise, (1 + np.sqrt(ratio)) ** 2 * (1 + 1e-9))
+    sums = y + 1 - ratio
+    true = 0.5 * (sums + np.sqrt(np.maximum(sums * sums - 4 * y, 0)))
+    above = np.maximum(true - 1, 1e-12)
+    cosines = np.clip((1 - ratio / above**2) / (1 + ratio / above), 0, 1)
+    return noise * np.maximum(true * cosines + 1 - cosines, 1.0)
+
+
+def gaussians(
+    moments: Moments,
+    n_features: int,
+    family: Family,
+    floor: float,
+    common: DoubleArray | None = None,
+) -> Gaussians:
+    """Return the normal distributions of a family that best fit the moments.
+
+    Parameters
+    ----------
+    moments : Moments
+        Moments of each component.
+
+    n_features : int
+        Total number of directions.
+
+    family : Family
+        The regularisation of covariances.
+
+    floor : float
+        Least variance in any direction.
+
+    common : ndarray of shape (n_directions, n_directions) or None, default=None
+        Covariance whose correlations are those of the prior; None for a
+        family without shrinkage.
+
+    Returns
+    -------
+    Gaussians
+        The distributions.
+    """
+    n, p, rests = moments.n_rows + family.shrinkage, moments.means.shape[1], moments.rests
+    values, vectors = eigen(_shrunk(moments, family, common))
+    # The i-th direction is found after i others, which cost degrees of freedom.
+    inflate = n[:, None] / np.maximum(n[:, None] - 1.0 - np.arange(p), 1.0 + 0.02 * n[:, None])
+    inflated = values * inflate + floor
+    if family.cut:
+        ranks, noises = spikes(values + floor, rests, n_features, n, floor)
+        ratios = (n_features - ranks) / np.maximum(n, 1)
+        variances = np.maximum(unbiased(inflated, noises, ratios), noises[:, None])
+    else:
+        ranks = np.minimum((values > floor).sum(axis=1), min(p, n_features - 1))
+        after = np.arange(p) >= ranks[:, None]
+        left = np.maximum(n_features - ranks, 1)
+        noises = np.maximum((np.where(after, inflated, 0).sum(axis=1) + rests) / left, floor)
+        variances = inflated
+    rank = int(ranks.max(initial=0))
+    kept = np.arange(rank) < ranks[:, None]
+    directions = np.where(kept[:, None], vectors[:, :, :rank], 0.0)
+    variances = np.where(kept, variances[:, :rank], noises[:, None])
+    return Gaussians(moments.means, directions, variances, noises)
+
+
+def eigen(covariances: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return the eigenvalues of covariances, descending and at least 0, and the eigenvectors."""
+    values, vectors = np.linalg.eigh(covariances)
+    return np.maximum(values[..., ::-1], 0), vectors[..., ::-1]
+
+
+def _shrunk(moments: Moments, family: Family, common: DoubleArray | None) -> DoubleArray:
+    """Return covariances, shrunk towards the prior of a family."""
+    S = moments.covariances
+    if not family.shrinkage or common is None:
+        return S
+    n = moments.n_rows[:, None, None]
+    size = np.sqrt(np.maximum(np.diagonal(S, axis1=1, axis2=2), TINY))
+    common = common + 1e-12 * np.eye(len(common))
+    scale = np.sqrt(np.diag(common))
+    correlation = (1 - family.roundness) * common / np.outer(scale, scale)
+    correlation += family.roundness * np.eye(len(scale))
+    target = correlation * size[:, :, None] * size[:, None, :]
+    return (n * S + family.shrinkage * target) / (n + family.shrinkage)
+
 
 # Smaller responsibilities do not count for the covariance of a component.
 LEAST_RESPONSIBILITY = ROUNDING
@@ -83,30 +353,24 @@ class Rows:
         times the steps, is then its probability: normal distributions with a standard deviation of
         at least half a step add up to 1 on a grid, within 1.5 % for each column.
         """
-        h, off = x, np.zeros(len(x))
+        n, d = x.shape
         if basis is None or np.isnan(x).any():
             # A hole in a row would make all its coordinates NaN.
-            basis = np.eye(x.shape[1])
+            basis, h, off = np.eye(d), x, np.zeros(n)
         else:
             h, off = along(x, basis)
-        weights = np.ones(len(x)) if weights is None else weights
-        nowhere, size = np.full(len(x), -np.inf), local_size(x)
-        squares = np.zeros(x.shape[1]) if steps is None else np.square(steps / 2)
+        weights = np.ones(n) if weights is None else weights
+        squares = np.zeros(d) if steps is None else np.square(steps / 2)
         blur = (basis.T * squares) @ basis
         off_blur = max(float(squares.sum() - np.trace(blur)), 0.0)
-        return cls(basis, h, off, weights, nowhere, size, blur, off_blur)
+        return cls(basis, h, off, weights, np.full(n, -np.inf), local_size(x), blur, off_blur)
 
     def __len__(self) -> int:
         return len(self.h)
 
     def __getitem__(self, rows: slice | BoolArray | IntArray) -> Self:
-        return replace(
-            self,
-            h=self.h[rows],
-            off=self.off[rows],
-            weights=self.weights[rows],
-            log_broad=self.log_broad[rows],
-        )
+        each = "h", "off", "weights", "log_broad"
+        return replace(self, **{name: getattr(self, name)[rows] for name in each})
 
     @property
     def n_features(self) -> int:
@@ -118,25 +382,26 @@ class Rows:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
 
+    @property
+    def floor(self) -> float:
+        """Least variance of a component in any direction."""
+        return float(least_variance(self.size))
+
     def facing(self, background: Any) -> Self:
         """Return the rows with their log-density under a background."""
-        return replace(self, log_broad=log_sum_exp(self.joint(background)))
+        return replace(self, log_broad=log_sum_exp(self.joint(background)[:, :-1]))
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
-        """Return the joint log-density of the rows and each component."""
-        if self.has_holes:
-            return density.log_joint(self.h)
-        return density.log_joint_along(self.h, self.off)
+        """Return the joint log-density of the rows and each component, and last the background."""
+        whole, broad = not self.has_holes, np.full(len(self), -np.inf)
+        joint = density.log_joint_along(self.h, self.off) if whole else density.log_joint(self.h)
+        if density.background is not None:
+            broad = self.log_broad + math.log(density.background_weight)
+        return np.column_stack([joint, broad])
 
     def log_prob(self, density: MixtureDensity) -> DoubleArray:
         """Return the log-density of the rows."""
-        return np.logaddexp(log_sum_exp(self.joint(density)), self.broad(density))
-
-    def broad(self, density: MixtureDensity) -> DoubleArray:
-        """Return the joint log-density of the rows and the background."""
-        if density.background is None:
-            return np.full(len(self), -np.inf)
-        return self.log_broad + math.log(density.background_weight)
+        return self.responsibilities(density)[-1]
 
     def responsibilities(
         self, density: MixtureDensity
@@ -145,11 +410,11 @@ class Rows:
 
         Shares that are too small to count for a covariance are 0.
         """
-        joint, broad = self.joint(density), self.broad(density)
-        total = np.logaddexp(log_sum_exp(joint), broad)
-        shares = np.exp(joint - total[:, None])
-        shares = np.where(shares > LEAST_RESPONSIBILITY, shares, 0.0) * self.weights[:, None]
-        return shares, np.exp(broad - total) * self.weights, total
+        joint = self.joint(density)
+        total = np.logaddexp(log_sum_exp(joint[:, :-1]), joint[:, -1])
+        every = np.exp(joint - total[:, None])
+        shares = np.where(every > LEAST_RESPONSIBILITY, every, 0.0)[:, :-1] * self.weights[:, None]
+        return shares, every[:, -1] * self.weights, total
 
     def moments(self, shares: DoubleArray, density: MixtureDensity | None = None) -> Moments:
         """Return the moments of components, given the shares of rows in them.
@@ -163,10 +428,10 @@ class Rows:
         for c in range(k):
             own = shares[:, c] > LEAST_RESPONSIBILITY * self.weights
             x, s = self.h[own], shares[own, c]
-            total, extra = s.sum(), 0.0
+            total, extra = max(s.sum(), TINY), 0.0
             if has_holes and density is not None:
                 missing = np.isnan(x)
-                _, x, factors = condition(density, c, x)
+                x, factors = condition(density, c, x)
                 # Put all columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
                 noise = density.noise_variances[c] * np.square(density.unit)
@@ -177,13 +442,13 @@ class Rows:
             means[c] = s @ x / total
             y = (x - means[c]) * np.sqrt(s)[:, None]
             covariances[c] = (y.T @ y + extra) / total
-            if has_holes:
-                covariances[c] = self._within_range(covariances[c])
             rests[c] = s @ self.off[own] / total
+        if has_holes:
+            covariances = self._within_range(covariances)
         return Moments(n, means, covariances + self.blur, rests + self.off_blur)
 
-    def _within_range(self, covariance: DoubleArray) -> DoubleArray:
-        """Return a covariance whose standard deviations are at most half of each feature's range.
+    def _within_range(self, covariances: DoubleArray) -> DoubleArray:
+        """Return covariances whose standard deviations are at most half of each feature's range.
 
         Otherwise, if all rows of a component lack a feature, its expected variance could grow from
         step to step.
@@ -191,13 +456,153 @@ class Rows:
         missing = np.isnan(self.h)
         low, high = (np.where(missing, s * np.inf, self.h) for s in (1, -1))
         most = 0.5 * np.abs(high.max(axis=0) - low.min(axis=0))
-        size = np.sqrt(np.maximum(np.diag(covariance), TINY))
-        factor = np.minimum(most / size, 1.0)
-        return covariance * factor * factor[:, None]
+        sizes = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), TINY))
+        factors = np.minimum(most / sizes, 1.0)
+        return covariances * factors[:, None] * factors[:, :, None]
 
     def mixture(self, weights: DoubleArray, parts: Gaussians) -> MixtureDensity:
         """Return the mixture of normal distributions in the basis of the rows."""
         return MixtureDensity(np.zeros(self.n_features), self.basis, weights, *parts)
+
+    def gaussians(
+        self, moments: Moments, family: Family, common: DoubleArray, least: float = 0.0
+    ) -> Gaussians:
+        """Return the normal distributions of a family that best fit moments of the rows."""
+        return gaussians(moments, self.n_features, family, max(least, self.floor), common)
+
+    def background(self) -> MixtureDensity:
+        """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
+
+        The normal distribution has only the directions that stand out from the noise. With all
+        directions, it would fit a few rows better than the components do.
+
+        Returns
+        -------
+        MixtureDensity
+            A mixture whose components have the same mean.
+        """
+        one = self.maximise(self.weights[:, None], Family())
+        floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
+        floors, factors = np.repeat(floors, len(BROAD_FACTORS)), np.tile(BROAD_FACTORS, len(floors))
+        k, weights = len(factors), factors**-0.5
+        variances = factors[:, None] * np.maximum(one.variances, floors[:, None])
+        noises = factors * np.maximum(one.noise_variances, floors)
+        places = np.repeat(one.means, k, axis=0), np.repeat(one.directions, k, axis=0)
+        # The tails fall like the tails of a multivariate Cauchy distribution.
+        return self.mixture(weights / weights.sum(), Gaussians(*places, variances, noises))
+
+    def maximise(
+        self,
+        shares: DoubleArray,
+        family: Family,
+        before: MixtureDensity | None = None,
+        broad_shares: DoubleArray | None = None,
+    ) -> MixtureDensity:
+        """Return the mixture of a family that best fits rows, given their shares in components.
+
+        Components with too few rows are dropped.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_rows, n_components)
+            Responsibilities for the rows, times the weights of the self.
+
+        family : Family
+            The regularisation of covariances.
+
+        before : MixtureDensity or None, default=None
+            The mixture that gave the shares. It fills in holes, and its background is kept.
+
+        broad_shares : ndarray of shape (n_rows,) or None, default=None
+            Shares of the rows in the background.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        n = shares.sum(axis=0)
+        kept = n >= min(LEAST_ROWS, 0.5 * n.sum() / len(n))
+        shares, n = shares[:, kept], n[kept]
+        before = before.take(kept) if before is not None else None
+        moments = self.moments(shares, before)
+        weights = n / n.sum()
+        common = np.einsum("k,kpq->pq", weights, moments.covariances)
+        parts = self.gaussians(moments, family, common)
+        density = self.mixture(weights, parts)
+        if before is None or before.background is None:
+            return density
+        # The background has the weight of at least one row.
+        n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
+        weight = max(n_broad, 1.0) / (n.sum() + n_broad + 1.0)
+        return replace(density, background=before.background, background_weight=weight)
+
+    def shares_in(self, density: MixtureDensity) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
+        """Return a mixture, and the shares of rows in its components and in the background.
+
+        If all rows belong to the background, the mixture has one component, to which they belong.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            The mixture.
+
+        Returns
+        -------
+        density : MixtureDensity
+            The mixture, or its first component.
+
+        shares : ndarray of shape (n_rows, n_components)
+            Responsibilities for the rows, times the weights of the self.
+
+        broad : ndarray of shape (n_rows,)
+            Shares of the rows in the background.
+        """
+        shares, broad, _ = self.responsibilities(density)
+        if shares.sum() < LEAST_ROWS:
+            return density.take(np.arange(1)), shares[:, :1] + broad[:, None], 0.0 * broad
+        return density, shares, broad
+
+    def em(
+        self, density: MixtureDensity, family: Family, n_iter: int, tol: float
+    ) -> MixtureDensity:
+        """Return the best mixture that expectation maximisation finds from a starting one.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            The mixture to start from.
+
+        family : Family
+            The regularisation of covariances.
+
+        n_iter : int
+            Maximum number of iterations.
+
+        tol : float
+            Gain in nats per row below which the iterations stop.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        best, before = density, -np.inf
+        shares, broad, total = self.responsibilities(density)
+        for _ in range(n_iter):
+            if shares.sum() < LEAST_ROWS:
+                break
+            advance()
+            density = self.maximise(shares, family, density, broad)
+            shares, broad, total = self.responsibilities(density)
+            mean = float(np.average(total, weights=self.weights))
+            if mean > before:
+                best = density
+            # The choice of directions is not part of the M-step, and can lower the likelihood.
+            if mean - before < tol:
+                break
+            before = mean
+        return best
 
 
 def local_size(x: DoubleArray) -> float:
@@ -242,161 +647,3 @@ def least_variance(size: Any) -> Any:
         The variance, above 0.
     """
     return np.maximum(LEAST_VARIANCE * size, ROUNDING_VARIANCE)
-
-
-def background(rows: Rows) -> MixtureDensity:
-    """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
-
-    The normal distribution has only the directions that stand out from the noise. With all
-    directions, it would fit a few rows better than the components do.
-
-    Parameters
-    ----------
-    rows : Rows
-        All rows, without holes.
-
-    Returns
-    -------
-    MixtureDensity
-        A mixture whose components have the same mean.
-    """
-    one = maximise(rows, rows.weights[:, None], Family())
-    floors = float(one.spreads[0]) * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
-    floors, factors = np.repeat(floors, len(BROAD_FACTORS)), np.tile(BROAD_FACTORS, len(floors))
-    k, weights = len(factors), factors**-0.5
-    parts = Gaussians(
-        np.repeat(one.means, k, axis=0),
-        np.repeat(one.directions, k, axis=0),
-        factors[:, None] * np.maximum(one.variances, floors[:, None]),
-        factors * np.maximum(one.noise_variances, floors),
-    )
-    # The tails fall like the tails of a multivariate Cauchy distribution.
-    return rows.mixture(weights / weights.sum(), parts)
-
-
-def maximise(
-    rows: Rows,
-    shares: DoubleArray,
-    family: Family,
-    before: MixtureDensity | None = None,
-    broad_shares: DoubleArray | None = None,
-) -> MixtureDensity:
-    """Return the mixture of a family that best fits rows, given their shares in components.
-
-    Components with too few rows are dropped.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    shares : ndarray of shape (n_rows, n_components)
-        Responsibilities for the rows, times the weights of the rows.
-
-    family : Family
-        The regularisation of covariances.
-
-    before : MixtureDensity or None, default=None
-        The mixture that gave the shares. It fills in holes, and its background is kept.
-
-    broad_shares : ndarray of shape (n_rows,) or None, default=None
-        Shares of the rows in the background.
-
-    Returns
-    -------
-    MixtureDensity
-        The mixture.
-    """
-    n = shares.sum(axis=0)
-    kept = n >= min(LEAST_ROWS, 0.5 * n.sum() / len(n))
-    shares, n = shares[:, kept], n[kept]
-    before = before.take(kept) if before is not None else None
-    moments = rows.moments(shares, before)
-    weights = n / n.sum()
-    common = np.einsum("k,kpq->pq", weights, moments.covariances)
-    common = common + 1e-12 * np.eye(len(common))
-    parts = gaussians(moments, rows.n_features, family, common, least_variance(rows.size))
-    density = rows.mixture(weights, parts)
-    if before is None or before.background is None:
-        return density
-    # The background has the weight of at least one row.
-    n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
-    weight = max(n_broad, 1.0) / (n.sum() + n_broad + 1.0)
-    return replace(density, background=before.background, background_weight=weight)
-
-
-def shares_in(
-    rows: Rows, density: MixtureDensity
-) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
-    """Return a mixture, and the shares of rows in its components and in the background.
-
-    If all rows belong to the background, the mixture has one component, to which they belong.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    density : MixtureDensity
-        The mixture.
-
-    Returns
-    -------
-    density : MixtureDensity
-        The mixture, or its first component.
-
-    shares : ndarray of shape (n_rows, n_components)
-        Responsibilities for the rows, times the weights of the rows.
-
-    broad : ndarray of shape (n_rows,)
-        Shares of the rows in the background.
-    """
-    shares, broad, _ = rows.responsibilities(density)
-    if shares.sum() < LEAST_ROWS:
-        return density.take(np.arange(1)), shares[:, :1] + broad[:, None], 0.0 * broad
-    return density, shares, broad
-
-
-def em(
-    rows: Rows, density: MixtureDensity, family: Family, n_iter: int = 30, tol: float = 1e-3
-) -> MixtureDensity:
-    """Return the best mixture that expectation maximisation finds from a starting one.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows.
-
-    density : MixtureDensity
-        The mixture to start from.
-
-    family : Family
-        The regularisation of covariances.
-
-    n_iter : int, default=30
-        Maximum number of iterations.
-
-    tol : float, default=1e-3
-        Gain in nats per row below which the iterations stop.
-
-    Returns
-    -------
-    MixtureDensity
-        The mixture.
-    """
-    best, before, total_weight = density, -np.inf, rows.weights.sum()
-    shares, broad, total = rows.responsibilities(density)
-    for _ in range(n_iter):
-        if shares.sum() < LEAST_ROWS:
-            break
-        advance()
-        density = maximise(rows, shares, family, density, broad)
-        shares, broad, total = rows.responsibilities(density)
-        mean = float(total @ rows.weights / total_weight)
-        if mean > before:
-            best = density
-        # The choice of directions is not part of the maximisation, and can lower the likelihood.
-        if mean - before < tol:
-            break
-        before = mean
-    return best

@@ -1,29 +1,32 @@
-"""Fit a mixture to rows: choose coordinates, fill in missing values, find the flat parts."""
+"""Mixtures fitted to rows, the flat parts of the rows, and mixtures that learn from batches."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.mixture._covariance import Family, spikes
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import (
     LEAST_RESPONSIBILITY,
     MAX_COMPONENTS,
-    ROUNDING_VARIANCE,
+    Family,
+    Gaussians,
+    Moments,
     Rows,
     blur_of,
-    em,
+    eigen,
+    gaussians,
     least_variance,
-    maximise,
-    shares_in,
+    spikes,
 )
-from skvaeense.mixture._search import CHOICE, Pair, Search
-from skvaeense.mixture._wide import MAX_DIRECTIONS, search_wide, turned
-from skvaeense.utils._linalg import threads_for
+from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
+from skvaeense.mixture._search import FINAL, LEAST_ROWS, N_PARTS, Pair, Search, held_out
+from skvaeense.utils._arrays import check_shapes
+from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, threads_for
+from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -105,17 +108,12 @@ class FoundMixture(NamedTuple):
 
 
 def fit_mixture(
-    x: DoubleArray,
-    weights: DoubleArray,
-    rng: np.random.RandomState,
+    rows: Prepared,
     *,
     n_components: int | None = None,
     max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
-    order: IntArray | None = None,
     rival: Callable[[Search], DoubleArray | None] | None = None,
-    filled: DoubleArray | None = None,
-    steps: DoubleArray | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
 
@@ -124,14 +122,8 @@ def fit_mixture(
 
     Parameters
     ----------
-    x : ndarray of shape (n_rows, n_features)
-        Rows, centred and of about unit size. NaN marks missing values.
-
-    weights : ndarray of shape (n_rows,)
-        How often each row counts.
-
-    rng : RandomState
-        The source of randomness.
+    rows : Prepared
+        The rows.
 
     n_components : int or None, default=None
         Number of components; None chooses it.
@@ -144,66 +136,47 @@ def fit_mixture(
         features, the principal ones; features can then also be divided by their standard
         deviations.
 
-    order : ndarray of int of shape (n_rows,) or None, default=None
-        Order of the rows, of which the first are held out; None for a random order.
-
     rival : callable or None, default=None
         Function from the search, once several components have been tried, to log-densities of the
         rows of the first split under another density, or None. If the mixture cannot reach them,
         the search ends early.
 
-    filled : ndarray of shape (n_rows, n_features) or None, default=None
-        The rows with missing values filled in; None means as by `filled_rows`.
-
-    steps : ndarray of shape (n_features,) or None, default=None
-        Step between the values of each column, 0 for none; None means no steps.
-
     Returns
     -------
     FoundMixture
-        The mixture.
+        The mixture, in the units of the rows.
     """
     # Longer than most functions: each step needs much of what the steps before it have found.
+    x, weights, steps = rows.known, rows.weights, rows.steps
     with threads_for(x.size * x.shape[1]):
-        steps = np.zeros(x.shape[1]) if steps is None else steps
-        filled = filled_rows(x, weights, rng, steps) if filled is None else filled
-        scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
-        order = rng.permutation(len(x)) if order is None else order
-        has_holes = bool(np.isnan(x).any())
-        has_many = basis is None and x.shape[1] > MAX_DIRECTIONS and not has_holes
-
-        def rows_of(y: DoubleArray, *bases: DoubleArray | None) -> Pair:
-            plain = Rows.of(y, weights, bases[0], steps)
-            return plain, Rows.of(y / scale, weights, bases[1], steps / scale)
+        filled = rows.x
+        scale = scales_of(x, weights) if basis is None else np.ones(x.shape[1])
+        has_many = basis is None and x.shape[1] > MAX_DIRECTIONS and not rows.has_holes
+        wanted: dict[str, Any] = {"n_components": n_components, "max_components": max_components}
+        wanted |= {"log_scale": np.log(scale).sum(), "rival": rival}
+        wanted["n_splits"] = 1 if has_many else None
 
         def search_along(*bases: DoubleArray | None) -> Search:
-            rows = rows_of(x, *bases)
-            return Search(
-                rows if filled is x else rows_of(filled, *bases),
-                np.log(scale).sum(),
-                max_components,
-                rng,
-                order,
-                n_components=n_components,
-                known=rows,
-                n_splits=1 if has_many else None,
-                rival=rival,
-            )
+            def pair(y: DoubleArray) -> Pair:
+                plain = Rows.of(y, weights, bases[0], steps)
+                return plain, Rows.of(y / scale, weights, bases[1], steps / scale)
+
+            known = pair(x)
+            both = known if filled is x else pair(filled)
+            return Search(both, rows.order, rows.rng, known=known, **wanted)
 
         if has_many:
-            search = search_wide((x, x / scale), weights, order, search_along)
+            search = search_wide((x, x / scale), weights, rows.order, search_along)
         else:
             search = search_along(basis, basis).run()
-        rows = search.known
-        (family, densities, _), one = search.best, search.one
-        density, held_out = search.final(rows), None
-        own = rows[family.scaled].facing(density.background)
-        density, shares, far = shares_in(own, density)
-        scores = search.scores(family, densities)
+        (family, densities, scores), one = search.best, search.one
+        density, held_out = search.final(search.known), None
+        own = search.known[family.scaled].facing(density.background)
+        density, shares, far = own.shares_in(density)
         if has_many:
             unit, log_unit = (scale, search.log_scale) if family.scaled else (np.ones(1), 0.0)
             known = x / unit, weights, shares, far
-            density, shares, held_out = turned(density, family, steps / unit, known, order)
+            density, shares, held_out = turned(density, family, steps / unit, known, rows.order)
             held_out -= log_unit
         elif filled is x:
             smoothed = search.scores(family, list(map(MixtureDensity.smoothed, densities)))
@@ -216,70 +189,13 @@ def fit_mixture(
                 stacklevel=5,
             )
         density = density.divided_by(scale) if family.scaled else density
-        sharp = replace(rows[0], blur=0.0 * rows[0].blur, off_blur=0.0)
+        sharp = replace(search.known[0], blur=0.0 * search.known[0].blur, off_blur=0.0)
         parts = flat_parts(sharp, shares, density)
         dimensions = np.array([part.rank for part in parts])
         density = replace(density, dimensions=dimensions, held_out=held_out)
+        scores = search.scores(family, densities)
         scores_of_one = search.scores(one.family, one.densities)
         return FoundMixture(density, parts, family, scores, scores_of_one, blur_of(steps))
-
-
-def filled_rows(
-    x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState, steps: DoubleArray
-) -> DoubleArray:
-    """Return rows with missing values filled in by draws from a mixture.
-
-    The mixture is a rough one: it grows in rows that draws from one normal distribution have
-    filled, and is then fitted to the known values. Draws vary as much as known values do; means
-    would hide the noise around flat parts.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_rows, n_features)
-        Rows, centred and of about unit size. NaN marks missing values.
-
-    weights : ndarray of shape (n_rows,)
-        How often each row counts.
-
-    rng : RandomState
-        The source of randomness.
-
-    steps : ndarray of shape (n_features,)
-        Step between the values of each column; 0 for columns without one.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_features)
-        The rows, or x itself if no value is missing.
-    """
-    if not np.isnan(x).any():
-        return x
-    scale, family = _scales(x, weights), Family(cut=False, shrinkage=3.0)
-    steps = steps / scale
-    rows, missing = Rows.of(x / scale, weights, steps=steps), np.isnan(x).mean()
-    one = maximise(replace(rows, h=np.nan_to_num(rows.h)), weights[:, None], family)
-    # The zeros in the place of missing values have made this distribution too narrow.
-    variances, noises = one.variances + missing, one.noise_variances + missing
-    one = em(rows, replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
-    both = (Rows.of(one.impute(rows.h, rng), weights, steps=steps),) * 2
-    order = rng.permutation(len(x))
-    search = Search(both, 0.0, MAX_COMPONENTS, rng, order, n_splits=1).grow()
-    return search.final((rows, rows), *CHOICE).impute(rows.h, rng) * scale
-
-
-def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
-    """Return the standard deviation of the known values of each feature.
-
-    A constant feature gets the median over the other features, since new samples can differ in it.
-    """
-    known = ~np.isnan(x) * weights[:, None]
-    n = known.sum(axis=0)
-    values = np.nan_to_num(x)
-    mean = (known * values).sum(axis=0) / n
-    variance = (known * np.square(values - mean)).sum(axis=0) / n
-    varies = variance > 16 * ROUNDING_VARIANCE * np.square(values).max(axis=0)
-    usual = float(np.median(variance[varies])) if varies.any() else 1.0
-    return np.sqrt(np.where(varies, variance, usual))
 
 
 def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:
@@ -305,8 +221,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
     shares = np.where(is_empty, rows.weights[:, None], shares)
     n_rows, means, covariances, rests = rows.moments(shares, density if rows.has_holes else None)
-    values, vectors = np.linalg.eigh(covariances)
-    values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
+    values, vectors = eigen(covariances)
     spreads = (values.sum(axis=1) + rests) / rows.n_features
     floors = least_variance(spreads)[:, None]
     ranks, noises = spikes(values + floors, rests, rows.n_features, n_rows, floors)
@@ -320,3 +235,417 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
         )
         for c, rank in enumerate(ranks)
     ]
+
+
+# With more features, components vary freely only along at most this number of principal directions.
+MAX_DIRECTIONS = 128
+
+
+def search_wide(
+    both: Sequence[DoubleArray], weights: DoubleArray, order: IntArray, search_along: Any
+) -> Search:
+    """Search for a mixture along principal directions of many features.
+
+    The directions are found without held-out rows. Their number is chosen so that held-out rows are
+    most probable under one component: four numbers are tried, each half of the last, and two more
+    between the best of them and its neighbours.
+
+    Parameters
+    ----------
+    both : sequence of two ndarrays of shape (n_rows, n_features)
+        Rows as they are, and divided by a scale.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    order : ndarray of int of shape (n_rows,)
+        Order of the rows, of which the first are held out.
+
+    search_along : callable
+        Function from two bases to the search along them.
+
+    Returns
+    -------
+    Search
+        The search that was best, with its mixture.
+    """
+    train = order[max(len(order) // N_PARTS, 1) :] if len(order) > 1 else order
+    plain, scaled = (_leading(x[train], weights[train]) for x in both)
+
+    def one_along(k: int) -> Search:
+        found: Search = search_along(plain[:k].T, scaled[:k].T)
+        return found.change_family()
+
+    # With more directions, new rows would lie much farther from their span than training rows do.
+    most = max(min(MAX_DIRECTIONS, len(train) // 2, len(plain)), 1)
+    searches = {k: one_along(k) for k in (most, most // 2, most // 4, most // 8) if k}
+    best = max(searches, key=lambda k: searches[k].best.mean)
+    between = round(best / 2**0.5), round(best * 2**0.5)
+    searches |= {k: one_along(k) for k in between if 0 < k <= most and k not in searches}
+    return max(searches.values(), key=lambda search: search.best.mean).run()
+
+
+def turned(
+    density: MixtureDensity,
+    family: Family,
+    steps: DoubleArray,
+    known: tuple[DoubleArray, ...],
+    order: IntArray,
+) -> tuple[MixtureDensity, DoubleArray, DoubleArray]:
+    """Return a mixture along principal directions of all rows, with a spectrum of noise.
+
+    Parameters
+    ----------
+    density : MixtureDensity
+        A mixture along the same number of other directions.
+
+    family : Family
+        The regularisation of covariances.
+
+    steps : ndarray of shape (n_features,)
+        Steps between the values of columns, in the units of the mixture.
+
+    known : tuple of ndarrays of length n_rows
+        Rows in the units of the mixture, their weights, and their shares in the components and in
+        the background.
+
+    order : ndarray of int of shape (n_rows,)
+        Order of the rows, of which the first are held out.
+
+    Returns
+    -------
+    density : MixtureDensity
+        The mixture; its components keep their order.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Shares of the rows in its components.
+
+    held_out : ndarray of shape (n_held_out, 2)
+        Log-densities of held-out rows under mixtures that are fitted without them.
+    """
+
+    def fitted(
+        x: DoubleArray, weights: DoubleArray, shares: DoubleArray, far: DoubleArray
+    ) -> tuple[MixtureDensity, DoubleArray]:
+        rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T, steps)
+        broad = rows.background()
+        rows = rows.facing(broad)
+        start = rows.maximise(shares, family, replace(density, background=broad), far)
+        found, shares, _ = rows.shares_in(rows.em(start, family, *FINAL))
+        # The components share the spectrum of their noise up to a factor. These weights divide rows
+        # by the noise of their components, up to a factor.
+        noise = found.noise_variances
+        rows = replace(rows, weights=(shares / noise).sum(axis=1))
+        factors = noise * (rows.weights.sum() / shares.sum())
+        return _with_rest(found, found.covariances, x, rows, factors), shares
+
+    scores = _scores_of_new(lambda *some: fitted(*some)[0], known, order)
+    return *fitted(*known), scores
+
+
+def _scores_of_new(
+    fitted: Callable[..., MixtureDensity], known: tuple[DoubleArray, ...], order: IntArray
+) -> DoubleArray:
+    """Return log-densities of rows under mixtures that are fitted without these rows.
+
+    If there are very few rows, none is held out. `known` has the rows, and the other arrays that
+    the fit needs, with an entry for each row.
+    """
+    x, scores = known[0], []
+    if len(x) < 2 * LEAST_ROWS:
+        return fitted(*known).log_probs(x)
+    for out in held_out(order):
+        kept = np.delete(np.arange(len(x)), out)
+        scores.append(fitted(*(values[kept] for values in known)).log_probs(x[out]))
+    return np.concatenate(scores)
+
+
+def _leading(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the principal directions of weighted rows."""
+    mean = np.average(x, axis=0, weights=weights)
+    return principal_directions((x - mean) * np.sqrt(weights)[:, None])[1]
+
+
+def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:
+    """Return a mixture in some directions, combined with one normal distribution in all others.
+
+    Parameters
+    ----------
+    density : MixtureDensity
+        The mixture of the coordinates along the directions.
+
+    span : ndarray of shape (n_features, n_directions)
+        The directions, as orthonormal columns; fewer than the features.
+
+    rows : Rows
+        Rows without holes, to which the normal distribution is fitted.
+
+    Returns
+    -------
+    MixtureDensity
+        The mixture of rows. For its held-out log-densities, the normal distribution and the
+        background are fitted without the held-out rows, but the given mixture is not.
+    """
+    inside = replace(
+        density,
+        center=span @ density.center,
+        basis=span,
+        means=(density.means @ density.basis.T) * density.unit,
+    )
+    covariances = np.stack([density.covariance(c) for c in range(len(density))])
+
+    def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
+        own = Rows.of(x, weights)
+        within = replace(inside, background=own.background())
+        return _with_rest(within, covariances, x, own, np.ones(len(density)))
+
+    order = np.random.RandomState(0).permutation(len(rows))
+    scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
+    return replace(fitted(rows.h, rows.weights), held_out=scores)
+
+
+def _with_rest(
+    density: MixtureDensity,
+    covariances: DoubleArray,
+    x: DoubleArray,
+    rows: Rows,
+    factors: DoubleArray,
+) -> MixtureDensity:
+    """Return a mixture along its basis, combined with one normal distribution off the basis.
+
+    The normal distribution is fitted to rows x, which are given along any directions too. Each
+    component takes the covariance of this distribution, times a factor.
+    """
+    (d, p), k = density.basis.shape, len(density)
+    left = x - density.center
+    left -= (left @ density.basis) @ density.basis.T
+    others, mean, rest = _one_of_rest(left, d - p, rows)
+    r, noise = rest.variances.shape[1], rest.noise_variances[0]
+    shared, variances = (others @ rest.directions[0]), rest.variances[0]
+    if r == d - p:
+        r, noise, shared, variances = r - 1, variances[-1], shared[:, :-1], variances[:-1]
+    noises = noise * factors
+    values, vectors = np.linalg.eigh(covariances)
+    directions = np.zeros((k, p + r, p + r))
+    directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
+    return replace(
+        density,
+        center=density.center + mean,
+        basis=np.hstack([density.basis, shared]),
+        means=np.hstack([density.means, np.zeros((k, r))]),
+        directions=directions,
+        variances=np.hstack([np.maximum(values, noises[:, None]), factors[:, None] * variances]),
+        noise_variances=noises,
+        scale=None,
+    )
+
+
+def is_noise(left: DoubleArray, rows: Rows) -> bool:
+    """Return whether the residual of rows off some directions is equal noise in all others."""
+    n_left = left.shape[1] - np.linalg.matrix_rank(rows.h - left)
+    return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
+
+
+def _one_of_rest(
+    left: DoubleArray, n_left: int, rows: Rows
+) -> tuple[DoubleArray, DoubleArray, Gaussians]:
+    """Return the directions, the mean and the normal distribution of a residual of rows.
+
+    The directions are the principal directions of the residual, as columns.
+    """
+    mean = np.average(left, axis=0, weights=rows.weights)
+    n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
+    others = _leading(left, rows.weights)[:n_directions].T
+    h = (left - mean) @ others
+    off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
+    rows = replace(rows, h=h, off=off, blur=np.zeros((n_directions, n_directions)), off_blur=0.0)
+    moments = rows.moments(rows.weights[:, None])
+    # The directions that were left out were found in these rows, and hold part of their noise.
+    share = max(len(rows) - 1 - (left.shape[1] - n_left), 1) / len(rows)
+    moments = moments._replace(
+        n_rows=moments.n_rows * share,
+        covariances=moments.covariances / share,
+        rests=moments.rests / share,
+    )
+    floor = least_variance(rows.size)
+    return others, mean, gaussians(moments, n_left, Family(), floor)
+
+
+def span_density(
+    x: DoubleArray, weights: DoubleArray, columns: DoubleArray, bias: DoubleArray
+) -> MixtureDensity:
+    """Return the mixture that fits samples, whose components vary freely in a span alone.
+
+    Elsewhere components vary by noise. The residual of the decoder need not be noise alone: if some
+    of its directions stand out, it has one normal distribution, the same for all components.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    weights : ndarray of shape (n_samples,)
+        How often each sample counts.
+
+    columns : ndarray of shape (n_features, n_columns)
+        Columns of the decoder that are in use.
+
+    bias : ndarray of shape (n_features,)
+        Sample whose code is 0.
+
+    Returns
+    -------
+    MixtureDensity
+        The density.
+    """
+    span, sizes, _ = svd(columns)
+    span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
+    centred = x - bias
+    if span.shape[1] == 0:
+        # No latent is open: the mixture is along one line.
+        span = principal_directions(centred)[1][:1].T
+    if span.shape[1] == len(bias):
+        center, scale = units_of(x, weights)
+        return _found((x - center) / scale, None, weights).in_units(center, scale)
+    if span.shape[1] > MAX_DIRECTIONS:
+        span = span @ principal_directions(centred @ span)[1][:MAX_DIRECTIONS].T
+    # Outside the span of the decoder, the density has the mean of the samples.
+    left = centred - (centred @ span) @ span.T
+    shift = np.average(left, axis=0, weights=weights)
+    centred, left, bias = centred - shift, left - shift, bias + shift
+    rows = Rows.of(centred, weights)
+    # If the residual is the same in all directions, each component has its own noise variance.
+    if is_noise(left, rows):
+        return _found(centred, span, weights).in_units(bias, 1.0)
+    return beside(_found(centred @ span, None, weights), span, rows).in_units(bias, 1.0)
+
+
+def _found(x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray) -> MixtureDensity:
+    """Return the mixture of rows that varies freely in some directions."""
+    rows = Prepared.in_own_units(x, weights, np.random.RandomState(0))
+    return fit_mixture(rows, basis=basis).density
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureStream:
+    """What a mixture has learned from batches, and what it needs to go on.
+
+    The number of components and their ranks stay as they were found in the first batch.
+
+    Attributes
+    ----------
+    density : MixtureDensity
+        The mixture, in units of the first batch.
+
+    units : Units
+        Units of the first batch.
+
+    cut : bool
+        Whether directions that do not stand out from the noise count as noise.
+
+    ranks : ndarray of int of shape (n_components,)
+        Number of directions of each flat part.
+
+    totals, n_rows, means, covariances, rests : ndarray
+        Weight of the rows of each component so far, and their `Moments`.
+    """
+
+    density: MixtureDensity
+    units: Units
+    cut: bool
+    ranks: IntArray
+    totals: DoubleArray
+    n_rows: DoubleArray
+    means: DoubleArray
+    covariances: DoubleArray
+    rests: DoubleArray
+
+    @classmethod
+    def of(cls, density: MixtureDensity, n_rows: float, units: Units) -> Self:
+        """Return the stream that goes on from a fitted mixture, in units of the samples.
+
+        The sums over rows so far are those that the mixture expects.
+        """
+        density = density.in_units(-units.center / units.scale, 1 / units.scale)
+        p, totals = density.means.shape[1], n_rows * density.weights
+        cut = bool(density.n_directions.max(initial=0) < p)
+        sums = totals, totals, density.means, density.covariances
+        rests = (len(units.center) - p) * density.noise_variances
+        return cls(density, units, cut, density.ranks, *sums, rests)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.units.n_features
+
+    def check(self) -> None:
+        """Raise an error unless all parts, which can come from a file, match the mixture."""
+        k, p = self.density.means.shape
+        shapes = {"means": (k, p), "covariances": (k, p, p)}
+        check_shapes(vars(self), shapes | dict.fromkeys(("totals", "n_rows", "rests"), (k,)))
+        if not all((getattr(self, name) >= 0).all() for name in ("totals", "n_rows", "rests")):
+            raise ValueError("totals, n_rows and rests must be at least 0")
+        if not self.totals.sum() > 0 or self.density.n_features != self.n_features:
+            raise ValueError("there must be rows, of as many features as the mixture has")
+        is_rank = self.ranks.dtype.kind == "i" and ((self.ranks >= 0) & (self.ranks <= p)).all()
+        if not is_rank or self.ranks.shape != (k,):
+            raise ValueError(f"ranks must hold {k} numbers of directions")
+
+    def absorb(self, rows: Prepared) -> Self:
+        """Return the stream after one more batch, whose mixture is the best one for the sums."""
+        stream = self._with(rows)
+        moments = Moments(stream.n_rows, stream.means, stream.covariances, stream.rests)
+        # As in the coordinates in which the mixture was fitted.
+        size = self.units.size / float(np.square(self.density.unit).mean())
+        parts = gaussians(moments, self.n_features, Family(self.cut), least_variance(size))
+        known = {"weights": stream.totals / stream.totals.sum(), "dimensions": self.ranks}
+        return replace(stream, density=replace(self.density, **known, **parts._asdict()))
+
+    def _with(self, rows: Prepared) -> Self:
+        """Return the stream with the sums over the rows of a batch."""
+        density, steps = self.density, self.units.steps / self.density.unit
+        x = density.impute(rows.known)
+        own = Rows.of(density.quotients(x), rows.counts, density.basis, steps)
+        if density.background is not None:
+            broad = density.background.log_prob(x) + np.log(density.unit).sum()
+            own = replace(own, log_broad=broad)
+        shares = own.responsibilities(density)[0]
+        totals, new = shares.sum(axis=0), own.moments(shares)
+        # Earlier batches fade, so that the mixture follows slow changes.
+        room = min(1.0, MANY_ROWS / max(self.totals.sum(), TINY))
+        before = room * self.totals
+        share = totals / np.maximum(before + totals, TINY)
+        gap = new.means - self.means
+        between = ((1 - share) * share)[:, None, None] * gap[:, :, None] * gap[:, None]
+        change = share[:, None, None] * (new.covariances - self.covariances)
+        return replace(
+            self,
+            totals=before + totals,
+            n_rows=room * self.n_rows + new.n_rows,
+            means=self.means + share[:, None] * gap,
+            covariances=self.covariances + change + between,
+            rests=self.rests + share * (new.rests - self.rests),
+        )
+
+    def law(self) -> MixtureDensity:
+        """Return the mixture in units of the samples."""
+        return self.density.in_units(self.units.center, self.units.scale)
+
+    def parts(self) -> list[FlatPart]:
+        """Return the flat part of each component, in units of the samples."""
+        density, d = self.density, self.n_features
+        loadings = density.unit[:, None] * density.basis
+        blur = np.diag(np.square(self.units.steps / 2))
+        found = []
+        for c, rank in enumerate(self.ranks.tolist()):
+            covariance = loadings @ self.covariances[c] @ loadings.T - blur
+            rest = float(self.rests[c] * np.square(density.unit).mean())
+            values, vectors = eigen(covariance)
+            noise = (values[rank:].sum() + rest) / max(d - rank, 1)
+            noise = max(noise, least_variance((values.sum() + rest) / d))
+            mean = density.center + loadings @ self.means[c]
+            weight = float(density.weights[c])
+            variances = np.maximum(values[:rank], noise)
+            part = FlatPart(weight, mean, vectors.T[:rank], variances, noise)
+            found.append(part.in_units(self.units.center, self.units.scale))
+        return found

@@ -7,11 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE
-from skvaeense.mixture._em import local_size
-from skvaeense.mixture._fit import filled_rows
-from skvaeense.mixture._growth import TIED
-from skvaeense.mixture._search import SEARCH_ROWS, held_out
+from skvaeense.mixture._em import (
+    LEAST_VARIANCE,
+    ROUNDING_VARIANCE,
+    Family,
+    Rows,
+    local_size,
+)
+from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
@@ -89,12 +92,8 @@ class Reach:
         """Return how much each row counts, from 0 to 1; NaN takes no row farther away."""
         if not np.isfinite(self.radius):
             return np.ones(len(X))
-        shares = np.empty(len(X))
         with np.errstate(over="ignore"):
-            for rows in row_blocks(*X.shape):
-                x = np.nan_to_num((X[rows] - self.center) / self.radius)
-                squares = np.maximum(np.square(x).sum(axis=1), 1.0)
-                shares[rows] = 1 / np.square(squares)
+            shares = np.maximum(_norms(X, self.center) / self.radius, 1.0) ** -4.0
         return np.where(shares < self.LEAST, 0.0, shares)
 
 
@@ -262,6 +261,14 @@ class Prepared:
             units = Units(center, scale, reach, steps, local_size(x))
         return cls(x, counts, units, rng.permutation(len(x)), far, rng)
 
+    @classmethod
+    def in_own_units(cls, x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState) -> Self:
+        """Return rows that are centred and scaled already, whose columns have no steps."""
+        x, weights = merged(x, weights)
+        zeros = np.zeros(x.shape[1])
+        units = Units(zeros, 1.0, Reach(zeros, np.inf), zeros, local_size(x))
+        return cls(x, weights, units, rng.permutation(len(x)), np.zeros(0, dtype=int), rng)
+
     @property
     def center(self) -> DoubleArray:
         """What rows were shifted by."""
@@ -295,7 +302,7 @@ class Prepared:
     def x(self) -> DoubleArray:
         """The rows with missing values filled in; `known` itself if none is missing."""
         with threads_for(self.known.size * self.known.shape[1]):
-            return filled_rows(self.known, self.weights, self.rng, self.steps)
+            return filled_rows(self)
 
     @property
     def has_holes(self) -> bool:
@@ -365,13 +372,12 @@ def _quantile(values: FloatArray, weights: DoubleArray, share: float) -> DoubleA
     return np.take_along_axis(values, place, axis=0)[0]
 
 
-def merged(
-    x: DoubleArray, weights: DoubleArray | None, same: float = 1e-9
-) -> tuple[DoubleArray, DoubleArray]:
+def merged(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Return the distinct rows, in an order of their own, and the total weight of each.
 
     A row that occurs twice says no more about the noise than one row of twice the weight. For
-    everything else, it counts as two rows.
+    everything else, it counts as two rows. Rows that differ by less than a billionth of their size
+    are the same row.
 
     Parameters
     ----------
@@ -379,11 +385,8 @@ def merged(
         Rows, centred and of about unit size, so that neither units nor the order of features nor
         rounding decides which rows are the same, and which comes first.
 
-    weights : ndarray of shape (n_rows,) or None
-        How often each row counts; None means once.
-
-    same : float, default=1e-9
-        Rows that differ by less, as a share of their size, are the same row.
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
 
     Returns
     -------
@@ -393,13 +396,12 @@ def merged(
     weights : ndarray of shape (n_different,)
         Their weights, scaled so that the smallest is 1.
     """
-    weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
     order = own_order(x)
     x, weights = x[order], weights[order]
     known = np.nan_to_num(x)
     size = np.abs(known).max(axis=1)
-    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > same * np.maximum(size[1:], size[:-1])
+    is_new = np.abs(known[1:] - known[:-1]).max(axis=1) > 1e-9 * np.maximum(size[1:], size[:-1])
     is_new = np.r_[True, is_new | (np.isnan(x[1:]) != np.isnan(x[:-1])).any(axis=1)]
     sums = np.add.reduceat(weights, np.flatnonzero(is_new))
     return x[is_new], sums / sums.min()
@@ -432,3 +434,40 @@ def check_seen(X: FloatArray, names: Any = None, weights: DoubleArray | None = N
             f"X holds only NaN in column(s) {', '.join(shown)}. Drop these columns, since nothing "
             "can be learned about them."
         )
+
+
+def filled_rows(rows: Prepared) -> DoubleArray:
+    """Return rows with missing values filled in by draws from a mixture; if none is, the rows.
+
+    The mixture is a rough one: it grows in rows that draws from one normal distribution have
+    filled, and is then fitted to the known values. Draws vary as much as known values do; means
+    would hide the noise around flat parts.
+    """
+    if not rows.has_holes:
+        return rows.known
+    weights, rng, missing = rows.weights, rows.rng, np.isnan(rows.known).mean()
+    scale, family = scales_of(rows.known, weights), Family(cut=False, shrinkage=3.0)
+    steps = rows.steps / scale
+    holed = Rows.of(rows.known / scale, weights, steps=steps)
+    one = replace(holed, h=np.nan_to_num(holed.h)).maximise(weights[:, None], family)
+    # The zeros in the place of missing values have made this distribution too narrow.
+    variances, noises = one.variances + missing, one.noise_variances + missing
+    one = holed.em(replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
+    both = (Rows.of(one.impute(holed.h, rng), weights, steps=steps),) * 2
+    search = Search(both, rng.permutation(len(weights)), rng, n_splits=1).grow()
+    return search.final((holed, holed), *CHOICE).impute(holed.h, rng) * scale
+
+
+def scales_of(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the standard deviation of the known values of each feature.
+
+    A constant feature gets the median over the other features, since new samples can differ in it.
+    """
+    known = ~np.isnan(x) * weights[:, None]
+    n = known.sum(axis=0)
+    values = np.nan_to_num(x)
+    mean = (known * values).sum(axis=0) / n
+    variance = (known * np.square(values - mean)).sum(axis=0) / n
+    varies = variance > 16 * ROUNDING_VARIANCE * np.square(values).max(axis=0)
+    usual = float(np.median(variance[varies])) if varies.any() else 1.0
+    return np.sqrt(np.where(varies, variance, usual))

@@ -1,18 +1,227 @@
-"""Choose a mixture by held-out rows: the number of components, and their regularisation."""
+"""Choose a mixture by held-out rows: grow components, prune them, and regularise covariances."""
 
 import math
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
+from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from skvaeense.mixture._covariance import Family, edge
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
-from skvaeense.mixture._em import Rows, background, em, least_variance, maximise, shares_in
-from skvaeense.mixture._growth import LEAST_ROWS, propose
+from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
+from skvaeense.utils._callbacks import advance
+from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._rows import SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
+
+# Fewer rows do not determine the covariance of a component.
+LEAST_ROWS = 8
+# Distances that differ by less, as a share of the largest, are equal.
+TIED = 1e-5
+
+
+class Proposal(NamedTuple):
+    """A candidate for a new component of a mixture.
+
+    Attributes
+    ----------
+    gain : float
+        Gain in the log-density of all rows, in nats.
+
+    share : float
+        Weight of the component.
+
+    component : MixtureDensity
+        The component.
+    """
+
+    gain: float
+    share: float
+    component: MixtureDensity
+
+
+def propose(
+    rows: Rows, density: MixtureDensity, family: Family, n_starts: int, rng: np.random.RandomState
+) -> list[Proposal]:
+    """Return the new components that raise the log-density of rows most.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+
+    density : MixtureDensity
+        The current mixture.
+
+    family : Family
+        The regularisation of covariances.
+
+    n_starts : int
+        Number of rows that components start around.
+
+    rng : RandomState
+        The source of randomness.
+
+    Returns
+    -------
+    list of Proposal
+        The best proposal first; at most half as many as the mixture has components, or one.
+    """
+    joint = rows.joint(density)
+    labels, at_most = joint.argmax(axis=1), max(1, len(density) // 2)
+    counts = np.bincount(labels, minlength=len(density) + 1)
+    found: list[Proposal] = []
+    # Rows that no component explains can form a new component.
+    least = np.r_[np.full(len(density), 2 * LEAST_ROWS), LEAST_ROWS]
+    for c in np.flatnonzero(counts >= least):
+        n_own = int(np.ceil(n_starts * counts[c] / len(rows)))
+        own = np.flatnonzero(labels == c)
+        some = rng.choice(own, min(len(own), Nest.MAX_ROWS), replace=False)
+        factor = rows.weights[own].sum() / rows.weights[some].sum()
+        nest = Nest(rows[some], density, joint[some], int(c), factor)
+        found += nest.grow(n_own, family, rows.weights.sum(), at_most, rng)
+    found.sort(key=attrgetter("gain"), reverse=True)
+    enough = Nest.LEAST_GAIN * found[0].gain if found else 0.0
+    return [proposal for proposal in found[:at_most] if proposal.gain > enough]
+
+
+class Nest:
+    """The rows of one component or of the background, among which new components grow.
+
+    With many features, only the directions of the component are used. If it has none, and in the
+    background, the principal directions of the rows are used. The index of the background follows
+    the indices of the components.
+    """
+
+    # Least variances while components grow, as shares of the mean variance of the old component.
+    ANNEALED = 3e-2, 1e-2, 3e-3, 0.0
+    # Numbers of rows that a component starts from.
+    SIZES = LEAST_ROWS, 24, 72
+    # Largest number of rows that are used.
+    MAX_ROWS = 1024
+    # Number of features up to which all directions are used, and of principal directions else.
+    MAX_DIRECTIONS = 24
+    # Share of the starts that each level of the annealing keeps, and share of the best gain that
+    # another proposal needs to become a component too.
+    KEPT, LEAST_GAIN = 0.5, 0.2
+
+    def __init__(
+        self, rows: Rows, density: MixtureDensity, joint: DoubleArray, parent: int, factor: float
+    ) -> None:
+        if parent < len(density):
+            directions = density.directions[parent][:, : int(density.n_directions[parent])]
+            self.mean, self.spread = density.means[parent], float(density.spreads[parent])
+        else:
+            directions, self.mean = rows.h[:, :0].T, rows.h.mean(axis=0)
+            self.spread = float(np.square(rows.h - self.mean).sum(axis=1).mean()) / rows.n_features
+        p, centred = rows.h.shape[1], rows.h - self.mean
+        if p <= self.MAX_DIRECTIONS:
+            directions = np.eye(p)
+        elif not directions.size:
+            directions = principal_directions(centred)[1][: self.MAX_DIRECTIONS].T
+        h, blur = centred @ directions, directions.T @ rows.blur @ directions
+        rest = np.square(centred).sum(axis=1) - np.square(h).sum(axis=1)
+        self.outer, self.directions = rows, directions
+        self.rows = replace(
+            rows,
+            basis=rows.basis @ directions,
+            h=h,
+            off=np.maximum(rest, 0.0) + rows.off,
+            weights=rows.weights * factor,
+            blur=blur,
+            off_blur=rows.off_blur + float(np.trace(rows.blur) - np.trace(blur)),
+        )
+        # Log-density under the parent, with noise raised as in the new component, and at last under
+        # all components. Rows that no component explains have all components for a parent.
+        old, log_weight = replace(density, background=None, background_weight=0.0), 0.0
+        if parent < len(density):
+            old, log_weight = old.take(np.array([parent])), math.log(density.weights[parent])
+        self.totals = []
+        for share in self.ANNEALED[:-1]:
+            self.totals.append(log_sum_exp(rows.joint(old.raised(share))[:, :-1]) + log_weight)
+        self.totals.append(log_sum_exp(joint))
+
+    def grow(
+        self, n_starts: int, family: Family, n_all: float, at_most: int, rng: np.random.RandomState
+    ) -> list[Proposal]:
+        """Return components that grow from starts, as long as each one raises the log-density."""
+        weights, rows = self.rows.weights, self.rows
+        starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
+        shares = np.array([np.ones(len(rows)), *starts]) * weights
+        for least, total in zip(self.ANNEALED, self.totals, strict=True):
+            weight = shares.sum(axis=1) / (n_all + 1)
+            parts = self._fit(shares, family, least)
+            log_prob = rows.joint(rows.mixture(np.ones(len(weight)), parts)).T[:-1]
+            log_new, log_old = log_prob + np.log(weight)[:, None], np.log1p(-weight)
+            if least == 0.0:
+                break
+            gains = np.logaddexp(total + log_old[:, None], log_new) - total
+            order = np.argsort(-(gains @ weights))
+            order = order[: max(int(np.ceil(self.KEPT * len(order))), 3)]
+            shares = expit(np.clip(log_new[order] - total, -50, 50)) * weights
+            shares = shares[shares.sum(axis=1) >= LEAST_ROWS / 2]
+            if not len(shares):
+                return []
+        found: list[Proposal] = []
+        for _ in range(at_most):
+            gains = np.logaddexp(total + log_old[:, None], log_new) - total
+            sums = gains @ weights
+            i = int(sums.argmax())
+            if not sums[i] > 0:
+                break
+            found.append(Proposal(float(sums[i]), float(weight[i]), self._component(parts, i)))
+            total = total + gains[i]
+        return found
+
+    def _neighbourhoods(self, rng: np.random.RandomState) -> Any:
+        """Yield masks of rows that may share a component: rows near one row, in several senses.
+
+        Near rows have a similar direction from the mean, as in subspaces with a common point; a
+        small distance, as in clusters and curved sheets; both, as in separate flats; or similar
+        values of one feature, as in tables of counts or categories.
+        """
+        y = self.rows.h
+        length = np.square(y).sum(axis=1)
+        i, j = rng.randint(len(y)), rng.randint(y.shape[1])
+        # Coordinates are numbered by their spread, not by their place in a table.
+        j = int(np.argsort(np.square(y).sum(axis=0))[j])
+        scale = max(length.mean(), TINY)
+        product = y @ y[i]
+        cosine = product**2 / np.maximum(length * length[i], TINY)
+        flat = (product / scale + 1) ** 2 / ((length / scale + 1) * (length[i] / scale + 1))
+        along = np.abs(y[:, j] - y[i, j])
+        for distance in (-cosine, length - 2 * product, -flat, along):
+            ranked = np.sort(distance)
+            for size in self.SIZES:
+                if 2 * size <= len(y) or size == self.SIZES[0]:
+                    # Rows at equal distances share the places that are left.
+                    last = ranked[min(size, len(y)) - 1]
+                    unit = TIED * np.abs(ranked[size:]).max(initial=TINY)
+                    nearer, tied = distance < last - unit, np.abs(distance - last) <= unit
+                    yield nearer + tied * (size - nearer.sum()) / tied.sum()
+
+    def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
+        """Return the normal distributions of shares of the rows, with the same least noise."""
+        advance()
+        rows, n = self.rows, shares.sum(axis=1)
+        h, blur = rows.h, rows.blur
+        means = shares @ h / n[:, None]
+        second = (h.T * shares[:, None, :]) @ h / n[:, None, None]
+        covariances = second - means[:, :, None] * means[:, None, :] + blur
+        kish = n**2 / np.maximum(shares @ rows.weights, TINY)
+        moments = Moments(kish, means, covariances, shares @ rows.off / n + rows.off_blur)
+        common = np.cov(h.T, aweights=rows.weights, bias=True).reshape(blur.shape) + blur
+        return rows.gaussians(moments, family, common, least * self.spread)
+
+    def _component(self, parts: Gaussians, i: int) -> MixtureDensity:
+        means, directions, variances, noises = (values[i : i + 1] for values in parts)
+        r = int(directions.any(axis=1).sum())
+        means, directions = self.mean + means @ self.directions.T, self.directions @ directions
+        component = Gaussians(means, directions[..., :r], variances[:, :r], noises)
+        return self.outer.mixture(np.ones(1), component)
+
 
 # Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
@@ -75,7 +284,7 @@ def _splits(rows: Pair, known: Pair, order: IntArray, n_splits: int | None) -> l
     order, splits = order[:SEARCH_ROWS], []
     for out in held_out(order, n_splits):
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
-        broad = background(rows[0][kept]), background(rows[1][kept])
+        broad = rows[0][kept].background(), rows[1][kept].background()
         filled = _facing(rows, out, broad)
         valid = filled if known is rows else _facing(known, out, broad)
         splits.append(Split(_facing(rows, kept, broad), valid, filled, broad))
@@ -101,17 +310,17 @@ class Search:
     rows : tuple of Rows
         All rows, without holes: as they are, and divided by a scale.
 
-    log_scale : float
-        Log of the scale, summed over the features.
-
-    max_components : int
-        Maximum number of components.
+    order : ndarray of int of shape (n_rows,)
+        Random order of the rows, of which the first are held out.
 
     rng : RandomState
         The source of randomness.
 
-    order : ndarray of int of shape (n_rows,)
-        Random order of the rows, of which the first are held out.
+    log_scale : float, default=0.0
+        Log of the scale, summed over the features.
+
+    max_components : int, default=64
+        Maximum number of components.
 
     n_components : int or None, default=None
         The number of components, if it is not to be chosen.
@@ -147,11 +356,11 @@ class Search:
     def __init__(
         self,
         rows: Pair,
-        log_scale: float,
-        max_components: int,
-        rng: np.random.RandomState,
         order: IntArray,
+        rng: np.random.RandomState,
         *,
+        log_scale: float = 0.0,
+        max_components: int = MAX_COMPONENTS,
         n_components: int | None = None,
         known: Pair | None = None,
         n_splits: int | None = None,
@@ -204,15 +413,13 @@ class Search:
     def final(self, rows: Pair, n_iter: int = FINAL[0], tol: float = FINAL[1]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the start that suits them best."""
         family, wanted = self.best.family, self.n_components
-        broad = background(self.rows[family.scaled])
+        broad = self.rows[family.scaled].background()
         own = rows[family.scaled].facing(broad)
-        starts, totals = [], []
-        for density in self.best.densities:
-            starts.append(replace(density, background=broad))
-            totals.append(float(own.log_prob(starts[-1]) @ own.weights))
+        starts = [replace(density, background=broad) for density in self.best.densities]
+        starts.sort(key=lambda start: float(own.log_prob(start) @ own.weights), reverse=True)
         found: list[MixtureDensity] = []
-        for i in np.argsort(totals, kind="stable")[::-1]:
-            found.append(em(own, starts[i], family, n_iter, tol))
+        for start in starts:
+            found.append(own.em(start, family, n_iter, tol))
             # The first fit with the wanted number of components is taken.
             if wanted is None or len(found[-1]) == wanted:
                 return found[-1]
@@ -224,7 +431,7 @@ class Search:
         self, split: Split, family: Family, shares: DoubleArray, *before: Any
     ) -> MixtureDensity:
         """Return a mixture to start from, with the background of a split, of at least one row."""
-        density = maximise(split.train[family.scaled], shares, family, *before)
+        density = split.train[family.scaled].maximise(shares, family, *before)
         weight = max(density.background_weight, 1 / (split.train[0].weights.sum() + 1))
         broad = split.backgrounds[family.scaled]
         return replace(density, background=broad, background_weight=weight)
@@ -236,7 +443,7 @@ class Search:
         self.n_trials += 1
         densities = []
         for split, start in zip(self.splits, starts, strict=True):
-            densities.append(em(split.train[family.scaled], start, family, *limits))
+            densities.append(split.train[family.scaled].em(start, family, *limits))
         return Trial(family, densities, self.scores(family, densities, "valid"))
 
     def scores(
@@ -383,7 +590,7 @@ class Search:
             return trial.densities
         found = []
         for split, density in zip(self.splits, trial.densities, strict=True):
-            before, shares, broad = shares_in(split.train[trial.family.scaled], density)
+            before, shares, broad = split.train[trial.family.scaled].shares_in(density)
             found.append(self._start(split, family, shares, before, broad))
         return found
 
@@ -410,7 +617,7 @@ class Search:
             rows = split.train[self.best.family.scaled]
             n = density.weights * rows.weights.sum()
             left = rows.n_features - density.n_directions
-            is_noise = density.noise_variances > edge(least_variance(rows.size), left, n)
+            is_noise = density.noise_variances > edge(rows.floor, left, n)
             shares.append(density.weights @ is_noise)
         return bool(np.mean(shares) > 0.5)
 
@@ -432,8 +639,6 @@ class Search:
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
     """Return the component whose removal costs held-out rows least."""
-    joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
-    kept = np.empty(len(density))
-    for c in range(len(density)):
-        kept[c] = log_sum_exp(np.delete(joint, c, axis=1)).mean()
+    joint = rows.joint(density)
+    kept = [log_sum_exp(np.delete(joint, c, axis=1)).mean() for c in range(len(density))]
     return int(np.argmax(kept))

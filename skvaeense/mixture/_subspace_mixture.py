@@ -188,16 +188,7 @@ class SubspaceMixture(
                 )
             rows = Prepared.of(x, weights, check_random_state(self.random_state))
             warn_of_far(rows.far, len(x))
-            found = fit_mixture(
-                rows.known,
-                rows.weights,
-                rows.rng,
-                n_components=wanted,
-                max_components=self.max_components,
-                order=rows.order,
-                filled=rows.x,
-                steps=rows.steps,
-            )
+            found = fit_mixture(rows, n_components=wanted, max_components=self.max_components)
             parts = [part.in_units(rows.center, rows.scale) for part in found.parts]
             self.density_ = found.density.in_units(rows.center, rows.scale)
             self.n_components_ = len(parts)

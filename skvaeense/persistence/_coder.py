@@ -18,8 +18,8 @@ from torch import nn
 
 import skvaeense
 from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.mixture._fit import MixtureStream
 from skvaeense.mixture._rows import Reach, Units
-from skvaeense.mixture._stream import MixtureStream
 from skvaeense.nets.models import Model
 from skvaeense.persistence._checks import (
     LAWS,

@@ -110,7 +110,7 @@ PARAMETERS = [
     *(
         parameter(
             INTRINSIC,
-            "a str among {…} or an instance of 'skvaeense.dimension._base.AutoencoderMethod'",
+            "a str among {…} or an instance of 'skvaeense.dimension._methods.AutoencoderMethod'",
             method=v,
         )
         for v in ("mle", PCA())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._flats import Flats
+from skvaeense.dimension._local import Flats
 
 
 def pool(points, centre):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._noise import NoiseFloor, typical_noise
-from skvaeense.mixture._covariance import edge
+from skvaeense.dimension._rank import NoiseFloor, typical_noise
+from skvaeense.mixture._em import edge
 
 N_SAMPLES, N_FEATURES = 2000, 30
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-from skvaeense.dimension._pools import _explained
+from skvaeense.dimension._methods import _explained
 
 COUNTS = np.array([5.0, 5.0, 4.0, 5.0])
 

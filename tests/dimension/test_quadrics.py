@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._quadrics import Quadrics
+from skvaeense.dimension._rank import Quadrics
 
 
 def draw(name, n_samples=1000, seed=0):

@@ -53,9 +53,7 @@ def n_locations(explained):
 def find_locations(X):
     """Return the locations of samples, whatever gives their codes, in units of the rows."""
     rows = prepare(X).head()
-    mixture = fit_mixture(
-        rows.known, rows.weights, rows.rng, order=rows.order, filled=rows.x, steps=rows.steps
-    )
+    mixture = fit_mixture(rows)
     return rows, mixture, _Flats.of(mixture, rows.x, Wanted()).locations
 
 
@@ -286,7 +284,8 @@ def test_rows_that_are_many_or_no_weight_are_not_far():
     # These rows lie off both subspaces, at usual distances from 0, so they outweigh nothing.
     few = np.concatenate([X, 0.3 * np.random.default_rng(0).standard_normal((6, 20))])
     density = explain_flats(few).density
-    assert (density.background_share(few)[-6:] > 0.5).all()
+    share = np.exp(density._log_broad(few) - density.log_prob(few))
+    assert (share[-6:] > 0.5).all()
     assert len(prepare(few).far) == 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skvaeense.mixture._covariance import Family, Moments, gaussians, spikes, unbiased
+from skvaeense.mixture._em import Family, Moments, gaussians, spikes, unbiased
 
 
 def eigenvalues(x):
@@ -98,7 +98,7 @@ def moments(n_rows=1e9, n_components=3, n_features=5, seed=0):
 def fitted(found, family, n_features=5, common=None, floor=1e-12):
     """Return the covariances of the normal distributions of a family, and check their means."""
     common = found.covariances.mean(axis=0) if common is None else common
-    means, directions, variances, noises = gaussians(found, n_features, family, common, floor)
+    means, directions, variances, noises = gaussians(found, n_features, family, floor, common)
     assert_allclose(means, found.means)
     p = found.means.shape[1]
     excess = (variances - noises[:, None])[:, None]
@@ -125,7 +125,7 @@ def test_directions_in_the_noise_are_cut():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 8)) * [5, 3, 1, 1, 1, 1, 1, 1]
     found = Moments(np.array([400.0]), np.zeros((1, 8)), np.cov(x.T)[None], np.zeros(1))
-    _, directions, variances, noises = gaussians(found, 8, Family(), np.eye(8), 1e-12)
+    _, directions, variances, noises = gaussians(found, 8, Family(), 1e-12)
     assert directions.shape == (1, 8, 2)
     assert_allclose(variances[0], [25, 9], rtol=0.2)
     assert_allclose(noises, 1, rtol=0.05)
@@ -133,7 +133,7 @@ def test_directions_in_the_noise_are_cut():
 
 def test_variance_off_the_basis_is_noise():
     found = moments()._replace(rests=np.full(3, 40.0))
-    *_, noises = gaussians(found, 45, Family(cut=False), np.eye(5), 1e-12)
+    *_, noises = gaussians(found, 45, Family(cut=False), 1e-12)
     assert_allclose(noises, 1)
 
 

@@ -9,8 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from skvaeense.mixture._covariance import Family
-from skvaeense.mixture._em import Rows, background, em, maximise
+from skvaeense.mixture._em import Family, Rows
 
 # A family with all directions, and almost without regularisation.
 WHOLE = Family(cut=False)
@@ -61,11 +60,11 @@ def test_rows_in_a_basis_have_the_same_density():
     x, shares = clusters(n_features=5)
     x[:, 3:] *= 0.01
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
-    density = maximise(Rows.of(x), shares, WHOLE)
-    turned = maximise(Rows.of(x, basis=basis), shares, WHOLE)
+    density = Rows.of(x).maximise(shares, WHOLE)
+    turned = Rows.of(x, basis=basis).maximise(shares, WHOLE)
     assert_allclose(turned.log_prob(x), density.log_prob(x), rtol=1e-6)
     rows = Rows.of(x, basis=np.eye(5)[:, :3])
-    density = maximise(rows, shares, WHOLE)
+    density = rows.maximise(shares, WHOLE)
     assert_allclose(rows.log_prob(density), density.log_prob(x), rtol=1e-8)
 
 
@@ -99,8 +98,8 @@ def test_shares_are_one_together():
     x, shares = clusters()
     weights = np.linspace(0.5, 2, len(x))
     rows = Rows.of(x, weights)
-    broad = background(rows)
-    density = replace(maximise(rows, shares, WHOLE), background=broad, background_weight=0.2)
+    broad = rows.background()
+    density = replace(rows.maximise(shares, WHOLE), background=broad, background_weight=0.2)
     own, other, total = rows.facing(broad).responsibilities(density)
     assert_allclose(own.sum(axis=1) + other, weights)
     assert_allclose(total, density.log_prob(x))
@@ -111,7 +110,7 @@ def test_shares_are_one_together():
 
 def test_the_background_is_broad():
     x = np.random.default_rng(0).standard_normal((500, 4)) * [10, 1, 1, 0.01] + 3
-    broad = background(Rows.of(x))
+    broad = Rows.of(x).background()
     broad.check(4)
     normal = multivariate_normal(x.mean(axis=0), np.cov(x.T))
     assert broad.log_prob(x).mean() < normal.logpdf(x).mean()
@@ -126,10 +125,10 @@ def test_few_rows_do_not_belong_to_the_background():
     """It is fitted to the same rows, and must not know them better than a component does."""
     x = np.random.default_rng(0).standard_normal((60, 40))
     rows = Rows.of(x)
-    broad = background(rows)
-    start = maximise(rows, np.ones((60, 1)), Family())
+    broad = rows.background()
+    start = rows.maximise(np.ones((60, 1)), Family())
     start = replace(start, background=broad, background_weight=1 / 61)
-    density = em(rows.facing(broad), start, Family())
+    density = rows.facing(broad).em(start, Family(), 30, 1e-3)
     assert density.background_weight < 0.05
 
 
@@ -143,27 +142,27 @@ def test_no_step_lowers_the_likelihood(seed, has_holes):
     x, shares = clusters(seed=seed)
     x = holed(x, seed=seed) if has_holes else x
     rows = Rows.of(x)
-    density, before = maximise(Rows.of(np.nan_to_num(x)), shares, WHOLE), -np.inf
+    density, before = Rows.of(np.nan_to_num(x)).maximise(shares, WHOLE), -np.inf
     for _ in range(25):
         log_prob = rows.log_prob(density).sum()
         assert log_prob > before - 1e-6
         before = log_prob
-        density = em(rows, density, WHOLE, 1, -np.inf)
+        density = rows.em(density, WHOLE, 1, -np.inf)
 
 
 def test_the_best_step_is_kept():
     x, shares = clusters(60)
     rows = Rows.of(x)
-    density = maximise(rows, shares, Family())
-    steps = [rows.log_prob(em(rows, density, Family(), n, -np.inf)).mean() for n in range(1, 12)]
+    density = rows.maximise(shares, Family())
+    steps = [rows.log_prob(rows.em(density, Family(), n, -np.inf)).mean() for n in range(1, 12)]
     assert (np.diff(steps) >= -1e-9).all()
 
 
 @pytest.mark.usefixtures("likeliest")
 def test_maxima_are_those_of_scikit_learn():
     x, shares = clusters(400)
-    start = maximise(Rows.of(x), shares, WHOLE)
-    found = em(Rows.of(x), start, WHOLE, 500, 1e-10)
+    start = Rows.of(x).maximise(shares, WHOLE)
+    found = Rows.of(x).em(start, WHOLE, 500, 1e-10)
     theirs = GaussianMixture(
         2,
         weights_init=start.weights,
@@ -197,8 +196,8 @@ def test_maxima_with_holes_are_those_of_direct_optimisation():
     rng = np.random.default_rng(0)
     x = holed(rng.standard_normal((150, 3)) @ rng.standard_normal((3, 3)) + 2)
     rows = Rows.of(x)
-    one = maximise(Rows.of(np.nan_to_num(x)), np.ones((len(x), 1)), WHOLE)
-    density = em(rows, one, WHOLE, 2000, 1e-13)
+    one = Rows.of(np.nan_to_num(x)).maximise(np.ones((len(x), 1)), WHOLE)
+    density = rows.em(one, WHOLE, 2000, 1e-13)
     start = np.r_[np.nanmean(x, axis=0), np.eye(3)[np.tril_indices(3)]]
     direct = minimize(lambda theta: -log_likelihood(theta, x), start)
     assert rows.log_prob(density).sum() == pytest.approx(-direct.fun, abs=1e-3)
@@ -212,11 +211,11 @@ def test_features_that_a_component_never_sees_stay_in_their_range():
     x, shares = clusters(60)
     first = shares[:, 0] > 0.5
     x = np.c_[x + 8 * ~first[:, None], np.random.default_rng(1).standard_normal((60, 3))]
-    density = maximise(Rows.of(x), np.c_[first, ~first].astype(float), Family(cut=False))
+    density = Rows.of(x).maximise(np.c_[first, ~first].astype(float), Family(cut=False))
     x[first, 2] = np.nan
     most = np.square(np.nanmax(x[:, 2]) - np.nanmin(x[:, 2]))
     for _ in range(200):
-        density = em(Rows.of(x), density, Family(cut=False), 1, -np.inf)
+        density = Rows.of(x).em(density, Family(cut=False), 1, -np.inf)
     assert covariances(density)[:, 2, 2].max() < most
 
 
@@ -224,27 +223,27 @@ def test_components_without_rows_are_dropped():
     x, shares = clusters()
     few = np.zeros((len(x), 1))
     few[:1] = 1.0
-    density = maximise(Rows.of(x), np.hstack([shares, few]), WHOLE)
+    density = Rows.of(x).maximise(np.hstack([shares, few]), WHOLE)
     assert len(density) == 2
     assert_allclose(density.weights.sum(), 1)
 
 
 def test_a_heavy_row_makes_no_component_by_a_tiny_share():
     x = np.r_[np.zeros((1, 1)), np.random.default_rng(0).standard_normal((30, 1))]
-    start = maximise(Rows.of(np.r_[x, x + 5.7]), np.repeat(np.eye(2), len(x), axis=0), WHOLE)
+    start = Rows.of(np.r_[x, x + 5.7]).maximise(np.repeat(np.eye(2), len(x), axis=0), WHOLE)
     rows = Rows.of(x, np.r_[1e9, np.ones(30)])
     shares = rows.responsibilities(start)[0]
     assert shares[0, 1] == 0
-    assert len(em(rows, start, WHOLE)) == 1
+    assert len(rows.em(start, WHOLE, 30, 1e-3)) == 1
 
 
 def test_rows_far_from_all_others_join_the_background():
     x, shares = clusters(400)
     x[:8] = 1e3 * np.random.default_rng(0).standard_normal((8, 3))
     rows = Rows.of(x)
-    broad = background(rows)
-    start = maximise(rows[8:], shares[8:], WHOLE)
+    broad = rows.background()
+    start = rows[8:].maximise(shares[8:], WHOLE)
     start = replace(start, background=broad, background_weight=0.01)
-    density = em(rows.facing(broad), start, WHOLE)
+    density = rows.facing(broad).em(start, WHOLE, 30, 1e-3)
     assert density.background_weight == pytest.approx(8 / 401, rel=0.05)
     assert (density.spreads < 2).all()

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skvaeense.mixture._span import span_density
+from skvaeense.mixture._fit import span_density
 
 N_FEATURES = 7
 

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.mixture import SubspaceMixture
+from skvaeense.mixture._fit import MixtureStream
 from skvaeense.mixture._rows import Prepared
-from skvaeense.mixture._stream import MixtureStream
 
 X = make_linear_subspaces(3000, dims=(1, 3), n_features=8, noise=0.05, random_state=0)[0]
 TRAIN, NEW = 10 + 3 * X[:2400], 10 + 3 * X[2400:]
@@ -115,7 +115,7 @@ def test_a_batch_of_one_component_leaves_the_others_as_they_were(first):
 
 def test_slow_changes_are_followed(first, monkeypatch):
     """Sums over many rows fade."""
-    monkeypatch.setattr("skvaeense.mixture._stream.MANY_ROWS", 500)
+    monkeypatch.setattr("skvaeense.mixture._fit.MANY_ROWS", 500)
     stream, shift = first, 0.0
     for i in range(60):
         shift = 0.01 * i
