@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from skvaeense.explanations._gate_law import Codes
+from skvaeense.explanations._laws import Codes
 from skvaeense.mixture._density import Shared
 from skvaeense.models._vae import VAE
 from skvaeense.priors import Posterior
