@@ -10,7 +10,7 @@ import numpy as np
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._flats import Flats, are_independent, of_groups, one_flat, pooled
 from skvaeense.explanations._gate_fits import (
-    FoundGates,
+    ComparedGates,
     GateStream,
     compared_gates,
     compared_gates_at,
@@ -119,13 +119,13 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     return Explained(name, coder, density, found, nats, len(rows.x))
 
 
-def _gain(gates: FoundGates, mixture: FoundMixture) -> DoubleArray:
+def _gain(gates: ComparedGates, mixture: FoundMixture) -> DoubleArray:
     """Return the nats by which held-out rows of the first split are more probable under gates."""
     return gates.scores - mixture.scores[: len(gates.scores)]
 
 
 def _choose(
-    mixture: FoundMixture, flats: Flats, gates: FoundGates | None, fits: "_GateFits"
+    mixture: FoundMixture, flats: Flats, gates: ComparedGates | None, fits: "_GateFits"
 ) -> str:
     """Return the name of what gives the codes."""
     wanted = fits.wanted
@@ -167,7 +167,7 @@ class _GateFits:
     wanted: Wanted
 
     @cached_property
-    def shared(self) -> FoundGates:
+    def shared(self) -> ComparedGates:
         """The gates that all rows share."""
         return compared_gates(self.rows, self.wanted)
 
@@ -192,7 +192,7 @@ class _GateFits:
                 return None
         return self.shared.scores if self.shared.are_codes else None
 
-    def best(self, flats: Flats, mixture: FoundMixture) -> FoundGates | None:
+    def best(self, flats: Flats, mixture: FoundMixture) -> ComparedGates | None:
         """Return the gates that are compared with a mixture, if any are."""
         bases = [part.basis for part in flats.parts]
         # No dictionary has fewer latents than directions none of which is a combination of others.

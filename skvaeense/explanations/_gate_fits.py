@@ -264,7 +264,7 @@ def _mean_and_error(values: Tensor, weights: Tensor) -> tuple[float, float]:
 # --- gates of training rows, which are compared with other laws ---------------------------------
 
 
-class FoundGates(NamedTuple):
+class ComparedGates(NamedTuple):
     """Gates of training rows, and how well they explain held-out rows.
 
     Attributes
@@ -295,7 +295,7 @@ class FoundGates(NamedTuple):
 
 def compared_gates(
     rows: Prepared, wanted: Wanted, is_own: Any = True, point: Any = 0.0
-) -> FoundGates:
+) -> ComparedGates:
     """Return gates of some training rows, relative to a point.
 
     As in the search for a mixture, gates of many features are sought in principal directions.
@@ -328,7 +328,7 @@ def compared_gates(
     bias = torch.from_numpy(mean + gates.bias.cpu().double().numpy() @ directions)
     weight = gates.weight @ torch.from_numpy(directions).to(gates.weight)
     gates = gates._replace(weight=weight, bias=bias.to(gates.weight))
-    return FoundGates(GateLaw(gates, 0 * mean, 1.0), scores, scale**2 * np.array(sizes))
+    return ComparedGates(GateLaw(gates, 0 * mean, 1.0), scores, scale**2 * np.array(sizes))
 
 
 def _log_prob_beside(
@@ -342,7 +342,7 @@ def _log_prob_beside(
     return log_prob
 
 
-def compared_gates_at(rows: Prepared, wanted: Wanted, locations: Any) -> FoundGates:
+def compared_gates_at(rows: Prepared, wanted: Wanted, locations: Any) -> ComparedGates:
     """Return gates of rows relative to locations, each of which has its own latents.
 
     A location moves to the point at which all gates of its rows are closed.
@@ -360,7 +360,7 @@ def compared_gates_at(rows: Prepared, wanted: Wanted, locations: Any) -> FoundGa
     gates = each[0]._replace(bias=torch.zeros_like(each[0].bias), **joined)
     owners = np.repeat(np.arange(len(points)), [len(gates.weight) for gates in each])
     law = GateLaw(gates, 0 * points[0], 1.0, points=points, owners=owners, shares=shares)
-    return FoundGates(law, scores, np.sum([one.sums for one in found], axis=0))
+    return ComparedGates(law, scores, np.sum([one.sums for one in found], axis=0))
 
 
 # --- gates that learn from batches --------------------------------------------------------------
@@ -375,7 +375,7 @@ class GateStream:
     law : GateLaw
         The gates.
 
-    past : dict of str to Tensor
+    past : dict of str to torch.Tensor
         `Sums` over the rows so far, which fade; with a target their means.
 
     length, share : float or None

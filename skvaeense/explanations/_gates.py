@@ -190,7 +190,7 @@ class Gates(NamedTuple):
 
         Returns
         -------
-        Tensor of shape (n_samples, n_features)
+        torch.Tensor of shape (n_samples, n_features)
             The reconstructions.
         """
         return self.bias + (posterior.mean * posterior.is_open) @ self.weight
@@ -205,7 +205,7 @@ class Gates(NamedTuple):
 
         Returns
         -------
-        Tensor of shape (n_samples, n_components)
+        torch.Tensor of shape (n_samples, n_components)
             The codes.
         """
         weight, is_open = self.weight.to(posterior.mean).T, posterior.is_open
@@ -324,7 +324,7 @@ def restricted_code(
 
     Returns
     -------
-    Tensor of shape (n_samples, n_components)
+    torch.Tensor of shape (n_samples, n_components)
         The codes, exactly 0 where a latent is not open.
     """
     mask = is_open.to(code)
@@ -365,7 +365,7 @@ def overlap(weight: Tensor) -> Tensor | None:
 
     Returns
     -------
-    Tensor of shape (n_components, n_components) or None
+    torch.Tensor of shape (n_components, n_components) or None
         The inner products; None if two products with the columns are less work.
     """
     return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

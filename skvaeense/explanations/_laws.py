@@ -34,10 +34,10 @@ class Codes(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray or Tensor of shape (n_samples, n_components)
+    values : ndarray or torch.Tensor of shape (n_samples, n_components)
         The codes.
 
-    active : ndarray or Tensor of bool of shape (n_samples, n_components)
+    active : ndarray or torch.Tensor of bool of shape (n_samples, n_components)
         Mask of the active latents.
     """
 
@@ -579,7 +579,7 @@ class GateLaw(Law):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        X : ndarray or Tensor of shape (n_samples, n_features)
+        X : ndarray or torch.Tensor of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -610,7 +610,7 @@ class GateLaw(Law):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        X : ndarray or Tensor of shape (n_samples, n_features)
+        X : ndarray or torch.Tensor of shape (n_samples, n_features)
             Samples.
 
         hard : bool, default=True
@@ -638,7 +638,7 @@ class GateLaw(Law):  # numpydoc ignore=PR02
 
         Parameters
         ----------
-        X : ndarray or Tensor of shape (n_samples, n_features)
+        X : ndarray or torch.Tensor of shape (n_samples, n_features)
             Samples.
 
         Returns
