@@ -85,7 +85,7 @@ from table import MISSING, Table
 
 from skvaeense import SparseAutoencoder, _vaease
 from skvaeense.dimension import _methods
-from skvaeense.explanations import _em, _explain, _start
+from skvaeense.explanations import _em
 from skvaeense.mixture import _rows as _mixture_rows
 from skvaeense.mixture import _search
 from skvaeense.nets import networks
@@ -489,7 +489,7 @@ def constants():
         _rows: ["MANY_ROWS"],
         _mixture_rows: ["MOST_ROWS"],
         _search: ["SEARCH_ROWS"],
-        _explain: ["MAX_LATENTS"],
+        _em: ["MAX_LATENTS"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     for name, (function, parameter) in {
@@ -502,8 +502,8 @@ def constants():
         "MAX_WIDTH": (networks.layer_sizes, "most"),
         "FULL_RATE_INPUTS": (_trainer.layer_rates, "full_rate_inputs"),
         "RATE_POWER": (_trainer.layer_rates, "power"),
-        "SURPLUS": (_start.start_gates, "surplus"),
-        "WIDTH": (_start.n_target, "width"),
+        "SURPLUS": (_em.start_gates, "surplus"),
+        "WIDTH": (_em.n_target, "width"),
     }.items():
         values[name] = inspect.signature(function).parameters[parameter].default
     values["MIN_WIDTH"] = networks.Linear()._layer_sizes(1)[0][0]
@@ -513,11 +513,11 @@ def constants():
     values["RATES"] = f"{', '.join(others)} and {last}"
     values["SUBSET_ROWS"] = _em.GateEM.rows_of_latent
     values["LEAST_SUBSET"] = _em.GateEM.least_rows
-    values["MOST_FIRST"] = values["MOST_TARGET"] = _start.MOST_LATENTS
+    values["MOST_FIRST"] = values["MOST_TARGET"] = _em.MOST_LATENTS
     values["TARGET_SUBSET"] = _em.SOME_SAMPLES
     values["EM_STEPS"], values["EM_ROUNDS"] = _em.GateEM.n_steps, _em.GateEM.n_rounds
-    for name, target in (("SHARE_STEPS", {"share": 0.1}), ("LENGTH_STEPS", {"length": 1.0})):
-        em = _em.make_em(torch.eye(3), 3, generator=torch.Generator(), **target)
+    for name, target in (("SHARE_STEPS", {"share": 0.9}), ("LENGTH_STEPS", {"length": 1.0})):
+        em = _em.make_em(torch.eye(3), torch.ones(3), _em.Wanted(**target))
         values[name] = em.n_steps
     values["MAX_HELD_OUT"] = _data.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _data.SPARSE_HELD_OUT.at_most

@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityMixin
 from skvaeense._vaease import VAEase, VAEaseTraining
-from skvaeense.explanations._explain import Explained, Wanted, explain
-from skvaeense.explanations._prices import LEAST_SHARE
-from skvaeense.explanations._streams import CodeStream
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._explain import CodeStream, Explained, explain
+from skvaeense.explanations._laws import LEAST_SHARE
 from skvaeense.mixture._rows import (
     MOST_ENTRIES,
     MOST_ROWS,

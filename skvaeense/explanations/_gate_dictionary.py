@@ -8,9 +8,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvaeense.explanations._explain import Wanted, gate_law
-from skvaeense.explanations._gate_law import GateLaw
-from skvaeense.explanations._streams import GateStream
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._gate_fits import GateStream, gate_law
+from skvaeense.explanations._gates import SLABS
+from skvaeense.explanations._laws import GateLaw
 from skvaeense.mixture._rows import Prepared, Units, warn_of_far
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._arrays import check_array, plain
@@ -177,7 +178,7 @@ class GateDictionary(
         with all_or_nothing(self):
             rows = self._rows(self._check(X, reset=True), sample_weight)
             with threads_of_all(rows.known.shape):
-                law = gate_law(rows, self._wanted(), None)
+                law = gate_law(rows, self._wanted(), has_table=False)
             self._store(law.in_units(rows.center, rows.scale), rows)
             self.__dict__.pop("_stream_", None)
         return self
@@ -242,7 +243,7 @@ class GateDictionary(
     def _store(self, law: GateLaw, rows: Prepared) -> None:
         self._law_, self._units_, self._n_rows_ = law, rows.units, len(rows.x)
         gates = law.gates.in_units(0.0, law.scale)
-        slabs = (value.double().numpy() for value in gates[2:5])
+        slabs = (getattr(gates, name).double().numpy() for name in SLABS)
         self.gate_probability_, self.slab_mean_, self.slab_variance_ = slabs
         self.components_, self.mean_ = gates.weight.double().numpy(), law.mean
         self.n_components_ = law.n_components
@@ -263,8 +264,7 @@ class GateDictionary(
         ndarray of shape (n_samples, n_components)
             Codes in units of X: least squares on the atoms whose gates are open, and 0 elsewhere.
         """
-        law = self._fitted_law()
-        return law.scale * self._by_blocks(X, lambda rows: law.encode(rows).values.numpy())
+        return self._by_blocks(X, lambda law, rows: law.scale * law.encode(rows).values.numpy())
 
     def inverse_transform(self, X: ArrayLike) -> DoubleArray:
         """Return the samples that codes decode to.
@@ -311,7 +311,7 @@ class GateDictionary(
         ndarray of shape (n_samples,)
             Bounds in nats, in units of X, as from `PCA.score_samples`.
         """
-        return self._by_blocks(X, self._fitted_law().log_prob)
+        return self._by_blocks(X, GateLaw.log_prob)
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> DoubleArray:
         """Draw samples.
@@ -340,15 +340,11 @@ class GateDictionary(
 
     # --- common code --------------------------------------------------------------------------
 
-    def _fitted_law(self) -> GateLaw:
-        check_is_fitted(self)
-        return self._law_
-
     def _by_blocks(self, X: ArrayLike, function: Any) -> FloatArray:
         rows = self._check(X)
         blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
         with threads_of_all(rows.shape), np.errstate(over="ignore", invalid="ignore"):
-            found = np.concatenate([function(rows[block]) for block in blocks])
+            found = np.concatenate([function(self._law_, rows[block]) for block in blocks])
         if not np.isfinite(found).all():
             raise too_far(found.dtype)
         return found

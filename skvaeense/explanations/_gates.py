@@ -1,10 +1,11 @@
 """Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 # Looks at a sample: enough in a fit, whose next visit looks again, and for new samples.
 FIT_LOOKS, NEW_LOOKS = 5, 11
@@ -13,6 +14,8 @@ FIT_LOOKS, NEW_LOOKS = 5, 11
 BLOCK = 16
 # Gates that are open with less than this probability count as closed.
 LEAST_OPEN = 1 / 64
+# The parameters of gates and slabs.
+SLABS = "probability", "mean", "variance"
 
 
 class GatePosterior(NamedTuple):
@@ -42,35 +45,20 @@ class GatePosterior(NamedTuple):
     tensor(0.5000)
     """
 
-    gate_logit: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
-    seen: torch.Tensor
+    gate_logit: Tensor
+    mean: Tensor
+    variance: Tensor
+    seen: Tensor
 
     @property
-    def probability(self) -> torch.Tensor:
+    def probability(self) -> Tensor:
         """The probabilities that gates are open."""
         return torch.sigmoid(self.gate_logit)
 
     @property
-    def openness(self) -> torch.Tensor:
-        """Factor of each decoder column, as the openness of a `priors.Posterior`."""
-        return self.probability
-
-    @property
-    def is_open(self) -> torch.Tensor:
+    def is_open(self) -> Tensor:
         """Whether gates are more probably open than closed."""
         return self.gate_logit > 0
-
-    @property
-    def std(self) -> torch.Tensor:
-        """Standard deviations of the latents, if their gates are open."""
-        return self.variance.sqrt().expand_as(self.mean)
-
-    @property
-    def log_variance(self) -> torch.Tensor:
-        """Natural logarithm of the variances."""
-        return self.variance.log().expand_as(self.mean)
 
 
 class Gates(NamedTuple):
@@ -93,8 +81,8 @@ class Gates(NamedTuple):
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature.
 
-    price : torch.Tensor of shape () or (n_samples,)
-        Amount by which the log-odds of all gates are lowered, for all samples or for each.
+    price : torch.Tensor without dimensions
+        Amount by which the log-odds of all gates are lowered.
 
     positive : bool
         Whether gates of latents that would be negative stay closed.
@@ -111,27 +99,26 @@ class Gates(NamedTuple):
     tensor([[ True, False]])
     """
 
-    weight: torch.Tensor
-    bias: torch.Tensor
-    probability: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
-    noise_variance: torch.Tensor
-    price: torch.Tensor
+    weight: Tensor
+    bias: Tensor
+    probability: Tensor
+    mean: Tensor
+    variance: Tensor
+    noise_variance: Tensor
+    price: Tensor
     positive: bool = False
 
     @property
-    def log_odds(self) -> torch.Tensor:
+    def log_odds(self) -> Tensor:
         """The logits of the probabilities that gates are open, minus the price."""
-        return torch.logit(self.probability) - self.price[..., None]
+        return torch.logit(self.probability) - self.price
 
-    @property
-    def open_variance(self) -> torch.Tensor:
-        """Posterior variance of each latent, given all other latents, if its gate is open."""
-        noise = self.noise_variance.to(self.variance)
-        return self.variance * noise / (self.variance + noise)
+    def _each(self, change: Callable[[Tensor], Tensor], *names: str) -> "Gates":
+        """Return the gates with the same change to several tensors."""
+        changed: Any = {name: change(getattr(self, name)) for name in names}
+        return self._replace(**changed)
 
-    def at(self, latents: torch.Tensor) -> "Gates":
+    def at(self, latents: Tensor) -> "Gates":
         """Return the gates of some latents.
 
         Parameters
@@ -144,14 +131,9 @@ class Gates(NamedTuple):
         Gates
             The gates.
         """
-        return self._replace(
-            weight=self.weight[latents],
-            probability=self.probability[latents],
-            mean=self.mean[latents],
-            variance=self.variance[latents],
-        )
+        return self._each(lambda values: values[latents], "weight", *SLABS)
 
-    def to(self, like: torch.Tensor) -> "Gates":
+    def to(self, like: Tensor) -> "Gates":
         """Return the gates with the type and device of a tensor; the noise variance stays.
 
         Parameters
@@ -164,14 +146,15 @@ class Gates(NamedTuple):
         Gates
             The gates.
         """
-        return self._replace(
-            weight=self.weight.to(like),
-            bias=self.bias.to(like),
-            probability=self.probability.to(like),
-            mean=self.mean.to(like),
-            variance=self.variance.to(like),
-            price=self.price.to(like),
-        )
+        return self._each(lambda values: values.to(like), "weight", "bias", "price", *SLABS)
+
+    def with_price(self, price: float) -> "Gates":
+        """Return the gates with another price, the same for all samples."""
+        return self._replace(price=self.weight.new_tensor(price))
+
+    def with_noise(self, noise_variance: float) -> "Gates":
+        """Return the gates with another noise variance, in double precision."""
+        return self._replace(noise_variance=torch.tensor(noise_variance, dtype=torch.float64))
 
     def in_units(self, center: Any, scale: float) -> "Gates":
         """Return the gates of samples before they were centred and divided by a scale.
@@ -197,7 +180,7 @@ class Gates(NamedTuple):
             noise_variance=scale**2 * self.noise_variance,
         )
 
-    def decode(self, posterior: GatePosterior) -> torch.Tensor:
+    def decode(self, posterior: GatePosterior) -> Tensor:
         """Return the reconstructions of open latents.
 
         Parameters
@@ -212,7 +195,25 @@ class Gates(NamedTuple):
         """
         return self.bias + (posterior.mean * posterior.is_open) @ self.weight
 
-    def infer(self, x: torch.Tensor, n_looks: int) -> GatePosterior:
+    def code(self, posterior: GatePosterior) -> Tensor:
+        """Return the codes with the least residual, exactly 0 where a gate is closed.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Posterior of some samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            The codes.
+        """
+        weight, is_open = self.weight.to(posterior.mean).T, posterior.is_open
+        given = posterior.mean, is_open, posterior.seen, weight, FIT_LOOKS
+        # Adding 0 turns a negative 0 into 0.
+        return restricted_code(*given, positive=self.positive) + 0.0
+
+    def infer(self, x: Tensor, n_looks: int) -> GatePosterior:
         """Return the posterior of gates and latents, by mean-field inference [1]_.
 
         Each look goes through the latents in blocks. Given the code e of all other latents, latent
@@ -260,13 +261,13 @@ class Gates(NamedTuple):
         for look in range(n_looks):
             r = (1 / noise).expand(left.shape[1])
             if look < n_looks - 1:
-                if look and gram is None:
+                if not look:
+                    unexplained = power
+                elif gram is None:
                     unexplained = torch.linalg.vecdot(left, left, dim=0)
-                elif look and gram is not None:
+                else:
                     explained = 2 * seen - torch.addmm(code, gram, code)
                     unexplained = power - torch.linalg.vecdot(code, explained, dim=0)
-                else:
-                    unexplained = power
                 r = 1 / (unexplained / d).clamp_min(noise)
             for first in range(0, k, size):
                 b = slice(first, first + size)
@@ -286,44 +287,14 @@ class Gates(NamedTuple):
                 code[b] = new
         if self.positive:
             logit = torch.where(mean > 0, logit, -logit.abs())
-        return GatePosterior(logit.T, mean.T, self.open_variance, seen.T)
-
-    def divergence(self, posterior: GatePosterior) -> torch.Tensor:
-        """Return the divergence of a posterior of gates and latents from the prior.
-
-        Parameters
-        ----------
-        posterior : GatePosterior
-            Posterior of some samples.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples,)
-            Divergence of each sample in nats::
-
-                sum_j q log(q / p) + (1 - q) log((1 - q) / (1 - p))
-                      + q/2 [(v + (mean - m)^2) / t - 1 - log(v / t)]
-        """
-        logit, q, v = posterior.gate_logit, posterior.probability, posterior.variance
-        # log q = logit + log(1 - q), and likewise for the prior.
-        odds = self.log_odds
-        constant = 0.5 * (v / self.variance - 1 - torch.log(v / self.variance)) - odds
-        open_terms = torch.addcdiv(
-            logit + constant, (posterior.mean - self.mean).square(), self.variance, value=0.5
-        )
-        terms = torch.addcmul(F.logsigmoid(-logit) - F.logsigmoid(-odds), q, open_terms)
-        return terms.sum(dim=1)
+        noise = self.noise_variance.to(self.variance)
+        variance = self.variance * noise / (self.variance + noise)
+        return GatePosterior(logit.T, mean.T, variance, seen.T)
 
 
 def restricted_code(
-    code: torch.Tensor,
-    is_open: torch.Tensor,
-    seen: torch.Tensor,
-    weight: torch.Tensor,
-    n_steps: int,
-    *,
-    positive: bool,
-) -> torch.Tensor:
+    code: Tensor, is_open: Tensor, seen: Tensor, weight: Tensor, n_steps: int, *, positive: bool
+) -> Tensor:
     """Return codes with the same open latents and smaller residuals.
 
     The residual is smallest where ``W_S'W_S e = seen_S`` for the open latents S of a sample.
@@ -362,7 +333,7 @@ def restricted_code(
     least, rounding = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
     unit = 1 / weight.square().sum(dim=0).clamp_min(least)
 
-    def system(e: torch.Tensor) -> torch.Tensor:
+    def system(e: Tensor) -> Tensor:
         product = e @ gram if gram is not None else (e @ weight.T) @ weight
         return product * mask
 
@@ -384,7 +355,7 @@ def restricted_code(
     return torch.where(code > 0, code, first) if positive else code
 
 
-def overlap(weight: torch.Tensor) -> torch.Tensor | None:
+def overlap(weight: Tensor) -> Tensor | None:
     """Return the inner products of columns, if there are at most two columns for each feature.
 
     Parameters

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
 from skvaeense.utils._callbacks import advance
@@ -16,7 +17,7 @@ from skvaeense.utils._linalg import ROUNDING
 MOST_PRODUCTS = 4096
 
 
-def widest(x: torch.Tensor) -> torch.dtype:
+def widest(x: Tensor) -> torch.dtype:
     """Return the most precise floating-point type that the device of a tensor supports."""
     return torch.float64 if x.device.type != "mps" else x.dtype
 
@@ -36,7 +37,7 @@ class FoundGates(NamedTuple):
     """
 
     posterior: GatePosterior
-    log_prob: torch.Tensor
+    log_prob: Tensor
 
 
 class FoundCodes(NamedTuple):
@@ -57,19 +58,18 @@ class FoundCodes(NamedTuple):
         Weighted sum of the posterior covariances of the codes.
 
     log_prob : torch.Tensor of shape (n_samples,)
-        Logarithm of the joint density of each sample and its pattern; by mean field, the negative
-        divergence from the prior.
+        Logarithm of the joint density of each sample and its pattern; 0 by mean field.
     """
 
-    code: torch.Tensor
-    openness: torch.Tensor
-    lost: torch.Tensor
-    covariance: torch.Tensor
-    log_prob: torch.Tensor
+    code: Tensor
+    openness: Tensor
+    lost: Tensor
+    covariance: Tensor
+    log_prob: Tensor
 
 
 @torch.no_grad()
-def search_gates(x: torch.Tensor, gates: Gates, is_open: torch.Tensor | None = None) -> FoundGates:
+def search_gates(x: Tensor, gates: Gates, is_open: Tensor | None = None) -> FoundGates:
     """Open gates one by one, then close them, as long as the pattern gets more probable.
 
     With decoder columns A, noise variance g, and the slabs of the open gates S integrated out, the
@@ -104,18 +104,18 @@ def search_gates(x: torch.Tensor, gates: Gates, is_open: torch.Tensor | None = N
        Theory and Applications Workshop 2008.
     """
     prior = _Prior(x, gates)
-    logit, mean, variance = torch.empty((3, *prior.seen.shape)).to(prior.seen)
+    logit, mean, variance = prior.seen.new_empty((3, *prior.seen.shape))
     log_prob = prior.closed.clone()
     for rows, patterns in _found(prior, is_open, n_turns=2):
         logit[rows], mean[rows], variance[rows], log_prob[rows] = patterns.answers()
     given = logit, mean, variance, prior.seen
-    found = GatePosterior(*map(torch.Tensor.to, given, repeat(x.dtype)))
+    found = GatePosterior(*map(Tensor.to, given, repeat(x.dtype)))
     return FoundGates(found, log_prob.to(x.dtype))
 
 
 @torch.no_grad()
 def search_codes(
-    x: torch.Tensor, gates: Gates, weights: torch.Tensor, is_open: torch.Tensor | None = None
+    x: Tensor, gates: Gates, weights: Tensor, is_open: Tensor | None = None
 ) -> FoundCodes:
     """Return the codes of patterns as `search_gates` finds them, and sums over samples.
 
@@ -154,12 +154,11 @@ def search_codes(
         log_prob[rows] = patterns.log_prob
     code, covariance = code[:, :k], covariance.view(k + 1, -1)[:k, :k]
     found = code, code != 0, lost[:k], covariance, log_prob
-    return FoundCodes(*map(torch.Tensor.to, found, repeat(x.dtype)))
+    return FoundCodes(*map(Tensor.to, found, repeat(x.dtype)))
 
 
-def find_gates(
-    x: torch.Tensor, gates: Gates, first_price: torch.Tensor | None = None
-) -> FoundGates:
+@torch.no_grad()
+def find_gates(x: Tensor, gates: Gates, is_open: Tensor | None = None) -> FoundGates:
     """Return the better result of two searches for each sample.
 
     One search starts from the gates that mean field opens, and the other with all gates closed.
@@ -174,26 +173,25 @@ def find_gates(
     gates : Gates
         Decoder, prior of the latents, and noise variance; one price for all samples.
 
-    first_price : torch.Tensor without dimensions, or None, default=None
-        Price at which mean field opens gates, if it is another one.
+    is_open : torch.Tensor of bool of shape (n_samples, n_components) or None, default=None
+        The gates that mean field opens, if they are known.
 
     Returns
     -------
     FoundGates
         The result.
     """
-    first = gates if first_price is None else gates._replace(price=first_price)
-    found, other = search_gates(x, gates, first.infer(x, NEW_LOOKS).is_open), search_gates(x, gates)
+    is_open = gates.infer(x, NEW_LOOKS).is_open if is_open is None else is_open
+    found, other = search_gates(x, gates, is_open), search_gates(x, gates)
     is_better = (other.log_prob > found.log_prob)[:, None]
-    both: Any = other.posterior, found.posterior
-    parts: Any = map(torch.where, repeat(is_better), *both)
+    parts: Any = map(torch.where, repeat(is_better), other.posterior, found.posterior)
     return FoundGates(GatePosterior(*parts), torch.maximum(found.log_prob, other.log_prob))
 
 
 class _Prior:
     """Columns of the decoder, noise variance, prior of the latents, and products with samples."""
 
-    def __init__(self, x: torch.Tensor, gates: Gates) -> None:
+    def __init__(self, x: Tensor, gates: Gates) -> None:
         noise, eps = float(gates.noise_variance), torch.finfo(x.dtype).eps
         # Rounding changes a gain by about this part of a squared norm of about d, in nats.
         error = eps * x.shape[1] / noise
@@ -204,7 +202,7 @@ class _Prior:
         # With less noise, for samples of unit variance, the gains of flips drown in rounding.
         self.noise = max(noise, torch.finfo(wide).eps ** 0.5)
         given = gates.weight, gates.bias, gates.mean, gates.variance, gates.log_odds
-        weight, bias, mean, variance, odds = map(torch.Tensor.to, given, repeat(wide))
+        weight, bias, mean, variance, odds = map(Tensor.to, given, repeat(wide))
         self.weight, self.positive, centred = weight, gates.positive, x.to(wide) - bias
         self.seen = centred @ weight.T
         self.ridge = self.noise / variance
@@ -220,19 +218,19 @@ class _Prior:
         power = torch.linalg.vecdot(centred, centred)
         self.closed = F.logsigmoid(-odds).sum() - 0.5 * (log_volume + power / self.noise)
 
-    def gains(self, along: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+    def gains(self, along: Tensor, power: Tensor) -> Tensor:
         """Return the nats that opening gates gains, which is -inf for infinite power."""
         gain = (along * along).div_(power).div_(self.noise).sub_(power.log())
         gain.add_(math.log(self.noise)).mul_(0.5).add_(self.constant)
         return gain.masked_fill_(along <= 0, -torch.inf) if self.positive else gain
 
-    def products(self, latents: torch.Tensor) -> torch.Tensor:
+    def products(self, latents: Tensor) -> Tensor:
         """Return the inner products of some columns with all columns."""
         if self.gram is not None:
             return self.gram[latents][..., :-1]
         return self.padded[latents] @ self.weight.T
 
-    def among(self, slots: torch.Tensor) -> torch.Tensor:
+    def among(self, slots: Tensor) -> Tensor:
         """Return the inner products of the columns in the slots of each sample."""
         if self.gram is not None:
             return self.gram[slots[:, :, None], slots[:, None]]
@@ -241,67 +239,64 @@ class _Prior:
 
 
 def _found(
-    prior: _Prior, is_open: torch.Tensor | None, *, n_turns: int, chunk_entries: int = 2**16
-) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
+    prior: _Prior, is_open: Tensor | None, *, n_turns: int
+) -> Iterator[tuple[Tensor, "_Patterns"]]:
     """Yield positions of samples, and the patterns that are found for them.
 
     The working matrices of a chunk of samples stay in the caches.
     """
     n, k = prior.seen.shape
-    device = prior.seen.device
+    latents = torch.arange(k, device=prior.seen.device)
     if is_open is None:
-        slots = torch.full((n, 0), k, device=device)
+        slots = latents.new_empty((n, 0))
     else:
-        n_slots = int(is_open.sum(dim=1).max()) if n else 0
-        slots = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
-        slots = slots.masked_fill(~is_open.gather(1, slots), k)
-    size = min(max(chunk_entries // k, 32), 512)
+        slots = _trimmed(torch.where(is_open, latents, k), k)
+    size = min(max(2**16 // k, 32), 512)
     # Samples with few open gates need smaller matrices.
     for rows in (slots < k).sum(dim=1).argsort().split(size) if n else ():
-        opened = _opened(prior, rows, _trimmed(slots[rows], k))
+        opened = _opened(prior, rows, slots[rows])
         for some in (opened < k).sum(dim=1).argsort().split(max(size // 4, 32)):
             advance()
             yield from _closed(prior, rows[some], opened[some], n_turns)
 
 
 def _closed(
-    prior: _Prior, rows: torch.Tensor, slots: torch.Tensor, n_turns: int
-) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
+    prior: _Prior, rows: Tensor, slots: Tensor, n_turns: int
+) -> Iterator[tuple[Tensor, "_Patterns"]]:
     """Close gates, and open others if this is a gain now; yield rows and their patterns.
 
     Gates open after others have closed for a number of turns.
     """
     k = prior.seen.shape[1]
-    patterns = _Patterns(prior, rows, _trimmed(slots, k))
+    patterns = _Patterns(prior, rows, slots)
     closed = patterns.close()
     if n_turns and bool(closed.any()):
         before = patterns.slots[closed]
-        again = _opened(prior, rows[closed], _trimmed(before, k))
+        again = _opened(prior, rows[closed], before)
         more = (again < k).sum(dim=1) > (before < k).sum(dim=1)
-        closed[closed.clone()] = more
         if bool(more.any()):
-            yield from _closed(prior, rows[closed], again[more], n_turns - 1)
-            rows = rows[~closed]
-            patterns = _Patterns(prior, rows, _trimmed(patterns.slots[~closed], k))
+            stays = ~closed.masked_scatter(closed, more)
+            yield from _closed(prior, rows[closed][more], again[more], n_turns - 1)
+            rows = rows[stays]
+            patterns = _Patterns(prior, rows, patterns.slots[stays])
     yield rows, patterns
 
 
-def _trimmed(slots: torch.Tensor, k: int) -> torch.Tensor:
+def _trimmed(slots: Tensor, k: int) -> Tensor:
     """Return slots in the order of latents, without columns that are empty for all samples."""
     n_slots = int((slots < k).sum(dim=1).max()) if slots.numel() else 0
     return slots.sort(dim=1).values[:, :n_slots]
 
 
-def _opened(
-    prior: _Prior, rows: torch.Tensor, slots: torch.Tensor, *, n_new: int = 16
-) -> torch.Tensor:
+def _opened(prior: _Prior, rows: Tensor, slots: Tensor) -> Tensor:
     """Open the gate of each sample that gains most until none gains, and return the slots.
 
     The state of `_Patterns.context` follows a gate that opens by one more row of V. Slots for more
-    gates are added `n_new` at a time.
+    gates are added 16 at a time.
     """
+    patterns = _Patterns(prior, rows, slots)
+    slots, (V, along, power) = patterns.slots, patterns.context()
     k, filled = prior.seen.shape[1], slots.shape[1]
-    V, along, power = _Patterns(prior, rows, slots).context()
     each = torch.arange(len(rows), device=rows.device)
     # An open gate does not open.
     power = F.pad(power, (0, 1)).scatter_(1, slots, torch.inf)[:, :k].contiguous()
@@ -319,9 +314,9 @@ def _opened(
             latents, place = latents[active], place[active]
             each, active = each[:n_left], active[active]
         if filled == slots.shape[1]:
-            slots = F.pad(slots, (0, n_new), value=k)
+            slots = F.pad(slots, (0, 16), value=k)
         if filled == V.shape[1]:
-            V = F.pad(V, (0, 0, 0, n_new))
+            V = F.pad(V, (0, 0, 0, 16))
         v = prior.products(latents)
         if filled:
             known = V[each, :filled, latents][:, None]
@@ -345,16 +340,14 @@ class _Patterns:
 
         inverse = M^-1,   place = M^-1 (A_S'x + g T_S^-1 m_S)
 
-    Entries of empty slots are 0, except for 1 on the diagonal of `inverse`.
+    Entries of empty slots are 0, except for 1 on the diagonal of `inverse`. All of these follow as
+    gates close, but for the factor of M.
     """
 
-    def __init__(self, prior: _Prior, rows: torch.Tensor, slots: torch.Tensor) -> None:
-        self.prior, self.rows, self.slots, self.k = prior, rows, slots, prior.seen.shape[1]
+    def __init__(self, prior: _Prior, rows: Tensor, slots: Tensor) -> None:
+        self.prior, self.rows, self.k = prior, rows, prior.seen.shape[1]
+        self.slots = slots = _trimmed(slots, self.k)
         self.seen = prior.seen[rows]
-        self._solve()
-
-    def _solve(self) -> None:
-        prior, slots = self.prior, self.slots
         products = prior.among(slots)
         products.diagonal(dim1=1, dim2=2).add_(F.pad(prior.ridge, (0, 1), value=1.0)[slots])
         # No error if a fit has diverged: the result is not finite then.
@@ -366,30 +359,29 @@ class _Patterns:
         # Logarithm of the joint densities of samples and patterns.
         logs = math.log(prior.noise) - 2 * self.factor.diagonal(dim1=1, dim2=2).log()
         constant = F.pad(prior.constant, (0, 1))[slots] + 0.5 * logs
-        self.log_prob = prior.closed[self.rows] + 0.5 * (aim * self.place).sum(dim=1) / prior.noise
+        self.log_prob = prior.closed[rows] + 0.5 * (aim * self.place).sum(dim=1) / prior.noise
         self.log_prob += constant.masked_fill(slots == self.k, 0.0).sum(dim=1)
-        self.has_changed = False
+        self.changed = torch.zeros_like(rows, dtype=torch.bool)
 
-    def close(self) -> torch.Tensor:
+    def close(self) -> Tensor:
         """Close the gate that gains most until none gains; return the mask of changed samples."""
         each = torch.arange(len(self.rows), device=self.rows.device)
-        changed = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
         for _ in range(self.slots.shape[1]):
             gain, i = self.closings().max(dim=1)
             goes = gain > self.prior.least_gain
             if not bool(goes.any()):
                 break
-            changed |= goes
+            self.changed |= goes
             self.log_prob += gain * goes
             column = self.inverse[each, :, i] * goes[:, None]
             kept = self.inverse[each, i, i]
             self.place -= (self.place[each, i] / kept)[:, None] * column
             self.inverse.baddbmm_(column[:, :, None], (column / kept[:, None])[:, None], alpha=-1)
-            self.has_changed, r, i = True, each[goes], i[goes]
+            r, i = each[goes], i[goes]
             self.slots[r, i], self.place[r, i], self.inverse[r, i, i] = self.k, 0.0, 1.0
-        return changed
+        return self.changed
 
-    def closings(self) -> torch.Tensor:
+    def closings(self) -> Tensor:
         """Return the nats that closing the gates in slots gains; no gain for empty slots."""
         prior, spread = self.prior, self.spread()
         constant = F.pad(prior.constant, (0, 1))[self.slots]
@@ -399,11 +391,11 @@ class _Patterns:
             gain = torch.where(self.place <= 0, gain.abs() + ROUNDING, gain)
         return gain.masked_fill(self.slots == self.k, 0.0)
 
-    def spread(self) -> torch.Tensor:
+    def spread(self) -> Tensor:
         """Return the variances of the latents in slots."""
         return self.prior.noise * self.inverse.diagonal(dim1=1, dim2=2)
 
-    def context(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def context(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return what the gains of opening gates depend on.
 
         These are whitened products V, with ``V'V = A'A_S M^-1 A_S'A``, and ::
@@ -411,17 +403,16 @@ class _Patterns:
             along_j = a_j'(x - A_S place) + g m_j / t_j,   power_j = |a_j|^2 + g / t_j - |V_j|^2
         """
         prior = self.prior
-        if self.has_changed:
-            self.slots = _trimmed(self.slots, self.k)
-            self._solve()
         products = prior.products(self.slots)
         V = torch.linalg.solve_triangular(self.factor, products, upper=False)
         along = self.seen + prior.shift - (self.place[:, None] @ products)[:, 0]
         power = prior.squares + prior.ridge - V.square().sum(dim=1)
         return V, along, torch.maximum(power, prior.ridge)
 
-    def answers(self) -> tuple[torch.Tensor, ...]:
+    def answers(self) -> tuple[Tensor, ...]:
         """Return gate logits, means, variances, and log-densities of patterns and neighbours."""
+        if bool(self.changed.any()):
+            return _Patterns(self.prior, self.rows, self.slots).answers()
         prior = self.prior
         _, along, power = self.context()
         spread, slots = self.spread(), self.slots

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from skvaeense.explanations._gate_law import Codes
+from skvaeense.explanations._laws import Codes
 from skvaeense.mixture._density import Shared
 from skvaeense.nets.networks import Network, linear_layer, normalize_columns
 from skvaeense.nets.penalties import Coding, Cut, Penalty

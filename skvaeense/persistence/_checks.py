@@ -15,7 +15,8 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.explanations import FlatLaw, GateDictionary, GateLaw
-from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.explanations._explain import CodeStream
+from skvaeense.explanations._gate_fits import GateStream
 from skvaeense.mixture import MixtureDensity, SubspaceMixture
 from skvaeense.mixture._rows import Units
 from skvaeense.nets.models import Model

@@ -17,7 +17,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import skvaeense
-from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.explanations._explain import CodeStream
+from skvaeense.explanations._gate_fits import GateStream
 from skvaeense.mixture._fit import MixtureStream
 from skvaeense.mixture._rows import Reach, Units
 from skvaeense.nets.models import Model

@@ -1,7 +1,6 @@
 """What explains samples: flat parts, their locations, dictionaries, or neither."""
 
 import warnings
-from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -18,8 +17,8 @@ from skvaeense.datasets import (
     make_spheres,
 )
 from skvaeense.explanations import FlatLaw, GateLaw, _explain
-from skvaeense.explanations._explain import Wanted, _Flats
-from skvaeense.explanations._locations import by_group
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._flats import Flats, Locations
 from skvaeense.mixture import _rows
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._rows import Prepared
@@ -54,7 +53,7 @@ def find_locations(X):
     """Return the locations of samples, whatever gives their codes, in units of the rows."""
     rows = prepare(X).head()
     mixture = fit_mixture(rows)
-    return rows, mixture, _Flats.of(mixture, rows.x, Wanted()).locations
+    return rows, mixture, Flats.of(mixture, rows.x, Wanted()).locations
 
 
 def linear(dims, n_features, noise=0.0, n_samples=1000, seed=0):
@@ -224,9 +223,11 @@ def test_parts_may_lie_far_apart(offset):
 def test_no_curved_manifold_is_cut_in_two(seed):
     """The manifolds lie apart, so each may have a location, with nearly all of its rows."""
     X, manifold, _ = make_mlp_manifolds(2500, random_state=seed)
-    rows, _, locations = find_locations(X)
+    rows, mixture, locations = find_locations(X)
     if locations is not None:
-        pairs = np.c_[locations.assign((X - rows.center) / rows.scale), manifold]
+        x = (X - rows.center) / rows.scale
+        labels = Locations.of(mixture.density, x, locations.groups).labels
+        pairs = np.c_[labels, manifold]
         n = np.unique(pairs, axis=0, return_counts=True)[1]
         assert (n > 0.02 * len(X)).sum() == 3
 
@@ -236,25 +237,20 @@ def test_few_rows_have_a_location_where_they_show_their_hull(n_rows):
     X, few = linear((4,), 20, n_samples=1500)[0], linear((8,), 20, n_samples=n_rows, seed=1)[0]
     rows = np.concatenate([X, few + 5 * np.eye(20)[0]])
     locations = find_locations(np.random.default_rng(0).permutation(rows))[2]
-    assert (1 if locations is None else len(locations)) == 1 + (n_rows > 10)
+    assert (1 if locations is None else len(locations.points)) == 1 + (n_rows > 10)
 
 
 def test_rows_are_assigned_to_the_most_probable_group():
     """The most probable component may be in another group."""
     X, _ = affine(3, 0.02)
-    rows, mixture, found = find_locations(X)
+    rows, mixture, _ = find_locations(X)
     X, density = rows.x, mixture.density
-    shifted = density.center + 0.1 * np.arange(len(density))[:, None]
     joint = np.exp(density.log_joint(X) - logsumexp(density.log_joint(X), axis=1)[:, None])
     for groups in (np.array([0, 1, 2]), np.array([0, 1, 0]), np.array([1, 1, 0])):
-        points = shifted[: groups.max() + 1]
-        locations = replace(found, points=points, groups=groups)
-        sums = np.stack([joint[:, groups == g].sum(axis=1) for g in range(len(locations))], axis=1)
-        assert_array_equal(locations.assign(X), sums.argmax(axis=1))
-        shares = np.bincount(groups, density.weights)
-        assert_allclose(np.exp(locations.log_shares), shares, rtol=1e-12)
-    joint = np.log([[0.4, 0.3, 0.3]])
-    assert by_group(joint, np.array([0, 1, 1])).argmax() == 1
+        locations = Locations.of(density, X, groups)
+        sums = np.stack([joint[:, groups == g].sum(axis=1) for g in range(groups.max() + 1)], 1)
+        assert_array_equal(locations.labels, sums.argmax(axis=1))
+        assert_allclose(locations.shares, np.bincount(groups, density.weights), rtol=1e-12)
 
 
 # --- far rows -------------------------------------------------------------------------------------

@@ -1,16 +1,13 @@
 """Gates over a linear decoder, and their inference by mean field."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import draw, generator
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Normal
 
 from skvaeense.explanations import GatePosterior, Gates
 from skvaeense.explanations import _gates as module
-from skvaeense.explanations._sums import mean_field_sums
 
 
 def make_gates(k, d, *, orthogonal=False, positive=False, price=0.3):
@@ -56,32 +53,11 @@ def test_residuals_with_and_without_inner_products_of_columns(monkeypatch):
     torch.testing.assert_close(products.mean, residuals.mean)
 
 
-def test_a_price_for_each_sample_is_as_many_prices():
-    gates = make_gates(5, 4)
-    x, prices = samples(gates, 3), torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64)
-    together = gates._replace(price=prices).infer(x, 5)
-    for i, price in enumerate(prices):
-        alone = gates._replace(price=price).infer(x[i : i + 1], 5)
-        torch.testing.assert_close(together.gate_logit[i : i + 1], alone.gate_logit)
-
-
 def test_positive_codes():
     gates = make_gates(6, 4, positive=True)
     posterior = gates.infer(samples(gates, 50), 5)
     assert (posterior.mean[posterior.is_open] > 0).all()
     assert (posterior.mean <= 0).any()
-
-
-def test_divergence_is_the_sum_over_gates_and_slabs():
-    gates = make_gates(3, 4)
-    posterior = gates.infer(samples(gates, 5), 4)
-    q, p = posterior.probability, torch.sigmoid(torch.logit(gates.probability) - gates.price)
-    slab = kl_divergence(
-        Normal(posterior.mean, posterior.variance.sqrt()),
-        Normal(gates.mean, gates.variance.sqrt()),
-    )
-    of_gates = q * torch.log(q / p) + (1 - q) * torch.log((1 - q) / (1 - p))
-    torch.testing.assert_close(gates.divergence(posterior), (of_gates + q * slab).sum(dim=1))
 
 
 def test_units():
@@ -96,28 +72,3 @@ def test_posterior_of_a_gate():
     posterior = GatePosterior(torch.tensor([[0.0, 2.0]]), torch.ones(1, 2), torch.ones(2), None)
     assert float(posterior.probability[0, 1]) == pytest.approx(0.880797)
     assert posterior.is_open.tolist() == [[False, True]]
-    assert posterior.std.shape == posterior.log_variance.shape == (1, 2)
-
-
-def log_density(gates, x):
-    """Return the exact log-density, by a sum over all patterns of open gates."""
-    total, p = [], torch.sigmoid(gates.log_odds)
-    for pattern in itertools.product([False, True], repeat=len(gates.weight)):
-        on = torch.tensor(pattern)
-        columns = gates.weight[on].T
-        covariance = (columns * gates.variance[on]) @ columns.T
-        covariance += gates.noise_variance * torch.eye(len(gates.bias))
-        normal = MultivariateNormal(gates.bias + columns @ gates.mean[on], covariance)
-        total.append(torch.where(on, p, 1 - p).log().sum() + normal.log_prob(x))
-    return torch.stack(total).logsumexp(dim=0)
-
-
-def test_the_bound_of_mean_field_is_below_the_density():
-    gates = make_gates(4, 3, price=0.0)
-    x, one = samples(gates, 30), torch.ones(1, dtype=torch.float64)
-    for row, exact in zip(x, log_density(gates, x), strict=True):
-        assert float(mean_field_sums(gates, row[None], one).nats) <= float(exact) + 1e-9
-    # A single column, or columns without overlap, leave nothing to approximate.
-    for exact in (gates.at(torch.tensor([0])), make_gates(3, 3, orthogonal=True, price=0.0)):
-        whole = mean_field_sums(exact, x, one.expand(len(x)))
-        torch.testing.assert_close(whole.nats, log_density(exact, x).sum())

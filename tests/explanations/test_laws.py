@@ -17,10 +17,11 @@ from scipy.stats import multivariate_normal
 
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 from skvaeense.explanations import FlatLaw, GateLaw, Gates
-from skvaeense.explanations._explain import Wanted, _one_flat, explain
-from skvaeense.explanations._gate_law import owner_of
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._explain import explain
+from skvaeense.explanations._flats import one_flat
+from skvaeense.explanations._gate_fits import PriceSearch, _mean_of_new
 from skvaeense.explanations._gates import restricted_code
-from skvaeense.explanations._prices import PriceTable, _mean_of_new
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared
@@ -52,7 +53,7 @@ def flats_apart():
     return FlatLaw.of(parts, parts, np.arange(2), APART, np.arange(2))
 
 
-def one_flat():
+def flat_alone():
     parts, zero = [line(0.7, (1.0, 2.0), 1.0)], np.zeros(1, dtype=int)
     return FlatLaw.of(parts, parts, zero, np.array([[1.0, 2.0]]), zero)
 
@@ -109,7 +110,7 @@ def mixture():
 CODERS = {
     "flats": flats,
     "flats apart": flats_apart,
-    "one flat": one_flat,
+    "one flat": flat_alone,
     "gates": gate_law,
     "gates apart": gates_apart,
 }
@@ -274,8 +275,8 @@ def test_active_latents_tell_the_location(apart):
     assert not (active & (apart.owners != labels[:, None])).any()
     is_told = active.any(axis=1)
     assert is_told.mean() > 0.9
-    assert_array_equal(owner_of(values(codes), apart)[is_told], labels[is_told])
-    assert_array_equal(owner_of(0 * values(codes), apart), 0)
+    assert_array_equal(apart.owner_of(values(codes))[is_told], labels[is_told])
+    assert_array_equal(apart.owner_of(0 * values(codes)), 0)
 
 
 # --- units --------------------------------------------------------------------------------------
@@ -315,8 +316,8 @@ def with_table():
     gates = gates_of(8, 20, probability=torch.full((20,), 0.3).double())
     gates = gates.to(torch.zeros(1))
     x = 3 * draw(300, 8, seed=3).float()
-    table = PriceTable.of(gates, x, torch.ones(300), 100, length=4.0)
-    gates = gates._replace(price=gates.price.new_tensor(table.prices[0]), positive=True)
+    gates, table = PriceSearch(gates, x, torch.ones(300), 100, Wanted(length=4.0)).found()
+    gates = gates._replace(positive=True)
     return GateLaw(gates, np.arange(8.0), 2.0, table, has_target=True)
 
 
@@ -483,8 +484,7 @@ def many():
 def priced(**target):
     """Return the law of gates at the price that meets a target, and the samples."""
     gates, x = many()
-    table = PriceTable.of(gates, x, torch.ones(400).double(), 0, **target)
-    gates = gates._replace(price=gates.price.new_tensor(table.prices[0]))
+    gates, table = PriceSearch(gates, x, torch.ones(400).double(), 0, Wanted(**target)).found()
     return GateLaw(gates, np.zeros(8), 1.0, table, has_target=bool(target)), x.numpy()
 
 
@@ -517,7 +517,7 @@ def left_by(law, X):
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
 def test_a_price_meets_the_share_of_the_variance(share):
-    law, X = priced(share=1 - share)
+    law, X = priced(share=share)
     assert left_by(law, X) == pytest.approx(1 - share, rel=0.02)
 
 
@@ -713,11 +713,12 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
     X += 0.01 * random.normal(size=(500, 6))
     rows = Prepared.of(X, None, rng())
     for n_components, expected in ((1, 1), (None, 2)):
-        law = _one_flat(rows, n_components, is_flat=False).in_units(rows.center, rows.scale)
+        law = one_flat(rows, Wanted(n_components), is_flat=False)
+        law = law.in_units(rows.center, rows.scale)
         assert law.components.shape == (expected, 6)
     assert law.pieces.noise_variances == pytest.approx(1e-4, rel=0.2)
     # All directions count if they are equal, and at least one if nothing varies.
     for X, expected in ((random.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
-        law = _one_flat(Prepared.of(X, None, rng()), None, is_flat=False)
+        law = one_flat(Prepared.of(X, None, rng()), Wanted(), is_flat=False)
         assert law.n_components == expected
     assert math.isfinite(law.noise_variance)

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.explanations._explain import Wanted, explain
-from skvaeense.explanations._locations import meeting_point, pooled
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._explain import explain
+from skvaeense.explanations._flats import meeting_point, pooled
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared
 

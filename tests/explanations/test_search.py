@@ -203,10 +203,9 @@ def test_diverged_gates_have_a_result(overcomplete):
 def test_the_better_of_two_searches_is_kept(overcomplete, price):
     """One starts from the gates that mean field opens, the other with all gates closed."""
     gates, x = overcomplete
-    first_price = None if price is None else torch.tensor(price)
-    found = find_gates(x, gates, first_price)
-    first = gates if price is None else gates._replace(price=first_price)
+    first = gates if price is None else gates.with_price(price)
     opened = first.infer(x, NEW_LOOKS).is_open
+    found = find_gates(x, gates, None if price is None else opened)
     assert opened.any()
     searches = [search_gates(x, gates, opened), search_gates(x, gates)]
     better = torch.stack([search.log_prob for search in searches]).max(dim=0)

@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.explanations import GateLaw
-from skvaeense.explanations._explain import Wanted, explain
-from skvaeense.explanations._streams import CodeStream, GateStream
+from skvaeense.explanations._em import Wanted
+from skvaeense.explanations._explain import CodeStream, explain
+from skvaeense.explanations._gate_fits import GateStream
 from skvaeense.mixture._rows import Prepared
 
 N_TRAIN = 2000

@@ -665,8 +665,8 @@ def test_skops_list_of_the_guide(name):
     vae, _, new = fitted_law(name)
     trusted = [
         "skvaeense._vaeense.VAEenseTransformer",
-        "skvaeense.explanations._flat_law.FlatLaw",
-        "skvaeense.explanations._gate_law.GateLaw",
+        "skvaeense.explanations._laws.FlatLaw",
+        "skvaeense.explanations._laws.GateLaw",
         "skvaeense.mixture._density.MixtureDensity",
         "skvaeense.mixture._rows.Reach",
         "skvaeense.mixture._rows.Units",
