@@ -246,7 +246,7 @@ class DenseAutoencoder(Autoencoder):
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
-        outputs = F.linear(*self.output_layer(x))
+        outputs = F.linear(*self.output_layer(x)) if self.subtract_bias else self.encoder(x)
         if self.skip is not None:
             added = self.skip(x)
             outputs = outputs + F.pad(added, (0, outputs.shape[1] - added.shape[1]))

@@ -16,8 +16,8 @@ ESTIMATORS = [
     SparseAutoencoder,
     IntrinsicDimensionEstimator,
 ]
-PARTS = [(MLP, "networks.MLP"), (TopK, "penalties.TopK")]
-PARTS += [(FixedVariance, "thresholds.FixedVariance")]
+PARTS = [(MLP, "nets.networks.MLP"), (TopK, "nets.penalties.TopK")]
+PARTS += [(FixedVariance, "nets.thresholds.FixedVariance")]
 
 
 @pytest.mark.parametrize("base", ["https://docs.example", "https://docs.example/", ".."])
