@@ -40,7 +40,6 @@ from skvaeense.training._sizes import (
     steps_of_epoch,
 )
 from skvaeense.training._trainer import TAGS, Trainer, diverged
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     FitProgress,
@@ -48,7 +47,6 @@ from skvaeense.utils._callbacks import (
     row_chunks,
     with_callbacks,
 )
-from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._processes import find_processes
@@ -69,10 +67,14 @@ from skvaeense.utils._validation import (
     POSITIVE,
     RANDOM_STATE,
     AliasOf,
+    DocLinkMixin,
     StrOptions,
     align_api_if_sparse,
+    all_or_nothing,
     are_equal,
+    check_array,
     fit_context,
+    fitted,
     too_far,
 )
 

@@ -31,7 +31,6 @@ from skvaeense.samples._rows import as_array, tensor_as_array, validated
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import Findings, batch_change, compare_batches
-from skvaeense.utils._estimators import fitted
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
 from skvaeense.utils._typing import (
@@ -42,7 +41,7 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions
+from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions, fitted
 
 # Fitted attributes that validation sets.
 FEATURES = {"n_features_in_", "feature_names_in_"}

@@ -17,11 +17,10 @@ from skvaeense.dimension._noise import RARELY, NoiseFloor
 from skvaeense.dimension._posterior import standard_error
 from skvaeense.dimension._quadrics import Quadrics
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
-from skvaeense.utils._arrays import dense
 from skvaeense.utils._linalg import EXACT, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import Interval, StrOptions
+from skvaeense.utils._validation import Interval, StrOptions, dense
 
 # Maximum number of training samples among which neighbours are searched.
 MAX_REFERENCES = 20_000

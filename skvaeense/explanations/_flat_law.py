@@ -11,9 +11,9 @@ from scipy.special import expit, softmax
 from skvaeense.explanations._gate_law import Codes, owner_of
 from skvaeense.mixture._density import MixtureDensity, Shared
 from skvaeense.mixture._fit import FlatPart
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, svd
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import check_shapes
 
 # A latent is active if its posterior variance is below this share of the prior's.
 MOST_VARIANCE = 0.8

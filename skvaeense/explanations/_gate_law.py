@@ -12,10 +12,9 @@ from skvaeense.explanations._gates import FIT_LOOKS, GatePosterior, Gates, restr
 from skvaeense.explanations._prices import PriceTable
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
 from skvaeense.mixture._density import Shared
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import checked_scale
+from skvaeense.utils._validation import check_shapes, checked_scale
 
 
 class Codes(NamedTuple):

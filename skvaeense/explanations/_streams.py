@@ -16,10 +16,10 @@ from skvaeense.explanations._sums import Sums, expected_sums
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared, Units
 from skvaeense.mixture._stream import MixtureStream
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import svd
 from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import check_shapes
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,8 @@ from sklearn.utils.validation import check_consistent_length
 from skvaeense.inspection._estimators import active_mask, check_latents, fitted_step
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
-from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_integer, column_or_1d
 
 
 def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:

@@ -17,10 +17,9 @@ from skvaeense.inspection._estimators import fitted_step
 from skvaeense.metrics._arrays import normalise_rows
 from skvaeense.metrics._dictionaries import fit_probe, mean_excess
 from skvaeense.samples._rows import as_array
-from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_array, check_integer, column_or_1d
 
 
 def dictionary_stability(

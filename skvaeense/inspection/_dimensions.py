@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_consistent_length
 
 from skvaeense.inspection._display import BLACK, BLUE, PALETTE, RED, Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
-from skvaeense.utils._arrays import column_or_1d
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import column_or_1d
 
 
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02

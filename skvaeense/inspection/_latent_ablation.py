@@ -12,7 +12,7 @@ from skvaeense.inspection._estimators import active_mask, check_latents, fitted_
 from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.samples._rows import as_array
-from skvaeense.utils._arrays import check_array
+from skvaeense.utils._validation import check_array
 
 
 def latent_ablation(

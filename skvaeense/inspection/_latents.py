@@ -14,9 +14,8 @@ from skvaeense.inspection._estimators import (
     feature_names,
     fitted_step,
 )
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_array, check_integer
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02

@@ -19,10 +19,10 @@ from skvaeense.inspection._log_density import (
     name_of,
     smooth,
 )
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
+from skvaeense.utils._validation import check_array
 
 if TYPE_CHECKING:
     import pandas as pd

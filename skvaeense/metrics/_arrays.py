@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import check_weights
+from skvaeense.utils._validation import check_array, check_weights
 
 
 def drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:

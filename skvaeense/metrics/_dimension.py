@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
 
 from skvaeense.metrics._arrays import check_pair
-from skvaeense.utils._arrays import column_or_1d
+from skvaeense.utils._validation import column_or_1d
 
 
 def dimension_error(

@@ -14,8 +14,7 @@ from skvaeense.metrics._arrays import (
     mean_inner,
     normalise_rows,
 )
-from skvaeense.utils._arrays import dense
-from skvaeense.utils._validation import POSITIVE, validate_params
+from skvaeense.utils._validation import POSITIVE, dense, validate_params
 
 
 def squared_error(

@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skvaeense.metrics._arrays import drop_weightless
-from skvaeense.utils._arrays import check_array, dense
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, Interval, validate_params
+from skvaeense.utils._validation import AT_LEAST_ONE, Interval, check_array, dense, validate_params
 
 
 def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> float:

@@ -10,10 +10,10 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import LEAST_RESPONSIBILITY, Rows, least_variance
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared, Units
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import TINY
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import check_shapes
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,10 @@ from skvaeense.samples._rows import (
     checked_tensor,
     rows_of,
 )
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
+from skvaeense.utils._validation import check_array
 
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
 # samples, at most this number of bytes, or one batch, is kept in memory.

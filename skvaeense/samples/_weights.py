@@ -1,14 +1,16 @@
-"""Sample weights: how often each sample counts."""
+"""Samples whose numbers are not all given once: weights, copies, and missing values."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
 
 from skvaeense.utils._linalg import TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_weights
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import check_integer, check_weights
 
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
@@ -132,36 +134,18 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     if len(first) < len(X) and not np.array_equal(X[first][which], X, equal_nan=True):
         # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
-    places[counts] = which.ravel()
     if len(first) == 1:
         # A fit needs two rows.
+        places[counts] = 0
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
     is_equal = sums.min() == sums.max()
-    if is_equal and len(first) == len(X) == len(places):
+    if is_equal and len(first) == len(places):
         return Distinct(X, None, slice(None))
-    order = np.argsort(first) if is_equal else ascending(X[first])
+    # By columns, and rows that agree in these by their hash: the order of X does not matter.
+    order = np.argsort(first) if is_equal else np.lexsort(X[first, :FEW_COLUMNS].T[::-1])
     places[counts] = np.argsort(order)[which.ravel()]
     return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
-
-
-def ascending(X: FloatArray) -> IntArray:
-    """Return the order of rows by their first column, then by their second, and so on.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows; NaN comes last.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        Positions of the rows in this order.
-    """
-    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
-    head = X[order, :FEW_COLUMNS]
-    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
-    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
 
 def own_order(
@@ -249,3 +233,49 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
     ends = sums * (n / sums[-1])
     places = np.arange(n) + offset
     return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
+
+
+def imputations(
+    impute: Callable[[np.random.RandomState | None], FloatArray],
+    X: Any,
+    n_draws: int | None,
+    random_state: RandomState,
+) -> Any:
+    """Return filled samples in the type of the input: once with means, or with several draws.
+
+    Parameters
+    ----------
+    impute : callable
+        Takes a source of randomness for draws, or None for means, and returns filled samples.
+
+    X : array-like or data frame of shape (n_samples, n_features)
+        The samples with missing values.
+
+    n_draws : int or None
+        Number of draws. None takes means.
+
+    random_state : int, RandomState instance or None
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray or data frame of shape (n_samples, n_features), or a list of them
+        Filled samples; a list if there are draws. Columns of a data frame keep their floating type.
+
+    Raises
+    ------
+    ValueError
+        If `n_draws` is less than 1.
+    """
+
+    def filled(rng: np.random.RandomState | None) -> Any:
+        values = impute(rng)
+        if not (hasattr(X, "iloc") and hasattr(X, "columns")):
+            return values
+        kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
+        return type(X)(values, index=X.index, columns=X.columns).astype(float).astype(kept)
+
+    if n_draws is None:
+        return filled(None)
+    rng = check_random_state(random_state)
+    return [filled(rng) for _ in range(check_integer(n_draws, "n_draws", minimum=1))]
