@@ -89,7 +89,7 @@ from skvaeense.explanations import _em, _explain, _start
 from skvaeense.mixture import _rows as _mixture_rows
 from skvaeense.mixture import _search
 from skvaeense.networks import _dense
-from skvaeense.samples import _batches, _sources
+from skvaeense.samples import _scaling, _sources
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _hooks, _optimizers, _sizes
 from skvaeense.utils import _rows
@@ -475,7 +475,7 @@ def apart_table(results):
 def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
-        _batches: ["SPECTRUM_ROWS"],
+        _scaling: ["SPECTRUM_ROWS"],
         _sizes: [
             "MAX_COMPONENTS",
             "MAX_BATCH",

@@ -693,11 +693,7 @@ class BaseAutoencoder(
         """Return samples as a valid array or tensor, or as a source that checks what it reads."""
         # What numpy holds in memory needs no opening.
         X = X if type(X) is np.ndarray else open_samples(X)
-        head = X
-        if isinstance(X, Source):
-            head = X.head(least)
-        elif isinstance(X, torch.Tensor):
-            head = as_array(X[:least])
+        head = as_array(X[:least]) if isinstance(X, Source | torch.Tensor) else X
         head = validated(self, head, least=least, reset=reset, takes_missing=head is X)
         if isinstance(X, Source | torch.Tensor):
             return X

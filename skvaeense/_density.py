@@ -17,9 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skvaeense._base import LawEvaluation
 from skvaeense.mixture import MixtureDensity
 from skvaeense.networks import Network
-from skvaeense.samples._batches import SPECTRUM_ROWS
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array
-from skvaeense.samples._sources import Source
+from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.samples._weights import checked_weights, imputations
 from skvaeense.utils._rows import (
     MIN_ROWS_TO_SPLIT,
@@ -253,8 +252,7 @@ class DensityMixin(LawEvaluation):
                 stacklevel=3,
             )
         samples: Any = self._check_samples(X, reset=False)
-        is_source = isinstance(samples, Source)
-        rows = samples.head(SPECTRUM_ROWS) if is_source else as_array(samples[:SPECTRUM_ROWS])
+        rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],

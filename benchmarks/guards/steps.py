@@ -23,7 +23,7 @@ from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Log, TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
 from skvaeense.training._optimizers import find_schedule
 from skvaeense.training._trainer import Trainer

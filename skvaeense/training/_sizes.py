@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skvaeense.samples._batches import SPECTRUM_ROWS
+from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from skvaeense.losses import Loss, Terms
-from skvaeense.samples._batches import Batches
+from skvaeense.samples._scaling import Batches
 from skvaeense.training._optimizers import FlatParameters, make_optimizer
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator, suited_threads

@@ -116,7 +116,7 @@ def test_blocks_are_all_rows_in_order(source):
     assert isinstance(source, Source)
     assert source.shape == X.shape
     assert len(source) == N_SAMPLES
-    assert_array_equal(source.head(40), X[:40])
+    assert_array_equal(source[:40], X[:40])
     starts, blocks = zip(*source.blocks(), strict=True)
     assert_array_equal(np.concatenate(blocks), X)
     assert_array_equal(starts, np.cumsum([0, *map(len, blocks[:-1])]))

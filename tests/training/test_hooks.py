@@ -15,7 +15,7 @@ from skvaeense.models._base import as_number
 from skvaeense.networks import Network, SingleLayer, Unrolled
 from skvaeense.networks._base import normalize_columns
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
     FINAL_NOISE,
     LEAST_NOISE,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._session import Phase, Selection
 
 TRAIN = TensorBatches(torch.arange(20.0, dtype=torch.float64).reshape(10, 2))

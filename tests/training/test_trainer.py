@@ -15,7 +15,7 @@ from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, SingleLayer
 from skvaeense.penalties import TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training import _trainer
 from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise
 from skvaeense.training._optimizers import FlatParameters, cosine, layer_rates
