@@ -96,12 +96,14 @@ class Scaling:
         X without any variance is only centred. The last `n_targets` columns are a target, which is
         scaled separately.
         """
-        n_features = X.shape[1] - n_targets
-        scalings = []
-        for columns in (slice(n_features), slice(n_features, None))[: 1 + bool(n_targets)]:
+
+        def of(columns: slice) -> Self:
             mean, rms = mean_and_rms(X, weights, columns, counts)
-            scalings.append(cls(mean, checked_scale(rms) if rms else 1.0))
-        return replace(scalings[0], target=scalings[1] if n_targets else None)
+            return cls(mean, checked_scale(rms) if rms else 1.0)
+
+        n_features = X.shape[1] - n_targets
+        target = of(slice(n_features, None)) if n_targets else None
+        return replace(of(slice(n_features)), target=target)
 
     @property
     def n_targets(self) -> int:
@@ -273,22 +275,24 @@ class SourceBatches:
             coming = reader.submit(next, pools, None)
             while n_batches:
                 pool = coming.result()
-                if pool is None and len(last) >= n_rows:
-                    pool = last
-                elif pool is None:
-                    pool = self.head.repeat(-(-n_rows // len(self.head)), 1)
-                else:
+                if pool is not None:
                     coming = reader.submit(next, pools, None)
-                    last = pool = torch.cat([remainder, pool.to(device)])
+                    pool = last = torch.cat([remainder, pool.to(device)])
+                elif len(last) >= n_rows:
+                    pool = last
+                else:
+                    pool = self.head.repeat(-(-n_rows // len(self.head)), 1)
                 n_full = min(len(pool) // n_rows, n_batches)
                 yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
                 n_batches -= n_full
                 remainder = pool[n_full * n_rows :].clone()
 
-    def _counts(self, seed: int) -> IntArray | None:
-        """Return how often each row occurs in an epoch, or None if there are no weights."""
+    def _repeats(self, seed: int) -> Any:
+        """Return how often each row occurs in an epoch, without regard to `counts`."""
         if self.weights is None:
-            return None
+            repeats = np.ones(len(self.source), dtype=np.int8)
+            repeats[self.left_out] = 0
+            return repeats
         ends = self.weights.copy()
         ends[self.left_out] = 0
         np.cumsum(ends, out=ends)
@@ -299,24 +303,18 @@ class SourceBatches:
     def _mixed(self, seed: int) -> Iterator[torch.Tensor]:
         """Yield the rows of a few blocks at a time, mixed and scaled."""
         random_state = np.random.RandomState(seed)
-        blocks = self._scaled(random_state, self._counts(seed))
+        blocks = self._scaled(random_state, self._repeats(seed))
         while pool := list(islice(blocks, N_BLOCKS)):
             # In numpy, like scaling: torch would take threads from training, which runs meanwhile.
             rows = np.concatenate(pool)
             yield torch.from_numpy(rows[random_state.permutation(len(rows))])
 
-    def _scaled(
-        self, random_state: np.random.RandomState, counts: IntArray | None
-    ) -> Iterator[FloatArray]:
+    def _scaled(self, random_state: np.random.RandomState, repeats: Any) -> Iterator[FloatArray]:
         """Yield the training rows of each block, scaled, as often as they count."""
         for start, rows in self.source.blocks(random_state, self.processes):
-            own = np.ones(len(rows), dtype=int)
-            if counts is not None:
-                own = counts[start : start + len(rows)]
+            own = repeats[start : start + len(rows)]
             if self.counts is not None:
                 own = own * self.counts(rows, start)
-            first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
-            own[self.left_out[first:last] - start] = 0
             if (own != 1).any():
                 rows = np.repeat(rows, own, axis=0)
             yield self.scaling.apply(rows, dtype=self.head.dtype, device="cpu").numpy()

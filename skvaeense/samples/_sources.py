@@ -19,14 +19,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from torch.utils.data import Dataset, IterableDataset
 
-from skvaeense.samples._rows import (
-    FLOATS,
-    as_array,
-    check_widths,
-    checked,
-    checked_tensor,
-    rows_of,
-)
+from skvaeense.samples._rows import FLOATS, as_array, check_widths, checked, checked_tensor, rows_of
 from skvaeense.utils._files import check_regular
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, block_rows
@@ -83,18 +76,16 @@ class Source:
         return ""
 
     def blocks(
-        self,
-        random_state: np.random.RandomState | None = None,
-        processes: Processes = SINGLE_PROCESS,
+        self, rng: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
     ) -> Iterator[Block]:
-        """Yield all rows in blocks, in random order if there is a random state.
+        """Yield all rows in blocks, in random order if there is a source of randomness.
 
         If there are several processes, each gets some of the blocks.
         """
         n_rows = block_rows(self.shape[1])
         starts = np.arange(0, len(self), n_rows)
-        if random_state is not None:
-            random_state.shuffle(starts)
+        if rng is not None:
+            rng.shuffle(starts)
         for start in starts[processes.rank :: processes.world_size].tolist():
             yield start, self[start : start + n_rows]
 
@@ -158,9 +149,7 @@ class LoaderSource(Source):
         return np.stack(list(islice(found, start, stop)))
 
     def blocks(
-        self,
-        random_state: np.random.RandomState | None = None,
-        processes: Processes = SINGLE_PROCESS,
+        self, rng: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
     ) -> Iterator[Block]:
         """Yield all rows, in the order of the loader; every process goes through all of it."""
         n_batches = -(-block_rows(self.shape[1]) * len(self.batches) // len(self))
@@ -413,17 +402,16 @@ def _paths_of(X: Any) -> list[Path]:
             paths = sorted((p for p in paths[0].iterdir() if p.suffix in SUFFIXES), key=_by_number)
         if not paths:
             raise ValueError(f"The folder {X} has no files that end in {SUFFIXES}.")
-    elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
+    elif isinstance(X, list | tuple) and all(isinstance(p, str | os.PathLike) for p in X):
         paths = [Path(p) for p in X]
         if not any(path.suffix in SUFFIXES for path in paths):
-            return []
+            return []  # Texts, such as labels.
     else:
         return []
-    for path in paths:
-        if path.suffix not in SUFFIXES:
-            raise ValueError(
-                f"Samples can only be read from files that end in {SUFFIXES}, got {path}."
-            )
+    if others := [path for path in paths if path.suffix not in SUFFIXES]:
+        raise ValueError(
+            f"Samples can only be read from files that end in {SUFFIXES}, got {others[0]}."
+        )
     return paths
 
 
@@ -436,15 +424,7 @@ def _by_number(path: Path) -> tuple[list[Any], str]:
 
 def _open_files(paths: Sequence[Path]) -> Source:
     """Open files as samples, one after the other; rows to read can cross the end of a file."""
-    shards = []
-    for path in paths:
-        check_regular(path)
-        shape, read_shard = (_open_array if path.suffix == ".npy" else _open_tensor)(path)
-        if len(shape) != 2:
-            raise ValueError(
-                f"{path} must hold samples of shape (n_samples, n_features), got {shape}."
-            )
-        shards.append((shape, read_shard))
+    shards = [_open_file(path) for path in paths]
     n_features = check_widths(shape[1] for shape, _ in shards)
     ends = np.cumsum([shape[0] for shape, _ in shards]).tolist()
 
@@ -459,24 +439,28 @@ def _open_files(paths: Sequence[Path]) -> Source:
     return Source((ends[-1], n_features), read)
 
 
-def _open_array(path: Path) -> tuple[Any, Callable[[int, int], Any]]:
-    """Return the shape of an array in numpy's format, and a function that reads slices of it."""
+def _open_file(path: Path) -> tuple[Any, Callable[[int, int], Any]]:
+    """Return the shape of the samples in a file, and a function that reads a slice of them."""
+    check_regular(path)
     try:
-        shape = np.load(path, mmap_mode="r").shape
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array in NumPy's format, or it is damaged.") from error
+        shape, read = (_open_array if path.suffix == ".npy" else _open_tensor)(path)
+        if len(shape) != 2:
+            raise ValueError(f"it must hold samples of shape (n_samples, n_features), got {shape}.")
+    except (ValueError, EOFError, SafetensorError) as error:
+        raise ValueError(f"{path} is not a file of samples, or it is damaged: {error}") from error
+    return shape, read
+
+
+def _open_array(path: Path) -> tuple[Any, Callable[[int, int], Any]]:
+    shape = np.load(path, mmap_mode="r").shape
     # A memory map for each slice, as the pages of one map would fill the memory.
     return shape, lambda start, stop: np.array(np.load(path, mmap_mode="r")[start:stop])
 
 
 def _open_tensor(path: Path) -> tuple[Any, Callable[[int, int], Any]]:
-    """Return the shape of the only tensor in a file of safetensors, and a function as above."""
-    try:
-        file: Any = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file, or it is damaged: {error}") from error
+    file: Any = safe_open(path, framework="pt")
     names = list(file.keys())
     if len(names) != 1:
-        raise ValueError(f"{path} must hold one tensor, the samples, but holds {names}.")
+        raise ValueError(f"it must hold one tensor, the samples, but holds {names}.")
     tensor = file.get_slice(names[0])
     return tuple(tensor.get_shape()), lambda start, stop: tensor[start:stop]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from skvaeense.utils._linalg import TINY
+from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import check_integer, check_weights
@@ -148,12 +148,10 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
 
 
-def own_order(
-    x: FloatArray, center: Any = 0.0, scale: float = 1.0, *, equal: float = 1e-6
-) -> IntArray:
+def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
     """Return an order of rows that depends neither on their order nor on the order of features.
 
-    Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
+    Rows are sorted by their size, and among equal sizes by other sums over features. Sums count as
     equal up to rounding. Copies of a row follow one another, even if other rows have the same sums.
 
     Parameters
@@ -166,9 +164,6 @@ def own_order(
 
     scale : float, default=1
         Size of the rows.
-
-    equal : float, default=1e-6
-        Sums count as equal if they differ by less, as a share of their mean.
 
     Returns
     -------
@@ -183,7 +178,7 @@ def own_order(
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
         keys[:, rows], hashes[rows] = sums, _hashes(known)
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
-    return np.lexsort((hashes, *np.round(keys / (equal * unit))[::-1]))
+    return np.lexsort((hashes, *np.round(keys / (ROUNDING * unit))[::-1]))
 
 
 def _hashes(X: FloatArray) -> Any:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,9 +52,8 @@ class KeptEntries:
 
         Values and matrix have gradients.
         """
-        return F.embedding_bag(
-            self.columns, matrix, self._offsets, mode="sum", per_sample_weights=values
-        )
+        starts = _starts(self.rows, self.shape[0])
+        return F.embedding_bag(self.columns, matrix, starts, mode="sum", per_sample_weights=values)
 
     def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Return the product as in `times`, but with the matrix of values transposed."""
@@ -76,11 +74,6 @@ class KeptEntries:
             return values.new_zeros(len(others))
         places = torch.searchsorted(own, others).clamp_(max=len(own) - 1)
         return values[places] * (own[places] == others)
-
-    @cached_property
-    def _offsets(self) -> torch.Tensor:
-        """The first position of each row."""
-        return _starts(self.rows, self.shape[0])
 
 
 class KeptCodes(NamedTuple):

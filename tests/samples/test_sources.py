@@ -467,7 +467,7 @@ REFUSED = {
     # They are never unpickled.
     "objects": (
         lambda folder: files(folder, a=np.array([[object()]])),
-        "is not an array in NumPy's format",
+        "is not a file of samples",
     ),
     "a damaged array": (lambda folder: damaged(folder, "a.npy"), "a.npy is not .* damaged"),
     "a damaged tensor": (
