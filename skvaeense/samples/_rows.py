@@ -28,8 +28,8 @@ def as_array(rows: Any) -> Any:
     rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
     if not isinstance(rows, torch.Tensor):
         return dense(rows)
-    is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
-    return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).cpu().numpy()
+    is_lacking = rows.dtype is torch.bfloat16 or (rows.is_floating_point() and rows.itemsize < 2)
+    return (rows.float() if is_lacking else rows).cpu().numpy()
 
 
 def tensor_as_array(X: Any) -> Any:

@@ -345,8 +345,7 @@ def open_target(y: Any) -> Any:
     shape: tuple[int, ...] = getattr(y, "shape", ())
     if len(shape) != 2 or shape[1] < 2:
         return None
-    some = as_array(y[:1]) if hasattr(y, "dtype") else np.asarray(y)
-    return open_samples(y) if some.dtype.kind == "f" else None
+    return open_samples(y) if as_array(y[:1]).dtype.kind == "f" else None
 
 
 def beside(X: Any, target: Any) -> Any:
