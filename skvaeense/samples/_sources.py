@@ -124,7 +124,7 @@ class LoaderSource(Source):
                 first = np.array(part)
                 kind = np.dtype(np.float32 if part.dtype == np.float32 else np.float64)
                 n_kept = min(MANY_ROWS, IN_MEMORY // (kind.itemsize * max(first.shape[1], 1)))
-                kept, positions = np.zeros((n_kept, first.shape[1]), kind), np.zeros(n_kept, int)
+                kept, positions = np.zeros((n_kept, *first.shape[1:]), kind), np.zeros(n_kept, int)
             check_widths([first.shape[1], part.shape[1]])
             # A row takes a random place among all so far: by "algorithm R" of Vitter, "Random
             # sampling with a reservoir", 1985, the kept places hold a fair sample.
