@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class Scaling:
 
     mean: np.ndarray
     scale: float
-    target: Self | None = None
+    target: "Scaling | None" = None
 
     @classmethod
     def from_data(
@@ -90,14 +90,14 @@ class Scaling:
         weights: DoubleArray | None = None,
         n_targets: int = 0,
         counts: Counts | None = None,
-    ) -> Self:
+    ) -> "Scaling":
         """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
         scaled separately.
         """
 
-        def of(columns: slice) -> Self:
+        def of(columns: slice) -> Scaling:
             mean, rms = mean_and_rms(X, weights, columns, counts)
             return cls(mean, checked_scale(rms) if rms else 1.0)
 
@@ -121,13 +121,13 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
-        scalings = [self] if self.target is None else [self, self.target]
+        scalings: list[Scaling] = [self] if self.target is None else [self, self.target]
         centre = np.concatenate([s.mean for s in scalings])
         factor = np.concatenate([np.full(len(s.mean), 1 / s.scale) for s in scalings])
         if isinstance(X, torch.Tensor):
             x = in_double(X)
-            centre, factor = (torch.as_tensor(a, device=x.device) for a in (centre, factor))
-            return ((x - centre) * factor).to(dtype=dtype, device=device)
+            c, f = (torch.as_tensor(values, device=x.device) for values in (centre, factor))
+            return ((x - c) * f).to(dtype=dtype, device=device)
         scaled = torch.empty(X.shape, dtype=dtype)
         # Values beyond the precision become infinite, and the loss detects them.
         with np.errstate(over="ignore"):

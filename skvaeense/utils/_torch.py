@@ -47,7 +47,7 @@ def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     if state.shape == generator.get_state().shape:
         generator.set_state(state)
     else:
-        generator.manual_seed(zlib.crc32(state.numpy()))
+        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 @contextmanager
