@@ -251,10 +251,7 @@ def in_chunks(
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
     with torch.no_grad(), row_chunks(estimator, X.shape[0], n_rows) as chunks:
-        # Only a loader cannot be read by slices.
-        is_array = isinstance(X, np.ndarray | torch.Tensor)
-        parts = ((c, X[c]) for c in chunks) if is_array else rows_of_chunks(X, chunks)
-        for chunk, rows in parts:
+        for chunk, rows in rows_of_chunks(X, chunks):
             result = _in_memory(answer, rows)
             result = as_array(result) if device is None else torch.as_tensor(result)
             shape = X.shape[0], *result.shape[1:]

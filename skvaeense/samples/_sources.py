@@ -145,7 +145,7 @@ class LoaderSource(Source):
         start, stop, _ = rows.indices(len(self))
         if stop <= len(self._first):
             return checked(self._first[start:stop])
-        found = chain.from_iterable(rows for _, rows in self.blocks())
+        found = chain.from_iterable(block for _, block in self.blocks())
         return np.stack(list(islice(found, start, stop)))
 
     def blocks(

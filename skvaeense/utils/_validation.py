@@ -47,10 +47,7 @@ class NumberOfLatents(Interval):
 
 
 class Sizes(Interval):
-    """A list, tuple or 1-d array of integers, all at least 1."""
-
-    def __init__(self) -> None:
-        super().__init__(Integral, 1, None, closed="left")
+    """A list, tuple or 1-d array of integers in an interval."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is such a list, with at least one entry."""
@@ -67,7 +64,7 @@ NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
 # Unlike scikit-learn's constraint, this one refuses booleans.
 RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
-SIZES = Sizes()
+SIZES = Sizes(Integral, 1, None, closed="left")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 # The decorator that validates parameters before a method runs, with a type.
@@ -95,8 +92,8 @@ class DocLinkMixin:
             if isinstance(value, np.integer):
                 setattr(self, name, int(value))
             elif isinstance(value, list | tuple) and any(isinstance(v, np.integer) for v in value):
-                plain = [int(v) if isinstance(v, np.integer) else v for v in value]
-                setattr(self, name, type(value)(plain))
+                numbers = (int(v) if isinstance(v, np.integer) else v for v in value)
+                setattr(self, name, type(value)(numbers))
         super()._validate_params()  # type: ignore[misc]
 
 
