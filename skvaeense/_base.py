@@ -48,14 +48,12 @@ from skvaeense.training._trainer import (
     Trainer,
     diverged,
 )
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     FitProgress,
     fit_progress,
     with_callbacks,
 )
-from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing, fitted
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._processes import find_processes
@@ -76,10 +74,14 @@ from skvaeense.utils._validation import (
     POSITIVE,
     RANDOM_STATE,
     AliasOf,
+    DocLinkMixin,
     StrOptions,
     align_api_if_sparse,
+    all_or_nothing,
     are_equal,
+    check_array,
     fit_context,
+    fitted,
     too_far,
 )
 from skvaeense.utils._warnings import warn_user
@@ -255,10 +257,7 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
     joined = None
     chunks = list(gen_batches(X.shape[0], n_rows))
     with torch.no_grad():
-        # Only a loader cannot be read by slices.
-        is_array = isinstance(X, np.ndarray | torch.Tensor)
-        parts = ((c, X[c]) for c in chunks) if is_array else rows_of_chunks(X, chunks)
-        for chunk, rows in parts:
+        for chunk, rows in rows_of_chunks(X, chunks):
             result = _in_memory(answer, rows)
             result = as_array(result) if device is None else torch.as_tensor(result)
             shape = X.shape[0], *result.shape[1:]
@@ -729,11 +728,7 @@ class BaseAutoencoder(
         """Return samples as a valid array or tensor, or as a source that checks what it reads."""
         # What numpy holds in memory needs no opening.
         X = X if type(X) is np.ndarray else open_samples(X)
-        head = X
-        if isinstance(X, Source):
-            head = X.head(least)
-        elif isinstance(X, torch.Tensor):
-            head = as_array(X[:least])
+        head = as_array(X[:least]) if isinstance(X, Source | torch.Tensor) else X
         head = validated(self, head, least=least, reset=reset, takes_missing=head is X)
         if isinstance(X, Source | torch.Tensor):
             return X

@@ -17,12 +17,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skvaeense._base import LawEvaluation
 from skvaeense.mixture import MixtureDensity
 from skvaeense.nets.networks import Network
-from skvaeense.samples._batches import SPECTRUM_ROWS
-from skvaeense.samples._missing import imputations
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array
-from skvaeense.samples._sources import Source
-from skvaeense.samples._weights import checked_weights
-from skvaeense.utils._arrays import check_array, plain
+from skvaeense.samples._scaling import SPECTRUM_ROWS
+from skvaeense.samples._weights import checked_weights, imputations
 from skvaeense.utils._rows import (
     MIN_ROWS_TO_SPLIT,
     SOME_ROWS,
@@ -32,7 +29,7 @@ from skvaeense.utils._rows import (
 )
 from skvaeense.utils._torch import resolve_device
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, too_far
+from skvaeense.utils._validation import check_array, check_integer, plain, too_far
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -255,8 +252,7 @@ class DensityMixin(LawEvaluation):
                 stacklevel=3,
             )
         samples: Any = self._check_samples(X, reset=False)
-        is_source = isinstance(samples, Source)
-        rows = samples.head(SPECTRUM_ROWS) if is_source else as_array(samples[:SPECTRUM_ROWS])
+        rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],
@@ -515,7 +511,7 @@ class DensityMixin(LawEvaluation):
             density.
         """
         check_is_fitted(self)
-        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
+        n_samples = check_integer(n_samples, "n_samples", minimum=1)
         rng = check_random_state(random_state)
         if return_labels:
             return self._mixture("return_labels=True").sample(n_samples, rng)

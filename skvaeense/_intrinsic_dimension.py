@@ -26,13 +26,11 @@ from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.mixture._rows import Reach, check_seen
 from skvaeense.samples._rows import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
-from skvaeense.utils._arrays import plain
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     fit_progress,
     with_callbacks,
 )
-from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import threads_of_all
@@ -40,9 +38,12 @@ from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, Ran
 from skvaeense.utils._validation import (
     RANDOM_STATE,
     AliasOf,
+    DocLinkMixin,
     HasMethods,
     StrOptions,
+    all_or_nothing,
     fit_context,
+    plain,
     too_far,
 )
 

@@ -30,7 +30,6 @@ from skvaeense.samples._rows import as_array, tensor_as_array, validated
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights
 from skvaeense.training._diagnosis import batch_messages
-from skvaeense.utils._estimators import fitted
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
 from skvaeense.utils._typing import (
@@ -41,7 +40,7 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions
+from skvaeense.utils._validation import POSITIVE, SHARE, NumberOfLatents, StrOptions, fitted
 from skvaeense.utils._warnings import warn_user
 
 # Fitted attributes that validation sets.

@@ -248,10 +248,10 @@ def test_integers_of_numpy_in_parts():
 @pytest.mark.parametrize("make", [vaeense, SubspaceMixture, GateDictionary])
 def test_numbers_of_draws(make):
     estimator = fit_unwarned(make(), X)
-    name = type(estimator).__name__
-    message = rf"'n_samples' parameter of {name}.sample must be an int in the range \[1, inf\)"
-    for n_samples in ("a", True, 2.5, 0, None):
-        with pytest.raises(ValueError, match=rf"{message}. Got {n_samples!r} instead"):
+    for n_samples in ("a", True, 2.5, None):
+        with pytest.raises(TypeError, match=f"n_samples must be an int, got {n_samples!r} of type"):
             estimator.sample(n_samples)
+    with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
+        estimator.sample(0)
     drawn = estimator.sample(np.uint8(200), random_state=0)
     assert len(drawn[0] if isinstance(drawn, tuple) else drawn) == 200

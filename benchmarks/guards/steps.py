@@ -23,7 +23,7 @@ from skvaeense.nets.losses import ELBO, PenalizedReconstruction
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import Linear, SingleLayer, Unrolled
 from skvaeense.nets.penalties import L1, BatchTopK, Log, TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
 from skvaeense.training._trainer import Plan, Trainer, find_schedule
 

@@ -15,11 +15,10 @@ from skvaeense.dimension._local import LEAST_SQUARE, LocalGeometry
 from skvaeense.dimension._posterior import CLOSE, standard_error
 from skvaeense.dimension._rank import RARELY, NoiseFloor, Quadrics
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
-from skvaeense.utils._arrays import dense
 from skvaeense.utils._linalg import EXACT, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import Interval, Specification, StrOptions
+from skvaeense.utils._validation import Interval, Specification, StrOptions, dense
 
 
 class AutoencoderMethod(Specification):

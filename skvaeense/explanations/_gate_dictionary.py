@@ -14,8 +14,6 @@ from skvaeense.explanations._gates import SLABS
 from skvaeense.explanations._laws import GateLaw
 from skvaeense.mixture._rows import Prepared, Units, warn_of_far
 from skvaeense.samples._weights import MeanScoreMixin, checked_weights
-from skvaeense.utils._arrays import check_array, plain
-from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._torch import draw_seed, threads_of_all
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
@@ -24,7 +22,12 @@ from skvaeense.utils._validation import (
     POSITIVE,
     RANDOM_STATE,
     SHARE,
+    DocLinkMixin,
+    all_or_nothing,
+    check_array,
+    check_integer,
     fit_context,
+    plain,
     too_far,
 )
 
@@ -335,7 +338,7 @@ class GateDictionary(
             If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
+        n_samples = check_integer(n_samples, "n_samples", minimum=1)
         return self._law_.sample(n_samples, check_random_state(random_state))
 
     # --- common code --------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from skvaeense.explanations._search import find_gates, search_gates, widest
 from skvaeense.mixture._em import blur_of, least_variance
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.mixture._rows import Prepared
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import check_shapes
 
 # Largest number of entries of samples that are fitted in double precision, and of the codes on
 # which a price is found.

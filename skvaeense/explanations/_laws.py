@@ -16,10 +16,9 @@ from skvaeense.explanations._search import FoundGates, find_gates, search_gates,
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import Shared
 from skvaeense.mixture._fit import FlatPart
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import checked_scale
+from skvaeense.utils._validation import check_shapes, checked_scale
 
 # A latent of a flat part is active if its posterior variance is below this share of the prior's.
 MOST_VARIANCE = 0.8

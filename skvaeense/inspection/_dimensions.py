@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length
 
 from skvaeense.inspection._display import BLACK, BLUE, PALETTE, RED, Display, OptionalAxes
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
-from skvaeense.utils._arrays import column_or_1d
+from skvaeense.utils._validation import column_or_1d
 
 
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
 import numpy as np
 
-from skvaeense.utils._estimators import ReprMixin
 from skvaeense.utils._files import optional_import
+from skvaeense.utils._validation import ReprMixin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

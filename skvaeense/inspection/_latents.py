@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from skvaeense.inspection._display import BLUE, RED, Display, OptionalAxes
 from skvaeense.inspection._estimators import active_mask, feature_names, fitted_step
-from skvaeense.utils._arrays import check_array
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_array, check_integer
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02

@@ -16,12 +16,19 @@ from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.inspection._display import BLACK, BLUE, GREY, Display, Estimators, OptionalAxes
+from skvaeense.inspection._display import (
+    BLACK,
+    BLUE,
+    GREY,
+    Display,
+    Estimators,
+    OptionalAxes,
+)
 from skvaeense.inspection._estimators import named_estimators
-from skvaeense.utils._arrays import check_array
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
+from skvaeense.utils._validation import check_array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,9 @@ from sklearn.utils import Bunch, check_consistent_length, check_random_state
 from skvaeense.language._latents import last_step
 from skvaeense.metrics._dictionaries import fit_probe, mean_excess, normalise_rows
 from skvaeense.samples._rows import as_array
-from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_array, check_integer, column_or_1d
 
 
 def dictionary_stability(

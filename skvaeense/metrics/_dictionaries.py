@@ -14,11 +14,16 @@ from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_consistent_length
 
 from skvaeense.metrics._metrics import in_unit
-from skvaeense.utils._arrays import check_array, column_or_1d
 from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, SIZES, validate_params
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    SIZES,
+    check_array,
+    column_or_1d,
+    validate_params,
+)
 
 
 @validate_params({"signed": ["boolean"]})

@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skvaeense.utils._arrays import check_array, column_or_1d, dense
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, check_weights, validate_params
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    POSITIVE,
+    check_array,
+    check_weights,
+    column_or_1d,
+    dense,
+    validate_params,
+)
 
 
 def fvu(

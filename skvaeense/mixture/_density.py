@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import softmax
 
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
+from skvaeense.utils._validation import check_shapes
 
 
 class Shared:

@@ -24,10 +24,10 @@ from skvaeense.mixture._em import (
 )
 from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
 from skvaeense.mixture._search import FINAL, LEAST_ROWS, N_PARTS, Pair, Search, held_out
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, threads_for
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._validation import check_shapes
 
 
 class FlatPart(NamedTuple):

@@ -16,11 +16,10 @@ from skvaeense.mixture._em import (
 )
 from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import checked_scale
+from skvaeense.utils._validation import check_shapes, checked_scale
 from skvaeense.utils._warnings import warn_user
 
 # Largest share of the rows that is ever left out.

@@ -14,13 +14,20 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._rows import Prepared, check_seen, warn_of_far
-from skvaeense.samples._missing import imputations
-from skvaeense.samples._weights import MeanScoreMixin, checked_weights
-from skvaeense.utils._arrays import plain
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights, imputations
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
-from skvaeense.utils._estimators import DocLinkMixin, all_or_nothing
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context, too_far
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    RANDOM_STATE,
+    DocLinkMixin,
+    StrOptions,
+    all_or_nothing,
+    check_integer,
+    fit_context,
+    plain,
+    too_far,
+)
 
 
 class SubspaceMixture(
@@ -330,7 +337,7 @@ class SubspaceMixture(
             If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        n_samples = AT_LEAST_ONE.checked(n_samples, "n_samples", f"{type(self).__name__}.sample")
+        n_samples = check_integer(n_samples, "n_samples", minimum=1)
         return self.density_.sample(n_samples, check_random_state(random_state))
 
     def impute(

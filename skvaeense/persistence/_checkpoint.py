@@ -14,10 +14,9 @@ import skvaeense
 from skvaeense.persistence import _files
 from skvaeense.persistence._saving import encoded, read_estimator
 from skvaeense.training._session import STATE, CheckpointCallback
-from skvaeense.utils._estimators import ReprMixin
 from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._typing import PathName
-from skvaeense.utils._validation import NON_NEGATIVE, check_integer
+from skvaeense.utils._validation import NON_NEGATIVE, ReprMixin, check_integer
 
 
 class Checkpoint(ReprMixin, CheckpointCallback):

@@ -20,7 +20,7 @@ from skvaeense.explanations._gate_fits import GateStream
 from skvaeense.mixture import MixtureDensity, SubspaceMixture
 from skvaeense.mixture._rows import Units
 from skvaeense.nets.models import Model
-from skvaeense.utils._estimators import fitted as fitted_attributes
+from skvaeense.utils._validation import fitted as fitted_attributes
 
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 LAWS = FlatLaw | GateLaw | MixtureDensity

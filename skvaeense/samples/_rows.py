@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array, get_tags
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import validate_data
 
-from skvaeense.utils._arrays import dense, plain
 from skvaeense.utils._typing import FloatArray
+from skvaeense.utils._validation import dense, plain
 
 FLOATS = (np.float64, np.float32)
 
@@ -26,11 +26,10 @@ def as_array(rows: Any) -> Any:
         return rows
     # Dask would lose masks.
     rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
-    if isinstance(rows, torch.Tensor):
-        rows = rows.cpu()
-        is_short = rows.is_floating_point() and rows.dtype.itemsize < 2
-        return (rows.float() if is_short or rows.dtype is torch.bfloat16 else rows).numpy()
-    return dense(rows)
+    if not isinstance(rows, torch.Tensor):
+        return dense(rows)
+    is_lacking = rows.dtype is torch.bfloat16 or (rows.is_floating_point() and rows.itemsize < 2)
+    return (rows.float() if is_lacking else rows).cpu().numpy()
 
 
 def tensor_as_array(X: Any) -> Any:
@@ -64,10 +63,8 @@ def rows_of(item: Any, *, is_sample: bool = False) -> FloatArray:
     is_numbers = isinstance(item, list) and all(isinstance(entry, Real) for entry in item)
     if isinstance(item, tuple | list) and item and not is_numbers:
         found = item[0]
-        shapes = [getattr(part, "shape", ()) for part in item[:2]]
-        are_rows = isinstance(found, tuple | list) or (
-            len(shapes[0]) == 1 and shapes[1:] == shapes[:1]
-        )
+        first, *second = (getattr(part, "shape", ()) for part in item[:2])
+        are_rows = isinstance(found, tuple | list) or (len(first) == 1 and second == [first])
         # From a loader these can be columns too, as torch collates lists.
         if are_rows and (isinstance(item, list) or not is_sample):
             found = None
@@ -85,11 +82,7 @@ def rows_of(item: Any, *, is_sample: bool = False) -> FloatArray:
 def checked(rows: Any) -> FloatArray:
     """Return rows in single or double precision, as scikit-learn accepts arrays."""
     return check_array(
-        as_array(rows),
-        dtype=FLOATS,
-        allow_nd=True,
-        ensure_min_samples=0,
-        input_name="X",
+        as_array(rows), dtype=FLOATS, allow_nd=True, ensure_min_samples=0, input_name="X"
     )
 
 
@@ -101,14 +94,11 @@ def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
             "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "
             "convert to a dense tensor."
         )
-    if rows.ndim != 2 or rows.is_complex():
+    if not rows.is_complex():
+        is_single = rows.dtype in (torch.float16, torch.bfloat16, torch.float32)
+        rows = rows.to(torch.float32 if is_single else torch.float64)
+    if rows.ndim != 2 or rows.is_complex() or not rows.isfinite().all():
         check_array(as_array(rows), input_name="X")  # This raises the error.
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    elif rows.dtype not in (torch.float32, torch.float64):
-        rows = rows.double()
-    if not rows.isfinite().all():
-        assert_all_finite(as_array(rows), input_name="X")
     return rows
 
 
@@ -121,10 +111,9 @@ def validated(
     """
     tags = get_tags(estimator).input_tags
     allows_nan = tags.allow_nan and takes_missing and not sparse.issparse(X)
-    X = X if type(X) is np.ndarray else plain(X, takes_missing=allows_nan)
     return validate_data(
         estimator,
-        X,
+        X if type(X) is np.ndarray else plain(X, takes_missing=allows_nan),
         accept_sparse="csr" if tags.sparse else False,
         dtype=FLOATS,
         ensure_all_finite="allow-nan" if allows_nan else True,

@@ -1,18 +1,24 @@
-"""Centring, and scaling by one number."""
+"""Centring, scaling by one number, and batches of scaled samples that training passes over."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source
-from skvaeense.utils._rows import row_blocks
+from skvaeense.samples._weights import drawn, n_draws
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._rows import N_BLOCKS, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
+# Maximum number of rows that sizes, such as the number of components, are derived from.
+SPECTRUM_ROWS = 4096
 # Maps rows, and the position of the first one, to the mask of those that count.
 Counts: TypeAlias = Callable[[FloatArray, int], BoolArray]
 
@@ -30,8 +36,7 @@ def mean_and_rms(
     # Squares and sums of huge or tiny values are finite in units of their size.
     start, n_rows, squares, unit = 0, 0, 0.0, 0.0
     mean = np.zeros(X.shape[1])[columns]
-    blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
-    for _, rows in blocks:
+    for _, rows in X.blocks() if isinstance(X, Source) else _chunks(as_array(X)):
         own: Any = None if weights is None else weights[start : start + len(rows)]
         if counts is not None:
             own = counts(rows, start) * (1.0 if own is None else own)
@@ -39,8 +44,7 @@ def mean_and_rms(
         if own is not None and not own.any():
             continue
         block = rows[:, columns]
-        if unit == 0:
-            unit = float(max(abs(block.min()), abs(block.max())))
+        unit = unit or float(max(abs(block.min()), abs(block.max())))
         values = block.astype(np.float64) / (unit or 1.0)
         with np.errstate(over="ignore", invalid="ignore"):
             n_own = len(values) if own is None else own.sum()
@@ -77,7 +81,7 @@ class Scaling:
 
     mean: np.ndarray
     scale: float
-    target: Self | None = None
+    target: "Scaling | None" = None
 
     @classmethod
     def from_data(
@@ -86,22 +90,20 @@ class Scaling:
         weights: DoubleArray | None = None,
         n_targets: int = 0,
         counts: Counts | None = None,
-    ) -> Self:
+    ) -> "Scaling":
         """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
         scaled separately.
         """
-        n_features = X.shape[1] - n_targets
-        target = cls._of(X, weights, slice(n_features, None), counts) if n_targets else None
-        return replace(cls._of(X, weights, slice(n_features), counts), target=target)
 
-    @classmethod
-    def _of(
-        cls, X: Any, weights: DoubleArray | None, columns: slice, counts: Counts | None
-    ) -> Self:
-        mean, rms = mean_and_rms(X, weights, columns, counts)
-        return cls(mean, checked_scale(rms) if rms else 1.0)
+        def of(columns: slice) -> Scaling:
+            mean, rms = mean_and_rms(X, weights, columns, counts)
+            return cls(mean, checked_scale(rms) if rms else 1.0)
+
+        n_features = X.shape[1] - n_targets
+        target = of(slice(n_features, None)) if n_targets else None
+        return replace(of(slice(n_features)), target=target)
 
     @property
     def n_targets(self) -> int:
@@ -113,25 +115,19 @@ class Scaling:
         """The scaling of decoded values: the scaling of the target, if there is one."""
         return self if self.target is None else self.target
 
-    def _centre_and_factor(self) -> tuple[Any, Any]:
-        """Return the centre and the factor of rows."""
-        if self.target is None:
-            return self.mean, 1 / self.scale
-        factors = [np.full(len(s.mean), 1 / s.scale) for s in (self, self.target)]
-        return np.concatenate([self.mean, self.target.mean]), np.concatenate(factors)
-
     def apply(self, X: Any, *, dtype: torch.dtype, device: Any, order: Any = None) -> torch.Tensor:
         """Return X, or its rows in another order, as a centred and scaled tensor.
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
-        centre, factor = self._centre_and_factor()
+        scalings: list[Scaling] = [self] if self.target is None else [self, self.target]
+        centre = np.concatenate([s.mean for s in scalings])
+        factor = np.concatenate([np.full(len(s.mean), 1 / s.scale) for s in scalings])
         if isinstance(X, torch.Tensor):
             x = in_double(X)
-            x = x - torch.as_tensor(centre, device=x.device)
-            x = x * torch.as_tensor(factor, dtype=x.dtype, device=x.device)
-            return x.to(dtype=dtype, device=device)
+            c, f = (torch.as_tensor(values, device=x.device) for values in (centre, factor))
+            return ((x - c) * f).to(dtype=dtype, device=device)
         scaled = torch.empty(X.shape, dtype=dtype)
         # Values beyond the precision become infinite, and the loss detects them.
         with np.errstate(over="ignore"):
@@ -156,3 +152,173 @@ def _chunks(X: Any, order: IntArray | None = None) -> Iterator[tuple[slice, Floa
     """Yield slices, and the rows of X for each of them in double precision."""
     for rows in row_blocks(len(X), X.shape[1]):
         yield rows, X[rows if order is None else order[rows]].astype(np.float64)
+
+
+@dataclass(eq=False)
+class TensorBatches:
+    """Centred and scaled samples in memory, which training passes over, epoch by epoch.
+
+    Attributes
+    ----------
+    X : torch.Tensor of shape (n_samples, n_features)
+        Centred and scaled samples, on the device of training.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
+        says, rounded up or down at random; None means once.
+
+    shape : tuple of int
+        (n_samples, n_features), with the number of samples in an epoch.
+
+    head : torch.Tensor of shape (n_rows, n_features)
+        A few thousand samples, or all if there are fewer, from which sizes are derived. Samples of
+        more weight occur more often.
+    """
+
+    X: torch.Tensor
+    processes: Processes = SINGLE_PROCESS
+    weights: DoubleArray | None = None
+
+    def __post_init__(self) -> None:
+        n_rows, self.head = len(self.X), self.X[:SPECTRUM_ROWS]
+        if self.weights is not None:
+            n_rows = n_draws(self.weights)
+            self.head = self.head[torch.from_numpy(drawn(self.weights[:SPECTRUM_ROWS]))]
+        self.shape = n_rows, self.X.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order; an incomplete last batch is dropped.
+
+        If several processes train together, each gets its part of every batch. A batch is valid
+        until the next one is drawn.
+        """
+        X, n_rows = self.X, self.processes.share(batch_size)
+        batch = X.new_empty((n_rows, X.shape[1]))
+        order = torch.randperm(len(self), generator=generator, device=X.device)
+        if self.weights is not None:
+            offset = torch.rand((), generator=generator, device=X.device)
+            order = torch.from_numpy(drawn(self.weights, float(offset))).to(X.device)[order]
+        for start in range(0, len(self) - batch_size + 1, batch_size):
+            first = start + self.processes.rank * n_rows
+            torch.index_select(X, 0, order[first : first + n_rows], out=batch)
+            yield batch
+
+
+@dataclass(eq=False)
+class SourceBatches:
+    """Samples that are read during training.
+
+    Blocks of rows are read in random order, a few at a time, and mixed. So a batch has rows from
+    several blocks, and memory holds only a few blocks. Training and reading run in parallel.
+
+    Attributes
+    ----------
+    source : Source
+        The samples, in the user's units.
+
+    left_out : ndarray of int
+        Sorted positions of the held-out rows.
+
+    weights : ndarray of shape (n_samples,) or None
+        How often each row of the source counts; None means once. Held-out rows do not count.
+
+    scaling : Scaling
+        Centre and scale.
+
+    head : torch.Tensor of shape (n_rows, n_features)
+        Some centred and scaled samples.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+
+    counts : callable or None, default=None
+        Maps rows, and the position of the first one, to the mask of rows that are not left out.
+
+    n_left_out : int, default=0
+        Number of rows that `counts` leaves out.
+    """
+
+    source: Source
+    left_out: IntArray
+    scaling: Scaling
+    head: torch.Tensor
+    processes: Processes = SINGLE_PROCESS
+    weights: DoubleArray | None = None
+    counts: Counts | None = None
+    n_left_out: int = 0
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.source) - len(self.left_out) - self.n_left_out
+        self.shape = n_rows, self.source.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order.
+
+        Each of several processes reads its own blocks. If these end before the epoch does, the
+        process repeats samples of its last blocks.
+        """
+        device = self.head.device
+        seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
+        pools = self._mixed(seed)
+        n_rows, n_batches = self.processes.share(batch_size), len(self) // batch_size
+        remainder = last = self.head[:0]
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(next, pools, None)
+            while n_batches:
+                pool = coming.result()
+                if pool is not None:
+                    coming = reader.submit(next, pools, None)
+                    pool = last = torch.cat([remainder, pool.to(device)])
+                elif len(last) >= n_rows:
+                    pool = last
+                else:
+                    pool = self.head.repeat(-(-n_rows // len(self.head)), 1)
+                n_full = min(len(pool) // n_rows, n_batches)
+                yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
+                n_batches -= n_full
+                remainder = pool[n_full * n_rows :].clone()
+
+    def _repeats(self, seed: int) -> Any:
+        """Return how often each row occurs in an epoch, without regard to `counts`."""
+        if self.weights is None:
+            repeats = np.ones(len(self.source), dtype=np.int8)
+            repeats[self.left_out] = 0
+            return repeats
+        ends = self.weights.copy()
+        ends[self.left_out] = 0
+        np.cumsum(ends, out=ends)
+        ends *= len(self) / (ends[-1] or 1.0)
+        ends += np.random.RandomState(seed).uniform()
+        return np.diff(np.floor(ends).astype(int), prepend=0)
+
+    def _mixed(self, seed: int) -> Iterator[torch.Tensor]:
+        """Yield the rows of a few blocks at a time, mixed and scaled."""
+        random_state = np.random.RandomState(seed)
+        blocks = self._scaled(random_state, self._repeats(seed))
+        while pool := list(islice(blocks, N_BLOCKS)):
+            # In numpy, like scaling: torch would take threads from training, which runs meanwhile.
+            rows = np.concatenate(pool)
+            yield torch.from_numpy(rows[random_state.permutation(len(rows))])
+
+    def _scaled(self, random_state: np.random.RandomState, repeats: Any) -> Iterator[FloatArray]:
+        """Yield the training rows of each block, scaled, as often as they count."""
+        for start, rows in self.source.blocks(random_state, self.processes):
+            own = repeats[start : start + len(rows)]
+            if self.counts is not None:
+                own = own * self.counts(rows, start)
+            if (own != 1).any():
+                rows = np.repeat(rows, own, axis=0)
+            yield self.scaling.apply(rows, dtype=self.head.dtype, device="cpu").numpy()
+
+
+# Samples that training passes over.
+Batches: TypeAlias = TensorBatches | SourceBatches

@@ -1,14 +1,16 @@
-"""Sample weights: how often each sample counts."""
+"""Samples whose numbers are not all given once: weights, copies, and missing values."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
 
-from skvaeense.utils._linalg import TINY
+from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_weights
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import check_integer, check_weights
 
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
@@ -132,44 +134,24 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     if len(first) < len(X) and not np.array_equal(X[first][which], X, equal_nan=True):
         # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
-    places[counts] = which.ravel()
     if len(first) == 1:
         # A fit needs two rows.
+        places[counts] = 0
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
     is_equal = sums.min() == sums.max()
-    if is_equal and len(first) == len(X) == len(places):
+    if is_equal and len(first) == len(places):
         return Distinct(X, None, slice(None))
-    order = np.argsort(first) if is_equal else ascending(X[first])
+    # By columns, and rows that agree in these by their hash: the order of X does not matter.
+    order = np.argsort(first) if is_equal else np.lexsort(X[first, :FEW_COLUMNS].T[::-1])
     places[counts] = np.argsort(order)[which.ravel()]
     return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
 
 
-def ascending(X: FloatArray) -> IntArray:
-    """Return the order of rows by their first column, then by their second, and so on.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows; NaN comes last.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        Positions of the rows in this order.
-    """
-    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
-    head = X[order, :FEW_COLUMNS]
-    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
-    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
-
-
-def own_order(
-    x: FloatArray, center: Any = 0.0, scale: float = 1.0, *, equal: float = 1e-6
-) -> IntArray:
+def own_order(x: FloatArray, center: Any = 0.0, scale: float = 1.0) -> IntArray:
     """Return an order of rows that depends neither on their order nor on the order of features.
 
-    Rows are sorted by their size, and among equal sizes by other sums over features. Sizes count as
+    Rows are sorted by their size, and among equal sizes by other sums over features. Sums count as
     equal up to rounding. Copies of a row follow one another, even if other rows have the same sums.
 
     Parameters
@@ -182,9 +164,6 @@ def own_order(
 
     scale : float, default=1
         Size of the rows.
-
-    equal : float, default=1e-6
-        Sums count as equal if they differ by less, as a share of their mean.
 
     Returns
     -------
@@ -199,7 +178,7 @@ def own_order(
             sums = square.sum(axis=1), (square * known).sum(axis=1), np.square(square).sum(axis=1)
         keys[:, rows], hashes[rows] = sums, _hashes(known)
     unit = np.maximum(np.abs(keys).mean(axis=1, where=np.isfinite(keys)), TINY)[:, None]
-    return np.lexsort((hashes, *np.round(keys / (equal * unit))[::-1]))
+    return np.lexsort((hashes, *np.round(keys / (ROUNDING * unit))[::-1]))
 
 
 def _hashes(X: FloatArray) -> Any:
@@ -249,3 +228,49 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
     ends = sums * (n / sums[-1])
     places = np.arange(n) + offset
     return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
+
+
+def imputations(
+    impute: Callable[[np.random.RandomState | None], FloatArray],
+    X: Any,
+    n_draws: int | None,
+    random_state: RandomState,
+) -> Any:
+    """Return filled samples in the type of the input: once with means, or with several draws.
+
+    Parameters
+    ----------
+    impute : callable
+        Takes a source of randomness for draws, or None for means, and returns filled samples.
+
+    X : array-like or data frame of shape (n_samples, n_features)
+        The samples with missing values.
+
+    n_draws : int or None
+        Number of draws. None takes means.
+
+    random_state : int, RandomState instance or None
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray or data frame of shape (n_samples, n_features), or a list of them
+        Filled samples; a list if there are draws. Columns of a data frame keep their floating type.
+
+    Raises
+    ------
+    ValueError
+        If `n_draws` is less than 1.
+    """
+
+    def filled(rng: np.random.RandomState | None) -> Any:
+        values = impute(rng)
+        if not (hasattr(X, "iloc") and hasattr(X, "columns")):
+            return values
+        kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
+        return type(X)(values, index=X.index, columns=X.columns).astype(float).astype(kept)
+
+    if n_draws is None:
+        return filled(None)
+    rng = check_random_state(random_state)
+    return [filled(rng) for _ in range(check_integer(n_draws, "n_draws", minimum=1))]

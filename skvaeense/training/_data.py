@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
-from skvaeense.samples._batches import SPECTRUM_ROWS, Batches, SourceBatches, TensorBatches
-from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training import _trainer

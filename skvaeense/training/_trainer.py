@@ -15,7 +15,7 @@ import torch
 from torch.optim.adamw import adamw
 
 from skvaeense.nets.losses import Loss, Terms
-from skvaeense.samples._batches import Batches
+from skvaeense.samples._scaling import Batches
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import restore_generator, suited_threads

@@ -3,7 +3,6 @@
 import importlib
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +24,10 @@ def whole_file(path: PathName) -> Iterator[BinaryIO]:
     """
     path = Path(os.path.realpath(path))
     check_regular(path)
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with _draft_of(path) as draft, open(draft, "xb") as file:
-        if mode is not None:
+        if path.exists():
             # Permissions are set before there is anything to read.
-            os.chmod(draft, mode)
+            shutil.copymode(path, draft)
         yield file
         file.flush()
         os.fsync(file.fileno())

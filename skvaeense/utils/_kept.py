@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,17 +52,14 @@ class KeptEntries:
 
         Values and matrix have gradients.
         """
-        return F.embedding_bag(
-            self.columns, matrix, self._offsets, mode="sum", per_sample_weights=values
-        )
+        starts = torch.searchsorted(self.rows, torch.arange(self.shape[0], device=self.rows.device))
+        return F.embedding_bag(self.columns, matrix, starts, mode="sum", per_sample_weights=values)
 
     def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Return the product as in `times`, but with the matrix of values transposed."""
         order = self.columns.argsort(stable=True)
-        starts = _starts(self.columns, self.shape[1])
-        return F.embedding_bag(
-            self.rows[order], matrix, starts, mode="sum", per_sample_weights=values[order]
-        )
+        other = KeptEntries(self.columns[order], self.rows[order], self.shape[::-1])
+        return other.times(values[order], matrix)
 
     def column_sums(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sums of values over the rows, shape (n_columns,)."""
@@ -76,11 +72,6 @@ class KeptEntries:
             return values.new_zeros(len(others))
         places = torch.searchsorted(own, others).clamp_(max=len(own) - 1)
         return values[places] * (own[places] == others)
-
-    @cached_property
-    def _offsets(self) -> torch.Tensor:
-        """The first position of each row."""
-        return _starts(self.rows, self.shape[0])
 
 
 class KeptCodes(NamedTuple):
@@ -113,12 +104,6 @@ def keep_largest(outputs: torch.Tensor, n_kept: int, *, positive: bool) -> torch
 def _largest(outputs: torch.Tensor, n_kept: int, positive: bool) -> torch.Tensor:
     sizes = outputs if positive else outputs.abs()
     return sizes.topk(n_kept, dim=1, sorted=False).indices
-
-
-def _starts(indices: torch.Tensor, n: int) -> torch.Tensor:
-    """Return the first position of each of n indices among the sorted indices."""
-    counts = torch.bincount(indices, minlength=n)
-    return counts.cumsum(0) - counts
 
 
 class KeptOutputs(torch.autograd.Function):

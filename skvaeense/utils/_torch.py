@@ -1,6 +1,6 @@
 """Devices, threads, precisions, seeded generators and evaluation mode of torch."""
 
-import hashlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -47,8 +47,7 @@ def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     if state.shape == generator.get_state().shape:
         generator.set_state(state)
     else:
-        digest = hashlib.sha256(state.numpy().tobytes()).digest()
-        generator.manual_seed(int.from_bytes(digest[:4], "little"))
+        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 @contextmanager
@@ -79,27 +78,22 @@ def resolve_device(device: str) -> torch.device:
     """Return the torch device; "auto" is CUDA if torch finds a CUDA device."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'auto' or a torch device, got {device!r}.") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but torch finds no CUDA device; use device='auto'.")
-    if resolved.type != "cpu":
-        check_computes(resolved)
-    return resolved
+    return working_device(device)
 
 
 @cache
-def check_computes(device: torch.device) -> None:
-    """Raise an error unless a tensor can be moved to a device and back."""
+def working_device(device: str) -> torch.device:
+    """Return a torch device; raise an error unless a tensor can be moved to it and back."""
     try:
-        torch.ones(1, device=device).cpu()
+        resolved = torch.device(device)
+        torch.ones(1, device=resolved).cpu()
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"device='{device}' cannot be used here; use device='auto'. torch reports: {reason}"
+            f"device must be 'auto' or a torch device that works here, got {device!r}. torch "
+            f"reports: {reason}"
         ) from error
+    return resolved
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,21 +1,23 @@
-"""The only importer of private scikit-learn modules, and the checks built on them.
+"""All that is built on scikit-learn: checks of parameters and arrays, and bases of estimators.
 
-When scikit-learn moves a private name, only this file needs a change.
+This is the only importer of private scikit-learn modules. When scikit-learn moves a private name,
+only this file needs a change.
 """
 
+import inspect
+import os
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import _param_validation
+from sklearn.utils import _param_validation, validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import _check_sample_weight, assert_all_finite
+from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 
-from skvaeense.utils._arrays import plain
-from skvaeense.utils._estimators import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray
 
 try:
@@ -25,6 +27,10 @@ except ImportError:  # Before scikit-learn 1.9 results are matrices.
 # Names that other files import from scikit-learn through this file.
 __all__ = ["HasMethods", "StrOptions", "align_api_if_sparse"]
 
+# Variable with the place of the documentation: the address of the folder that holds the front page,
+# such as "https://example.org/docs", or a path relative to the page that shows an estimator.
+DOCS_VARIABLE = "SKVAEENSE_DOCS_URL"
+
 
 class Interval(_param_validation.Interval):
     """An interval of numbers without booleans, which are integers in Python."""
@@ -32,11 +38,6 @@ class Interval(_param_validation.Interval):
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number in the interval."""
         return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
-
-    def checked(self, value: Any, name: str, method: str) -> int:
-        """Return an argument of a method as an int; raise scikit-learn's error if it is invalid."""
-        _param_validation.validate_parameter_constraints({name: [self]}, {name: value}, method)
-        return int(value)
 
 
 class NumberOfLatents(Interval):
@@ -50,10 +51,7 @@ class NumberOfLatents(Interval):
 
 
 class Sizes(Interval):
-    """A list, tuple or 1-d array of integers, all at least 1."""
-
-    def __init__(self) -> None:
-        super().__init__(Integral, 1, None, closed="left")
+    """A list, tuple or 1-d array of integers in an interval."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is such a list, with at least one entry."""
@@ -70,11 +68,37 @@ NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
 # Unlike scikit-learn's constraint, this one refuses booleans.
 RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
-SIZES = Sizes()
+SIZES = Sizes(Integral, 1, None, closed="left")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 # The decorator that validates parameters before a method runs, with a type.
 fit_context: Callable[..., Callable[[Method], Method]] = _fit_context
+
+
+class DocLinkMixin:
+    """Link the HTML of an estimator to its page in our documentation, and use plain integers.
+
+    There is a link only if the environment variable SKVAEENSE_DOCS_URL names the place of the
+    documentation.
+    """
+
+    _doc_link_module = "skvaeense"
+
+    @property
+    def _doc_link_template(self) -> str:
+        base = os.environ.get(DOCS_VARIABLE, "").rstrip("/")
+        return f"{base}/generated/{{estimator_module}}.{{estimator_name}}.html" if base else ""
+
+    def _validate_params(self) -> None:
+        """Validate parameters; integers of numpy, which can overflow, become Python's."""
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name)
+            if isinstance(value, np.integer):
+                setattr(self, name, int(value))
+            elif isinstance(value, list | tuple) and any(isinstance(v, np.integer) for v in value):
+                numbers = (int(v) if isinstance(v, np.integer) else v for v in value)
+                setattr(self, name, type(value)(numbers))
+        super()._validate_params()  # type: ignore[misc]
 
 
 class Specification(DocLinkMixin, BaseEstimator, ABC):
@@ -186,13 +210,106 @@ def are_equal(a: Any, b: Any) -> bool:
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
 
 
+def plain(X: Any, name: str = "X", *, takes_missing: bool = False) -> Any:
+    """Return X in a form that scikit-learn reads rightly.
+
+    scikit-learn ignores masks, and cannot read a tensor with a gradient or a pending negation.
+
+    Parameters
+    ----------
+    X : object
+        Samples, weights or labels in any form.
+
+    name : str, default="X"
+        Their name in error messages.
+
+    takes_missing : bool, default=False
+        Whether masked entries become NaN, instead of an error.
+
+    Returns
+    -------
+    object
+        A tensor without its graph; an array with NaN for masked entries; anything else as it is.
+
+    Raises
+    ------
+    ValueError
+        If entries are masked, and missing values are not supported.
+    """
+    if hasattr(X, "resolve_neg"):
+        return X.detach().resolve_conj().resolve_neg()
+    if isinstance(X, list | tuple) and any(map(np.ma.isMaskedArray, X)):
+        X = np.ma.asanyarray(X)
+    if not np.ma.is_masked(X):
+        return X
+    if not takes_missing:
+        raise ValueError(
+            f"{name} has {np.ma.count_masked(X)} masked entries, but missing values are not "
+            f"supported here. Fill them in first, for instance by {name}.filled(value)."
+        )
+    kind = X.dtype if X.dtype.kind in "fc" else np.float64
+    return np.ma.filled(X.astype(kind), np.nan)
+
+
+def dense(X: Any) -> Any:
+    """Return an array, also of a sparse one."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+
+
+def check_array(
+    X: Any,
+    *,
+    dtype: Any = "numeric",
+    accept_sparse: Any = False,
+    input_name: str = "",
+    ensure_min_samples: int = 1,
+) -> Any:
+    """Return a valid array without missing values, by scikit-learn, of what `plain` reads."""
+    return validation.check_array(
+        plain(X, input_name or "X"),
+        dtype=dtype,
+        accept_sparse=accept_sparse,
+        input_name=input_name,
+        ensure_min_samples=ensure_min_samples,
+    )
+
+
+def column_or_1d(y: Any, *, dtype: Any = None, input_name: str = "y", warn: bool = False) -> Any:
+    """Return one entry for each sample, by scikit-learn, of what `plain` reads."""
+    return validation.column_or_1d(
+        plain(y, input_name), dtype=dtype, input_name=input_name, warn=warn
+    )
+
+
+def check_shapes(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise an error unless arrays, which can come from a file, are finite and of given shapes.
+
+    Parameters
+    ----------
+    arrays : dict
+        Arrays, tensors and numbers by name.
+
+    shapes : dict of str to tuple of int
+        The shapes of those that are checked.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, is not of floating-point numbers, or has another shape.
+    """
+    for name, shape in shapes.items():
+        array = np.asarray(arrays.get(name))
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite and of shape {shape}")
+
+
 def check_weights(sample_weight: Any, X: Any) -> DoubleArray:
     """Return one weight of at least 0 for each sample, in double precision."""
-    weights: DoubleArray = _check_sample_weight(
+    weights: DoubleArray = validation._check_sample_weight(
         plain(sample_weight, "sample_weight"), X, dtype=np.float64, ensure_non_negative=True
     )
     # scikit-learn does not check a single number for NaN and infinity.
-    assert_all_finite(weights, input_name="sample_weight")
+    validation.assert_all_finite(weights, input_name="sample_weight")
     return weights
 
 
@@ -221,3 +338,41 @@ def too_far(dtype: Any) -> ValueError:
         f"X has samples too far from the training samples: results in {dtype} are not finite. "
         "Leave these samples out, or give X in double precision."
     )
+
+
+class ReprMixin:
+    """Show the current arguments of the constructor, and arrays by their shape."""
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        shown = [f"{name}={_shorten(getattr(self, name))}" for name in names if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<array of shape {value.shape}>"
+    if isinstance(value, list | tuple | dict) and len(value) > 4:
+        return f"<{type(value).__name__} of {len(value)}>"
+    if isinstance(value, list | tuple):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        return opening + ", ".join(_shorten(item) for item in value) + closing
+    return repr(value)
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Restore the fitted attributes of an estimator if fitting fails."""
+    before = fitted(estimator)
+    try:
+        yield
+    except BaseException:
+        for name in fitted(estimator):
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
+def fitted(estimator: Any) -> dict[str, Any]:
+    """Return the fitted attributes, whose names end in an underscore."""
+    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.utils._param_validation import InvalidParameterError
 
 from bad_inputs.rows import (
     AUTOENCODERS,
@@ -112,13 +111,17 @@ FITTED = [
         after_fit(
             f"n_samples={n_samples!r}",
             lambda sample, n_samples=n_samples: sample(n_samples),
-            "The 'n_samples' parameter of VAEenseTransformer.sample must be an int in the range "
-            f"[1, inf). Got {n_samples!r} instead.",
+            message,
             VAEENSE,
             ("sample",),
-            error=InvalidParameterError,
+            error=error,
         )
-        for n_samples in (0, 2.5, "all", True)
+        for n_samples, error, message in (
+            (0, ValueError, "n_samples must be at least 1, got 0."),
+            (2.5, TypeError, "n_samples must be an int, got 2.5 of type float."),
+            ("all", TypeError, "n_samples must be an int, got 'all' of type str."),
+            (True, TypeError, "n_samples must be an int, got True of type bool."),
+        )
     ),
     after_fit(
         "out is a data frame",

@@ -186,8 +186,14 @@ NESTED = [
     of_part(TRAINED, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)),
     of_part(VAEASE, "FixedVariance", "level", SHARE, threshold=FixedVariance(1.5)),
     of_part(VAEASE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
-    together(
-        AUTOENCODERS, "device must be 'auto' or a torch device, got 'toaster'.", device="toaster"
+    *(
+        together(
+            AUTOENCODERS,
+            f"device must be 'auto' or a torch device that works here, got {device!r}. torch "
+            "reports: …",
+            device=device,
+        )
+        for device in ("toaster", "meta")
     ),
 ]
 
@@ -199,11 +205,6 @@ TOGETHER = [
             loss=loss,
         )
         for estimators, loss in ((VAEASE, PenalizedReconstruction()), (SPARSE, ELBO()))
-    ),
-    together(
-        AUTOENCODERS,
-        "device='meta' cannot be used here; use device='auto'. torch reports: …",
-        device="meta",
     ),
     together(
         VAEASE,

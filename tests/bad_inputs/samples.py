@@ -175,7 +175,8 @@ ELSEWHERE = [
             "a file of one dimension",
             lambda fit: fit(file("flat.npy", X[0])),
             ValueError,
-            "flat.npy must hold samples of shape (n_samples, n_features), got (4,).",
+            "flat.npy is not a file of samples, or it is damaged: it must hold samples of "
+            "shape (n_samples, n_features), got (4,).",
         ),
         (
             "files with different numbers of features",
@@ -187,7 +188,8 @@ ELSEWHERE = [
             "a file of two tensors",
             lambda fit: fit(file("two.safetensors", {"a": X, "b": X})),
             ValueError,
-            "two.safetensors must hold one tensor, the samples, but holds ['a', 'b'].",
+            "two.safetensors is not a file of samples, or it is damaged: it must hold one "
+            "tensor, the samples, but holds ['a', 'b'].",
         ),
         (
             "a file with infinity",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._trainer import Trainer
 
 

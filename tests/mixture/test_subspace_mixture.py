@@ -417,7 +417,7 @@ def test_bad_arguments(mixture):
     """Other bad input is refused as in all estimators: see the checks of scikit-learn."""
     with pytest.raises(ValueError, match="must contain at least one non-zero number"):
         SubspaceMixture().fit(UNION, sample_weight=np.zeros(600))
-    with pytest.raises(ValueError, match="must be an int in the range"):
+    with pytest.raises(ValueError, match="n_samples must be at least 1, got"):
         mixture.sample(0)
     with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
         mixture.impute(UNION, n_draws=0)

@@ -6,8 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.samples import _sources
-from skvaeense.samples._batches import SourceBatches, TensorBatches
-from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._scaling import Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import open_samples
 from skvaeense.training._data import FitData, PreparedRows, Spectrum, prepare_data
 from skvaeense.utils import _rows

@@ -116,7 +116,8 @@ def test_blocks_are_all_rows_in_order(source):
     assert isinstance(source, Source)
     assert source.shape == X.shape
     assert len(source) == N_SAMPLES
-    assert_array_equal(source.head(40), X[:40])
+    for rows in (slice(40), slice(5, 300)):
+        assert_array_equal(source[rows], X[rows])
     starts, blocks = zip(*source.blocks(), strict=True)
     assert_array_equal(np.concatenate(blocks), X)
     assert_array_equal(starts, np.cumsum([0, *map(len, blocks[:-1])]))
@@ -176,6 +177,17 @@ def test_one_pass_over_a_loader_counts_its_samples():
     assert isinstance(source, LoaderSource)
     assert source.shape == X.shape
     assert len(loader.passes) == 2
+
+
+def test_random_rows_of_a_loader_are_kept_from_the_first_pass(monkeypatch):
+    monkeypatch.setattr(_sources, "IN_MEMORY", 2**28)
+    monkeypatch.setattr(_sources, "MANY_ROWS", 100)
+    batches = np.array_split(X, 7)
+    source = open_samples(Listed(batches, batches, []))
+    positions = source.draw(100, np.random.RandomState(0))
+    assert (np.diff(positions) > 0).all()
+    assert 30 < (positions < N_SAMPLES // 2).sum() < 70
+    assert_array_equal(source.take(positions), X[positions])
 
 
 # --- items of datasets and loaders --------------------------------------------------------------
@@ -467,7 +479,7 @@ REFUSED = {
     # They are never unpickled.
     "objects": (
         lambda folder: files(folder, a=np.array([[object()]])),
-        "is not an array in NumPy's format",
+        "is not a file of samples",
     ),
     "a damaged array": (lambda folder: damaged(folder, "a.npy"), "a.npy is not .* damaged"),
     "a damaged tensor": (

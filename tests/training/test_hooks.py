@@ -14,7 +14,7 @@ from skvaeense.nets.losses import ELBO, PenalizedReconstruction
 from skvaeense.nets.models import as_number
 from skvaeense.nets.networks import Network, SingleLayer, Unrolled, normalize_columns
 from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
     FINAL_NOISE,
     LEAST_NOISE,

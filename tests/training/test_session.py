@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from skvaeense.samples._batches import TensorBatches
-from skvaeense.samples._scaling import Scaling
+from skvaeense.samples._scaling import Scaling, TensorBatches
 from skvaeense.training._session import FitSession
 from skvaeense.training._trainer import Plan
 from skvaeense.utils._processes import SINGLE_PROCESS

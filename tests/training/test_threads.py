@@ -8,7 +8,7 @@ from helpers import PAIRS
 
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._trainer import Hook, Plan
 from skvaeense.utils._torch import suited_threads
 

@@ -14,7 +14,7 @@ from skvaeense.nets.losses import ELBO, PenalizedReconstruction
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import MLP, SingleLayer
 from skvaeense.nets.penalties import TopK
-from skvaeense.samples._batches import TensorBatches
+from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training import _trainer
 from skvaeense.training._hooks import Coefficient, DeadLatents, UnitNorm, annealed_noise
 from skvaeense.training._trainer import FlatParameters, Hook, Plan, Trainer, cosine, layer_rates

@@ -8,7 +8,7 @@ from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTra
 from skvaeense.nets.networks import MLP
 from skvaeense.nets.penalties import Penalty, TopK
 from skvaeense.nets.thresholds import FixedVariance
-from skvaeense.utils._estimators import ReprMixin
+from skvaeense.utils._validation import ReprMixin
 
 X = np.random.default_rng(0).standard_normal((40, 4))
 ESTIMATORS = [
