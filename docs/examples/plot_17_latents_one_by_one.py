@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
 from skvaeense import SparseAutoencoder
-from skvaeense.language import dictionary_stability, feature_absorption, top_activating
+from skvaeense.language import dictionary_stability, top_activating
 from skvaeense.metrics import feature_density
 from skvaeense.nets.penalties import TopK
 
@@ -83,24 +83,10 @@ ax.axvline(stability.random_similarity[0], color="black", linestyle="--", label=
 ax.set(xlabel="Largest cosine with atoms of other seeds", ylabel="Latents")
 ax.legend()
 
-# %%
-# In place of others
-# ------------------
-#
-# Do more specific latents take the place of the latents of a digit? If so, the latents of the digit
-# are silent in some of its images, or have smaller codes there:
-absorbed = feature_absorption(codes, sae.components_, X, y)
-figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-ax.bar(absorbed.classes - 0.2, absorbed.absorption, width=0.4, label="share of other latents")
-ax.bar(absorbed.classes + 0.2, absorbed.full_absorption, width=0.4, label="full absorption")
-ax.set(xlabel="Digit", ylabel="Absorption", xticks=absorbed.classes)
-ax.legend()
-
 # sphinx_gallery_start_ignore
 assert (density > 0).all()
 assert (density > 0.1).mean() > 0.5
 assert change.min() > 0
 assert (stability.atom_similarity[0] > stability.random_similarity[0]).mean() > 0.9
 assert sum((np.bincount(y[row]) > 8).any() for row in top.samples) >= 3
-assert absorbed.full_absorption.max() < absorbed.absorption.max()
 # sphinx_gallery_end_ignore

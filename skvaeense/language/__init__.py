@@ -4,7 +4,7 @@ Any torch module works; nothing here depends on a library of language models.
 """
 
 from skvaeense.language._activations import Activations
-from skvaeense.language._dictionaries import dictionary_stability, feature_absorption
+from skvaeense.language._dictionaries import dictionary_stability
 from skvaeense.language._hub import from_pretrained, push_to_hub, save_pretrained
 from skvaeense.language._latents import LatentReport, latent_report, top_activating
 from skvaeense.language._replaced import LossRecovered as LossRecovered
@@ -15,7 +15,6 @@ __all__ = [
     "Activations",
     "LatentReport",
     "dictionary_stability",
-    "feature_absorption",
     "from_pretrained",
     "from_saelens",
     "latent_report",

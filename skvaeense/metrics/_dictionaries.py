@@ -147,10 +147,6 @@ def sparse_probing(
         missing in `y` or `y_test` or has fewer than two samples in `y`, or a k is not an int of at
         least 1.
 
-    See Also
-    --------
-    skvaeense.language.feature_absorption : Whether other latents replace a label's latents.
-
     Notes
     -----
     The penalty of each regression is chosen from ten values, by the largest area under the ROC
