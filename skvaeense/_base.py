@@ -94,64 +94,6 @@ _live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictiona
 PARTIAL_LEARNING_RATE = 0.1
 
 
-class LawEvaluation:
-    """Mixin for estimators whose codes and densities are laws."""
-
-    def _by_rows(
-        self, X: Any, law: Any, function: Any, out: Any = None, *, is_kept: bool = False
-    ) -> Any:
-        """Apply a function of a law to chunks of rows, and join the results.
-
-        Parameters
-        ----------
-        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
-            All rows, in units of the samples.
-
-        law : law or density
-            What the function belongs to; its size limits the rows of a chunk.
-
-        function : callable
-            Maps rows to an array or a tensor.
-
-        out : array or None, default=None
-            Array for the results.
-
-        is_kept : bool, default=False
-            Whether results keep their type. Otherwise floats have the precision of the rows.
-
-        Returns
-        -------
-        array or torch.Tensor
-            The results.
-        """
-
-        def answer(rows: Any) -> Any:
-            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
-            work = len(rows) * X.shape[1] * n_entries
-            with (
-                restored_threads(),
-                threads_for(work),
-                np.errstate(over="ignore", invalid="ignore"),
-            ):
-                result = function(rows)
-                if not isinstance(X, torch.Tensor) and isinstance(result, torch.Tensor):
-                    result = result.cpu().numpy()
-                if isinstance(result, torch.Tensor) and result.is_floating_point():
-                    # The rows themselves can be read-only, which torch does not support.
-                    is_tensor = isinstance(rows, torch.Tensor)
-                    result = result.to(rows.dtype if is_tensor else DTYPES[rows.dtype.name])
-                elif not isinstance(result, torch.Tensor) and result.dtype.kind == "f":
-                    kind = as_array(rows[:0]).dtype
-                    result = result if is_kept else result.astype(kind, copy=False)
-            finite = result.isfinite() if isinstance(result, torch.Tensor) else np.isfinite(result)
-            if not bool(finite.all()):
-                raise too_far(rows.dtype)
-            return result
-
-        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        return in_chunks(X, block_rows(X.shape[1], n_entries), answer, out)
-
-
 class ModelEvaluation:
     """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
 
@@ -903,6 +845,60 @@ class BaseAutoencoder(
             True where the latent is active.
         """
         return self._active_mask(X)
+
+    def _by_rows(
+        self, X: Any, law: Any, function: Any, out: Any = None, *, is_kept: bool = False
+    ) -> Any:
+        """Apply a function of a law to chunks of rows, and join the results.
+
+        Parameters
+        ----------
+        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+            All rows, in units of the samples.
+
+        law : law or density
+            What the function belongs to; its size limits the rows of a chunk.
+
+        function : callable
+            Maps rows to an array or a tensor.
+
+        out : array or None, default=None
+            Array for the results.
+
+        is_kept : bool, default=False
+            Whether results keep their type. Otherwise floats have the precision of the rows.
+
+        Returns
+        -------
+        array or torch.Tensor
+            The results.
+        """
+
+        def answer(rows: Any) -> Any:
+            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
+            work = len(rows) * X.shape[1] * n_entries
+            with (
+                restored_threads(),
+                threads_for(work),
+                np.errstate(over="ignore", invalid="ignore"),
+            ):
+                result = function(rows)
+                if not isinstance(X, torch.Tensor) and isinstance(result, torch.Tensor):
+                    result = result.cpu().numpy()
+                if isinstance(result, torch.Tensor) and result.is_floating_point():
+                    # The rows themselves can be read-only, which torch does not support.
+                    is_tensor = isinstance(rows, torch.Tensor)
+                    result = result.to(rows.dtype if is_tensor else DTYPES[rows.dtype.name])
+                elif not isinstance(result, torch.Tensor) and result.dtype.kind == "f":
+                    kind = as_array(rows[:0]).dtype
+                    result = result if is_kept else result.astype(kind, copy=False)
+            finite = result.isfinite() if isinstance(result, torch.Tensor) else np.isfinite(result)
+            if not bool(finite.all()):
+                raise too_far(rows.dtype)
+            return result
+
+        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
+        return in_chunks(X, block_rows(X.shape[1], n_entries), answer, out)
 
     def _codes(self, X: Any, out: Any) -> Any:
         X, model = self._check_for_coding(X)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from skvaeense.utils._typing import FloatArray
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn import callback
+    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 except ImportError:
+    callback = None
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Take callbacks where scikit-learn, before 1.9, has none; a fit reads `Checkpoint`."""
@@ -23,13 +25,15 @@ except ImportError:
             self._skl_callbacks = callbacks
             return self
 
-    def with_callbacks(fit: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function as it is."""
-        return fit
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
-# Names that other files import from scikit-learn through this file.
-__all__ = ["CallbackSupportMixin", "with_callbacks"]
+def with_callbacks(fit: Fit) -> Fit:
+    """Return a fit that sets callbacks up before it, and tears them down after it."""
+    decorated: Fit = fit if callback is None else callback.with_callbacks(fit)
+    return decorated
+
 
 # The attribute in which an estimator keeps its callbacks.
 CALLBACKS = "_skl_callbacks"
