@@ -22,10 +22,18 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense.mixture._rows import warn_of_far
 from skvaeense.nets import networks
 from skvaeense.nets.models import Model
-from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_array, validated
+from skvaeense.samples._rows import (
+    FLOATS,
+    Distinct,
+    as_array,
+    checked_tensor,
+    checked_weights,
+    distinct_rows,
+    tensor_as_array,
+    validated,
+)
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
-from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import (
     HELD_OUT,
     RANDOM_STEPS,
@@ -38,10 +46,10 @@ from skvaeense.training._data import (
     steps_of_epoch,
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
-from skvaeense.training._session import FitSession
 from skvaeense.training._trainer import (
     NAMED,
     TAGS,
+    FitSession,
     History,
     OptimizerOptions,
     Plan,

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_union
+from skvaeense.datasets._datasets import COMMON, Samples, check_room, draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import SIZES, validate_params
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_frame, draw_union
+from skvaeense.datasets._datasets import COMMON, Samples, check_room, draw_frame, draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, validate_params
 

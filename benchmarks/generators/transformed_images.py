@@ -10,7 +10,7 @@ from scipy import ndimage
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import COMMON, Samples, check_room, draw_union
+from skvaeense.datasets._datasets import COMMON, Samples, check_room, draw_union
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import StrOptions, validate_params
 

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 
 from benchmarks.paper.common import at_once
 from skvaeense import VAEase, VAEenseTransformer
-from skvaeense.inspection._curves import contributions
+from skvaeense.inspection._displays import contributions
 from skvaeense.metrics import pattern_adaptivity
 
 # A latent is in use if it is active in at least this share of the test samples.

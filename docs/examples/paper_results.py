@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skvaeense.inspection._display import BLUE, GREEN, ORANGE, PURPLE, RED
+from skvaeense.inspection._displays import BLUE, GREEN, ORANGE, PURPLE, RED
 
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 

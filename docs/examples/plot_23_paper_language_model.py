@@ -10,7 +10,7 @@ time? ``benchmarks/short_codes.py`` measured the numbers; see :doc:`/user_guide/
 from matplotlib import pyplot as plt
 from paper_results import GREY, draw_spread, plain_log_axis, read, select, values
 
-from skvaeense.inspection._display import BLACK, BLUE, GREEN, ORANGE, RED, SKY
+from skvaeense.inspection._displays import BLACK, BLUE, GREEN, ORANGE, RED, SKY
 
 rows = read("short_codes.json")["rows"]
 

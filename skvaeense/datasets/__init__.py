@@ -7,8 +7,13 @@ test samples of the same manifolds, draw one set and split it.
 To add a generator, write one function in a new file, and import it here.
 """
 
-from skvaeense.datasets._models import make_ppca, make_sparse_dictionary
-from skvaeense.datasets._unions import make_affine_subspaces, make_linear_subspaces, make_spheres
+from skvaeense.datasets._datasets import (
+    make_affine_subspaces,
+    make_linear_subspaces,
+    make_ppca,
+    make_sparse_dictionary,
+    make_spheres,
+)
 
 __all__ = [
     "make_affine_subspaces",

@@ -7,14 +7,15 @@ The displays need matplotlib, and import it only to draw.
 To add a display, derive a class from `Display` in a new file, and import it here.
 """
 
-from skvaeense.inspection._curves import (
+from skvaeense.inspection._displays import (
+    ActiveDimensionDisplay,
+    DimensionReliabilityDisplay,
+    Display,
+    LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     reconstruction_sparsity_curve,
 )
-from skvaeense.inspection._dimensions import ActiveDimensionDisplay, DimensionReliabilityDisplay
-from skvaeense.inspection._display import Display
-from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
 
 __all__ = [

@@ -16,15 +16,15 @@ from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.inspection._display import (
+from skvaeense.inspection._displays import (
     BLACK,
     BLUE,
     GREY,
     Display,
     Estimators,
     OptionalAxes,
+    named_estimators,
 )
-from skvaeense.inspection._estimators import named_estimators
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState

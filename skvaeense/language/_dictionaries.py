@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch, check_random_state
 
 from skvaeense.language._latents import last_step
-from skvaeense.metrics._dictionaries import normalise_rows
+from skvaeense.metrics._metrics import normalise_rows
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import check_array, check_integer
 

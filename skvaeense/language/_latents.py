@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, gen_batches, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.metrics._dictionaries import normalise_rows
+from skvaeense.metrics._metrics import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
 from skvaeense.utils._files import optional_import

@@ -6,7 +6,6 @@ counts as active if it is not exactly zero.
 Metrics of samples take a `sample_weight`: how often each sample counts.
 """
 
-from skvaeense.metrics._dictionaries import mean_max_cosine_similarity, sparse_probing
 from skvaeense.metrics._metrics import (
     dead_fraction,
     dimension_accuracy,
@@ -16,7 +15,9 @@ from skvaeense.metrics._metrics import (
     feature_density,
     fvu,
     l0,
+    mean_max_cosine_similarity,
     pattern_adaptivity,
+    sparse_probing,
 )
 
 __all__ = [

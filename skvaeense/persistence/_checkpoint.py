@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 import skvaeense
 from skvaeense.persistence import _files
 from skvaeense.persistence._saving import encoded, read_estimator
-from skvaeense.training._session import STATE, CheckpointCallback
+from skvaeense.training._trainer import STATE, CheckpointCallback
 from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._typing import PathName
 from skvaeense.utils._validation import NON_NEGATIVE, ReprMixin, check_integer

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 
 from skvaeense.persistence import _files
 from skvaeense.persistence._coder import Array, Coder, known_classes
-from skvaeense.training._session import STATE
+from skvaeense.training._trainer import STATE
 from skvaeense.utils._typing import PathName
 
 

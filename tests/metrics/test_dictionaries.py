@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 
 from skvaeense.metrics import mean_max_cosine_similarity, sparse_probing
-from skvaeense.metrics._dictionaries import mean_excess
+from skvaeense.metrics._metrics import mean_excess
 
 RNG = np.random.default_rng(0)
 N = 600

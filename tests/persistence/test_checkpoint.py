@@ -27,7 +27,7 @@ from skvaeense.nets.networks import MLP, Linear
 from skvaeense.nets.penalties import L1, BatchTopK, TopK
 from skvaeense.samples import _sources
 from skvaeense.training import _trainer
-from skvaeense.training._session import STATE
+from skvaeense.training._trainer import STATE
 from skvaeense.utils import _rows
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]

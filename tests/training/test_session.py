@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from skvaeense.samples._scaling import Scaling, TensorBatches
-from skvaeense.training._session import FitSession
-from skvaeense.training._trainer import Plan
+from skvaeense.training._trainer import FitSession, Plan
 from skvaeense.utils._processes import SINGLE_PROCESS
 
 TRAIN = TensorBatches(torch.arange(20.0, dtype=torch.float64).reshape(10, 2))
