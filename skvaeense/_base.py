@@ -373,6 +373,13 @@ class BaseAutoencoder(
 
     # --- what a subclass defines --------------------------------------------------------------
 
+    @property
+    def _fitted_fields(self) -> dict[str, str]:
+        """Shapes of the fitted attributes in a file; t is the number of targets or features."""
+        fields = {"module_": "part d k", "mean_": "d", "scale_": ">0", "target_mean_": "t optional"}
+        fields |= {"components_": "k t optional", "noise_variance_": ">0 optional"}
+        return fields | {"target_scale_": ">0 optional"}
+
     @abstractmethod
     def _make_trainer(
         self,

@@ -163,6 +163,8 @@ class IntrinsicDimensionEstimator(
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
+    _fitted_fields = {"autoencoder_": "part", "_method_": "part"}
+
     _parameter_constraints = {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
         "method": [AliasOf(AutoencoderMethod), AutoencoderMethod],

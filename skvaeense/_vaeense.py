@@ -16,9 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityMixin
 from skvaeense._vaease import VAEase, VAEaseTraining
+from skvaeense.explanations import FlatLaw, GateLaw
 from skvaeense.explanations._explain import Explained, Wanted, explain
 from skvaeense.explanations._prices import LEAST_SHARE
 from skvaeense.explanations._streams import CodeStream
+from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._rows import (
     MOST_ENTRIES,
     MOST_ROWS,
@@ -255,6 +257,19 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
     explanation_: str
     explanation_nats_: dict[str, float]
     density_name_: str
+    density_: MixtureDensity | GateLaw | None
+    _coder_: FlatLaw | GateLaw
+    _mixture_: MixtureDensity
+    _units_: Units
+    _stream_: CodeStream
+
+    @property
+    def _fitted_fields(self) -> dict[str, str]:
+        if "_coder_" not in vars(self):
+            return super()._fitted_fields | {"density_": "part d None"}
+        fields = dict.fromkeys(("_units_", "density_"), "part d") | {"_coder_": "part d k"}
+        fields |= dict.fromkeys(("_mixture_", "_stream_"), "part d optional")
+        return fields | {"components_": "k d", "mean_": "d", "noise_variance_": ">0"}
 
     @property
     def _phases(self) -> tuple[str, ...]:

@@ -123,6 +123,15 @@ class GateDictionary(
 
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    _law_: GateLaw
+    _units_: Units
+    _stream_: GateStream
+
+    _fitted_fields = {"_law_": "part d k", "_units_": "part d", "_stream_": "part d optional"} | {
+        "components_": "k d",
+        "mean_": "d",
+        "noise_variance_": ">0",
+    }
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],

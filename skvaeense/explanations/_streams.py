@@ -18,12 +18,13 @@ from skvaeense.mixture._rows import Prepared, Units
 from skvaeense.mixture._stream import MixtureStream
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import svd
+from skvaeense.utils._records import Record
 from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import DoubleArray
 
 
 @dataclass(frozen=True, eq=False)
-class GateStream:
+class GateStream(Record):
     """Gates that have learned from batches, and the state of their fit.
 
     Attributes
@@ -99,7 +100,7 @@ class GateStream:
 
 
 @dataclass(frozen=True, eq=False)
-class CodeStream:
+class CodeStream(Record):
     """The laws of codes and of the density, which learn from batches.
 
     Attributes

@@ -9,11 +9,12 @@ import numpy as np
 
 from skvaeense.mixture._holes import fill, log_known
 from skvaeense.utils._linalg import ROUNDING, threads_for
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 
-class Shared:
+class Shared(Record):
     """An immutable object, whose deep copy is the object itself."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -16,6 +16,7 @@ from skvaeense.mixture._search import SEARCH_ROWS, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
@@ -29,7 +30,7 @@ MOST_ROWS, MOST_ENTRIES = 2**16, 2**25
 
 
 @dataclass(frozen=True)
-class Reach:
+class Reach(Record):
     """A ball around most rows, and how much rows outside of it count.
 
     The ball is so large that the rows in it hold as much as `MAX_FAR_SHARE` of them would at its
@@ -122,7 +123,7 @@ def warn_of_far(far: IntArray, n_rows: int, stacklevel: int, where: str = "") ->
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class Units(Record):
     """What makes further rows ready as the first ones.
 
     Attributes

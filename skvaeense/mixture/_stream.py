@@ -12,12 +12,13 @@ from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared, Units
 from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import TINY
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureStream:
+class MixtureStream(Record):
     """What a mixture has learned from batches, and what it needs to go on.
 
     The number of components and their ranks stay as they were found in the first batch.

@@ -126,6 +126,9 @@ class SubspaceMixture(
 
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    density_: MixtureDensity
+
+    _fitted_fields = {"density_": "part d"}
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],

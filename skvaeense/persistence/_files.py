@@ -17,7 +17,7 @@ from skvaeense.utils._files import check_regular, whole_file
 from skvaeense.utils._typing import PathName
 
 # Raise this number whenever older versions cannot read new files.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Name of the text, the only entry of the metadata, so that equal estimators give equal files.
 TEXT = "skvaeense"
 # Ending of the text, with the checksum of the text before it and of the arrays.
@@ -82,11 +82,21 @@ def read(path: PathName) -> tuple[Any, dict[str, Array]]:
             ) from error
         if text is None:
             raise ValueError("it is a safetensors file, but was not written by skvaeense.save")
-        description = json.loads(text)
-        check_version(description)
-        if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
-            raise ValueError("it is damaged: its content does not match its checksum")
-        return description["estimator"], arrays
+        return checked(json.loads(text), checksum(text.rpartition(ENDING)[0], arrays)), arrays
+
+
+def checked(description: dict[str, Any], digest: str) -> Any:
+    """Return the node in a description, if its version can be read and its checksum is right."""
+    version = description["format_version"]
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"it has version {version!r} of the format, written by skvaeense "
+            f"{description.get('library_version')!r}, but this skvaeense, {skvaeense.__version__}, "
+            f"reads version {FORMAT_VERSION}. Install the skvaeense that wrote it"
+        )
+    if description.get("sha256") != digest:
+        raise ValueError("it is damaged: its content does not match its checksum")
+    return description["estimator"]
 
 
 @contextmanager
@@ -110,16 +120,3 @@ def checksum(text: str, arrays: dict[str, Array]) -> str:
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def check_version(description: Any) -> None:
-    """Raise an error if the version of the format cannot be read."""
-    if not isinstance(description, dict) or type(description.get("format_version")) is not int:
-        raise ValueError("its metadata do not state the version of the format")
-    version = description["format_version"]
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"it has version {version} of the format, written by skvaeense "
-            f"{description.get('library_version')!r}, but this skvaeense, {skvaeense.__version__}, "
-            f"reads version {FORMAT_VERSION}. Install the skvaeense that wrote it"
-        )

@@ -1,0 +1,119 @@
+"""Objects that files hold, and checks of what they are made of: types, shapes and ranges."""
+
+import types
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+NUMBERS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
+# The longest signs first.
+COMPARISONS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less}
+# Sizes of a part, in the order of its axes.
+SIZES = "n_features", "n_components"
+
+
+class Record:
+    """Base of the private classes whose objects files can hold.
+
+    Files hold the attributes, or what `arrays` returns if there is a `from_arrays`. Those of a
+    dataclass are checked before an object is made of them.
+
+    Attributes
+    ----------
+    FIELDS : dict of str to str
+        Shapes and ranges of arrays, as for `check_fields`.
+    """
+
+    FIELDS: ClassVar[dict[str, str]] = {}
+
+    def check(self) -> None:
+        """Raise an error unless all fields, which can come from a file, fit together."""
+        check_fields(vars(self), self.FIELDS)
+
+
+def check_fields(
+    values: Mapping[str, Any], fields: Mapping[str, str], sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Check values, which can come from a file, against declarations such as "k d >0".
+
+    Parameters
+    ----------
+    values : dict
+        Arrays, tensors, numbers and parts by name.
+
+    fields : dict of str to str
+        Words about each value. A letter or a number is the size along an axis; a number has none.
+        A letter stands for one size, that of the first value that has it. Other words are bounds,
+        such as ">=0" or "<k"; "int" for integers; "part" for an object with the sizes `n_features`
+        and `n_components`; "None" for a value that may be None, and "optional" for one that may be
+        absent, too.
+
+    sizes : dict of str to int or None, default=None
+        Sizes that are known already.
+
+    Returns
+    -------
+    dict of str to int
+        All sizes.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, is not finite, or does not fit.
+    """
+    known = dict(sizes or {})
+    for name, text in fields.items():
+        words, value = text.split(), values.get(name)
+        if value is None and ("optional" in words or ("None" in words and name in values)):
+            continue
+        axes = [word for word in words if len(word) == 1]
+        array = None if "part" in words else np.asarray(value)
+        if array is None:
+            found = tuple(getattr(value, size, None) for size in SIZES[: len(axes)])
+        else:
+            found = array.shape
+        for axis, size in zip(axes, found, strict=False):
+            known.setdefault(axis, int(axis) if axis.isdigit() else size)
+        shape = tuple(known.get(axis, axis) for axis in axes)
+        if value is None or found != shape:
+            raise ValueError(f"{name} is missing, or has the shape {found}, not {shape}")
+        if array is not None:
+            _check_entries(name, array, words, known)
+    return known
+
+
+def _check_entries(name: str, array: Any, words: list[str], sizes: Mapping[str, int]) -> None:
+    """Check that all entries of an array are finite, and within bounds."""
+    kind = "iu" if "int" in words else "f"
+    if array.dtype.kind not in kind or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, and of integers where it counts or points")
+    for word in words:
+        sign = next((sign for sign in COMPARISONS if word.startswith(sign)), "")
+        bound = word.removeprefix(sign)
+        if sign and not COMPARISONS[sign](array, float(sizes.get(bound, bound))).all():
+            raise ValueError(f"{name} must be {sign} {bound}")
+
+
+def check_types(cls: Any, values: Mapping[str, Any]) -> None:
+    """Check the types of values that have annotations in a class, or in a function."""
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        if not _allows(hints.get(name, Any), value):
+            raise ValueError(f"{name!r} has the wrong type")
+
+
+def _allows(hint: Any, value: Any) -> bool:
+    """Return whether a value is of an annotated type, with all items of a sequence."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return True
+    if kind is Literal:
+        return value in arguments
+    if kind in (Union, types.UnionType):
+        return any(_allows(part, value) for part in arguments)
+    if not isinstance(value, NUMBERS.get(kind, kind)):
+        return False
+    is_sequence = kind in (list, tuple, Sequence)
+    return not is_sequence or all(any(_allows(a, item) for a in arguments) for item in value)
