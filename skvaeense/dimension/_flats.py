@@ -4,7 +4,7 @@ import numpy as np
 
 from skvaeense.dimension._noise import fair_share
 from skvaeense.utils._linalg import TINY
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Kept
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
@@ -15,7 +15,7 @@ FLAT = 0.1
 LEAST_SQUARE = np.sqrt(TINY)
 
 
-class Flats(Record):
+class Flats(Kept):
     """Flats through the nearest samples of pools, which test whether others share their manifolds.
 
     If manifolds cross or come near one another, the nearest samples still belong to one manifold,

@@ -21,7 +21,7 @@ from skvaeense.dimension._scaling import (
 from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
@@ -29,7 +29,7 @@ MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
 
 
-class LocalGeometry(Record):
+class LocalGeometry(Kept):
     """Measure the dimension around samples.
 
     The pool of a sample is the nearest references that have similar active latents and belong to

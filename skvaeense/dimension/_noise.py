@@ -4,7 +4,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import ABOVE, edge
 from skvaeense.utils._linalg import principal_directions
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS
 
 # Share of samples that counts as few, and share of measurements that may be wrong.
@@ -44,7 +44,7 @@ def typical_noise(groups):
     return float(np.median([_measure(group)["noise"] for group in groups]))
 
 
-class NoiseFloor(Record):
+class NoiseFloor(Kept):
     """Estimate the noise of samples from their variances.
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur

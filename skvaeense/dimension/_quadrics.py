@@ -3,7 +3,7 @@
 import numpy as np
 
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import SOME_ROWS
 
 # Factor by which the errors of equations must be smaller than the variances of all others.
@@ -12,7 +12,7 @@ GAP = 10.0
 CLEAR = 4.0
 
 
-class Quadrics(Record):
+class Quadrics(Kept):
     """Equations of second degree that hold on samples, up to noise.
 
     Spheres, tori, matrices of low rank, orthogonal frames, joints at fixed distances and unions of

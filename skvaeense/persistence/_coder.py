@@ -5,7 +5,7 @@ import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,8 +18,7 @@ import skvaeense
 from skvaeense.models import Model
 from skvaeense.training._optimizers import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
-from skvaeense.utils._estimators import fitted as fitted_attributes
-from skvaeense.utils._records import Record, check_fields, check_types
+from skvaeense.utils._records import Kept, check_fitted, check_types
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # Names and indices that lead from an estimator to one of its parts.
@@ -61,7 +60,7 @@ def builtin_classes() -> dict[str, type]:
     for name in skvaeense.__all__:
         # An estimator is imported with all classes that it can hold.
         getattr(skvaeense, name)
-    found: list[type] = [BaseEstimator, Model, Record]
+    found: list[type] = [BaseEstimator, Model, Kept]
     for cls in found:
         found += cls.__subclasses__()
     ours = [cls for cls in found if cls.__module__.startswith("skvaeense.")]
@@ -124,10 +123,9 @@ class Coder:
         if cls in self.names:
             return self.names[cls]
         raise TypeError(
-            f"{named(where)} is a {cls.__module__}.{cls.__qualname__}, which is neither a class "
-            "that skvaeense can save nor a trusted class. If the class is yours, pass "
-            f"trusted=[{cls.__qualname__}] to save and to load; otherwise use an object that can "
-            "be saved."
+            f"{named(where)} is a {cls.__module__}.{cls.__qualname__}, which cannot be saved. If "
+            f"the class is yours, pass trusted=[{cls.__qualname__}] to save and to load; otherwise "
+            "use another object."
         )
 
     def keep(self, value: Any, where: Place) -> dict[str, str]:
@@ -246,11 +244,6 @@ def _take_search(search: NearestNeighbors) -> dict[str, Any]:
     return {"n_neighbors": search.n_neighbors, "points": search._fit_X}
 
 
-def _search(cls: Any, n_neighbors: int, points: Array) -> NearestNeighbors:
-    """Return a search for neighbours, built again from its points."""
-    return cls(n_neighbors=n_neighbors).fit(points)
-
-
 def _take_estimator(estimator: BaseEstimator) -> dict[str, Any]:
     _check_parameters(estimator)
     parameters = estimator.get_params(deep=False)
@@ -265,15 +258,7 @@ def _estimator(cls: Any, parameters: dict[str, Any], attributes: dict[str, Any])
     estimator: BaseEstimator = cls(**parameters)
     _check_parameters(estimator)
     _set_attributes(estimator, attributes)
-    fitted, fields = fitted_attributes(estimator), getattr(estimator, "_fitted_fields", {})
-    if fitted and fields:
-        ours = next(c for c in type(estimator).__mro__ if c.__module__.startswith("skvaeense."))
-        check_types(ours, fitted)
-        n_targets = getattr(fitted.get("module_"), "n_targets", None)
-        if (n_targets is not None) != ("target_mean_" in fitted and "target_scale_" in fitted):
-            raise ValueError("its model does not match its target")
-        d, k = fitted["n_features_in_"], fitted.get("n_components_")
-        check_fields(fitted, fields, {"d": d, "k": k, "t": n_targets or d})
+    check_fitted(estimator)
     return estimator
 
 
@@ -299,28 +284,14 @@ def _model(cls: Any, config: dict[str, Any], state: dict[str, Any]) -> Model:
     """Return a model, whose types are checked here; it checks the shapes of its tensors itself."""
     check_types(cls.__init__, config)
     # Single numbers have double precision, whatever the precision of the weights.
-    precisions = {t.dtype for t in state.values() if t.is_floating_point() and t.ndim}
-    if len(precisions) != 1:
+    if len({t.dtype for t in state.values() if t.is_floating_point() and t.ndim}) != 1:
         raise ValueError("its weights must all have the same precision")
     model: Model = cls.from_state(config, state)
     return model
 
 
-def _refuse(value: Any, attributes: Any = None) -> Any:
-    cls = value if inspect.isclass(value) else type(value)
-    raise TypeError(f"A module of torch, such as {cls.__name__}, cannot be saved outside a model.")
-
-
-def _record(cls: Any, attributes: dict[str, Any], items: Any = ()) -> Any:
-    """Return a record with exactly the fields of its class, if they fit together."""
-    if hasattr(cls, "from_arrays"):
-        return cls.from_arrays(attributes)
-    if not is_dataclass(cls):
-        return _object(cls, attributes, items)
-    check_types(cls, attributes)
-    record: Any = cls(**attributes)
-    record.check()
-    return record
+def _refuse(value: Any) -> dict[str, Any]:
+    raise TypeError(f"A {type(value).__name__} cannot be saved: a module of torch outside a model.")
 
 
 def _take_object(value: Any) -> dict[str, Any]:
@@ -329,7 +300,9 @@ def _take_object(value: Any) -> dict[str, Any]:
 
 
 def _object(cls: Any, attributes: dict[str, Any], items: Any = ()) -> Any:
-    """Return an object of some attributes, and of the items of a dict, without `__init__`."""
+    """Return a checked record, or an object of some attributes and items, without `__init__`."""
+    if hasattr(cls, "from_arrays"):
+        return cls.from_arrays(attributes)
     value = cls.__new__(cls)
     _set_attributes(value, attributes)
     if isinstance(value, dict):
@@ -348,10 +321,12 @@ def _set_attributes(value: Any, attributes: Mapping[str, Any]) -> None:
 
 # By their bases, special cases first.
 OBJECTS: tuple[tuple[Any, Kind], ...] = (
-    (NearestNeighbors, (_take_search, _search)),
+    (
+        NearestNeighbors,
+        (_take_search, lambda cls, n_neighbors, points: cls(n_neighbors=n_neighbors).fit(points)),
+    ),
     (BaseEstimator, (_take_estimator, _estimator)),
     (Model, (_take_model, _model)),
     (nn.Module, (_refuse, _refuse)),
-    (Record, (_take_object, _record)),
     (object, (_take_object, _object)),
 )

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from skvaeense.utils._files import optional_import
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Kept
 from skvaeense.utils._typing import BoolArray, DoubleArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class History(Record, dict[str, DoubleArray]):
+class History(Kept, dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
     Long epochs have several entries. The epochs of inits that were not kept come first, one init

@@ -3,9 +3,11 @@
 import types
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+from skvaeense.utils._estimators import fitted
 
 NUMBERS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 # The longest signs first.
@@ -14,11 +16,12 @@ COMPARISONS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<"
 SIZES = "n_features", "n_components"
 
 
-class Record:
-    """Base of the private classes whose objects files can hold.
+class Kept:
+    """Base of the private classes whose objects files can hold, by their attributes."""
 
-    Files hold the attributes, or what `arrays` returns if there is a `from_arrays`. Those of a
-    dataclass are checked before an object is made of them.
+
+class Record(Kept):
+    """Base of dataclasses that are checked before an object is made of what a file holds.
 
     Attributes
     ----------
@@ -28,13 +31,43 @@ class Record:
 
     FIELDS: ClassVar[dict[str, str]] = {}
 
+    def arrays(self) -> dict[str, Any]:
+        """Return what determines the object, by name."""
+        return vars(self)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+        """Return the object that `arrays` has described; it may come from a file."""
+        check_types(cls, arrays)
+        record = cls(**arrays)
+        record.check()
+        return record
+
     def check(self) -> None:
         """Raise an error unless all fields, which can come from a file, fit together."""
         check_fields(vars(self), self.FIELDS)
 
 
+def check_fitted(estimator: Any) -> None:
+    """Check that the fitted attributes of an estimator, which can come from a file, fit together.
+
+    The class declares them as `_fitted_fields`, where d is the number of features, k of components
+    and t of targets, or else of features.
+    """
+    found, fields = fitted(estimator), getattr(estimator, "_fitted_fields", None)
+    if not found or fields is None:
+        return
+    ours = next(c for c in type(estimator).__mro__ if c.__module__.startswith("skvaeense."))
+    check_types(ours, found)
+    n_targets = getattr(found.get("module_"), "n_targets", None)
+    if (n_targets is not None) != ("target_mean_" in found and "target_scale_" in found):
+        raise ValueError("the model does not match its target")
+    d, k = found["n_features_in_"], found.get("n_components_")
+    check_fields(found, fields, {"d": d, "k": k, "t": n_targets or d})
+
+
 def check_fields(
-    values: Mapping[str, Any], fields: Mapping[str, str], sizes: Mapping[str, int] | None = None
+    values: Mapping[str, Any], fields: Mapping[str, str], sizes: Mapping[str, Any] | None = None
 ) -> dict[str, int]:
     """Check values, which can come from a file, against declarations such as "k d >0".
 

@@ -167,9 +167,8 @@ def test_another_format(version, path, tmp_path):
     description = json.loads(text) | {"format_version": version, "library_version": "7.1"}
     save_file(arrays, other, {"skvaeense": json.dumps(description)})
     message = refusal(other)
-    assert f"version {version} of the format, written by skvaeense '7.1'" in message
-    assert skvaeense.__version__ in message
-    assert "reads version 3. Install the skvaeense that wrote it" in message
+    assert f"version {version} of the format, but skvaeense {skvaeense.__version__}" in message
+    assert "reads version 3. Install the skvaeense that wrote it, '7.1'" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------

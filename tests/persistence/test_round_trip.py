@@ -603,7 +603,7 @@ def test_a_class_of_the_package_needs_no_trust_even_where_it_was_trusted(tmp_pat
 
 def test_what_cannot_be_saved(tmp_path, subtests):
     for name, value, message in (
-        ("note", lambda: None, "note is a builtins.function, which is neither"),
+        ("note", lambda: None, "note is a builtins.function, which cannot be saved"),
         ("note", np.array([1 + 2j]), "note is an array of complex128"),
         ("note", np.array([object()]), "note is an array of object"),
         ("note", {1, 2}, "note is a builtins.set"),
