@@ -1,9 +1,8 @@
 """FlatLaw: flat parts of the samples, each direction of which has a latent."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -11,8 +10,8 @@ from scipy.special import expit, softmax
 from skvaeense.explanations._gate_law import Codes, owner_of
 from skvaeense.mixture._density import MixtureDensity, Shared
 from skvaeense.mixture._fit import FlatPart
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, svd
+from skvaeense.utils._records import check_fields
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # A latent is active if its posterior variance is below this share of the prior's.
@@ -82,6 +81,19 @@ class FlatLaw(Shared):  # numpydoc ignore=PR02
     points: DoubleArray
     owners: IntArray
     noise_variance: float
+
+    # A latent that never opens is of the part -1.
+    FIELDS: ClassVar = {
+        "groups": "c int >=0 <c",
+        "parts": "k int >=-1 <c",
+        "rows": "k d",
+        "biases": "k",
+        "logits": "k",
+        "components": "k d",
+        "points": "n d",
+        "owners": "k int >=0 <n",
+        "noise_variance": ">0",
+    }
 
     name = "mixture"
     table = None
@@ -271,7 +283,7 @@ class FlatLaw(Shared):  # numpydoc ignore=PR02
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the law, as arrays and numbers by name."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "pieces"}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pieces"}
         own["noise_variance"] = float(self.noise_variance)
         return own | {f"pieces_{name}": value for name, value in self.pieces.arrays().items()}
 
@@ -296,31 +308,11 @@ class FlatLaw(Shared):  # numpydoc ignore=PR02
         """
         head = "pieces_"
         own = {name: value for name, value in arrays.items() if not name.startswith(head)}
-        (k, d), n_points = np.shape(own["components"]), max(len(own["points"]), 1)
         pieces = MixtureDensity.from_arrays(
             {name[len(head) :]: value for name, value in arrays.items() if name.startswith(head)}
         )
-        shapes: dict[str, tuple[int, ...]] = {
-            "rows": (k, d),
-            "biases": (k,),
-            "logits": (k,),
-            "components": (k, d),
-            "points": (n_points, d),
-            "noise_variance": (),
-        }
-        check_shapes(own, shapes)
-        # A latent that never opens is of the part -1.
-        for name, n, least, end in (
-            ("groups", len(pieces), 0, len(pieces)),
-            ("parts", k, -1, len(pieces)),
-            ("owners", k, 0, n_points),
-        ):
-            whole = np.asarray(own[name])
-            is_index = whole.dtype.kind == "i" and ((whole >= least) & (whole < end)).all()
-            if not is_index or whole.shape != (n,):
-                raise ValueError(f"{name} must hold {n} indices")
-        if not 0 < own["noise_variance"] < math.inf:
-            raise ValueError("noise_variance must be above 0")
+        sizes = {"d": pieces.n_features, "c": len(pieces), "n": len(own["points"]) or 1}
+        check_fields(own, cls.FIELDS, sizes)
         return cls(pieces, **{**own, "noise_variance": float(own["noise_variance"])})
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from skvaeense.explanations._gates import FIT_LOOKS, GatePosterior, Gates, restr
 from skvaeense.explanations._prices import PriceTable
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
 from skvaeense.mixture._density import Shared
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._records import check_fields
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import checked_scale
 
@@ -95,6 +95,20 @@ class GateLaw(Shared):  # numpydoc ignore=PR02
 
     def __post_init__(self) -> None:
         checked_scale(self.scale)
+
+    FIELDS: ClassVar = {
+        "weight": "k d",
+        "bias": "d",
+        "probability": "k >0 <1",
+        "mean": "k",
+        "variance": "k >0",
+        "noise_variance": ">0",
+        "price": "",
+        "center": "d",
+        "scale": ">0",
+    }
+    # Fields of gates at several locations.
+    LOCATED: ClassVar = {"points": "n d", "shares": "n >0", "owners": "k int >=0 <n"}
 
     @property
     def n_features(self) -> int:
@@ -334,37 +348,17 @@ class GateLaw(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is missing, not finite, or of another shape.
         """
-        k, d = np.shape(arrays["weight"])
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight": (k, d),
-            "bias": (d,),
-            "probability": (k,),
-            "mean": (k,),
-            "variance": (k,),
-            "noise_variance": (),
-            "price": (),
-            "center": (d,),
-            "scale": (),
-        }
+        fields = cls.FIELDS | (cls.LOCATED if "points" in arrays else {})
         table = None
         if "prices" in arrays:
-            n = max(len(arrays["prices"]), 1)
-            shapes |= dict.fromkeys(PriceTable._fields, (n,))
+            fields |= {"prices": "m", "lengths": "m >0", "left": "m"}
             table = PriceTable(*(arrays[name] for name in PriceTable._fields))
-        if "points" in arrays:
-            n, owners = max(len(arrays["points"]), 1), np.asarray(arrays["owners"])
-            shapes |= {"points": (n, d), "shares": (n,)}
-            is_index = owners.dtype.kind == "i" and ((owners >= 0) & (owners < n)).all()
-            if not is_index or owners.shape != (k,):
-                raise ValueError(f"owners must hold {k} indices")
-        check_shapes(arrays, shapes)
-        for name in {"variance", "noise_variance", "scale", "lengths", "shares"} & shapes.keys():
-            if not np.all(arrays[name] > 0):
-                raise ValueError(f"{name} must be above 0")
-        if "shares" in shapes and abs(arrays["shares"].sum() - 1) > ROUNDING:
+        # At least one price and one location.
+        counts = {"m": "prices", "n": "points"}
+        sizes = {size: len(arrays.get(name, ())) or 1 for size, name in counts.items()}
+        check_fields(arrays, fields, sizes)
+        if "shares" in arrays and abs(arrays["shares"].sum() - 1) > ROUNDING:
             raise ValueError("shares must sum to 1")
-        if not ((arrays["probability"] > 0) & (arrays["probability"] < 1)).all():
-            raise ValueError("probability must be between 0 and 1")
         own = {name: torch.from_numpy(np.array(arrays[name])) for name in Gates._fields[:-1]}
         return cls(
             Gates(**own, positive=bool(arrays["positive"])),

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from skvaeense.mixture._holes import fill, log_known
 from skvaeense.utils._linalg import ROUNDING, threads_for
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
@@ -101,6 +101,20 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     scale: DoubleArray | None = None
     held_out: DoubleArray | None = None
 
+    FIELDS: ClassVar = {
+        "center": "d",
+        "basis": "d p",
+        "weights": "k >0",
+        "means": "k p",
+        "directions": "k p r",
+        "variances": "k r >0",
+        "noise_variances": "k >0",
+        "background_weight": ">=0 <1",
+        "dimensions": "k int >=0 <=d optional",
+        "scale": "d >0 optional",
+        "held_out": "n 2 optional",
+    }
+
     @property
     def n_features(self) -> int:
         """Number of features."""
@@ -119,42 +133,13 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is not finite or does not match.
         """
-        # More branches than in most functions: one for each array that can be damaged.
-        (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
-        if k < 1 or p > n_features:
-            raise ValueError("there must be a component, and no more directions than features")
-        shapes: dict[str, tuple[int, ...]] = {
-            "center": (n_features,),
-            "basis": (n_features, p),
-            "weights": (k,),
-            "means": (k, p),
-            "directions": (k, p, r),
-            "variances": (k, r),
-            "noise_variances": (k,),
-        }
-        if self.scale is not None:
-            shapes["scale"] = (n_features,)
-        if self.held_out is not None:
-            shapes["held_out"] = (len(self.held_out), 2)
-        for name, shape in shapes.items():
-            array = getattr(self, name)
-            if (
-                np.shape(array) != shape
-                or array.dtype != np.float64
-                or not np.isfinite(array).all()
-            ):
-                raise ValueError(f"{name} must be finite and of shape {shape}")
-        for name in ("weights", "variances", "noise_variances", "unit"):
-            if not (getattr(self, name) > 0).all():
-                raise ValueError(f"{name} must be above 0")
+        p = check_fields(vars(self), self.FIELDS, {"d": n_features})["p"]
+        if p > n_features:
+            raise ValueError("the basis must have no more directions than features")
         if abs(self.weights.sum() - 1) > ROUNDING:
             raise ValueError("weights must sum to 1")
         if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
-        ranks = self.ranks
-        is_rank = ranks.dtype.kind == "i" and ((ranks >= 0) & (ranks <= n_features)).all()
-        if ranks.shape != (k,) or not is_rank:
-            raise ValueError("dimensions must hold a number of directions for each component")
         if self.background is None and self.background_weight != 0:
             raise ValueError("background_weight must be 0 without a background")
         if self.background is not None:
@@ -166,7 +151,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the mixture, as arrays and numbers by name."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
         broad = own.pop("background")
         own["background_weight"] = float(self.background_weight)
         own |= {} if broad is None else {f"broad_{k}": v for k, v in broad.arrays().items()}

@@ -4,7 +4,7 @@ import reprlib
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from skvaeense.mixture._fit import filled_rows
 from skvaeense.mixture._growth import TIED
 from skvaeense.mixture._search import SEARCH_ROWS, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
@@ -54,6 +53,7 @@ class Reach(Record):
     center: DoubleArray
     radius: float
 
+    FIELDS: ClassVar = {"center": "d", "radius": ">0 inf"}
     # A row that counts for less is left out.
     LEAST = 0.01
 
@@ -79,12 +79,6 @@ class Reach(Record):
         if room[first] <= 0 or sizes[first] == 0:
             return cls(center, np.inf)
         return cls(center, float(sizes[first] * np.sqrt(held[first] / room[first])))
-
-    def check(self) -> None:
-        """Raise an error unless centre and radius, which can come from a file, are valid."""
-        check_shapes(vars(self), {"center": (len(self.center),)})
-        if not self.radius > 0:
-            raise ValueError("radius must be above 0")
 
     def shares(self, X: FloatArray) -> DoubleArray:
         """Return how much each row counts, from 0 to 1; NaN takes no row farther away."""
@@ -147,6 +141,8 @@ class Units(Record):
     steps: DoubleArray
     size: float
 
+    FIELDS: ClassVar = {"center": "d", "scale": ">0", "steps": "d >=0", "size": ">=0"}
+
     @property
     def n_features(self) -> int:
         """Number of features."""
@@ -154,13 +150,8 @@ class Units(Record):
 
     def check(self) -> None:
         """Raise an error unless all numbers, which can come from a file, are finite and match."""
-        one_each = (len(self.center),)
-        shapes = {"center": one_each, "scale": (), "steps": one_each, "size": ()}
-        check_shapes(vars(self), shapes)
-        if self.reach.center.shape != one_each or not self.scale > 0:
-            raise ValueError("scale must be above 0, and the ball of as many features")
-        if (self.steps < 0).any() or self.size < 0:
-            raise ValueError("steps and size must be at least 0")
+        super().check()
+        check_fields(vars(self.reach), Reach.FIELDS, {"d": self.n_features})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A mixture that learns from one batch of rows after the other, by sums over rows."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -10,9 +10,8 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import LEAST_RESPONSIBILITY, Rows, least_variance
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared, Units
-from skvaeense.utils._arrays import check_shapes
 from skvaeense.utils._linalg import TINY
-from skvaeense.utils._records import Record
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -51,6 +50,12 @@ class MixtureStream(Record):
     covariances: DoubleArray
     rests: DoubleArray
 
+    FIELDS: ClassVar = {
+        "means": "k p",
+        "covariances": "k p p",
+        "ranks": "k int >=0 <=p",
+    } | dict.fromkeys(("totals", "n_rows", "rests"), "k >=0")
+
     @classmethod
     def of(cls, density: MixtureDensity, n_rows: float, units: Units) -> Self:
         """Return the stream that goes on from a fitted mixture, in units of the samples.
@@ -80,15 +85,9 @@ class MixtureStream(Record):
     def check(self) -> None:
         """Raise an error unless all parts, which can come from a file, match the mixture."""
         k, p = self.density.means.shape
-        shapes = {"means": (k, p), "covariances": (k, p, p)}
-        check_shapes(vars(self), shapes | dict.fromkeys(("totals", "n_rows", "rests"), (k,)))
-        if not all((getattr(self, name) >= 0).all() for name in ("totals", "n_rows", "rests")):
-            raise ValueError("totals, n_rows and rests must be at least 0")
+        check_fields(vars(self), self.FIELDS, {"k": k, "p": p})
         if not self.totals.sum() > 0 or self.density.n_features != self.n_features:
             raise ValueError("there must be rows, of as many features as the mixture has")
-        is_rank = self.ranks.dtype.kind == "i" and ((self.ranks >= 0) & (self.ranks <= p)).all()
-        if not is_rank or self.ranks.shape != (k,):
-            raise ValueError(f"ranks must hold {k} numbers of directions")
 
     def absorb(self, rows: Prepared) -> Self:
         """Return the stream after one more batch, whose mixture is the best one for the sums."""

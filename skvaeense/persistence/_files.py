@@ -430,10 +430,9 @@ def explained(path: PathName) -> Iterator[None]:
     except Exception as error:
         is_deep = isinstance(error, RecursionError)
         # The message of torch, without the place in its source.
-        told = (
-            "nested too deeply" if is_deep else str(error).partition("\nException raised from")[0]
-        )
-        raise ValueError(f"{path} cannot be loaded: {told}.") from (None if is_deep else error)
+        message = str(error).partition("\nException raised from")[0]
+        message = "it is nested too deeply" if is_deep else message
+        raise ValueError(f"{path} cannot be loaded: {message}.") from (None if is_deep else error)
 
 
 def checksum(text: str, arrays: dict[str, Array]) -> str:

@@ -1,6 +1,5 @@
 """Arrays in forms that scikit-learn does not read rightly, and its checks of such arrays."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,25 +75,3 @@ def column_or_1d(y: Any, *, dtype: Any = None, input_name: str = "y", warn: bool
     return validation.column_or_1d(
         plain(y, input_name), dtype=dtype, input_name=input_name, warn=warn
     )
-
-
-def check_shapes(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise an error unless arrays, which can come from a file, are finite and of given shapes.
-
-    Parameters
-    ----------
-    arrays : dict
-        Arrays, tensors and numbers by name.
-
-    shapes : dict of str to tuple of int
-        The shapes of those that are checked.
-
-    Raises
-    ------
-    ValueError
-        If an array is missing, is not of floating-point numbers, or has another shape.
-    """
-    for name, shape in shapes.items():
-        array = np.asarray(arrays.get(name))
-        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite and of shape {shape}")

@@ -11,7 +11,12 @@ from skvaeense.utils._estimators import fitted
 
 NUMBERS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 # The longest signs first.
-COMPARISONS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less}
+COMPARISONS: dict[str, Any] = {
+    ">=": (np.greater_equal, "at least"),
+    "<=": (np.less_equal, "at most"),
+    ">": (np.greater, "above"),
+    "<": (np.less, "below"),
+}
 # Sizes of a part, in the order of its axes.
 SIZES = "n_features", "n_components"
 
@@ -77,11 +82,11 @@ def check_fields(
         Arrays, tensors, numbers and parts by name.
 
     fields : dict of str to str
-        Words about each value. A letter or a number is the size along an axis; a number has none.
-        A letter stands for one size, that of the first value that has it. Other words are bounds,
-        such as ">=0" or "<k"; "int" for integers; "part" for an object with the sizes `n_features`
-        and `n_components`; "None" for a value that may be None, and "optional" for one that may be
-        absent, too.
+        Words about each value. A letter or a digit is the size along an axis; a number has none. A
+        letter stands for one size, that of the first value that has it. Other words are bounds,
+        such as ">=0" or "<k"; "int" for integers; "inf" if infinity is a valid number; "part" for
+        an object with the sizes `n_features` and `n_components`; "None" for a value that may be
+        None, and "optional" for one that may be absent, too.
 
     sizes : dict of str to int or None, default=None
         Sizes that are known already.
@@ -101,32 +106,35 @@ def check_fields(
         words, value = text.split(), values.get(name)
         if value is None and ("optional" in words or ("None" in words and name in values)):
             continue
-        axes = [word for word in words if len(word) == 1]
+        if value is None:
+            raise ValueError(f"{name} is missing")
         array = None if "part" in words else np.asarray(value)
-        if array is None:
-            found = tuple(getattr(value, size, None) for size in SIZES[: len(axes)])
-        else:
-            found = array.shape
-        for axis, size in zip(axes, found, strict=False):
+        axes = [word for word in words if word.isdigit() or len(word) == 1]
+        shape = (
+            [getattr(value, size) for size in SIZES[: len(axes)]] if array is None else array.shape
+        )
+        for axis, size in zip(axes, shape, strict=False):
             known.setdefault(axis, int(axis) if axis.isdigit() else size)
-        shape = tuple(known.get(axis, axis) for axis in axes)
-        if value is None or found != shape:
-            raise ValueError(f"{name} is missing, or has the shape {found}, not {shape}")
+        expected = [known.get(axis, axis) for axis in axes]
+        if list(shape) != expected:
+            raise ValueError(f"{name} must be of shape {tuple(expected)}, not {tuple(shape)}")
         if array is not None:
             _check_entries(name, array, words, known)
     return known
 
 
-def _check_entries(name: str, array: Any, words: list[str], sizes: Mapping[str, int]) -> None:
+def _check_entries(name: str, array: Any, words: list[str], sizes: Mapping[str, Any]) -> None:
     """Check that all entries of an array are finite, and within bounds."""
-    kind = "iu" if "int" in words else "f"
-    if array.dtype.kind not in kind or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, and of integers where it counts or points")
+    kinds, what = ("iu", "integers") if "int" in words else ("f", "finite")
+    if array.dtype.kind not in kinds or not (np.isfinite(array).all() or "inf" in words):
+        raise ValueError(f"{name} must be {what}")
     for word in words:
-        sign = next((sign for sign in COMPARISONS if word.startswith(sign)), "")
-        bound = word.removeprefix(sign)
-        if sign and not COMPARISONS[sign](array, float(sizes.get(bound, bound))).all():
-            raise ValueError(f"{name} must be {sign} {bound}")
+        sign = next((sign for sign in COMPARISONS if word.startswith(sign)), None)
+        if sign is not None:
+            compare, told = COMPARISONS[sign]
+            bound = sizes.get(word.removeprefix(sign), word.removeprefix(sign))
+            if not compare(array, float(bound)).all():
+                raise ValueError(f"{name} must be {told} {bound}")
 
 
 def check_types(cls: Any, values: Mapping[str, Any]) -> None:

@@ -304,11 +304,11 @@ FORGED = {
     "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "mean_ must be finite"),
     "mean of another shape": (
         set_array("mean_", lambda mean: mean[:1]),
-        "mean_ is missing, or has the shape (1,)",
+        "mean_ must be of shape (5,)",
     ),
     "components of another shape": (
         set_array("components_", lambda components: components.T),
-        "components_ is missing, or has",
+        "components_ must be of shape",
     ),
     "missing attribute": (delete(ATTRIBUTES, "scale_"), "scale_ is missing"),
     "missing model": (delete(*MODEL), "module_ is missing"),
@@ -316,8 +316,8 @@ FORGED = {
     "dunder attribute": (set_in(ATTRIBUTES, "__class__", value="os"), "'__class__'"),
     "dict as an attribute": (set_in(ATTRIBUTES, "__dict__", value={}), "'__dict__'"),
     "path as an attribute": (set_in(ATTRIBUTES, "../../x", value=1), "'../../x'"),
-    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "has the shape"),
-    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "has the shape"),
+    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "must be of shape"),
+    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "must be of shape"),
     "missing array": (missing_tensor, "mean_ is damaged: the array 'mean_' is missing"),
     "name of an array that is none": (
         set_in(ATTRIBUTES, "mean_", "array", value={}),
@@ -554,15 +554,18 @@ FORGED_LAWS = {
         ),
         "number as a law": (set_in(*CODER, value=3), "'_coder_' has the wrong type"),
         "unknown array": (set_in(*CODER, "attributes", "magic", value=1), "magic"),
-        "missing array": (delete(*CODER, "attributes", "rows"), "rows must be finite"),
+        "missing array": (delete(*CODER, "attributes", "rows"), "rows is missing"),
         "method as an array": (set_in(*CODER, "attributes", "encode", value=1), "encode"),
         "text as an array": (set_in(*CODER, "attributes", "biases", value="os"), "biases must be"),
-        "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be finite and of"),
+        "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be of shape"),
         "NaN": (set_array("_coder_.points", lambda a: a * np.nan), "points must be finite"),
         "precision": (set_array("_coder_.rows", lambda a: a.astype(np.int64)), "rows must be"),
-        "part of no piece": (set_array("_coder_.groups", lambda a: a + 9), "groups must hold"),
-        "latent of no part": (set_array("_coder_.parts", lambda a: a + 9), "parts must hold"),
-        "latent of no origin": (set_array("_coder_.owners", lambda a: a - 1), "owners must hold"),
+        "part of no piece": (set_array("_coder_.groups", lambda a: a + 9), "groups must be below"),
+        "latent of no part": (set_array("_coder_.parts", lambda a: a + 9), "parts must be below"),
+        "latent of no origin": (
+            set_array("_coder_.owners", lambda a: a - 1),
+            "owners must be at least",
+        ),
         "noise of 0": (set_in(*CODER, "attributes", "noise_variance", value=0.0), "noise_variance"),
         "weights of pieces": (
             set_array("_coder_.pieces_weights", lambda a: a + 1),
@@ -580,11 +583,11 @@ FORGED_LAWS = {
                     "density_.variances": np.zeros((0, 10**9)),
                 }
             ),
-            "there must be a component",
+            "means must be of shape",
         ),
         "background": (
             set_in(ATTRIBUTES, "density_", "attributes", "background_weight", value=2.0),
-            "background_weight must be between 0 and 1",
+            "background_weight must be below 1",
         ),
         "scale of units": (
             set_in(ATTRIBUTES, "_units_", "attributes", "scale", value=-1.0),
@@ -607,7 +610,7 @@ FORGED_LAWS = {
         ),
         "ranks of a stream": (
             set_array("_stream_.mixture.ranks", lambda a: a + 99),
-            "ranks must hold",
+            "ranks must be at most",
         ),
         "text as a choice": (
             set_in(*STREAM, "attributes", "mixture", "attributes", "cut", value="os"),
@@ -621,9 +624,12 @@ FORGED_LAWS = {
     "gates": {
         "shape": (
             set_array("_coder_.weight", lambda a: a[:, :3]),
-            "probability must be finite and of",
+            "probability must be of shape",
         ),
-        "certain gates": (set_array("_coder_.probability", lambda a: a + 1), "between 0 and 1"),
+        "certain gates": (
+            set_array("_coder_.probability", lambda a: a + 1),
+            "probability must be below 1",
+        ),
         "negative variance": (set_array("_coder_.variance", lambda a: -a), "variance must be"),
         "scale": (set_in(*CODER, "attributes", "scale", value=0.0), "scale must be above 0"),
         "infinite scale": (
@@ -632,35 +638,35 @@ FORGED_LAWS = {
             ),
             "scale must be finite",
         ),
-        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has the shape"),
-        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has the shape"),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "must be of shape"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
         "density of another kind": (
             set_in(ATTRIBUTES, "density_", value=3),
             "'density_' has the wrong type",
         ),
-        "sums": (set_array("_stream_.coder.past.codes", lambda a: a[:2]), "codes must be finite"),
-        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "there must be rows"),
+        "sums": (set_array("_stream_.coder.past.codes", lambda a: a[:2]), "codes must be of shape"),
+        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "n must be above 0"),
         "missing sum": (delete(*STREAM, "attributes", "coder", "attributes", "past", "n"), "sums"),
     },
     "length": {
-        "prices": (set_array("_coder_.prices", lambda a: a[:2]), "lengths must be finite"),
+        "prices": (set_array("_coder_.prices", lambda a: a[:2]), "lengths must be of shape"),
         "no prices": (
             lambda node, arrays: arrays.update(
                 {f"_coder_.{name}": np.zeros(0) for name in ("prices", "lengths", "left")}
             ),
-            "prices must be finite",
+            "prices must be of shape",
         ),
         "lengths of 0": (set_array("_coder_.lengths", lambda a: 0 * a), "lengths must be above 0"),
     },
     "mixture": {
         "no density": (delete(ATTRIBUTES, "density_"), "density_ is missing"),
-        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has the shape"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
         "held-out rows": (set_array("density_.held_out", lambda a: a[:, :1]), "held_out must be"),
     },
     "dictionary": {
         "no law": (delete(ATTRIBUTES, "_law_"), "_law_ is missing"),
-        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has the shape"),
-        "components": (set_array("components_", lambda a: a.T), "components_ is missing, or has"),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "must be of shape"),
+        "components": (set_array("components_", lambda a: a.T), "components_ must be of shape"),
         "target": (set_in(*STREAM, "attributes", "length", value="2"), "'length' has"),
     },
 }
