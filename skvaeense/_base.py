@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -144,12 +144,12 @@ class ModelEvaluation:
     """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
 
     device: str
-    module_: Model
-    mean_: DoubleArray
-    scale_: float
+    module_: Annotated[Model, "d k"]
+    mean_: Annotated[DoubleArray, "d"]
+    scale_: Annotated[float, ">0"]
     # Only if codes are decoded to a target.
-    target_mean_: DoubleArray
-    target_scale_: float
+    target_mean_: Annotated[DoubleArray, "t"]
+    target_scale_: Annotated[float, ">0"]
 
     @property
     def _scaling(self) -> Scaling:
@@ -336,9 +336,11 @@ class BaseAutoencoder(
 
     transform_l0: float | None
 
+    # Fitted attributes that all methods need.
+    _needed: tuple[str, ...] = ("module_", "mean_", "scale_")
     # Fitted attributes that users see.
     n_components_: int
-    components_: DoubleArray
+    components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
     loss_curve_: list[float]
     history_: History
@@ -372,13 +374,6 @@ class BaseAutoencoder(
     __metadata_request__inverse_transform = {"out": UNUSED}
 
     # --- what a subclass defines --------------------------------------------------------------
-
-    @property
-    def _fitted_fields(self) -> dict[str, str]:
-        """Shapes of the fitted attributes in a file; t is the number of targets or features."""
-        fields = {"module_": "part d k", "mean_": "d", "scale_": ">0", "target_mean_": "t optional"}
-        fields |= {"components_": "k t optional", "noise_variance_": ">0 optional"}
-        return fields | {"target_scale_": ">0 optional"}
 
     @abstractmethod
     def _make_trainer(

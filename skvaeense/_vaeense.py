@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -257,19 +257,17 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
     explanation_: str
     explanation_nats_: dict[str, float]
     density_name_: str
-    density_: MixtureDensity | GateLaw | None
-    _coder_: FlatLaw | GateLaw
-    _mixture_: MixtureDensity
-    _units_: Units
-    _stream_: CodeStream
+    density_: Annotated[MixtureDensity | GateLaw | None, "d"]
+    _coder_: Annotated[FlatLaw | GateLaw, "d k"]
+    _mixture_: Annotated[MixtureDensity, "d"]
+    _units_: Annotated[Units, "d"]
+    _stream_: Annotated[CodeStream, "d"]
 
     @property
-    def _fitted_fields(self) -> dict[str, str]:
-        if "_coder_" not in vars(self):
-            return super()._fitted_fields | {"density_": "part d None"}
-        fields = dict.fromkeys(("_units_", "density_"), "part d") | {"_coder_": "part d k"}
-        fields |= dict.fromkeys(("_mixture_", "_stream_"), "part d optional")
-        return fields | {"components_": "k d", "mean_": "d", "noise_variance_": ">0"}
+    def _needed(self) -> tuple[str, ...]:
+        if "_coder_" in vars(self):
+            return "density_", "_coder_", "_units_", "components_", "mean_"
+        return "density_", *super()._needed
 
     @property
     def _phases(self) -> tuple[str, ...]:

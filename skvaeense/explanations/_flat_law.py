@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -72,28 +72,15 @@ class FlatLaw(Shared):  # numpydoc ignore=PR02
     """
 
     pieces: MixtureDensity
-    groups: IntArray
-    parts: IntArray
-    rows: DoubleArray
-    biases: DoubleArray
-    logits: DoubleArray
-    components: DoubleArray
-    points: DoubleArray
-    owners: IntArray
-    noise_variance: float
-
-    # A latent that never opens is of the part -1.
-    FIELDS: ClassVar = {
-        "groups": "c int >=0 <c",
-        "parts": "k int >=-1 <c",
-        "rows": "k d",
-        "biases": "k",
-        "logits": "k",
-        "components": "k d",
-        "points": "n d",
-        "owners": "k int >=0 <n",
-        "noise_variance": ">0",
-    }
+    groups: Annotated[IntArray, "c int >=0 <c"]
+    parts: Annotated[IntArray, "k int >=-1 <c"]
+    rows: Annotated[DoubleArray, "k d"]
+    biases: Annotated[DoubleArray, "k"]
+    logits: Annotated[DoubleArray, "k"]
+    components: Annotated[DoubleArray, "k d"]
+    points: Annotated[DoubleArray, "n d"]
+    owners: Annotated[IntArray, "k int >=0 <n"]
+    noise_variance: Annotated[float, ">0"]
 
     name = "mixture"
     table = None
@@ -312,7 +299,7 @@ class FlatLaw(Shared):  # numpydoc ignore=PR02
             {name[len(head) :]: value for name, value in arrays.items() if name.startswith(head)}
         )
         sizes = {"d": pieces.n_features, "c": len(pieces), "n": len(own["points"]) or 1}
-        check_fields(own, cls.FIELDS, sizes)
+        check_fields(cls, own, sizes)
         return cls(pieces, **{**own, "noise_variance": float(own["noise_variance"])})
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -83,32 +83,18 @@ class GateLaw(Shared):  # numpydoc ignore=PR02
     """
 
     gates: Gates
-    center: DoubleArray
-    scale: float
+    center: Annotated[DoubleArray, "d"]
+    scale: Annotated[float, ">0"]
     table: PriceTable | None = None
     has_target: bool = False
-    points: DoubleArray | None = None
-    owners: Any = None
-    shares: Any = None
+    points: Annotated[DoubleArray | None, "n d"] = None
+    owners: Annotated[Any, "k int >=0 <n"] = None
+    shares: Annotated[Any, "n >0"] = None
 
     name = "gates"
 
     def __post_init__(self) -> None:
         checked_scale(self.scale)
-
-    FIELDS: ClassVar = {
-        "weight": "k d",
-        "bias": "d",
-        "probability": "k >0 <1",
-        "mean": "k",
-        "variance": "k >0",
-        "noise_variance": ">0",
-        "price": "",
-        "center": "d",
-        "scale": ">0",
-    }
-    # Fields of gates at several locations.
-    LOCATED: ClassVar = {"points": "n d", "shares": "n >0", "owners": "k int >=0 <n"}
 
     @property
     def n_features(self) -> int:
@@ -348,15 +334,16 @@ class GateLaw(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is missing, not finite, or of another shape.
         """
-        fields = cls.FIELDS | (cls.LOCATED if "points" in arrays else {})
-        table = None
-        if "prices" in arrays:
-            fields |= {"prices": "m", "lengths": "m >0", "left": "m"}
-            table = PriceTable(*(arrays[name] for name in PriceTable._fields))
+        arrays = {name: value for name, value in arrays.items() if value is not None}
         # At least one price and one location.
         counts = {"m": "prices", "n": "points"}
         sizes = {size: len(arrays.get(name, ())) or 1 for size, name in counts.items()}
-        check_fields(arrays, fields, sizes)
+        for part in (Gates, PriceTable, cls):
+            sizes = check_fields(part, arrays, sizes)
+        table: Any = None
+        if "prices" in arrays:
+            table = PriceTable(*(arrays[name] for name in PriceTable._fields))
+        names = ("points", "owners", "shares") if "points" in arrays else ()
         if "shares" in arrays and abs(arrays["shares"].sum() - 1) > ROUNDING:
             raise ValueError("shares must sum to 1")
         own = {name: torch.from_numpy(np.array(arrays[name])) for name in Gates._fields[:-1]}
@@ -366,9 +353,7 @@ class GateLaw(Shared):  # numpydoc ignore=PR02
             float(arrays["scale"]),
             table,
             bool(arrays["has_target"]),
-            arrays.get("points"),
-            arrays.get("owners"),
-            arrays.get("shares"),
+            *(arrays[name] for name in names),
         )
 
 

@@ -1,7 +1,7 @@
 """Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -111,13 +111,13 @@ class Gates(NamedTuple):
     tensor([[ True, False]])
     """
 
-    weight: torch.Tensor
-    bias: torch.Tensor
-    probability: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
-    noise_variance: torch.Tensor
-    price: torch.Tensor
+    weight: Annotated[torch.Tensor, "k d"]
+    bias: Annotated[torch.Tensor, "d"]
+    probability: Annotated[torch.Tensor, "k >0 <1"]
+    mean: Annotated[torch.Tensor, "k"]
+    variance: Annotated[torch.Tensor, "k >0"]
+    noise_variance: Annotated[torch.Tensor, ">0"]
+    price: Annotated[torch.Tensor, ""]
     positive: bool = False
 
     @property

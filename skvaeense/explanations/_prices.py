@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -37,9 +37,9 @@ class PriceTable(NamedTuple):
         Shares of the variance that codes leave, ascending.
     """
 
-    prices: DoubleArray
-    lengths: DoubleArray
-    left: DoubleArray
+    prices: Annotated[DoubleArray, "m"]
+    lengths: Annotated[DoubleArray, "m >0"]
+    left: Annotated[DoubleArray, "m"]
 
     @classmethod
     def of(

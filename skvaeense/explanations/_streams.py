@@ -17,7 +17,7 @@ from skvaeense.mixture._fit import FlatPart
 from skvaeense.mixture._rows import Prepared, Units
 from skvaeense.mixture._stream import MixtureStream
 from skvaeense.utils._linalg import svd
-from skvaeense.utils._records import Record, check_fields
+from skvaeense.utils._records import Record
 from skvaeense.utils._torch import make_generator
 from skvaeense.utils._typing import DoubleArray
 
@@ -63,8 +63,11 @@ class GateStream(Record):
         are_tensors = all(isinstance(sums, torch.Tensor) for sums in self.past.values())
         if not are_tensors or self.past.keys() != like.keys():
             raise ValueError(f"the sums must be tensors: {', '.join(like)}")
-        shapes = {name: " ".join(map(str, sums.shape)) for name, sums in like.items()}
-        check_fields(self.past, shapes | {"n": ">0"})
+        for name, sums in like.items():
+            if self.past[name].shape != sums.shape or not self.past[name].isfinite().all():
+                raise ValueError(f"{name} must be finite and of shape {tuple(sums.shape)}")
+        if not self.past["n"] > 0:
+            raise ValueError("there must be rows")
 
     def absorb(self, rows: Prepared) -> Self:
         """Return the stream after one more batch, which is learned from a subset at a time."""

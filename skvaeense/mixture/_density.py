@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -88,32 +88,18 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     (array([1]), -3.031)
     """
 
-    center: DoubleArray
-    basis: DoubleArray
-    weights: DoubleArray
-    means: DoubleArray
-    directions: DoubleArray
-    variances: DoubleArray
-    noise_variances: DoubleArray
+    center: Annotated[DoubleArray, "d"]
+    basis: Annotated[DoubleArray, "d p"]
+    weights: Annotated[DoubleArray, "k >0"]
+    means: Annotated[DoubleArray, "k p"]
+    directions: Annotated[DoubleArray, "k p r"]
+    variances: Annotated[DoubleArray, "k r >0"]
+    noise_variances: Annotated[DoubleArray, "k >0"]
     background: "MixtureDensity | None" = None
-    background_weight: float = 0.0
-    dimensions: IntArray | None = None
-    scale: DoubleArray | None = None
-    held_out: DoubleArray | None = None
-
-    FIELDS: ClassVar = {
-        "center": "d",
-        "basis": "d p",
-        "weights": "k >0",
-        "means": "k p",
-        "directions": "k p r",
-        "variances": "k r >0",
-        "noise_variances": "k >0",
-        "background_weight": ">=0 <1",
-        "dimensions": "k int >=0 <=d optional",
-        "scale": "d >0 optional",
-        "held_out": "n 2 optional",
-    }
+    background_weight: Annotated[float, ">=0 <1"] = 0.0
+    dimensions: Annotated[IntArray | None, "k int >=0 <=d"] = None
+    scale: Annotated[DoubleArray | None, "d >0"] = None
+    held_out: Annotated[DoubleArray | None, "n 2"] = None
 
     @property
     def n_features(self) -> int:
@@ -133,7 +119,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ValueError
             If an array is not finite or does not match.
         """
-        p = check_fields(vars(self), self.FIELDS, {"d": n_features})["p"]
+        p = check_fields(type(self), vars(self), {"d": n_features})["p"]
         if p > n_features:
             raise ValueError("the basis must have no more directions than features")
         if abs(self.weights.sum() - 1) > ROUNDING:

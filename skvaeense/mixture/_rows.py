@@ -4,7 +4,7 @@ import reprlib
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -50,10 +50,9 @@ class Reach(Record):
         Radius; infinite if most rows are equal, or if too many are far.
     """
 
-    center: DoubleArray
-    radius: float
+    center: Annotated[DoubleArray, "d"]
+    radius: Annotated[float, ">0 inf"]
 
-    FIELDS: ClassVar = {"center": "d", "radius": ">0 inf"}
     # A row that counts for less is left out.
     LEAST = 0.01
 
@@ -135,13 +134,11 @@ class Units(Record):
         Mean variance of neighbouring rows, in units of the rows.
     """
 
-    center: DoubleArray
-    scale: float
+    center: Annotated[DoubleArray, "d"]
+    scale: Annotated[float, ">0"]
     reach: Reach
-    steps: DoubleArray
-    size: float
-
-    FIELDS: ClassVar = {"center": "d", "scale": ">0", "steps": "d >=0", "size": ">=0"}
+    steps: Annotated[DoubleArray, "d >=0"]
+    size: Annotated[float, ">=0"]
 
     @property
     def n_features(self) -> int:
@@ -151,7 +148,7 @@ class Units(Record):
     def check(self) -> None:
         """Raise an error unless all numbers, which can come from a file, are finite and match."""
         super().check()
-        check_fields(vars(self.reach), Reach.FIELDS, {"d": self.n_features})
+        check_fields(Reach, vars(self.reach), {"d": self.n_features})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A mixture that learns from one batch of rows after the other, by sums over rows."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Annotated, Self
 
 import numpy as np
 
@@ -43,18 +43,12 @@ class MixtureStream(Record):
     density: MixtureDensity
     units: Units
     cut: bool
-    ranks: IntArray
-    totals: DoubleArray
-    n_rows: DoubleArray
-    means: DoubleArray
-    covariances: DoubleArray
-    rests: DoubleArray
-
-    FIELDS: ClassVar = {
-        "means": "k p",
-        "covariances": "k p p",
-        "ranks": "k int >=0 <=p",
-    } | dict.fromkeys(("totals", "n_rows", "rests"), "k >=0")
+    ranks: Annotated[IntArray, "k int >=0 <=p"]
+    totals: Annotated[DoubleArray, "k >=0"]
+    n_rows: Annotated[DoubleArray, "k >=0"]
+    means: Annotated[DoubleArray, "k p"]
+    covariances: Annotated[DoubleArray, "k p p"]
+    rests: Annotated[DoubleArray, "k >=0"]
 
     @classmethod
     def of(cls, density: MixtureDensity, n_rows: float, units: Units) -> Self:
@@ -85,7 +79,7 @@ class MixtureStream(Record):
     def check(self) -> None:
         """Raise an error unless all parts, which can come from a file, match the mixture."""
         k, p = self.density.means.shape
-        check_fields(vars(self), self.FIELDS, {"k": k, "p": p})
+        check_fields(type(self), vars(self), {"k": k, "p": p})
         if not self.totals.sum() > 0 or self.density.n_features != self.n_features:
             raise ValueError("there must be rows, of as many features as the mixture has")
 

@@ -1,9 +1,10 @@
 """Objects that files hold, and checks of what they are made of: types, shapes and ranges."""
 
+import functools
 import types
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -26,15 +27,7 @@ class Kept:
 
 
 class Record(Kept):
-    """Base of dataclasses that are checked before an object is made of what a file holds.
-
-    Attributes
-    ----------
-    FIELDS : dict of str to str
-        Shapes and ranges of arrays, as for `check_fields`.
-    """
-
-    FIELDS: ClassVar[dict[str, str]] = {}
+    """Base of dataclasses that are checked before an object is made of what a file holds."""
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the object, by name."""
@@ -50,43 +43,45 @@ class Record(Kept):
 
     def check(self) -> None:
         """Raise an error unless all fields, which can come from a file, fit together."""
-        check_fields(vars(self), self.FIELDS)
+        check_fields(type(self), vars(self))
 
 
 def check_fitted(estimator: Any) -> None:
     """Check that the fitted attributes of an estimator, which can come from a file, fit together.
 
-    The class declares them as `_fitted_fields`, where d is the number of features, k of components
-    and t of targets, or else of features.
+    In its annotations d is the number of features, k of components, and t of targets, or else of
+    features.
     """
-    found, fields = fitted(estimator), getattr(estimator, "_fitted_fields", None)
-    if not found or fields is None:
+    found = fitted(estimator)
+    if not found or not hasattr(estimator, "_needed"):
         return
+    for name in ("n_features_in_", *estimator._needed):
+        if name not in found:
+            raise ValueError(f"{name} is missing")
     ours = next(c for c in type(estimator).__mro__ if c.__module__.startswith("skvaeense."))
     check_types(ours, found)
     n_targets = getattr(found.get("module_"), "n_targets", None)
     if (n_targets is not None) != ("target_mean_" in found and "target_scale_" in found):
         raise ValueError("the model does not match its target")
     d, k = found["n_features_in_"], found.get("n_components_")
-    check_fields(found, fields, {"d": d, "k": k, "t": n_targets or d})
+    check_fields(ours, found, {"d": d, "k": k, "t": n_targets or d})
 
 
 def check_fields(
-    values: Mapping[str, Any], fields: Mapping[str, str], sizes: Mapping[str, Any] | None = None
-) -> dict[str, int]:
-    """Check values, which can come from a file, against declarations such as "k d >0".
+    cls: Any, values: Mapping[str, Any], sizes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Check values, which can come from a file, against annotations of a class with shapes.
 
     Parameters
     ----------
+    cls : type
+        A class with annotations such as ``Annotated[DoubleArray, "k d >0"]``. A letter or a digit
+        is the size along an axis; a number has none. Parts such as laws have the sizes `n_features`
+        and `n_components`. A letter stands for one size, that of the first value that has it. Other
+        words are bounds, such as ">=0" or "<k"; "int" for integers; "inf" if infinity is valid.
+
     values : dict
         Arrays, tensors, numbers and parts by name.
-
-    fields : dict of str to str
-        Words about each value. A letter or a digit is the size along an axis; a number has none. A
-        letter stands for one size, that of the first value that has it. Other words are bounds,
-        such as ">=0" or "<k"; "int" for integers; "inf" if infinity is a valid number; "part" for
-        an object with the sizes `n_features` and `n_components`; "None" for a value that may be
-        None, and "optional" for one that may be absent, too.
 
     sizes : dict of str to int or None, default=None
         Sizes that are known already.
@@ -99,27 +94,27 @@ def check_fields(
     Raises
     ------
     ValueError
-        If a value is missing, is not finite, or does not fit.
+        If a value is not finite, or does not fit.
     """
     known = dict(sizes or {})
-    for name, text in fields.items():
-        words, value = text.split(), values.get(name)
-        if value is None and ("optional" in words or ("None" in words and name in values)):
+    for name, hint in annotations(cls).items():
+        value = values.get(name)
+        is_absent = name not in values or (value is None and _allows(hint, None))
+        if is_absent or get_origin(hint) is not Annotated:
             continue
-        if value is None:
-            raise ValueError(f"{name} is missing")
-        array = None if "part" in words else np.asarray(value)
-        axes = [word for word in words if word.isdigit() or len(word) == 1]
+        words = hint.__metadata__[0].split()
+        axes = [word for word in words if word.isalnum() and len(word) == 1]
+        is_part = hasattr(value, "n_features")
         shape = (
-            [getattr(value, size) for size in SIZES[: len(axes)]] if array is None else array.shape
+            [getattr(value, size) for size in SIZES[: len(axes)]] if is_part else np.shape(value)
         )
         for axis, size in zip(axes, shape, strict=False):
             known.setdefault(axis, int(axis) if axis.isdigit() else size)
         expected = [known.get(axis, axis) for axis in axes]
         if list(shape) != expected:
             raise ValueError(f"{name} must be of shape {tuple(expected)}, not {tuple(shape)}")
-        if array is not None:
-            _check_entries(name, array, words, known)
+        if not is_part:
+            _check_entries(name, np.asarray(value), words, known)
     return known
 
 
@@ -137,9 +132,15 @@ def _check_entries(name: str, array: Any, words: list[str], sizes: Mapping[str, 
                 raise ValueError(f"{name} must be {told} {bound}")
 
 
+@functools.cache
+def annotations(cls: Any) -> dict[str, Any]:
+    """Return the annotations of a class or a function."""
+    return get_type_hints(cls, include_extras=True)
+
+
 def check_types(cls: Any, values: Mapping[str, Any]) -> None:
     """Check the types of values that have annotations in a class, or in a function."""
-    hints = get_type_hints(cls)
+    hints = annotations(cls)
     for name, value in values.items():
         if not _allows(hints.get(name, Any), value):
             raise ValueError(f"{name!r} has the wrong type")
@@ -150,6 +151,8 @@ def _allows(hint: Any, value: Any) -> bool:
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind is Any:
         return True
+    if kind is Annotated:
+        return _allows(arguments[0], value)
     if kind is Literal:
         return value in arguments
     if kind in (Union, types.UnionType):

@@ -554,7 +554,7 @@ FORGED_LAWS = {
         ),
         "number as a law": (set_in(*CODER, value=3), "'_coder_' has the wrong type"),
         "unknown array": (set_in(*CODER, "attributes", "magic", value=1), "magic"),
-        "missing array": (delete(*CODER, "attributes", "rows"), "rows is missing"),
+        "missing array": (delete(*CODER, "attributes", "rows"), "argument: 'rows'"),
         "method as an array": (set_in(*CODER, "attributes", "encode", value=1), "encode"),
         "text as an array": (set_in(*CODER, "attributes", "biases", value="os"), "biases must be"),
         "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be of shape"),
@@ -644,8 +644,11 @@ FORGED_LAWS = {
             set_in(ATTRIBUTES, "density_", value=3),
             "'density_' has the wrong type",
         ),
-        "sums": (set_array("_stream_.coder.past.codes", lambda a: a[:2]), "codes must be of shape"),
-        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "n must be above 0"),
+        "sums": (
+            set_array("_stream_.coder.past.codes", lambda a: a[:2]),
+            "codes must be finite and of shape",
+        ),
+        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "there must be rows"),
         "missing sum": (delete(*STREAM, "attributes", "coder", "attributes", "past", "n"), "sums"),
     },
     "length": {
