@@ -106,21 +106,22 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """Number of features."""
         return len(self.center)
 
-    def check(self, n_features: int) -> None:
+    def check(self, n_features: int | None = None) -> None:
         """Raise an error unless all arrays are finite and match each other.
 
         Parameters
         ----------
-        n_features : int
-            Number of features of the samples.
+        n_features : int or None, default=None
+            Number of features of the samples; None means any.
 
         Raises
         ------
         ValueError
             If an array is not finite or does not match.
         """
-        p = check_fields(type(self), vars(self), {"d": n_features})["p"]
-        if p > n_features:
+        sizes = check_fields(type(self), vars(self), {"d": n_features or self.n_features})
+        p = sizes["p"]
+        if p > sizes["d"]:
             raise ValueError("the basis must have no more directions than features")
         if abs(self.weights.sum() - 1) > ROUNDING:
             raise ValueError("weights must sum to 1")
@@ -133,7 +134,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
                 raise ValueError("background_weight must be between 0 and 1")
             if self.background.background is not None:
                 raise ValueError("the background must not have a background itself")
-            self.background.check(n_features)
+            self.background.check(self.n_features)
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the mixture, as arrays and numbers by name."""
@@ -166,7 +167,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         own = {name: value for name, value in arrays.items() if not name.startswith(head)}
         broad = {name[len(head) :]: v for name, v in arrays.items() if name.startswith(head)}
         density = cls(**own, background=cls.from_arrays(broad) if broad else None)
-        density.check(density.n_features)
+        density.check()
         return density
 
     def __len__(self) -> int:

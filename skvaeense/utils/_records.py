@@ -96,9 +96,9 @@ def check_fields(
     ValueError
         If a value is not finite, or does not fit.
     """
-    known = dict(sizes or {})
+    known, arrays = dict(sizes or {}), []
     for name, hint in annotations(cls).items():
-        value = values.get(name)
+        value: Any = values.get(name)
         is_absent = name not in values or (value is None and _allows(hint, None))
         if is_absent or get_origin(hint) is not Annotated:
             continue
@@ -113,8 +113,9 @@ def check_fields(
         expected = [known.get(axis, axis) for axis in axes]
         if list(shape) != expected:
             raise ValueError(f"{name} must be of shape {tuple(expected)}, not {tuple(shape)}")
-        if not is_part:
-            _check_entries(name, np.asarray(value), words, known)
+        arrays += [] if is_part else [(name, np.asarray(value), words)]
+    for name, array, words in arrays:
+        _check_entries(name, array, words, known)
     return known
 
 

@@ -177,19 +177,13 @@ def test_another_format(version, path, tmp_path):
 def test_any_flipped_bit_is_seen(path, tmp_path):
     data = bytearray(path.read_bytes())
     damaged = tmp_path / "damaged.safetensors"
-    for position in np.random.default_rng(0).integers(len(data), size=40):
+    for position in [*np.random.default_rng(0).integers(len(data), size=40), -3]:
         data[position] ^= 4
         damaged.write_bytes(data)
-        refusal(damaged)
+        message = refusal(damaged)
         data[position] ^= 4
-
-
-def test_damaged_weight(path, tmp_path):
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 1
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(data)
-    assert "its content does not match its checksum" in refusal(damaged)
+    # The last one is in a weight.
+    assert "its content does not match its checksum" in message
 
 
 # --- forged -----------------------------------------------------------------------------------
@@ -542,7 +536,8 @@ def law_paths(tmp_path_factory):
 CODER = ATTRIBUTES, "_coder_"
 STREAM = ATTRIBUTES, "_stream_"
 NAN = {"class": "builtins.float", "value": "nan"}
-# For each file, changes and what is said about them.
+# For each file, changes and what is said about them. The checks of each kind of law have tests of
+# their own; here is one damage for each part that has such checks.
 FORGED_LAWS = {
     "flats": {
         "no law": (delete(*CODER), "module_ is missing"),
@@ -555,27 +550,11 @@ FORGED_LAWS = {
         "number as a law": (set_in(*CODER, value=3), "'_coder_' has the wrong type"),
         "unknown array": (set_in(*CODER, "attributes", "magic", value=1), "magic"),
         "missing array": (delete(*CODER, "attributes", "rows"), "argument: 'rows'"),
-        "method as an array": (set_in(*CODER, "attributes", "encode", value=1), "encode"),
-        "text as an array": (set_in(*CODER, "attributes", "biases", value="os"), "biases must be"),
-        "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be of shape"),
         "NaN": (set_array("_coder_.points", lambda a: a * np.nan), "points must be finite"),
-        "precision": (set_array("_coder_.rows", lambda a: a.astype(np.int64)), "rows must be"),
-        "part of no piece": (set_array("_coder_.groups", lambda a: a + 9), "groups must be below"),
-        "latent of no part": (set_array("_coder_.parts", lambda a: a + 9), "parts must be below"),
-        "latent of no origin": (
-            set_array("_coder_.owners", lambda a: a - 1),
-            "owners must be at least",
-        ),
-        "noise of 0": (set_in(*CODER, "attributes", "noise_variance", value=0.0), "noise_variance"),
-        "weights of pieces": (
-            set_array("_coder_.pieces_weights", lambda a: a + 1),
-            "weights must sum to 1",
-        ),
         "negative variances": (
             set_array("density_.variances", lambda a: -a),
             "variances must be above 0",
         ),
-        "directions": (set_array("density_.basis", lambda a: 2 * a), "must be orthonormal"),
         "many directions of no component": (
             lambda node, arrays: arrays.update(
                 {
@@ -585,32 +564,19 @@ FORGED_LAWS = {
             ),
             "means must be of shape",
         ),
-        "background": (
-            set_in(ATTRIBUTES, "density_", "attributes", "background_weight", value=2.0),
-            "background_weight must be below 1",
-        ),
         "scale of units": (
             set_in(ATTRIBUTES, "_units_", "attributes", "scale", value=-1.0),
             "_units_ is damaged: scale must be",
         ),
-        "centre of units": (set_array("_units_.center", lambda a: a[:3]), "steps must be"),
         "radius": (
             set_in(ATTRIBUTES, "_units_", "attributes", "reach", "attributes", "radius", value=NAN),
             "radius",
         ),
         "missing field": (delete(ATTRIBUTES, "_units_", "attributes", "steps"), "steps"),
         "unknown field": (set_in(ATTRIBUTES, "_units_", "attributes", "magic", value=1), "magic"),
-        "rows of a stream": (
-            set_array("_stream_.mixture.totals", lambda a: 0 * a),
-            "there must be rows",
-        ),
         "sums of a stream": (
             set_array("_stream_.mixture.covariances", lambda a: a[:, :1]),
             "covariances must be",
-        ),
-        "ranks of a stream": (
-            set_array("_stream_.mixture.ranks", lambda a: a + 99),
-            "ranks must be at most",
         ),
         "text as a choice": (
             set_in(*STREAM, "attributes", "mixture", "attributes", "cut", value="os"),
@@ -622,22 +588,6 @@ FORGED_LAWS = {
         ),
     },
     "gates": {
-        "shape": (
-            set_array("_coder_.weight", lambda a: a[:, :3]),
-            "probability must be of shape",
-        ),
-        "certain gates": (
-            set_array("_coder_.probability", lambda a: a + 1),
-            "probability must be below 1",
-        ),
-        "negative variance": (set_array("_coder_.variance", lambda a: -a), "variance must be"),
-        "scale": (set_in(*CODER, "attributes", "scale", value=0.0), "scale must be above 0"),
-        "infinite scale": (
-            set_in(
-                *CODER, "attributes", "scale", value={"class": "builtins.float", "value": "inf"}
-            ),
-            "scale must be finite",
-        ),
         "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "must be of shape"),
         "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
         "density of another kind": (
@@ -648,23 +598,19 @@ FORGED_LAWS = {
             set_array("_stream_.coder.past.codes", lambda a: a[:2]),
             "codes must be finite and of shape",
         ),
-        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "there must be rows"),
         "missing sum": (delete(*STREAM, "attributes", "coder", "attributes", "past", "n"), "sums"),
     },
     "length": {
-        "prices": (set_array("_coder_.prices", lambda a: a[:2]), "lengths must be of shape"),
         "no prices": (
             lambda node, arrays: arrays.update(
                 {f"_coder_.{name}": np.zeros(0) for name in ("prices", "lengths", "left")}
             ),
             "prices must be of shape",
         ),
-        "lengths of 0": (set_array("_coder_.lengths", lambda a: 0 * a), "lengths must be above 0"),
     },
     "mixture": {
         "no density": (delete(ATTRIBUTES, "density_"), "density_ is missing"),
         "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
-        "held-out rows": (set_array("density_.held_out", lambda a: a[:, :1]), "held_out must be"),
     },
     "dictionary": {
         "no law": (delete(ATTRIBUTES, "_law_"), "_law_ is missing"),
