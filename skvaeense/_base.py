@@ -336,8 +336,6 @@ class BaseAutoencoder(
 
     transform_l0: float | None
 
-    # Fitted attributes that all methods need.
-    _needed: tuple[str, ...] = ("module_", "mean_", "scale_")
     # Fitted attributes that users see.
     n_components_: int
     components_: Annotated[DoubleArray, "k t"]
@@ -374,6 +372,11 @@ class BaseAutoencoder(
     __metadata_request__inverse_transform = {"out": UNUSED}
 
     # --- what a subclass defines --------------------------------------------------------------
+
+    @property
+    def _fitted_names(self) -> tuple[str, ...]:
+        """Fitted attributes that all methods need."""
+        return "module_", "mean_", "scale_"
 
     @abstractmethod
     def _make_trainer(

@@ -264,10 +264,10 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
     _stream_: Annotated[CodeStream, "d"]
 
     @property
-    def _needed(self) -> tuple[str, ...]:
+    def _fitted_names(self) -> tuple[str, ...]:
         if "_coder_" in vars(self):
             return "density_", "_coder_", "_units_", "components_", "mean_"
-        return "density_", *super()._needed
+        return "density_", *super()._fitted_names
 
     @property
     def _phases(self) -> tuple[str, ...]:
@@ -477,7 +477,8 @@ class VAEenseTransformer(DensityMixin, VAEaseTraining):
 
     def _signs(self, n_active: float, unexplained: float) -> list[str]:
         """Return a message for each sign of failure."""
-        law, shown = self._coder_, f"{unexplained:.0%} of the variance is unexplained"
+        law: Any = self._coder_
+        shown = f"{unexplained:.0%} of the variance is unexplained"
         target, share = self.target_l0, self.target_explained_variance
         if unexplained > MOST_UNEXPLAINED:
             return [

@@ -128,7 +128,7 @@ class GateDictionary(
     _law_: Annotated[GateLaw, "d k"]
     _units_: Annotated[Units, "d"]
     _stream_: Annotated[GateStream, "d"]
-    _needed = ("_law_", "_units_", "components_", "mean_")
+    _fitted_names = ("_law_", "_units_", "components_", "mean_")
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],

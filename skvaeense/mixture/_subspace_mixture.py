@@ -127,7 +127,7 @@ class SubspaceMixture(
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
     density_: Annotated[MixtureDensity, "d"]
-    _needed = ("density_",)
+    _fitted_names = ("density_",)
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],

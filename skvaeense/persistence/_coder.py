@@ -102,7 +102,7 @@ class Coder:
 
     def encode(self, value: Any, where: Place = ()) -> Any:
         """Return the node of a value: of JSON's own types, or a dict with a class and its parts."""
-        cls = dict if type(value) is OrderedDict else type(value)
+        cls: Any = dict if type(value) is OrderedDict else type(value)
         if cls in (type(None), bool, int, str) or (cls is float and math.isfinite(value)):
             return value
         if cls is list:

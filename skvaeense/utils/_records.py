@@ -53,9 +53,9 @@ def check_fitted(estimator: Any) -> None:
     features.
     """
     found = fitted(estimator)
-    if not found or not hasattr(estimator, "_needed"):
+    if not found or not hasattr(estimator, "_fitted_names"):
         return
-    for name in ("n_features_in_", *estimator._needed):
+    for name in ("n_features_in_", *estimator._fitted_names):
         if name not in found:
             raise ValueError(f"{name} is missing")
     ours = next(c for c in type(estimator).__mro__ if c.__module__.startswith("skvaeense."))
