@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -106,12 +106,12 @@ class ModelEvaluation:
     """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
 
     device: str
-    module_: Model
-    mean_: DoubleArray
-    scale_: float
+    module_: Annotated[Model, "d k"]
+    mean_: Annotated[DoubleArray, "d"]
+    scale_: Annotated[float, ">0"]
     # Only if codes are decoded to a target.
-    target_mean_: DoubleArray
-    target_scale_: float
+    target_mean_: Annotated[DoubleArray, "t"]
+    target_scale_: Annotated[float, ">0"]
 
     @property
     def _scaling(self) -> Scaling:
@@ -293,7 +293,7 @@ class BaseAutoencoder(
 
     # Fitted attributes that users see.
     n_components_: int
-    components_: DoubleArray
+    components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
     history_: History
     # The structural parameters that the model was built from.
@@ -327,6 +327,11 @@ class BaseAutoencoder(
     __metadata_request__inverse_transform = {"out": UNUSED}
 
     # --- what a subclass defines --------------------------------------------------------------
+
+    @property
+    def _fitted_names(self) -> tuple[str, ...]:
+        """Fitted attributes that all methods need."""
+        return "module_", "mean_", "scale_"
 
     @abstractmethod
     def _make_trainer(

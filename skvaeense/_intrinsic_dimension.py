@@ -161,6 +161,7 @@ class IntrinsicDimensionEstimator(
     dimension_pw_: DoubleArray
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    _fitted_names = ("autoencoder_", "_method_")
 
     _parameter_constraints = {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],

@@ -1,7 +1,7 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -256,7 +256,7 @@ class SparseAutoencoder(BaseAutoencoder):
     (1797, 32)
     """
 
-    module_: SparseCoder
+    module_: Annotated[SparseCoder, "d k"]
     alpha_: float
     dead_fraction_: float
 

@@ -1,6 +1,6 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from sklearn.base import clone
@@ -213,8 +213,8 @@ class VAEase(Specification):
 class VAEaseTraining(BaseAutoencoder):
     """What training by gradients asks of an estimator with a `VAEase` as its model."""
 
-    module_: VAE
-    noise_variance_: float
+    module_: Annotated[VAE, "d k"]
+    noise_variance_: Annotated[float, ">0"]
     density_: Any
 
     _n_steps = RANDOM_STEPS

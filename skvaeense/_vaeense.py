@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._vaease import VAEase, VAEaseTraining
+from skvaeense.explanations import FlatLaw, GateLaw
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._explain import CodeStream, Explained, explain
 from skvaeense.explanations._laws import LEAST_SHARE
@@ -763,6 +764,17 @@ class VAEenseTransformer(DensityEstimator):
     explanation_: str
     explanation_nats_: dict[str, float]
     density_name_: str
+    density_: Annotated[MixtureDensity | GateLaw | None, "d"]
+    _coder_: Annotated[FlatLaw | GateLaw, "d k"]
+    _mixture_: Annotated[MixtureDensity, "d"]
+    _units_: Annotated[Units, "d"]
+    _stream_: Annotated[CodeStream, "d"]
+
+    @property
+    def _fitted_names(self) -> tuple[str, ...]:
+        if "_coder_" in vars(self):
+            return "density_", "_coder_", "_units_", "components_", "mean_"
+        return "density_", *super()._fitted_names
 
     @property
     def _phases(self) -> tuple[str, ...]:
@@ -972,7 +984,8 @@ class VAEenseTransformer(DensityEstimator):
 
     def _signs(self, n_active: float, unexplained: float) -> list[str]:
         """Return a message for each sign of failure."""
-        law, shown = self._coder_, f"{unexplained:.0%} of the variance is unexplained"
+        law: Any = self._coder_
+        shown = f"{unexplained:.0%} of the variance is unexplained"
         target, share = self.target_l0, self.target_explained_variance
         if unexplained > MOST_UNEXPLAINED:
             return [

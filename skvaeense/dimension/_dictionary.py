@@ -8,6 +8,7 @@ from skvaeense.dimension._scaling import SCALES, curved_dimension
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
 
 # Maximum number of changes of a support. In each change, at most one atom leaves and one joins.
@@ -18,7 +19,7 @@ GAIN = 0.003
 MAX_SUPPORT = 64
 
 
-class Dictionary:
+class Dictionary(Kept):
     """A linear decoder, whose codes are more precise than those of the encoder.
 
     The encoder serves all samples, so it errs a little for each, and coefficients of the size of

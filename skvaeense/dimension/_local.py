@@ -18,6 +18,7 @@ from skvaeense.dimension._scaling import (
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
@@ -26,7 +27,7 @@ N_MEMBERS = 24
 LEAST_SQUARE = np.sqrt(TINY)
 
 
-class Flats:
+class Flats(Kept):
     """Flats through the nearest samples of pools, which test whether others share their manifolds.
 
     If manifolds cross or come near one another, the nearest samples still belong to one manifold,
@@ -202,7 +203,7 @@ MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
 
 
-class LocalGeometry:
+class LocalGeometry(Kept):
     """Measure the dimension around samples.
 
     The pool of a sample is the nearest references that have similar active latents and belong to

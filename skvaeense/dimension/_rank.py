@@ -5,6 +5,7 @@ import numpy as np
 from skvaeense.dimension._scaling import NEAREST
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
+from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 
 # Share of samples that counts as few, and share of measurements that may be wrong.
@@ -44,7 +45,7 @@ def typical_noise(groups):
     return float(np.median([_measure(group)["noise"] for group in groups]))
 
 
-class NoiseFloor:
+class NoiseFloor(Kept):
     """Estimate the noise of samples from their variances.
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
@@ -160,7 +161,7 @@ CLEAR = 4.0
 FLAT = 0.1
 
 
-class Quadrics:
+class Quadrics(Kept):
     """Equations of second degree that hold on samples, up to noise.
 
     Spheres, tori, matrices of low rank, orthogonal frames, joints at fixed distances and unions of

@@ -5,6 +5,7 @@ from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.utils._linalg import EXACT
+from skvaeense.utils._records import Kept
 
 # The nearest quarter of a pool, or of the neighbours whose distances are compared.
 NEAREST = 4
@@ -131,7 +132,7 @@ def _first(distances, reached):
     return np.where(reached.any(axis=1), first, np.nan)
 
 
-class Calibration:
+class Calibration(Kept):
     """Correct dimensions for the number of samples, on balls whose dimension is known.
 
     Few samples of a high-dimensional set are far apart, and many lie at its boundary: estimates

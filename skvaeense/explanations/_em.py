@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import repeat
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -138,15 +138,15 @@ class Sums(NamedTuple):
         Bound of the log-density.
     """
 
-    n: Tensor
-    codes: Tensor
-    cross: Tensor
-    n_open: Tensor
-    lost: Tensor
-    error: Tensor
-    left: Tensor
-    length: Tensor
-    nats: Tensor
+    n: Annotated[Tensor, ">0"]
+    codes: Annotated[Tensor, "m m"]
+    cross: Annotated[Tensor, "m d"]
+    n_open: Annotated[Tensor, "k"]
+    lost: Annotated[Tensor, "k"]
+    error: Annotated[Tensor, ""]
+    left: Annotated[Tensor, ""]
+    length: Annotated[Tensor, ""]
+    nats: Annotated[Tensor, ""]
 
     @property
     def mean_error(self) -> float:

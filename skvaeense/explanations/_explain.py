@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture, MixtureStream, fit_mixture
 from skvaeense.mixture._rows import Prepared, Units
 from skvaeense.utils._linalg import svd, threads_for
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._typing import DoubleArray
 
@@ -203,7 +204,7 @@ class _GateFits:
 
 
 @dataclass(frozen=True, eq=False)
-class CodeStream:
+class CodeStream(Record):
     """The laws of codes and of the density, which learn from batches.
 
     Attributes
@@ -215,18 +216,13 @@ class CodeStream:
         What codes the samples.
     """
 
-    mixture: MixtureStream
-    coder: FlatLaw | GateStream
+    mixture: Annotated[MixtureStream, "d"]
+    coder: Annotated[FlatLaw | GateStream, "d"]
 
     @property
     def n_features(self) -> int:
         """Number of features."""
         return self.mixture.n_features
-
-    def check(self) -> None:
-        """Raise an error unless both laws are of the same features."""
-        if self.coder.n_features != self.n_features:
-            raise ValueError("the laws must have the same number of features")
 
     @classmethod
     def of(cls, before: Explained, units: Units, wanted: Wanted) -> Self:

@@ -1,6 +1,6 @@
 """GateDictionary: sparse codes by expectation maximisation."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,6 +127,12 @@ class GateDictionary(
 
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    components_: Annotated[DoubleArray, "k d"]
+    mean_: Annotated[DoubleArray, "d"]
+    _law_: Annotated[GateLaw, "d k"]
+    _units_: Annotated[Units, "d"]
+    _stream_: Annotated[GateStream, "d"]
+    _fitted_names = ("_law_", "_units_", "components_", "mean_")
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],

@@ -19,9 +19,9 @@ from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.mixture._rows import Prepared
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions
 from skvaeense.utils._processes import find_processes
+from skvaeense.utils._records import Record, check_fields, check_types
 from skvaeense.utils._rows import MAX_ENTRIES
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import check_shapes
 
 # Largest number of entries of samples that are fitted in double precision, and of the codes on
 # which a price is found.
@@ -367,7 +367,7 @@ def compared_gates_at(rows: Prepared, wanted: Wanted, locations: Any) -> Compare
 
 
 @dataclass(frozen=True, eq=False)
-class GateStream:
+class GateStream(Record):
     """Gates that have learned from batches, and the state of their fit.
 
     Attributes
@@ -410,12 +410,12 @@ class GateStream:
 
     def check(self) -> None:
         """Raise an error unless the sums, which can come from a file, match the gates."""
-        like = expected_sums(self.law.gates, 1.0)._asdict()
-        are_tensors = all(isinstance(sums, Tensor) for sums in self.past.values())
-        if not are_tensors or self.past.keys() != like.keys():
-            raise ValueError(f"the sums must be tensors: {', '.join(like)}")
-        check_shapes(self.past, {name: tuple(sums.shape) for name, sums in like.items()})
-        if not self.past["n"] > 0 or not 0 <= self.n_priced <= self.n_rows < math.inf:
+        if self.past.keys() != set(Sums._fields):
+            raise ValueError(f"the sums must be {', '.join(Sums._fields)}")
+        check_types(Sums, self.past)
+        k = self.law.n_components
+        check_fields(Sums, self.past, {"k": k, "m": k + 1, "d": self.n_features})
+        if not 0 <= self.n_priced <= self.n_rows < math.inf:
             raise ValueError("there must be rows")
 
     def absorb(self, rows: Prepared) -> Self:

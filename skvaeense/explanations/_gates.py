@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,13 +99,13 @@ class Gates(NamedTuple):
     tensor([[ True, False]])
     """
 
-    weight: Tensor
-    bias: Tensor
-    probability: Tensor
-    mean: Tensor
-    variance: Tensor
-    noise_variance: Tensor
-    price: Tensor
+    weight: Annotated[Tensor, "k d"]
+    bias: Annotated[Tensor, "d"]
+    probability: Annotated[Tensor, "k >0 <1"]
+    mean: Annotated[Tensor, "k"]
+    variance: Annotated[Tensor, "k >0"]
+    noise_variance: Annotated[Tensor, ">0"]
+    price: Annotated[Tensor, ""]
     positive: bool = False
 
     @property

@@ -1,10 +1,9 @@
 """Laws of codes, in units of the samples: FlatLaw, of flat parts, and GateLaw, of a dictionary."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,15 +16,14 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import Shared
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._records import check_fields
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import check_shapes, checked_scale
+from skvaeense.utils._validation import checked_scale
 
 # A latent of a flat part is active if its posterior variance is below this share of the prior's.
 MOST_VARIANCE = 0.8
 # Least length of codes, as a share of the longest.
 LEAST_SHARE = 1 / 256
-# Numbers that a law of gates has.
-NUMBERS = "noise_variance", "price", "scale"
 
 
 class Codes(NamedTuple):
@@ -112,21 +110,6 @@ class Law(Shared):
         return labels
 
 
-def _check_positive(arrays: dict[str, Any], names: Iterable[str]) -> None:
-    """Raise an error unless all entries of some arrays are above 0."""
-    for name in names:
-        if not np.all(arrays[name] > 0):
-            raise ValueError(f"{name} must be above 0")
-
-
-def _check_indices(arrays: dict[str, Any], name: str, n: int, end: int, least: int = 0) -> None:
-    """Raise an error unless an array holds some number of indices of a range."""
-    found = np.asarray(arrays[name])
-    is_index = found.dtype.kind == "i" and ((found >= least) & (found < end)).all()
-    if not is_index or found.shape != (n,):
-        raise ValueError(f"{name} must hold {n} indices")
-
-
 @dataclass(frozen=True, eq=False)
 class FlatLaw(Law):  # numpydoc ignore=PR02
     """Codes of samples that lie in a few flat parts, with a latent for each direction of a part.
@@ -180,16 +163,16 @@ class FlatLaw(Law):  # numpydoc ignore=PR02
     array([[0.95]])
     """
 
-    pieces: MixtureDensity
-    groups: IntArray
-    parts: IntArray
-    rows: DoubleArray
-    biases: DoubleArray
-    logits: DoubleArray
-    components: DoubleArray
-    points: DoubleArray
-    owners: IntArray
-    noise_variance: float
+    pieces: Annotated[MixtureDensity, "d"]
+    groups: Annotated[IntArray, "c int >=0 <c"]
+    parts: Annotated[IntArray, "k int >=-1 <c"]
+    rows: Annotated[DoubleArray, "k d"]
+    biases: Annotated[DoubleArray, "k"]
+    logits: Annotated[DoubleArray, "k"]
+    components: Annotated[DoubleArray, "k d"]
+    points: Annotated[DoubleArray, "n d"]
+    owners: Annotated[IntArray, "k int >=0 <n"]
+    noise_variance: Annotated[float, ">0"]
 
     table = None
 
@@ -339,46 +322,10 @@ class FlatLaw(Law):  # numpydoc ignore=PR02
             noise_variance=scale**2 * self.noise_variance,
         )
 
-    def arrays(self) -> dict[str, Any]:
-        """Return what determines the law, as arrays and numbers by name."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "pieces"}
-        own["noise_variance"] = float(self.noise_variance)
-        return own | {f"pieces_{name}": value for name, value in self.pieces.arrays().items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Return the law that `arrays` has described.
-
-        Parameters
-        ----------
-        arrays : dict
-            Arrays and numbers by name; they may come from a file.
-
-        Returns
-        -------
-        FlatLaw
-            The law.
-
-        Raises
-        ------
-        ValueError
-            If an array is missing, not finite, or of another shape.
-        """
-        head = "pieces_"
-        own = {name: value for name, value in arrays.items() if not name.startswith(head)}
-        (k, d), n_points = np.shape(own["components"]), max(len(own["points"]), 1)
-        pieces = MixtureDensity.from_arrays(
-            {name[len(head) :]: value for name, value in arrays.items() if name.startswith(head)}
-        )
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("rows", "components"), (k, d))
-        shapes |= dict.fromkeys(("biases", "logits"), (k,))
-        check_shapes(own, shapes | {"points": (n_points, d), "noise_variance": ()})
-        _check_indices(own, "groups", len(pieces), len(pieces))
-        # A latent that never opens is of the part -1.
-        _check_indices(own, "parts", k, len(pieces), -1)
-        _check_indices(own, "owners", k, n_points)
-        _check_positive(own, ["noise_variance"])
-        return cls(pieces, **{**own, "noise_variance": float(own["noise_variance"])})
+    def check(self) -> None:
+        """Raise an error unless all arrays, which can come from a file, fit together."""
+        # There is at least one origin.
+        check_fields(type(self), vars(self), {"c": len(self.pieces), "n": len(self.points) or 1})
 
 
 def _double(X: Any) -> DoubleArray:
@@ -421,9 +368,9 @@ class PriceTable(NamedTuple):
         Shares of the variance that codes leave, ascending.
     """
 
-    prices: DoubleArray
-    lengths: DoubleArray
-    left: DoubleArray
+    prices: Annotated[DoubleArray, "m"]
+    lengths: Annotated[DoubleArray, "m >0"]
+    left: Annotated[DoubleArray, "m"]
 
     def moved(self, price: float, stretch: float) -> "PriceTable":
         """Return the table with another first price, and steps that are longer by a factor."""
@@ -497,13 +444,13 @@ class GateLaw(Law):  # numpydoc ignore=PR02
     """
 
     gates: Gates
-    center: DoubleArray
-    scale: float
+    center: Annotated[DoubleArray, "d"]
+    scale: Annotated[float, ">0"]
     table: PriceTable | None = None
     has_target: bool = False
-    points: DoubleArray | None = None
-    owners: Any = None
-    shares: Any = None
+    points: Annotated[DoubleArray | None, "n d"] = None
+    owners: Annotated[Any, "k int >=0 <n"] = None
+    shares: Annotated[Any, "n >0"] = None
 
     def __post_init__(self) -> None:
         checked_scale(self.scale)
@@ -725,25 +672,19 @@ class GateLaw(Law):  # numpydoc ignore=PR02
         ValueError
             If an array is missing, not finite, or of another shape.
         """
-        (k, d), table = np.shape(arrays["weight"]), None
-        shapes: dict[str, tuple[int, ...]] = {"weight": (k, d), "bias": (d,), "center": (d,)}
-        shapes |= dict.fromkeys(SLABS, (k,)) | dict.fromkeys(NUMBERS, ())
-        if "prices" in arrays:
-            shapes |= dict.fromkeys(PriceTable._fields, (max(len(arrays["prices"]), 1),))
-            table = PriceTable(*(arrays[name] for name in PriceTable._fields))
-        if "points" in arrays:
-            n = max(len(arrays["points"]), 1)
-            shapes |= {"points": (n, d), "shares": (n,)}
-            _check_indices(arrays, "owners", k, n)
-        check_shapes(arrays, shapes)
-        above_0 = {"variance", "noise_variance", "scale", "lengths", "shares"}
-        _check_positive(arrays, above_0 & shapes.keys())
-        if "shares" in shapes and abs(arrays["shares"].sum() - 1) > ROUNDING:
+        arrays = {name: value for name, value in arrays.items() if value is not None}
+        # At least one price and one location.
+        counts = {"m": "prices", "n": "points"}
+        sizes = {size: len(arrays.get(name, ())) or 1 for size, name in counts.items()}
+        for part in (Gates, PriceTable, cls):
+            sizes = check_fields(part, arrays, sizes)
+        if "shares" in arrays and abs(arrays["shares"].sum() - 1) > ROUNDING:
             raise ValueError("shares must sum to 1")
-        if not ((arrays["probability"] > 0) & (arrays["probability"] < 1)).all():
-            raise ValueError("probability must be between 0 and 1")
         own = {name: torch.from_numpy(np.array(arrays[name])) for name in Gates._fields[:-1]}
         gates = Gates(**own, positive=bool(arrays["positive"]))
-        center, scale = np.asarray(arrays["center"]), float(arrays["scale"])
-        apart = map(arrays.get, ("points", "owners", "shares"))
-        return cls(gates, center, scale, table, bool(arrays["has_target"]), *apart)
+        table: Any = None
+        if "prices" in arrays:
+            table = PriceTable(*(arrays[name] for name in PriceTable._fields))
+        names = ("points", "owners", "shares") if "points" in arrays else ()
+        numbers = float(arrays["scale"]), table, bool(arrays["has_target"])
+        return cls(gates, arrays["center"], *numbers, *(arrays[name] for name in names))

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from scipy.special import softmax
 
 from skvaeense.utils._linalg import ROUNDING, threads_for
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
-from skvaeense.utils._validation import check_shapes
 
 
-class Shared:
+class Shared(Record):
     """An immutable object, whose deep copy is the object itself."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -88,100 +88,38 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     (array([1]), -3.031)
     """
 
-    center: DoubleArray
-    basis: DoubleArray
-    weights: DoubleArray
-    means: DoubleArray
-    directions: DoubleArray
-    variances: DoubleArray
-    noise_variances: DoubleArray
-    background: "MixtureDensity | None" = None
-    background_weight: float = 0.0
-    dimensions: IntArray | None = None
-    scale: DoubleArray | None = None
-    held_out: DoubleArray | None = None
+    center: Annotated[DoubleArray, "d"]
+    basis: Annotated[DoubleArray, "d p"]
+    weights: Annotated[DoubleArray, "k >0"]
+    means: Annotated[DoubleArray, "k p"]
+    directions: Annotated[DoubleArray, "k p r"]
+    variances: Annotated[DoubleArray, "k r >0"]
+    noise_variances: Annotated[DoubleArray, "k >0"]
+    background: Annotated["MixtureDensity | None", "d"] = None
+    background_weight: Annotated[float, ">=0 <1"] = 0.0
+    dimensions: Annotated[IntArray | None, "k int >=0 <=d"] = None
+    scale: Annotated[DoubleArray | None, "d >0"] = None
+    held_out: Annotated[DoubleArray | None, "n 2"] = None
 
     @property
     def n_features(self) -> int:
         """Number of features."""
         return len(self.center)
 
-    def check(self, n_features: int) -> None:
-        """Raise an error unless all arrays are finite and match each other.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of the samples.
-
-        Raises
-        ------
-        ValueError
-            If an array is not finite or does not match.
-        """
-        # More branches than in most functions: one for each array that can be damaged.
-        (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
-        if k < 1 or p > n_features:
-            raise ValueError("there must be a component, and no more directions than features")
-        d, held_out = n_features, self.held_out
-        shapes: dict[str, Any] = {"center": (d,), "basis": (d, p), "weights": (k,), "means": (k, p)}
-        shapes |= {"directions": (k, p, r), "variances": (k, r), "noise_variances": (k,)}
-        shapes |= {} if self.scale is None else {"scale": (d,)}
-        shapes |= {} if held_out is None else {"held_out": (len(held_out), 2)}
-        check_shapes(vars(self), shapes)
-        for name in ("weights", "variances", "noise_variances", "unit"):
-            if not (getattr(self, name) > 0).all():
-                raise ValueError(f"{name} must be above 0")
+    def check(self) -> None:
+        """Raise an error unless all arrays are finite and match each other."""
+        sizes = check_fields(type(self), vars(self))
+        if sizes["p"] > sizes["d"]:
+            raise ValueError("the basis must have no more directions than features")
         if abs(self.weights.sum() - 1) > ROUNDING:
             raise ValueError("weights must sum to 1")
-        if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
+        gaps = self.basis.T @ self.basis - np.eye(sizes["p"])
+        if np.abs(gaps).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
-        ranks = self.ranks
-        is_rank = ranks.dtype.kind == "i" and ((ranks >= 0) & (ranks <= n_features)).all()
-        if ranks.shape != (k,) or not is_rank:
-            raise ValueError("dimensions must hold a number of directions for each component")
-        if self.background is None and self.background_weight != 0:
-            raise ValueError("background_weight must be 0 without a background")
-        if self.background is not None:
-            if not 0 < self.background_weight < 1:
-                raise ValueError("background_weight must be between 0 and 1")
-            if self.background.background is not None:
-                raise ValueError("the background must not have a background itself")
-            self.background.check(n_features)
-
-    def arrays(self) -> dict[str, Any]:
-        """Return what determines the mixture, as arrays and numbers by name."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        broad = own.pop("background")
-        own["background_weight"] = float(self.background_weight)
-        own |= {} if broad is None else {f"broad_{k}": v for k, v in broad.arrays().items()}
-        return {name: value for name, value in own.items() if value is not None}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
-        """Return the mixture that `arrays` has described, or raise an error if it is not valid.
-
-        Parameters
-        ----------
-        arrays : dict
-            Arrays and numbers by name; they may come from a file.
-
-        Returns
-        -------
-        MixtureDensity
-            The mixture.
-
-        Raises
-        ------
-        ValueError
-            If an array is not finite or does not match the others.
-        """
-        head = "broad_"
-        own = {name: value for name, value in arrays.items() if not name.startswith(head)}
-        broad = {name[len(head) :]: v for name, v in arrays.items() if name.startswith(head)}
-        density = cls(**own, background=cls.from_arrays(broad) if broad else None)
-        density.check(density.n_features)
-        return density
+        if (self.background is None) != (self.background_weight == 0):
+            raise ValueError("background_weight must be above 0 if there is a background")
+        if self.background is not None and self.background.background is not None:
+            raise ValueError("the background must not have a background itself")
 
     def __len__(self) -> int:
         return len(self.weights)

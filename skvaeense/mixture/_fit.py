@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -25,9 +25,9 @@ from skvaeense.mixture._em import (
 from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
 from skvaeense.mixture._search import FINAL, LEAST_ROWS, N_PARTS, Pair, Search, held_out
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, threads_for
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
-from skvaeense.utils._validation import check_shapes
 
 
 class FlatPart(NamedTuple):
@@ -527,7 +527,7 @@ def _found(x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray) -> M
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureStream:
+class MixtureStream(Record):
     """What a mixture has learned from batches, and what it needs to go on.
 
     The number of components and their ranks stay as they were found in the first batch.
@@ -550,15 +550,15 @@ class MixtureStream:
         Weight of the rows of each component so far, and their `Moments`.
     """
 
-    density: MixtureDensity
-    units: Units
+    density: Annotated[MixtureDensity, "d"]
+    units: Annotated[Units, "d"]
     cut: bool
-    ranks: IntArray
-    totals: DoubleArray
-    n_rows: DoubleArray
-    means: DoubleArray
-    covariances: DoubleArray
-    rests: DoubleArray
+    ranks: Annotated[IntArray, "k int >=0 <=p"]
+    totals: Annotated[DoubleArray, "k >=0"]
+    n_rows: Annotated[DoubleArray, "k >=0"]
+    means: Annotated[DoubleArray, "k p"]
+    covariances: Annotated[DoubleArray, "k p p"]
+    rests: Annotated[DoubleArray, "k >=0"]
 
     @classmethod
     def of(cls, density: MixtureDensity, n_rows: float, units: Units) -> Self:
@@ -581,15 +581,9 @@ class MixtureStream:
     def check(self) -> None:
         """Raise an error unless all parts, which can come from a file, match the mixture."""
         k, p = self.density.means.shape
-        shapes = {"means": (k, p), "covariances": (k, p, p)}
-        check_shapes(vars(self), shapes | dict.fromkeys(("totals", "n_rows", "rests"), (k,)))
-        if not all((getattr(self, name) >= 0).all() for name in ("totals", "n_rows", "rests")):
-            raise ValueError("totals, n_rows and rests must be at least 0")
-        if not self.totals.sum() > 0 or self.density.n_features != self.n_features:
-            raise ValueError("there must be rows, of as many features as the mixture has")
-        is_rank = self.ranks.dtype.kind == "i" and ((self.ranks >= 0) & (self.ranks <= p)).all()
-        if not is_rank or self.ranks.shape != (k,):
-            raise ValueError(f"ranks must hold {k} numbers of directions")
+        check_fields(type(self), vars(self), {"k": k, "p": p})
+        if not self.totals.sum() > 0:
+            raise ValueError("there must be rows")
 
     def absorb(self, rows: Prepared) -> Self:
         """Return the stream after one more batch, whose mixture is the best one for the sums."""

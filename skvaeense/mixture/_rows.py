@@ -3,7 +3,7 @@
 import reprlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from skvaeense.mixture._em import (
 from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._rows import distinct_rows, own_order
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_shapes, checked_scale
+from skvaeense.utils._validation import checked_scale
 from skvaeense.utils._warnings import warn_user
 
 # Largest share of the rows that is ever left out.
@@ -31,7 +32,7 @@ MOST_ROWS, MOST_ENTRIES = 2**16, 2**25
 
 
 @dataclass(frozen=True)
-class Reach:
+class Reach(Record):
     """A ball around most rows, and how much rows outside of it count.
 
     The ball is so large that the rows in it hold as much as `MAX_FAR_SHARE` of them would at its
@@ -52,11 +53,16 @@ class Reach:
         Radius; infinite if most rows are equal, or if too many are far.
     """
 
-    center: DoubleArray
-    radius: float
+    center: Annotated[DoubleArray, "d"]
+    radius: Annotated[float, ">0 inf"]
 
     # A row that counts for less is left out.
     LEAST = 0.01
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.center)
 
     @classmethod
     def of(cls, X: FloatArray, weights: DoubleArray, center: DoubleArray) -> Self:
@@ -80,12 +86,6 @@ class Reach:
         if room[first] <= 0 or sizes[first] == 0:
             return cls(center, np.inf)
         return cls(center, float(sizes[first] * np.sqrt(held[first] / room[first])))
-
-    def check(self) -> None:
-        """Raise an error unless centre and radius, which can come from a file, are valid."""
-        check_shapes(vars(self), {"center": (len(self.center),)})
-        if not self.radius > 0:
-            raise ValueError("radius must be above 0")
 
     def shares(self, X: FloatArray) -> DoubleArray:
         """Return how much each row counts, from 0 to 1; NaN takes no row farther away."""
@@ -119,7 +119,7 @@ def warn_of_far(far: IntArray, n_rows: int, where: str = "") -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class Units(Record):
     """What makes further rows ready as the first ones.
 
     Attributes
@@ -137,26 +137,16 @@ class Units:
         Mean variance of neighbouring rows, in units of the rows.
     """
 
-    center: DoubleArray
-    scale: float
-    reach: Reach
-    steps: DoubleArray
-    size: float
+    center: Annotated[DoubleArray, "d"]
+    scale: Annotated[float, ">0"]
+    reach: Annotated[Reach, "d"]
+    steps: Annotated[DoubleArray, "d >=0"]
+    size: Annotated[float, ">=0"]
 
     @property
     def n_features(self) -> int:
         """Number of features."""
         return len(self.center)
-
-    def check(self) -> None:
-        """Raise an error unless all numbers, which can come from a file, are finite and match."""
-        one_each = (len(self.center),)
-        shapes = {"center": one_each, "scale": (), "steps": one_each, "size": ()}
-        check_shapes(vars(self), shapes)
-        if self.reach.center.shape != one_each or not self.scale > 0:
-            raise ValueError("scale must be above 0, and the ball of as many features")
-        if (self.steps < 0).any() or self.size < 0:
-            raise ValueError("steps and size must be at least 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """SubspaceMixture: the flat parts of data, and the density of the data."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,6 +133,8 @@ class SubspaceMixture(
 
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    density_: Annotated[MixtureDensity, "d"]
+    _fitted_names = ("density_",)
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],

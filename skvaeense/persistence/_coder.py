@@ -3,12 +3,10 @@
 import functools
 import inspect
 import math
-import sys
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,32 +15,27 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 import skvaeense
-from skvaeense.explanations._explain import CodeStream
-from skvaeense.explanations._gate_fits import GateStream
-from skvaeense.mixture._fit import MixtureStream
-from skvaeense.mixture._rows import Reach, Units
 from skvaeense.nets.models import Model
-from skvaeense.persistence._checks import (
-    LAWS,
-    check_fitted,
-    check_model,
-    check_parameters,
-    check_types,
-    named,
-    place,
-)
-from skvaeense.training._trainer import OPTIMIZERS, History, is_optimizer
+from skvaeense.training._trainer import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
-
-# Kinds of classes of the package that files can name. Files can also name all classes in the folder
-# of dimension methods, which keep their results in objects of these classes.
-STREAMS = CodeStream | GateStream | MixtureStream | Reach | Units
-KNOWN = BaseEstimator | Model | History | LAWS | STREAMS
-ROOM = "skvaeense.dimension."
-# Kinds of objects that are not saved by their attributes: the last two are functions.
-UNSAVED = nn.Module, tuple, torch.optim.Optimizer, functools.partial, type(len), type(lambda: 0)
+from skvaeense.utils._records import Kept, check_fitted, check_types
 
 Array: TypeAlias = np.ndarray[Any, Any]
+# Names and indices that lead from an estimator to one of its parts.
+Place: TypeAlias = tuple[Any, ...]
+# Two functions for the values of some classes. The first returns the parts of a value by name. The
+# second returns a value, given its class, and its parts by name; in a file the parts can be
+# anything, so it checks them before use.
+Kind: TypeAlias = tuple[Callable[[Any], dict[str, Any]], Callable[..., Any]]
+
+
+class DamagedError(ValueError):
+    """An error about a part of a file, which its message names."""
+
+
+def named(where: Place) -> str:
+    """Return the name of a place, for messages and arrays."""
+    return ".".join(map(str, where)) or "the estimator"
 
 
 def known_classes(trusted: Iterable[type]) -> dict[str, type]:
@@ -59,54 +52,28 @@ def known_classes(trusted: Iterable[type]) -> dict[str, type]:
 
 @functools.cache
 def builtin_classes() -> dict[str, type]:
-    """Return the classes that the package defines, and those of other packages, by name.
+    """Return the classes that files can name without trust: ours, and those of simple values.
 
-    The estimators are imported here, with all classes that they can hold. Names leave out private
-    modules, so that a class can move between files: ``skvaeense.nets.penalties.L1``.
+    Names leave out private modules, so that a class can move between files:
+    ``skvaeense.nets.penalties.L1``.
     """
     for name in skvaeense.__all__:
+        # An estimator is imported with all classes that it can hold.
         getattr(skvaeense, name)
-    classes: dict[str, type] = {"sklearn.neighbors.NearestNeighbors": NearestNeighbors}
-    classes |= {f"torch.optim.{name}": kind for name, kind in OPTIMIZERS.items()}
-    for path, module in sorted(sys.modules.items()):
-        for name, cls in vars(module).items() if path.startswith("skvaeense.") else ():
-            is_own = inspect.isclass(cls) and cls.__module__ == path
-            if not is_own or name.startswith("_") or inspect.isabstract(cls):
-                continue
-            if path.startswith(ROOM) or issubclass(cls, KNOWN):
-                public = [part for part in path.split(".") if not part.startswith("_")]
-                classes[".".join([*public, name])] = cls
+    found: list[type] = [BaseEstimator, Model, Kept]
+    for cls in found:
+        found += cls.__subclasses__()
+    ours = [cls for cls in found if cls.__module__.startswith("skvaeense.")]
+    classes: dict[str, type] = {f"torch.optim.{name}": cls for name, cls in OPTIMIZERS.items()}
+    for cls in (*ours, *VALUES, *ARRAYS, NearestNeighbors):
+        path = [*cls.__module__.split("."), cls.__name__]
+        classes[".".join(part for part in path if not part.startswith("_"))] = cls
     return classes
 
 
-class Kind(NamedTuple):
-    """How objects of some classes are described by dicts.
-
-    Attributes
-    ----------
-    base : type or union of types
-        Base classes of the objects.
-
-    parts : tuple of str
-        Names of the dicts.
-
-    take_apart : callable
-        Returns the dicts of an object at an attribute path.
-
-    make : callable
-        Returns an object, given its class, the dicts, and its attribute path. In a file the dicts
-        can hold anything: check before use.
-    """
-
-    base: Any
-    parts: tuple[str, ...]
-    take_apart: Callable[[Any, str], tuple[Any, ...]]
-    make: Callable[..., Any]
-
-
-def join(where: str, name: object) -> str:
-    """Return the attribute path of a part, which is also the name of its array."""
-    return f"{where}.{name}" if where else str(name)
+def kind_of(cls: type) -> Kind:
+    """Return how values of a class are taken apart and made."""
+    return VALUES.get(cls) or next(kind for base, kind in OBJECTS if issubclass(cls, base))
 
 
 @dataclass
@@ -119,7 +86,7 @@ class Coder:
         The classes that files can name.
 
     arrays : dict of str to ndarray
-        C-contiguous arrays by attribute path, read from a file or collected by `encode`.
+        C-contiguous arrays by place, read from a file or collected by `encode`.
 
     device : str or None, default=None
         The value of the parameter `device` of all estimators; None keeps the saved values.
@@ -129,246 +96,182 @@ class Coder:
     arrays: dict[str, Array]
     device: str | None = None
 
-    def encode(self, value: Any, where: str) -> Any:
-        """Return the node of a value: of JSON's own types, or a dict with a type and some parts."""
-        # One branch for each type of nodes.
-        kind = type(value)
-        if kind in (type(None), bool, int, str) or (kind is float and math.isfinite(value)):
-            return value
-        if kind is list:
-            return [self.encode(item, join(where, i)) for i, item in enumerate(value)]
-        if kind is float:
-            return {"type": "float", "value": repr(value)}
-        if kind is tuple:
-            return {"type": "tuple", "items": self.encode(list(value), where)}
-        if kind in (dict, OrderedDict):
-            items = {key: self.encode(item, join(where, key)) for key, item in value.items()}
-            # JSON has only strings as keys, and a dict with a type would look like a node.
-            if "type" not in items and all(type(key) is str for key in items):
-                return items
-            keys = self.encode(list(items), where)
-            return {"type": "dict", "keys": keys, "values": list(items.values())}
-        if kind is np.random.RandomState:
-            return {"type": "random_state", "state": self.encode(value.get_state(), where)}
-        if kind is np.ndarray and are_strings(value):
-            return {"type": "strings", "items": value.tolist()}
-        if kind is np.ndarray or isinstance(value, np.generic):
-            is_scalar = isinstance(value, np.generic)
-            return {"type": "array", **self.keep(np.asarray(value), where), "is_scalar": is_scalar}
-        if kind in (torch.Tensor, nn.Parameter):
-            return {"type": "tensor", **self.keep(value.detach().cpu().numpy(), where)}
-        if is_optimizer(value):
-            return {"type": "optimizer", "class": self.name_of(value, where)}
-        return self.encode_object(value, where)
-
-    def encode_object(self, value: Any, where: str) -> Any:
-        """Return the node of an object."""
-        name = kind_of(type(value))
-        if name is None:
-            raise TypeError(
-                f"{place(where)} is a {type(value).__name__}, which cannot be saved. If it is a "
-                "parameter, set another value before saving."
-            )
-        node = {"type": name, "class": self.name_of(type(value), where)}
-        kind = OBJECTS[name]
-        parts = zip(kind.parts, kind.take_apart(value, where), strict=True)
-        return node | {part: self.encode(items, where) for part, items in parts}
-
-    def name_of(self, cls: type, where: str) -> str:
-        """Return the name of a class, or raise an error if its objects cannot be saved."""
+    def __post_init__(self) -> None:
         # A class of the package keeps its public name, even if it is also trusted.
-        for name, known in reversed(self.classes.items()):
-            if known is cls:
-                return name
+        self.names = {cls: name for name, cls in self.classes.items()}
+
+    def encode(self, value: Any, where: Place = ()) -> Any:
+        """Return the node of a value: of JSON's own types, or a dict with a class and its parts."""
+        cls: Any = dict if type(value) is OrderedDict else type(value)
+        if cls in (type(None), bool, int, str) or (cls is float and math.isfinite(value)):
+            return value
+        if cls is list:
+            return [self.encode(item, (*where, i)) for i, item in enumerate(value)]
+        # JSON has only strings as keys, and a dict with a class would look like another value.
+        if cls is dict and "class" not in value and all(type(key) is str for key in value):
+            return {key: self.encode(item, (*where, key)) for key, item in value.items()}
+        if is_optimizer(value):
+            return {"class": self.name_of(value, where)}
+        if isinstance(value, tuple(ARRAYS)) and not _are_strings(value):
+            return self.keep(value, where)
+        node = {"class": self.name_of(cls, where)}
+        parts = kind_of(cls)[0](value)
+        return node | {name: self.encode(part, where) for name, part in parts.items()}
+
+    def name_of(self, cls: type, where: Place) -> str:
+        """Return the name of a class, or raise an error if its objects cannot be saved."""
+        if cls in self.names:
+            return self.names[cls]
         raise TypeError(
-            f"{place(where)} is a {cls.__module__}.{cls.__qualname__}, which is neither a class "
-            "that skvaeense can save nor a trusted class. If the class is yours, pass "
-            f"trusted=[{cls.__qualname__}] to save and to load; otherwise use an object that can "
-            "be saved."
+            f"{named(where)} is a {cls.__module__}.{cls.__qualname__}, which cannot be saved. If "
+            f"the class is yours, pass trusted=[{cls.__qualname__}] to save and to load; otherwise "
+            "use another object."
         )
 
-    def keep(self, array: Array, where: str) -> dict[str, str]:
-        """Keep an array, and return the fields of its node.
+    def keep(self, value: Any, where: Place) -> dict[str, str]:
+        """Keep an array, a number of numpy or a tensor, and return its node.
 
         The memory order is kept, since sums in another order can differ in the last bit.
         """
+        cls = next(cls for cls in ARRAYS if isinstance(value, cls))
+        array = np.asarray(value.detach().cpu() if cls is torch.Tensor else value)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise TypeError(f"{place(where)} is an array of {array.dtype}, which cannot be saved.")
-        name = where
+            raise TypeError(f"{named(where)} is an array of {array.dtype}, which cannot be saved.")
+        name = named(where)
         while name in self.arrays:
             name += "_"
         order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         array = np.asarray(array.T if order == "F" else array, order="C")
         self.arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return {"array": name, "order": order}
+        return {"class": self.name_of(cls, where), "array": name, "order": order}
 
-    def decode(self, node: Any, where: str, *, longest: int = 200) -> Any:
-        """Return the value of a node; its lists and dicts are changed in place, not copied.
-
-        Each part has an attribute path of its own, of which the `longest` end is kept.
-        """
-        if type(node) not in (list, dict):
+    def decode(self, node: Any, where: Place = ()) -> Any:
+        """Return the value of a node; its lists and dicts are changed in place, not copied."""
+        if not isinstance(node, list | dict):
             return node
-        if isinstance(node, list) or "type" not in node:
-            for name, item in enumerate(node) if isinstance(node, list) else node.items():
-                node[name] = self.decode(item, join(where, name)[-longest:])
+        if isinstance(node, list) or "class" not in node:
+            for name in range(len(node)) if isinstance(node, list) else node:
+                node[name] = self.decode(node[name], (*where, name))
             return node
-        part = partial(self.part, node, where)
-        match node["type"]:
-            case "float":
-                return as_number(part("value", str), where)
-            case "tuple":
-                return tuple(part("items", list))
-            case "dict":
-                return as_dict(part("keys", list), part("values", list), where)
-            case "random_state":
-                return as_random_state(part("state", tuple), where)
-            case "strings":
-                return as_strings(part("items", list), where)
-            case "array":
-                array = self.kept(node, where)
-                return array[()] if node.get("is_scalar") else array
-            case "tensor":
-                return torch.from_numpy(self.kept(node, where))
-            case "optimizer":
-                cls = self.class_of(part("class", str), where)
-                if is_optimizer(cls):
-                    return cls
-                raise ValueError(f"{place(where)} is {cls!r}, which is not a class of optimizers")
-            case str(name) if name in OBJECTS:
-                return self.decode_object(node, where)
-        raise ValueError(f"{place(where)} has the unknown type {node['type']!r}")
+        try:
+            cls = self.class_of(node.pop("class"))
+            return self.make(cls, {name: self.decode(node[name], where) for name in node})
+        except (DamagedError, RecursionError):
+            raise
+        except Exception as error:
+            raise DamagedError(f"{named(where)} is damaged: {error}") from error
 
-    def decode_object(self, node: Any, where: str) -> Any:
-        """Return the object of a node, if its class is of the right kind."""
-        cls, name = self.class_of(self.part(node, where, "class", str), where), node["type"]
-        if kind_of(cls) != name:
-            raise ValueError(f"{place(where)} is a {cls.__name__}, which is not of type {name!r}")
-        parts = [self.part(node, where, part, dict) for part in OBJECTS[name].parts]
-        if name == "estimator" and self.device is not None and "device" in parts[0]:
-            parts[0]["device"] = self.device
-        return OBJECTS[name].make(cls, *parts, where)
-
-    def class_of(self, name: str, where: str) -> type:
+    def class_of(self, name: str) -> type:
         """Return the class of a name, or raise an error if its objects cannot be loaded."""
         if name not in self.classes:
             raise ValueError(
-                f"{place(where)} is a {name!r}, which this version of skvaeense does not know. If "
-                "the class is yours, pass it to load as trusted=[...]"
+                f"it is a {name!r}, which this version of skvaeense does not know. If the class is "
+                "yours, pass it to load as trusted=[...]"
             )
         return self.classes[name]
 
-    def kept(self, node: dict[str, Any], where: str) -> Array:
+    def make(self, cls: type, parts: dict[str, Any]) -> Any:
+        """Return the value of a class with given parts, or a class of optimizers without parts."""
+        if cls in ARRAYS and "array" in parts:
+            return ARRAYS[cls](self.kept(**parts))
+        if is_optimizer(cls) and not parts:
+            return cls
+        if self.device is not None and "device" in parts.get("parameters", ()):
+            parts["parameters"]["device"] = self.device
+        return kind_of(cls)[1](cls, **parts)
+
+    def kept(self, array: str, order: str) -> Array:
         """Return an array that `keep` has kept, which only one node can name.
 
         What is made of arrays is then limited by their size.
         """
-        name = node.get("array")
-        if name not in self.arrays:
-            raise ValueError(f"the array {name!r} of {place(where)} is missing, or named twice")
-        array = self.arrays.pop(name)
-        return array.T if node.get("order") == "F" else array
-
-    def part(self, node: dict[str, Any], where: str, name: str, kind: type) -> Any:
-        """Return the value of a field of a node, or raise an error if it has another type."""
-        value = self.decode(node.get(name), where)
-        if not isinstance(value, kind):
-            raise ValueError(
-                f"{place(where)} lacks its {name!r}, or its {name!r} has the wrong type"
-            )
-        return value
+        if array not in self.arrays:
+            raise ValueError(f"the array {array!r} is missing, or named twice")
+        values = self.arrays.pop(array)
+        return values.T if order == "F" else values
 
 
-# --- values that are no objects; in a file their parts can be anything ---------------------------
+# --- values that are no objects -----------------------------------------------------------------
 
 
-def as_number(text: str, where: str) -> float:
-    """Return a float that is not finite, which JSON cannot express."""
-    if text not in ("nan", "inf", "-inf"):
-        raise ValueError(f"{place(where)} is {text!r}, which is not a number")
-    return float(text)
-
-
-def as_dict(keys: list[Any], values: list[Any], where: str, *, most_equal: int = 32) -> Any:
+def _dict(cls: type, keys: list[Any], values: list[Any], *, most_equal: int = 32) -> Any:
     """Return a dict, unless too many keys have the same hash: each is compared with all of them."""
-    if max(Counter(map(hash, keys)).values(), default=0) > most_equal:
-        raise ValueError(f"{place(where)} has too many keys with the same hash")
+    if len(keys) - len(set(map(hash, keys))) > most_equal:
+        raise ValueError("it has too many keys with the same hash")
     return dict(zip(keys, values, strict=True))
 
 
-def as_random_state(state: tuple[Any, ...], where: str) -> np.random.RandomState:
+def _random_state(cls: type, state: tuple[Any, ...]) -> np.random.RandomState:
     """Return a numpy RandomState with its position, from which it continues."""
     random_state = np.random.RandomState(0)
     random_state.set_state(state)
     # numpy does not check the position, and would read memory outside the state.
     if not 0 <= state[2] <= len(state[1]) or state[3] not in (0, 1):
-        raise ValueError(f"{place(where)} is not a valid state of a RandomState")
+        raise ValueError("it is not a valid state of a RandomState")
     return random_state
 
 
-def are_strings(array: Array) -> bool:
+def _are_strings(value: Any) -> bool:
     """Return whether an array is a list of strings, such as feature names."""
-    return array.dtype == object and array.ndim == 1 and all(type(item) is str for item in array)
+    is_list = isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim == 1
+    return is_list and all(type(item) is str for item in value)
 
 
-def as_strings(items: list[Any], where: str) -> Array:
-    """Return an array of strings."""
-    array = np.array(items, dtype=object)
-    if not are_strings(array):
-        raise ValueError(f"{place(where)} holds values other than strings")
-    return array
+VALUES: dict[type, Kind] = {
+    float: (lambda value: {"value": repr(value)}, lambda cls, value: float(value)),
+    tuple: (lambda value: {"items": list(value)}, lambda cls, items: tuple(items)),
+    dict: (lambda value: {"keys": list(value), "values": list(value.values())}, _dict),
+    np.random.RandomState: (lambda value: {"state": value.get_state()}, _random_state),
+    np.ndarray: (
+        lambda array: {"items": array.tolist()},
+        lambda cls, items: np.array(items, dtype=object),
+    ),
+}
+# What makes a value of an array.
+ARRAYS: dict[type, Callable[[Array], Any]] = {
+    np.ndarray: np.asarray,
+    np.generic: lambda array: array[()],
+    torch.Tensor: torch.from_numpy,
+}
 
 
 # --- objects ------------------------------------------------------------------------------------
 
 
-def _take_search_apart(search: NearestNeighbors, where: str) -> tuple[Any, Any]:
-    _check_search(search, where)
-    return search.get_params(deep=False), {"points": search._fit_X}
+def _take_search(search: NearestNeighbors) -> dict[str, Any]:
+    if search.get_params() != type(search)(n_neighbors=search.n_neighbors).get_params():
+        raise ValueError(f"{search!r} cannot be saved; set only n_neighbors.")
+    return {"n_neighbors": search.n_neighbors, "points": search._fit_X}
 
 
-def _search(cls: Any, parameters: Any, learned: Any, where: str) -> NearestNeighbors:
-    """Return a search for neighbours, built again from its points."""
-    search = cls(**parameters)
-    _check_search(search, where)
-    return search.fit(learned["points"])
-
-
-def _check_search(search: NearestNeighbors, where: str) -> None:
-    """Raise an error unless all parameters but the number of neighbours are defaults."""
-    usual = type(search)(n_neighbors=search.n_neighbors).get_params(deep=False)
-    for name, value in search.get_params(deep=False).items():
-        if value != usual[name]:
-            raise ValueError(
-                f"{place(where)} is a neighbour search with {name}={value!r}, which is not the "
-                "default"
-            )
-
-
-def _take_estimator_apart(estimator: BaseEstimator, where: str) -> tuple[Any, Any]:
-    check_parameters(estimator)
+def _take_estimator(estimator: BaseEstimator) -> dict[str, Any]:
+    _check_parameters(estimator)
     parameters = estimator.get_params(deep=False)
     # Callbacks can be any object, such as a progress bar on a screen.
     left_out = {*parameters, CALLBACKS}
     attributes = {k: v for k, v in vars(estimator).items() if k not in left_out}
-    return parameters, attributes
+    return {"parameters": parameters, "attributes": attributes}
 
 
-def _estimator(cls: Any, parameters: Any, attributes: Any, where: str) -> BaseEstimator:
-    unknown = sorted(parameters.keys() - set(cls._get_param_names()))
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
+def _estimator(cls: Any, parameters: dict[str, Any], attributes: dict[str, Any]) -> BaseEstimator:
+    """Return an estimator whose parameters and fitted attributes fit together."""
     estimator: BaseEstimator = cls(**parameters)
-    check_parameters(estimator)
-    set_attributes(estimator, attributes)
-    check_fitted(estimator, where)
+    _check_parameters(estimator)
+    _set_attributes(estimator, attributes)
+    check_fitted(estimator)
     return estimator
 
 
-def _take_model_apart(model: Model, where: str) -> tuple[Any, Any]:
-    parts = model.config, model.state_dict()
+def _check_parameters(estimator: BaseEstimator) -> None:
+    """Check the parameters of an estimator as `fit` does; its parts are checked separately."""
+    if getattr(estimator, "_parameter_constraints", None):
+        estimator._validate_params()
+
+
+def _take_model(model: Model) -> dict[str, Any]:
+    parts = {"config": model.config, "state": model.state_dict()}
     try:
-        type(model).from_state(*parts)
+        type(model).from_state(**parts)
     except Exception as error:
         raise TypeError(
             f"The network of {type(model).__name__} cannot be saved, because it cannot be rebuilt "
@@ -377,65 +280,53 @@ def _take_model_apart(model: Model, where: str) -> tuple[Any, Any]:
     return parts
 
 
-def _model(cls: Any, config: Any, state: Any, where: str) -> Model:
-    check_model(cls, config, state, where)
+def _model(cls: Any, config: dict[str, Any], state: dict[str, Any]) -> Model:
+    """Return a model, whose types are checked here; it checks the shapes of its tensors itself."""
+    check_types(cls.__init__, config)
+    # Single numbers have double precision, whatever the precision of the weights.
+    if len({t.dtype for t in state.values() if t.is_floating_point() and t.ndim}) != 1:
+        raise ValueError("its weights must all have the same precision")
     model: Model = cls.from_state(config, state)
     return model
 
 
-def _law(cls: Any, arrays: Any, where: str) -> Any:
-    with named("law", where):
-        return cls.from_arrays(arrays)
+def _refuse(value: Any) -> dict[str, Any]:
+    raise TypeError(f"A {type(value).__name__} cannot be saved: a module of torch outside a model.")
 
 
-def _stream(cls: Any, attributes: Any, where: str) -> Any:
-    """Return an object with exactly the fields of its class, if they fit together."""
-    with named("state", where):
-        check_types(get_type_hints(cls), attributes, where)
-        stream = cls(**attributes)
-        stream.check()
-    return stream
+def _take_object(value: Any) -> dict[str, Any]:
+    attributes = value.arrays() if hasattr(value, "from_arrays") else vars(value)
+    return {"attributes": attributes} | ({"items": dict(value)} if isinstance(value, dict) else {})
 
 
-def _take_object_apart(value: Any, where: str) -> tuple[Any, Any]:
-    items = dict(value) if isinstance(value, dict) else {}
-    return vars(value), items
-
-
-def _object(cls: Any, attributes: Any, items: Any, where: str) -> Any:
-    """Return an object of some attributes, and of the items of a dict, without `__init__`."""
+def _object(cls: Any, attributes: dict[str, Any], items: Any = ()) -> Any:
+    """Return a checked record, or an object of some attributes and items, without `__init__`."""
+    if hasattr(cls, "from_arrays"):
+        return cls.from_arrays(attributes)
     value = cls.__new__(cls)
-    set_attributes(value, attributes)
-    if items:
-        dict.update(value, items)
+    _set_attributes(value, attributes)
+    if isinstance(value, dict):
+        value.update(items)
     return value
 
 
-def set_attributes(value: Any, attributes: Mapping[str, Any]) -> None:
-    """Set the attributes of an object; none may hide a method or property of its class."""
+def _set_attributes(value: Any, attributes: Mapping[str, Any]) -> None:
+    """Set the attributes of an object; none may hide a method of its class."""
     for name in attributes:
-        member = inspect.getattr_static(type(value), name, None)
-        hides = callable(member) or hasattr(type(member), "__get__")
-        if hides or not name.isidentifier() or name.startswith("__"):
+        is_name = name.isidentifier() and not name.startswith("__")
+        if not is_name or callable(getattr(type(value), name, None)):
             raise ValueError(f"{type(value).__name__} has no attribute {name!r} that can be set")
     vars(value).update(attributes)
 
 
-# Special cases first.
-OBJECTS = {
-    "neighbors": Kind(NearestNeighbors, ("parameters", "learned"), _take_search_apart, _search),
-    "estimator": Kind(
-        BaseEstimator, ("parameters", "attributes"), _take_estimator_apart, _estimator
+# By their bases, special cases first.
+OBJECTS: tuple[tuple[Any, Kind], ...] = (
+    (
+        NearestNeighbors,
+        (_take_search, lambda cls, n_neighbors, points: cls(n_neighbors=n_neighbors).fit(points)),
     ),
-    "model": Kind(Model, ("config", "state"), _take_model_apart, _model),
-    "law": Kind(LAWS, ("arrays",), lambda law, where: (law.arrays(),), _law),
-    "stream": Kind(STREAMS, ("attributes",), lambda stream, where: (vars(stream),), _stream),
-    "object": Kind(object, ("attributes", "items"), _take_object_apart, _object),
-}
-
-
-def kind_of(cls: type) -> str | None:
-    """Return the kind of the objects of a class, or None if they cannot be saved."""
-    if issubclass(cls, UNSAVED) and not issubclass(cls, Model):
-        return None
-    return next(name for name, kind in OBJECTS.items() if issubclass(cls, kind.base))
+    (BaseEstimator, (_take_estimator, _estimator)),
+    (Model, (_take_model, _model)),
+    (nn.Module, (_refuse, _refuse)),
+    (object, (_take_object, _object)),
+)

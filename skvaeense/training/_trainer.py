@@ -18,6 +18,7 @@ from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import Batches
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._records import Kept
 from skvaeense.utils._torch import memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
 from skvaeense.utils._validation import StrOptions
@@ -646,7 +647,7 @@ def find_schedule(schedule: Schedule, hold: float | None = None) -> Callable[[fl
 # --- history ----
 
 
-class History(dict[str, DoubleArray]):
+class History(Kept, dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
     Long epochs have several entries. The epochs of inits that were not kept come first, one init
@@ -804,9 +805,7 @@ class FitSession:
         )
         return None if estimator is None else vars(estimator)[STATE]
 
-    def train(
-        self, data: Any, make: Callable[[int], Trainer], n_inits: int, plan: Plan
-    ) -> Trainer:
+    def train(self, data: Any, make: Callable[[int], Trainer], n_inits: int, plan: Plan) -> Trainer:
         """Train each init, and return the trainer of the best one, in its best state.
 
         Parameters

@@ -7,7 +7,7 @@ only this file needs a change.
 import inspect
 import os
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeVar
@@ -16,7 +16,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _param_validation, validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 
 from skvaeense.utils._typing import DoubleArray
 
@@ -279,28 +278,6 @@ def column_or_1d(y: Any, *, dtype: Any = None, input_name: str = "y", warn: bool
     return validation.column_or_1d(
         plain(y, input_name), dtype=dtype, input_name=input_name, warn=warn
     )
-
-
-def check_shapes(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise an error unless arrays, which can come from a file, are finite and of given shapes.
-
-    Parameters
-    ----------
-    arrays : dict
-        Arrays, tensors and numbers by name.
-
-    shapes : dict of str to tuple of int
-        The shapes of those that are checked.
-
-    Raises
-    ------
-    ValueError
-        If an array is missing, is not of floating-point numbers, or has another shape.
-    """
-    for name, shape in shapes.items():
-        array = np.asarray(arrays.get(name))
-        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite and of shape {shape}")
 
 
 def check_weights(sample_weight: Any, X: Any) -> DoubleArray:

@@ -35,7 +35,7 @@ def explain(X, n_components=None, **wanted):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explained = _explain.explain(prepare(X), Wanted(n_components, **wanted))
-    explained.mixture.check(X.shape[1])
+    explained.mixture.check()
     return explained
 
 

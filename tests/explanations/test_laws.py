@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -325,26 +326,34 @@ def with_background():
     broad = mixture()
     background = broad.raised(9.0)
     held_out = np.random.default_rng(0).standard_normal((5, 2))
-    return MixtureDensity.from_arrays(
-        broad.arrays()
-        | {f"broad_{name}": value for name, value in background.arrays().items()}
-        | {"background_weight": 0.1, "held_out": held_out}
-    )
+    return replace(broad, background=background, background_weight=0.1, held_out=held_out)
 
 
 SAVED = LAWS | {"gates with prices": with_table(), "mixture with background": with_background()}
 
 
+def arrays_of(law):
+    """Return all arrays and numbers of a law, also of its parts, by name."""
+    found = {}
+    for key, value in law.arrays().items():
+        if isinstance(value, MixtureDensity):
+            found |= {f"{key}.{name}": part for name, part in arrays_of(value).items()}
+        elif value is not None:
+            assert isinstance(value, np.ndarray | float | bool)
+            found[key] = value
+    return found
+
+
 @pytest.mark.parametrize("name", SAVED)
 def test_arrays_give_the_same_law_bit_for_bit(name):
     law = SAVED[name]
-    arrays = law.arrays()
-    assert all(isinstance(value, np.ndarray | float | bool) for value in arrays.values())
-    copies = {key: copy.deepcopy(value) for key, value in arrays.items()}
+    arrays = arrays_of(law)
+    copies = {key: copy.deepcopy(value) for key, value in law.arrays().items()}
     for again in (type(law).from_arrays(copies), pickle.loads(pickle.dumps(law))):
-        assert again.arrays().keys() == arrays.keys()
+        same_arrays = arrays_of(again)
+        assert same_arrays.keys() == arrays.keys()
         for key, value in arrays.items():
-            same = again.arrays()[key]
+            same = same_arrays[key]
             assert_array_equal(same, value)
             assert np.asarray(same).dtype == np.asarray(value).dtype
         X = draws(law, 30)
@@ -359,7 +368,11 @@ def test_arrays_give_the_same_law_bit_for_bit(name):
 
 
 def damaged(value):
-    """Yield damaged versions of an array or a number."""
+    """Yield damaged versions of an array or a number, or wrong parts of a law."""
+    if isinstance(value, MixtureDensity):
+        yield value.arrays()
+        yield replace(value, center=np.zeros(value.n_features + 1))
+        return
     array = np.asarray(value)
     if array.dtype.kind == "b":
         return
@@ -382,16 +395,16 @@ def damaged(value):
 @pytest.mark.parametrize("name", SAVED)
 def test_damaged_arrays_do_not_pass(name):
     law = SAVED[name]
-    arrays = law.arrays()
+    arrays = {key: value for key, value in law.arrays().items() if value is not None}
     # These have any number of entries, of which each is valid on its own.
     free = {"held_out": lambda bad: np.ndim(bad) == 2}
     # Laws without these are other laws.
-    optional = ("held_out", "dimensions", "background_weight", "points", "prices")
+    optional = ("held_out", "dimensions", "background", "background_weight", "points", "prices")
     optional += ("scale",) if isinstance(law, MixtureDensity) else ()
     n_tried = 0
     for key, value in arrays.items():
         for bad in damaged(value):
-            if np.isfinite(bad).all() and key in free and free[key](bad):
+            if key in free and np.isfinite(bad).all() and free[key](bad):
                 continue
             n_tried += 1
             with pytest.raises((ValueError, IndexError)):
@@ -408,13 +421,13 @@ def test_damaged_arrays_do_not_pass(name):
         ("gates", {"variance": np.array([1.0, 0.0])}, "variance must be above 0"),
         ("gates", {"noise_variance": np.array(-1.0)}, "noise_variance must be above 0"),
         ("gates", {"scale": 0.0}, "scale must be above 0"),
-        ("gates", {"probability": np.array([0.5, 1.0])}, "probability must be between"),
+        ("gates", {"probability": np.array([0.5, 1.0])}, "probability must be below 1"),
         ("gates apart", {"shares": np.array([0.5, 0.6])}, "shares must sum to 1"),
-        ("gates apart", {"owners": np.array([0, 0, 1, 2])}, "owners must hold 4 indices"),
+        ("gates apart", {"owners": np.array([0, 0, 1, 2])}, "owners must be below 2"),
         ("flats", {"noise_variance": 0.0}, "noise_variance must be above 0"),
-        ("flats", {"groups": np.array([0, 0, 3])}, "groups must hold 3 indices"),
-        ("flats apart", {"owners": np.array([0, -1])}, "owners must hold 2 indices"),
-        ("flats", {"pieces_weights": np.array([0.5, 0.5, 0.5])}, "weights must sum to 1"),
+        ("flats", {"groups": np.array([0, 0, 3])}, "groups must be below 3"),
+        ("flats apart", {"owners": np.array([0, -1])}, "owners must be at least 0"),
+        ("mixture", {"weights": np.array([0.5, 0.5, 0.5])}, "weights must sum to 1"),
         ("mixture", {"noise_variances": np.array([0.3, 0.0, 0.5])}, "must be above 0"),
         ("mixture", {"basis": 2 * np.eye(2)}, "orthonormal"),
     ],

@@ -177,7 +177,7 @@ def test_damaged_streams_do_not_pass():
             replace(stream.coder, past=past | changes).check()
     with pytest.raises(ValueError, match="the sums must be"):
         replace(stream.coder, past={"n": past["n"]}).check()
-    with pytest.raises(ValueError, match="same number of features"):
+    with pytest.raises(ValueError, match="coder must be of shape"):
         replace(stream, coder=begun("union", 400)[2].coder).check()
     assert isinstance(stream.coder, GateStream)
     assert isinstance(stream.coder.law, GateLaw)

@@ -234,7 +234,7 @@ def test_p_values_of_draws_are_uniform(density):
     rng = np.random.RandomState(0)
     held_out = density.log_probs(density.sample(2000, rng)[0])
     known = replace(density, held_out=held_out)
-    known.check(N_FEATURES)
+    known.check()
     p_values = known.p_values(density.sample(1000, rng)[0])
     assert kstest(p_values, "uniform").pvalue > 1e-3
     far = known.p_values(density.center[None] + 1e6)
@@ -263,7 +263,7 @@ def test_components_may_be_joined():
     x = samples(first)[0]
     for one, other in ((first, second), (second, first)):
         both = one.join(other, 0.3)
-        both.check(N_FEATURES)
+        both.check()
         expected = np.logaddexp(one.log_prob(x) + np.log(0.7), other.log_prob(x) + np.log(0.3))
         assert_allclose(both.log_prob(x), expected, rtol=1e-9)
 
@@ -295,7 +295,7 @@ def test_units_may_change(density):
     center, scale = np.arange(6.0), 7.0
     known = replace(density, held_out=np.array([[-3.0, -4.0], [-1.0, -5.0]]))
     moved = known.in_units(center, scale)
-    moved.check(N_FEATURES)
+    moved.check()
     for x in samples(density):
         change = np.log(scale) * (~np.isnan(x)).sum(axis=1)
         assert_allclose(moved.log_prob(center + scale * x), density.log_prob(x) - change, atol=1e-8)
@@ -307,7 +307,7 @@ def test_quotients_may_be_those_of_samples():
     density = DENSITIES["background"]
     shift = replace(density, center=np.zeros(6), background=replace(BROAD, center=np.zeros(6)))
     divided = shift.divided_by(SCALE)
-    divided.check(N_FEATURES)
+    divided.check()
     x = samples(shift)[0]
     assert_allclose(divided.log_prob(x * SCALE), shift.log_prob(x) - np.log(SCALE).sum())
 
@@ -324,7 +324,7 @@ def test_densities_are_shared_and_pickled(density):
 
 def test_damaged_densities_are_found(subtests):
     for density in DENSITIES.values():
-        density.check(N_FEATURES)
+        density.check()
     for name, value in (
         ("center", np.zeros(3)),
         ("weights", np.full(3, 0.5)),
@@ -347,4 +347,4 @@ def test_damaged_densities_are_found(subtests):
         ("background", replace(BROAD, center=np.zeros(3))),
     ):
         with subtests.test(name=name, value=value), pytest.raises(ValueError, match="must"):
-            replace(DENSITIES["all"], **{name: value}).check(N_FEATURES)
+            replace(DENSITIES["all"], **{name: value}).check()

@@ -111,7 +111,7 @@ def test_shares_are_one_together():
 def test_the_background_is_broad():
     x = np.random.default_rng(0).standard_normal((500, 4)) * [10, 1, 1, 0.01] + 3
     broad = Rows.of(x).background()
-    broad.check(4)
+    broad.check()
     normal = multivariate_normal(x.mean(axis=0), np.cov(x.T))
     assert broad.log_prob(x).mean() < normal.logpdf(x).mean()
     for far in np.eye(4):

@@ -133,7 +133,7 @@ def test_later_rows_are_judged_by_the_first_ones():
 
 def test_far_rows_are_named_in_a_warning():
     with pytest.warns(UserWarning, match=r"^2 of 50 samples are far .*: rows 3, 7 of it\. score"):
-        warn_of_far(np.array([3, 7]), 50, 1, " of it")
+        warn_of_far(np.array([3, 7]), 50, " of it")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_far(np.array([], dtype=int), 50, 1)
@@ -224,7 +224,7 @@ def test_damaged_units_do_not_pass():
         {"size": -1.0},
         {"reach": Reach(np.zeros(5), 1.0)},
     ):
-        with pytest.raises(ValueError, match=r"must be|as many"):
+        with pytest.raises(ValueError, match="must be"):
             replace(units, **changes).check()
     for damaged in (Reach(np.full(6, np.inf), 1.0), Reach(np.zeros(6), 0.0)):
         with pytest.raises(ValueError, match="must be"):

@@ -23,7 +23,7 @@ class Coded(NamedTuple):
     def density(self):
         """Return the mixture in the span of the decoder, after a check."""
         found = span_density(self.x, np.ones(len(self.x)), self.columns, self.bias)
-        found.check(len(self.bias))
+        found.check()
         return found
 
     def closed(self):

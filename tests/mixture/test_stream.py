@@ -30,7 +30,7 @@ def absorb(stream, X, size=100):
     for rows in np.array_split(X, max(len(X) // size, 1)):
         stream = stream.absorb(prepare(rows, stream.units))
     stream.check()
-    stream.law().check(X.shape[1])
+    stream.law().check()
     return stream
 
 

@@ -148,10 +148,11 @@ def test_bad_metadata(tmp_path, subtests):
     path = tmp_path / "bad.safetensors"
     for text, message in (
         ("no JSON", "Expecting value"),
-        ("[1, 2]", "do not state the version"),
-        ('{"format_version": "1"}', "do not state the version"),
-        ('{"format_version": 2}', "does not match its checksum"),
-        ('{"format_version": 2, "estimator": NaN}', "does not match its checksum"),
+        ("[1, 2]", "cannot be loaded"),
+        ("{}", "format_version"),
+        ('{"format_version": "1"}', "has version '1' of the format"),
+        ('{"format_version": 3}', "does not match its checksum"),
+        ('{"format_version": 3, "estimator": NaN}', "does not match its checksum"),
         ("[" * 200_000, "nested too deeply"),
     ):
         with subtests.test(text[:30]):
@@ -159,16 +160,15 @@ def test_bad_metadata(tmp_path, subtests):
             assert message in refusal(path)
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_another_format(version, path, tmp_path):
     text, arrays = contents(path)
     other = tmp_path / "other.safetensors"
     description = json.loads(text) | {"format_version": version, "library_version": "7.1"}
     save_file(arrays, other, {"skvaeense": json.dumps(description)})
     message = refusal(other)
-    assert f"version {version} of the format, written by skvaeense '7.1'" in message
-    assert skvaeense.__version__ in message
-    assert "reads version 2. Install the skvaeense that wrote it" in message
+    assert f"version {version} of the format, but skvaeense {skvaeense.__version__}" in message
+    assert "reads version 3. Install the skvaeense that wrote it, '7.1'" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------
@@ -177,19 +177,13 @@ def test_another_format(version, path, tmp_path):
 def test_any_flipped_bit_is_seen(path, tmp_path):
     data = bytearray(path.read_bytes())
     damaged = tmp_path / "damaged.safetensors"
-    for position in np.random.default_rng(0).integers(len(data), size=40):
+    for position in [*np.random.default_rng(0).integers(len(data), size=40), -3]:
         data[position] ^= 4
         damaged.write_bytes(data)
-        refusal(damaged)
+        message = refusal(damaged)
         data[position] ^= 4
-
-
-def test_damaged_weight(path, tmp_path):
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 1
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(data)
-    assert "its content does not match its checksum" in refusal(damaged)
+    # The last one is in a weight.
+    assert "its content does not match its checksum" in message
 
 
 # --- forged -----------------------------------------------------------------------------------
@@ -243,14 +237,13 @@ def missing_tensor(node, arrays):
 def nested(node, arrays):
     deep = []
     for _ in range(450):
-        deep = {"type": "tuple", "items": [deep]}
+        deep = {"class": "builtins.tuple", "items": [deep]}
     node[ATTRIBUTES]["loss_curve_"] = deep
 
 
 def spec(name, **parameters):
     """Return the description of a specification."""
-    parts = {"parameters": parameters, "attributes": {}}
-    return {"type": "estimator", "class": f"skvaeense.{name}"} | parts
+    return {"class": f"skvaeense.{name}", "parameters": parameters, "attributes": {}}
 
 
 FORGED = {
@@ -262,61 +255,63 @@ FORGED = {
     ),
     "class of another kind": (
         set_in("class", value="skvaeense.nets.models.SparseCoder"),
-        "which is not of type 'estimator'",
+        "unexpected keyword argument 'parameters'",
     ),
-    "estimator as an object": (set_in("type", value="object"), "which is not of type 'object'"),
-    "class of no name": (set_in("class", value=7), "lacks its 'class'"),
+    "estimator of a tuple": (set_in("class", value="builtins.tuple"), "'parameters'"),
+    "class of no name": (set_in("class", value=7), "it is a 7, which this version"),
+    "class of a list": (set_in("class", value=[]), "cannot be loaded"),
     "penalty as an optimizer": (
-        set_in(
-            *("parameters", "optimizer"),
-            value={"type": "optimizer", "class": "skvaeense.nets.penalties.L1"},
-        ),
-        "not a class of optimizers",
+        set_in("parameters", "optimizer", value={"class": "skvaeense.nets.penalties.L1"}),
+        "'attributes'",
     ),
     "optimizer as a width": (
-        set_in(
-            *("parameters", "n_components"),
-            value={"type": "optimizer", "class": "torch.optim.RAdam"},
-        ),
+        set_in("parameters", "n_components", value={"class": "torch.optim.RAdam"}),
         "'n_components' parameter",
     ),
-    "unknown kind": (set_in(*MODEL, "type", value="code"), "has the unknown type 'code'"),
-    "kind of no name": (set_in(*MODEL, "type", value=[]), "has the unknown type []"),
-    "no kind": (delete(*MODEL, "type"), "'module_' of the estimator has the wrong type"),
+    "optimizer as an object": (
+        set_in(ATTRIBUTES, "module_", value={"class": "torch.optim.RAdam", "attributes": {}}),
+        "'module_' has the wrong type",
+    ),
+    "no class": (delete(*MODEL, "class"), "'module_' has the wrong type"),
     "model of another estimator": (
         set_in(*MODEL, "class", value="skvaeense.nets.models.VAE"),
         "cannot be loaded",
     ),
-    "unknown parameter": (set_in("parameters", "magic", value=1), "has no parameter 'magic'"),
+    "unknown parameter": (
+        set_in("parameters", "magic", value=1),
+        "unexpected keyword argument 'magic'",
+    ),
     "parameter out of range": (set_in("parameters", "tol", value=-1), "'tol' parameter"),
     "parameter that is NaN": (
-        set_in("parameters", "tol", value={"type": "float", "value": "nan"}),
+        set_in("parameters", "tol", value={"class": "builtins.float", "value": "nan"}),
         "'tol' parameter",
     ),
     "text as a number": (
-        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "1.0; import os"}),
-        "not a number",
+        set_in(ATTRIBUTES, "scale_", value={"class": "builtins.float", "value": "1.0; import os"}),
+        "could not convert string to float",
     ),
     "scale that is NaN": (
-        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "nan"}),
-        "scale_ of the estimator must be a number above 0, not nan",
+        set_in(ATTRIBUTES, "scale_", value={"class": "builtins.float", "value": "nan"}),
+        "scale_ must be finite",
     ),
-    "text in the curve": (set_in(ATTRIBUTES, "loss_curve_", 0, value="1"), "'loss_curve_'"),
-    "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "holds NaN"),
-    "mean of another shape": (set_array("mean_", lambda mean: mean[:1]), "mean_ of the"),
+    "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "mean_ must be finite"),
+    "mean of another shape": (
+        set_array("mean_", lambda mean: mean[:1]),
+        "mean_ must be of shape (5,)",
+    ),
     "components of another shape": (
         set_array("components_", lambda components: components.T),
-        "components_ of the",
+        "components_ must be of shape",
     ),
-    "missing attribute": (delete(ATTRIBUTES, "scale_"), "lacks the attribute 'scale_'"),
-    "missing model": (delete(*MODEL), "lacks the attribute 'module_'"),
+    "missing attribute": (delete(ATTRIBUTES, "scale_"), "scale_ is missing"),
+    "missing model": (delete(*MODEL), "module_ is missing"),
     "method as an attribute": (set_in(ATTRIBUTES, "transform", value=1), "'transform'"),
     "dunder attribute": (set_in(ATTRIBUTES, "__class__", value="os"), "'__class__'"),
     "dict as an attribute": (set_in(ATTRIBUTES, "__dict__", value={}), "'__dict__'"),
     "path as an attribute": (set_in(ATTRIBUTES, "../../x", value=1), "'../../x'"),
-    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "has sizes"),
-    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "has sizes"),
-    "missing array": (missing_tensor, "the array 'mean_' of mean_ is missing"),
+    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "must be of shape"),
+    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "must be of shape"),
+    "missing array": (missing_tensor, "mean_ is damaged: the array 'mean_' is missing"),
     "name of an array that is none": (
         set_in(ATTRIBUTES, "mean_", "array", value={}),
         "cannot be loaded",
@@ -331,7 +326,7 @@ FORGED = {
     ),
     "prior as a network": (
         set_in(*CONFIG, "network", value=spec("nets.priors.StandardNormal")),
-        "'network' of module_ has the wrong type",
+        "module_ is damaged: 'network' has the wrong type",
     ),
     "penalty with too many thresholds": (
         set_in(*CONFIG, "penalty", value=spec("nets.penalties.JumpReLU", threshold=1.0)),
@@ -341,14 +336,20 @@ FORGED = {
         set_in(*CONFIG, "penalty", value=spec("nets.penalties.L1", alpha=-1)),
         "'alpha' parameter",
     ),
-    "sign that is text": (set_in(*CONFIG, "positive", value="os"), "'positive' of module_"),
+    "sign that is text": (
+        set_in(*CONFIG, "positive", value="os"),
+        "module_ is damaged: 'positive' has",
+    ),
     "unknown entry of a configuration": (set_in(*CONFIG, "magic", value=1), "magic"),
     "generator in a configuration": (set_in(*CONFIG, "generator", value=1), "generator"),
     "missing entry of a configuration": (delete(*CONFIG, "network"), "network"),
-    "missing configuration": (delete(*CONFIG), "lacks its 'config'"),
+    "missing configuration": (delete(*CONFIG), "argument: 'config'"),
     "missing weights": (delete(*STATE, DECODER), "Missing key"),
-    "weights of no layer": (set_in(*STATE, "evil", value={"type": "tuple"}), "cannot be loaded"),
-    "number as weights": (set_in(*STATE, DECODER, value=3), "has the wrong type"),
+    "weights of no layer": (
+        set_in(*STATE, "evil", value={"class": "builtins.tuple"}),
+        "cannot be loaded",
+    ),
+    "number as weights": (set_in(*STATE, DECODER, value=3), "cannot be loaded"),
     "shape of weights": (set_array(WEIGHT, lambda weight: weight.T), "size mismatch"),
     "integer weights": (set_array(WEIGHT, lambda weight: weight.astype(np.int32)), "cannot be"),
     "weights of two precisions": (
@@ -363,7 +364,7 @@ FORGED = {
     ),
     "another generator": (set_in(*RANDOM_STATE, 0, value="PCG64"), "MT19937"),
     "no estimator": (
-        lambda node, arrays: node.update(type="tuple", items=[]),
+        lambda node, arrays: [node.clear(), node.update({"class": "builtins.tuple", "items": []})],
         "not hold an estimator",
     ),
 }
@@ -393,14 +394,14 @@ def test_forged_geometry(dimension_path, tmp_path):
     geometry = place_of("skvaeense.*LocalGeometry", dimension_path)
     search = place_of("sklearn.neighbors.NearestNeighbors", dimension_path)
     for change, message in [
-        (set_in(*search, "parameters", "metric", value="evil"), "metric"),
-        (set_in(*search, "learned", "points", value=None), "cannot be loaded"),
+        (set_in(*search, "metric", value="evil"), "metric"),
+        (set_in(*search, "points", value=None), "cannot be loaded"),
         (set_in(*search, "class", value="subprocess.Popen"), "'subprocess.Popen'"),
-        (set_in(*search, "parameters", "magic", value=1), "magic"),
-        (set_in(*search, "parameters", "n_jobs", value=10**9), "with n_jobs=1000000000"),
+        (set_in(*search, "n_neighbors", value=-1), "'n_neighbors' parameter"),
+        (set_in(*search, "n_jobs", value=10**9), "n_jobs"),
         (set_in(*geometry, ATTRIBUTES, "at", value=1), "no attribute 'at' that can be set"),
-        (delete(ATTRIBUTES, "autoencoder_"), "lacks the attribute"),
-        (set_in(ATTRIBUTES, "n_features_in_", value=7), "has sizes"),
+        (delete(ATTRIBUTES, "autoencoder_"), "autoencoder_ is missing"),
+        (delete(ATTRIBUTES, "n_features_in_"), "n_features_in_"),
     ]:
         assert message in refusal(forged(dimension_path, tmp_path, change))
 
@@ -427,7 +428,7 @@ def test_text_of_many_small_parts(path, tmp_path):
         many = forged(path, tmp_path, set_in(ATTRIBUTES, "alpha_", value=[part] * 10_000))
         tracemalloc.start()
         try:
-            with pytest.raises(ValueError, match="'alpha_' of the estimator has the wrong type"):
+            with pytest.raises(ValueError, match="'alpha_' has the wrong type"):
                 load(many)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
@@ -438,14 +439,13 @@ def test_text_of_many_small_parts(path, tmp_path):
 def keys_of_one_hash(n):
     """Return a dict with integers as keys, which all have the hash 0, as a node."""
     keys = [i * (2**61 - 1) for i in range(n)]
-    return {"type": "dict", "keys": keys, "values": [0] * n}
+    return {"class": "builtins.dict", "keys": keys, "values": [0] * n}
 
 
 def points(n):
     """Return neighbour searches that share an array, as nodes."""
-    parts = {"parameters": {"n_neighbors": 5}, "learned": {"points": {"array": "shared"}}}
-    parts["learned"]["points"]["type"] = "array"
-    search = {"type": "neighbors", "class": "sklearn.neighbors.NearestNeighbors"} | parts
+    points = {"class": "numpy.ndarray", "array": "shared", "order": "C"}
+    search = {"class": "sklearn.neighbors.NearestNeighbors", "n_neighbors": 5, "points": points}
     return [copy.deepcopy(search) for _ in range(n)]
 
 
@@ -457,15 +457,19 @@ def long_keys(n):
     return node
 
 
+RANDOM_WORDS = {"class": "numpy.ndarray", "array": "words", "order": "C"}
+RANDOM_WORDS = {"class": "builtins.tuple", "items": ["MT19937", RANDOM_WORDS, 0, 0, 0.0]}
 LARGE = {
     "list under a long key": lambda n: {"k" * 80 * n: [0] * 10 * n},
     "long keys in one another": long_keys,
     "keys of one hash": lambda n: keys_of_one_hash(2 * n),
-    "tensors of one array": lambda n: [{"type": "tensor", "array": "shared"}] * n,
+    "tensors of one array": lambda n: [
+        {"class": "torch.Tensor", "array": "shared", "order": "C"} for _ in range(n)
+    ],
     "searches in one array": lambda n: points(n // 10),
     "random states of one array": lambda n: [
-        {"type": "random_state", "state": {"type": "tuple", "items": [*items, 0, 0, 0.0]}}
-        for items in [["MT19937", {"type": "array", "array": "words"}]] * n
+        copy.deepcopy({"class": "numpy.random.mtrand.RandomState", "state": RANDOM_WORDS})
+        for _ in range(n)
     ],
 }
 
@@ -501,9 +505,9 @@ def test_a_count_that_no_tensor_has_is_bounded():
 def test_forged_history(path, tmp_path):
     history = ATTRIBUTES, "history_"
     for change, message in [
-        (set_in(*history, "items", "loss", value={"type": "code"}), "has the unknown type"),
+        (set_in(*history, "items", "loss", value={"class": "code"}), "it is a 'code', which"),
         (set_in(*history, "attributes", "to_frame", value=1), "'to_frame'"),
-        (set_in(*history, "items", value=[]), "lacks its 'items'"),
+        (set_in(*history, "items", value=7), "cannot be loaded"),
     ]:
         assert message in refusal(forged(path, tmp_path, change))
 
@@ -530,40 +534,26 @@ def law_paths(tmp_path_factory):
 
 CODER = ATTRIBUTES, "_coder_"
 STREAM = ATTRIBUTES, "_stream_"
-NAN = {"type": "float", "value": "nan"}
-# For each file, changes and what is said about them.
+NAN = {"class": "builtins.float", "value": "nan"}
+# For each file, changes and what is said about them. The checks of each kind of law have tests of
+# their own; here is one damage for each part that has such checks.
 FORGED_LAWS = {
     "flats": {
-        "no law": (delete(*CODER), "lacks the attribute 'module_'"),
-        "no mixture": (delete(ATTRIBUTES, "density_"), "lacks the attribute 'density_'"),
-        "no units": (delete(ATTRIBUTES, "_units_"), "lacks the attribute '_units_'"),
+        "no law": (delete(*CODER), "module_ is missing"),
+        "no mixture": (delete(ATTRIBUTES, "density_"), "density_ is missing"),
+        "no units": (delete(ATTRIBUTES, "_units_"), "_units_ is missing"),
         "law of another kind": (
-            set_in(
-                *CODER, value={"type": "law", "class": "skvaeense.nets.penalties.L1", "arrays": {}}
-            ),
-            "which is not of type 'law'",
+            set_in(*CODER, value=spec("nets.penalties.L1")),
+            "'_coder_' has the wrong type",
         ),
-        "number as a law": (set_in(*CODER, value=3), "'_coder_' of the estimator has the wrong"),
-        "unknown array": (set_in(*CODER, "arrays", "magic", value=1), "magic"),
-        "missing array": (delete(*CODER, "arrays", "rows"), "rows must be finite"),
-        "method as an array": (set_in(*CODER, "arrays", "encode", value=1), "encode"),
-        "text as an array": (set_in(*CODER, "arrays", "biases", value="os"), "biases must be"),
-        "shape": (set_array("_coder_.biases", lambda a: a[:1]), "biases must be finite and of"),
+        "number as a law": (set_in(*CODER, value=3), "'_coder_' has the wrong type"),
+        "unknown array": (set_in(*CODER, "attributes", "magic", value=1), "magic"),
+        "missing array": (delete(*CODER, "attributes", "rows"), "argument: 'rows'"),
         "NaN": (set_array("_coder_.points", lambda a: a * np.nan), "points must be finite"),
-        "precision": (set_array("_coder_.rows", lambda a: a.astype(np.int64)), "rows must be"),
-        "part of no piece": (set_array("_coder_.groups", lambda a: a + 9), "groups must hold"),
-        "latent of no part": (set_array("_coder_.parts", lambda a: a + 9), "parts must hold"),
-        "latent of no origin": (set_array("_coder_.owners", lambda a: a - 1), "owners must hold"),
-        "noise of 0": (set_in(*CODER, "arrays", "noise_variance", value=0.0), "noise_variance"),
-        "weights of pieces": (
-            set_array("_coder_.pieces_weights", lambda a: a + 1),
-            "weights must sum to 1",
-        ),
         "negative variances": (
             set_array("density_.variances", lambda a: -a),
             "variances must be above 0",
         ),
-        "directions": (set_array("density_.basis", lambda a: 2 * a), "must be orthonormal"),
         "many directions of no component": (
             lambda node, arrays: arrays.update(
                 {
@@ -571,86 +561,61 @@ FORGED_LAWS = {
                     "density_.variances": np.zeros((0, 10**9)),
                 }
             ),
-            "there must be a component",
-        ),
-        "background": (
-            set_in(ATTRIBUTES, "density_", "arrays", "background_weight", value=2.0),
-            "background_weight must be between 0 and 1",
+            "means must be of shape",
         ),
         "scale of units": (
             set_in(ATTRIBUTES, "_units_", "attributes", "scale", value=-1.0),
-            "the state of _units_ is damaged: scale must be above 0",
+            "_units_ is damaged: scale must be",
         ),
-        "centre of units": (set_array("_units_.center", lambda a: a[:3]), "steps must be"),
         "radius": (
             set_in(ATTRIBUTES, "_units_", "attributes", "reach", "attributes", "radius", value=NAN),
             "radius",
         ),
         "missing field": (delete(ATTRIBUTES, "_units_", "attributes", "steps"), "steps"),
         "unknown field": (set_in(ATTRIBUTES, "_units_", "attributes", "magic", value=1), "magic"),
-        "rows of a stream": (
-            set_array("_stream_.mixture.totals", lambda a: 0 * a),
-            "there must be rows",
-        ),
         "sums of a stream": (
             set_array("_stream_.mixture.covariances", lambda a: a[:, :1]),
             "covariances must be",
         ),
-        "ranks of a stream": (
-            set_array("_stream_.mixture.ranks", lambda a: a + 99),
-            "ranks must hold",
-        ),
         "text as a choice": (
             set_in(*STREAM, "attributes", "mixture", "attributes", "cut", value="os"),
-            "'cut' of",
+            "'cut' has",
         ),
         "stream of another kind": (
             set_in(*STREAM, "attributes", "coder", value=None),
-            "'coder' of",
+            "'coder' has",
         ),
     },
     "gates": {
-        "shape": (
-            set_array("_coder_.weight", lambda a: a[:, :3]),
-            "probability must be finite and of",
-        ),
-        "certain gates": (set_array("_coder_.probability", lambda a: a + 1), "between 0 and 1"),
-        "negative variance": (set_array("_coder_.variance", lambda a: -a), "variance must be"),
-        "scale": (set_in(*CODER, "arrays", "scale", value=0.0), "scale must be above 0"),
-        "infinite scale": (
-            set_in(*CODER, "arrays", "scale", value={"type": "float", "value": "inf"}),
-            "scale must be finite",
-        ),
-        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has sizes"),
-        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has sizes"),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "must be of shape"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
         "density of another kind": (
             set_in(ATTRIBUTES, "density_", value=3),
-            "'density_' of the estimator has the wrong type",
+            "'density_' has the wrong type",
         ),
-        "sums": (set_array("_stream_.coder.past.codes", lambda a: a[:2]), "codes must be finite"),
-        "no rows": (set_array("_stream_.coder.past.n", lambda a: 0 * a), "there must be rows"),
+        "sums": (
+            set_array("_stream_.coder.past.codes", lambda a: a[:2]),
+            "codes must be of shape",
+        ),
         "missing sum": (delete(*STREAM, "attributes", "coder", "attributes", "past", "n"), "sums"),
     },
     "length": {
-        "prices": (set_array("_coder_.prices", lambda a: a[:2]), "lengths must be finite"),
         "no prices": (
             lambda node, arrays: arrays.update(
                 {f"_coder_.{name}": np.zeros(0) for name in ("prices", "lengths", "left")}
             ),
-            "prices must be finite",
+            "prices must be of shape",
         ),
-        "lengths of 0": (set_array("_coder_.lengths", lambda a: 0 * a), "lengths must be above 0"),
     },
     "mixture": {
-        "no density": (delete(ATTRIBUTES, "density_"), "lacks the attribute 'density_'"),
-        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "has sizes"),
-        "held-out rows": (set_array("density_.held_out", lambda a: a[:, :1]), "held_out must be"),
+        "no density": (delete(ATTRIBUTES, "density_"), "density_ is missing"),
+        "features": (set_in(ATTRIBUTES, "n_features_in_", value=3), "must be of shape"),
     },
     "dictionary": {
-        "no law": (delete(ATTRIBUTES, "_law_"), "lacks the attribute '_law_'"),
-        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "has sizes"),
-        "components": (set_array("components_", lambda a: a.T), "components_ of the estimator"),
-        "target": (set_in(*STREAM, "attributes", "length", value="2"), "'length' of _stream_"),
+        "no law": (delete(ATTRIBUTES, "_law_"), "_law_ is missing"),
+        "another number": (set_in(ATTRIBUTES, "n_components_", value=3), "must be of shape"),
+        "components": (set_array("components_", lambda a: a.T), "components_ must be of shape"),
+        "target": (set_in(*STREAM, "attributes", "length", value="2"), "'length' has"),
     },
 }
 
@@ -738,7 +703,7 @@ def test_a_trusted_network_allocates_nothing_that_does_not_fit(path, tmp_path):
 
     def change(node, arrays):
         name = f"{Wide.__module__}.{Wide.__qualname__}"
-        network = {"type": "estimator", "class": name, "parameters": {}, "attributes": {}}
+        network = {"class": name, "parameters": {}, "attributes": {}}
         set_in(*CONFIG, "network", value=network)(node, arrays)
         set_in(*CONFIG, "n_components", value=10**4)(node, arrays)
 

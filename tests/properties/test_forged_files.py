@@ -27,7 +27,12 @@ N_FILES = 40
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 200.0
 # Replacements of entries. Some are also sizes of allocations or counts of loops.
 JUNK = (None, True, -1, 0, 3, 10**7, 10**12, 10**30, 0.5, 1e300, "x", "os.system", [], {})
-JUNK += ([8] * 20_000, [[]] * 5, {"type": "float", "value": "nan"}, {"type": "tuple", "items": []})
+JUNK += (
+    [8] * 20_000,
+    [[]] * 5,
+    {"class": "builtins.float", "value": "nan"},
+    {"class": "builtins.tuple", "items": []},
+)
 ARRAYS = (
     lambda a: np.atleast_1d(a)[:0],
     lambda a: a.ravel()[:1],
