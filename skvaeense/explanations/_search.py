@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
-from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING
 
 # Largest number of latents whose inner products are kept.
@@ -256,7 +255,6 @@ def _found(
     for rows in (slots < k).sum(dim=1).argsort().split(size) if n else ():
         opened = _opened(prior, rows, slots[rows])
         for some in (opened < k).sum(dim=1).argsort().split(max(size // 4, 32)):
-            advance()
             yield from _closed(prior, rows[some], opened[some], n_turns)
 
 

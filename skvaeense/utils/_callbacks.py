@@ -62,6 +62,7 @@ class FitProgress:
     def __init__(self, estimator: Any, phases: Sequence[str], *, is_first: bool) -> None:
         self._estimator, self._phases = estimator, phases
         self._verbose, self._outer = estimator.verbose if is_first else 0, _fit.get()
+        self.is_shown = bool(self._verbose) or self._outer is not None
         self._index, self._fraction, self._n_done, self._stops = 0, 0.0, 0, False
         self._n_steps: int | None = None
         self._context: Any = None
@@ -174,7 +175,8 @@ def fit_progress(
 ) -> Iterator[FitProgress]:
     """Report the progress of a fit in this context; see `FitProgress`."""
     progress = FitProgress(estimator, phases, is_first=is_first)
-    token = _fit.set(progress)
+    # A fit that shows nothing need not hear of each piece of its work.
+    token = _fit.set(progress if progress.is_shown else None)
     try:
         yield progress
         progress.end()

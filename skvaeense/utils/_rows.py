@@ -31,7 +31,7 @@ def block_rows(*widths: int) -> int:
 def row_blocks(n_rows: int, *widths: int) -> list[slice]:
     """Return slices that divide rows into blocks."""
     step = block_rows(*widths)
-    return [slice(start, start + step) for start in range(0, n_rows, step)]
+    return list(map(slice, range(0, n_rows, step), range(step, n_rows + step, step)))
 
 
 def find_discrete(X: FloatArray) -> BoolArray:
@@ -64,7 +64,7 @@ def find_steps(
         for columns in which no value fills `DISCRETE_SHARE` of the rows.
     """
     weights = np.ones(len(X)) if weights is None else weights
-    return np.array([_step(column, weights, same) for column in X.T])
+    return np.apply_along_axis(_step, 0, X, weights, same)
 
 
 def _step(
