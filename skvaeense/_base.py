@@ -149,7 +149,10 @@ class LawEvaluation:
             return result
 
         n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        return in_chunks(X, block_rows(X.shape[1], n_entries), answer, out)
+        n_rows = block_rows(X.shape[1], n_entries)
+        if needs_gradients(X, out):
+            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
+        return in_chunks(X, n_rows, answer, out)
 
 
 class ModelEvaluation:
@@ -196,10 +199,12 @@ class ModelEvaluation:
     ) -> Any:
         """Apply a function of the model to chunks of scaled rows, and join the results.
 
-        A tensor gives a tensor, other samples an array. X can include the target columns.
+        A tensor gives a tensor, other samples an array. X can include the target columns. If X needs
+        gradients, these reach X alone.
 
         Results are written to slices of `out`, if it is given.
         """
+        model = model.frozen() if needs_gradients(X, out) else model
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
             scaling = replace(scaling, target=None)
@@ -228,13 +233,37 @@ def _is_finite(values):
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
+def needs_gradients(X: Any, out: Any = None) -> bool:
+    """Return whether results for X are to have gradients: those of a tensor in a graph."""
+    is_in_graph = isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
+    return is_in_graph and out is None
+
+
+class WithoutGradients(torch.autograd.Function):
+    """Results of a function without gradients, whose backward pass is an error."""
+
+    @staticmethod
+    def forward(_: Any, rows: torch.Tensor, function: Callable[[torch.Tensor], Any]) -> Any:
+        """Return the results as a tensor on the device of the rows."""
+        return torch.as_tensor(function(rows.detach())).to(rows.device)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Any) -> Any:
+        """Raise an error, since gradients of 0 would be wrong."""
+        raise RuntimeError(
+            "These codes, reconstructions or scores have no gradients. Take them from a "
+            "SparseAutoencoder or a function of tensors, or pass samples without gradients, as in "
+            "X.detach()."
+        )
+
+
 def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
     """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
     ----------
     X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
-        All rows.
+        All rows. The results for a tensor that needs gradients have them.
 
     n_rows : int
         Number of rows in a chunk.
@@ -253,6 +282,8 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
     """
     if out is not None:
         check_writable(out)
+    if needs_gradients(X, out):
+        return torch.cat([_in_memory(answer, rows).to(X.device) for rows in X.split(n_rows)])
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
     chunks = list(gen_batches(X.shape[0], n_rows))
@@ -850,7 +881,10 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples, in any form that `fit` takes. Codes of a
-            loader have the order of a pass over it.
+            loader have the order of a pass over it. Codes of a tensor that needs gradients have
+            them, as those of `inverse_transform` do: the gradients reach the tensor alone, not the
+            weights. Only a SparseAutoencoder has them, without ``sparse_output=True``; for other
+            models, the backward pass is an error.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -949,6 +983,7 @@ class BaseAutoencoder(
     def _decoded(self, codes: Any, out: Any) -> Any:
         # The decoder does not depend on the length of codes.
         model = super()._model_for(codes.dtype)
+        model = model.frozen() if needs_gradients(codes, out) else model
         device, scaling = next(model.parameters()).device, self._scaling.decoded
 
         def decode(rows: Any) -> torch.Tensor:
