@@ -199,8 +199,8 @@ class ModelEvaluation:
     ) -> Any:
         """Apply a function of the model to chunks of scaled rows, and join the results.
 
-        A tensor gives a tensor, other samples an array. X can include the target columns. If X needs
-        gradients, these reach X alone.
+        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
+        reach X alone.
 
         Results are written to slices of `out`, if it is given.
         """
@@ -517,8 +517,9 @@ class BaseAutoencoder(
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
-            decoded. A target is an array, a tensor, a memory map or files, and X then no loader.
-            Any other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
+            decoded. A target is an array, a tensor, a memory map or files, and X then no loader; or
+            both are `Activations` of the same positions. Any other y, such as labels, is ignored; a
+            VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,

@@ -385,14 +385,15 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _with_target(self, X, y, *, continues):
         target = open_target(y)
-        n_given = None if target is None else target.shape[1]
+        samples = X if target is None else beside(X, target)
+        n_given = samples.shape[1] - X.shape[1] or None
         if continues and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
                 f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
                 "warm_start=False to train a new model."
             )
-        return X if target is None else beside(X, target)
+        return samples
 
     def _penalty_of(self, n_components):
         """Return the penalty for a number of latents, with its k if that was left open."""
@@ -651,13 +652,14 @@ class SparseAutoencoder(BaseAutoencoder):
         if model.n_targets is None:
             return X, model
         target = open_target(y)
-        n_given = None if target is None else target.shape[1]
+        samples = X if target is None else beside(X, target)
+        n_given = samples.shape[1] - X.shape[1] or None
         if n_given != model.n_targets:
             raise ValueError(
                 f"This SparseAutoencoder was fitted with {described_target(model.n_targets)}, but "
                 f"y is {described_target(n_given)}. Give a matching y."
             )
-        return beside(X, target), model
+        return samples, model
 
 
 def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:

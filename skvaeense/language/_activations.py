@@ -1,7 +1,9 @@
 """Activations of a running model, as samples that `fit` takes."""
 
+import copy
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,9 @@ class Activations:
     names : tuple of str
         Names of the modules.
 
+    source : iterable
+        The inputs of the model.
+
     places : ndarray of int of shape (n_rows, 3)
         Text, position in the text and token id of each row, in the order of a pass. Texts are
         numbered over all batches, padding is no part of a text, and an unknown token is -1.
@@ -91,8 +96,6 @@ class Activations:
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.language import Activations
     >>> from skvaeense.nets.penalties import TopK
-    >>> from skvaeense.language import Activations
-    >>> from skvaeense.nets.penalties import TopK
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(
     ...     torch.nn.Embedding(50, 16), torch.nn.Linear(16, 32), torch.nn.ReLU(),
@@ -103,7 +106,13 @@ class Activations:
     >>> sae.n_features_in_
     32
 
-    A transcoder from the output of one module to the output of another, from one run of the model:
+    A transcoder from the output of one module to the output of another:
+
+    >>> target = Activations(model, "2", activations.source)
+    >>> sae.fit(Activations(model, "0", activations.source), target).n_features_in_
+    16
+
+    The same from files, which one run of the model writes:
 
     >>> from tempfile import TemporaryDirectory
     >>> both = Activations(model, ["0", "2"], texts.split(20))
@@ -173,6 +182,45 @@ class Activations:
         if self._source is None:
             self._source = LoaderSource(self)
         return self._source
+
+    def beside(self, samples: Any) -> LoaderSource:
+        """Return rows of samples with these activations as their target, as estimators read them.
+
+        The model runs once for both, if they are activations of different modules of one model for
+        the same batches object, with the same settings.
+
+        Parameters
+        ----------
+        samples : Activations
+            The samples, of the same positions of the same texts.
+
+        Returns
+        -------
+        LoaderSource
+            The rows, with the columns of the samples first.
+
+        Raises
+        ------
+        TypeError
+            If the samples are no Activations.
+
+        ValueError
+            If rows of samples and target belong to different positions.
+        """
+        if not isinstance(samples, Activations):
+            raise TypeError(
+                "A target y of Activations needs samples X of Activations, got "
+                f"{type(samples).__name__}. Write both to files by `save`, or give both as "
+                "Activations."
+            )
+        settings = [(own.skip, own.mask, own.buffer_size, own._seed) for own in (self, samples)]
+        is_one_run = self.model is samples.model and self.source is samples.source
+        if is_one_run and settings[0] == settings[1] and not {*self.names} & {*samples.names}:
+            both = copy.copy(samples)
+            both.names = samples.names + self.names
+            both._pass = both._source = None
+            return both.as_source()
+        return LoaderSource(_Pairs(samples, self))
 
     def _counted(self) -> tuple[int, IntArray]:
         """Return the number of chunks and the places of rows."""
@@ -318,6 +366,35 @@ class Activations:
                 save_file({"rows": values.contiguous()}, own / f"{i:06}.safetensors")
         np.save(Path(folder) / "places.npy", self.places)
         return folders
+
+
+class _Pairs:
+    """Rows of two Activations side by side.
+
+    Parameters
+    ----------
+    samples, target : Activations
+        The samples, whose columns come first, and their target.
+    """
+
+    def __init__(self, samples: Activations, target: Activations) -> None:
+        self.samples, self.target = samples, target
+        self.described = samples.described
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Yield rows of both; at the end of a pass their places must be the same."""
+        for pair in zip_longest(self.samples, self.target, fillvalue=np.empty((0, 0))):
+            if len(pair[0]) != len(pair[1]):
+                break
+            yield np.hstack(pair)
+        if not np.array_equal(self.samples.places, self.target.places):
+            raise ValueError(
+                "Rows of X and y belong to different positions of texts. Give both Activations the "
+                "same batches, skip, mask, buffer_size and random_state."
+            )
 
 
 def _mixed(

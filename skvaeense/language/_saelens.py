@@ -458,7 +458,7 @@ def _target_scaling(y: Any, n_targets: int) -> Scaling:
     """Return the scaling of a target; without a target, the one that changes nothing."""
     if y is None:
         return Scaling(np.zeros(n_targets), 1.0)
-    target = open_target(y)
+    target = y.as_source() if hasattr(y, "as_source") else open_target(y)
     if target is None or target.shape[1] != n_targets:
         raise ValueError(
             f"y must be a target of {n_targets} features, like the output of the transcoder."

@@ -320,17 +320,19 @@ def open_target(y: Any) -> Any:
 
     Returns
     -------
-    Source, ndarray, torch.Tensor or None
+    Source, ndarray, torch.Tensor, loader or None
         Floats of shape (n_samples, n_targets) with two targets or more, in an array, a tensor, a
-        memory map or files; None for anything else.
+        memory map or files; a loader with a method `beside`; None for anything else.
 
     Raises
     ------
     TypeError
-        If y is a loader, a dataset or another iterable, whose rows cannot be put beside those of X.
+        If y is another loader, a dataset or an iterable, whose rows cannot be put beside those of X.
     """
     if _paths_of(y):
         return open_samples(y)
+    if hasattr(y, "beside"):
+        return y
     if _is_iterable(y):
         raise TypeError(
             "A target y must be an array, a tensor, a memory map or files, got "
@@ -356,8 +358,8 @@ def beside(X: Any, target: Any) -> Any:
     X : Source, ndarray or torch.Tensor of shape (n_samples, n_features)
         Checked samples.
 
-    target : Source, ndarray or torch.Tensor of shape (n_samples, n_targets)
-        What `open_target` returned.
+    target : Source, ndarray, torch.Tensor or loader of shape (n_samples, n_targets)
+        What `open_target` returned. A loader must fit the loader of the samples.
 
     Returns
     -------
@@ -370,8 +372,10 @@ def beside(X: Any, target: Any) -> Any:
         If samples and target differ in number, or the target has NaN or infinite values.
 
     TypeError
-        If the samples come from a loader.
+        If only one of samples and target comes from a loader, or from one without `beside`.
     """
+    if hasattr(target, "beside"):
+        return target.beside(X.batches if isinstance(X, LoaderSource) else X)
     if not isinstance(target, Source | torch.Tensor):
         target = check_array(target, dtype=FLOATS, input_name="y")
     refuse_loader(X, "a target")
