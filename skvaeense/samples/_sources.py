@@ -327,7 +327,7 @@ def open_target(y: Any) -> Any:
     Raises
     ------
     TypeError
-        If y is another loader, a dataset or an iterable, whose rows cannot be put beside those of X.
+        If y is another iterable, such as a dataset, whose rows cannot be put beside those of X.
     """
     if _paths_of(y):
         return open_samples(y)
