@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
@@ -161,10 +162,10 @@ class ModelEvaluation:
     device: str
     module_: Model
     mean_: DoubleArray
-    scale_: float
+    scale_: float | DoubleArray
     # Only if codes are decoded to a target.
     target_mean_: DoubleArray
-    target_scale_: float
+    target_scale_: float | DoubleArray
 
     @property
     def _scaling(self) -> Scaling:
@@ -367,6 +368,8 @@ class BaseAutoencoder(
     _held_out = HELD_OUT
     # Whether the "error" of the loss is a sum over features, or else their mean.
     _sums_features = True
+    # Whether features of several modules of a network have one scale for each module.
+    _scales_modules = False
     # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
@@ -477,7 +480,7 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
+        rows_far = Balls.of(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
@@ -489,10 +492,11 @@ class BaseAutoencoder(
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
 
-    def _parts(self, n_columns: int) -> list[slice]:
-        """Return the columns of samples, and of their target, if there is one."""
-        ends = self.n_features_in_, n_columns
-        return [slice(ends[0])] + ([slice(*ends)] if ends[0] < ends[1] else [])
+    def _parts(self, X: Any) -> list[slice]:
+        """Return the columns of samples and of their target, if there is one, or of each module."""
+        n = self.n_features_in_, X.shape[1] - self.n_features_in_
+        ends = np.cumsum([0, *(getattr(X, "widths", None) or filter(None, n))]).tolist()
+        return [slice(*each) for each in pairwise(ends)]
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -607,7 +611,7 @@ class BaseAutoencoder(
         """Leave out samples far from all others, and find the centre and the scale."""
         balls = None
         if isinstance(samples, Source):
-            balls = Balls.of(samples, self._parts(samples.shape[1]))
+            balls = Balls.of(samples, self._parts(samples))
         else:
             rows = self._without_far(distinct_rows(samples, weights))
             samples, weights = rows.X, rows.weights
@@ -616,7 +620,8 @@ class BaseAutoencoder(
         else:
             n_targets = samples.shape[1] - self.n_features_in_
             near = None if balls is None else balls.near
-            scaling = Scaling.from_data(samples, weights, n_targets, near)
+            widths = getattr(samples, "widths", None) if self._scales_modules else None
+            scaling = Scaling.from_data(samples, weights, n_targets, near, widths)
         if balls is not None and balls.far:
             far = np.array(sorted(balls.far))
             warn_of_far(far, len(samples), samples.described(far.tolist()))

@@ -39,7 +39,7 @@ class Activations:
         follows the name. From a tuple or dict the first tensor is taken, of the shape (n_texts,
         n_positions, n_features) or (n_samples, n_features); from a module that runs several times,
         the first output. With several names, rows have the features of all modules side by side, as
-        for a crosscoder, from one pass.
+        for a crosscoder, from one pass; a `SparseAutoencoder` then scales each module by itself.
 
     batches : iterable
         Inputs of the model: tensors, tuples of arguments, or dicts of named arguments. Each pass
@@ -150,7 +150,7 @@ class Activations:
             _hooks.find_module(model, name)
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
-        self._pass: tuple[int, IntArray] | None = None
+        self._pass: tuple[int, IntArray, tuple[int, ...]] | None = None
         self._source: LoaderSource | None = None
         if isinstance(batches, Iterator):
             raise ValueError(
@@ -176,6 +176,11 @@ class Activations:
     def places(self) -> IntArray:
         """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
         return self._counted()[1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each module."""
+        return self._counted()[2]
 
     def as_source(self) -> LoaderSource:
         """Return the rows in the form that estimators read; a first pass counts them."""
@@ -222,8 +227,8 @@ class Activations:
             return both.as_source()
         return LoaderSource(_Pairs(samples, self))
 
-    def _counted(self) -> tuple[int, IntArray]:
-        """Return the number of chunks and the places of rows."""
+    def _counted(self) -> tuple[int, IntArray, tuple[int, ...]]:
+        """Return the number of chunks, the places of rows, and the numbers of features."""
         if self._pass is None:
             for _ in self._chunks():
                 pass
@@ -248,7 +253,9 @@ class Activations:
         waiting: list[list[torch.Tensor]] = []
         places = [torch.empty((0, 3), dtype=torch.int64)]
         n_waiting, n_out = 0, max(1, self.buffer_size // 2)
+        widths: tuple[int, ...] = ()
         for rows in self._in_order():
+            widths = tuple(own.shape[1] for own in rows[1:])
             waiting.append(rows)
             n_waiting += len(rows[0])
             while n_waiting >= self.buffer_size:
@@ -261,7 +268,7 @@ class Activations:
             last, *mixed = _mixed(waiting, random_state)
             places.append(last)
             yield mixed
-        self._pass = len(places) - 1, torch.cat(places).numpy()
+        self._pass = len(places) - 1, torch.cat(places).numpy(), widths
 
     def _in_order(self) -> Iterator[list[torch.Tensor]]:
         """Yield the places of each batch and the rows of each module, before they are shuffled."""
@@ -383,6 +390,11 @@ class _Pairs:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each module, those of the samples first."""
+        return self.samples.widths + self.target.widths
 
     def __iter__(self) -> Iterator[FloatArray]:
         """Yield rows of both; at the end of a pass their places must be the same."""

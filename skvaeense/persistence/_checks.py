@@ -88,6 +88,10 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         "target_mean_": (n_targets,),
         "components_": (n_components, n_targets or n_features),
     }
+    if isinstance(fitted.get("scale_"), np.ndarray):
+        shapes["scale_"] = (n_features,)
+    if isinstance(fitted.get("target_scale_"), np.ndarray):
+        shapes["target_scale_"] = (n_targets,)
     _check_arrays(fitted, shapes, where)
 
 
@@ -115,7 +119,7 @@ def _check_arrays(fitted: Mapping[str, Any], shapes: Mapping[str, Any], where: s
             raise ValueError(f"{name} of {place(where)} holds NaN or infinity")
     for name in ("scale_", "target_scale_", "noise_variance_", "noise_level_"):
         value = fitted.get(name, 1.0)
-        if not 0 < value < math.inf:
+        if not np.all((np.asarray(value) > 0) & (np.asarray(value) < math.inf)):
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
 
 

@@ -46,7 +46,14 @@ class Source:
     read : callable
         Maps the positions of the first row and of the row after the last one to these rows, as an
         array or a tensor.
+
+    Attributes
+    ----------
+    widths : tuple of int or None
+        Numbers of columns of the modules of a network that the columns belong to, if known.
     """
+
+    widths: tuple[int, ...] | None = None
 
     def __init__(self, shape: Any, read: Callable[[int, int], Any]) -> None:
         self.shape = int(shape[0]), int(shape[1])
@@ -139,6 +146,7 @@ class LoaderSource(Source):
         order = np.argsort(positions[:n_rows])
         self._first, self._known, self._rows = first, positions[order], kept[order]
         self.shape = n_rows, first.shape[1]
+        self.widths = getattr(batches, "widths", None)
 
     def __getitem__(self, rows: slice) -> FloatArray:
         """Return rows of the first batch, or those that one more pass goes through."""
