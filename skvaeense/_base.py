@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from weakref import WeakKeyDictionary
 
@@ -108,10 +109,10 @@ class ModelEvaluation:
     device: str
     module_: Annotated[Model, "d k"]
     mean_: Annotated[DoubleArray, "d"]
-    scale_: Annotated[float, ">0"]
+    scale_: Annotated[float | DoubleArray, "d >0"]
     # Only if codes are decoded to a target.
     target_mean_: Annotated[DoubleArray, "t"]
-    target_scale_: Annotated[float, ">0"]
+    target_scale_: Annotated[float | DoubleArray, "t >0"]
 
     @property
     def _scaling(self) -> Scaling:
@@ -146,10 +147,12 @@ class ModelEvaluation:
     ) -> Any:
         """Apply a function of the model to chunks of scaled rows, and join the results.
 
-        A tensor gives a tensor, other samples an array. X can include the target columns.
+        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
+        reach X alone.
 
         Results are written to slices of `out`, if it is given.
         """
+        model = model.frozen() if needs_gradients(X, out) else model
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
             scaling = replace(scaling, target=None)
@@ -178,13 +181,37 @@ def _is_finite(values):
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
+def needs_gradients(X: Any, out: Any = None) -> bool:
+    """Return whether results for X are to have gradients: those of a tensor in a graph."""
+    is_in_graph = isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
+    return is_in_graph and out is None
+
+
+class WithoutGradients(torch.autograd.Function):
+    """Results of a function without gradients, whose backward pass is an error."""
+
+    @staticmethod
+    def forward(_: Any, rows: torch.Tensor, function: Callable[[torch.Tensor], Any]) -> Any:
+        """Return the results as a tensor on the device of the rows."""
+        return torch.as_tensor(function(rows.detach())).to(rows.device)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Any) -> Any:
+        """Raise an error, since gradients of 0 would be wrong."""
+        raise RuntimeError(
+            "These codes, reconstructions or scores have no gradients. Take them from a "
+            "SparseAutoencoder or a function of tensors, or pass samples without gradients, as in "
+            "X.detach()."
+        )
+
+
 def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
     """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
     ----------
     X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
-        All rows.
+        All rows. The results for a tensor that needs gradients have them.
 
     n_rows : int
         Number of rows in a chunk.
@@ -203,6 +230,8 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
     """
     if out is not None:
         check_writable(out)
+    if needs_gradients(X, out):
+        return torch.cat([_in_memory(answer, rows).to(X.device) for rows in X.split(n_rows)])
     device = X.device if isinstance(X, torch.Tensor) and out is None else None
     joined = None
     chunks = list(gen_batches(X.shape[0], n_rows))
@@ -286,6 +315,8 @@ class BaseAutoencoder(
     _held_out = HELD_OUT
     # Whether the "error" of the loss is a sum over features, or else their mean.
     _sums_features = True
+    # Whether features of several modules of a network have one scale for each module.
+    _scales_modules = False
     # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
@@ -401,7 +432,7 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls.of(rows.X, self._parts(rows.X.shape[1])).far_of(rows.X, rows.weights)
+        rows_far = Balls.of(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
@@ -413,10 +444,11 @@ class BaseAutoencoder(
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
 
-    def _parts(self, n_columns: int) -> list[slice]:
-        """Return the columns of samples, and of their target, if there is one."""
-        ends = self.n_features_in_, n_columns
-        return [slice(ends[0])] + ([slice(*ends)] if ends[0] < ends[1] else [])
+    def _parts(self, X: Any) -> list[slice]:
+        """Return the columns of samples and of their target, if there is one, or of each module."""
+        n = self.n_features_in_, X.shape[1] - self.n_features_in_
+        ends = np.cumsum([0, *(getattr(X, "widths", None) or filter(None, n))]).tolist()
+        return [slice(*each) for each in pairwise(ends)]
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -441,8 +473,9 @@ class BaseAutoencoder(
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats in two or more columns are a target, to which codes are
-            decoded. A target is an array, a tensor, a memory map or files, and X then no loader.
-            Any other y, such as labels, is ignored; a VAEenseTransformer ignores every y.
+            decoded. A target is an array, a tensor, a memory map or files, and X then no loader; or
+            both are `Activations` of the same positions. Any other y, such as labels, is ignored; a
+            VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
@@ -530,7 +563,7 @@ class BaseAutoencoder(
         """Leave out samples far from all others, and find the centre and the scale."""
         balls = None
         if isinstance(samples, Source):
-            balls = Balls.of(samples, self._parts(samples.shape[1]))
+            balls = Balls.of(samples, self._parts(samples))
         else:
             rows = self._without_far(distinct_rows(samples, weights))
             samples, weights = rows.X, rows.weights
@@ -539,7 +572,8 @@ class BaseAutoencoder(
         else:
             n_targets = samples.shape[1] - self.n_features_in_
             near = None if balls is None else balls.near
-            scaling = Scaling.from_data(samples, weights, n_targets, near)
+            widths = getattr(samples, "widths", None) if self._scales_modules else None
+            scaling = Scaling.from_data(samples, weights, n_targets, near, widths)
         if balls is not None and balls.far:
             far = np.array(sorted(balls.far))
             warn_of_far(far, len(samples), samples.described(far.tolist()))
@@ -805,7 +839,10 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples, in any form that `fit` takes. Codes of a
-            loader have the order of a pass over it.
+            loader have the order of a pass over it. Codes of a tensor that needs gradients have
+            them, as those of `inverse_transform` do: the gradients reach the tensor alone, not the
+            weights. Only a SparseAutoencoder has them, without ``sparse_output=True``; for other
+            models, the backward pass is an error.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Array that the codes are written to, a few rows at a time: in memory, a memory map, or
@@ -911,7 +948,10 @@ class BaseAutoencoder(
             return result
 
         n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        return in_chunks(X, block_rows(X.shape[1], n_entries), answer, out)
+        n_rows = block_rows(X.shape[1], n_entries)
+        if needs_gradients(X, out):
+            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
+        return in_chunks(X, n_rows, answer, out)
 
     def _codes(self, X: Any, out: Any) -> Any:
         X, model = self._check_for_coding(X)
@@ -958,6 +998,7 @@ class BaseAutoencoder(
     def _decoded(self, codes: Any, out: Any) -> Any:
         # The decoder does not depend on the length of codes.
         model = super()._model_for(codes.dtype)
+        model = model.frozen() if needs_gradients(codes, out) else model
         device, scaling = next(model.parameters()).device, self._scaling.decoded
 
         def decode(rows: Any) -> torch.Tensor:

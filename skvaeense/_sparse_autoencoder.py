@@ -16,7 +16,6 @@ from skvaeense.nets.models import SparseCoder, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.nets.penalties import KeepsLargest
 from skvaeense.samples._rows import as_array, checked_weights
-from skvaeense.samples._scaling import mean_and_rms
 from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.training._data import (
     LONG_STEPS,
@@ -66,6 +65,10 @@ class SparseAutoencoder(BaseAutoencoder):
 
     ``fit(X, Y)`` with a target Y trains a transcoder: codes of the samples are decoded to Y, such
     as another layer of a language model. The error and the norm above then refer to Y.
+
+    ``fit`` on `Activations` of several modules trains a crosscoder. Each module is scaled by
+    itself, so that a module with large activations does not drown the others: v is then the mean
+    squared norm of the scaled samples, and `score` counts modules in proportion to their features.
 
     Parameters
     ----------
@@ -190,8 +193,9 @@ class SparseAutoencoder(BaseAutoencoder):
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
 
-    scale_ : float
-        Root mean square of the centred training samples.
+    scale_ : float or ndarray of shape (n_features,)
+        Root mean square of the centred training samples. If X was `Activations` of several modules,
+        an array with the value of each feature's module.
 
     n_components_ : int
         Number of latents.
@@ -215,8 +219,8 @@ class SparseAutoencoder(BaseAutoencoder):
     target_mean_ : ndarray of shape (n_targets,)
         Mean of the training target. Only if there was one.
 
-    target_scale_ : float
-        Root mean square of the centred training target. Only if there was one.
+    target_scale_ : float or ndarray of shape (n_targets,)
+        Root mean square of the centred training target, as in `scale_`. Only if there was one.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features seen during fit. Only if all are strings.
@@ -274,6 +278,7 @@ class SparseAutoencoder(BaseAutoencoder):
     _held_out = SPARSE_HELD_OUT
     _n_steps = LONG_STEPS
     _sums_features = False
+    _scales_modules = True
     __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
@@ -384,14 +389,15 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _with_target(self, X, y, *, continues):
         target = open_target(y)
-        n_given = None if target is None else target.shape[1]
+        samples = X if target is None else beside(X, target)
+        n_given = samples.shape[1] - X.shape[1] or None
         if continues and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
                 f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
                 "warm_start=False to train a new model."
             )
-        return X if target is None else beside(X, target)
+        return samples
 
     def _penalty_of(self, n_components):
         """Return the penalty for a number of latents, with its k if that was left open."""
@@ -631,15 +637,13 @@ class SparseAutoencoder(BaseAutoencoder):
         weights = checked_weights(sample_weight, rows)
         decoded = self._scaling.decoded
         columns = slice(rows.shape[1] - len(decoded.mean), None)
-        _, rms = mean_and_rms(rows, weights, columns)
-        if rms == 0:
+        spread = decoded.spread(rows, weights, columns)
+        if spread == 0:
             name = "X" if model.n_targets is None else "y"
             raise ValueError(
                 f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
                 "explain."
             )
-        spread = rms / decoded.scale
-
         left = self._by_chunks(rows, model, partial(errors, unit=spread))
         left = as_array(left).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
@@ -650,13 +654,14 @@ class SparseAutoencoder(BaseAutoencoder):
         if model.n_targets is None:
             return X, model
         target = open_target(y)
-        n_given = None if target is None else target.shape[1]
+        samples = X if target is None else beside(X, target)
+        n_given = samples.shape[1] - X.shape[1] or None
         if n_given != model.n_targets:
             raise ValueError(
                 f"This SparseAutoencoder was fitted with {described_target(model.n_targets)}, but "
                 f"y is {described_target(n_given)}. Give a matching y."
             )
-        return beside(X, target), model
+        return samples, model
 
 
 def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Tensors of torch: the output has the type of the input, without conversions to numpy."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -14,10 +15,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, _base
 from skvaeense.explanations import GateDictionary
 from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
+from skvaeense.nets.penalties import BatchTopK, TopK
+from skvaeense.samples._rows import as_array
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((120, 6)).astype(np.float32)
@@ -73,8 +76,8 @@ def test_other_precisions_and_graphs(fitted):
     half = single.bfloat16()
     assert_array_equal(model.transform(half), model.transform(half.float()))
     codes = model.transform(single.clone().requires_grad_())
-    assert not codes.requires_grad
-    assert_array_equal(codes, model.transform(single))
+    assert codes.requires_grad
+    assert_array_equal(codes.detach(), model.transform(single))
     whole = (10 * X_NEW).int()
     assert model.transform(whole).dtype is torch.float64
 
@@ -202,4 +205,80 @@ def test_tensors_with_a_gradient_or_a_pending_negation(subtests):
             expected = call(plain)
             for given in (negative, torch.tensor(plain).requires_grad_()):
                 with subtests.test(name, is_neg=given.is_neg()):
-                    assert_allclose(np.asarray(call(given)), expected, rtol=1e-12)
+                    assert_allclose(as_array(call(given)), expected, rtol=1e-12)
+
+
+def by_hand(sae, x):
+    """Return codes and reconstructions of a tensor by the module itself."""
+    module = sae.module_.to(x.dtype)
+    mean, scale = (torch.tensor(value) for value in (sae.mean_, sae.scale_))
+    scaled = ((x.double() - mean) / scale).to(x)
+    codes = module.code(scaled)
+    mean, scale = (torch.tensor(value) for value in (sae.target_mean_, sae.target_scale_))
+    return codes, module.decode(codes) * scale + mean, module.predict(scaled) * scale + mean
+
+
+@pytest.mark.parametrize(
+    ("penalty", "network"),
+    [
+        ("l1", "single_layer"),
+        ("gated", "linear"),
+        ("jump_relu", "mlp"),
+        (TopK(2), "unrolled"),
+        (BatchTopK(2), "single_layer"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_those_of_the_module(penalty, network, dtype, subtests, monkeypatch):
+    monkeypatch.setattr(_base, "block_rows", lambda *_: 7)
+    y = None if network == "unrolled" else X[:, :3] * 5
+    sae = fit_unwarned(
+        sparse_autoencoder(**QUICK | {"n_components": 8}, penalty=penalty, network=network), X, y=y
+    )
+    if y is None:
+        sae.target_mean_, sae.target_scale_ = sae.mean_, sae.scale_
+    x = X_NEW.to(dtype, copy=True).requires_grad_()
+    codes, decoded, predicted = by_hand(copy.deepcopy(sae), x)
+    if y is None:
+        del sae.target_mean_, sae.target_scale_
+    found = sae.transform(x)
+    pairs = {
+        "transform": (found, codes),
+        "inverse_transform": (sae.inverse_transform(found), decoded),
+        "score_samples": (sae.score_samples(x, X_NEW[:, :3].to(dtype)), None),
+    }
+    if y is not None:
+        pairs["predict"] = (sae.predict(x), predicted)
+    for name, (own, other) in pairs.items():
+        with subtests.test(name):
+            if other is None:
+                target = x if y is None else X_NEW[:, :3].to(dtype)
+                scaling = sae._scaling.decoded
+                left = (target - predicted) / scaling.scale
+                other = 1 - left.square().mean(dim=1)
+            assert_allclose(own.detach(), other.detach(), rtol=1e-5, atol=1e-5)
+            assert own.dtype is dtype
+            slopes = [
+                torch.autograd.grad(some.square().sum(), x, retain_graph=True)[0]
+                for some in (own, other.to(dtype))
+            ]
+            assert slopes[1].any()
+            size = float(slopes[1].abs().max())
+            assert_allclose(slopes[0], slopes[1], rtol=1e-5, atol=1e-5 * size)
+    assert all(weight.grad is None for weight in sae.module_.parameters())
+    assert all(weight.requires_grad for weight in sae.module_.parameters())
+
+
+def test_results_without_gradients():
+    x = X_NEW.float().requires_grad_()
+    sae = fit_unwarned(sparse_autoencoder(**QUICK), X)
+    with torch.no_grad():
+        assert not sae.transform(x).requires_grad
+    assert not sae.active_dimensions(x).requires_grad
+    assert isinstance(sae.transform(x, out=np.empty((20, 3), np.float32)), np.ndarray)
+    assert not sae.transform(X_NEW).requires_grad
+    laws = fit_unwarned(vaeense(**QUICK), X)
+    for own in (laws.transform(x), laws.inverse_transform(laws.transform(x))):
+        with pytest.raises(RuntimeError, match=r"no gradients.*X\.detach\(\)"):
+            own.sum().backward()
+    assert not laws.active_dimensions(x).requires_grad

@@ -1,7 +1,9 @@
 """Activations of a running model, as samples that `fit` takes."""
 
+import copy
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ class Activations:
         follows the name. From a tuple or dict the first tensor is taken, of the shape (n_texts,
         n_positions, n_features) or (n_samples, n_features); from a module that runs several times,
         the first output. With several names, rows have the features of all modules side by side, as
-        for a crosscoder, from one pass.
+        for a crosscoder, from one pass; a `SparseAutoencoder` then scales each module by itself.
 
     batches : iterable
         Inputs of the model: tensors, tuples of arguments, or dicts of named arguments. Each pass
@@ -63,6 +65,9 @@ class Activations:
     ----------
     names : tuple of str
         Names of the modules.
+
+    source : iterable
+        The inputs of the model.
 
     places : ndarray of int of shape (n_rows, 3)
         Text, position in the text and token id of each row, in the order of a pass. Texts are
@@ -91,8 +96,6 @@ class Activations:
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.language import Activations
     >>> from skvaeense.nets.penalties import TopK
-    >>> from skvaeense.language import Activations
-    >>> from skvaeense.nets.penalties import TopK
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(
     ...     torch.nn.Embedding(50, 16), torch.nn.Linear(16, 32), torch.nn.ReLU(),
@@ -103,7 +106,13 @@ class Activations:
     >>> sae.n_features_in_
     32
 
-    A transcoder from the output of one module to the output of another, from one run of the model:
+    A transcoder from the output of one module to the output of another:
+
+    >>> target = Activations(model, "2", activations.source)
+    >>> sae.fit(Activations(model, "0", activations.source), target).n_features_in_
+    16
+
+    The same from files, which one run of the model writes:
 
     >>> from tempfile import TemporaryDirectory
     >>> both = Activations(model, ["0", "2"], texts.split(20))
@@ -141,7 +150,7 @@ class Activations:
             _hooks.find_module(model, name)
         # Drawn once, so that every pass starts from the same seed.
         self._seed = draw_seed(check_random_state(random_state))
-        self._pass: tuple[int, IntArray] | None = None
+        self._pass: tuple[int, IntArray, tuple[int, ...]] | None = None
         self._source: LoaderSource | None = None
         if isinstance(batches, Iterator):
             raise ValueError(
@@ -168,14 +177,58 @@ class Activations:
         """The text, the position in it and the token id of each row, shape (n_rows, 3)."""
         return self._counted()[1]
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each module."""
+        return self._counted()[2]
+
     def as_source(self) -> LoaderSource:
         """Return the rows in the form that estimators read; a first pass counts them."""
         if self._source is None:
             self._source = LoaderSource(self)
         return self._source
 
-    def _counted(self) -> tuple[int, IntArray]:
-        """Return the number of chunks and the places of rows."""
+    def beside(self, samples: Any) -> LoaderSource:
+        """Return rows of samples with these activations as their target, as estimators read them.
+
+        The model runs once for both, if they are activations of different modules of one model for
+        the same batches object, with the same settings.
+
+        Parameters
+        ----------
+        samples : Activations
+            The samples, of the same positions of the same texts.
+
+        Returns
+        -------
+        LoaderSource
+            The rows, with the columns of the samples first.
+
+        Raises
+        ------
+        TypeError
+            If the samples are no Activations.
+
+        ValueError
+            If rows of samples and target belong to different positions.
+        """
+        if not isinstance(samples, Activations):
+            raise TypeError(
+                "A target y of Activations needs samples X of Activations, got "
+                f"{type(samples).__name__}. Write both to files by `save`, or give both as "
+                "Activations."
+            )
+        settings = [(own.skip, own.mask, own.buffer_size, own._seed) for own in (self, samples)]
+        is_one_run = self.model is samples.model and self.source is samples.source
+        if is_one_run and settings[0] == settings[1] and not {*self.names} & {*samples.names}:
+            both = copy.copy(samples)
+            both.names = samples.names + self.names
+            both._pass = both._source = None
+            return both.as_source()
+        return LoaderSource(_Pairs(samples, self))
+
+    def _counted(self) -> tuple[int, IntArray, tuple[int, ...]]:
+        """Return the number of chunks, the places of rows, and the numbers of features."""
         if self._pass is None:
             for _ in self._chunks():
                 pass
@@ -200,7 +253,9 @@ class Activations:
         waiting: list[list[torch.Tensor]] = []
         places = [torch.empty((0, 3), dtype=torch.int64)]
         n_waiting, n_out = 0, max(1, self.buffer_size // 2)
+        widths: tuple[int, ...] = ()
         for rows in self._in_order():
+            widths = tuple(own.shape[1] for own in rows[1:])
             waiting.append(rows)
             n_waiting += len(rows[0])
             while n_waiting >= self.buffer_size:
@@ -213,7 +268,7 @@ class Activations:
             last, *mixed = _mixed(waiting, random_state)
             places.append(last)
             yield mixed
-        self._pass = len(places) - 1, torch.cat(places).numpy()
+        self._pass = len(places) - 1, torch.cat(places).numpy(), widths
 
     def _in_order(self) -> Iterator[list[torch.Tensor]]:
         """Yield the places of each batch and the rows of each module, before they are shuffled."""
@@ -318,6 +373,40 @@ class Activations:
                 save_file({"rows": values.contiguous()}, own / f"{i:06}.safetensors")
         np.save(Path(folder) / "places.npy", self.places)
         return folders
+
+
+class _Pairs:
+    """Rows of two Activations side by side.
+
+    Parameters
+    ----------
+    samples, target : Activations
+        The samples, whose columns come first, and their target.
+    """
+
+    def __init__(self, samples: Activations, target: Activations) -> None:
+        self.samples, self.target = samples, target
+        self.described = samples.described
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each module, those of the samples first."""
+        return self.samples.widths + self.target.widths
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Yield rows of both; at the end of a pass their places must be the same."""
+        for pair in zip_longest(self.samples, self.target, fillvalue=np.empty((0, 0))):
+            if len(pair[0]) != len(pair[1]):
+                break
+            yield np.hstack(pair)
+        if not np.array_equal(self.samples.places, self.target.places):
+            raise ValueError(
+                "Rows of X and y belong to different positions of texts. Give both Activations the "
+                "same batches, skip, mask, buffer_size and random_state."
+            )
 
 
 def _mixed(

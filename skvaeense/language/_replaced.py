@@ -1,7 +1,5 @@
 """Runs of a model on reconstructions of its activations, and the loss that they cause."""
 
-import copy
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense._base import BaseAutoencoder, WithoutGradients
 from skvaeense.language import _hooks
 from skvaeense.utils._torch import evaluating
 from skvaeense.utils._validation import HasMethods
@@ -160,41 +158,16 @@ def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor
 
     def reconstruct(rows: torch.Tensor) -> Any:
         rows = rows if rows.dtype is torch.float64 else rows.float()
-        if rows.requires_grad and isinstance(estimator, SparseAutoencoder):
-            return _with_gradients(estimator, rows)
-        if rows.requires_grad:
-            return _WithoutGradients.apply(rows, reconstruct)
         if takes_input:
             return estimator.predict(rows)
+        if isinstance(estimator, BaseAutoencoder):
+            # Dense codes, which have gradients, whatever the estimator gives its users.
+            return estimator._decoded(estimator._codes(rows, None), None)
+        if rows.requires_grad:
+            return WithoutGradients.apply(rows, reconstruct)
         return estimator.inverse_transform(estimator.transform(rows))
 
     return reconstruct
-
-
-def _with_gradients(estimator: SparseAutoencoder, rows: torch.Tensor) -> torch.Tensor:
-    """Return reconstructions, or the predicted target, whose gradients reach the rows alone."""
-    _, model = estimator._check_for_coding(rows)
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    scaling = dataclasses.replace(estimator._scaling, target=None)
-    x = scaling.apply(rows, dtype=rows.dtype, device=next(model.parameters()).device)
-    return estimator._scaling.decoded.undo(model.predict(x))
-
-
-class _WithoutGradients(torch.autograd.Function):
-    """Reconstructions of an estimator without gradients, whose backward pass is an error."""
-
-    @staticmethod
-    def forward(_: Any, rows: torch.Tensor, reconstruct: Callable[[torch.Tensor], Any]) -> Any:
-        """Return the reconstructions as a tensor."""
-        return torch.as_tensor(reconstruct(rows.detach())).to(rows)
-
-    @staticmethod
-    def backward(_: Any, *gradients: Any) -> Any:
-        """Raise an error, since gradients of 0 would be wrong."""
-        raise RuntimeError(
-            "The reconstructions that replace activations have no gradients. Replace them by a "
-            "SparseAutoencoder or a function of tensors, or run the model without gradients."
-        )
 
 
 class LossRecovered(NamedTuple):

@@ -213,16 +213,18 @@ def _in_units(weights: Weights, scaling: Scaling, subtracts_bias: bool) -> Weigh
 
     If the decoder bias is subtracted from samples, the encoder bias does not depend on the units.
     """
-    mean, decoded = torch.from_numpy(scaling.mean), scaling.decoded
+    both = scaling, scaling.decoded
+    mean, decoded_mean = (torch.from_numpy(own.mean) for own in both)
+    scale, decoded_scale = (torch.tensor(own.scale, dtype=torch.float64) for own in both)
     weights = weights | {
-        "W_enc": weights["W_enc"] / scaling.scale,
-        "W_dec": weights["W_dec"] * decoded.scale,
-        "b_dec": weights["b_dec"] * decoded.scale + torch.from_numpy(decoded.mean),
+        "W_enc": weights["W_enc"] / scale[..., None],
+        "W_dec": weights["W_dec"] * decoded_scale,
+        "b_dec": weights["b_dec"] * decoded_scale + decoded_mean,
     }
     if not subtracts_bias:
         weights["b_enc"] = weights["b_enc"] - mean @ weights["W_enc"]
     if "W_skip" in weights:
-        weights["W_skip"] = weights["W_skip"] * (decoded.scale / scaling.scale)
+        weights["W_skip"] = weights["W_skip"] * (decoded_scale[..., None] / scale)
         weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ mean
     return weights
 
@@ -451,19 +453,19 @@ def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
             f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
             "features as input."
         )
-    return Scaling.from_data(samples)
+    return Scaling.from_data(samples, widths=getattr(samples, "widths", None))
 
 
 def _target_scaling(y: Any, n_targets: int) -> Scaling:
     """Return the scaling of a target; without a target, the one that changes nothing."""
     if y is None:
         return Scaling(np.zeros(n_targets), 1.0)
-    target = open_target(y)
+    target = y.as_source() if hasattr(y, "as_source") else open_target(y)
     if target is None or target.shape[1] != n_targets:
         raise ValueError(
             f"y must be a target of {n_targets} features, like the output of the transcoder."
         )
-    return Scaling.from_data(target)
+    return Scaling.from_data(target, widths=getattr(target, "widths", None))
 
 
 def _inverse(scaling: Scaling) -> Scaling:

@@ -168,6 +168,19 @@ class Model(nn.Module):
         vars(other).update(copy.deepcopy(vars(self), memo))
         return other
 
+    def frozen(self) -> Self:
+        """Return a model that shares all tensors, without gradients of its weights.
+
+        Returns
+        -------
+        Model
+            The model, through which gradients reach its inputs alone.
+        """
+        memo: dict[int, Any] = {id(buffer): buffer for buffer in self.buffers()}
+        for weight in self.parameters():
+            memo[id(weight)] = nn.Parameter(weight.detach(), requires_grad=False)
+        return copy.deepcopy(self, memo)
+
     def decode(self, code: Tensor) -> Tensor:
         """Return the reconstruction of a code.
 

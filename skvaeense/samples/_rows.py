@@ -90,8 +90,8 @@ def checked(rows: Any) -> FloatArray:
 
 
 def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
-    """Return a tensor without its graph, in single or double precision and with finite entries."""
-    rows = plain(rows)
+    """Return a tensor with its graph, in single or double precision and with finite entries."""
+    rows = rows.resolve_conj().resolve_neg()
     if rows.layout is not torch.strided:
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "

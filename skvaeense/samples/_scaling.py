@@ -1,6 +1,6 @@
 """Centring, scaling by one number, and batches of scaled samples that training passes over."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,18 +23,24 @@ Counts: TypeAlias = Callable[[FloatArray, int], BoolArray]
 
 
 def mean_and_rms(
-    X: Any, weights: DoubleArray | None, columns: Any, counts: Counts | None = None
-) -> tuple[DoubleArray, float]:
-    """Return the mean of some columns, and their root mean square about it, in one pass.
+    X: Any,
+    weights: DoubleArray | None,
+    columns: Any,
+    counts: Counts | None = None,
+    starts: Sequence[int] | IntArray = (0,),
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the mean of some columns, and their root mean squares about it, in one pass.
 
-    X is an array or a source. The root mean square is taken over all entries, and is 0 if all
-    columns are constant up to rounding. Rows can have weights, and `counts` can leave some out.
-    Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub and
-    LeVeque, "Algorithms for computing the sample variance", 1983.
+    X is an array or a source. A root mean square is taken over all entries of the columns from one
+    of the `starts` to the next, and is 0 if these columns are constant up to rounding. Rows can
+    have weights, and `counts` can leave some out. Means and sums of squares of blocks of rows are
+    merged, which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample
+    variance", 1983.
     """
     # Squares and sums of huge or tiny values are finite in units of their size.
-    start, n_rows, squares, unit = 0, 0, 0.0, 0.0
+    start, n_rows, unit = 0, 0, 0.0
     mean = np.zeros(X.shape[1])[columns]
+    squares = np.zeros_like(mean)
     for _, rows in X.blocks() if isinstance(X, Source) else _chunks(as_array(X)):
         own: Any = None if weights is None else weights[start : start + len(rows)]
         if counts is not None:
@@ -52,11 +58,12 @@ def mean_and_rms(
             shift = own_mean - mean
             mean = mean + shift * (n_own / n_rows)
             left = np.square(values - own_mean)
-            squares += float(left.sum() if own is None else own @ left.sum(axis=1))
-            squares += float(shift @ shift) * n_before * n_own / n_rows
-    rms = float(np.sqrt(squares / (n_rows * mean.size)))
-    rounding = 16 * np.finfo(np.float64).eps * np.abs(mean).max()
-    return mean * unit, 0.0 if rms <= rounding else rms * unit
+            squares += left.sum(axis=0) if own is None else own @ left
+            squares += np.square(shift) * n_before * n_own / n_rows
+    widths = np.diff(starts, append=mean.size)
+    rms = np.sqrt(np.add.reduceat(squares, starts) / (n_rows * widths))
+    rounding = 16 * np.finfo(np.float64).eps * np.maximum.reduceat(np.abs(mean), starts)
+    return mean * unit, np.where(rms <= rounding, 0.0, rms * unit)
 
 
 @dataclass(frozen=True)
@@ -64,22 +71,23 @@ class Scaling:
     """The map between the user's units and the units of training.
 
     One factor for all features keeps their relative sizes, and makes training independent of the
-    units of the data.
+    units of the data. Features of several modules of a network have one factor for each module, so
+    that no module drowns another.
 
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
         Mean of the samples.
 
-    scale : float
-        Root mean square of the centred samples.
+    scale : float or ndarray of shape (n_features,)
+        Root mean square of the centred samples; of each feature's module, if there are several.
 
     target : Scaling or None
         Scaling of the target, whose columns follow the columns of the samples.
     """
 
     mean: np.ndarray
-    scale: float
+    scale: Any
     target: "Scaling | None" = None
 
     @classmethod
@@ -89,20 +97,41 @@ class Scaling:
         weights: DoubleArray | None = None,
         n_targets: int = 0,
         counts: Counts | None = None,
+        widths: Sequence[int] | None = None,
     ) -> "Scaling":
         """Return the scaling that centres X and makes the mean variance of its features 1.
 
         X without any variance is only centred. The last `n_targets` columns are a target, which is
-        scaled separately.
+        scaled separately. With `widths`, the numbers of columns of modules, each module is.
         """
+        n_features = X.shape[1] - n_targets
+        starts = np.cumsum([0, *(widths or [X.shape[1]])[:-1]])
 
         def of(columns: slice) -> Scaling:
-            mean, rms = mean_and_rms(X, weights, columns, counts)
-            return cls(mean, checked_scale(rms) if rms else 1.0)
+            first, end, _ = columns.indices(X.shape[1])
+            own = np.union1d(0, starts[(starts > first) & (starts < end)] - first)
+            mean, rms = mean_and_rms(X, weights, columns, counts, own)
+            scales = [checked_scale(value) if value else 1.0 for value in rms.tolist()]
+            if len(scales) == 1:
+                return cls(mean, scales[0])
+            return cls(mean, np.repeat(scales, np.diff(own, append=end - first)))
 
-        n_features = X.shape[1] - n_targets
         target = of(slice(n_features, None)) if n_targets else None
         return replace(of(slice(n_features)), target=target)
+
+    @property
+    def starts(self) -> IntArray:
+        """The first columns of parts that have one scale each."""
+        return np.flatnonzero(np.diff(np.broadcast_to(self.scale, self.mean.shape), prepend=0))
+
+    def spread(self, X: Any, weights: DoubleArray | None, columns: slice) -> float:
+        """Return the root mean square of columns of X about their mean, in units of the scale."""
+        _, rms = mean_and_rms(X, weights, columns, starts=self.starts)
+        sizes = rms / np.broadcast_to(self.scale, self.mean.shape)[self.starts]
+        widths, largest = np.diff(self.starts, append=len(self.mean)), sizes.max()
+        # Squares of undivided sizes could overflow.
+        shares = sizes / (largest or 1.0)
+        return float(largest * np.sqrt(np.average(np.square(shares), weights=widths)))
 
     @property
     def n_targets(self) -> int:
@@ -138,7 +167,7 @@ class Scaling:
 
     def undo(self, x: torch.Tensor) -> torch.Tensor:
         """Return centred and scaled samples in the user's units, in double precision."""
-        x = in_double(x * self.scale)
+        x = in_double(x * torch.as_tensor(self.scale, dtype=torch.float64).to(x))
         return x + torch.as_tensor(self.mean, device=x.device)
 
 

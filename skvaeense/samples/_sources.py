@@ -46,7 +46,14 @@ class Source:
     read : callable
         Maps the positions of the first row and of the row after the last one to these rows, as an
         array or a tensor.
+
+    Attributes
+    ----------
+    widths : tuple of int or None
+        Numbers of columns of the modules of a network that the columns belong to, if known.
     """
+
+    widths: tuple[int, ...] | None = None
 
     def __init__(self, shape: Any, read: Callable[[int, int], Any]) -> None:
         self.shape = int(shape[0]), int(shape[1])
@@ -139,6 +146,7 @@ class LoaderSource(Source):
         order = np.argsort(positions[:n_rows])
         self._first, self._known, self._rows = first, positions[order], kept[order]
         self.shape = n_rows, first.shape[1]
+        self.widths = getattr(batches, "widths", None)
 
     def __getitem__(self, rows: slice) -> FloatArray:
         """Return rows of the first batch, or those that one more pass goes through."""
@@ -320,17 +328,19 @@ def open_target(y: Any) -> Any:
 
     Returns
     -------
-    Source, ndarray, torch.Tensor or None
+    Source, ndarray, torch.Tensor, loader or None
         Floats of shape (n_samples, n_targets) with two targets or more, in an array, a tensor, a
-        memory map or files; None for anything else.
+        memory map or files; a loader with a method `beside`; None for anything else.
 
     Raises
     ------
     TypeError
-        If y is a loader, a dataset or another iterable, whose rows cannot be put beside those of X.
+        If y is another iterable, such as a dataset, whose rows cannot be put beside those of X.
     """
     if _paths_of(y):
         return open_samples(y)
+    if hasattr(y, "beside"):
+        return y
     if _is_iterable(y):
         raise TypeError(
             "A target y must be an array, a tensor, a memory map or files, got "
@@ -356,8 +366,8 @@ def beside(X: Any, target: Any) -> Any:
     X : Source, ndarray or torch.Tensor of shape (n_samples, n_features)
         Checked samples.
 
-    target : Source, ndarray or torch.Tensor of shape (n_samples, n_targets)
-        What `open_target` returned.
+    target : Source, ndarray, torch.Tensor or loader of shape (n_samples, n_targets)
+        What `open_target` returned. A loader must fit the loader of the samples.
 
     Returns
     -------
@@ -370,8 +380,10 @@ def beside(X: Any, target: Any) -> Any:
         If samples and target differ in number, or the target has NaN or infinite values.
 
     TypeError
-        If the samples come from a loader.
+        If only one of samples and target comes from a loader, or from one without `beside`.
     """
+    if hasattr(target, "beside"):
+        return target.beside(X.batches if isinstance(X, LoaderSource) else X)
     if not isinstance(target, Source | torch.Tensor):
         target = check_array(target, dtype=FLOATS, input_name="y")
     refuse_loader(X, "a target")

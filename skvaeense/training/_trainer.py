@@ -778,7 +778,7 @@ class FitSession:
         samples, scaling = rows.samples, rows.scaling
         read = digest(samples) if keepers and isinstance(samples, Source) else samples
         processes.check_equal(
-            [*samples.shape, scaling.scale, float(scaling.mean.sum())],
+            [*samples.shape, float((scaling.mean + scaling.scale).sum())],
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )

@@ -105,6 +105,8 @@ def check_fields(
             continue
         words = hint.__metadata__[0].split()
         axes = [word for word in words if word.isalnum() and len(word) == 1]
+        if np.ndim(value) == 0 and _allows(hint, 1.0):
+            axes = []  # One number for all entries.
         is_part = hasattr(value, "n_features")
         shape = (
             [getattr(value, size) for size in SIZES[: len(axes)]] if is_part else np.shape(value)

@@ -194,16 +194,39 @@ def test_a_dictionary_is_fitted(model, texts):
     assert fitted.score(in_memory) > 0.8 * expected.score(in_memory) > 0.4
 
 
-def test_a_transcoder_needs_files(model, texts, tmp_path):
-    both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], texts.split(40))
-    x, y = (Activations(model, name, texts.split(40)) for name in both.names)
-    with pytest.raises(TypeError, match=r"got Activations\. Write X and y to files"):
-        quick_sae(TopK(4)).fit(x, y)
-    x, y = both.save(tmp_path / "rows").values()
+@pytest.mark.parametrize("kind", ["files", "one run", "two runs"])
+def test_a_transcoder(kind, model, texts, tmp_path):
+    batches = texts.split(40)
+    both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], batches)
+    other = batches if kind == "one run" else texts.split(40)
+    x, y = (Activations(model, *of) for of in zip(both.names, (batches, other), strict=True))
+    if kind == "files":
+        x, y = both.save(tmp_path / "rows").values()
+    model.n_runs = 0
     sae = fit_unwarned(quick_sae(TopK(4), max_iter=40), x, y=y)
+    # Per pass, two batches: passes of the samples, of pairs to count, scale and draw, and epochs.
+    assert model.n_runs <= {"files": 0, "one run": 2 * 45, "two runs": 2 * 2 * 45}[kind]
     rows = gathered(both)
+    assert_allclose(sae.mean_, rows[:, :WIDTH].mean(axis=0), atol=1e-5)
     assert_allclose(sae.target_mean_, rows[:, WIDTH:].mean(axis=0), atol=1e-5)
-    assert sae.score(rows[:, :WIDTH], rows[:, WIDTH:]) > 0.5
+    score = sae.score(rows[:, :WIDTH], rows[:, WIDTH:])
+    assert score > 0.5
+    assert sae.score(x, y) == pytest.approx(score, abs=1e-5)
+
+
+def test_a_target_of_other_positions(model, texts, subtests):
+    x = Activations(model, "blocks.0", texts.split(40))
+    few = Activations(nn.Embedding(N_TOKENS, 3), "", texts[:40].split(40))
+    for y, error, match in (
+        (Activations(model, "blocks.1", texts.split(40), skip=()), ValueError, "same batches"),
+        (Activations(model, "blocks.1", texts.flip(0).split(40)), ValueError, "same batches"),
+        (few, ValueError, "same batches"),
+        (gathered(x), TypeError, "X is a loader"),
+    ):
+        with subtests.test(match=match), pytest.raises(error, match=match):
+            quick_sae(TopK(4)).fit(x, y)
+    with pytest.raises(TypeError, match=r"needs samples X of Activations, got ndarray"):
+        quick_sae(TopK(4)).fit(gathered(x), x)
 
 
 def test_files(model, texts, tmp_path):
