@@ -3,7 +3,7 @@
 import functools
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -27,6 +27,7 @@ class Kept:
     """Base of the private classes whose objects files can hold, by their attributes."""
 
 
+@dataclass(frozen=True, eq=False)
 class Record(Kept):
     """Base of dataclasses that are checked before an object is made of what a file holds."""
 
