@@ -29,7 +29,13 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Record(Kept):
-    """Base of dataclasses that are checked before an object is made of what a file holds."""
+    """Base of immutable objects, which are checked before one is made of what a file holds.
+
+    Since nothing changes it, the deep copy of a record is the record itself.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the object, by name."""
