@@ -13,10 +13,9 @@ from torch import Tensor
 from skvaeense.explanations._gates import SLABS, GatePosterior, Gates
 from skvaeense.explanations._search import FoundGates, find_gates, search_gates, widest
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._density import Shared
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.utils._linalg import ROUNDING
-from skvaeense.utils._records import check_fields
+from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
@@ -42,7 +41,7 @@ class Codes(NamedTuple):
     active: Any
 
 
-class Law(Shared):
+class Law(Record):
     """Codes of samples that lie around one or several points.
 
     Attributes

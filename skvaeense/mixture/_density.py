@@ -14,15 +14,8 @@ from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 
-class Shared(Record):
-    """An immutable object, whose deep copy is the object itself."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
 @dataclass(frozen=True, eq=False)
-class MixtureDensity(Shared):  # numpydoc ignore=PR02
+class MixtureDensity(Record):  # numpydoc ignore=PR02
     """A mixture of normal distributions, each with its own few directions.
 
     Component c has weight p_c, mean ``b + Q m_c``, variances v_c in orthonormal directions

@@ -16,13 +16,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skvaeense.explanations._laws import Codes
-from skvaeense.mixture._density import Shared
 from skvaeense.nets.networks import Network, linear_layer, normalize_columns
 from skvaeense.nets.penalties import Coding, Cut, Penalty
 from skvaeense.nets.priors import Posterior, Prior, StandardNormal
 from skvaeense.nets.thresholds import Latents, ThresholdRule
 from skvaeense.samples._scaling import Scaling
 from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
+from skvaeense.utils._records import Record
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import draw_seed, evaluating, fixed_global_generator, make_generator
 from skvaeense.utils._typing import DoubleArray
@@ -851,7 +851,7 @@ class SparseCoder(Model):
 
 
 @dataclass(frozen=True, eq=False)
-class NetLaw(Shared):  # numpydoc ignore=PR02
+class NetLaw(Record):  # numpydoc ignore=PR02
     """Codes of a module, and its bound of the density.
 
     Parameters

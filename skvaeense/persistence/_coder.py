@@ -21,8 +21,6 @@ from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._records import Kept, check_fitted, check_types
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# Names and indices that lead from an estimator to one of its parts.
-Place: TypeAlias = tuple[Any, ...]
 # Two functions for the values of some classes. The first returns the parts of a value by name. The
 # second returns a value, given its class, and its parts by name; in a file the parts can be
 # anything, so it checks them before use.
@@ -33,9 +31,9 @@ class DamagedError(ValueError):
     """An error about a part of a file, which its message names."""
 
 
-def named(where: Place) -> str:
-    """Return the name of a place, for messages and arrays."""
-    return ".".join(map(str, where)) or "the estimator"
+def named(where: str) -> str:
+    """Return the name of a part, given the names and indices that lead to it, each after a dot."""
+    return where.removeprefix(".") or "the estimator"
 
 
 def known_classes(trusted: Iterable[type]) -> dict[str, type]:
@@ -65,7 +63,7 @@ def builtin_classes() -> dict[str, type]:
         found += cls.__subclasses__()
     ours = [cls for cls in found if cls.__module__.startswith("skvaeense.")]
     classes: dict[str, type] = {f"torch.optim.{name}": cls for name, cls in OPTIMIZERS.items()}
-    for cls in (*ours, *VALUES, *ARRAYS, NearestNeighbors):
+    for cls in (*ours, *VALUES, *ARRAYS):
         path = [*cls.__module__.split("."), cls.__name__]
         classes[".".join(part for part in path if not part.startswith("_"))] = cls
     return classes
@@ -100,16 +98,16 @@ class Coder:
         # A class of the package keeps its public name, even if it is also trusted.
         self.names = {cls: name for name, cls in self.classes.items()}
 
-    def encode(self, value: Any, where: Place = ()) -> Any:
+    def encode(self, value: Any, where: str = "") -> Any:
         """Return the node of a value: of JSON's own types, or a dict with a class and its parts."""
         cls: Any = dict if type(value) is OrderedDict else type(value)
         if cls in (type(None), bool, int, str) or (cls is float and math.isfinite(value)):
             return value
         if cls is list:
-            return [self.encode(item, (*where, i)) for i, item in enumerate(value)]
+            return [self.encode(item, f"{where}.{i}") for i, item in enumerate(value)]
         # JSON has only strings as keys, and a dict with a class would look like another value.
         if cls is dict and "class" not in value and all(type(key) is str for key in value):
-            return {key: self.encode(item, (*where, key)) for key, item in value.items()}
+            return {key: self.encode(item, f"{where}.{key}") for key, item in value.items()}
         if is_optimizer(value):
             return {"class": self.name_of(value, where)}
         if isinstance(value, tuple(ARRAYS)) and not _are_strings(value):
@@ -118,7 +116,7 @@ class Coder:
         parts = kind_of(cls)[0](value)
         return node | {name: self.encode(part, where) for name, part in parts.items()}
 
-    def name_of(self, cls: type, where: Place) -> str:
+    def name_of(self, cls: type, where: str) -> str:
         """Return the name of a class, or raise an error if its objects cannot be saved."""
         if cls in self.names:
             return self.names[cls]
@@ -128,7 +126,7 @@ class Coder:
             "use another object."
         )
 
-    def keep(self, value: Any, where: Place) -> dict[str, str]:
+    def keep(self, value: Any, where: str) -> dict[str, str]:
         """Keep an array, a number of numpy or a tensor, and return its node.
 
         The memory order is kept, since sums in another order can differ in the last bit.
@@ -145,13 +143,13 @@ class Coder:
         self.arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
         return {"class": self.name_of(cls, where), "array": name, "order": order}
 
-    def decode(self, node: Any, where: Place = ()) -> Any:
+    def decode(self, node: Any, where: str = "") -> Any:
         """Return the value of a node; its lists and dicts are changed in place, not copied."""
         if not isinstance(node, list | dict):
             return node
         if isinstance(node, list) or "class" not in node:
             for name in range(len(node)) if isinstance(node, list) else node:
-                node[name] = self.decode(node[name], (*where, name))
+                node[name] = self.decode(node[name], f"{where}.{name}")
             return node
         try:
             cls = self.class_of(node.pop("class"))
@@ -211,6 +209,12 @@ def _random_state(cls: type, state: tuple[Any, ...]) -> np.random.RandomState:
     return random_state
 
 
+def _take_search(search: NearestNeighbors) -> dict[str, Any]:
+    if search.get_params() != type(search)(n_neighbors=search.n_neighbors).get_params():
+        raise ValueError(f"{search!r} cannot be saved; set only n_neighbors.")
+    return {"n_neighbors": search.n_neighbors, "points": search._fit_X}
+
+
 def _are_strings(value: Any) -> bool:
     """Return whether an array is a list of strings, such as feature names."""
     is_list = isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.ndim == 1
@@ -222,6 +226,10 @@ VALUES: dict[type, Kind] = {
     tuple: (lambda value: {"items": list(value)}, lambda cls, items: tuple(items)),
     dict: (lambda value: {"keys": list(value), "values": list(value.values())}, _dict),
     np.random.RandomState: (lambda value: {"state": value.get_state()}, _random_state),
+    NearestNeighbors: (
+        _take_search,
+        lambda cls, n_neighbors, points: cls(n_neighbors=n_neighbors).fit(points),
+    ),
     np.ndarray: (
         lambda array: {"items": array.tolist()},
         lambda cls, items: np.array(items, dtype=object),
@@ -236,12 +244,6 @@ ARRAYS: dict[type, Callable[[Array], Any]] = {
 
 
 # --- objects ------------------------------------------------------------------------------------
-
-
-def _take_search(search: NearestNeighbors) -> dict[str, Any]:
-    if search.get_params() != type(search)(n_neighbors=search.n_neighbors).get_params():
-        raise ValueError(f"{search!r} cannot be saved; set only n_neighbors.")
-    return {"n_neighbors": search.n_neighbors, "points": search._fit_X}
 
 
 def _take_estimator(estimator: BaseEstimator) -> dict[str, Any]:
@@ -321,10 +323,6 @@ def _set_attributes(value: Any, attributes: Mapping[str, Any]) -> None:
 
 # By their bases, special cases first.
 OBJECTS: tuple[tuple[Any, Kind], ...] = (
-    (
-        NearestNeighbors,
-        (_take_search, lambda cls, n_neighbors, points: cls(n_neighbors=n_neighbors).fit(points)),
-    ),
     (BaseEstimator, (_take_estimator, _estimator)),
     (Model, (_take_model, _model)),
     (nn.Module, (_refuse, _refuse)),

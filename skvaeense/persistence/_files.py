@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +157,6 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
         raise TypeError("The estimator contains itself, or is nested too deeply.") from None
 
 
-def read_estimator(
-    path: PathName, trusted: Iterable[type] = (), device: str | None = None
-) -> BaseEstimator:
-    """Return the estimator in a file, with its training state if it is a checkpoint."""
-    classes = known_classes(trusted)
-    node, arrays = read(path)
-    with explained(path):
-        estimator = Coder(classes, arrays, device).decode(node)
-        if not isinstance(estimator, BaseEstimator):
-            raise ValueError("it does not hold an estimator")
-    return estimator
-
-
 class Checkpoint(ReprMixin, CheckpointCallback):
     """Keep the state of a fit in a folder, so that the fit can be interrupted at any time.
 
@@ -313,7 +300,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
                     path.unlink()
         for path in reversed(files):
             try:
-                estimator = read_estimator(path, trusted=self.trusted)
+                estimator = read_estimator(path, self.trusted)
                 if STATE not in vars(estimator):
                     raise ValueError(f"{path} does not hold the state of a fit")
                 return estimator
@@ -352,19 +339,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
 
 
 def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
-    """Write a file in one step.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    node : JSON value
-        Description of the estimator.
-
-    arrays : dict of str to ndarray
-        C-contiguous arrays.
-    """
+    """Write the node and the arrays of an estimator into a file in one step."""
     description = {
         "format_version": FORMAT_VERSION,
         "library_version": skvaeense.__version__,
@@ -377,61 +352,55 @@ def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
         file.write(data)
 
 
-def read(path: PathName) -> tuple[Any, dict[str, Array]]:
-    """Return the node and the arrays of a file.
+def read_estimator(
+    path: PathName, trusted: Iterable[type], device: str | None = None
+) -> BaseEstimator:
+    """Return the estimator in a file, with its training state if it is a checkpoint.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Returns
-    -------
-    node : JSON value
-        Description of the estimator.
-
-    arrays : dict of str to ndarray
-        The arrays.
+    All errors about the content of the file are a ValueError that names the file.
     """
+    classes = known_classes(trusted)
     check_regular(Path(path))
     # Errors of the system are raised here as OSError; all later errors are about the content.
     with open(path, "rb"):
         pass
-    with explained(path):
-        try:
-            with safe_open(path, framework="np") as file:
-                text = (file.metadata() or {}).get(TEXT)
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, TypeError) as error:
-            raise ValueError(
-                f"it is not a safetensors file, or it is damaged or truncated ({error})"
-            ) from error
-        if text is None:
-            raise ValueError("it is a safetensors file, but was not written by skvaeense.save")
-        description = json.loads(text)
-        version = description["format_version"]
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                f"it has version {version!r} of the format, but skvaeense {skvaeense.__version__} "
-                f"reads version {FORMAT_VERSION}. Install the skvaeense that wrote it, "
-                f"{description.get('library_version')!r}"
-            )
-        if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
-            raise ValueError("it is damaged: its content does not match its checksum")
-        return description["estimator"], arrays
-
-
-@contextmanager
-def explained(path: PathName) -> Iterator[None]:
-    """Raise errors about the content of a file as a ValueError that names the file."""
     try:
-        yield
+        node, arrays = read(path)
+        estimator = Coder(classes, arrays, device).decode(node)
+        if not isinstance(estimator, BaseEstimator):
+            raise ValueError("it does not hold an estimator")
+        return estimator
+    except RecursionError:
+        raise ValueError(f"{path} cannot be loaded: it is nested too deeply.") from None
     except Exception as error:
-        is_deep = isinstance(error, RecursionError)
         # The message of torch, without the place in its source.
         message = str(error).partition("\nException raised from")[0]
-        message = "it is nested too deeply" if is_deep else message
-        raise ValueError(f"{path} cannot be loaded: {message}.") from (None if is_deep else error)
+        raise ValueError(f"{path} cannot be loaded: {message}.") from error
+
+
+def read(path: PathName) -> tuple[Any, dict[str, Array]]:
+    """Return the node and the arrays of an estimator, as they were written."""
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(TEXT)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(
+            f"it is not a safetensors file, or it is damaged or truncated ({error})"
+        ) from error
+    if text is None:
+        raise ValueError("it is a safetensors file, but was not written by skvaeense.save")
+    description = json.loads(text)
+    version = description["format_version"]
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"it has version {version!r} of the format, but skvaeense {skvaeense.__version__} "
+            f"reads version {FORMAT_VERSION}. Install the skvaeense that wrote it, "
+            f"{description.get('library_version')!r}"
+        )
+    if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
+        raise ValueError("it is damaged: its content does not match its checksum")
+    return description["estimator"], arrays
 
 
 def checksum(text: str, arrays: dict[str, Array]) -> str:

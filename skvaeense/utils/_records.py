@@ -3,7 +3,7 @@
 import functools
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -27,8 +27,15 @@ class Kept:
     """Base of the private classes whose objects files can hold, by their attributes."""
 
 
+@dataclass(frozen=True, eq=False)
 class Record(Kept):
-    """Base of dataclasses that are checked before an object is made of what a file holds."""
+    """Base of immutable objects, which are checked before one is made of what a file holds.
+
+    Since nothing changes it, the deep copy of a record is the record itself.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def arrays(self) -> dict[str, Any]:
         """Return what determines the object, by name."""

@@ -9,7 +9,7 @@ import pytest
 from skvaeense.utils._records import Record, check_fields
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Atoms(Record):
     """A record with every word that an annotation can have."""
 
