@@ -62,7 +62,7 @@ def estimators(folder):
 
 def weights_of(estimator):
     """Return sums of all that a fit has found: of the module, or of laws."""
-    if isinstance(estimator, SparseAutoencoder):
+    if "module_" in vars(estimator):
         return [t.double().sum().item() for t in estimator.module_.state_dict().values()]
     laws = arrays_of(estimator.coder_), arrays_of(estimator.density_)
     return [float(np.sum(value, dtype=np.float64)) for law in laws for value in law.values()]
