@@ -15,6 +15,7 @@ from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, mak
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
 from skvaeense.nets.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
+from skvaeense.utils._records import Record
 from skvaeense.utils._torch import make_generator
 
 
@@ -210,6 +211,18 @@ def objective(estimator, X):
     if hasattr(estimator, "elbo_samples"):
         return float(estimator.elbo_samples(X).mean())
     return estimator.score(X)
+
+
+def arrays_of(law):
+    """Return all arrays and numbers of a law, also of the laws in it, by name."""
+    found = {}
+    for name, value in law.arrays().items():
+        if isinstance(value, Record):
+            found |= {f"{name}.{key}": part for key, part in arrays_of(value).items()}
+        elif value is not None:
+            assert isinstance(value, np.ndarray | float | bool)
+            found[name] = value
+    return found
 
 
 def with_entry(X, value, dtype=float):

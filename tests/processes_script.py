@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import Callback, objective, with_net
+from helpers import Callback, arrays_of, objective, with_net
 from torch import distributed
 
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer
@@ -62,9 +62,9 @@ def estimators(folder):
 
 def weights_of(estimator):
     """Return sums of all that a fit has found: of the module, or of laws."""
-    if isinstance(estimator, SparseAutoencoder):
+    if "module_" in vars(estimator):
         return [t.double().sum().item() for t in estimator.module_.state_dict().values()]
-    laws = estimator.coder_.arrays(), estimator.density_.arrays()
+    laws = arrays_of(estimator.coder_), arrays_of(estimator.density_)
     return [float(np.sum(value, dtype=np.float64)) for law in laws for value in law.values()]
 
 

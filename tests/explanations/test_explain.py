@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
+from helpers import arrays_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from sklearn.datasets import load_wine, make_swiss_roll
@@ -367,8 +368,8 @@ def test_what_is_in_samples_does_not_depend_on_their_units():
     one, other = explained_affine(), explain(scale * X + center)
     same = explain_flats(X.copy())
     assert one.nats == one.nats | same.nats
-    for name, value in one.coder.arrays().items():
-        assert_array_equal(same.coder.arrays()[name], value)
+    for name, value in arrays_of(one.coder).items():
+        assert_array_equal(arrays_of(same.coder)[name], value)
     assert (other.name, ranks(other)) == (one.name, ranks(one))
     for name, value in one.nats.items():
         # Gates follow from many steps, which add up rounding errors.

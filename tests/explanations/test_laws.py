@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import draw
+from helpers import arrays_of, draw
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
@@ -330,18 +330,6 @@ def with_background():
 
 
 SAVED = LAWS | {"gates with prices": with_table(), "mixture with background": with_background()}
-
-
-def arrays_of(law):
-    """Return all arrays and numbers of a law, also of its parts, by name."""
-    found = {}
-    for key, value in law.arrays().items():
-        if isinstance(value, MixtureDensity):
-            found |= {f"{key}.{name}": part for name, part in arrays_of(value).items()}
-        elif value is not None:
-            assert isinstance(value, np.ndarray | float | bool)
-            found[key] = value
-    return found
 
 
 @pytest.mark.parametrize("name", SAVED)
