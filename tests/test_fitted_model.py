@@ -52,6 +52,7 @@ OTHER_VALUES = {
     "max_iter": 3,
     "tol": 0.5,
     "n_iter_no_change": 2,
+    "n_samples_planned": 500,
     "warm_start": True,
     "dtype": "float64",
     "random_state": 7,

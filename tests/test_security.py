@@ -79,7 +79,7 @@ def findings(source):
 def test_no_module_can_run_what_it_reads():
     sources = {str(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
     found = {path: findings(source) for path, source in sources.items()}
-    assert len(sources) > 100
+    assert len(sources) > 60
     assert {path: lines for path, lines in found.items() if lines} == {}
 
 

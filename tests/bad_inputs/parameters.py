@@ -74,6 +74,7 @@ PARAMETERS = [
     *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, None)),
     parameter(VAEASE, COUNT, n_init=0),
     parameter(TRAINED, COUNT, n_iter_no_change=0),
+    parameter(TRAINED, f"{COUNT} or None", n_samples_planned=0),
     parameter(SPARSE, COUNT, dead_after=0),
     *(parameter(VAEASE, POSITIVE, learning_rate_init=v) for v in (0, "auto")),
     parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=INF),

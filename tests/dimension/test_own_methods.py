@@ -71,7 +71,7 @@ def test_they_are_searched_over(own):
 def test_it_is_saved_and_loaded(own, tmp_path):
     estimator = fit_unwarned(clone(own), X)
     trusted, path = [type(estimator.method)], tmp_path / "own.safetensors"
-    with pytest.raises(TypeError, match="nor a trusted class"):
+    with pytest.raises(TypeError, match="If the class is yours, pass trusted"):
         save(estimator, path)
     save(estimator, path, trusted=trusted)
     with pytest.raises(ValueError, match="does not know"):
