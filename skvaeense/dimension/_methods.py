@@ -572,7 +572,7 @@ def _share(shifts, squares):
         return float(np.median(np.clip(shifts / np.maximum(squares.mean(axis=1), TINY), -1, 1)))
 
 
-class Neighbors(PoolMethod):
+class Neighbors(PoolMethod):  # numpydoc ignore=PR02
     """Measure how fast the number of neighbours grows with the distance, after denoising.
 
     Up to 20,000 training samples are kept, denoised by the autoencoder. The pool of a sample is its
@@ -640,7 +640,7 @@ class Neighbors(PoolMethod):
         return around.ratio
 
 
-class Consensus(PoolMethod):
+class Consensus(PoolMethod):  # numpydoc ignore=PR02
     """Combine the active latents with the distances to neighbours and the rank of neighbours.
 
     If fewer than a fifth of a sample's nearest samples have similar active latents, and the sample

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.samples import _rows
-from skvaeense.samples._rows import checked_weights, distinct_rows, drawn, n_draws
+from skvaeense.samples import _weights
+from skvaeense.samples._weights import checked_weights, distinct_rows, drawn, n_draws
 
 
 def rows_and_weights(n=300, *, dtype=np.float64, seed=0):
@@ -52,7 +52,7 @@ def test_one_row_is_there_twice():
 def test_different_rows_of_one_hash_are_told_apart(monkeypatch):
     X, weights = rows_and_weights()
     expected = distinct_rows(X, weights)
-    monkeypatch.setattr(_rows, "_hashes", lambda X: X[:, 0].astype(int))
+    monkeypatch.setattr(_weights, "_hashes", lambda X: X[:, 0].astype(int))
     found = distinct_rows(X, weights)
     counts = weights > 0
     assert_array_equal(found.X[found.places][counts], expected.X[expected.places][counts])
