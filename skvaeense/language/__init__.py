@@ -5,6 +5,7 @@ Any torch module works; nothing here depends on a library of language models.
 
 from skvaeense.language._activations import Activations
 from skvaeense.language._dictionaries import dictionary_stability, feature_absorption
+from skvaeense.language._fine_tuning import fine_tuned
 from skvaeense.language._hub import from_pretrained, push_to_hub, save_pretrained
 from skvaeense.language._latents import LatentReport, latent_report, top_activating
 from skvaeense.language._replaced import LossRecovered as LossRecovered
@@ -16,6 +17,7 @@ __all__ = [
     "LatentReport",
     "dictionary_stability",
     "feature_absorption",
+    "fine_tuned",
     "from_pretrained",
     "from_saelens",
     "latent_report",
