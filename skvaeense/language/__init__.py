@@ -5,6 +5,7 @@ Any torch module works; nothing here depends on a library of language models.
 
 from skvaeense.language._activations import Activations
 from skvaeense.language._dictionaries import dictionary_stability
+from skvaeense.language._fine_tuning import fine_tuned
 from skvaeense.language._hub import from_pretrained, push_to_hub, save_pretrained
 from skvaeense.language._latents import LatentReport, latent_report, top_activating
 from skvaeense.language._replaced import LossRecovered as LossRecovered
@@ -15,6 +16,7 @@ __all__ = [
     "Activations",
     "LatentReport",
     "dictionary_stability",
+    "fine_tuned",
     "from_pretrained",
     "from_saelens",
     "latent_report",

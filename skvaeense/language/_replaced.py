@@ -121,17 +121,41 @@ def _sources(module_name: str | Mapping[str, Any], by: Any) -> Mapping[str, Any]
     return module_name
 
 
+class Replacement(NamedTuple):
+    """What replaces the activations of a module.
+
+    Attributes
+    ----------
+    function : callable
+        Maps what it sees, and the activations, both of shape (n_rows, ...), to new activations.
+
+    takes_input : bool
+        Whether the function sees the input of the module; otherwise, it sees the activations.
+    """
+
+    function: Callable[[torch.Tensor, torch.Tensor], Any]
+    takes_input: bool
+
+    @classmethod
+    def of(cls, by: Any) -> "Replacement":
+        """Return the replacement by an estimator, or by a function of activations."""
+        if isinstance(by, Replacement):
+            return by
+        takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
+        own = by if callable(by) else _reconstruction(by, takes_input)
+        return cls(lambda seen, _: own(seen), takes_input)
+
+
 def _hook(name: str, by: Any, positions: Callable[[torch.Tensor], Any]) -> Callable[..., Any]:
     """Return a hook that replaces some positions of the output of a module, or of its input."""
-    takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
-    function = by if callable(by) else _reconstruction(by, takes_input)
+    function, takes_input = Replacement.of(by)
 
     def hook(_: nn.Module, args: Any, kwargs: Any, *output: Any) -> Any:
         inputs = [*args, *kwargs.values()]
         given = _hooks.first_tensor(output[0] if output else inputs, name)
         seen = _hooks.first_tensor(inputs, name) if takes_input else given
         where = positions(given)
-        new = torch.as_tensor(function(seen[where])).to(given)
+        new = torch.as_tensor(function(seen[where], given[where])).to(given)
         if new.shape != given[where].shape:
             raise ValueError(
                 f"Activations of shape {tuple(given[where].shape)} must be replaced by the same "
@@ -294,14 +318,14 @@ def loss_recovered(
     sums, kl, n_losses, n_rows = np.zeros(3), 0.0, 0, 0
     with evaluating(model):
         for batch in batches:
-            logits = [_logits(model, batch)]
+            logits = [logits_of(model, batch)]
             for replacements in (sources, dict.fromkeys(sources, ablated)):
                 with replaced(model, replacements, skip=skip, mask=mask):
-                    logits.append(_logits(model, batch))
+                    logits.append(logits_of(model, batch))
             losses = [own(given, batch) for given in logits]
             sums += [float(some.sum()) for some in losses]
             n_losses += losses[0].numel()
-            is_token = _is_token(model, mask, batch)
+            is_token = is_token_of(model, mask, batch)
             clean, other = (g[is_token].float().log_softmax(-1) for g in logits[:2])
             kl += float(F.kl_div(other, clean, reduction="sum", log_target=True))
             n_rows += clean[..., 0].numel()
@@ -323,17 +347,17 @@ def _next_token_loss(
     targets = tokens[:, 1:].to(logits.device)
     predicted = logits[:, :-1].flatten(0, 1).float()
     losses = F.cross_entropy(predicted, targets.flatten(), reduction="none").view_as(targets)
-    is_token = _is_token(model, mask, batch)
+    is_token = is_token_of(model, mask, batch)
     return losses if is_token is ... else losses[is_token[:, :-1] & is_token[:, 1:]]
 
 
-def _is_token(model: nn.Module, mask: str | None, batch: Any) -> Any:
+def is_token_of(model: nn.Module, mask: str | None, batch: Any) -> Any:
     """Return the index of positions that are no padding: all, if nothing marks padding."""
     found = _hooks.mask_of(model, mask, *_hooks.as_arguments(batch))
     return ... if found is None else torch.as_tensor(found) != 0
 
 
-def _logits(model: nn.Module, batch: Any) -> torch.Tensor:
+def logits_of(model: nn.Module, batch: Any) -> torch.Tensor:
     """Return the output of a model for a batch, or the logits in it."""
     output = _hooks.run(model, batch)
     return _hooks.first_tensor(getattr(output, "logits", output), "the output of the model")
