@@ -23,18 +23,10 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense.mixture._rows import warn_of_far
 from skvaeense.nets import networks
 from skvaeense.nets.models import Model
-from skvaeense.samples._rows import (
-    FLOATS,
-    Distinct,
-    as_array,
-    checked_tensor,
-    checked_weights,
-    distinct_rows,
-    tensor_as_array,
-    validated,
-)
+from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_array, validated
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
+from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
 from skvaeense.training._data import (
     HELD_OUT,
     RANDOM_STEPS,

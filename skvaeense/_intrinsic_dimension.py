@@ -24,7 +24,8 @@ from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._methods import PoolMethod
 from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.mixture._rows import Reach, check_seen
-from skvaeense.samples._rows import checked_weights, distinct_rows, tensor_as_array, validated
+from skvaeense.samples._rows import tensor_as_array, validated
+from skvaeense.samples._weights import checked_weights, distinct_rows
 from skvaeense.utils._callbacks import (
     CallbackSupportMixin,
     fit_progress,

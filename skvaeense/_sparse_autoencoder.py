@@ -15,8 +15,9 @@ from skvaeense.nets import losses, networks, penalties
 from skvaeense.nets.models import SparseCoder, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.nets.penalties import KeepsLargest
-from skvaeense.samples._rows import as_array, checked_weights
+from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import beside, open_target, refuse_loader
+from skvaeense.samples._weights import checked_weights
 from skvaeense.training._data import (
     LONG_STEPS,
     SPARSE_HELD_OUT,

@@ -35,16 +35,10 @@ from skvaeense.mixture._rows import (
     warn_of_far,
 )
 from skvaeense.nets.networks import Network
-from skvaeense.samples._rows import (
-    FLOATS,
-    as_array,
-    checked_weights,
-    imputations,
-    tensor_as_array,
-    validated,
-)
+from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array, validated
 from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.samples._sources import Source, refuse_loader
+from skvaeense.samples._weights import checked_weights, imputations
 from skvaeense.training._diagnosis import batch_messages
 from skvaeense.utils._rows import (
     MIN_ROWS_TO_SPLIT,

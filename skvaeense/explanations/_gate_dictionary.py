@@ -13,7 +13,7 @@ from skvaeense.explanations._gate_fits import GateStream, gate_law
 from skvaeense.explanations._gates import SLABS
 from skvaeense.explanations._laws import GateLaw
 from skvaeense.mixture._rows import Prepared, Units, warn_of_far
-from skvaeense.samples._rows import MeanScoreMixin, checked_weights
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._torch import draw_seed, threads_of_all
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState

@@ -15,7 +15,7 @@ from skvaeense.mixture._em import (
     local_size,
 )
 from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
-from skvaeense.samples._rows import distinct_rows, own_order
+from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks

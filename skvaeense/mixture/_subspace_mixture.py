@@ -14,7 +14,7 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._rows import Prepared, check_seen, warn_of_far
-from skvaeense.samples._rows import MeanScoreMixin, checked_weights, imputations
+from skvaeense.samples._weights import MeanScoreMixin, checked_weights, imputations
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import (

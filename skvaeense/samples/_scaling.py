@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from skvaeense.samples._rows import as_array, drawn, n_draws
+from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source
+from skvaeense.samples._weights import drawn, n_draws
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import N_BLOCKS, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
-from skvaeense.samples._rows import drawn, own_order
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
+from skvaeense.samples._weights import drawn, own_order
 from skvaeense.training import _trainer
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes

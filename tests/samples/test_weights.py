@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense.samples import _weights
-from skvaeense.samples._rows import checked_weights, distinct_rows, drawn, n_draws
+from skvaeense.samples._weights import checked_weights, distinct_rows, drawn, n_draws
 
 
 def rows_and_weights(n=300, *, dtype=np.float64, seed=0):
