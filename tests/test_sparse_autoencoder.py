@@ -199,6 +199,16 @@ def test_a_target_is_met_after_any_number_of_epochs(penalty, positive, n_epochs)
     assert l0(sae.transform(rows)) == pytest.approx(2.5, rel=tolerance)
 
 
+def test_a_mean_length_need_not_be_whole():
+    fits = [
+        fit_unwarned(quick_sae(penalty, max_iter=3, target_l0=target), ATOMS.few)
+        for penalty, target in ((BatchTopK(2.5), None), ("batch_topk", 2.5))
+    ]
+    codes = [fitted.transform(ATOMS.new) for fitted in fits]
+    assert_array_equal(*codes)
+    assert l0(codes[0]) == pytest.approx(2.5, rel=0.15)
+
+
 def test_warns_of_dead_latents():
     """With one active latent for each of 300 samples, most of the 300 latents are unused.
 

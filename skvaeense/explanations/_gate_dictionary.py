@@ -1,5 +1,6 @@
 """GateDictionary: sparse codes by expectation maximisation."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -45,9 +46,9 @@ class GateDictionary(
     Parameters
     ----------
     n_components : int or None, default=None
-        Number of atoms. None means as many as the samples need; with a target, four for each
-        principal component that is needed for 99 % of the variance, at most 384, and at most half
-        the number of samples.
+        Largest number of atoms; those that no sample needs are dropped. None means as many as the
+        samples need; with a target, at most four for each principal component that is needed for
+        99 % of the variance, at most 384, and at most half the number of samples.
 
     target_l0 : float or None, default=None
         Mean number of open gates. None sets no length.
@@ -65,7 +66,7 @@ class GateDictionary(
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features)
-        Atoms, of norm 1; 0 if the gate never opens.
+        Atoms, of norm 1. Without any structure in the samples, there is one atom, which is 0.
 
     mean_ : ndarray of shape (n_features,)
         The sample whose gates are all closed.
@@ -188,6 +189,9 @@ class GateDictionary(
             rows = self._rows(self._check(X, reset=True), sample_weight)
             with threads_of_all(rows.known.shape):
                 law = gate_law(rows, self._wanted(), has_table=False)
+            is_needed = law.gates.weight.any(dim=1)
+            is_needed[0] |= not is_needed.any()
+            law = replace(law, gates=law.gates.at(is_needed))
             self._store(law.in_units(rows.center, rows.scale), rows)
             self.__dict__.pop("_stream_", None)
         return self

@@ -51,6 +51,8 @@ TRANSCODERS = {
     "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
     "standard": ("transcoder", "skip_transcoder"),
 }
+# Architectures in training, which become "jumprelu" for inference.
+IN_TRAINING = "batchtopk", "matryoshka_batchtopk"
 # The kind of codes of each architecture.
 ARCHITECTURES = {kind: kind for kind in LATENT_WEIGHTS} | {
     name: kind for kind, names in TRANSCODERS.items() for name in names
@@ -283,7 +285,10 @@ def from_saelens(
     "jumprelu" and "gated", with or without ``apply_b_dec_to_input``, and "transcoder" and
     "jumprelu_transcoder", with or without a skip connection, whose `predict` returns the output of
     SAELens. Norms that a "topk" autoencoder multiplies its activations by are folded into the
-    weights.
+    weights. A folder that SAELens writes during training, with the architecture "batchtopk" or
+    "matryoshka_batchtopk", gives the "jumprelu" autoencoder that SAELens makes of it for inference.
+    "matching_pursuit" and "temporal" autoencoders, which have no single layer as encoder, are
+    refused.
 
     Parameters
     ----------
@@ -333,11 +338,12 @@ def from_saelens(
     >>> bool(np.allclose(again.score_samples(X), sae.score_samples(X), atol=1e-3))
     True
     """
-    config, weights = _read(Path(folder))
+    config, weights = _for_inference(*_read(Path(folder)))
     architecture = config.get("architecture", "standard")
     if architecture not in [*ARCHITECTURES]:
         raise ValueError(
-            f"The architecture must be one of {sorted(ARCHITECTURES)}, got {architecture!r}."
+            f"The architecture must be one of {sorted([*ARCHITECTURES, *IN_TRAINING])}, got "
+            f"{architecture!r}."
         )
     normalisation = config.get("normalize_activations", "none")
     if normalisation != "none":
@@ -367,6 +373,20 @@ def from_saelens(
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
     return estimator
+
+
+def _for_inference(config: dict[str, Any], weights: Weights) -> tuple[dict[str, Any], Weights]:
+    """Return what SAELens writes for inference, given the settings and weights of a training."""
+    if config.get("architecture") not in [*IN_TRAINING]:
+        return config, weights
+    own = _checked_weights(weights, ("b_enc",), has_target=False, has_skip=False)
+    if config.get("rescale_acts_by_decoder_norm", True):
+        own = _with_unit_directions(own)
+    threshold = weights.get("topk_threshold", torch.tensor([]))
+    if threshold.numel() != 1:
+        raise ValueError(f"{WEIGHTS} has no number topk_threshold, which its architecture needs.")
+    of_latents = threshold.to(own["b_enc"]).reshape(1).expand(len(own["b_enc"]))
+    return config | {"architecture": "jumprelu"}, own | {"threshold": of_latents}
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Weights]:

@@ -429,8 +429,10 @@ class KeepsLargest(Penalty):
     }
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
+    # The numbers that k can be.
+    _allowed = AT_LEAST_ONE
 
-    def __init__(self, k: int | Sequence[int] | None = None, *, anneal: float = 0.0) -> None:
+    def __init__(self, k: float | Sequence[float] | None = None, *, anneal: float = 0.0) -> None:
         self.k = k
         self.anneal = anneal
 
@@ -448,13 +450,13 @@ class KeepsLargest(Penalty):
 
         Returns
         -------
-        int or list of int
+        float or list of float
             The number, or numbers, of pre-activations that are kept of each sample.
         """
         if self.k is None:
             return min(32, max(n_components // 4, 1))
         if not isinstance(self.k, Real):
-            check_lengths("k", self.k, AT_LEAST_ONE)
+            check_lengths("k", self.k, self._allowed)
         return np.minimum(self.k, n_components).tolist()
 
 
@@ -800,10 +802,10 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int, list of int or None, default=None
-        Mean number of active latents. A k above the number of latents is clipped to it. In a list,
-        each k holds for an equal part of every batch in training. Codes then have the largest k,
-        unless the estimator's `transform_l0` says otherwise.
+    k : float, list of float or None, default=None
+        Mean number of active latents, not necessarily whole. A k above the number of latents is
+        clipped to it. In a list, each k holds for an equal part of every batch in training. Codes
+        then have the largest k, unless the estimator's `transform_l0` says otherwise.
 
     anneal : float, default=0.0
         Share of the training over which the number of active latents falls from all to k; see
@@ -830,6 +832,10 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     alias = "batch_topk"
     _activation = KeepBatchTop
+    _allowed = POSITIVE
+    _parameter_constraints = KeepsLargest._parameter_constraints | {
+        "k": [POSITIVE, list, tuple, None]
+    }
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
@@ -851,7 +857,7 @@ class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    k : int, list of int or None, default=None
+    k : float, list of float or None, default=None
         Mean number of active latents, among all latents; see `BatchTopK`.
 
     n_prefixes : int, default=5
@@ -888,7 +894,7 @@ class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
         "widths": [SIZES, None],
     }
 
-    k: int | Sequence[int] | None = None
+    k: float | Sequence[float] | None = None
     n_prefixes: int = 5
     _: KW_ONLY
     widths: Sequence[int] | None = None

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers import draw, generator
 
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.explanations import Gates
+from skvaeense.explanations import GateDictionary, Gates
 from skvaeense.explanations._em import (
     GateEM,
     Wanted,
@@ -279,3 +279,18 @@ def test_batches_are_remembered(monkeypatch):
         em.absorb(batch, torch.ones(len(batch)))
     assert float(em.past.n) == pytest.approx(1000, abs=100)
     assert found_atoms(em.gates, atoms) == 1
+
+
+def test_a_dictionary_has_the_atoms_that_samples_need():
+    X = make_sparse_dictionary(
+        600, n_atoms=10, n_active=2, n_features=10, noise=0.05, random_state=0
+    )[0]
+    fitted = GateDictionary(24, random_state=0).fit(X)
+    assert fitted.n_components_ == 10
+    assert fitted.components_.any(axis=1).all()
+    codes = fitted.transform(X)
+    assert codes.shape == (600, 10)
+    assert fitted.inverse_transform(codes).shape == X.shape
+    assert fitted.partial_fit(X).n_components_ == 10
+    noise = np.random.default_rng(0).standard_normal((200, 4))
+    assert GateDictionary(3, random_state=0).fit(noise).transform(noise).shape[1] >= 1

@@ -245,6 +245,25 @@ def test_codes_are_those_of_saelens(architecture, settings, scaled, subtracted, 
         assert_allclose(sae.components_, weights["W_dec"])
 
 
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_folder_of_a_training_is_read_as_for_inference(architecture, folded, tmp_path):
+    settings = {"k": 2.5, "rescale_acts_by_decoder_norm": folded}
+    folder = write(tmp_path / "sae", architecture, **settings)
+    with pytest.raises(ValueError, match="no number topk_threshold"):
+        from_saelens(folder)
+    rewrite(folder, lambda w: w.update(topk_threshold=torch.tensor(1.5, dtype=torch.float64)))
+    sae = from_saelens(folder)
+    _, weights = read(folder)
+    norms = weights["W_dec"].norm(dim=1) if folded else torch.ones(D_SAE)
+    x = torch.tensor(X) - weights["b_dec"]
+    hidden = (x @ weights["W_enc"] + weights["b_enc"]) * norms
+    expected = torch.where(hidden > 1.5, hidden, 0.0)
+    assert_allclose(sae.transform(X), expected, atol=1e-9)
+    decoded = (expected / norms) @ weights["W_dec"] + weights["b_dec"]
+    assert_allclose(sae.inverse_transform(expected), decoded, atol=1e-9)
+
+
 def test_an_atom_of_norm_zero(tmp_path):
     folder = write(tmp_path / "sae", "topk", k=3, rescale_acts_by_decoder_norm=True)
     rewrite(folder, lambda w: w["W_dec"][0].zero_())
@@ -310,6 +329,7 @@ def test_settings_that_cannot_be_read(tmp_path, subtests):
         ("{", "cfg.json is not valid JSON, or is nested too deeply"),
         ("[" * 100_000, "cfg.json is not valid JSON, or is nested too deeply"),
         ('{"architecture": "temporal"}', "The architecture must be one of .* got 'temporal'"),
+        ('{"architecture": "matching_pursuit"}', "must be one of .* got 'matching_pursuit'"),
         ('{"architecture": []}', r"The architecture must be one of .* got \[\]"),
         ('{"normalize_activations": "only_in"}', "must be 'none', got 'only_in'"),
         ('{"apply_b_dec_to_input": "yes"}', "The 'subtract_bias' parameter of SingleLayer"),
