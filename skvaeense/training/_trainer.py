@@ -833,7 +833,9 @@ class FitSession:
             try:
                 begun = self._resume(make)
                 while len(self.logs) < n_inits and not self.stopped:
-                    self._train_init(begun or make(len(self.logs)), plan)
+                    trainer = self.trainer = begun or make(len(self.logs))
+                    trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
+                    self._offer(trainer)
                     begun = None
                 # An interrupted process cannot wait for the others.
                 if self.best is not None:
@@ -848,9 +850,8 @@ class FitSession:
             self._keep(self.best, None)
         return self.best
 
-    def _train_init(self, trainer: Trainer, plan: Plan) -> None:
-        self.trainer = trainer
-        trainer.fit(self.data.train, plan, validate=self._loss, on_record=self._recorded)
+    def _offer(self, trainer: Trainer) -> None:
+        """Keep the trainer of a finished init if it is the best so far."""
         trainer.restore_best()
         if not trainer.is_lost and (self.best is None or trainer.best_loss < self.best_loss):
             self.best, self.best_init = trainer, len(self.logs)

@@ -31,6 +31,7 @@ ANNEAL = "a float in the range [0.0, 0.7]"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 LIST = "an instance of 'list', an instance of 'tuple'"
 COUNTS = f"{COUNT}, an instance of 'list', an instance of 'tuple' or None"
+LENGTHS = COUNTS.replace(COUNT, POSITIVE)
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
 OPTIMIZER = "a str among {…}, a class … or functools.partial of such a class with its settings"
 AUTO = " or a str among {'auto'}"
@@ -143,10 +144,10 @@ NESTED = [
     of_part(SPARSE, "JumpReLU", "threshold", POSITIVE, penalty=JumpReLU(threshold=0)),
     of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
     of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK(0)),
-    of_part(SPARSE, "BatchTopK", "k", COUNTS, penalty=BatchTopK(0)),
+    of_part(SPARSE, "BatchTopK", "k", LENGTHS, penalty=BatchTopK(0)),
     of_part(SPARSE, "TopK", "anneal", ANNEAL, penalty=TopK(anneal=0.8)),
     of_part(SPARSE, "BatchTopK", "anneal", ANNEAL, penalty=BatchTopK(anneal=0.8)),
-    of_part(SPARSE, "Matryoshka", "k", COUNTS, penalty=Matryoshka(0)),
+    of_part(SPARSE, "Matryoshka", "k", LENGTHS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
     of_part(VAEASE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
     of_part(
@@ -273,7 +274,7 @@ TOGETHER = [
     together(
         SPARSE,
         "k must be a positive int, or a list of them, got [3, 2.5].",
-        penalty=BatchTopK([3, 2.5]),
+        penalty=TopK([3, 2.5]),
     ),
     together(
         VAEENSE + SPARSE,
