@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import time
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -279,11 +278,10 @@ class DensityEstimator(VAEaseTraining):
         """Warn if only the minimum noise of the density bounds the log-density."""
         n_rows = self._n_rows_
         if n_rows < MIN_ROWS_TO_SPLIT:
-            warnings.warn(
+            warn_user(
                 f"The density was learned from {n_rows} samples, too few to hold any out, so "
                 "log-densities depend more on its minimum noise than on the samples. Fit with "
-                "more samples.",
-                stacklevel=3,
+                "more samples."
             )
         samples: Any = self._check_samples(X, reset=False)
         rows = as_array(samples[:SPECTRUM_ROWS])
@@ -292,7 +290,6 @@ class DensityEstimator(VAEaseTraining):
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],
             "bounded only by the minimum noise of the density",
             "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
-            stacklevel=3,
         )
 
     # --- components ---------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def compare_scores(
     discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
     bound = "bounded only by noise_floor" if noise_floor else "unbounded, since noise_floor=0"
     how = "set dequantize to the step between their values"
-    warn_of_discrete(discrete, bound, how, stacklevel=2)
+    warn_of_discrete(discrete, bound, how)
     rng = check_random_state(random_state)
     smoothed, noise_std = smooth(X, widths, noise_floor, rng)
     splitter = KFold(cv, shuffle=True, random_state=rng) if isinstance(cv, Integral) else cv

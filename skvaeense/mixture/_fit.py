@@ -1,6 +1,5 @@
 """Mixtures fitted to rows, the flat parts of the rows, and mixtures that learn from batches."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, Self
@@ -28,6 +27,7 @@ from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, t
 from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import MANY_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._warnings import warn_user
 
 
 class FlatPart(NamedTuple):
@@ -182,11 +182,10 @@ def fit_mixture(
             smoothed = search.scores(family, list(map(MixtureDensity.smoothed, densities)))
             held_out = np.stack([scores, smoothed], axis=1)
         if len(density) < (n_components or 0):
-            warnings.warn(
+            warn_user(
                 f"Only {len(density)} components of n_components={n_components} were found: others "
                 'had too few distinct rows. Set fewer components, or "auto", or give more rows.',
                 ConvergenceWarning,
-                stacklevel=5,
             )
         density = density.divided_by(scale) if family.scaled else density
         sharp = replace(search.known[0], blur=0.0 * search.known[0].blur, off_blur=0.0)

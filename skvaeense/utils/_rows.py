@@ -1,11 +1,11 @@
 """Blocks of rows, and columns that repeat a value in many rows."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray
+from skvaeense.utils._warnings import warn_user
 
 # Number of entries of an array for one block of rows: few enough to stay in the caches between
 # operations and to bound the memory; enough that loops over blocks cost nothing.
@@ -86,14 +86,13 @@ def _step(
     return step if np.abs(places - np.round(places)).max() < tolerance else 0.0
 
 
-def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:
+def warn_of_discrete(names: Sequence[str], bound: str, cure: str) -> None:
     """Warn that scores depend on how sharply a density fits the values of these columns."""
     if not names:
         return
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    warnings.warn(
+    warn_user(
         f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
         f"Their log-density is {bound}, so a density with spikes at such values scores highly, "
-        f"however poor it is otherwise. Drop these columns, or {cure}.",
-        stacklevel=stacklevel + 1,
+        f"however poor it is otherwise. Drop these columns, or {cure}."
     )
