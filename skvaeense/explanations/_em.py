@@ -451,8 +451,13 @@ class EM(ABC):  # numpydoc ignore=PR02
 
     # Steps from subsets in a fit, and rounds through many samples after them.
     n_steps = n_rounds = 0
-    # Samples of a subset for each latent, and at least.
-    rows_of_latent, least_rows = 0, SOME_SAMPLES
+    # Samples of a subset for each latent.
+    rows_of_latent = 0
+
+    @property
+    def least_rows(self) -> int:
+        """Least number of samples of a subset."""
+        return SOME_SAMPLES
 
     @property
     def subset_rows(self) -> int:
@@ -594,14 +599,21 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     n_rounds_done: int = field(default=0, init=False)
 
     n_steps, n_rounds, steps_of_epoch = 192, 6, 16
-    # With fewer samples, rare latents are lost.
-    rows_of_latent, least_rows = 2, SOME_SAMPLES // 2
+    rows_of_latent = 2
+    # A subset is this share of the samples, within limits. With fewer samples, a rare latent is
+    # open for too few of them to turn its column, or for none before latents are dropped.
+    subset_share, subset_limits = 1 / 8, (SOME_SAMPLES // 2, 4 * SOME_SAMPLES)
     # Weight of a subset in running means; samples of earlier batches that count, for each latent.
     memory, remembered_rows = 0.3, 64
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
+
+    @property
+    def least_rows(self) -> int:
+        """Least number of samples of a subset."""
+        return int(np.clip(self.subset_share * self.n_samples, *self.subset_limits))
 
     @torch.no_grad()
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:

@@ -99,6 +99,9 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         coder = one_flat(head, wanted, is_flat=flats.are_clear)
     else:
         first = gates.law if name == "gates" and gates is not None else None
+        if first is not None and first.points is None and head is not rows:
+            # Some of the rows have too few of a rare latent.
+            first = None
         if isinstance(known, GateLaw) and known.points is None:
             first = known.in_units(-rows.center / rows.scale, 1 / rows.scale)
         coder = gate_law(rows, wanted.for_codes(name), first)

@@ -294,3 +294,18 @@ def test_a_dictionary_has_the_atoms_that_samples_need():
     assert fitted.partial_fit(X).n_components_ == 10
     noise = np.random.default_rng(0).standard_normal((200, 4))
     assert GateDictionary(3, random_state=0).fit(noise).transform(noise).shape[1] >= 1
+
+
+def test_rare_atoms_are_found():
+    """A quarter of the atoms is in 20 to 60 of 20,000 samples, together with other atoms."""
+    rng = np.random.default_rng(0)
+    atoms = rng.standard_normal((48, 24))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    is_open = rng.uniform(size=(20_000, 48)) < np.geomspace(0.12, 0.001, 48)
+    X = (is_open * np.abs(rng.normal(1, 0.3, is_open.shape))) @ atoms
+    X += 0.03 * rng.standard_normal(X.shape)
+    found = GateDictionary(random_state=0).fit(X).components_
+    cosines = np.abs(atoms @ F.normalize(torch.from_numpy(found), dim=1).numpy().T)
+    assert (cosines.max(axis=1)[-12:] > 0.9).mean() > 0.9
+    assert (cosines.max(axis=1) > 0.9).mean() > 0.95
+    assert (cosines.max(axis=0) > 0.9).mean() > 0.85
