@@ -512,7 +512,7 @@ def constants():
     *others, last = map(plain, _vaease.RATES)
     values["RATES"] = f"{', '.join(others)} and {last}"
     values["SUBSET_ROWS"] = _em.GateEM.rows_of_latent
-    values["LEAST_SUBSET"] = _em.GateEM.least_rows
+    values["LEAST_SUBSET"] = _em.GateEM.subset_limits[0]
     values["MOST_FIRST"] = values["MOST_TARGET"] = _em.MOST_LATENTS
     values["TARGET_SUBSET"] = _em.SOME_SAMPLES
     values["EM_STEPS"], values["EM_ROUNDS"] = _em.GateEM.n_steps, _em.GateEM.n_rounds

@@ -454,15 +454,15 @@ class EM(ABC):  # numpydoc ignore=PR02
     # Samples of a subset for each latent.
     rows_of_latent = 0
 
-    @property
-    def least_rows(self) -> int:
-        """Least number of samples of a subset."""
-        return SOME_SAMPLES
+    # A subset is this share of the samples, within limits.
+    subset_share, subset_limits = 0.0, (SOME_SAMPLES, SOME_SAMPLES)
 
     @property
     def subset_rows(self) -> int:
         """Number of samples for a step."""
-        return max(self.rows_of_latent * len(self.gates.weight), self.least_rows)
+        least, most = self.subset_limits
+        share = min(max(int(self.subset_share * self.n_samples), least), most)
+        return max(self.rows_of_latent * len(self.gates.weight), share)
 
     @abstractmethod
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
@@ -600,8 +600,7 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
 
     n_steps, n_rounds, steps_of_epoch = 192, 6, 16
     rows_of_latent = 2
-    # A subset is this share of the samples, within limits. With fewer samples, a rare latent is
-    # open for too few of them to turn its column, or for none before latents are dropped.
+    # With smaller subsets, a rare latent is open for too few samples to turn its column.
     subset_share, subset_limits = 1 / 8, (SOME_SAMPLES // 2, 4 * SOME_SAMPLES)
     # Weight of a subset in running means; samples of earlier batches that count, for each latent.
     memory, remembered_rows = 0.3, 64
@@ -609,11 +608,6 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     step_noise = 0.1, 0.3
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
-
-    @property
-    def least_rows(self) -> int:
-        """Least number of samples of a subset."""
-        return int(np.clip(self.subset_share * self.n_samples, *self.subset_limits))
 
     @torch.no_grad()
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
