@@ -81,6 +81,7 @@ from skvaeense.utils._validation import (
     all_or_nothing,
     are_equal,
     check_array,
+    check_n_components,
     fit_context,
     fitted,
     too_far,
@@ -93,74 +94,6 @@ FEATURES = ("n_features_in_", "feature_names_in_")
 _live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictionary()
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
-
-
-class ModelEvaluation:
-    """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
-
-    device: str
-    module_: Annotated[Model, "d k"]
-    mean_: Annotated[DoubleArray, "d"]
-    scale_: Annotated[float | DoubleArray, "d >0"]
-    # Only if codes are decoded to a target.
-    target_mean_: Annotated[DoubleArray, "t"]
-    target_scale_: Annotated[float | DoubleArray, "t >0"]
-
-    @property
-    def _scaling(self) -> Scaling:
-        target = None
-        if hasattr(self, "target_mean_"):
-            target = Scaling(self.target_mean_, self.target_scale_)
-        return Scaling(self.mean_, self.scale_, target)
-
-    def _draft(self, attributes):
-        """Return a clone of the estimator with these fitted attributes."""
-        draft = clone(self)
-        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
-        vars(draft).update(attributes)
-        return draft
-
-    def _model_for(self, dtype):
-        """Return the model in the precision of the samples, so that results have the same one."""
-        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
-        device = resolve_device(self.device)
-        parameter = next(self.module_.parameters())
-        if parameter.dtype == dtype and parameter.device.type == device.type:
-            return self.module_
-        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
-
-    def _by_chunks(
-        self,
-        X: Any,
-        model: Model,
-        function: Callable[[Any, torch.Tensor], torch.Tensor],
-        n_rows: int | None = None,
-        out: Any = None,
-    ) -> Any:
-        """Apply a function of the model to chunks of scaled rows, and join the results.
-
-        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
-        reach X alone.
-
-        Results are written to slices of `out`, if it is given.
-        """
-        model = model.frozen() if needs_gradients(X, out) else model
-        scaling, parameters = self._scaling, list(model.parameters())
-        if scaling.target is not None and X.shape[1] == len(scaling.mean):
-            scaling = replace(scaling, target=None)
-        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
-
-        def answer(rows: Any) -> torch.Tensor:
-            # Overflow is detected below.
-            x = scaling.apply(rows, **kind)
-            with suited_threads(model, len(x)):
-                result = function(model, x)
-            # Callbacks can see a model that has diverged; then the samples are not to blame.
-            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
-                raise too_far(rows.dtype)
-            return result
-
-        return in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
 
 
 def rows_at_a_time(X, model):
@@ -286,7 +219,6 @@ def check_out(out, shape, dtype):
 
 class BaseAutoencoder(
     CallbackSupportMixin,
-    ModelEvaluation,
     DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -312,9 +244,16 @@ class BaseAutoencoder(
     # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
+    device: str
     transform_l0: float | None
 
     # Fitted attributes that users see.
+    module_: Annotated[Model, "d k"]
+    mean_: Annotated[DoubleArray, "d"]
+    scale_: Annotated[float | DoubleArray, "d >0"]
+    # Only if codes are decoded to a target.
+    target_mean_: Annotated[DoubleArray, "t"]
+    target_scale_: Annotated[float | DoubleArray, "t >0"]
     n_components_: int
     components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
@@ -677,7 +616,6 @@ class BaseAutoencoder(
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, Plan(1, data.batch_size, span=span))
         loss = self._validation_loss(trainer.model, data.valid)
-        trainer.model.train()
         if not (trainer.is_finite and math.isfinite(loss)):
             raise FloatingPointError(diverged("The loss"))
         attributes = self._attributes(trainer, data)
@@ -744,7 +682,7 @@ class BaseAutoencoder(
         with suited_threads(model, len(data.valid)):
             further = self._finish(model, trainer, data)
         rows = []
-        for epoch in (*getattr(trainer, "other_log", ()), *trainer.log):
+        for epoch in (*trainer.other_log, *trainer.log):
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
@@ -814,13 +752,69 @@ class BaseAutoencoder(
         if not bool((x != x[0]).any()):
             return Findings()  # Identical samples have no latent to find.
         with torch.no_grad():
-            return replace(self._findings(super()._model_for(x.dtype), data, x), **course)
+            return replace(self._findings(self._placed_model(x.dtype), data, x), **course)
 
     def _warn(self, messages: list[str]) -> None:
         for message in messages:
             warn_user(message, ConvergenceWarning)
 
     # --- coding and decoding ------------------------------------------------------------------
+
+    @property
+    def _scaling(self) -> Scaling:
+        target = None
+        if hasattr(self, "target_mean_"):
+            target = Scaling(self.target_mean_, self.target_scale_)
+        return Scaling(self.mean_, self.scale_, target)
+
+    def _draft(self, attributes):
+        """Return a clone of the estimator with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        vars(draft).update(attributes)
+        return draft
+
+    def _placed_model(self, dtype):
+        """Return the model in the precision of the samples, so that results have the same one."""
+        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
+        device = resolve_device(self.device)
+        parameter = next(self.module_.parameters())
+        if parameter.dtype == dtype and parameter.device.type == device.type:
+            return self.module_
+        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
+
+    def _by_chunks(
+        self,
+        X: Any,
+        model: Model,
+        function: Callable[[Any, torch.Tensor], torch.Tensor],
+        n_rows: int | None = None,
+        out: Any = None,
+    ) -> Any:
+        """Apply a function of the model to chunks of scaled rows, and join the results.
+
+        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
+        reach X alone.
+
+        Results are written to slices of `out`, if it is given.
+        """
+        model = model.frozen() if needs_gradients(X, out) else model
+        scaling, parameters = self._scaling, list(model.parameters())
+        if scaling.target is not None and X.shape[1] == len(scaling.mean):
+            scaling = replace(scaling, target=None)
+        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
+
+        def answer(rows: Any) -> torch.Tensor:
+            # Overflow is detected below.
+            x = scaling.apply(rows, **kind)
+            with suited_threads(model, len(x)):
+                result = function(model, x)
+            # Callbacks can see a model that has diverged; then the samples are not to blame.
+            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
+                raise too_far(rows.dtype)
+            return result
+
+        return in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
 
     def transform(
         self, X: ArrayLike | SparseArray, *, out: Any = None
@@ -980,16 +974,12 @@ class BaseAutoencoder(
             check_array(as_array(codes[:1]))
         else:
             codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
-        if codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
-                f"{self.n_components_} components; give codes as transform returns them."
-            )
+        check_n_components(codes, self)
         return self._decoded(codes, out)
 
     def _decoded(self, codes: Any, out: Any) -> Any:
         # The decoder does not depend on the length of codes.
-        model = super()._model_for(codes.dtype)
+        model = self._placed_model(codes.dtype)
         model = model.frozen() if needs_gradients(codes, out) else model
         device, scaling = next(model.parameters()).device, self._scaling.decoded
 
@@ -1001,9 +991,6 @@ class BaseAutoencoder(
                 return scaling.undo(model.decode(given)).to(given.dtype)
 
         return in_chunks(codes, rows_at_a_time(codes, model), decode, out)
-
-    def _model_for(self, dtype):
-        return self._with_length(super()._model_for(dtype))
 
     def _with_length(self, model: Any) -> Any:
         """Return a model for codes of the length `transform_l0`; the fitted model is unchanged."""
@@ -1033,7 +1020,7 @@ class BaseAutoencoder(
         """Return valid samples and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        return X, self._model_for(X.dtype)
+        return X, self._with_length(self._placed_model(X.dtype))
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -970,8 +969,7 @@ class VAEenseTransformer(DensityEstimator):
         left, total = np.square(x - decoded).sum(), np.square(x - x.mean(axis=0)).sum()
         unexplained = float(left / total)
         self._held_out_codes_ = {"l0": n_active, "kept": 1 - unexplained}
-        for message in self._signs(n_active, unexplained):
-            warn_user(message, ConvergenceWarning)
+        self._warn(self._signs(n_active, unexplained))
 
     def _signs(self, n_active: float, unexplained: float) -> list[str]:
         """Return a message for each sign of failure."""
@@ -1068,7 +1066,7 @@ class VAEenseTransformer(DensityEstimator):
         return law if length is None else law.at_length(length)
 
     def _length(self) -> float | None:
-        """Return the mean length of codes that is asked for, if it is a possible one."""
+        """Return the mean length of codes that is wanted, if it is a possible one."""
         length, share, law = self.transform_l0, self.transform_explained_variance, self.coder_
         if length is None and share is None:
             return None

@@ -433,7 +433,7 @@ class EM(ABC):  # numpydoc ignore=PR02
         The source of randomness.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     processes : Processes, default=SINGLE_PROCESS
         The processes that fit together, each to its part of the samples.
@@ -792,7 +792,7 @@ def make_em(
         How often each sample counts.
 
     wanted : Wanted
-        What codes shall be like. Without a target, the number of latents is the largest number.
+        What codes should be like. Without a target, the number of latents is the largest number.
 
     gates : Gates or None, default=None
         The first gates, if they are known.

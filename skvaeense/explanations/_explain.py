@@ -72,7 +72,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         The rows.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     known : GateLaw or None, default=None
         Gates of an earlier fit, in units of the samples, from which gates go on.
@@ -155,7 +155,7 @@ class _GateFits:
         The rows.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
     """
 
     rows: Prepared

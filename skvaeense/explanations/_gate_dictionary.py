@@ -27,9 +27,10 @@ from skvaeense.utils._validation import (
     all_or_nothing,
     check_array,
     check_integer,
+    check_n_components,
+    checked_results,
     fit_context,
     plain,
-    too_far,
 )
 
 
@@ -299,11 +300,7 @@ class GateDictionary(
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float64)
-        if codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
-                f"{self.n_components_} components; give codes as transform returns them."
-            )
+        check_n_components(codes, self)
         return codes @ self.components_ + self.mean_
 
     # --- density ------------------------------------------------------------------------------
@@ -358,9 +355,7 @@ class GateDictionary(
         blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
         with threads_of_all(rows.shape), np.errstate(over="ignore", invalid="ignore"):
             found = np.concatenate([function(self._law_, rows[block]) for block in blocks])
-        if not np.isfinite(found).all():
-            raise too_far(found.dtype)
-        return found
+        return checked_results(found)
 
     def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
         if not reset:

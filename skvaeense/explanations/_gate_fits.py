@@ -59,7 +59,7 @@ def gate_law(
         The rows, of which the held-out ones determine prices of open gates.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     known : GateLaw or None, default=None
         The first gates, if they are known.

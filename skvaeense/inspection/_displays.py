@@ -1,32 +1,28 @@
 """Displays: what they share, active dimensions and their reliability, latents, and curves."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from skvaeense.metrics import fvu
 from skvaeense.samples._rows import as_array
 from skvaeense.utils._files import optional_import
+from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import ReprMixin, check_array, check_integer, column_or_1d
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-import math
-from collections.abc import Iterable
-from dataclasses import KW_ONLY
-
-from numpy.typing import ArrayLike
-from scipy.stats import rankdata
-from sklearn.decomposition import PCA
-from sklearn.utils import assert_all_finite, check_consistent_length
-
-from skvaeense.metrics import fvu
-from skvaeense.utils._typing import DoubleArray
 
 
 def last_step(estimator, X=None):

@@ -24,9 +24,9 @@ from skvaeense.utils._validation import (
     StrOptions,
     all_or_nothing,
     check_integer,
+    checked_results,
     fit_context,
     plain,
-    too_far,
 )
 
 
@@ -239,10 +239,7 @@ class SubspaceMixture(
         self, x: DoubleArray, function: Callable[[MixtureDensity, DoubleArray], DoubleArray]
     ) -> DoubleArray:
         with np.errstate(over="ignore", invalid="ignore"):
-            values = function(self.density_, x)
-        if not np.isfinite(values).all():
-            raise too_far(values.dtype)
-        return values
+            return checked_results(function(self.density_, x))
 
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
         """Return the share of held-out samples that are at least as surprising as each sample.

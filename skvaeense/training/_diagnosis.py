@@ -325,7 +325,7 @@ def batch_messages(
         What `compare_batches` returned.
     """
     distance, batches = compare_batches(x, before, n_decoded)
-    change = batch_change(x)
+    change = 1.0 if is_first else batch_change(x)
     if is_first and not bool((x != x[0]).any()):
         message = (
             "All samples of the first batch are equal, so the scale of later batches is not known. "

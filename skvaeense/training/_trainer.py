@@ -3,6 +3,8 @@
 import copy
 import inspect
 import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -12,28 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch.optim.adamw import adamw
 
 from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import Batches
+from skvaeense.samples._sources import Source, digest
+from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._records import Kept
 from skvaeense.utils._torch import memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
 from skvaeense.utils._validation import StrOptions
+from skvaeense.utils._warnings import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
-import time
-from abc import ABC, abstractmethod
-
-from sklearn.utils import check_random_state
-
-from skvaeense.samples._sources import Source, digest
-from skvaeense.utils._callbacks import CALLBACKS
-from skvaeense.utils._warnings import warn_user
-
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
@@ -200,7 +197,9 @@ class Trainer:
         weights = [self.parameters.values]
         self.optimizer = make_optimizer(self.optimizer, weights, self.learning_rate)
         self.gradient = self.loss.gradient(self.model)
+        # Records of this training, and of other inits of the same fit.
         self.log: list[dict[str, float]] = []
+        self.other_log: list[dict[str, float]] = []
         self.n_steps = self.n_epochs = self.n_waited = 0
         self.least_factor = 0.0
         self.best_loss = self.reference = math.inf
@@ -472,7 +471,7 @@ def diverged(subject: str) -> str:
     )
 
 
-# --- optimizers and schedules ----
+# --- optimizers and schedules ---------------------------------------------------------------------
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | partial[Any]
 Schedule: TypeAlias = Literal["auto", "constant", "cosine"] | Callable[[float], float]
@@ -644,7 +643,7 @@ def find_schedule(schedule: Schedule, hold: float | None = None) -> Callable[[fl
     return schedule
 
 
-# --- history ----
+# --- history --------------------------------------------------------------------------------------
 
 
 class History(Kept, dict[str, DoubleArray]):

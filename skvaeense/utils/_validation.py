@@ -317,6 +317,22 @@ def too_far(dtype: Any) -> ValueError:
     )
 
 
+def checked_results(values: Any) -> Any:
+    """Return results of samples, or raise an error if any is not finite."""
+    if not np.isfinite(values).all():
+        raise too_far(values.dtype)
+    return values
+
+
+def check_n_components(codes: Any, estimator: Any) -> None:
+    """Raise an error unless codes have a column for each component of an estimator."""
+    if codes.shape[1] != estimator.n_components_:
+        raise ValueError(
+            f"X has {codes.shape[1]} columns, but this {type(estimator).__name__} has "
+            f"{estimator.n_components_} components; give codes as transform returns them."
+        )
+
+
 class ReprMixin:
     """Show the current arguments of the constructor, and arrays by their shape."""
 

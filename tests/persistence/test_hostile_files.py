@@ -679,7 +679,8 @@ def test_state_of_a_generator_of_another_device(path, tmp_path):
 def test_unchanged_forgery_is_sound(path, dimension_path, law_paths, tmp_path):
     """This shows that the other tests fail because of their changes."""
     for sound in (path, dimension_path, *law_paths.values()):
-        load(forged(sound, tmp_path, lambda node, arrays: None))
+        unchanged = load(forged(sound, tmp_path, lambda node, arrays: None))
+        assert type(unchanged) is type(load(sound))
 
 
 def test_missing_parameter_has_its_default(path, tmp_path):
