@@ -670,7 +670,7 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         self._drop()
         self.n_rounds_done += 1
         if self.n_rounds_done == self.n_rounds // 2:
-            self._prune(x[:SOME_SAMPLES], weights[:SOME_SAMPLES])
+            self._prune(x, weights)
         return sums
 
     def _prune(self, x: Tensor, weights: Tensor) -> None:
@@ -678,20 +678,24 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
 
         `_drop` asks what samples lose if a gate closes and nothing else changes. Here other gates
         open instead. Half of the latents are tried at once, those that explain least, then fewer.
+        Only samples in which one of these is open lose anything, and some of them are searched.
         """
-
-        def criterion(gates: Gates) -> float:
-            sums = pattern_sums(gates, x, weights)[0].reduced(self.processes)
-            return float(sums.nats / sums.n) * self.n_samples - float(self._costs(gates).sum())
-
-        best, n_fewer = criterion(self.gates), len(self.gates.weight) // 2
+        n_fewer = len(self.gates.weight) // 2
         while n_fewer:
-            kept = self.lost.argsort()[n_fewer:]
-            now = criterion(self.gates.at(kept))
-            if now > best:
-                best = now
+            tried, kept = self.lost.argsort().split([n_fewer, len(self.lost) - n_fewer])
+            users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
+            some = users[:SOME_SAMPLES] if len(users) else slice(1)
+            factor = float(weights[users].sum() / weights[some].sum())
+            with_all, without = (
+                pattern_sums(gates, x[some], weights[some])[0].times(factor).reduced(self.processes)
+                for gates in (self.gates, self.gates.at(kept))
+            )
+            closed = F.logsigmoid(-self.gates.log_odds[tried]).sum() * (self.n_samples - without.n)
+            saved = self._costs(self.gates)[tried].sum() - closed
+            is_better = bool(saved > with_all.nats - without.nats)
+            if is_better:
                 self._keep(kept)
-            n_fewer = min(n_fewer if now >= best else n_fewer // 2, len(self.gates.weight) // 2)
+            n_fewer = min(n_fewer if is_better else n_fewer // 2, len(self.gates.weight) // 2)
 
     def _infer(self, x: Tensor) -> Tensor:
         blocks = x.split(block_rows(max(len(self.gates.weight), x.shape[1])))

@@ -88,6 +88,9 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         mixture = fit_mixture(head, rival=fits.rival)
         flats = Flats.of(mixture, head.x, wanted)
         gates = fits.best(flats, mixture)
+        if gates is not None and head is not rows and _may_gain(gates, mixture):
+            # A rare latent is open for too few of some rows.
+            gates = compared_gates(rows, wanted)
     nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
     if gates is not None:
         nats["gates"] = nats["mixture"] + _gain(gates, mixture).mean()
@@ -119,6 +122,22 @@ def _gain(gates: ComparedGates, mixture: FoundMixture) -> DoubleArray:
     return gates.scores - mixture.scores[: len(gates.scores)]
 
 
+def _may_gain(gates: ComparedGates, mixture: FoundMixture) -> bool:
+    """Return whether gates of more rows may become more probable than a mixture.
+
+    Gates of some rows that are surely more or less probable, by three standard errors, need no
+    further rows.
+    """
+    gain = _gain(gates, mixture)
+    is_unsure = abs(gain.mean()) <= 3 * _error(gain)
+    return gates.are_codes and gates.law.points is None and bool(is_unsure)
+
+
+def _error(gain: DoubleArray) -> float:
+    """Return the standard error of a mean gain."""
+    return float(gain.std() / math.sqrt(max(len(gain), 1)))
+
+
 def _choose(
     mixture: FoundMixture, flats: Flats, gates: ComparedGates | None, fits: "_GateFits"
 ) -> str:
@@ -132,7 +151,7 @@ def _choose(
         # If flat parts are clear, fewer numbers may describe the same patterns. If there are none,
         # gates must be more probable for sure.
         gain = _gain(gates, mixture)
-        least = gain.std() / math.sqrt(max(len(gain), 1))
+        least = _error(gain)
         if flats.are_clear:
             n = int(fits.rows.is_train.sum())
             n_numbers = sum((part.rank + 1) * len(part.mean) for part in flats.parts)

@@ -301,7 +301,8 @@ def compared_gates(
     As in the search for a mixture, gates of many features are sought in principal directions.
     """
     is_own = np.broadcast_to(is_own, len(rows.x))
-    train, valid = np.flatnonzero(is_own & rows.is_train), rows.valid
+    # In random order, because parts of the rows decide on the number of gates.
+    train, valid = rows.order[(is_own & rows.is_train)[rows.order]], rows.valid
     valid, x, counts = valid[is_own[valid]], rows.x - point, rows.weights
     mean = np.average(x[train], axis=0, weights=counts[train])
     x = x - mean
