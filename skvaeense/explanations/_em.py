@@ -446,6 +446,7 @@ class EM(ABC):  # numpydoc ignore=PR02
     _: KW_ONLY
     processes: Processes = SINGLE_PROCESS
     n_done: int = field(default=0, init=False)
+    n_started: int = field(default=0, init=False)
     # Sums over earlier subsets, which fade.
     past: Sums | None = field(default=None, init=False)
 
@@ -462,7 +463,9 @@ class EM(ABC):  # numpydoc ignore=PR02
         """Number of samples for a step."""
         least, most = self.subset_limits
         share = min(max(int(self.subset_share * self.n_samples), least), most)
-        return max(self.rows_of_latent * len(self.gates.weight), share)
+        k = len(self.gates.weight)
+        # As latents are dropped, a step of the same time takes more samples.
+        return max(self.rows_of_latent * k, share * (self.n_started or k) // k)
 
     @abstractmethod
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
@@ -524,6 +527,7 @@ class EM(ABC):  # numpydoc ignore=PR02
         # With much noise, single precision suffices.
         some, counts = x.float(), weights.float()
         first = round(begun * self.n_steps)
+        self.n_started = self.n_started or len(self.gates.weight)
         if first < self.n_steps:
             self.gates = self.gates.to(some)
         for i in range(first + 1, self.n_steps + 1):
@@ -606,6 +610,8 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     memory, remembered_rows = 0.3, 64
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
+    # Samples in which a group of latents is tried.
+    n_tried = 128
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
 
@@ -677,25 +683,31 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         """Drop latents that samples can do without, by the Bayesian information criterion.
 
         `_drop` asks what samples lose if a gate closes and nothing else changes. Here other gates
-        open instead. Half of the latents are tried at once, those that explain least, then fewer.
-        Only samples in which one of these is open lose anything, and some of them are searched.
+        open instead. The half of the latents that explain least is tried at once; a group that is
+        needed is tried in halves. Only samples in which one of a group is open lose anything, and
+        some of them are searched.
         """
-        n_fewer = len(self.gates.weight) // 2
-        while n_fewer:
-            tried, kept = self.lost.argsort().split([n_fewer, len(self.lost) - n_fewer])
+        is_kept, costs = torch.ones_like(self.lost, dtype=torch.bool), self._costs(self.gates)
+        closed = F.logsigmoid(-self.gates.log_odds)
+        groups = [self.lost.argsort()[: len(is_kept) // 2]]
+        while groups:
+            tried = groups.pop()
+            others = is_kept.index_fill(0, tried, value=False)
             users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
-            some = users[:SOME_SAMPLES] if len(users) else slice(1)
+            some = users[: self.n_tried] if len(users) else slice(1)
             factor = float(weights[users].sum() / weights[some].sum())
-            with_all, without = (
-                pattern_sums(gates, x[some], weights[some])[0].times(factor).reduced(self.processes)
-                for gates in (self.gates, self.gates.at(kept))
+            now, then = (
+                pattern_sums(self.gates.at(kept), x[some], weights[some])[0]
+                .times(factor)
+                .reduced(self.processes)
+                for kept in (is_kept, others)
             )
-            closed = F.logsigmoid(-self.gates.log_odds[tried]).sum() * (self.n_samples - without.n)
-            saved = self._costs(self.gates)[tried].sum() - closed
-            is_better = bool(saved > with_all.nats - without.nats)
-            if is_better:
-                self._keep(kept)
-            n_fewer = min(n_fewer if is_better else n_fewer // 2, len(self.gates.weight) // 2)
+            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - now.n)
+            if saved > now.nats - then.nats:
+                is_kept = others
+            elif len(tried) > 1:
+                groups += tried.tensor_split(2)
+        self._keep(is_kept.nonzero()[:, 0])
 
     def _infer(self, x: Tensor) -> Tensor:
         blocks = x.split(block_rows(max(len(self.gates.weight), x.shape[1])))

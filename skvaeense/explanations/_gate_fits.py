@@ -285,12 +285,14 @@ class ComparedGates(NamedTuple):
 
     @property
     def are_codes(self) -> bool:
-        """Whether codes explain most of the variance, and two rows differ in a gate on average.
+        """Whether there are four patterns of open gates or more, and codes explain most of X.
 
-        Otherwise there is one normal distribution, or nearly.
+        The number of patterns is the exponential of their entropy. If it is smaller, there is one
+        normal distribution, or nearly.
         """
-        p, (left, total) = self.law.gates.probability, self.sums
-        return float((2 * p * (1 - p)).sum()) >= 1 and 2 * left <= (total or 1.0)
+        p, (left, total) = self.law.gates.probability.double(), self.sums
+        entropy = float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
+        return entropy >= math.log(4) and 2 * left <= (total or 1.0)
 
 
 def compared_gates(
