@@ -383,7 +383,8 @@ def from_saelens(
     samples = None if X is None else estimator._check_samples(X, reset=True, least=2)
     scaling = _scaling("X", samples, len(weights["W_enc"]))
     if has_target:
-        target = y.as_source() if hasattr(y, "as_source") else open_target(y)
+        target: Any = y
+        target = target.as_source() if hasattr(target, "as_source") else open_target(target)
         # One number for each sample is no target, but the user has given it.
         target = np.reshape(y, (-1, 1)) if target is None and y is not None else target
         own = _scaling("y", None if X is None else target, len(weights["b_dec"]))

@@ -64,26 +64,24 @@ def fvu(
     0.1
     """
     pair = {"X": X, "X_reconstructed": X_reconstructed}
-    X, X_reconstructed = (
-        check_array(x, dtype=np.float64, input_name=name) for name, x in pair.items()
-    )
-    if X.shape != X_reconstructed.shape:
+    rows, restored = (check_array(x, dtype=np.float64, input_name=name) for name, x in pair.items())
+    if rows.shape != restored.shape:
         raise ValueError(
-            f"X and X_reconstructed must have the same shape, {X.shape} != {X_reconstructed.shape}."
+            f"X and X_reconstructed must have the same shape, {rows.shape} != {restored.shape}."
         )
-    X, X_reconstructed, weights = _drop_weightless(sample_weight, X, X_reconstructed)
+    rows, restored, weights = _drop_weightless(sample_weight, rows, restored)
     # Ranges are exact. Rounding in the mean could hide that X is constant.
-    if np.ptp(X, axis=0).max() == 0:
+    if np.ptp(rows, axis=0).max() == 0:
         raise ValueError(
-            f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
+            f"X is constant over its {rows.shape[0]} sample(s), so it has no variance to explain: "
             "give samples that differ."
         )
-    X, exponent = in_unit(X)
-    residual = X - np.ldexp(X_reconstructed, -exponent)
-    deviation = X - np.average(X, axis=0, weights=weights)
+    rows, exponent = in_unit(rows)
+    residual = rows - np.ldexp(restored, -exponent)
+    deviation = rows - np.average(rows, axis=0, weights=weights)
     left, total = (
-        np.average(np.einsum("ij,ij->i", rows, rows), weights=weights)
-        for rows in (residual, deviation)
+        np.average(np.einsum("ij,ij->i", part, part), weights=weights)
+        for part in (residual, deviation)
     )
     return float(left / total)
 
