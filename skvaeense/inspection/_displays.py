@@ -883,7 +883,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         # A logarithmic axis would show errors that are only rounding, in single precision too.
         errors = np.concatenate([np.asarray(error) for _, error, _ in self.curves.values()])
         least = errors[errors > np.finfo(np.float32).eps].min(initial=1.0)
-        axes.set_ylim(bottom=max(0.5 * least, axes.get_ylim()[0]))
+        axes.set_ylim(0.5 * least, 2 * max(errors.max(), least))
         dots = " (dots: the estimators' own choice)" if any(self.points_) else ""
         axes.set(
             title=f"Error against sparsity{dots}",
