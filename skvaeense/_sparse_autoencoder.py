@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from skvaeense._base import BaseAutoencoder
@@ -280,7 +279,6 @@ class SparseAutoencoder(BaseAutoencoder):
     _n_steps = LONG_STEPS
     _sums_features = False
     _scales_modules = True
-    __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
     def __init__(
@@ -543,7 +541,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return True
 
     @available_if(_has_target)
-    def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def predict(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Predict the target, if the estimator was fitted with a target.
 
         Parameters
@@ -551,26 +549,17 @@ class SparseAutoencoder(BaseAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, as for `transform`.
 
-        out : array of shape (n_samples, n_targets) or None, default=None
-            Array that the prediction is written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples, n_targets)
             Predicted target in its units: ``inverse_transform`` of the codes, plus the output of
             the skip connection, if there is one.
         """
-        X, model = self._check_for_coding(X)
-        scaling = self._scaling.decoded
+        undo = self._scaling.decoded.undo
+        given = self._check_for_coding(X)
+        return self._by_model(*given, lambda model, x: undo(model.predict(x)))
 
-        def predict(model, x):
-            return scaling.undo(model.predict(x)).to(x.dtype)
-
-        return self._by_chunks(X, model, predict, out=out)
-
-    def score_samples(
-        self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None
-    ) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, y: object = None) -> FloatArray:
         """Return the explained share of each sample, or of its target.
 
         Parameters
@@ -580,9 +569,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             Target of X if the estimator was fitted with a target; otherwise ignored.
-
-        out : array of shape (n_samples,) or None, default=None
-            Array that the scores are written to, as for `transform`.
 
         Returns
         -------
@@ -597,9 +583,8 @@ class SparseAutoencoder(BaseAutoencoder):
             If the estimator was fitted with a target, and y does not have the features of that
             target.
         """
-        rows, model = self._check_for_scoring(X, y)
-
-        return self._by_chunks(rows, model, lambda *given: 1 - errors(*given), out=out)
+        given = self._check_for_scoring(X, y)
+        return self._by_model(*given, lambda model, rows: 1 - errors(model, rows))
 
     def score(
         self,
@@ -645,7 +630,7 @@ class SparseAutoencoder(BaseAutoencoder):
                 f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
                 "explain."
             )
-        left = self._by_chunks(rows, model, partial(errors, unit=spread))
+        left = self._by_model(rows, model, partial(errors, unit=spread))
         left = as_array(left).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
 
