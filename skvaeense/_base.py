@@ -39,11 +39,10 @@ from skvaeense.training._data import (
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.training._trainer import (
-    NAMED,
     TAGS,
+    TRAINING_CONSTRAINTS,
     FitSession,
     History,
-    OptimizerOptions,
     Plan,
     Trainer,
     diverged,
@@ -64,13 +63,11 @@ from skvaeense.utils._torch import (
     is_out_of_memory,
     resolve_device,
     restored_threads,
-    suited_threads,
     threads_of_all,
 )
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
-    NON_NEGATIVE,
     POSITIVE,
     RANDOM_STATE,
     AliasOf,
@@ -221,18 +218,10 @@ class BaseAutoencoder(
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    _parameter_constraints = {
+    _parameter_constraints = TRAINING_CONSTRAINTS | {
         "n_components": [AT_LEAST_ONE, None],
         "transform_l0": [POSITIVE, None],
         "network": [AliasOf(networks.Network), networks.Network],
-        "optimizer": [OptimizerOptions(set(NAMED))],
-        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
-        "learning_rate_init": [POSITIVE],
-        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "tol": [NON_NEGATIVE],
-        "n_iter_no_change": [AT_LEAST_ONE],
-        "n_samples_planned": [AT_LEAST_ONE, None],
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
@@ -633,8 +622,7 @@ class BaseAutoencoder(
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
-        with suited_threads(model, len(data.valid)):
-            further = self._finish(model, trainer, data)
+        further = self._finish(model, trainer, data)
         rows = []
         for epoch in (*trainer.other_log, *trainer.log):
             row = trainer.loss.in_user_units(

@@ -1,5 +1,6 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -40,7 +41,6 @@ from skvaeense.utils._torch import (
     evaluating,
     make_generator,
     resolve_device,
-    suited_threads,
 )
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
@@ -50,7 +50,8 @@ from skvaeense.utils._warnings import warn_user
 DECODER_PENALTY = 1e-4
 
 
-class SparseAutoencoder(BaseAutoencoder):
+@dataclass(eq=False, repr=False)
+class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     """Autoencoder with a penalty or a constraint that makes codes sparse.
 
     For a sample x the encoder gives pre-activations h, an activation turns h into the code z, and
@@ -260,9 +261,9 @@ class SparseAutoencoder(BaseAutoencoder):
     (1797, 32)
     """
 
-    module_: Annotated[SparseCoder, "d k"]
-    alpha_: float
-    dead_fraction_: float
+    module_: Annotated[SparseCoder, "d k"] = field(init=False)
+    alpha_: float = field(init=False)
+    dead_fraction_: float = field(init=False)
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "penalty": [AliasOf(penalties.Penalty), penalties.Penalty],
@@ -281,58 +282,31 @@ class SparseAutoencoder(BaseAutoencoder):
     _scales_modules = True
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
-    def __init__(
-        self,
-        n_components: int | None = None,
-        *,
-        penalty: str | penalties.Penalty = "batch_topk",
-        target_l0: float | None = None,
-        transform_l0: float | None = None,
-        network: str | networks.Network = "single_layer",
-        positive_code: bool = True,
-        skip_connection: bool = False,
-        decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
-        loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: Auto | float = "auto",
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-5,
-        n_iter_no_change: int = 30,
-        n_samples_planned: int | None = None,
-        dead_after: int = 10_000,
-        sparse_output: bool = False,
-        warm_start: bool = False,
-        verbose: int = 0,
-        dtype: Precision = "float32",
-        device: str = "auto",
-        random_state: RandomState = None,
-    ) -> None:
-        self.n_components = n_components
-        self.penalty = penalty
-        self.target_l0 = target_l0
-        self.transform_l0 = transform_l0
-        self.network = network
-        self.positive_code = positive_code
-        self.skip_connection = skip_connection
-        self.decoder_penalty = decoder_penalty
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.n_samples_planned = n_samples_planned
-        self.dead_after = dead_after
-        self.sparse_output = sparse_output
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
+    n_components: int | None = None
+    _: KW_ONLY
+    penalty: str | penalties.Penalty = "batch_topk"
+    target_l0: float | None = None
+    transform_l0: float | None = None
+    network: str | networks.Network = "single_layer"
+    positive_code: bool = True
+    skip_connection: bool = False
+    decoder_penalty: Literal["auto", "unit_norm"] | float = "auto"
+    loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction"
+    optimizer: Optimizer = "adam"
+    learning_rate_init: Auto | float = "auto"
+    schedule: Schedule = "auto"
+    batch_size: Auto | int = "auto"
+    max_iter: Auto | int = "auto"
+    tol: float = 1e-5
+    n_iter_no_change: int = 30
+    n_samples_planned: int | None = None
+    dead_after: int = 10_000
+    sparse_output: bool = False
+    warm_start: bool = False
+    verbose: int = 0
+    dtype: Precision = "float32"
+    device: str = "auto"
+    random_state: RandomState = None
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -485,7 +459,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return None if decay == "unit_norm" else decay
 
     def _validation_loss(self, model, x):
-        with evaluating(model), suited_threads(model, len(x), n_products=1):
+        with evaluating(model):
             x, target = model.split(x)
             # The coefficient changes between epochs, so costs cannot be compared. Errors of codes
             # with the same number of active latents can.
