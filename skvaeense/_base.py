@@ -17,7 +17,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.mixture._rows import warn_of_far
@@ -40,11 +39,10 @@ from skvaeense.training._data import (
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.training._trainer import (
-    NAMED,
     TAGS,
+    TRAINING_CONSTRAINTS,
     FitSession,
     History,
-    OptimizerOptions,
     Plan,
     Trainer,
     diverged,
@@ -65,13 +63,11 @@ from skvaeense.utils._torch import (
     is_out_of_memory,
     resolve_device,
     restored_threads,
-    suited_threads,
     threads_of_all,
 )
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
-    NON_NEGATIVE,
     POSITIVE,
     RANDOM_STATE,
     AliasOf,
@@ -96,20 +92,15 @@ _live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictiona
 PARTIAL_LEARNING_RATE = 0.1
 
 
-def rows_at_a_time(X, model):
-    """Return the number of rows in a chunk, as the widest layer allows."""
-    return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
-
-
-def _is_finite(values):
+def _is_finite(values: Any) -> bool:
     """Return whether all values are finite. A finite sum proves this at little cost."""
-    return bool(values.sum().isfinite() or values.isfinite().all())
+    library: Any = torch if isinstance(values, torch.Tensor) else np
+    return bool(library.isfinite(values.sum()) or library.isfinite(values).all())
 
 
-def needs_gradients(X: Any, out: Any = None) -> bool:
+def needs_gradients(X: Any) -> bool:
     """Return whether results for X are to have gradients: those of a tensor in a graph."""
-    is_in_graph = isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
-    return is_in_graph and out is None
+    return isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
 
 
 class WithoutGradients(torch.autograd.Function):
@@ -130,7 +121,7 @@ class WithoutGradients(torch.autograd.Function):
         )
 
 
-def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
+def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
     """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
@@ -145,33 +136,24 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
         Maps the rows of a chunk to an array or a tensor with the same number of rows. A chunk that
         runs out of memory is split in half.
 
-    out : array or None, default=None
-        Array for the results. None makes a new array, or for a tensor X a tensor on its device.
-
     Returns
     -------
-    array or torch.Tensor
-        The results for all rows. They are in memory only once.
+    ndarray or torch.Tensor
+        The results for all rows, for a tensor X on its device. They are in memory only once.
     """
-    if out is not None:
-        check_writable(out)
-    if needs_gradients(X, out):
+    if needs_gradients(X):
         return torch.cat([_in_memory(answer, rows).to(X.device) for rows in X.split(n_rows)])
-    device = X.device if isinstance(X, torch.Tensor) and out is None else None
-    joined = None
-    chunks = list(gen_batches(X.shape[0], n_rows))
+    joined: Any = None
     with torch.no_grad():
-        for chunk, rows in rows_of_chunks(X, chunks):
+        for chunk, rows in rows_of_chunks(X, gen_batches(X.shape[0], n_rows)):
             result = _in_memory(answer, rows)
-            result = as_array(result) if device is None else torch.as_tensor(result)
-            shape = X.shape[0], *result.shape[1:]
-            if joined is None and out is not None:
-                check_out(out, shape, result.dtype)
-                joined = out
-            elif joined is None and device is not None:
-                joined = torch.empty(shape, dtype=result.dtype, device=device)
-            elif joined is None:
-                joined = np.empty(shape, result.dtype)
+            result = torch.as_tensor(result) if isinstance(X, torch.Tensor) else as_array(result)
+            if joined is None:
+                shape = X.shape[0], *result.shape[1:]
+                if isinstance(X, torch.Tensor):
+                    joined = torch.empty(shape, dtype=result.dtype, device=X.device)
+                else:
+                    joined = np.empty(shape, result.dtype)
             joined[chunk.start : chunk.start + len(result)] = result
     return joined
 
@@ -188,33 +170,6 @@ def _in_memory(answer: Callable[[Any], Any], rows: Any) -> Any:
     half = rows.shape[0] // 2
     parts = [_in_memory(answer, some) for some in (rows[:half], rows[half:])]
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
-
-
-def check_writable(out):
-    """Raise an error unless rows can be written to `out`, before any are computed."""
-    if isinstance(out, torch.Tensor) or hasattr(out, "iloc"):
-        raise TypeError(
-            f"out must be an array, got a {type(out).__name__}. Pass an array such as "
-            "numpy.empty(shape), or the .numpy() of a tensor, which shares its memory."
-        )
-    flags, file = getattr(out, "flags", None), getattr(out, "file", None)
-    # As numpy, zarr and h5py tell it.
-    is_closed = not getattr(flags, "writeable", True) or getattr(out, "read_only", False)
-    if is_closed or getattr(file, "mode", "") == "r":
-        raise ValueError(
-            f'out is a read-only {type(out).__name__}. Open it with mode="r+", or pass a copy.'
-        )
-
-
-def check_out(out, shape, dtype):
-    """Raise an error unless `out` has this shape and can hold this type of numbers."""
-    if tuple(getattr(out, "shape", ())) != shape:
-        raise ValueError(
-            f"out must be an array of shape {shape}, in memory or elsewhere; got "
-            f"{getattr(out, 'shape', type(out).__name__)}."
-        )
-    if not np.can_cast(dtype, out.dtype, casting="same_kind"):
-        raise ValueError(f"out must have a floating dtype such as {dtype}, got {out.dtype}.")
 
 
 class BaseAutoencoder(
@@ -263,18 +218,10 @@ class BaseAutoencoder(
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    _parameter_constraints = {
+    _parameter_constraints = TRAINING_CONSTRAINTS | {
         "n_components": [AT_LEAST_ONE, None],
         "transform_l0": [POSITIVE, None],
         "network": [AliasOf(networks.Network), networks.Network],
-        "optimizer": [OptimizerOptions(set(NAMED))],
-        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
-        "learning_rate_init": [POSITIVE],
-        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "tol": [NON_NEGATIVE],
-        "n_iter_no_change": [AT_LEAST_ONE],
-        "n_samples_planned": [AT_LEAST_ONE, None],
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
@@ -283,10 +230,6 @@ class BaseAutoencoder(
         "device": [str],
         "random_state": RANDOM_STATE,
     }
-
-    # `out` is not metadata that a pipeline routes.
-    __metadata_request__transform = {"out": UNUSED}
-    __metadata_request__inverse_transform = {"out": UNUSED}
 
     # --- what a subclass defines --------------------------------------------------------------
 
@@ -679,8 +622,7 @@ class BaseAutoencoder(
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
-        with suited_threads(model, len(data.valid)):
-            further = self._finish(model, trainer, data)
+        further = self._finish(model, trainer, data)
         rows = []
         for epoch in (*trainer.other_log, *trainer.log):
             row = trainer.loss.in_user_units(
@@ -783,41 +725,81 @@ class BaseAutoencoder(
             return self.module_
         return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
 
-    def _by_chunks(
-        self,
-        X: Any,
-        model: Model,
-        function: Callable[[Any, torch.Tensor], torch.Tensor],
-        n_rows: int | None = None,
-        out: Any = None,
-    ) -> Any:
-        """Apply a function of the model to chunks of scaled rows, and join the results.
+    def _by_chunks(self, X: Any, law: Any, function: Callable[[Any], Any]) -> Any:
+        """Apply a function of a law or a model to chunks of rows, and join the results.
 
-        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
-        reach X alone.
+        Parameters
+        ----------
+        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+            All rows.
 
-        Results are written to slices of `out`, if it is given.
+        law : law, density or Model
+            What the function belongs to; its size limits the rows of a chunk. Results of a `Model`
+            alone have gradients, if X needs them.
+
+        function : callable
+            Maps rows to an array or a tensor.
+
+        Returns
+        -------
+        ndarray or torch.Tensor
+            The results; floats in the precision of the rows. A tensor X gives a tensor.
+
+        Raises
+        ------
+        ValueError
+            If a result is not finite, unless the weights are not finite either.
         """
-        model = model.frozen() if needs_gradients(X, out) else model
+
+        def answer(rows: Any) -> Any:
+            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
+            work = len(rows) * X.shape[1] * n_entries
+            errors = np.errstate(over="ignore", invalid="ignore")
+            with restored_threads(), threads_for(work), errors:
+                result = function(rows)
+                # The rows themselves can be read-only, which torch does not support.
+                if isinstance(rows, torch.Tensor):
+                    result = torch.as_tensor(result)
+                    result = result.to(rows.dtype) if result.is_floating_point() else result
+                else:
+                    result = as_array(result)
+                    is_float = result.dtype.kind == "f"
+                    result = result.astype(rows.dtype, copy=False) if is_float else result
+                # Callbacks can see a model that has diverged; then the samples are not to blame.
+                weights = self.module_.parameters() if hasattr(self, "module_") else ()
+                if not _is_finite(result) and all(map(_is_finite, weights)):
+                    raise too_far(rows.dtype)
+            return result
+
+        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
+        n_rows = block_rows(X.shape[1], n_entries)
+        if needs_gradients(X) and not isinstance(law, Model):
+            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
+        return in_chunks(X, n_rows, answer)
+
+    def _by_model(
+        self, X: Any, model: Model, function: Callable[[Any, torch.Tensor], torch.Tensor]
+    ) -> Any:
+        """Apply a function of the model to chunks of scaled rows, which can include the target.
+
+        Gradients reach X alone.
+        """
+        model = model.frozen() if needs_gradients(X) else model
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
             scaling = replace(scaling, target=None)
         kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
 
-        def answer(rows: Any) -> torch.Tensor:
-            # Overflow is detected below.
+        def of_rows(rows: Any) -> torch.Tensor:
             x = scaling.apply(rows, **kind)
-            with suited_threads(model, len(x)):
-                result = function(model, x)
-            # Callbacks can see a model that has diverged; then the samples are not to blame.
-            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
+            if not _is_finite(x):
                 raise too_far(rows.dtype)
-            return result
+            return function(model, x)
 
-        return in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
+        return self._by_chunks(X, model, of_rows)
 
     def transform(
-        self, X: ArrayLike | SparseArray, *, out: Any = None
+        self, X: ArrayLike | SparseArray
     ) -> FloatArray | sparse.csr_array | sparse.csr_matrix:
         """Return the codes of samples.
 
@@ -830,33 +812,23 @@ class BaseAutoencoder(
             weights. Only a SparseAutoencoder has them, without ``sparse_output=True``; for other
             models, the backward pass is an error.
 
-        out : array of shape (n_samples, n_components) or None, default=None
-            Array that the codes are written to, a few rows at a time: in memory, a memory map, or
-            an array of zarr or h5py. None makes a new array.
-
         Returns
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
-            The codes, or `out` if it was given. With ``sparse_output=True`` they are a CSR matrix,
-            or a CSR array if scikit-learn's ``sparse_interface`` is "sparray". Otherwise, if X is a
-            tensor, codes are a tensor on the same device, as in other methods.
+            The codes. With ``sparse_output=True`` they are a CSR matrix, or a CSR array if
+            scikit-learn's ``sparse_interface`` is "sparray". Otherwise, if X is a tensor, codes are
+            a tensor on the same device, as in other methods.
 
         Raises
         ------
         ValueError
-            If `out` has another shape or does not hold floats, or is given together with
-            ``sparse_output=True``; if samples are too far from the training samples for their
-            precision; or if the model cannot have codes of the length `transform_l0`.
+            If samples are too far from the training samples for their precision, or if the model
+            cannot have codes of the length `transform_l0`.
 
         TypeError
-            If `out` is a tensor, or X a sparse tensor.
+            If X is a sparse tensor.
         """
-        if out is not None and self.sparse_output:
-            raise ValueError(
-                "sparse_output=True returns codes as a new sparse array, so they cannot be written "
-                "to out. Set hard=True instead, or leave out=None."
-            )
-        codes = self._codes(X, out)
+        codes = self._codes(X)
         if self.sparse_output:
             return align_api_if_sparse(sparse.csr_array(as_array(codes)))
         return codes
@@ -882,72 +854,13 @@ class BaseAutoencoder(
         """
         return self._active_mask(X)
 
-    def _by_rows(
-        self, X: Any, law: Any, function: Any, out: Any = None, *, is_kept: bool = False
-    ) -> Any:
-        """Apply a function of a law to chunks of rows, and join the results.
-
-        Parameters
-        ----------
-        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
-            All rows, in units of the samples.
-
-        law : law or density
-            What the function belongs to; its size limits the rows of a chunk.
-
-        function : callable
-            Maps rows to an array or a tensor.
-
-        out : array or None, default=None
-            Array for the results.
-
-        is_kept : bool, default=False
-            Whether results keep their type. Otherwise floats have the precision of the rows.
-
-        Returns
-        -------
-        array or torch.Tensor
-            The results.
-        """
-
-        def answer(rows: Any) -> Any:
-            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
-            work = len(rows) * X.shape[1] * n_entries
-            with (
-                restored_threads(),
-                threads_for(work),
-                np.errstate(over="ignore", invalid="ignore"),
-            ):
-                result = function(rows)
-                if not isinstance(X, torch.Tensor) and isinstance(result, torch.Tensor):
-                    result = result.cpu().numpy()
-                if isinstance(result, torch.Tensor) and result.is_floating_point():
-                    # The rows themselves can be read-only, which torch does not support.
-                    is_tensor = isinstance(rows, torch.Tensor)
-                    result = result.to(rows.dtype if is_tensor else DTYPES[rows.dtype.name])
-                elif not isinstance(result, torch.Tensor) and result.dtype.kind == "f":
-                    kind = as_array(rows[:0]).dtype
-                    result = result if is_kept else result.astype(kind, copy=False)
-            finite = result.isfinite() if isinstance(result, torch.Tensor) else np.isfinite(result)
-            if not bool(finite.all()):
-                raise too_far(rows.dtype)
-            return result
-
-        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        n_rows = block_rows(X.shape[1], n_entries)
-        if needs_gradients(X, out):
-            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
-        return in_chunks(X, n_rows, answer, out)
-
-    def _codes(self, X: Any, out: Any) -> Any:
-        X, model = self._check_for_coding(X)
-        return self._by_chunks(X, model, self._encode, out=out)
+    def _codes(self, X: Any) -> Any:
+        return self._by_model(*self._check_for_coding(X), self._encode)
 
     def _active_mask(self, X: Any) -> Any:
-        X, model = self._check_for_coding(X)
-        return self._by_chunks(X, model, self._active)
+        return self._by_model(*self._check_for_coding(X), self._active)
 
-    def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def inverse_transform(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the reconstructions that codes decode to.
 
         Parameters
@@ -955,13 +868,10 @@ class BaseAutoencoder(
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
             Codes, as `transform` returns them. Set latents to 0 to see what the others hold.
 
-        out : array of shape (n_samples, n_features) or None, default=None
-            Array that the reconstructions are written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Reconstructions in the units of the training samples, or `out` if it was given.
+            Reconstructions in the units of the training samples.
 
         Raises
         ------
@@ -975,22 +885,20 @@ class BaseAutoencoder(
         else:
             codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
         check_n_components(codes, self)
-        return self._decoded(codes, out)
+        return self._decoded(codes)
 
-    def _decoded(self, codes: Any, out: Any) -> Any:
+    def _decoded(self, codes: Any) -> Any:
         # The decoder does not depend on the length of codes.
         model = self._placed_model(codes.dtype)
-        model = model.frozen() if needs_gradients(codes, out) else model
+        model = model.frozen() if needs_gradients(codes) else model
         device, scaling = next(model.parameters()).device, self._scaling.decoded
 
         def decode(rows: Any) -> torch.Tensor:
             # A copy, because torch warns about read-only arrays.
-            rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(as_array(rows))
-            given = rows.to(device)
-            with suited_threads(model, len(given)):
-                return scaling.undo(model.decode(given)).to(given.dtype)
+            rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)
+            return scaling.undo(model.decode(rows.to(device)))
 
-        return in_chunks(codes, rows_at_a_time(codes, model), decode, out)
+        return self._by_chunks(codes, model, decode)
 
     def _with_length(self, model: Any) -> Any:
         """Return a model for codes of the length `transform_l0`; the fitted model is unchanged."""

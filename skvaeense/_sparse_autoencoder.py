@@ -1,5 +1,6 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from skvaeense._base import BaseAutoencoder
@@ -41,7 +41,6 @@ from skvaeense.utils._torch import (
     evaluating,
     make_generator,
     resolve_device,
-    suited_threads,
 )
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
@@ -51,7 +50,8 @@ from skvaeense.utils._warnings import warn_user
 DECODER_PENALTY = 1e-4
 
 
-class SparseAutoencoder(BaseAutoencoder):
+@dataclass(eq=False, repr=False)
+class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     """Autoencoder with a penalty or a constraint that makes codes sparse.
 
     For a sample x the encoder gives pre-activations h, an activation turns h into the code z, and
@@ -261,9 +261,9 @@ class SparseAutoencoder(BaseAutoencoder):
     (1797, 32)
     """
 
-    module_: Annotated[SparseCoder, "d k"]
-    alpha_: float
-    dead_fraction_: float
+    module_: Annotated[SparseCoder, "d k"] = field(init=False)
+    alpha_: float = field(init=False)
+    dead_fraction_: float = field(init=False)
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "penalty": [AliasOf(penalties.Penalty), penalties.Penalty],
@@ -280,61 +280,33 @@ class SparseAutoencoder(BaseAutoencoder):
     _n_steps = LONG_STEPS
     _sums_features = False
     _scales_modules = True
-    __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
-    def __init__(
-        self,
-        n_components: int | None = None,
-        *,
-        penalty: str | penalties.Penalty = "batch_topk",
-        target_l0: float | None = None,
-        transform_l0: float | None = None,
-        network: str | networks.Network = "single_layer",
-        positive_code: bool = True,
-        skip_connection: bool = False,
-        decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
-        loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: Auto | float = "auto",
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-5,
-        n_iter_no_change: int = 30,
-        n_samples_planned: int | None = None,
-        dead_after: int = 10_000,
-        sparse_output: bool = False,
-        warm_start: bool = False,
-        verbose: int = 0,
-        dtype: Precision = "float32",
-        device: str = "auto",
-        random_state: RandomState = None,
-    ) -> None:
-        self.n_components = n_components
-        self.penalty = penalty
-        self.target_l0 = target_l0
-        self.transform_l0 = transform_l0
-        self.network = network
-        self.positive_code = positive_code
-        self.skip_connection = skip_connection
-        self.decoder_penalty = decoder_penalty
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.n_samples_planned = n_samples_planned
-        self.dead_after = dead_after
-        self.sparse_output = sparse_output
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
+    n_components: int | None = None
+    _: KW_ONLY
+    penalty: str | penalties.Penalty = "batch_topk"
+    target_l0: float | None = None
+    transform_l0: float | None = None
+    network: str | networks.Network = "single_layer"
+    positive_code: bool = True
+    skip_connection: bool = False
+    decoder_penalty: Literal["auto", "unit_norm"] | float = "auto"
+    loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction"
+    optimizer: Optimizer = "adam"
+    learning_rate_init: Auto | float = "auto"
+    schedule: Schedule = "auto"
+    batch_size: Auto | int = "auto"
+    max_iter: Auto | int = "auto"
+    tol: float = 1e-5
+    n_iter_no_change: int = 30
+    n_samples_planned: int | None = None
+    dead_after: int = 10_000
+    sparse_output: bool = False
+    warm_start: bool = False
+    verbose: int = 0
+    dtype: Precision = "float32"
+    device: str = "auto"
+    random_state: RandomState = None
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -487,7 +459,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return None if decay == "unit_norm" else decay
 
     def _validation_loss(self, model, x):
-        with evaluating(model), suited_threads(model, len(x), n_products=1):
+        with evaluating(model):
             x, target = model.split(x)
             # The coefficient changes between epochs, so costs cannot be compared. Errors of codes
             # with the same number of active latents can.
@@ -543,7 +515,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return True
 
     @available_if(_has_target)
-    def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def predict(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Predict the target, if the estimator was fitted with a target.
 
         Parameters
@@ -551,26 +523,17 @@ class SparseAutoencoder(BaseAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, as for `transform`.
 
-        out : array of shape (n_samples, n_targets) or None, default=None
-            Array that the prediction is written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples, n_targets)
             Predicted target in its units: ``inverse_transform`` of the codes, plus the output of
             the skip connection, if there is one.
         """
-        X, model = self._check_for_coding(X)
-        scaling = self._scaling.decoded
+        undo = self._scaling.decoded.undo
+        given = self._check_for_coding(X)
+        return self._by_model(*given, lambda model, x: undo(model.predict(x)))
 
-        def predict(model, x):
-            return scaling.undo(model.predict(x)).to(x.dtype)
-
-        return self._by_chunks(X, model, predict, out=out)
-
-    def score_samples(
-        self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None
-    ) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, y: object = None) -> FloatArray:
         """Return the explained share of each sample, or of its target.
 
         Parameters
@@ -580,9 +543,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             Target of X if the estimator was fitted with a target; otherwise ignored.
-
-        out : array of shape (n_samples,) or None, default=None
-            Array that the scores are written to, as for `transform`.
 
         Returns
         -------
@@ -597,9 +557,8 @@ class SparseAutoencoder(BaseAutoencoder):
             If the estimator was fitted with a target, and y does not have the features of that
             target.
         """
-        rows, model = self._check_for_scoring(X, y)
-
-        return self._by_chunks(rows, model, lambda *given: 1 - errors(*given), out=out)
+        given = self._check_for_scoring(X, y)
+        return self._by_model(*given, lambda model, rows: 1 - errors(model, rows))
 
     def score(
         self,
@@ -645,7 +604,7 @@ class SparseAutoencoder(BaseAutoencoder):
                 f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
                 "explain."
             )
-        left = self._by_chunks(rows, model, partial(errors, unit=spread))
+        left = self._by_model(rows, model, partial(errors, unit=spread))
         left = as_array(left).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
 

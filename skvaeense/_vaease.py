@@ -1,5 +1,6 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -23,9 +24,8 @@ from skvaeense.training._hooks import (
     validation_terms,
 )
 from skvaeense.training._trainer import (
-    NAMED,
+    TRAINING_CONSTRAINTS,
     Optimizer,
-    OptimizerOptions,
     Schedule,
     Trainer,
     find_schedule,
@@ -37,7 +37,6 @@ from skvaeense.utils._torch import DTYPES, make_generator, resolve_device
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
-    NON_NEGATIVE,
     POSITIVE,
     AliasOf,
     Specification,
@@ -51,7 +50,8 @@ NOISE_RANGE = 1e20
 RATES = 0.4, 0.6, 0.2
 
 
-class VAEase(Specification):
+@dataclass(eq=False, repr=False)
+class VAEase(Specification):  # numpydoc ignore=PR02
     """The model of "Sparse Autoencoders, Again?" [1]_, trained by gradients.
 
     An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
@@ -153,7 +153,7 @@ class VAEase(Specification):
 
     alias = "vaease"
 
-    _parameter_constraints = {
+    _parameter_constraints = TRAINING_CONSTRAINTS | {
         "network": [AliasOf(networks.Network, refused="unrolled"), networks.Network],
         "gated": ["boolean"],
         "prior": [AliasOf(priors.Prior), priors.Prior],
@@ -162,52 +162,25 @@ class VAEase(Specification):
         "learn_noise_variance": ["boolean"],
         "n_init": [AT_LEAST_ONE],
         "loss": [StrOptions({"elbo"}), losses.Loss],
-        "optimizer": [OptimizerOptions(set(NAMED))],
-        "learning_rate_init": [POSITIVE],
-        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
-        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "tol": [NON_NEGATIVE],
-        "n_iter_no_change": [AT_LEAST_ONE],
-        "n_samples_planned": [AT_LEAST_ONE, None],
     }
 
-    def __init__(
-        self,
-        network: str | networks.Network = "linear",
-        *,
-        gated: bool = True,
-        prior: str | priors.Prior = "standard_normal",
-        threshold: str | thresholds.ThresholdRule = "fixed_variance",
-        noise_variance: Auto | float = "auto",
-        learn_noise_variance: bool = True,
-        n_init: int = 3,
-        loss: Literal["elbo"] | losses.Loss = "elbo",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: float = 0.02,
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int = 30,
-        n_samples_planned: int | None = None,
-    ) -> None:
-        self.network = network
-        self.gated = gated
-        self.prior = prior
-        self.threshold = threshold
-        self.noise_variance = noise_variance
-        self.learn_noise_variance = learn_noise_variance
-        self.n_init = n_init
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.n_samples_planned = n_samples_planned
+    network: str | networks.Network = "linear"
+    _: KW_ONLY
+    gated: bool = True
+    prior: str | priors.Prior = "standard_normal"
+    threshold: str | thresholds.ThresholdRule = "fixed_variance"
+    noise_variance: Auto | float = "auto"
+    learn_noise_variance: bool = True
+    n_init: int = 3
+    loss: Literal["elbo"] | losses.Loss = "elbo"
+    optimizer: Optimizer = "adam"
+    learning_rate_init: float = 0.02
+    schedule: Schedule = "auto"
+    batch_size: Auto | int = "auto"
+    max_iter: Auto | int = "auto"
+    tol: float = 1e-4
+    n_iter_no_change: int = 30
+    n_samples_planned: int | None = None
 
 
 class VAEaseTraining(BaseAutoencoder):

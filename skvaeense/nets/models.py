@@ -239,6 +239,11 @@ class Model(nn.Module):
         return None
 
     @property
+    def n_entries(self) -> int:
+        """The largest number of entries of a row in any layer."""
+        return max(width for parameter in self.parameters() for width in parameter.shape)
+
+    @property
     def loss_unit(self) -> float | Tensor:
         """A loss of 1, as a fraction of the variance of the samples."""
         return 1.0

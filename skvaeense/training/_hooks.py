@@ -10,7 +10,7 @@ from skvaeense.nets.models import Model, as_number
 from skvaeense.nets.networks import normalize_columns
 from skvaeense.training._trainer import Hook, Step, Trainer
 from skvaeense.utils._kept import set_share
-from skvaeense.utils._torch import evaluating, suited_threads
+from skvaeense.utils._torch import evaluating
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
 # varies in few of many directions, each of these stands out far more from the same noise.
@@ -131,7 +131,7 @@ def followed_noise(
 
 def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
     """Return the mean squared error and divergence of samples, in evaluation mode."""
-    with evaluating(model), suited_threads(model, len(x), n_products=1):
+    with evaluating(model):
         error, kl = model.elbo(x)
     return float(error.mean()), float(kl.mean())
 
@@ -338,7 +338,7 @@ class GradientClipping(Hook):
     @torch.no_grad()
     def before_step(self, trainer: Trainer) -> None:
         """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
-        grads = trainer.parameters.grads
+        grads = trainer.weights.grad
         grads *= trainer.model.loss_unit
         grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
 

@@ -57,7 +57,7 @@ def _in_a_step(monkeypatch, change, first_only=False):
 def nan_loss(monkeypatch, first_only=True):
     def change(trainer, terms):
         terms["loss"] = terms["loss"] * math.nan
-        trainer.parameters.values.grad *= math.nan
+        trainer.weights.grad *= math.nan
 
     _in_a_step(monkeypatch, change, first_only)
 
@@ -75,7 +75,7 @@ def nan_gradients(monkeypatch):
 
 def overflow(monkeypatch):
     def change(trainer, terms):
-        trainer.parameters.values.data *= 1e30
+        trainer.weights.data *= 1e30
 
     _in_a_step(monkeypatch, change, first_only=True)
 

@@ -635,7 +635,7 @@ FORGED_STATES = {
     "text": set_in(*STATE_OF_TRAINING, value="os.system"),
     "text as a number": set_in(*STATE_OF_TRAINING, "hooks", 1, "n_dead", value="1"),
     "dict as a list": set_in(*STATE_OF_TRAINING, "log", value={}),
-    "missing entry": delete(*STATE_OF_TRAINING, "sums"),
+    "missing entry": delete(*STATE_OF_TRAINING, "n_waited"),
     "floats as integers": set_array("_partial_state_.hooks.1.silent_for", lambda n: n * 1.0),
 } | {
     f"{how} of {name}": set_array(f"_partial_state_.{name}", change)

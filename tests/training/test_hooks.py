@@ -291,7 +291,7 @@ def test_gradients_become_orthogonal_to_the_columns(make_training):
     trainer = make_training()
     normalize_columns(trainer.model.linear_decoder.weight)
     weight, gradient = trainer.model.linear_decoder.weight, draw(N_FEATURES, N_COMPONENTS, seed=1)
-    trainer.parameters.values.grad.fill_(3.0)
+    trainer.weights.grad.fill_(3.0)
     weight.grad.copy_(gradient)
     UnitNorm().before_step(trainer)
     columns = weight.detach().T, weight.grad.T, gradient.T
@@ -420,11 +420,11 @@ def test_gradients_are_those_of_a_share_of_the_variance_and_clipped(make_trainer
     model, limit = make_vae(), 0.12
     model.noise_variance = as_number(0.5)
     trainer = make_trainer(model)
-    grads = draw(len(trainer.parameters.grads))
-    trainer.parameters.grads.copy_(size * grads)
+    grads = draw(len(trainer.weights.grad))
+    trainer.weights.grad.copy_(size * grads)
     GradientClipping(limit).before_step(trainer)
     expected = size * grads * 0.5 / 5
     if expected.norm() > limit:
         expected *= limit / expected.norm()
     assert (size == 100.0) == bool(expected.norm() > 0.999 * limit)
-    torch.testing.assert_close(trainer.parameters.grads, expected)
+    torch.testing.assert_close(trainer.weights.grad, expected)
