@@ -1,7 +1,7 @@
 """Samples whose numbers are not all given once: weights, copies, and missing values."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +64,7 @@ class LawMixin(DocLinkMixin):
     _fitted_names: tuple[str, ...]
     _takes_missing = False
     # The threads of results, for samples of a shape.
-    _threads: Callable[[tuple[int, ...]], AbstractContextManager[None]] = nullcontext
+    _threads: Any = nullcontext
 
     @property
     def _law(self) -> Any:

@@ -292,7 +292,8 @@ class Trainer:
         terms = self.gradient(x, noise)
         # Buffers of layers, too.
         buffers = (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
-        self.processes.all_reduce_mean(chain([self.weights.grad], terms.values(), buffers))
+        gradient: Any = self.weights.grad
+        self.processes.all_reduce_mean(chain([gradient], terms.values(), buffers))
         for hook in self.hooks:
             hook.before_step(self)
         factor = max(self.schedule(fraction_done), self.least_factor)
