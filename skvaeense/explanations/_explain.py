@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
@@ -83,16 +84,17 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     """
     head = rows.head()
     with threads_for(head.known.size * head.known.shape[1]):
-        mixture = fit_mixture(head)
+        fits = _GateFits(head, wanted)
+        mixture = fit_mixture(head, rival=fits.rival)
         flats = Flats.of(mixture, head.x, wanted)
-        gates = _best_gates(head, wanted, flats, mixture)
+        gates = fits.best(flats, mixture)
         if gates is not None and head is not rows and _may_gain(gates, mixture):
             # A rare latent is open for too few of some rows.
             gates = compared_gates(rows, wanted)
     nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
     if gates is not None:
         nats["gates"] = nats["mixture"] + _gain(gates, mixture).mean()
-    name = _choose(head, wanted, mixture, flats, gates)
+    name = _choose(mixture, flats, gates, fits)
     coder: Any
     if name == "mixture":
         coder = flats.law(mixture.parts, len(head.x), wanted.n_components)
@@ -137,13 +139,10 @@ def _error(gain: DoubleArray) -> float:
 
 
 def _choose(
-    rows: Prepared,
-    wanted: Wanted,
-    mixture: FoundMixture,
-    flats: Flats,
-    gates: ComparedGates | None,
+    mixture: FoundMixture, flats: Flats, gates: ComparedGates | None, fits: "_GateFits"
 ) -> str:
     """Return the name of what gives the codes."""
+    wanted = fits.wanted
     if wanted.has_target:
         return "share" if wanted.length is None else "length"
     if wanted.model == "gates":
@@ -154,7 +153,7 @@ def _choose(
         gain = _gain(gates, mixture)
         least = _error(gain)
         if flats.are_clear:
-            n = int(rows.is_train.sum())
+            n = int(fits.rows.is_train.sum())
             n_numbers = sum((part.rank + 1) * len(part.mean) for part in flats.parts)
             saved = n_numbers - gates.law.gates.weight.numel()
             least = -0.5 * saved * math.log(n) / n
@@ -165,28 +164,62 @@ def _choose(
     return "share" if wanted.share == "auto" and wanted.model == "auto" else "normal"
 
 
-def _best_gates(
-    rows: Prepared, wanted: Wanted, flats: Flats, mixture: FoundMixture
-) -> ComparedGates | None:
-    """Return the gates that are compared with a mixture, if any are.
+@dataclass
+class _GateFits:
+    """Gates of the rows that the first split of a search for mixtures trains on, where needed.
 
-    They are fitted to the rows that the first split of the search for the mixture trains on.
+    Attributes
+    ----------
+    rows : Prepared
+        The rows.
+
+    wanted : Wanted
+        What codes should be like.
     """
-    bases = [part.basis for part in flats.parts]
-    are_tried = wanted.model == "auto" and not wanted.has_target
-    if not are_tried or len(rows.known) < MIN_ROWS_TO_SPLIT:
-        return None
-    # No dictionary has fewer latents than directions none of which is a combination of others.
-    if flats.are_clear and are_independent(np.concatenate(bases)):
-        return None
-    shared = compared_gates(rows, wanted)
-    if flats.locations is None:
-        return shared
-    hulls = [pooled(own) for own in of_groups(mixture.parts, flats.locations.groups)]
-    if sum(map(len, bases)) <= sum(hull.rank for hull in hulls):
-        return shared
-    local = compared_gates_at(rows, wanted, flats.locations)
-    return max(shared, local, key=lambda found: found.scores.mean())
+
+    rows: Prepared
+    wanted: Wanted
+
+    @cached_property
+    def shared(self) -> ComparedGates:
+        """The gates that all rows share."""
+        return compared_gates(self.rows, self.wanted)
+
+    @property
+    def are_tried(self) -> bool:
+        """Whether gates are compared with a mixture."""
+        wanted, n = self.wanted, len(self.rows.known)
+        return wanted.model == "auto" and not wanted.has_target and n >= MIN_ROWS_TO_SPLIT
+
+    def rival(self, search: Any) -> DoubleArray | None:
+        """Return scores that a mixture must reach; None if it may explain the rows by flat parts.
+
+        With holes, a mixture is judged by the known values, but gates by filled rows.
+        """
+        best = search.best
+        if not self.are_tried or self.rows.has_holes:
+            return None
+        if best.family.cut and "shared" not in vars(self):
+            directions = best.densities[0].directions
+            columns = directions.transpose(0, 2, 1).reshape(-1, directions.shape[1])
+            if are_independent(columns[columns.any(axis=1)]):
+                return None
+        return self.shared.scores if self.shared.are_codes else None
+
+    def best(self, flats: Flats, mixture: FoundMixture) -> ComparedGates | None:
+        """Return the gates that are compared with a mixture, if any are."""
+        bases = [part.basis for part in flats.parts]
+        # No dictionary has fewer latents than directions none of which is a combination of others.
+        is_clear = flats.are_clear and are_independent(np.concatenate(bases))
+        if not self.are_tried or (is_clear and "shared" not in vars(self)):
+            return None
+        if flats.locations is None:
+            return self.shared
+        hulls = [pooled(own) for own in of_groups(mixture.parts, flats.locations.groups)]
+        if sum(map(len, bases)) <= sum(hull.rank for hull in hulls):
+            return self.shared
+        local = compared_gates_at(self.rows, self.wanted, flats.locations)
+        return max(self.shared, local, key=lambda found: found.scores.mean())
 
 
 # --- laws that learn from batches ---------------------------------------------------------------

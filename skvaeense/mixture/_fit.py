@@ -112,6 +112,7 @@ def fit_mixture(
     n_components: int | None = None,
     max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
+    rival: Callable[[Search], DoubleArray | None] | None = None,
 ) -> FoundMixture:
     """Return the mixture under which held-out rows are most probable, and its flat parts.
 
@@ -134,6 +135,11 @@ def fit_mixture(
         features, the principal ones; features can then also be divided by their standard
         deviations.
 
+    rival : callable or None, default=None
+        Function from the search, once several components have been tried, to log-densities of the
+        rows of the first split under another density, or None. If the mixture cannot reach them,
+        the search ends early.
+
     Returns
     -------
     FoundMixture
@@ -146,7 +152,7 @@ def fit_mixture(
         scale = scales_of(x, weights) if basis is None else np.ones(x.shape[1])
         has_many = basis is None and x.shape[1] > MAX_DIRECTIONS and not rows.has_holes
         wanted: dict[str, Any] = {"n_components": n_components, "max_components": max_components}
-        wanted |= {"log_scale": np.log(scale).sum()}
+        wanted |= {"log_scale": np.log(scale).sum(), "rival": rival}
         wanted["n_splits"] = None if basis is None and not has_many else 1
 
         def search_along(*bases: DoubleArray | None) -> Search:

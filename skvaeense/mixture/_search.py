@@ -331,12 +331,19 @@ class Search:
 
     n_splits : int or None, default=None
         Number of splits; None means several if there are few rows.
+
+    rival : callable or None, default=None
+        Function from the search to log-densities of the rows of the first split under another
+        density, or None, called once several components have been tried. If the mixture cannot
+        reach them, the search ends early.
     """
 
     # Least gain that is more than chance, in standard errors.
     SURENESS = 0.5
     # Number of rows that new components start around, in the first and second try of a round.
     N_STARTS = (3, 12)
+    # Round of growth from which a mixture is compared with a rival, as the rounds to come may gain.
+    JUDGED_ROUND = 3
     # Families that are tried, in this order.
     FAMILIES = (
         Family(scaled=True),
@@ -357,10 +364,14 @@ class Search:
         n_components: int | None = None,
         known: Pair | None = None,
         n_splits: int | None = None,
+        rival: Any = None,
     ) -> None:
         self.rows, self.log_scale, self.rng = rows, log_scale, rng
         self.known = rows if known is None else known
-        self.n_components, self.n_trials = n_components, 0
+        self.n_components, self.rival = n_components, rival
+        self.is_beaten, self.n_trials = False, 0
+        # Gains of the rounds in which components are added.
+        self.gains: list[float] = []
         self.splits = _splits(rows, self.known, order, n_splits)
         n = len(self.splits[0].train[0])
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
@@ -382,6 +393,8 @@ class Search:
         while n_tries <= len(self.N_STARTS):
             before, family = self.best, self.best.family
             self.grow(n_tries)
+            if self.is_beaten:
+                return self
             if n_tries > 1 and self.best is before:
                 # The mixture is unchanged, so it is already pruned and has the best family.
                 break
@@ -477,13 +490,35 @@ class Search:
         """Add components until held-out rows do not gain in several tries in a row."""
         current, n_worse = self.best, 0
         while n_worse < n_tries:
+            before = self.best
             grown = self._with_more(current, self.N_STARTS[n_worse])
             if grown is None:
                 n_worse += 1
                 continue
             current = grown
             n_worse = 0 if self._keep(current) else n_worse + 1
+            self.is_beaten = self._cannot_reach_rival(before)
+            if self.is_beaten:
+                break
         return self
+
+    def _cannot_reach_rival(self, before: Trial) -> bool:
+        """Return whether the mixture stays behind its rival if each round gains as the best one.
+
+        The first rounds can gain little, so they are not judged.
+        """
+        self.gains.append(self.best.mean - before.mean)
+        if len(self.gains) < self.JUDGED_ROUND:
+            return False
+        if callable(self.rival):
+            self.rival = self.rival(self)
+        if self.rival is None:
+            return False
+        gap = self.rival - self.best.scores[: len(self.rival)]
+        error = gap.std() / np.sqrt(len(gap))
+        # A round adds half the present number of components.
+        n_rounds = math.log(max(self.most / self.best.size, 1.0)) / math.log(1.5)
+        return bool(gap.mean() - error > n_rounds * max(self.gains))
 
     def _with_more(self, trial: Trial, n_starts: int) -> Trial | None:
         """Return the trial with new components; None if no component can be added."""
