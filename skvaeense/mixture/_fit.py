@@ -153,7 +153,7 @@ def fit_mixture(
         has_many = basis is None and x.shape[1] > MAX_DIRECTIONS and not rows.has_holes
         wanted: dict[str, Any] = {"n_components": n_components, "max_components": max_components}
         wanted |= {"log_scale": np.log(scale).sum(), "rival": rival}
-        wanted["n_splits"] = None if basis is None and not has_many else 1
+        wanted["n_splits"] = 1 if has_many else None
 
         def search_along(*bases: DoubleArray | None) -> Search:
             def pair(y: DoubleArray) -> Pair:
@@ -455,19 +455,20 @@ def span_density(
         return fit_mixture(whole).density.in_units(center, scale)
     if span.shape[1] > MAX_DIRECTIONS:
         span = span @ principal_directions(centred @ span)[1][:MAX_DIRECTIONS].T
-    rows = Prepared.in_own_units(centred, weights, rng)
-    y, train = rows.known, rows.is_train
-    own = Rows.of(y, rows.weights)
-    # Held-out rows are new to the units in which the mixture is sought.
-    rest = _rest_of(y[train], span, own[train])
-    shrink, y = np.sqrt(rest.noise_variance / rest.variances), y - rest.mean
-    y += (y @ rest.basis.T * (shrink - 1)) @ rest.basis
+    every = Rows.of(centred, weights)
+    whole = _rest_of(centred, span, every)
+    rows = Prepared.in_own_units(centred - whole.mean, weights, rng)
+    # Held-out rows of the first split are new to the units in which the mixture is sought.
+    train = Rows.of(rows.known, rows.weights)[rows.is_train]
+    rest = _rest_of(train.h, span, train)
+    shrink = np.sqrt(rest.noise_variance / rest.variances)
+    y = rows.known + (rows.known @ rest.basis.T * (shrink - 1)) @ rest.basis
     found = fit_mixture(replace(rows, known=y), basis=span).density
     noises, held_out = found.noise_variances, found.held_out
-    held_out = None if held_out is None else held_out + np.log(shrink).sum()
-    rest = _rest_of(rows.known, span, own)
-    density = _with_rest(found, rest, noises / (found.weights @ noises))
-    return replace(density, background=own.background(), held_out=held_out).in_units(bias, 1.0)
+    if held_out is not None:
+        held_out = held_out[: len(rows.valid)] + np.log(shrink).sum()
+    density = _with_rest(found, whole, noises / (found.weights @ noises))
+    return replace(density, background=every.background(), held_out=held_out).in_units(bias, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
