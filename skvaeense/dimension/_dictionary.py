@@ -4,8 +4,6 @@ import numpy as np
 from scipy.special import expit, gammaln
 
 from skvaeense.dimension._rank import CLEAR, RARELY
-from skvaeense.dimension._scaling import SCALES, curved_dimension
-from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._records import Kept
@@ -31,8 +29,7 @@ class Dictionary(Kept):
     where w_j is its atom and g the noise variance.
 
     Expectation maximisation finds how often each size occurs. The number of atoms that a sample
-    needs is then the posterior median of the size. If many samples have the same support, but vary
-    in fewer directions than the support has atoms, they need only one atom for each direction.
+    needs is then the posterior median of the size.
 
     Parameters
     ----------
@@ -55,8 +52,6 @@ class Dictionary(Kept):
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
-        # Supports with more atoms than dimensions; for each, the dimension and its error.
-        self._dependent = []
 
     def fit(self, X, support):
         """Find the noise variance, and how often each number of atoms occurs.
@@ -85,7 +80,6 @@ class Dictionary(Kept):
         codes = self._least_squares(X, support)
         self._set_noise(X, support, codes, least)
         self._set_shares(X, support)
-        self._set_ranks(support, codes)
         return self
 
     def count(self, X, support):
@@ -110,18 +104,12 @@ class Dictionary(Kept):
         counts, std = support.sum(axis=1).astype(float), np.full(len(X), np.nan)
         few = counts <= MAX_SUPPORT
         if few.any():
-            support = support[few]
-            posterior = self._evidence(X[few], support) * self._shares
+            posterior = self._evidence(X[few], support[few]) * self._shares
             posterior /= posterior.sum(axis=1, keepdims=True)
             # The median size, and the root of its expected squared error.
             counts[few] = (posterior.cumsum(axis=1) < 0.5).sum(axis=1)
             squares = np.square(np.arange(len(self._shares)) - counts[few, None])
             std[few] = np.sqrt((posterior * squares).sum(axis=1))
-            for dependent, rank, error in self._dependent:
-                # Noise can hide some of the atoms, so parts of the support count too.
-                rows = np.flatnonzero(few)[~support[:, ~dependent].any(axis=1)]
-                rows = rows[counts[rows] > rank]
-                counts[rows], std[rows] = rank, np.hypot(std[rows], error)
         return counts, std
 
     def _set_shares(self, X, support):
@@ -134,27 +122,6 @@ class Dictionary(Kept):
             posterior /= posterior.sum(axis=1, keepdims=True)
             # One additional sample of any size keeps every size possible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
-
-    def _set_ranks(self, support, codes):
-        """Find supports whose samples have fewer dimensions than the support has atoms.
-
-        Such samples vary in fewer directions, or on a curved set, as distances to neighbours show.
-        With fewer than ten members per dimension, a rank says too little. Directions with up to a
-        hundredth of the largest standard deviation count as errors of the atoms.
-        """
-        supports, which = _unique_rows(support)
-        members, sizes = np.bincount(which), supports.sum(axis=1)
-        for i in np.flatnonzero((members >= 10 * sizes) & (sizes > 1)):
-            # Coefficients along orthonormal directions of the span of the atoms.
-            own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
-            variances = np.linalg.eigvalsh(own.T @ own / members[i])
-            noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
-            least = max(ABOVE * noise, 1e-4 * variances[-1])
-            rank, error = int(np.count_nonzero(variances > least)), 0.0
-            if rank == sizes[i] and members[i] > SCALES[1]:
-                rank, error = curved_dimension(codes[which == i][:, supports[i]], rank)
-            if 0 < rank < sizes[i]:
-                self._dependent.append((supports[i], rank, error))
 
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, relative to the best size.

@@ -383,10 +383,9 @@ class PoolMethod(AutoencoderMethod):
             ranks of nearby pools.
 
             If latents are counted: "small_coefficients", the spread of the posterior of the number
-            of latents, and the correction of distances on curved sets; "disagreement", the
-            difference between the count and the neighbours, weighted less if fewer neighbours are
-            like the sample; "few_neighbors", 1 if no neighbour is like the sample and there is no
-            dictionary.
+            of latents; "disagreement", the difference between the count and the neighbours,
+            weighted less if fewer neighbours are like the sample; "few_neighbors", 1 if no
+            neighbour is like the sample and there is no dictionary.
 
             In both cases: "disagreement" also includes the change of the estimate by distances that
             decoding causes; "far" is as large as the dimension itself at twice the distance that

@@ -125,33 +125,3 @@ def test_a_sample_off_all_atoms_does_not_need_all_of_them():
     assert counts.mean() < 6
     # The standard errors show that these counts are unsure.
     assert std.mean() > 100 * dictionary.count(X, support)[1].mean()
-
-
-def test_dependent_atoms_of_one_support_are_counted_once():
-    """Six atoms span a subspace of four dimensions; a seventh atom is independent of them."""
-    rng = np.random.default_rng(0)
-    atoms = np.vstack([rng.standard_normal((6, 4)) @ rng.standard_normal((4, 15)), np.ones(15)])
-    X = rng.standard_normal((400, 6)) @ atoms[:6]
-    X[300:] = rng.standard_normal((100, 1)) * atoms[6]
-    X += 1e-3 * rng.standard_normal(X.shape)
-    support = np.zeros((400, 7), dtype=bool)
-    support[:300, :6] = support[300:, 6] = True
-    dictionary = Dictionary(atoms, np.zeros(15))
-    dictionary.noise_variance = 1e-6
-    dictionary._set_ranks(support, dictionary._least_squares(X, support))
-    ((dependent, rank, error),) = dictionary._dependent
-    np.testing.assert_array_equal(dependent, support[0])
-    assert (rank, error) == (4, 0.0)
-
-
-def test_samples_with_some_atoms_of_a_curved_set_have_no_more_dimensions():
-    """The samples lie on circles in three planes. Noise hides some of their atoms."""
-    rng = np.random.default_rng(0)
-    angles = rng.uniform(0, 2 * np.pi, (1200, 3))
-    X = np.hstack([np.cos(angles), np.sin(angles), np.zeros((1200, 4))])
-    X += 0.05 * rng.standard_normal(X.shape)
-    dictionary = Dictionary(np.eye(6, 10), np.zeros(10)).fit(X, np.abs(X[:, :6]) > 0.05)
-    count, std = dictionary.count(X, np.abs(X[:, :6]) > 0.05)
-    assert (np.abs(X[:, :6]) <= 0.05).any(axis=1).mean() > 0.1
-    assert (count < 6).all()
-    assert (np.abs(count - 3) < 2 * std).all()
