@@ -43,8 +43,6 @@ DATA = {"mnist": (256, 20), "lm_activations": (300, 30)}
 # name: (network, penalty, whether codes are non-negative)
 ENCODERS = {
     "one layer": (SingleLayer(), TopK, True),
-    "one layer, aligned": (SingleLayer(aligned=True), TopK, True),
-    "one layer, k annealed": (SingleLayer(), partial(TopK, anneal=0.5), True),
     "unrolled": (Unrolled(), TopK, True),
     "unrolled, both signs": (Unrolled(), TopK, False),
 }

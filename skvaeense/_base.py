@@ -4,11 +4,9 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -60,7 +58,7 @@ from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
 from skvaeense.utils._torch import (
     DTYPES,
     draw_seed,
-    is_out_of_memory,
+    memory_errors,
     resolve_device,
     restored_threads,
     threads_of_all,
@@ -86,8 +84,6 @@ from skvaeense.utils._warnings import warn_user
 
 # The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
-# The trainers of estimators that have learned from batches, with their states and parameters.
-_live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictionary()
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -133,8 +129,7 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
         Number of rows in a chunk.
 
     answer : callable
-        Maps the rows of a chunk to an array or a tensor with the same number of rows. A chunk that
-        runs out of memory is split in half.
+        Maps the rows of a chunk to an array or a tensor with the same number of rows.
 
     Returns
     -------
@@ -142,11 +137,11 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
         The results for all rows, for a tensor X on its device. They are in memory only once.
     """
     if needs_gradients(X):
-        return torch.cat([_in_memory(answer, rows).to(X.device) for rows in X.split(n_rows)])
+        return torch.cat([answer(rows).to(X.device) for rows in X.split(n_rows)])
     joined: Any = None
     with torch.no_grad():
         for chunk, rows in rows_of_chunks(X, gen_batches(X.shape[0], n_rows)):
-            result = _in_memory(answer, rows)
+            result = answer(rows)
             result = torch.as_tensor(result) if isinstance(X, torch.Tensor) else as_array(result)
             if joined is None:
                 shape = X.shape[0], *result.shape[1:]
@@ -156,20 +151,6 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
                     joined = np.empty(shape, result.dtype)
             joined[chunk.start : chunk.start + len(result)] = result
     return joined
-
-
-def _in_memory(answer: Callable[[Any], Any], rows: Any) -> Any:
-    """Return the results for rows; if memory is too small, first for one half, then the other."""
-    try:
-        return answer(rows)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    if rows.shape[0] == 1:
-        raise MemoryError("There is too little memory to compute one sample at a time.")
-    half = rows.shape[0] // 2
-    parts = [_in_memory(answer, some) for some in (rows[:half], rows[half:])]
-    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
 
 
 class BaseAutoencoder(
@@ -182,16 +163,21 @@ class BaseAutoencoder(
 ):
     """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass defines the model and its trainer (`_make_trainer`), the phases of a fit (`_train`),
-    the loss that compares epochs (`_validation_loss`), and the codes (`_encode`).
+    A subclass defines the model and its trainer (`_make_trainer`), and the loss that compares
+    epochs (`_validation_loss`).
     """
 
     # Parameters that a model is built from. They must not change when its training is continued.
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
+    # Fitted attributes that all methods need.
+    _fitted_names: Any = ("module_", "mean_", "scale_")
     # Phases of a fit, as progress names them.
     _phases: Any = ("samples", "codes", "checks")
     # How many rows are held out.
     _held_out = HELD_OUT
+    # Number of training steps for a new model, and the share of its epochs, from the first on,
+    # whose losses are not compared.
+    _n_steps, _unwatched = RANDOM_STEPS, 0.0
     # Whether the "error" of the loss is a sum over features, or else their mean.
     _sums_features = True
     # Whether features of several modules of a network have one scale for each module.
@@ -233,11 +219,6 @@ class BaseAutoencoder(
 
     # --- what a subclass defines --------------------------------------------------------------
 
-    @property
-    def _fitted_names(self) -> tuple[str, ...]:
-        """Fitted attributes that all methods need."""
-        return "module_", "mean_", "scale_"
-
     @abstractmethod
     def _make_trainer(
         self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
@@ -251,10 +232,6 @@ class BaseAutoencoder(
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
         """Return the loss that compares epochs; lower is better."""
 
-    @abstractmethod
-    def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes of centred and scaled samples, in the form the user asked for."""
-
     @property
     def loss_curve_(self) -> list[float]:
         """The loss of each epoch of the kept model."""
@@ -266,15 +243,6 @@ class BaseAutoencoder(
         """What has the parameters of training: optimizer, batch size, number of epochs."""
         return self
 
-    @property
-    def _n_steps(self) -> int:
-        """Number of training steps for a new model."""
-        return RANDOM_STEPS
-
-    def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the mask of active latents of centred and scaled samples."""
-        return self._encode(model, x) != 0
-
     def _finish(self, model: Any, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Complete a model after training, and return further fitted attributes."""
         return {}
@@ -282,16 +250,11 @@ class BaseAutoencoder(
     def _plan(self, data: FitData, *, continues: bool) -> tuple[int, Plan]:
         """Return the number of inits, and how long each is trained."""
         training = self._training
-        n_epochs, tol = self._epochs(data, self._n_steps), training.tol
+        n_epochs, tol = self._epochs(data), training.tol
         unwatched = 0.0 if continues else self._unwatched
         patience = training.n_iter_no_change
         plan = Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
         return (1 if continues else getattr(training, "n_init", 1)), plan
-
-    @property
-    def _unwatched(self) -> float:
-        """Share of the epochs of a new model whose losses are not compared."""
-        return 0.0
 
     def _complete(self, data: FitData) -> None:
         """Run the last step of `fit`, after its result is stored."""
@@ -384,10 +347,11 @@ class BaseAutoencoder(
         UserWarning
             If Ctrl-C (a KeyboardInterrupt) ends training. The best model so far is kept.
         """
-        with ExitStack() as stack:
-            stack.enter_context(all_or_nothing(self))
-            is_first = find_processes().is_first
-            progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
+        is_first = find_processes().is_first
+        with (
+            all_or_nothing(self),
+            fit_progress(self, self._phases, is_first=is_first) as progress,
+        ):
             progress.begin(self._phases[0])
             self._way_to_fit()(X, y, sample_weight, progress)
         return self
@@ -453,9 +417,9 @@ class BaseAutoencoder(
             warn_of_far(far, len(samples), samples.described(far.tolist()))
         return PreparedRows(samples, scaling, weights, balls)
 
-    def _epochs(self, data: FitData, n_steps: int) -> int:
-        """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""
-        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, n_steps)
+    def _epochs(self, data: FitData) -> int:
+        """Return `max_iter`; "auto" means the epochs that amount to the steps of a new model."""
+        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, self._n_steps)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -520,41 +484,30 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer, state = self._live_trainer(data), getattr(self, "_partial_state_", None)
-            # The trainer lives on, so a call that fails must leave it as it was.
-            before = None if state is None else copy.deepcopy(state)
-            try:
-                self._learn_batch(trainer, data, goes_on=state is not None)
-            except BaseException:
-                _live.pop(self, None)
-                if state is not None:
-                    state.update(before)
-                raise
+            self._learn_batch(self._trainer_of_batches(data), data)
 
-    def _live_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer of the last call of `partial_fit`, or make it again from its state."""
-        state = getattr(self, "_partial_state_", None)
-        trainer, of, params = _live.get(self, (None, None, {}))
-        if of is None or of is not state or not are_equal(params, self.get_params()):
-            continues = hasattr(self, "module_")
-            seeds = draw_seeds(check_random_state(self.random_state))
-            trainer = self._next_trainer(data, seeds, continues=continues)
-            trainer.least_factor = PARTIAL_LEARNING_RATE
-            if state is not None:
-                trainer.load_state_dict(state)
-            elif continues:
-                trainer.n_steps = self._partial_steps(data)  # The schedule of `fit` is over.
-        trainer.log = []
+    def _trainer_of_batches(self, data: FitData) -> Trainer:
+        """Return the trainer that goes on from the last call of `partial_fit`, or from a fit."""
+        state, continues = getattr(self, "_partial_state_", None), hasattr(self, "module_")
+        random_state = check_random_state(self.random_state if state is None else 0)
+        trainer = self._next_trainer(data, draw_seeds(random_state), continues=continues)
+        trainer.least_factor = PARTIAL_LEARNING_RATE
+        if state is not None:
+            trainer.load_state_dict(state)
+        elif continues:
+            trainer.n_steps = self._planned_steps(data)  # The schedule of `fit` is over.
         return trainer
 
-    def _partial_steps(self, data: FitData) -> int:
-        """Return the number of steps after which the schedule of `partial_fit` is over."""
+    def _planned_steps(self, data: FitData) -> int:
+        """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
+        if not data.is_batch:
+            return self._epochs(data) * steps_of_epoch(len(data.train), data.batch_size)
         planned = self._training.n_samples_planned
         return self._n_steps if planned is None else max(planned // data.batch_size, 1)
 
-    def _learn_batch(self, trainer: Trainer, data: FitData, *, goes_on: bool) -> None:
+    def _learn_batch(self, trainer: Trainer, data: FitData) -> None:
         """Take the steps of a batch, and store what they came to."""
-        begun, planned = trainer.n_steps, self._partial_steps(data)
+        begun, planned = trainer.n_steps, self._planned_steps(data)
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, Plan(1, data.batch_size, span=span))
@@ -562,7 +515,7 @@ class BaseAutoencoder(
         if not (trainer.is_finite and math.isfinite(loss)):
             raise FloatingPointError(diverged("The loss"))
         attributes = self._attributes(trainer, data)
-        if goes_on:
+        if hasattr(self, "_partial_state_"):
             added = attributes["history_"]
             attributes["history_"] = self.history_.extended(added)
             attributes["n_iter_"] = self.n_iter_ + 1
@@ -574,8 +527,6 @@ class BaseAutoencoder(
         is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
         findings = self._found(data, course) if is_shown else Findings(**course)
         self._warn(messages or failure_messages(findings))
-        # After the warning, which can be an error.
-        _live[self] = trainer, attributes["_partial_state_"], self.get_params()
 
     def _next_trainer(
         self, data: FitData, seeds: tuple[int, int], init: int = 0, *, continues: bool
@@ -755,7 +706,7 @@ class BaseAutoencoder(
             rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
             work = len(rows) * X.shape[1] * n_entries
             errors = np.errstate(over="ignore", invalid="ignore")
-            with restored_threads(), threads_for(work), errors:
+            with restored_threads(), threads_for(work), memory_errors(len(rows)), errors:
                 result = function(rows)
                 # The rows themselves can be read-only, which torch does not support.
                 if isinstance(rows, torch.Tensor):
@@ -855,10 +806,10 @@ class BaseAutoencoder(
         return self._active_mask(X)
 
     def _codes(self, X: Any) -> Any:
-        return self._by_model(*self._check_for_coding(X), self._encode)
+        return self._by_model(*self._check_for_coding(X), lambda model, x: model.code(x))
 
     def _active_mask(self, X: Any) -> Any:
-        return self._by_model(*self._check_for_coding(X), self._active)
+        return self._by_model(*self._check_for_coding(X), lambda model, x: model.code(x) != 0)
 
     def inverse_transform(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the reconstructions that codes decode to.

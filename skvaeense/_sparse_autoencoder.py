@@ -24,11 +24,9 @@ from skvaeense.training._data import (
     default_n_components,
     linear_residual,
     sparse_learning_rate,
-    steps_of_epoch,
 )
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._hooks import (
-    AnnealedLength,
     Coefficient,
     DeadLatents,
     UnitNorm,
@@ -43,11 +41,11 @@ from skvaeense.utils._torch import (
     resolve_device,
 )
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._warnings import warn_user
 
 # Default factor of the squared weights of a decoder with hidden layers.
-DECODER_PENALTY = 1e-4
+DECODER_DECAY = 1e-4
 
 
 @dataclass(eq=False, repr=False)
@@ -106,14 +104,11 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         Whether a learned linear map of the sample is added to the decoded code. Only with a target.
         Codes then have to explain only the nonlinear part of the target.
 
-    decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
-        Restriction that keeps codes from shrinking while the decoder grows, which would make any
-        penalty on codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in
-        units of the scaled samples; a number is the factor of the decoder's squared weights in the
-        loss. "auto" means "unit_norm" for a linear decoder and 1e-4 otherwise.
-
     loss : {"penalized_reconstruction"} or Loss, default="penalized_reconstruction"
-        Loss that training minimises.
+        Loss that training minimises. The columns of a linear decoder keep norm 1 in units of the
+        scaled samples, unless the loss has a `decay` above 0, a factor of the decoder's squared
+        weights. Otherwise codes could shrink while the decoder grows, and a penalty on codes would
+        mean nothing. For a decoder with hidden layers the alias has a decay of 1e-4.
 
     optimizer : str, class or functools.partial, default="adam"
         Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
@@ -272,7 +267,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "dead_after": [AT_LEAST_ONE],
-        "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
     }
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
@@ -290,7 +284,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     network: str | networks.Network = "single_layer"
     positive_code: bool = True
     skip_connection: bool = False
-    decoder_penalty: Literal["auto", "unit_norm"] | float = "auto"
     loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction"
     optimizer: Optimizer = "adam"
     learning_rate_init: Auto | float = "auto"
@@ -310,18 +303,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
 
     # --- fitting ------------------------------------------------------------------------------
 
-    @property
-    def _unwatched(self):
-        # The loss of an epoch with longer codes cannot be compared with later losses.
-        return penalties.Penalty.resolve(self.penalty).anneal
-
-    def _planned_steps(self, data):
-        """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
-        if data.is_batch:
-            return self._partial_steps(data)
-        n_steps = steps_of_epoch(len(data.train), data.batch_size)
-        return self._epochs(data, self._n_steps) * n_steps
-
     def _make_trainer(self, data, seeds, init=0, model=None):
         device = resolve_device(self.device)
         continues = model is not None
@@ -334,17 +315,14 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             penalty = self._penalty_of(n_components)
             model = self._new_model(data, n_components, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
-        decay = self._decay(model)
         hooks = [self._coefficient(penalty, model, continues), DeadLatents(model, self.dead_after)]
-        if penalty.anneal and not continues:
-            hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
-        loss = losses.Loss.resolve(self.loss)
-        if decay is None:
+        loss, is_linear = losses.Loss.resolve(self.loss), model.linear_decoder is not None
+        if self.loss == losses.PenalizedReconstruction.alias and not is_linear:
+            loss = losses.PenalizedReconstruction(DECODER_DECAY)
+        if is_linear and not getattr(loss, "decay", 0.0):
             model.normalize()
             hooks.append(UnitNorm())
-        elif self.loss == "penalized_reconstruction":
-            loss = losses.PenalizedReconstruction(decay)
         rate = self.learning_rate_init
         if rate == "auto":
             n_steps = self._planned_steps(data)
@@ -361,14 +339,14 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         )
 
     def _with_target(self, X, y, *, continues):
-        target = open_target(y)
+        target = None if y is None else open_target(y)
         samples = X if target is None else beside(X, target)
         n_given = samples.shape[1] - X.shape[1] or None
         if continues and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
-                f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
-                "warm_start=False to train a new model."
+                f"{described_target(self.module_.n_targets)}. Give a matching y; fit with "
+                "warm_start=False trains a new model."
             )
         return samples
 
@@ -445,19 +423,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         hook.warmup = 0.0 if continues else hook.warmup
         return hook
 
-    def _decay(self, model):
-        """Return the factor of the decoder's squared weights; None for columns of norm 1."""
-        decay, is_linear = self.decoder_penalty, model.linear_decoder is not None
-        if decay == "auto":
-            return None if is_linear else DECODER_PENALTY
-        if decay == "unit_norm" and not is_linear:
-            raise ValueError(
-                'decoder_penalty="unit_norm" needs a linear decoder, which the network '
-                f"{self.network!r} does not have. Set decoder_penalty to a number, or set "
-                'network="linear".'
-            )
-        return None if decay == "unit_norm" else decay
-
     def _validation_loss(self, model, x):
         with evaluating(model):
             x, target = model.split(x)
@@ -502,9 +467,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         )
 
     # --- coding -------------------------------------------------------------------------------
-
-    def _encode(self, model, x):
-        return model.code(x)
 
     def _has_target(self) -> bool:
         if not hasattr(self, "target_mean_"):
@@ -611,17 +573,8 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     def _check_for_scoring(self, X: Any, y: object) -> tuple[Any, Any]:
         """Return valid samples, joined with the target if there is one, and the model."""
         X, model = self._check_for_coding(X)
-        if model.n_targets is None:
-            return X, model
-        target = open_target(y)
-        samples = X if target is None else beside(X, target)
-        n_given = samples.shape[1] - X.shape[1] or None
-        if n_given != model.n_targets:
-            raise ValueError(
-                f"This SparseAutoencoder was fitted with {described_target(model.n_targets)}, but "
-                f"y is {described_target(n_given)}. Give a matching y."
-            )
-        return samples, model
+        has_target = model.n_targets is not None
+        return (self._with_target(X, y, continues=True) if has_target else X), model
 
 
 def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:

@@ -12,12 +12,12 @@ from skvaeense.mixture._fit import span_density
 from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
-from skvaeense.training._data import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
+from skvaeense.training._data import ANNEALED, default_n_components, linear_residual
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
     FINAL_NOISE,
+    LEAST_NOISE,
     annealed_noise,
-    best_noise,
     followed_noise,
     network_hooks,
     validation_loss,
@@ -190,14 +190,12 @@ class VAEaseTraining(BaseAutoencoder):
     noise_variance_: Annotated[float, ">0"]
     density_: Any
 
-    _n_steps = RANDOM_STEPS
+    _unwatched = ANNEALED
 
     @property
     def _training(self) -> VAEase:
         """The model that is trained by gradients."""
         return VAEase.resolve(self.model)
-
-    _unwatched = ANNEALED
 
     def _copy_of_model(self):
         model = super()._copy_of_model()
@@ -275,7 +273,7 @@ class VAEaseTraining(BaseAutoencoder):
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:
-            return best_noise(terms, n_features)
+            return max(terms[0] / n_features, LEAST_NOISE)
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
@@ -283,7 +281,7 @@ class VAEaseTraining(BaseAutoencoder):
         rows = rows[: N_BLOCKS * block_rows(model.n_components)]
         model.calibrate(rows)
         if not data.is_batch:
-            model.close_unused(torch.cat([part.x for part in data.parts]))
+            model.close_unused(torch.cat([part.X for part in data.parts]))
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
@@ -292,7 +290,7 @@ class VAEaseTraining(BaseAutoencoder):
             "noise_variance_": noise_variance * data.scaling.scale**2,
             # At the end of `fit`, not at each checkpoint.
             "density_": None,
-            "_n_rows_": sum(len(part.x) for part in data.parts),
+            "_n_rows_": sum(len(part.X) for part in data.parts),
         }
 
     def _complete(self, data: Any) -> None:
@@ -335,6 +333,3 @@ class VAEaseTraining(BaseAutoencoder):
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(x, residual, active, float(model.noise_variance)),
         )
-
-    def _encode(self, model, x):
-        return model.code(model.posterior(x))

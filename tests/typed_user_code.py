@@ -84,7 +84,7 @@ def use_vaease() -> None:
 
 
 def use_sparse_autoencoder(X: Doubles) -> None:
-    sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp", decoder_penalty=0.1)
+    sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp")
     assert_type(sae.fit(X, None), SparseAutoencoder)
     assert_type(sae.module_, SparseCoder)
     codes = sae.transform(X)

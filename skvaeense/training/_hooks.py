@@ -9,7 +9,6 @@ import torch
 from skvaeense.nets.models import Model, as_number
 from skvaeense.nets.networks import normalize_columns
 from skvaeense.training._trainer import Hook, Step, Trainer
-from skvaeense.utils._kept import set_share
 from skvaeense.utils._torch import evaluating
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
@@ -136,11 +135,6 @@ def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
     return float(error.mean()), float(kl.mean())
 
 
-def best_noise(terms: tuple[float, float], n_features: int) -> float:
-    """Return the noise variance that suits the error best."""
-    return max(terms[0] / n_features, LEAST_NOISE)
-
-
 def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
     """Return -ELBO in nats at a noise variance."""
     error, kl = terms
@@ -228,32 +222,6 @@ class Coefficient(Hook):
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""
         return {"alpha": float(self.value)}
-
-
-class AnnealedLength(Hook):
-    """Let codes keep all latents at first, then fewer by a factor in each step, down to k.
-
-    Parameters
-    ----------
-    model : SparseCoder
-        The model, whose `length` is k.
-
-    anneal : float
-        Share of the training over which the number of kept latents falls, above 0.
-    """
-
-    def __init__(self, model: Model, anneal: float) -> None:
-        self.first_share = model.n_components / (model.length or model.n_components)
-        self.anneal = anneal
-
-    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
-        """Set how many entries this step keeps."""
-        left = max(0.0, 1 - fraction_done / self.anneal)
-        set_share(trainer.model, self.first_share**left)
-
-    def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Let codes keep k entries again, as validation expects."""
-        set_share(trainer.model, 1.0)
 
 
 class UnitNorm(Hook):

@@ -191,7 +191,7 @@ class Trainer:
         if given:
             rates = [torch.ones_like(p) * given.get(p, 1.0) for p in self.model.parameters()]
             self.rates = torch.cat([rate.detach().reshape(-1) for rate in rates])
-        self.weights = flat_weights(self.model)
+        self.weights: Any = flat_weights(self.model)
         self.optimizer = make_optimizer(self.optimizer, [self.weights], self.learning_rate)
         self.gradient = self.loss.gradient(self.model)
         # Records of this training, and of other inits of the same fit.
@@ -487,22 +487,21 @@ class Adam:
 
     def __init__(self, parameters: list[torch.nn.Parameter], lr: float) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": lr}]
-        self.state = {
-            parameter: {"step": torch.zeros((), device=parameter.device)}
-            | {name: torch.zeros_like(parameter.detach()) for name in ("exp_avg", "exp_avg_sq")}
-            for parameter in parameters
-        }
+        (weights,) = parameters
+        zeros = torch.zeros_like(weights.detach())
+        step = torch.zeros((), device=weights.device)
+        self.state = {weights: {"step": step, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}}
 
     @torch.no_grad()
     def step(self) -> None:
         """Take a step, with the defaults of torch.optim.Adam."""
         options: Any = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
         options |= {"amsgrad": False, "maximize": False, "fused": True}
-        for parameter, memory in self.state.items():
-            if parameter.grad is not None:
-                moments: Any = [memory["exp_avg"]], [memory["exp_avg_sq"]], [], [memory["step"]]
-                rate = self.param_groups[0]["lr"]
-                adamw([parameter], [parameter.grad], *moments, lr=rate, **options)
+        weights: Any
+        ((weights, memory),) = self.state.items()
+        moments: Any = [memory["exp_avg"]], [memory["exp_avg_sq"]], [], [memory["step"]]
+        rate = self.param_groups[0]["lr"]
+        adamw([weights], [weights.grad], *moments, lr=rate, **options)
 
 
 def is_optimizer(kind: Any) -> bool:
@@ -702,7 +701,7 @@ class FitSession:
             "that all of these processes can read.",
         )
         self.last_kept = time.monotonic()
-        self.state = None if kept is None else vars(kept)[STATE]
+        self.state: Any = None if kept is None else vars(kept)[STATE]
         # Training advances the user's own RandomState, as in scikit-learn.
         given = check_random_state(estimator.random_state)
         given = given if self.state is None else self.state["random_state"]
@@ -735,7 +734,7 @@ class FitSession:
         self.progress.begin("codes", n_inits * plan.n_epochs * data.n_records)
         with memory_errors(data.batch_size):
             try:
-                begun, first = self._resume(make), 0
+                first, begun = 0, self.state and self._resume(make)
                 if self.state is not None:
                     first = n_inits if begun is None else begun.init
                 for init in range(first, n_inits):
@@ -753,7 +752,7 @@ class FitSession:
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
         self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
-        if not self.stopped and self.trainer is not None:
+        if self.names and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
 
@@ -775,14 +774,13 @@ class FitSession:
         trainer, seconds = self.trainer, time.monotonic() - self.last_kept
         stops = self.progress.step(lambda: self.estimator._attributes(trainer, self.data))
         self.stopped = bool(self.processes.from_first(stops))
-        if trainer.step == 0 and any(seconds >= keeper.interval for keeper in self.names):
+        is_due = self.names and any(seconds >= keeper.interval for keeper in self.names)
+        if is_due and trainer.step == 0:
             self._keep(trainer, trainer)
         return self.stopped
 
     def _resume(self, make: Callable[[int], Trainer]) -> Trainer | None:
         """Restore what a checkpoint holds, and return the trainer of the init that was begun."""
-        if self.state is None:
-            return None
         self.log, trainers = self.state["log"], []
         for state in (self.state["best"], self.state["begun"]):
             trainer = None if state is None else make(int(state["log"][-1]["init"]))
@@ -794,7 +792,7 @@ class FitSession:
 
     def _keep(self, shown: Trainer, begun: Trainer | None) -> None:
         """Write a checkpoint: the estimator as if training ended now, and the state of the fit."""
-        if not self.names or not self.processes.is_first:
+        if not self.processes.is_first:
             return
         estimator = self.estimator._draft(self.estimator._attributes(shown, self.data))
         state = {

@@ -102,16 +102,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_errors(batch_size: int) -> Iterator[None]:
-    """Raise a MemoryError that names the cure if a training step runs out of memory."""
+def memory_errors(n_samples: int) -> Iterator[None]:
+    """Raise a MemoryError that names the cure if torch runs out of memory."""
     try:
         yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise MemoryError(
-            f"A training step with {batch_size} samples needs more memory than is available. Lower "
-            "batch_size, n_components or the width of the network."
+            f"{n_samples} samples at a time need more memory than is available. Lower batch_size, "
+            "n_components or the width of the network, or give fewer samples in a call."
         ) from error
 
 

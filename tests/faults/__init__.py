@@ -103,7 +103,7 @@ def unreadable_samples(monkeypatch):
 
 
 DIVERGED = "became NaN or infinite. Lower learning_rate_init"
-NO_MEMORY = "needs more memory than is available. Lower batch_size, n_components or the width"
+NO_MEMORY = "need more memory than is available. Lower batch_size, n_components or the width"
 
 FAULTS = (
     Fault("the loss of an init becomes NaN", FloatingPointError, DIVERGED, True, nan_loss),

@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.language import from_saelens, to_saelens
+from skvaeense.nets.losses import PenalizedReconstruction
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
 
 
@@ -53,8 +54,8 @@ CASES = [
     ("gated", EXACT | {"target_l0": 2}, "gated"),
     ("jump_relu", EXACT | {"target_l0": 2}, "jumprelu"),
     # Directions whose norms differ.
-    ("topk", EXACT | {"decoder_penalty": 0.1}, "topk"),
-    ("l1", EXACT | {"decoder_penalty": 0.1}, "standard"),
+    ("topk", EXACT | {"loss": PenalizedReconstruction(0.1)}, "topk"),
+    ("l1", EXACT | {"loss": PenalizedReconstruction(0.1)}, "standard"),
     # Transcoders.
     ("l1", EXACT | SKIP, "skip_transcoder"),
     ("l1", EXACT | {"skip_connection": False}, "transcoder"),
