@@ -456,8 +456,8 @@ def span_density(
     if span.shape[1] > MAX_DIRECTIONS:
         span = span @ principal_directions(centred @ span)[1][:MAX_DIRECTIONS].T
     every = Rows.of(centred, weights)
-    whole = _rest_of(centred, span, every)
-    rows = Prepared.in_own_units(centred - whole.mean, weights, rng)
+    of_all = _rest_of(centred, span, every)
+    rows = Prepared.in_own_units(centred - of_all.mean, weights, rng)
     # Held-out rows of the first split are new to the units in which the mixture is sought.
     train = Rows.of(rows.known, rows.weights)[rows.is_train]
     rest = _rest_of(train.h, span, train)
@@ -467,7 +467,7 @@ def span_density(
     noises, held_out = found.noise_variances, found.held_out
     if held_out is not None:
         held_out = held_out[: len(rows.valid)] + np.log(shrink).sum()
-    density = _with_rest(found, whole, noises / (found.weights @ noises))
+    density = _with_rest(found, of_all, noises / (found.weights @ noises))
     return replace(density, background=every.background(), held_out=held_out).in_units(bias, 1.0)
 
 
