@@ -696,14 +696,13 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
             users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
             some = users[: self.n_tried] if len(users) else slice(1)
             factor = float(weights[users].sum() / weights[some].sum())
-            now, then = (
-                pattern_sums(self.gates.at(kept), x[some], weights[some])[0]
-                .times(factor)
-                .reduced(self.processes)
-                for kept in (is_kept, others)
-            )
-            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - now.n)
-            if saved > now.nats - then.nats:
+            nats = []
+            for gates in (self.gates.at(is_kept), self.gates.at(others)):
+                sums = pattern_sums(gates, x[some], weights[some])[0].times(factor)
+                sums = sums.reduced(self.processes)
+                nats.append(sums.nats)
+            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - sums.n)
+            if saved > nats[0] - nats[1]:
                 is_kept = others
             elif len(tried) > 1:
                 groups += tried.tensor_split(2)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
+from scipy.stats import sem
 
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._flats import Flats, are_independent, of_groups, one_flat, pooled
@@ -129,13 +130,8 @@ def _may_gain(gates: ComparedGates, mixture: FoundMixture) -> bool:
     further rows.
     """
     gain = _gain(gates, mixture)
-    is_unsure = abs(gain.mean()) <= 3 * _error(gain)
+    is_unsure = abs(gain.mean()) <= 3 * sem(gain, ddof=0)
     return gates.are_codes and gates.law.points is None and bool(is_unsure)
-
-
-def _error(gain: DoubleArray) -> float:
-    """Return the standard error of a mean gain."""
-    return float(gain.std() / math.sqrt(max(len(gain), 1)))
 
 
 def _choose(
@@ -151,7 +147,7 @@ def _choose(
         # If flat parts are clear, fewer numbers may describe the same patterns. If there are none,
         # gates must be more probable for sure.
         gain = _gain(gates, mixture)
-        least = _error(gain)
+        least = float(sem(gain, ddof=0))
         if flats.are_clear:
             n = int(fits.rows.is_train.sum())
             n_numbers = sum((part.rank + 1) * len(part.mean) for part in flats.parts)
