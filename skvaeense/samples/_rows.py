@@ -24,10 +24,11 @@ def as_array(rows: Any) -> Any:
     """
     if type(rows) is np.ndarray:
         return rows
-    # Dask would lose masks.
-    rows = plain(rows.compute() if hasattr(rows, "compute") else rows, takes_missing=True)
     if not isinstance(rows, torch.Tensor):
-        return dense(rows)
+        # Dask would lose masks.
+        rows = rows.compute() if hasattr(rows, "compute") else rows
+        return dense(plain(rows, takes_missing=True))
+    rows = rows.detach().resolve_conj().resolve_neg()
     is_lacking = rows.dtype is torch.bfloat16 or (rows.is_floating_point() and rows.itemsize < 2)
     return (rows.float() if is_lacking else rows).cpu().numpy()
 
