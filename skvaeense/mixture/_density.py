@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import softmax
@@ -147,16 +147,15 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         ndarray of shape (n_samples, n_components)
             ``log p_c + log N_c(x)`` in nats, of the known features.
         """
-        has_holes = np.isnan(x).any(axis=1)
-        y = self.quotients(x)
+        joint, whole = np.empty((len(x), len(self))), ~np.isnan(x).any(axis=1)
         with threads_for(len(x) * self.directions.size):
-            joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
-        joint -= np.log(self.unit).sum()
+            joint[whole] = self.log_joint_along(*along(self.quotients(x[whole]), self.basis))
+        joint[whole] -= np.log(self.unit).sum()
         log_shares = self._log_shares()
         with threads_for(self.directions.shape[2] ** 3):
-            for some in self._solved_at_once(np.flatnonzero(has_holes)):
+            for holes in self.holes_of(x):
                 for c in range(len(self)):
-                    joint[some, c] = log_shares[c] + log_known(self, c, x[some])
+                    joint[holes.rows, c] = log_shares[c] + log_known(self, c, x[holes.rows], holes)
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -408,16 +407,51 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         ndarray of shape (n_samples, n_features)
             Filled samples.
         """
-        filled = x.copy()
         with threads_for(self.directions.shape[2] ** 3):
-            for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
-                filled[some] = fill(self, x[some], rng)
-        return filled
+            return fill(self, x, rng)
 
-    def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
-        """Yield blocks of rows, since each row needs its own linear system."""
-        for some in row_blocks(len(rows), self.directions.shape[2] ** 2, len(self.center)):
-            yield rows[some]
+    def completed(
+        self, c: int, x: DoubleArray, weights: DoubleArray
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Return what samples are expected to be under a component.
+
+        Parameters
+        ----------
+        c : int
+            Index of the component.
+
+        x : ndarray of shape (n_samples, n_features)
+            Samples, with NaN where a feature is missing.
+
+        weights : ndarray of shape (n_samples,)
+            Weights of the samples.
+
+        Returns
+        -------
+        filled : ndarray of shape (n_samples, n_features)
+            Samples with conditional means in place of NaN.
+
+        covariance : ndarray of shape (n_features, n_features)
+            Sum of the conditional covariances of the samples, times their weights.
+        """
+        filled, d = x.copy(), x.shape[1]
+        covariance = np.zeros(d * d)
+        for holes in self.holes_of(x):
+            means, factors = condition(self, c, x[holes.rows], holes)
+            holes.put(filled, means)
+            sums = np.bincount(holes.which, weights[holes.rows])
+            each = sums[:, None, None] * (factors @ factors.transpose(0, 2, 1))
+            entries = d * holes.places[:, :, None] + holes.places[:, None]
+            covariance += np.bincount(entries.ravel(), each.ravel(), d * d)
+        return filled, covariance.reshape(d, d)
+
+    def holes_of(self, x: DoubleArray) -> Iterator["Holes"]:
+        """Yield blocks of samples that miss features, since each pattern has its own system."""
+        r, d = self.directions.shape[2], len(self.center)
+        for holes in Holes.groups_of(x):
+            size = min(holes.places.shape[1], max(r, 1))
+            for some in row_blocks(len(holes.rows), size**2, d):
+                yield holes.take(some)
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:
@@ -445,7 +479,64 @@ def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]
     return h, np.square(x - h @ basis.T).sum(axis=1)
 
 
-def condition(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+class Holes(NamedTuple):
+    """Samples that miss about the same number of features, by the pattern of what they miss.
+
+    Attributes
+    ----------
+    rows : ndarray of int of shape (n_samples,)
+        Positions of the samples.
+
+    which : ndarray of int of shape (n_samples,)
+        Pattern of each sample.
+
+    places : ndarray of int of shape (n_patterns, most_missing)
+        Features that are missing in each pattern, followed by others up to a common number.
+
+    is_missing : ndarray of bool of shape (n_patterns, most_missing)
+        Mask of the places that are missing.
+    """
+
+    rows: IntArray
+    which: IntArray
+    places: IntArray
+    is_missing: BoolArray
+
+    @classmethod
+    def groups_of(cls, x: DoubleArray) -> list[Self]:
+        """Return the groups of samples that miss features; in a group, numbers differ fourfold."""
+        missing, found = np.isnan(x), []
+        n_missing = missing.sum(axis=1)
+        sizes = np.ceil(np.log2(np.maximum(n_missing, 1)) / 2).astype(int)
+        for size in np.unique(sizes[n_missing > 0]):
+            rows = np.flatnonzero((sizes == size) & (n_missing > 0))
+            packed = np.packbits(missing[rows], axis=1)
+            _, first, which = np.unique(
+                packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True, return_inverse=True
+            )
+            patterns = missing[rows[first]]
+            places = np.argsort(~patterns, axis=1, kind="stable")[:, : int(n_missing[rows].max())]
+            found.append(cls(rows, which, places, np.take_along_axis(patterns, places, axis=1)))
+        return found
+
+    def take(self, kept: BoolArray | slice) -> Self:
+        """Return some samples of the group, and their patterns."""
+        used, which = np.unique(self.which[kept], return_inverse=True)
+        return type(self)(self.rows[kept], which, self.places[used], self.is_missing[used])
+
+    def of_rows(self, values: DoubleArray) -> DoubleArray:
+        """Return the entries of arrays of samples at the places that may be missing."""
+        return np.take_along_axis(values, self.places[self.which], axis=1)
+
+    def put(self, x: DoubleArray, values: DoubleArray) -> None:
+        """Set missing entries of an array that holds all samples."""
+        own = self.is_missing[self.which]
+        x[self.rows[np.nonzero(own)[0]], self.places[self.which][own]] = values[own]
+
+
+def condition(
+    density: Any, c: int, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray]:
     """Return the conditional distribution of missing features under a component.
 
     Parameters
@@ -459,65 +550,43 @@ def condition(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, Double
     x : ndarray of shape (n_samples, n_features)
         Samples, with NaN where a feature is missing.
 
+    holes : Holes
+        Which features the samples miss.
+
     Returns
     -------
-    filled : ndarray of shape (n_samples, n_features)
-        Samples with conditional means in place of NaN.
+    means : ndarray of shape (n_samples, most_missing)
+        Conditional means at the places of the holes.
 
-    factors : ndarray of shape (n_samples, n_features, rank)
-        Factors G of the conditional covariance, ``G G'`` plus the noise of missing features; 0
-        where a feature is known.
+    factors : ndarray of shape (n_patterns, most_missing, rank)
+        Factors G of the conditional covariance ``G G'`` of each pattern, at the same places; 0
+        where nothing is missing.
     """
-    _, lower, half = _known(density, c, x)
-    known, F = ~np.isnan(x), density.loadings(c)
-    inverse = np.linalg.inv(lower).transpose(0, 2, 1)
-    w = (inverse @ half[..., None])[..., 0]
-    mean = (density.basis @ density.means[c] + w @ F.T) * density.unit
-    factors = ~known[:, :, None] * (F @ inverse * density.unit[:, None])
-    return np.where(known, x, density.center + mean), factors
+    places, unit = holes.places, density.unit[holes.places]
+    _, root, half = _solved(density, c, x, holes)
+    change = (half[:, None] @ root[holes.which])[:, 0]
+    factors = root.transpose(0, 2, 1)
+    if _by_missing(density, c, holes):
+        change = -change
+    else:
+        F, noise = density.loadings(c), math.sqrt(density.noise_variances[c])
+        change = holes.of_rows(change @ F.T)
+        noises = np.broadcast_to(noise * np.eye(places.shape[1]), (len(places), *places.shape[1:] * 2))
+        factors = np.concatenate([F[places] @ factors, noises], axis=2)
+    mean = (density.basis @ density.means[c])[places][holes.which] + change
+    means = density.center[places][holes.which] + mean * unit[holes.which]
+    return means, np.where(holes.is_missing[..., None], factors * unit[..., None], 0.0)
 
 
-def log_known(density: Any, c: int, x: DoubleArray) -> DoubleArray:
-    """Return the log-density of known features under a component, by the smaller system."""
-    few = np.isnan(x).sum(axis=1) < (density.n_directions[c] if _keeps_digits(density, c) else 0)
-    log_prob = np.empty(len(x))
-    if few.any():
-        log_prob[few] = _log_of_most(density, c, x[few])
-    if not few.all():
-        log_prob[~few] = _known(density, c, x[~few])[0]
-    return log_prob
+def log_known(density: Any, c: int, x: DoubleArray, holes: Holes) -> DoubleArray:
+    """Return the log-density of known features under a component."""
+    return _solved(density, c, x, holes)[0]
 
 
-def _log_of_most(density: Any, c: int, x: DoubleArray) -> DoubleArray:
-    """Return the log-density of known features, by linear systems in the missing ones.
-
-    With the precision P of all features, known features k and missing ones m have the quadratic
-    form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
-    ``|P| / |P_mm|``.
-    """
-    missing, r = np.isnan(x), int(density.n_directions[c])
-    variances, noise = density.variances[c, :r], float(density.noise_variances[c])
-    directions = density.basis @ density.directions[c, :, :r]
-    precision = np.eye(x.shape[1]) / noise
-    precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
-    residual = np.where(missing, 0.0, density.quotients(x) - density.basis @ density.means[c])
-    product = residual @ precision
-    # The missing features of each row, followed by others up to the common number.
-    n_missing = missing.sum(axis=1)
-    most = int(n_missing.max())
-    some = np.argsort(~missing, axis=1, kind="stable")[:, :most]
-    is_other = np.arange(most) >= n_missing[:, None]
-    system = precision[some[:, :, None], some[:, None]]
-    system[is_other[:, :, None] | is_other[:, None]] = 0.0
-    system[:, range(most), range(most)] += is_other
-    lower = np.linalg.cholesky(system)
-    target = np.where(is_other, 0.0, np.take_along_axis(product, some, axis=1))
-    half = np.linalg.solve(lower, target[..., None])[..., 0]
-    quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
-    log_volume = np.log(variances).sum() + (x.shape[1] - r) * math.log(noise)
-    log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    log_volume += (x.shape[1] - n_missing) * math.log(2 * math.pi)
-    return -0.5 * (log_volume + quadratic) - ~missing @ np.log(density.unit)
+def _by_missing(density: Any, c: int, holes: Holes) -> bool:
+    """Return whether there are fewer missing features than directions, and digits to spare."""
+    fewer = holes.places.shape[1] < density.n_directions[c]
+    return bool(fewer and _keeps_digits(density, c))
 
 
 def _keeps_digits(density: Any, c: int) -> bool:
@@ -530,36 +599,74 @@ def _keeps_digits(density: Any, c: int) -> bool:
     return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
 
 
-def _known(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+def _solved(
+    density: Any, c: int, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Return the log-density of known features under a component, and two factors.
 
-    The model is ``x = m + F w`` plus noise, with w from N(0, I), and uses only the rows of F
-    for known features. The factors are the Cholesky factor L of the precision of w, and
-    ``L^-1 F'(x - m) / g``.
+    Samples with the same pattern share one linear system, in the missing features or in the
+    directions of the component. With the precision P of all features, known features k and missing
+    ones m have the quadratic form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has
+    the determinant ``|P| / |P_mm|``. The other system is that of ``x = m + F w`` plus noise, with w
+    from N(0, I), for the rows of F of known features: w has the precision ``I + F_k' F_k / g``.
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n_samples,)
+        Log-densities.
+
+    root : ndarray of shape (n_patterns, size, size)
+        Inverse of the Cholesky factor L of the system of each pattern.
+
+    half : ndarray of shape (n_samples, size)
+        ``L^-1 P_mk r_k``, or ``L^-1 F_k' r_k / g``.
     """
-    known, noise, F = ~np.isnan(x), density.noise_variances[c], density.loadings(c)
-    r = F.shape[1]
+    known, noise = ~np.isnan(x), float(density.noise_variances[c])
+    which, r = holes.which, int(density.n_directions[c])
     residual = np.where(known, density.quotients(x) - density.basis @ density.means[c], 0.0)
-    if _keeps_digits(density, c):
-        products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-        precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-        lower = np.linalg.cholesky(precision)
-        half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
-        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+    if _by_missing(density, c, holes):
+        variances = density.variances[c, :r]
+        directions = density.basis @ density.directions[c, :, :r]
+        precision = np.eye(x.shape[1]) / noise
+        precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
+        system = precision[holes.places[:, :, None], holes.places[:, None]]
+        system[~(holes.is_missing[:, :, None] & holes.is_missing[:, None])] = 0.0
+        size = system.shape[1]
+        system[:, range(size), range(size)] += ~holes.is_missing
+        lower = np.linalg.cholesky(system)
+        root = np.linalg.inv(lower)
+        product = residual @ precision
+        target = np.where(holes.is_missing[which], holes.of_rows(product), 0.0)
+        half = (root[which] @ target[..., None])[..., 0]
+        quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
+        log_volume = np.log(variances / noise).sum() + math.log(noise) * (~known).sum(axis=1)
     else:
-        # The precision would lose digits that its square root keeps.
-        root = known[:, :, None] * F / math.sqrt(noise)
-        root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
-        q, upper = np.linalg.qr(root)
-        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-        q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
-        target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
-        half = (q.transpose(0, 2, 1) @ target)[..., 0]
-        quadratic = np.square(target[..., 0] - (q @ half[..., None])[..., 0]).sum(axis=1)
-    log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
-    log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    log_prob = -0.5 * (log_volume + quadratic) - known @ np.log(density.unit)
-    return log_prob, lower, half
+        F = density.loadings(c)
+        is_known = np.ones((len(holes.places), len(F)), dtype=bool)
+        np.put_along_axis(is_known, holes.places, ~holes.is_missing, axis=1)
+        log_volume = 0.0
+        if _keeps_digits(density, c):
+            products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
+            system = (is_known @ products).reshape(len(is_known), r, r) / noise + np.eye(r)
+            root = np.linalg.inv(np.linalg.cholesky(system))
+            half = (root[which] @ (residual @ F / noise)[..., None])[..., 0]
+            quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+        else:
+            # The precision would lose digits that its square root keeps.
+            above = is_known[:, :, None] * F / math.sqrt(noise)
+            eye = np.broadcast_to(np.eye(r), (len(above), r, r))
+            q, upper = np.linalg.qr(np.concatenate([above, eye], axis=1))
+            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
+            q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
+            root = np.linalg.inv(lower)
+            target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
+            half = (q.transpose(0, 2, 1)[which] @ target)[..., 0]
+            left = target[..., 0] - (q[which] @ half[..., None])[..., 0]
+            quadratic = np.square(left).sum(axis=1)
+    n_known = known.sum(axis=1)
+    log_volume = log_volume - 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[which]
+    log_volume += n_known * math.log(2 * math.pi * noise)
+    return -0.5 * (log_volume + quadratic) - known @ np.log(density.unit), root, half
 
 
 def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
@@ -568,8 +675,7 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
     if broad is not None:
         joint = np.hstack([joint, broad.log_joint(x) + math.log(mixture.background_weight)])
     parts = [(density, c) for density in (mixture, broad) if density for c in range(len(density))]
-    shares, missing = softmax(joint, axis=1), np.isnan(x)
-    filled = np.where(missing, 0.0, x)
+    shares, filled = softmax(joint, axis=1), x.copy()
     if rng is not None:
         # Only rows that belong to the background draw from it.
         is_near = shares[:, : len(mixture)].sum(axis=1) >= 0.5
@@ -577,14 +683,16 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
         sums = shares.cumsum(axis=1)
         labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
         shares = np.eye(len(parts))[labels]
-    for (density, c), share in zip(parts, shares.T, strict=True):
-        own = share != 0
-        if not own.any():
-            continue
-        value, factors = condition(density, c, x[own])
-        if rng is not None:
-            w = rng.standard_normal((len(value), factors.shape[2], 1))
-            noise = math.sqrt(density.noise_variances[c]) * rng.standard_normal(value.shape)
-            value = value + (factors @ w)[..., 0] + noise * density.unit
-        filled[own] += np.where(missing[own], share[own, None] * value, 0.0)
+    for holes in mixture.holes_of(x):
+        values = np.zeros((len(holes.rows), holes.places.shape[1]))
+        for (density, c), share in zip(parts, shares[holes.rows].T, strict=True):
+            own = share != 0
+            if own.any():
+                some = holes.take(own)
+                means, factors = condition(density, c, x[some.rows], some)
+                if rng is not None:
+                    w = rng.standard_normal((len(means), factors.shape[2], 1))
+                    means += (factors[some.which] @ w)[..., 0]
+                values[own] += share[own, None] * means
+        holes.put(filled, values)
     return filled

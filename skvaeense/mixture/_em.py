@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skvaeense.mixture._density import MixtureDensity, along, condition, log_sum_exp
+from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
@@ -427,15 +427,10 @@ class Rows:
         has_holes = self.has_holes
         for c in range(k):
             own = shares[:, c] > LEAST_RESPONSIBILITY * self.weights
-            x, s = self.h[own], shares[own, c]
-            total, extra = max(s.sum(), TINY), 0.0
+            x, s, extra = self.h[own], shares[own, c], np.zeros((p, p))
+            total = max(s.sum(), TINY)
             if has_holes and density is not None:
-                missing = np.isnan(x)
-                x, factors = condition(density, c, x)
-                # Put all columns of all rows side by side.
-                flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
-                noise = density.noise_variances[c] * np.square(density.unit)
-                extra = flat @ flat.T + np.diag(noise * (s @ missing))
+                x, extra = density.completed(c, x, s)
             # Rows of unequal weight carry the information of fewer equal rows: Kish, "Survey
             # Sampling", 1965.
             n[c] = total**2 / max(s @ self.weights[own], TINY)
