@@ -154,8 +154,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         log_shares = self._log_shares()
         with threads_for(self.directions.shape[2] ** 3):
             for holes in self.holes_of(x):
-                for c in range(len(self)):
-                    joint[holes.rows, c] = log_shares[c] + log_known(self, c, x[holes.rows], holes)
+                joint[holes.rows] = log_shares + log_known(self, x[holes.rows], holes)
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -447,10 +446,10 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     def holes_of(self, x: DoubleArray) -> Iterator["Holes"]:
         """Yield blocks of samples that miss features, since each pattern has its own system."""
-        r, d = self.directions.shape[2], len(self.center)
+        k, d, r = self.directions.shape
         for holes in Holes.groups_of(x):
             size = min(holes.places.shape[1], max(r, 1))
-            for some in row_blocks(len(holes.rows), size**2, d):
+            for some in row_blocks(len(holes.rows), k * size**2, k * d):
                 yield holes.take(some)
 
 
@@ -562,111 +561,139 @@ def condition(
         Factors G of the conditional covariance ``G G'`` of each pattern, at the same places; 0
         where nothing is missing.
     """
-    places, unit = holes.places, density.unit[holes.places]
-    _, root, half = _solved(density, c, x, holes)
-    change = (half[:, None] @ root[holes.which])[:, 0]
-    factors = root.transpose(0, 2, 1)
-    if _by_missing(density, c, holes):
-        change = -change
+    places, unit, which = holes.places, density.unit[holes.places], holes.which
+    if solved_by_missing(density, holes)[c]:
+        _, root, half = (values[0] for values in _by_missing(density, np.array([c]), x, holes))
+        factors = root.transpose(0, 2, 1)
+        change = -(factors[which] @ half[..., None])[..., 0]
     else:
+        _, root, half = _by_directions(density, c, x, holes)
         F, noise = density.loadings(c), math.sqrt(density.noise_variances[c])
-        change = holes.of_rows(change @ F.T)
-        noises = np.broadcast_to(noise * np.eye(places.shape[1]), (len(places), *places.shape[1:] * 2))
+        factors = root.transpose(0, 2, 1)
+        change = holes.of_rows((factors[which] @ half[..., None])[..., 0] @ F.T)
+        noises = np.broadcast_to(noise * np.eye(places.shape[1]), (*places.shape, places.shape[1]))
         factors = np.concatenate([F[places] @ factors, noises], axis=2)
-    mean = (density.basis @ density.means[c])[places][holes.which] + change
-    means = density.center[places][holes.which] + mean * unit[holes.which]
+    mean = (density.basis @ density.means[c])[places][which] + change
+    means = density.center[places][which] + mean * unit[which]
     return means, np.where(holes.is_missing[..., None], factors * unit[..., None], 0.0)
 
 
-def log_known(density: Any, c: int, x: DoubleArray, holes: Holes) -> DoubleArray:
-    """Return the log-density of known features under a component."""
-    return _solved(density, c, x, holes)[0]
+def log_known(density: Any, x: DoubleArray, holes: Holes) -> DoubleArray:
+    """Return the log-density of known features under each component."""
+    log_prob, by_missing = np.empty((len(x), len(density))), solved_by_missing(density, holes)
+    if by_missing.any():
+        log_prob[:, by_missing] = _by_missing(density, np.flatnonzero(by_missing), x, holes)[0].T
+    for c in np.flatnonzero(~by_missing):
+        log_prob[:, c] = _by_directions(density, c, x, holes)[0]
+    return log_prob - ~np.isnan(x) @ np.log(density.unit)[:, None]
 
 
-def _by_missing(density: Any, c: int, holes: Holes) -> bool:
-    """Return whether there are fewer missing features than directions, and digits to spare."""
-    fewer = holes.places.shape[1] < density.n_directions[c]
-    return bool(fewer and _keeps_digits(density, c))
+def solved_by_missing(density: Any, holes: Holes) -> BoolArray:
+    """Return for which components systems are in the missing features, which are fewer.
+
+    Products of the directions of the other components would lose too many digits.
+    """
+    return (holes.places.shape[1] < density.n_directions) & _keeps_digits(density)
 
 
-def _keeps_digits(density: Any, c: int) -> bool:
-    """Return whether products of a component's factors keep enough digits.
+def _keeps_digits(density: Any) -> BoolArray:
+    """Return for which components products of their factors keep enough digits.
 
     The rounding error in nats is about eps times |F|^2 / noise.
     """
-    noise = density.noise_variances[c]
-    size = np.maximum(density.variances[c] - noise, 0).sum()
-    return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
+    noise = density.noise_variances
+    sizes = np.maximum(density.variances - noise[:, None], 0).sum(axis=1)
+    return np.asarray(sizes * np.finfo(float).eps ** (2 / 3) <= noise)
 
 
-def _solved(
+def _by_missing(
+    density: Any, some: IntArray, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Return the log-density of known features by linear systems in the missing ones.
+
+    With the precision P of all features, known features k and missing ones m have the quadratic
+    form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
+    ``|P| / |P_mm|``.
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n_components, n_samples)
+        Log-densities of the quotients under some components.
+
+    root : ndarray of shape (n_components, n_patterns, most_missing, most_missing)
+        Inverse of the Cholesky factor L of P_mm, for each pattern.
+
+    half : ndarray of shape (n_components, n_samples, most_missing)
+        ``L^-1 P_mk r_k``.
+    """
+    which, places, is_missing = holes.which, holes.places, holes.is_missing
+    variances, noise = density.variances[some], density.noise_variances[some][:, None]
+    directions = density.basis @ density.directions[some]
+    gain = directions * (1 / noise - 1 / variances)[:, None]
+    precision = np.eye(x.shape[1]) / noise[..., None] - gain @ directions.transpose(0, 2, 1)
+    system = precision[:, places[:, :, None], places[:, None]]
+    system[:, ~(is_missing[:, :, None] & is_missing[:, None])] = 0.0
+    diagonal = range(places.shape[1])
+    system[..., diagonal, diagonal] += ~is_missing
+    root = np.linalg.inv(np.linalg.cholesky(system))
+    known = ~np.isnan(x)
+    mean = density.means[some] @ density.basis.T
+    residual = np.where(known, density.quotients(x) - mean[:, None], 0.0)
+    product = residual @ precision
+    at = np.broadcast_to(places[which], (len(some), *places[which].shape))
+    target = np.where(is_missing[which], np.take_along_axis(product, at, axis=2), 0.0)
+    half = (root[:, which] @ target[..., None])[..., 0]
+    quadratic = (residual * product).sum(axis=2) - np.square(half).sum(axis=2)
+    log_volume = -2 * np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2)[:, which]
+    log_volume += np.log(variances / noise).sum(axis=1)[:, None] + x.shape[1] * np.log(noise)
+    log_volume += known.sum(axis=1) * math.log(2 * math.pi)
+    return -0.5 * (log_volume + quadratic), root, half
+
+
+def _by_directions(
     density: Any, c: int, x: DoubleArray, holes: Holes
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Return the log-density of known features under a component, and two factors.
+    """Return the log-density of known features by linear systems in directions of a component.
 
-    Samples with the same pattern share one linear system, in the missing features or in the
-    directions of the component. With the precision P of all features, known features k and missing
-    ones m have the quadratic form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has
-    the determinant ``|P| / |P_mm|``. The other system is that of ``x = m + F w`` plus noise, with w
-    from N(0, I), for the rows of F of known features: w has the precision ``I + F_k' F_k / g``.
+    The model is ``x = m + F w`` plus noise of variance g, with w from N(0, I), and uses only the
+    rows of F for known features.
 
     Returns
     -------
     log_prob : ndarray of shape (n_samples,)
-        Log-densities.
+        Log-densities of the quotients.
 
-    root : ndarray of shape (n_patterns, size, size)
-        Inverse of the Cholesky factor L of the system of each pattern.
+    root : ndarray of shape (n_patterns, rank, rank)
+        Inverse of the Cholesky factor L of the precision of w, for each pattern.
 
-    half : ndarray of shape (n_samples, size)
-        ``L^-1 P_mk r_k``, or ``L^-1 F_k' r_k / g``.
+    half : ndarray of shape (n_samples, rank)
+        ``L^-1 F'(x - m) / g``.
     """
-    known, noise = ~np.isnan(x), float(density.noise_variances[c])
-    which, r = holes.which, int(density.n_directions[c])
+    known, noise, F = ~np.isnan(x), float(density.noise_variances[c]), density.loadings(c)
+    (d, r), which = F.shape, holes.which
     residual = np.where(known, density.quotients(x) - density.basis @ density.means[c], 0.0)
-    if _by_missing(density, c, holes):
-        variances = density.variances[c, :r]
-        directions = density.basis @ density.directions[c, :, :r]
-        precision = np.eye(x.shape[1]) / noise
-        precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
-        system = precision[holes.places[:, :, None], holes.places[:, None]]
-        system[~(holes.is_missing[:, :, None] & holes.is_missing[:, None])] = 0.0
-        size = system.shape[1]
-        system[:, range(size), range(size)] += ~holes.is_missing
-        lower = np.linalg.cholesky(system)
-        root = np.linalg.inv(lower)
-        product = residual @ precision
-        target = np.where(holes.is_missing[which], holes.of_rows(product), 0.0)
-        half = (root[which] @ target[..., None])[..., 0]
-        quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
-        log_volume = np.log(variances / noise).sum() + math.log(noise) * (~known).sum(axis=1)
+    is_known = np.ones((len(holes.places), d), dtype=bool)
+    np.put_along_axis(is_known, holes.places, ~holes.is_missing, axis=1)
+    if _keeps_digits(density)[c]:
+        products = (F[:, :, None] * F[:, None, :]).reshape(d, r * r)
+        system = (is_known @ products).reshape(len(is_known), r, r) / noise + np.eye(r)
+        root = np.linalg.inv(np.linalg.cholesky(system))
+        half = (root[which] @ (residual @ F / noise)[..., None])[..., 0]
+        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
     else:
-        F = density.loadings(c)
-        is_known = np.ones((len(holes.places), len(F)), dtype=bool)
-        np.put_along_axis(is_known, holes.places, ~holes.is_missing, axis=1)
-        log_volume = 0.0
-        if _keeps_digits(density, c):
-            products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-            system = (is_known @ products).reshape(len(is_known), r, r) / noise + np.eye(r)
-            root = np.linalg.inv(np.linalg.cholesky(system))
-            half = (root[which] @ (residual @ F / noise)[..., None])[..., 0]
-            quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
-        else:
-            # The precision would lose digits that its square root keeps.
-            above = is_known[:, :, None] * F / math.sqrt(noise)
-            eye = np.broadcast_to(np.eye(r), (len(above), r, r))
-            q, upper = np.linalg.qr(np.concatenate([above, eye], axis=1))
-            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-            q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
-            root = np.linalg.inv(lower)
-            target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
-            half = (q.transpose(0, 2, 1)[which] @ target)[..., 0]
-            left = target[..., 0] - (q[which] @ half[..., None])[..., 0]
-            quadratic = np.square(left).sum(axis=1)
-    n_known = known.sum(axis=1)
-    log_volume = log_volume - 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[which]
-    log_volume += n_known * math.log(2 * math.pi * noise)
-    return -0.5 * (log_volume + quadratic) - known @ np.log(density.unit), root, half
+        # The precision would lose digits that its square root keeps.
+        above = is_known[:, :, None] * F / math.sqrt(noise)
+        eye = np.broadcast_to(np.eye(r), (len(above), r, r))
+        q, upper = np.linalg.qr(np.concatenate([above, eye], axis=1))
+        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
+        q, root = signs[:, None] * q, np.linalg.inv((signs[..., None] * upper).transpose(0, 2, 1))
+        target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
+        half = (q.transpose(0, 2, 1)[which] @ target)[..., 0]
+        left = target[..., 0] - (q[which] @ half[..., None])[..., 0]
+        quadratic = np.square(left).sum(axis=1)
+    log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
+    log_volume -= 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[which]
+    return -0.5 * (log_volume + quadratic), root, half
 
 
 def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
