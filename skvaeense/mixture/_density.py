@@ -134,13 +134,16 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     # --- log-densities ------------------------------------------------------------------------
 
-    def log_joint(self, x: DoubleArray) -> DoubleArray:
+    def log_joint(self, x: DoubleArray, groups: "list[Holes] | None" = None) -> DoubleArray:
         """Return the joint log-density of samples and each component.
 
         Parameters
         ----------
         x : ndarray of shape (n_samples, n_features)
             Samples. NaN marks missing features, which are integrated out.
+
+        groups : list of Holes or None, default=None
+            What the samples miss, if it is known.
 
         Returns
         -------
@@ -153,7 +156,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         joint[whole] -= np.log(self.unit).sum()
         log_shares = self._log_shares()
         with threads_for(self.directions.shape[2] ** 3):
-            for holes in self.holes_of(x):
+            for holes in self._solved_at_once(x, groups):
                 joint[holes.rows] = log_shares + log_known(self, x[holes.rows], holes)
         return joint
 
@@ -326,15 +329,14 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     def covariance(self, c: int) -> DoubleArray:
         """Return the covariance ``D (F F' + g I) D`` of a component, for scales D."""
-        loadings = self.unit[:, None] * self.loadings(c)
+        loadings = self.unit[:, None] * self.loadings(np.array([c]))[0]
         noise = self.noise_variances[c] * np.square(self.unit)
         return loadings @ loadings.T + np.diag(noise)
 
-    def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``."""
-        r = int(self.n_directions[c])
-        excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
-        return self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
+    def loadings(self, some: IntArray) -> DoubleArray:
+        """Return factors F of some components, whose quotients have covariances ``F F' + g I``."""
+        excess = np.maximum(self.variances[some] - self.noise_variances[some][:, None], 0)
+        return self.basis @ self.directions[some] * np.sqrt(excess)[:, None]
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
         """Convert a mixture of centred and scaled samples to the units of the samples."""
@@ -410,7 +412,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             return fill(self, x, rng)
 
     def completed(
-        self, c: int, x: DoubleArray, weights: DoubleArray
+        self, c: int, x: DoubleArray, weights: DoubleArray, groups: "list[Holes]"
     ) -> tuple[DoubleArray, DoubleArray]:
         """Return what samples are expected to be under a component.
 
@@ -425,17 +427,22 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         weights : ndarray of shape (n_samples,)
             Weights of the samples.
 
+        groups : list of Holes
+            What the samples miss.
+
         Returns
         -------
         filled : ndarray of shape (n_samples, n_features)
-            Samples with conditional means in place of NaN.
+            Samples with conditional means in place of NaN; those of weight 0 keep it.
 
         covariance : ndarray of shape (n_features, n_features)
             Sum of the conditional covariances of the samples, times their weights.
         """
         filled, d = x.copy(), x.shape[1]
         covariance = np.zeros(d * d)
-        for holes in self.holes_of(x):
+        for holes in self._solved_at_once(
+            x, [group.take(weights[group.rows] > 0) for group in groups]
+        ):
             means, factors = condition(self, c, x[holes.rows], holes)
             holes.put(filled, means)
             sums = np.bincount(holes.which, weights[holes.rows])
@@ -444,10 +451,12 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             covariance += np.bincount(entries.ravel(), each.ravel(), d * d)
         return filled, covariance.reshape(d, d)
 
-    def holes_of(self, x: DoubleArray) -> Iterator["Holes"]:
+    def _solved_at_once(
+        self, x: DoubleArray, groups: "list[Holes] | None" = None
+    ) -> Iterator["Holes"]:
         """Yield blocks of samples that miss features, since each pattern has its own system."""
         k, d, r = self.directions.shape
-        for holes in Holes.groups_of(x):
+        for holes in Holes.groups_of(x) if groups is None else groups:
             size = min(holes.places.shape[1], max(r, 1))
             for some in row_blocks(len(holes.rows), k * size**2, k * d):
                 yield holes.take(some)
@@ -562,16 +571,18 @@ def condition(
         where nothing is missing.
     """
     places, unit, which = holes.places, density.unit[holes.places], holes.which
-    if solved_by_missing(density, holes)[c]:
-        _, root, half = (values[0] for values in _by_missing(density, np.array([c]), x, holes))
-        factors = root.transpose(0, 2, 1)
-        change = -(factors[which] @ half[..., None])[..., 0]
+    by_missing = solved_by_missing(density, holes)[c]
+    solve = _by_missing if by_missing else _by_directions
+    _, root, half = (values[0] for values in solve(density, np.array([c]), x, holes))
+    factors = root.transpose(0, 2, 1)
+    change = (factors[which] @ half[..., None])[..., 0]
+    if by_missing:
+        change = -change
     else:
-        _, root, half = _by_directions(density, c, x, holes)
-        F, noise = density.loadings(c), math.sqrt(density.noise_variances[c])
-        factors = root.transpose(0, 2, 1)
-        change = holes.of_rows((factors[which] @ half[..., None])[..., 0] @ F.T)
-        noises = np.broadcast_to(noise * np.eye(places.shape[1]), (*places.shape, places.shape[1]))
+        F, size = density.loadings(np.array([c]))[0], places.shape[1]
+        noises = math.sqrt(density.noise_variances[c]) * np.eye(size)
+        change = holes.of_rows(change @ F.T)
+        noises = np.broadcast_to(noises, (len(places), size, size))
         factors = np.concatenate([F[places] @ factors, noises], axis=2)
     mean = (density.basis @ density.means[c])[places][which] + change
     means = density.center[places][which] + mean * unit[which]
@@ -580,12 +591,13 @@ def condition(
 
 def log_known(density: Any, x: DoubleArray, holes: Holes) -> DoubleArray:
     """Return the log-density of known features under each component."""
-    log_prob, by_missing = np.empty((len(x), len(density))), solved_by_missing(density, holes)
-    if by_missing.any():
-        log_prob[:, by_missing] = _by_missing(density, np.flatnonzero(by_missing), x, holes)[0].T
-    for c in np.flatnonzero(~by_missing):
-        log_prob[:, c] = _by_directions(density, c, x, holes)[0]
-    return log_prob - ~np.isnan(x) @ np.log(density.unit)[:, None]
+    log_prob, by_missing = np.empty((len(density), len(x))), solved_by_missing(density, holes)
+    _, d, r = density.directions.shape
+    for solve, own in ((_by_missing, by_missing), (_by_directions, ~by_missing)):
+        some = np.flatnonzero(own)
+        for block in row_blocks(len(some), d * max(d, r**2)):
+            log_prob[some[block]] = solve(density, some[block], x, holes)[0]
+    return log_prob.T - ~np.isnan(x) @ np.log(density.unit)[:, None]
 
 
 def solved_by_missing(density: Any, holes: Holes) -> BoolArray:
@@ -651,48 +663,51 @@ def _by_missing(
 
 
 def _by_directions(
-    density: Any, c: int, x: DoubleArray, holes: Holes
+    density: Any, some: IntArray, x: DoubleArray, holes: Holes
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Return the log-density of known features by linear systems in directions of a component.
+    """Return the log-density of known features by linear systems in directions of components.
 
     The model is ``x = m + F w`` plus noise of variance g, with w from N(0, I), and uses only the
     rows of F for known features.
 
     Returns
     -------
-    log_prob : ndarray of shape (n_samples,)
-        Log-densities of the quotients.
+    log_prob : ndarray of shape (n_components, n_samples)
+        Log-densities of the quotients under some components.
 
-    root : ndarray of shape (n_patterns, rank, rank)
+    root : ndarray of shape (n_components, n_patterns, rank, rank)
         Inverse of the Cholesky factor L of the precision of w, for each pattern.
 
-    half : ndarray of shape (n_samples, rank)
+    half : ndarray of shape (n_components, n_samples, rank)
         ``L^-1 F'(x - m) / g``.
     """
-    known, noise, F = ~np.isnan(x), float(density.noise_variances[c]), density.loadings(c)
-    (d, r), which = F.shape, holes.which
-    residual = np.where(known, density.quotients(x) - density.basis @ density.means[c], 0.0)
+    which, noise, F = holes.which, density.noise_variances[some][:, None], density.loadings(some)
+    k, d, r = F.shape
+    known, mean = ~np.isnan(x), density.means[some] @ density.basis.T
+    residual = np.where(known, density.quotients(x) - mean[:, None], 0.0)
     is_known = np.ones((len(holes.places), d), dtype=bool)
     np.put_along_axis(is_known, holes.places, ~holes.is_missing, axis=1)
-    if _keeps_digits(density)[c]:
-        products = (F[:, :, None] * F[:, None, :]).reshape(d, r * r)
-        system = (is_known @ products).reshape(len(is_known), r, r) / noise + np.eye(r)
-        root = np.linalg.inv(np.linalg.cholesky(system))
-        half = (root[which] @ (residual @ F / noise)[..., None])[..., 0]
-        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+    if _keeps_digits(density)[some].all():
+        products = (F[..., :, None] * F[..., None, :]).reshape(k, d, r * r)
+        system = (is_known @ products).reshape(k, -1 if r else len(is_known), r, r)
+        root = np.linalg.inv(np.linalg.cholesky(system / noise[..., None, None] + np.eye(r)))
+        half = (root[:, which] @ (residual @ F / noise[..., None])[..., None])[..., 0]
+        quadratic = np.square(residual).sum(axis=2) / noise - np.square(half).sum(axis=2)
     else:
         # The precision would lose digits that its square root keeps.
-        above = is_known[:, :, None] * F / math.sqrt(noise)
-        eye = np.broadcast_to(np.eye(r), (len(above), r, r))
-        q, upper = np.linalg.qr(np.concatenate([above, eye], axis=1))
-        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-        q, root = signs[:, None] * q, np.linalg.inv((signs[..., None] * upper).transpose(0, 2, 1))
-        target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
-        half = (q.transpose(0, 2, 1)[which] @ target)[..., 0]
-        left = target[..., 0] - (q[which] @ half[..., None])[..., 0]
-        quadratic = np.square(left).sum(axis=1)
-    log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
-    log_volume -= 2 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)[which]
+        size = np.sqrt(noise)[..., None]
+        above = is_known[:, :, None] * (F / size)[:, None]
+        eye = np.broadcast_to(np.eye(r), (*above.shape[:2], r, r))
+        q, upper = np.linalg.qr(np.concatenate([above, eye], axis=2))
+        signs = np.where(np.diagonal(upper, axis1=2, axis2=3) < 0, -1.0, 1.0)
+        q, upper = signs[:, :, None] * q, signs[..., None] * upper
+        root = np.linalg.inv(upper.swapaxes(2, 3))
+        target = np.concatenate([residual / size, np.zeros((k, len(x), r))], axis=2)[..., None]
+        half = (q.swapaxes(2, 3)[:, which] @ target)[..., 0]
+        left = target[..., 0] - (q[:, which] @ half[..., None])[..., 0]
+        quadratic = np.square(left).sum(axis=2)
+    log_volume = known.sum(axis=1) * np.log(2 * math.pi * noise)
+    log_volume -= 2 * np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2)[:, which]
     return -0.5 * (log_volume + quadratic), root, half
 
 
@@ -710,7 +725,7 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
         sums = shares.cumsum(axis=1)
         labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
         shares = np.eye(len(parts))[labels]
-    for holes in mixture.holes_of(x):
+    for holes in mixture._solved_at_once(x):
         values = np.zeros((len(holes.rows), holes.places.shape[1]))
         for (density, c), share in zip(parts, shares[holes.rows].T, strict=True):
             own = share != 0
