@@ -69,6 +69,10 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         Log-densities of held-out rows under mixtures fitted without them, as they are and smoothed,
         as from `log_probs`.
 
+    pulls : ndarray of shape (2,) or None, default=None
+        Weights of the conditional means under the mixture and under one normal distribution in
+        `impute`; what is left to 1 is the weight of the mean. None takes the mixture alone.
+
     Examples
     --------
     >>> import numpy as np
@@ -93,6 +97,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     dimensions: Annotated[IntArray | None, "k int >=0 <=d"] = None
     scale: Annotated[DoubleArray | None, "d >0"] = None
     held_out: Annotated[DoubleArray | None, "n 2"] = None
+    pulls: Annotated[DoubleArray | None, "2 >=0 <=1"] = None
 
     @property
     def n_features(self) -> int:
@@ -314,13 +319,40 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         and all that counts is how far a sample is from the bulk of them. Under the mixture itself,
         a few samples that are alike are probable, wherever they are.
         """
-        within, p = self.covariances, self.means.shape[1]
-        centred = self.means - self.weights @ self.means
-        total = np.tensordot(self.weights, within, 1) + (self.weights * centred.T) @ centred
+        p, total = self.means.shape[1], self._total_covariance
         noises = self.noise_variances + p * (self.weights @ self.noise_variances)
-        values, vectors = np.linalg.eigh(within + p * total)
+        values, vectors = np.linalg.eigh(self.covariances + p * total)
         variances = np.maximum(values, noises[:, None])
         return replace(self, directions=vectors, variances=variances, noise_variances=noises)
+
+    @property
+    def _total_covariance(self) -> DoubleArray:
+        """The covariance of the mixture along the basis."""
+        centred = self.means - self.weights @ self.means
+        within: DoubleArray = np.tensordot(self.weights, self.covariances, 1)
+        return within + (self.weights * centred.T) @ centred
+
+    def as_one(self) -> Self:
+        """Return the normal distribution with the mean and the covariance of the mixture."""
+        values, vectors = np.linalg.eigh(self._total_covariance)
+        noise = np.array([self.weights @ self.noise_variances])
+        return replace(
+            self,
+            weights=np.ones(1),
+            means=(self.weights @ self.means)[None],
+            directions=vectors[None],
+            variances=np.maximum(values, noise)[None],
+            noise_variances=noise,
+            background=None,
+            background_weight=0.0,
+            dimensions=None,
+            pulls=None,
+        )
+
+    @property
+    def mean(self) -> DoubleArray:
+        """Mean of the samples."""
+        return self.center + self.unit * (self.basis @ (self.weights @ self.means))
 
     @property
     def unit(self) -> DoubleArray:
@@ -409,7 +441,12 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             Filled samples.
         """
         with threads_for(self.directions.shape[2] ** 3):
-            return fill(self, x, rng)
+            filled = fill(self, x, rng)
+            if rng is None and self.pulls is not None:
+                ours, other = self.pulls
+                filled = ours * filled + other * fill(self.as_one(), x)
+                filled = np.where(np.isnan(x), filled + (1 - ours - other) * self.mean, x)
+        return filled
 
     def completed(
         self, c: int, x: DoubleArray, weights: DoubleArray, groups: "list[Holes]"
@@ -571,18 +608,15 @@ def condition(
         where nothing is missing.
     """
     places, unit, which = holes.places, density.unit[holes.places], holes.which
-    by_missing = solved_by_missing(density, holes)[c]
+    own, by_missing = np.array([c]), solved_by_missing(density, holes)[c]
     solve = _by_missing if by_missing else _by_directions
-    _, root, half = (values[0] for values in solve(density, np.array([c]), x, holes))
+    _, root, half = (values[0] for values in solve(density, own, x, holes))
     factors = root.transpose(0, 2, 1)
     change = (factors[which] @ half[..., None])[..., 0]
-    if by_missing:
-        change = -change
-    else:
-        F, size = density.loadings(np.array([c]))[0], places.shape[1]
-        noises = math.sqrt(density.noise_variances[c]) * np.eye(size)
+    if not by_missing:
+        F, noise = density.loadings(own)[0], math.sqrt(density.noise_variances[c])
+        noises = np.tile(noise * np.eye(places.shape[1]), (len(places), 1, 1))
         change = holes.of_rows(change @ F.T)
-        noises = np.broadcast_to(noises, (len(places), size, size))
         factors = np.concatenate([F[places] @ factors, noises], axis=2)
     mean = (density.basis @ density.means[c])[places][which] + change
     means = density.center[places][which] + mean * unit[which]
@@ -636,7 +670,7 @@ def _by_missing(
         Inverse of the Cholesky factor L of P_mm, for each pattern.
 
     half : ndarray of shape (n_components, n_samples, most_missing)
-        ``L^-1 P_mk r_k``.
+        ``-L^-1 P_mk r_k``.
     """
     which, places, is_missing = holes.which, holes.places, holes.is_missing
     variances, noise = density.variances[some], density.noise_variances[some][:, None]
@@ -654,7 +688,7 @@ def _by_missing(
     product = residual @ precision
     at = np.broadcast_to(places[which], (len(some), *places[which].shape))
     target = np.where(is_missing[which], np.take_along_axis(product, at, axis=2), 0.0)
-    half = (root[:, which] @ target[..., None])[..., 0]
+    half = -(root[:, which] @ target[..., None])[..., 0]
     quadratic = (residual * product).sum(axis=2) - np.square(half).sum(axis=2)
     log_volume = -2 * np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2)[:, which]
     log_volume += np.log(variances / noise).sum(axis=1)[:, None] + x.shape[1] * np.log(noise)
@@ -728,7 +762,7 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
     for holes in mixture._solved_at_once(x):
         values = np.zeros((len(holes.rows), holes.places.shape[1]))
         for (density, c), share in zip(parts, shares[holes.rows].T, strict=True):
-            own = share != 0
+            own = share > np.finfo(float).eps
             if own.any():
                 some = holes.take(own)
                 means, factors = condition(density, c, x[some.rows], some)
