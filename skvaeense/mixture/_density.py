@@ -336,18 +336,10 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         """Return the normal distribution with the mean and the covariance of the mixture."""
         values, vectors = np.linalg.eigh(self._total_covariance)
         noise = np.array([self.weights @ self.noise_variances])
-        return replace(
-            self,
-            weights=np.ones(1),
-            means=(self.weights @ self.means)[None],
-            directions=vectors[None],
-            variances=np.maximum(values, noise)[None],
-            noise_variances=noise,
-            background=None,
-            background_weight=0.0,
-            dimensions=None,
-            pulls=None,
-        )
+        parts = {"directions": vectors[None], "variances": np.maximum(values, noise)[None]}
+        parts |= {"means": (self.weights @ self.means)[None], "noise_variances": noise}
+        one = self.take(np.zeros(1, dtype=int))
+        return replace(one, background=None, background_weight=0.0, pulls=None, **parts)
 
     @property
     def mean(self) -> DoubleArray:
@@ -425,7 +417,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
         Given the known features, the missing features follow a mixture of normal distributions. Its
         mean averages the components' means, weighted by how well each component fits the known
-        features.
+        features. `pulls` average this mean with that under one normal distribution, which errs in
+        other rows, and with the mean of all samples.
 
         Parameters
         ----------
