@@ -755,7 +755,7 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
     for holes in mixture._solved_at_once(x):
         values = np.zeros((len(holes.rows), holes.places.shape[1]))
         for (density, c), share in zip(parts, shares[holes.rows].T, strict=True):
-            own = share > np.finfo(float).eps
+            own = ~(share <= np.finfo(float).eps)  # NaN, from rows too far away, stays NaN.
             if own.any():
                 some = holes.take(own)
                 means, factors = condition(density, c, x[some.rows], some)
