@@ -27,6 +27,18 @@ def missing_table(results):
     return Table(("data", "missing", "share", *IMPUTERS, "runs"), rows)
 
 
+def imputers_table(results):
+    """Return errors over those of column means, and CPU seconds over those of IterativeImputer."""
+    rows, header = [], ()
+    for key, found in results.get("summary", {}).items():
+        header = "half", "missing", "tables", *found["error"], "largest", "CPU", "largest CPU"
+        errors = (f"{value:.2f}" for value in found["error"].values())
+        times = (f"{found[name]['SubspaceMixture']:.1f}" for name in ("cpu", "worst_cpu"))
+        largest = f"{found['worst']['SubspaceMixture']:.2f}"
+        rows.append((*key.split(", "), found["tables"], *errors, largest, *times))
+    return Table(header, rows)
+
+
 def missing_density_table(results):
     """Return log-densities of complete rows by mixtures of rows with holes, and of filled ones."""
     names = "complete", "with holes", *FILLED

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import softmax
@@ -69,6 +69,10 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         Log-densities of held-out rows under mixtures fitted without them, as they are and smoothed,
         as from `log_probs`.
 
+    pulls : ndarray of shape (2,) or None, default=None
+        Weights of the conditional means under the mixture and under one normal distribution in
+        `impute`; what is left to 1 is the weight of the mean. None takes the mixture alone.
+
     Examples
     --------
     >>> import numpy as np
@@ -93,6 +97,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     dimensions: Annotated[IntArray | None, "k int >=0 <=d"] = None
     scale: Annotated[DoubleArray | None, "d >0"] = None
     held_out: Annotated[DoubleArray | None, "n 2"] = None
+    pulls: Annotated[DoubleArray | None, "2 >=0 <=1"] = None
 
     @property
     def n_features(self) -> int:
@@ -134,7 +139,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     # --- log-densities ------------------------------------------------------------------------
 
-    def log_joint(self, x: DoubleArray) -> DoubleArray:
+    def log_joint(self, x: DoubleArray, groups: "list[Holes] | None" = None) -> DoubleArray:
         """Return the joint log-density of samples and each component.
 
         Parameters
@@ -142,21 +147,22 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         x : ndarray of shape (n_samples, n_features)
             Samples. NaN marks missing features, which are integrated out.
 
+        groups : list of Holes or None, default=None
+            What the samples miss, if it is known.
+
         Returns
         -------
         ndarray of shape (n_samples, n_components)
             ``log p_c + log N_c(x)`` in nats, of the known features.
         """
-        has_holes = np.isnan(x).any(axis=1)
-        y = self.quotients(x)
+        joint, whole = np.empty((len(x), len(self))), ~np.isnan(x).any(axis=1)
         with threads_for(len(x) * self.directions.size):
-            joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
-        joint -= np.log(self.unit).sum()
+            joint[whole] = self.log_joint_along(*along(self.quotients(x[whole]), self.basis))
+        joint[whole] -= np.log(self.unit).sum()
         log_shares = self._log_shares()
         with threads_for(self.directions.shape[2] ** 3):
-            for some in self._solved_at_once(np.flatnonzero(has_holes)):
-                for c in range(len(self)):
-                    joint[some, c] = log_shares[c] + log_known(self, c, x[some])
+            for holes in self._solved_at_once(x, groups):
+                joint[holes.rows] = log_shares + log_known(self, x[holes.rows], holes)
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -313,13 +319,32 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         and all that counts is how far a sample is from the bulk of them. Under the mixture itself,
         a few samples that are alike are probable, wherever they are.
         """
-        within, p = self.covariances, self.means.shape[1]
-        centred = self.means - self.weights @ self.means
-        total = np.tensordot(self.weights, within, 1) + (self.weights * centred.T) @ centred
+        p, total = self.means.shape[1], self._total_covariance
         noises = self.noise_variances + p * (self.weights @ self.noise_variances)
-        values, vectors = np.linalg.eigh(within + p * total)
+        values, vectors = np.linalg.eigh(self.covariances + p * total)
         variances = np.maximum(values, noises[:, None])
         return replace(self, directions=vectors, variances=variances, noise_variances=noises)
+
+    @property
+    def _total_covariance(self) -> DoubleArray:
+        """The covariance of the mixture along the basis."""
+        centred = self.means - self.weights @ self.means
+        within: DoubleArray = np.tensordot(self.weights, self.covariances, 1)
+        return within + (self.weights * centred.T) @ centred
+
+    def as_one(self) -> Self:
+        """Return the normal distribution with the mean and the covariance of the mixture."""
+        values, vectors = np.linalg.eigh(self._total_covariance)
+        noise = np.array([self.weights @ self.noise_variances])
+        parts = {"directions": vectors[None], "variances": np.maximum(values, noise)[None]}
+        parts |= {"means": (self.weights @ self.means)[None], "noise_variances": noise}
+        one = self.take(np.zeros(1, dtype=int))
+        return replace(one, background=None, background_weight=0.0, pulls=None, **parts)
+
+    @property
+    def mean(self) -> DoubleArray:
+        """Mean of the samples."""
+        return self.center + self.unit * (self.basis @ (self.weights @ self.means))
 
     @property
     def unit(self) -> DoubleArray:
@@ -328,15 +353,14 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     def covariance(self, c: int) -> DoubleArray:
         """Return the covariance ``D (F F' + g I) D`` of a component, for scales D."""
-        loadings = self.unit[:, None] * self.loadings(c)
+        loadings = self.unit[:, None] * self.loadings(np.array([c]))[0]
         noise = self.noise_variances[c] * np.square(self.unit)
         return loadings @ loadings.T + np.diag(noise)
 
-    def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``."""
-        r = int(self.n_directions[c])
-        excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
-        return self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
+    def loadings(self, some: IntArray) -> DoubleArray:
+        """Return factors F of some components, whose quotients have covariances ``F F' + g I``."""
+        excess = np.maximum(self.variances[some] - self.noise_variances[some][:, None], 0)
+        return self.basis @ self.directions[some] * np.sqrt(excess)[:, None]
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
         """Convert a mixture of centred and scaled samples to the units of the samples."""
@@ -393,7 +417,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
         Given the known features, the missing features follow a mixture of normal distributions. Its
         mean averages the components' means, weighted by how well each component fits the known
-        features.
+        features. `pulls` average this mean with that under one normal distribution, which errs in
+        other rows, and with the mean of all samples.
 
         Parameters
         ----------
@@ -408,16 +433,63 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         ndarray of shape (n_samples, n_features)
             Filled samples.
         """
-        filled = x.copy()
         with threads_for(self.directions.shape[2] ** 3):
-            for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
-                filled[some] = fill(self, x[some], rng)
+            filled = fill(self, x, rng)
+            if rng is None and self.pulls is not None:
+                ours, other = self.pulls
+                filled = ours * filled + other * fill(self.as_one(), x)
+                filled = np.where(np.isnan(x), filled + (1 - ours - other) * self.mean, x)
         return filled
 
-    def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
-        """Yield blocks of rows, since each row needs its own linear system."""
-        for some in row_blocks(len(rows), self.directions.shape[2] ** 2, len(self.center)):
-            yield rows[some]
+    def completed(
+        self, c: int, x: DoubleArray, weights: DoubleArray, groups: "list[Holes]"
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Return what samples are expected to be under a component.
+
+        Parameters
+        ----------
+        c : int
+            Index of the component.
+
+        x : ndarray of shape (n_samples, n_features)
+            Samples, with NaN where a feature is missing.
+
+        weights : ndarray of shape (n_samples,)
+            Weights of the samples.
+
+        groups : list of Holes
+            What the samples miss.
+
+        Returns
+        -------
+        filled : ndarray of shape (n_samples, n_features)
+            Samples with conditional means in place of NaN; those of weight 0 keep it.
+
+        covariance : ndarray of shape (n_features, n_features)
+            Sum of the conditional covariances of the samples, times their weights.
+        """
+        filled, d = x.copy(), x.shape[1]
+        covariance = np.zeros(d * d)
+        for holes in self._solved_at_once(
+            x, [group.take(weights[group.rows] > 0) for group in groups]
+        ):
+            means, factors = condition(self, c, x[holes.rows], holes)
+            holes.put(filled, means)
+            sums = np.bincount(holes.which, weights[holes.rows])
+            each = sums[:, None, None] * (factors @ factors.transpose(0, 2, 1))
+            entries = d * holes.places[:, :, None] + holes.places[:, None]
+            covariance += np.bincount(entries.ravel(), each.ravel(), d * d)
+        return filled, covariance.reshape(d, d)
+
+    def _solved_at_once(
+        self, x: DoubleArray, groups: "list[Holes] | None" = None
+    ) -> Iterator["Holes"]:
+        """Yield blocks of samples that miss features, since each pattern has its own system."""
+        k, d, r = self.directions.shape
+        for holes in Holes.groups_of(x) if groups is None else groups:
+            size = min(holes.places.shape[1], max(r, 1))
+            for some in row_blocks(len(holes.rows), k * size**2, k * d):
+                yield holes.take(some)
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:
@@ -445,7 +517,64 @@ def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]
     return h, np.square(x - h @ basis.T).sum(axis=1)
 
 
-def condition(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+class Holes(NamedTuple):
+    """Samples that miss about the same number of features, by the pattern of what they miss.
+
+    Attributes
+    ----------
+    rows : ndarray of int of shape (n_samples,)
+        Positions of the samples.
+
+    which : ndarray of int of shape (n_samples,)
+        Pattern of each sample.
+
+    places : ndarray of int of shape (n_patterns, most_missing)
+        Features that are missing in each pattern, followed by others up to a common number.
+
+    is_missing : ndarray of bool of shape (n_patterns, most_missing)
+        Mask of the places that are missing.
+    """
+
+    rows: IntArray
+    which: IntArray
+    places: IntArray
+    is_missing: BoolArray
+
+    @classmethod
+    def groups_of(cls, x: DoubleArray) -> list[Self]:
+        """Return the groups of samples that miss features; in a group, numbers differ fourfold."""
+        missing, found = np.isnan(x), []
+        n_missing = missing.sum(axis=1)
+        sizes = np.ceil(np.log2(np.maximum(n_missing, 1)) / 2).astype(int)
+        for size in np.unique(sizes[n_missing > 0]):
+            rows = np.flatnonzero((sizes == size) & (n_missing > 0))
+            packed = np.packbits(missing[rows], axis=1)
+            _, first, which = np.unique(
+                packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True, return_inverse=True
+            )
+            patterns = missing[rows[first]]
+            places = np.argsort(~patterns, axis=1, kind="stable")[:, : int(n_missing[rows].max())]
+            found.append(cls(rows, which, places, np.take_along_axis(patterns, places, axis=1)))
+        return found
+
+    def take(self, kept: BoolArray | slice) -> Self:
+        """Return some samples of the group, and their patterns."""
+        used, which = np.unique(self.which[kept], return_inverse=True)
+        return type(self)(self.rows[kept], which, self.places[used], self.is_missing[used])
+
+    def of_rows(self, values: DoubleArray) -> DoubleArray:
+        """Return the entries of arrays of samples at the places that may be missing."""
+        return np.take_along_axis(values, self.places[self.which], axis=1)
+
+    def put(self, x: DoubleArray, values: DoubleArray) -> None:
+        """Set missing entries of an array that holds all samples."""
+        own = self.is_missing[self.which]
+        x[self.rows[np.nonzero(own)[0]], self.places[self.which][own]] = values[own]
+
+
+def condition(
+    density: Any, c: int, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray]:
     """Return the conditional distribution of missing features under a component.
 
     Parameters
@@ -459,107 +588,154 @@ def condition(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, Double
     x : ndarray of shape (n_samples, n_features)
         Samples, with NaN where a feature is missing.
 
+    holes : Holes
+        Which features the samples miss.
+
     Returns
     -------
-    filled : ndarray of shape (n_samples, n_features)
-        Samples with conditional means in place of NaN.
+    means : ndarray of shape (n_samples, most_missing)
+        Conditional means at the places of the holes.
 
-    factors : ndarray of shape (n_samples, n_features, rank)
-        Factors G of the conditional covariance, ``G G'`` plus the noise of missing features; 0
-        where a feature is known.
+    factors : ndarray of shape (n_patterns, most_missing, rank)
+        Factors G of the conditional covariance ``G G'`` of each pattern, at the same places; 0
+        where nothing is missing.
     """
-    _, lower, half = _known(density, c, x)
-    known, F = ~np.isnan(x), density.loadings(c)
-    inverse = np.linalg.inv(lower).transpose(0, 2, 1)
-    w = (inverse @ half[..., None])[..., 0]
-    mean = (density.basis @ density.means[c] + w @ F.T) * density.unit
-    factors = ~known[:, :, None] * (F @ inverse * density.unit[:, None])
-    return np.where(known, x, density.center + mean), factors
+    places, unit, which = holes.places, density.unit[holes.places], holes.which
+    own, by_missing = np.array([c]), solved_by_missing(density, holes)[c]
+    solve = _by_missing if by_missing else _by_directions
+    _, root, half = (values[0] for values in solve(density, own, x, holes))
+    factors = root.transpose(0, 2, 1)
+    change = (factors[which] @ half[..., None])[..., 0]
+    if not by_missing:
+        F, noise = density.loadings(own)[0], math.sqrt(density.noise_variances[c])
+        noises = np.tile(noise * np.eye(places.shape[1]), (len(places), 1, 1))
+        change = holes.of_rows(change @ F.T)
+        factors = np.concatenate([F[places] @ factors, noises], axis=2)
+    mean = (density.basis @ density.means[c])[places][which] + change
+    means = density.center[places][which] + mean * unit[which]
+    return means, np.where(holes.is_missing[..., None], factors * unit[..., None], 0.0)
 
 
-def log_known(density: Any, c: int, x: DoubleArray) -> DoubleArray:
-    """Return the log-density of known features under a component, by the smaller system."""
-    few = np.isnan(x).sum(axis=1) < (density.n_directions[c] if _keeps_digits(density, c) else 0)
-    log_prob = np.empty(len(x))
-    if few.any():
-        log_prob[few] = _log_of_most(density, c, x[few])
-    if not few.all():
-        log_prob[~few] = _known(density, c, x[~few])[0]
-    return log_prob
+def log_known(density: Any, x: DoubleArray, holes: Holes) -> DoubleArray:
+    """Return the log-density of known features under each component."""
+    log_prob, by_missing = np.empty((len(density), len(x))), solved_by_missing(density, holes)
+    _, d, r = density.directions.shape
+    for solve, own in ((_by_missing, by_missing), (_by_directions, ~by_missing)):
+        some = np.flatnonzero(own)
+        for block in row_blocks(len(some), d * max(d, r**2)):
+            log_prob[some[block]] = solve(density, some[block], x, holes)[0]
+    return log_prob.T - ~np.isnan(x) @ np.log(density.unit)[:, None]
 
 
-def _log_of_most(density: Any, c: int, x: DoubleArray) -> DoubleArray:
-    """Return the log-density of known features, by linear systems in the missing ones.
+def solved_by_missing(density: Any, holes: Holes) -> BoolArray:
+    """Return for which components systems are in the missing features, which are fewer.
+
+    Products of the directions of the other components would lose too many digits.
+    """
+    return (holes.places.shape[1] < density.n_directions) & _keeps_digits(density)
+
+
+def _keeps_digits(density: Any) -> BoolArray:
+    """Return for which components products of their factors keep enough digits.
+
+    The rounding error in nats is about eps times |F|^2 / noise.
+    """
+    noise = density.noise_variances
+    sizes = np.maximum(density.variances - noise[:, None], 0).sum(axis=1)
+    return np.asarray(sizes * np.finfo(float).eps ** (2 / 3) <= noise)
+
+
+def _by_missing(
+    density: Any, some: IntArray, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Return the log-density of known features by linear systems in the missing ones.
 
     With the precision P of all features, known features k and missing ones m have the quadratic
     form ``r_k' (P_kk - P_km P_mm^-1 P_mk) r_k``, and their precision has the determinant
     ``|P| / |P_mm|``.
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n_components, n_samples)
+        Log-densities of the quotients under some components.
+
+    root : ndarray of shape (n_components, n_patterns, most_missing, most_missing)
+        Inverse of the Cholesky factor L of P_mm, for each pattern.
+
+    half : ndarray of shape (n_components, n_samples, most_missing)
+        ``-L^-1 P_mk r_k``.
     """
-    missing, r = np.isnan(x), int(density.n_directions[c])
-    variances, noise = density.variances[c, :r], float(density.noise_variances[c])
-    directions = density.basis @ density.directions[c, :, :r]
-    precision = np.eye(x.shape[1]) / noise
-    precision -= (directions * (1 / noise - 1 / variances)) @ directions.T
-    residual = np.where(missing, 0.0, density.quotients(x) - density.basis @ density.means[c])
+    which, places, is_missing = holes.which, holes.places, holes.is_missing
+    variances, noise = density.variances[some], density.noise_variances[some][:, None]
+    directions = density.basis @ density.directions[some]
+    gain = directions * (1 / noise - 1 / variances)[:, None]
+    precision = np.eye(x.shape[1]) / noise[..., None] - gain @ directions.transpose(0, 2, 1)
+    system = precision[:, places[:, :, None], places[:, None]]
+    system[:, ~(is_missing[:, :, None] & is_missing[:, None])] = 0.0
+    diagonal = range(places.shape[1])
+    system[..., diagonal, diagonal] += ~is_missing
+    root = np.linalg.inv(np.linalg.cholesky(system))
+    known = ~np.isnan(x)
+    mean = density.means[some] @ density.basis.T
+    residual = np.where(known, density.quotients(x) - mean[:, None], 0.0)
     product = residual @ precision
-    # The missing features of each row, followed by others up to the common number.
-    n_missing = missing.sum(axis=1)
-    most = int(n_missing.max())
-    some = np.argsort(~missing, axis=1, kind="stable")[:, :most]
-    is_other = np.arange(most) >= n_missing[:, None]
-    system = precision[some[:, :, None], some[:, None]]
-    system[is_other[:, :, None] | is_other[:, None]] = 0.0
-    system[:, range(most), range(most)] += is_other
-    lower = np.linalg.cholesky(system)
-    target = np.where(is_other, 0.0, np.take_along_axis(product, some, axis=1))
-    half = np.linalg.solve(lower, target[..., None])[..., 0]
-    quadratic = (residual * product).sum(axis=1) - np.square(half).sum(axis=1)
-    log_volume = np.log(variances).sum() + (x.shape[1] - r) * math.log(noise)
-    log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    log_volume += (x.shape[1] - n_missing) * math.log(2 * math.pi)
-    return -0.5 * (log_volume + quadratic) - ~missing @ np.log(density.unit)
+    at = np.broadcast_to(places[which], (len(some), *places[which].shape))
+    target = np.where(is_missing[which], np.take_along_axis(product, at, axis=2), 0.0)
+    half = -(root[:, which] @ target[..., None])[..., 0]
+    quadratic = (residual * product).sum(axis=2) - np.square(half).sum(axis=2)
+    log_volume = -2 * np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2)[:, which]
+    log_volume += np.log(variances / noise).sum(axis=1)[:, None] + x.shape[1] * np.log(noise)
+    log_volume += known.sum(axis=1) * math.log(2 * math.pi)
+    return -0.5 * (log_volume + quadratic), root, half
 
 
-def _keeps_digits(density: Any, c: int) -> bool:
-    """Return whether products of a component's factors keep enough digits.
+def _by_directions(
+    density: Any, some: IntArray, x: DoubleArray, holes: Holes
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Return the log-density of known features by linear systems in directions of components.
 
-    The rounding error in nats is about eps times |F|^2 / noise.
+    The model is ``x = m + F w`` plus noise of variance g, with w from N(0, I), and uses only the
+    rows of F for known features.
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n_components, n_samples)
+        Log-densities of the quotients under some components.
+
+    root : ndarray of shape (n_components, n_patterns, rank, rank)
+        Inverse of the Cholesky factor L of the precision of w, for each pattern.
+
+    half : ndarray of shape (n_components, n_samples, rank)
+        ``L^-1 F'(x - m) / g``.
     """
-    noise = density.noise_variances[c]
-    size = np.maximum(density.variances[c] - noise, 0).sum()
-    return bool(size * np.finfo(float).eps ** (2 / 3) <= noise)
-
-
-def _known(density: Any, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Return the log-density of known features under a component, and two factors.
-
-    The model is ``x = m + F w`` plus noise, with w from N(0, I), and uses only the rows of F
-    for known features. The factors are the Cholesky factor L of the precision of w, and
-    ``L^-1 F'(x - m) / g``.
-    """
-    known, noise, F = ~np.isnan(x), density.noise_variances[c], density.loadings(c)
-    r = F.shape[1]
-    residual = np.where(known, density.quotients(x) - density.basis @ density.means[c], 0.0)
-    if _keeps_digits(density, c):
-        products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-        precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-        lower = np.linalg.cholesky(precision)
-        half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
-        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+    which, noise, F = holes.which, density.noise_variances[some][:, None], density.loadings(some)
+    k, d, r = F.shape
+    known, mean = ~np.isnan(x), density.means[some] @ density.basis.T
+    residual = np.where(known, density.quotients(x) - mean[:, None], 0.0)
+    is_known = np.ones((len(holes.places), d), dtype=bool)
+    np.put_along_axis(is_known, holes.places, ~holes.is_missing, axis=1)
+    if _keeps_digits(density)[some].all():
+        products = (F[..., :, None] * F[..., None, :]).reshape(k, d, r * r)
+        system = (is_known @ products).reshape(k, -1 if r else len(is_known), r, r)
+        root = np.linalg.inv(np.linalg.cholesky(system / noise[..., None, None] + np.eye(r)))
+        half = (root[:, which] @ (residual @ F / noise[..., None])[..., None])[..., 0]
+        quadratic = np.square(residual).sum(axis=2) / noise - np.square(half).sum(axis=2)
     else:
         # The precision would lose digits that its square root keeps.
-        root = known[:, :, None] * F / math.sqrt(noise)
-        root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
-        q, upper = np.linalg.qr(root)
-        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
-        q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
-        target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
-        half = (q.transpose(0, 2, 1) @ target)[..., 0]
-        quadratic = np.square(target[..., 0] - (q @ half[..., None])[..., 0]).sum(axis=1)
-    log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
-    log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    log_prob = -0.5 * (log_volume + quadratic) - known @ np.log(density.unit)
-    return log_prob, lower, half
+        size = np.sqrt(noise)[..., None]
+        above = is_known[:, :, None] * (F / size)[:, None]
+        eye = np.broadcast_to(np.eye(r), (*above.shape[:2], r, r))
+        q, upper = np.linalg.qr(np.concatenate([above, eye], axis=2))
+        signs = np.where(np.diagonal(upper, axis1=2, axis2=3) < 0, -1.0, 1.0)
+        q, upper = signs[:, :, None] * q, signs[..., None] * upper
+        root = np.linalg.inv(upper.swapaxes(2, 3))
+        target = np.concatenate([residual / size, np.zeros((k, len(x), r))], axis=2)[..., None]
+        half = (q.swapaxes(2, 3)[:, which] @ target)[..., 0]
+        left = target[..., 0] - (q[:, which] @ half[..., None])[..., 0]
+        quadratic = np.square(left).sum(axis=2)
+    log_volume = known.sum(axis=1) * np.log(2 * math.pi * noise)
+    log_volume -= 2 * np.log(np.diagonal(root, axis1=2, axis2=3)).sum(axis=2)[:, which]
+    return -0.5 * (log_volume + quadratic), root, half
 
 
 def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
@@ -568,8 +744,7 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
     if broad is not None:
         joint = np.hstack([joint, broad.log_joint(x) + math.log(mixture.background_weight)])
     parts = [(density, c) for density in (mixture, broad) if density for c in range(len(density))]
-    shares, missing = softmax(joint, axis=1), np.isnan(x)
-    filled = np.where(missing, 0.0, x)
+    shares, filled = softmax(joint, axis=1), x.copy()
     if rng is not None:
         # Only rows that belong to the background draw from it.
         is_near = shares[:, : len(mixture)].sum(axis=1) >= 0.5
@@ -577,14 +752,16 @@ def fill(mixture: Any, x: DoubleArray, rng: np.random.RandomState | None = None)
         sums = shares.cumsum(axis=1)
         labels = (sums < sums[:, -1:] * rng.uniform(size=(len(x), 1))).sum(axis=1)
         shares = np.eye(len(parts))[labels]
-    for (density, c), share in zip(parts, shares.T, strict=True):
-        own = share != 0
-        if not own.any():
-            continue
-        value, factors = condition(density, c, x[own])
-        if rng is not None:
-            w = rng.standard_normal((len(value), factors.shape[2], 1))
-            noise = math.sqrt(density.noise_variances[c]) * rng.standard_normal(value.shape)
-            value = value + (factors @ w)[..., 0] + noise * density.unit
-        filled[own] += np.where(missing[own], share[own, None] * value, 0.0)
+    for holes in mixture._solved_at_once(x):
+        values = np.zeros((len(holes.rows), holes.places.shape[1]))
+        for (density, c), share in zip(parts, shares[holes.rows].T, strict=True):
+            own = ~(share <= np.finfo(float).eps)  # NaN, from rows too far away, stays NaN.
+            if own.any():
+                some = holes.take(own)
+                means, factors = condition(density, c, x[some.rows], some)
+                if rng is not None:
+                    w = rng.standard_normal((len(means), factors.shape[2], 1))
+                    means += (factors[some.which] @ w)[..., 0]
+                values[own] += share[own, None] * means
+        holes.put(filled, values)
     return filled

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skvaeense.mixture._density import MixtureDensity, along, condition, log_sum_exp
+from skvaeense.mixture._density import Holes, MixtureDensity, along, log_sum_exp
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
@@ -380,7 +381,12 @@ class Rows:
     @property
     def has_holes(self) -> bool:
         """Whether some values are missing."""
-        return bool(np.isnan(self.h).any())
+        return bool(self.groups)
+
+    @cached_property
+    def groups(self) -> list[Holes]:
+        """What the rows miss."""
+        return Holes.groups_of(self.h)
 
     @property
     def floor(self) -> float:
@@ -393,8 +399,11 @@ class Rows:
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
         """Return the joint log-density of the rows and each component, and last the background."""
-        whole, broad = not self.has_holes, np.full(len(self), -np.inf)
-        joint = density.log_joint_along(self.h, self.off) if whole else density.log_joint(self.h)
+        broad = np.full(len(self), -np.inf)
+        if self.has_holes:
+            joint = density.log_joint(self.h, self.groups)
+        else:
+            joint = density.log_joint_along(self.h, self.off)
         if density.background is not None:
             broad = self.log_broad + math.log(density.background_weight)
         return np.column_stack([joint, broad])
@@ -427,15 +436,11 @@ class Rows:
         has_holes = self.has_holes
         for c in range(k):
             own = shares[:, c] > LEAST_RESPONSIBILITY * self.weights
-            x, s = self.h[own], shares[own, c]
-            total, extra = max(s.sum(), TINY), 0.0
+            x, s, extra = self.h[own], shares[own, c], np.zeros((p, p))
+            total = max(s.sum(), TINY)
             if has_holes and density is not None:
-                missing = np.isnan(x)
-                x, factors = condition(density, c, x)
-                # Put all columns of all rows side by side.
-                flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
-                noise = density.noise_variances[c] * np.square(density.unit)
-                extra = flat @ flat.T + np.diag(noise * (s @ missing))
+                x, extra = density.completed(c, self.h, own * shares[:, c], self.groups)
+                x = x[own]
             # Rows of unequal weight carry the information of fewer equal rows: Kish, "Survey
             # Sampling", 1965.
             n[c] = total**2 / max(s @ self.weights[own], TINY)

@@ -190,10 +190,63 @@ def fit_mixture(
         sharp = replace(search.known[0], blur=0.0 * search.known[0].blur, off_blur=0.0)
         parts = flat_parts(sharp, shares, density)
         dimensions = np.array([part.rank for part in parts])
-        density = replace(density, dimensions=dimensions, held_out=held_out)
+        # Without holes, no averages are fitted, which takes time.
+        pulls = pulls_of(search, x, weights, scale) if rows.has_holes else None
+        density = replace(density, dimensions=dimensions, held_out=held_out, pulls=pulls)
         scores = search.scores(family, densities)
         scores_of_one = search.scores(one.family, one.densities)
         return FoundMixture(density, parts, family, scores, scores_of_one, blur_of(steps))
+
+
+def pulls_of(
+    search: Search, x: DoubleArray, weights: DoubleArray, scale: DoubleArray
+) -> DoubleArray:
+    """Return the weights with which conditional means predict entries of held-out rows best.
+
+    A part of the entries is hidden. The conditional means under a mixture and under one normal
+    distribution are averaged first, and their average is then drawn to the mean. Both steps are
+    least squares, in units of the standard deviations of the columns.
+
+    Parameters
+    ----------
+    search : Search
+        The search that has found the mixtures, one for each split.
+
+    x : ndarray of shape (n_rows, n_features)
+        The rows, perhaps with holes.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    scale : ndarray of shape (n_features,)
+        Standard deviations of the columns.
+
+    Returns
+    -------
+    ndarray of shape (2,)
+        Weights of the mixture and of the normal distribution; their sum is at most 1.
+    """
+    family, densities, _ = search.best
+    unit, rng, found = scale if family.scaled else np.ones(len(scale)), np.random.RandomState(0), []
+    for out, density in zip(search.held_out, densities, strict=True):
+        known = x[out] / unit
+        # Columns are numbered by their spread, not by their place in a table.
+        hidden = rng.uniform(size=known.shape)[:, np.argsort(np.argsort(scale))] < 1 / N_PARTS
+        hidden &= ~np.isnan(known)
+        holed = np.where(hidden, np.nan, known)
+        root = np.sqrt(weights[out])[:, None] * unit / scale
+        values = (known, density.impute(holed), density.as_one().impute(holed))
+        found.append([((value - density.mean) * root)[hidden] for value in values])
+    target, ours, other = (np.concatenate(values) for values in zip(*found, strict=True))
+
+    def best(change: DoubleArray, wanted: DoubleArray) -> float:
+        # Where nothing changes, or no entry is hidden, the mixture is taken as it is.
+        size = float(change @ change)
+        return float(np.clip(change @ wanted / size, 0.0, 1.0)) if size > 0 else 1.0
+
+    share = best(ours - other, target - other)
+    blend = share * ours + (1 - share) * other
+    return best(blend, target) * np.array([share, 1 - share])
 
 
 def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:

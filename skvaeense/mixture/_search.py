@@ -279,10 +279,10 @@ def held_out(order: IntArray, n_splits: int | None = None) -> list[IntArray]:
     return np.split(order[: n_splits * (len(order) // N_PARTS)], n_splits)
 
 
-def _splits(rows: Pair, known: Pair, order: IntArray, n_splits: int | None) -> list[Split]:
+def _splits(rows: Pair, known: Pair, order: IntArray, every: list[IntArray]) -> list[Split]:
     """Return the splits by which mixtures are compared, with backgrounds of the training rows."""
-    order, splits = order[:SEARCH_ROWS], []
-    for out in held_out(order, n_splits):
+    splits = []
+    for out in every:
         kept = order if len(out) == len(order) else np.sort(np.setdiff1d(order, out))
         broad = rows[0][kept].background(), rows[1][kept].background()
         filled = _facing(rows, out, broad)
@@ -372,7 +372,9 @@ class Search:
         self.is_beaten, self.n_trials = False, 0
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
-        self.splits = _splits(rows, self.known, order, n_splits)
+        # The held-out rows of each split, by position.
+        self.held_out = held_out(order[:SEARCH_ROWS], n_splits)
+        self.splits = _splits(rows, self.known, order[:SEARCH_ROWS], self.held_out)
         n = len(self.splits[0].train[0])
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions, nothing distinguishes components.

@@ -279,7 +279,8 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
 
         n_draws : int or None, default=None
             Number of draws from the distribution of the missing values, given the known values, for
-            multiple imputation. None takes the mean of this distribution instead.
+            multiple imputation. None takes the mean of this distribution instead, averaged with
+            that of one normal distribution and that of all samples as suits held-out samples best.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.

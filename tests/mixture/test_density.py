@@ -180,6 +180,25 @@ def test_imputed_features_are_conditional_means(density):
         assert_allclose(filled[i, m], expected, rtol=1e-7, atol=1e-9)
 
 
+def test_imputed_features_are_averages_of_two_conditional_means_and_the_mean(density):
+    x = samples(density)[1]
+    every = [(weight, mean, C) for weight, mean, C in normals(replace(density, background=None))]
+    weights = np.array([weight for weight, *_ in every]) / sum(weight for weight, *_ in every)
+    mean = sum(weight * m for weight, (_, m, _) in zip(weights, every, strict=True))
+    total = sum(
+        weight * (C + np.outer(m - mean, m - mean))
+        for weight, (_, m, C) in zip(weights, every, strict=True)
+    )
+    pulled = replace(density, pulls=np.array([0.5, 0.3])).impute(x)
+    alone = density.impute(x)
+    for i, row in enumerate(x):
+        o, m = ~np.isnan(row), np.isnan(row)
+        one = mean[m] + total[np.ix_(m, o)] @ np.linalg.solve(total[np.ix_(o, o)], row[o] - mean[o])
+        assert_array_equal(pulled[i, o], row[o])
+        expected = 0.5 * alone[i, m] + 0.3 * one + 0.2 * mean[m]
+        assert_allclose(pulled[i, m], expected, rtol=1e-7, atol=1e-9)
+
+
 def test_rows_near_a_component_do_not_draw_from_the_background():
     """The background is broad: its draws would be far from all samples."""
     density = DENSITIES["background"]

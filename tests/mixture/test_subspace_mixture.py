@@ -370,6 +370,33 @@ def test_imputed_features_are_near_the_true_ones(mixture):
     assert error < 0.5 * X[600:][missing].std()
 
 
+@pytest.mark.parametrize("name", ["nothing in common", "heavy tails"])
+def test_imputed_features_are_no_worse_than_column_means(name):
+    """Nothing is learned from columns with nothing in common, and nothing is made up."""
+    rng = np.random.default_rng(0)
+    X = (
+        rng.standard_normal((150, 6))
+        if name == "nothing in common"
+        else rng.standard_t(2, (150, 6))
+    )
+    holes = holed(X, 0.2)
+    missing = np.isnan(holes)
+    means = np.broadcast_to(np.nanmean(holes, axis=0), X.shape)
+    filled = SubspaceMixture(random_state=0).fit(holes).impute(holes)
+    error, most = (np.square(Y - X)[missing].mean() for Y in (filled, means))
+    assert error < 1.03 * most
+
+
+def test_patterns_of_holes_may_be_few_or_many():
+    """Rows that miss the same features share a system; other rows do not change them."""
+    X, _ = subspaces(400)
+    mixture = fit(X)
+    few, many = np.where(np.arange(8) < 3, np.nan, X[:50]), holed(X[50:], 0.4)
+    alone = mixture.impute(few)
+    assert_allclose(mixture.impute(np.r_[few, many])[:50], alone, rtol=1e-9)
+    assert_allclose(mixture.score_samples(np.r_[many, few])[-50:], mixture.score_samples(few))
+
+
 def test_data_frames_stay_as_they_are():
     frame = pd.DataFrame(UNION[:100], columns=list("abcdefgh"), index=np.arange(100) + 7)
     frame["b"] = frame["b"].astype(np.float32)
