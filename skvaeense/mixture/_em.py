@@ -381,7 +381,7 @@ class Rows:
     @property
     def has_holes(self) -> bool:
         """Whether some values are missing."""
-        return bool(self.groups)
+        return bool(np.isnan(self.h).any())
 
     @cached_property
     def groups(self) -> list[Holes]:
