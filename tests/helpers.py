@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.mixture._density import USUAL
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
 from skvaeense.nets.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
@@ -262,3 +263,8 @@ class Recorder(Callback):
             return False
         self.scores.append(objective(fitted_estimator, self.X))
         return len(self.scores) == self.stop_after
+
+
+def shares_of(p_values):
+    """Return the shares of held-out rows that p-values correct for outliers among these rows."""
+    return (np.sqrt(USUAL**2 + 4 * (1 - USUAL) * p_values) - USUAL) / (2 * (1 - USUAL))

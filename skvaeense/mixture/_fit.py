@@ -179,8 +179,13 @@ def fit_mixture(
             density, shares, held_out = turned(density, family, steps / unit, known, rows.order)
             held_out -= log_unit
         elif filled is x:
-            smoothed = search.scores(family, list(map(MixtureDensity.smoothed, densities)))
-            held_out = np.stack([scores, smoothed], axis=1)
+            density = replace(density, core=own.core(density, family))
+            cores = [
+                split.train[family.scaled].core(each, family)
+                for split, each in zip(search.splits, densities, strict=True)
+            ]
+            both = cores, [core.blurred(1.0) for core in cores]
+            held_out = np.stack([search.scores(family, some) for some in both], axis=1)
         if len(density) < (n_components or 0):
             warn_user(
                 f"Only {len(density)} components of n_components={n_components} were found: others "
@@ -331,6 +336,7 @@ def turned(
         rows = rows.facing(broad)
         start = rows.maximise(shares, family, replace(density, background=broad), far)
         found, shares, _ = rows.shares_in(rows.em(start, family, *FINAL))
+        found = replace(found, core=rows.core(found, family))
         # The components share the spectrum of their noise up to a factor. These weights divide rows
         # by the noise of their components, up to a factor.
         noise = found.noise_variances
@@ -395,7 +401,8 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 
     def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
         own = Rows.of(x, weights)
-        within = replace(inside, background=own.background())
+        core = own.core(own.maximise(weights[:, None], Family()), Family())
+        within = replace(inside, background=own.background(), core=core)
         return _with_rest(within, covariances, x, own, np.ones(len(density)))
 
     order = np.random.RandomState(0).permutation(len(rows))
