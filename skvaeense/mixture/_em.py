@@ -287,7 +287,7 @@ def _shrunk(moments: Moments, family: Family, common: DoubleArray | None) -> Dou
 LEAST_RESPONSIBILITY = ROUNDING
 # A component with fewer rows is dropped.
 LEAST_ROWS = 2.0
-# Share of the rows in the core, and number of fits to it.
+# Share of the rows in the core, chosen by benchmark "outliers", and number of fits to it.
 CORE, CORE_STEPS = 0.65, 10
 # Blur, in units of the mean variance of a feature, beyond which only distances count.
 FAR_BLUR = 1e3
