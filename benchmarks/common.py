@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+# Number of samples whose pairs are compared.
+N_PAIRED = 2000
 # Significant digits of a result, and the longest row that is written on one line.
 DIGITS, WIDTH = 7, 320
 
@@ -94,6 +97,11 @@ def shrinkage(X, X_reconstructed):
     """Return 1 - gamma, where division by gamma makes reconstructions best (arXiv:2404.16014)."""
     R = np.asarray(X_reconstructed, dtype=np.float64)
     return 1 - float((R * R).sum() / (R * X).sum())
+
+
+def adaptivity(active):
+    """Return the mean Jaccard distance between the active latents of pairs of samples."""
+    return float(pdist(np.asarray(active[:N_PAIRED], dtype=bool), "jaccard").mean())
 
 
 # --- fits and clocks --------------------------------------------------------------------------

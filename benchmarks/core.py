@@ -13,12 +13,13 @@ from functools import partial
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from sklearn.metrics import mean_absolute_error
 
-from benchmarks.common import fit, make_parser, save, summarise
+from benchmarks.common import adaptivity, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_ppca, make_sparse_dictionary
-from skvaeense.metrics import dimension_accuracy, dimension_error, fvu, pattern_adaptivity
+from skvaeense.metrics import fvu
 
 # name: (data of a seed, parameters that differ from the defaults)
 EXPERIMENTS = {
@@ -67,12 +68,12 @@ def measure(experiment, seed):
     return {
         "seed": seed,
         "n_components": model.n_components_,
-        "count_error": dimension_error(truth, count),
-        "exact": dimension_accuracy(truth, count),
+        "count_error": mean_absolute_error(truth, count),
+        "exact": float(np.mean(count == truth)),
         "mean_count": float(count.mean()),
         "count_by_dimension": {str(r): float(count[truth == r].mean()) for r in np.unique(truth)},
         "count_std": float(count.std()),
-        "adaptivity": pattern_adaptivity(active, random_state=0),
+        "adaptivity": adaptivity(active),
         "fvu": fvu(test, model.inverse_transform(model.transform(test))),
         "score": float(model.elbo_samples(test).mean()),
         "epochs": model.n_iter_,

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import mean_absolute_error
 
 from benchmarks.common import RESULTS, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
@@ -27,7 +28,6 @@ from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from benchmarks.peers.diffusion import DiffusionDimension
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import make_sparse_dictionary, make_spheres
-from skvaeense.metrics import dimension_error
 
 N_TRAIN = 20_000
 N = HELD_OUT + N_TRAIN
@@ -75,7 +75,7 @@ def measure(estimator, train, test, truth):
     fit_seconds, begin = fit(estimator, train), time.process_time()
     dimension = estimator.predict(test)
     return {
-        "error": dimension_error(truth, dimension),
+        "error": mean_absolute_error(truth, dimension),
         "mean": {str(r): float(dimension[truth == r].mean()) for r in np.unique(truth)},
         "fit_seconds": fit_seconds,
         "predict_seconds": time.process_time() - begin,
@@ -85,7 +85,7 @@ def measure(estimator, train, test, truth):
 def measure_counts(estimator, test, truth):
     """Return the error of the number of active latents in a fitted estimator."""
     count = estimator.autoencoder_.active_dimensions(test).sum(axis=1)
-    return {"error": dimension_error(truth, count)}
+    return {"error": mean_absolute_error(truth, count)}
 
 
 def rival(X, dimension, seed):
@@ -101,11 +101,11 @@ def rival(X, dimension, seed):
             codes = np.abs(ica.fit_transform(pca.transform(train)))
         test_codes = np.abs(ica.transform(pca.transform(test)))
         for level in np.quantile(codes, np.linspace(0.02, 0.98, 49)):
-            error = dimension_error(train_truth, (codes > level).sum(axis=1))
+            error = mean_absolute_error(train_truth, (codes > level).sum(axis=1))
             if error < best[0]:
                 best = error, (test_codes > level).sum(axis=1)
     seconds = time.process_time() - begin
-    return {"PCA and ICA": {"error": dimension_error(truth, best[1]), "fit_seconds": seconds}}
+    return {"PCA and ICA": {"error": mean_absolute_error(truth, best[1]), "fit_seconds": seconds}}
 
 
 def summarise_methods(rows):
@@ -132,7 +132,7 @@ def diffusion_methods(X, dimension, seed):
     methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
     # Both methods use the same trained network.
     estimator.method = "flipd"
-    error = dimension_error(truth, estimator.predict(test))
+    error = mean_absolute_error(truth, estimator.predict(test))
     return methods | {"diffusion, flipd": {"error": error}}
 
 

@@ -460,11 +460,6 @@ def other_table(case):
     return case.learn("fit") if one_in(case.rng, 2) else case.answers()
 
 
-def written(case):
-    out = np.empty((len(case.table.X_new), getattr(case.last, "n_components_", 1)))
-    return case.last.transform(case.given(case.table.X_new), out=out)
-
-
 def kept(case):
     with tempfile.TemporaryDirectory() as folder:
         estimator = clone(case.last)
@@ -544,7 +539,6 @@ CALLS = {
     ),
     "score weighted": score_weighted,
     "other table": other_table,
-    "transform out": written,
     "checkpoint": kept,
     "inspection": inspected,
     "repr": lambda case: repr(case.estimator) and case.last._repr_html_() and None,

@@ -11,11 +11,11 @@ all fits.
 import time
 
 import numpy as np
+from sklearn.metrics import mean_absolute_error
 
 from benchmarks.common import make_parser, save
 from benchmarks.tables import prepared
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
-from skvaeense.metrics import dimension_error
 from skvaeense.mixture import SubspaceMixture, _em, _fit, _search
 from skvaeense.mixture._search import Nest, Search
 
@@ -72,7 +72,7 @@ def measure():
     errors, scores = [], []
     for train, test, truth in unions():
         mixture = SubspaceMixture(random_state=0).fit(train)
-        errors.append(dimension_error(truth, mixture.ranks_[mixture.predict(test)]))
+        errors.append(mean_absolute_error(truth, mixture.ranks_[mixture.predict(test)]))
     for name in TABLES:
         train, test = prepared(name, 0)
         scores.append(SubspaceMixture(random_state=0).fit(train).score(test))

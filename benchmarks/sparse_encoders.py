@@ -29,9 +29,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import apart, fit, in_short, load, make_parser, write
 from benchmarks.data import add_data_option, read_activations, read_mnist
+from benchmarks.latent_stability import stability
 from benchmarks.peers.codes import METHODS as PEERS
 from skvaeense import SparseAutoencoder
-from skvaeense.language import dictionary_stability
 from skvaeense.metrics import dead_fraction, fvu, l0
 from skvaeense.nets.networks import SingleLayer, Unrolled
 from skvaeense.nets.penalties import TopK
@@ -43,8 +43,6 @@ DATA = {"mnist": (256, 20), "lm_activations": (300, 30)}
 # name: (network, penalty, whether codes are non-negative)
 ENCODERS = {
     "one layer": (SingleLayer(), TopK, True),
-    "one layer, aligned": (SingleLayer(aligned=True), TopK, True),
-    "one layer, k annealed": (SingleLayer(), partial(TopK, anneal=0.5), True),
     "unrolled": (Unrolled(), TopK, True),
     "unrolled, both signs": (Unrolled(), TopK, False),
 }
@@ -113,10 +111,9 @@ def measure(coder, sizes, n_seeds, train, test, *, signed):
         row |= {"n_components": codes.shape[1]} | told
         dictionaries.append(components)
     if dictionaries[0] is not None:
-        agreement = dictionary_stability(dictionaries, signed=signed)
-        pairs = list(combinations(range(n_seeds), 2))
-        row["stability"] = [float(agreement.matched_similarity[pair]) for pair in pairs]
-        row["chance"] = agreement.random_matched_similarity.tolist()
+        matched, chance, _ = stability(dictionaries, signed=signed)
+        row["stability"] = [float(matched[pair]) for pair in combinations(range(n_seeds), 2)]
+        row["chance"] = chance.tolist()
     return row
 
 

@@ -30,13 +30,13 @@ import time
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.metrics import mean_absolute_error
 from torch import nn
 
 from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.guards.steps import SHAPES, TRANSFORM_SIZES, collated, steps, transform_ratios
 from skvaeense import VAEase, VAEenseTransformer
-from skvaeense.metrics import dimension_error
 from skvaeense.nets.networks import Linear
 from skvaeense.nets.thresholds import FixedVariance, Latents, Otsu
 
@@ -178,7 +178,7 @@ def run_answer(arguments):
         for name, parameters in FITS.items():
             model = VAEenseTransformer(20, random_state=seed, **parameters)
             seconds = fit(model, train)
-            error = dimension_error(truth, model.active_dimensions(held_out).sum(axis=1))
+            error = mean_absolute_error(truth, model.active_dimensions(held_out).sum(axis=1))
             row[name] = {"seconds": seconds, "error": error}
         begin = time.process_time()
         recipe = paper_recipe(torch.tensor(train, dtype=torch.float32), PASSES, seed)
@@ -188,7 +188,7 @@ def run_answer(arguments):
         latents = Latents(log_variance, log_variance, np.ones(20), 1.0)
         for name, rule in (("otsu", Otsu()), ("fixed_variance", FixedVariance())):
             count = rule.active(latents).sum(axis=1)
-            row["recipe"][f"error_{name}"] = dimension_error(truth, count)
+            row["recipe"][f"error_{name}"] = mean_absolute_error(truth, count)
         rows.append(row)
         print(row, flush=True)
         save(FILE, "answer", rows)

@@ -57,6 +57,22 @@ def penalties_table(results):
     return Table(header, rows)
 
 
+def rare_features_table(results):
+    """Return what is found of features of different frequencies."""
+    header = ("frequencies", "atoms", "rare", "codes", "worst", "true gates", "CPU s", "runs")
+    keys = ("atoms_mean", "rare_mean", "codes_mean", "codes_worst", "known_mean")
+    rows = [
+        (
+            row["kind"],
+            *(f"{row[key]:.3f}" for key in keys),
+            f"{row['cpu_seconds_mean']:.0f}",
+            row["n_seeds"],
+        )
+        for row in results.get("summary", [])
+    ]
+    return Table(header, rows)
+
+
 def shard_costs_table(results):
     """Return what large dictionaries take, by calculation."""
     header = (

@@ -4,11 +4,9 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,7 +15,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.mixture._rows import warn_of_far
@@ -40,11 +37,10 @@ from skvaeense.training._data import (
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.training._trainer import (
-    NAMED,
     TAGS,
+    TRAINING_CONSTRAINTS,
     FitSession,
     History,
-    OptimizerOptions,
     Plan,
     Trainer,
     diverged,
@@ -62,16 +58,14 @@ from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
 from skvaeense.utils._torch import (
     DTYPES,
     draw_seed,
-    is_out_of_memory,
+    memory_errors,
     resolve_device,
     restored_threads,
-    suited_threads,
     threads_of_all,
 )
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
-    NON_NEGATIVE,
     POSITIVE,
     RANDOM_STATE,
     AliasOf,
@@ -81,6 +75,7 @@ from skvaeense.utils._validation import (
     all_or_nothing,
     are_equal,
     check_array,
+    check_n_components,
     fit_context,
     fitted,
     too_far,
@@ -89,94 +84,19 @@ from skvaeense.utils._warnings import warn_user
 
 # The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
-# The trainers of estimators that have learned from batches, with their states and parameters.
-_live: WeakKeyDictionary[Any, tuple[Any, Any, dict[str, Any]]] = WeakKeyDictionary()
 # Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
 
-class ModelEvaluation:
-    """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
-
-    device: str
-    module_: Annotated[Model, "d k"]
-    mean_: Annotated[DoubleArray, "d"]
-    scale_: Annotated[float | DoubleArray, "d >0"]
-    # Only if codes are decoded to a target.
-    target_mean_: Annotated[DoubleArray, "t"]
-    target_scale_: Annotated[float | DoubleArray, "t >0"]
-
-    @property
-    def _scaling(self) -> Scaling:
-        target = None
-        if hasattr(self, "target_mean_"):
-            target = Scaling(self.target_mean_, self.target_scale_)
-        return Scaling(self.mean_, self.scale_, target)
-
-    def _draft(self, attributes):
-        """Return a clone of the estimator with these fitted attributes."""
-        draft = clone(self)
-        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
-        vars(draft).update(attributes)
-        return draft
-
-    def _model_for(self, dtype):
-        """Return the model in the precision of the samples, so that results have the same one."""
-        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
-        device = resolve_device(self.device)
-        parameter = next(self.module_.parameters())
-        if parameter.dtype == dtype and parameter.device.type == device.type:
-            return self.module_
-        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
-
-    def _by_chunks(
-        self,
-        X: Any,
-        model: Model,
-        function: Callable[[Any, torch.Tensor], torch.Tensor],
-        n_rows: int | None = None,
-        out: Any = None,
-    ) -> Any:
-        """Apply a function of the model to chunks of scaled rows, and join the results.
-
-        A tensor gives a tensor, other samples an array. X can include the target columns. Gradients
-        reach X alone.
-
-        Results are written to slices of `out`, if it is given.
-        """
-        model = model.frozen() if needs_gradients(X, out) else model
-        scaling, parameters = self._scaling, list(model.parameters())
-        if scaling.target is not None and X.shape[1] == len(scaling.mean):
-            scaling = replace(scaling, target=None)
-        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
-
-        def answer(rows: Any) -> torch.Tensor:
-            # Overflow is detected below.
-            x = scaling.apply(rows, **kind)
-            with suited_threads(model, len(x)):
-                result = function(model, x)
-            # Callbacks can see a model that has diverged; then the samples are not to blame.
-            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
-                raise too_far(rows.dtype)
-            return result
-
-        return in_chunks(X, n_rows or rows_at_a_time(X, model), answer, out)
-
-
-def rows_at_a_time(X, model):
-    """Return the number of rows in a chunk, as the widest layer allows."""
-    return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
-
-
-def _is_finite(values):
+def _is_finite(values: Any) -> bool:
     """Return whether all values are finite. A finite sum proves this at little cost."""
-    return bool(values.sum().isfinite() or values.isfinite().all())
+    library: Any = torch if isinstance(values, torch.Tensor) else np
+    return bool(library.isfinite(values.sum()) or library.isfinite(values).all())
 
 
-def needs_gradients(X: Any, out: Any = None) -> bool:
+def needs_gradients(X: Any) -> bool:
     """Return whether results for X are to have gradients: those of a tensor in a graph."""
-    is_in_graph = isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
-    return is_in_graph and out is None
+    return isinstance(X, torch.Tensor) and X.requires_grad and torch.is_grad_enabled()
 
 
 class WithoutGradients(torch.autograd.Function):
@@ -197,7 +117,7 @@ class WithoutGradients(torch.autograd.Function):
         )
 
 
-def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None) -> Any:
+def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
     """Apply a function to successive chunks of rows, and join the results.
 
     Parameters
@@ -209,84 +129,32 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any], out: Any = None
         Number of rows in a chunk.
 
     answer : callable
-        Maps the rows of a chunk to an array or a tensor with the same number of rows. A chunk that
-        runs out of memory is split in half.
-
-    out : array or None, default=None
-        Array for the results. None makes a new array, or for a tensor X a tensor on its device.
+        Maps the rows of a chunk to an array or a tensor with the same number of rows.
 
     Returns
     -------
-    array or torch.Tensor
-        The results for all rows. They are in memory only once.
+    ndarray or torch.Tensor
+        The results for all rows, for a tensor X on its device. They are in memory only once.
     """
-    if out is not None:
-        check_writable(out)
-    if needs_gradients(X, out):
-        return torch.cat([_in_memory(answer, rows).to(X.device) for rows in X.split(n_rows)])
-    device = X.device if isinstance(X, torch.Tensor) and out is None else None
-    joined = None
-    chunks = list(gen_batches(X.shape[0], n_rows))
+    if needs_gradients(X):
+        return torch.cat([answer(rows).to(X.device) for rows in X.split(n_rows)])
+    joined: Any = None
     with torch.no_grad():
-        for chunk, rows in rows_of_chunks(X, chunks):
-            result = _in_memory(answer, rows)
-            result = as_array(result) if device is None else torch.as_tensor(result)
-            shape = X.shape[0], *result.shape[1:]
-            if joined is None and out is not None:
-                check_out(out, shape, result.dtype)
-                joined = out
-            elif joined is None and device is not None:
-                joined = torch.empty(shape, dtype=result.dtype, device=device)
-            elif joined is None:
-                joined = np.empty(shape, result.dtype)
+        for chunk, rows in rows_of_chunks(X, gen_batches(X.shape[0], n_rows)):
+            result = answer(rows)
+            result = torch.as_tensor(result) if isinstance(X, torch.Tensor) else as_array(result)
+            if joined is None:
+                shape = X.shape[0], *result.shape[1:]
+                if isinstance(X, torch.Tensor):
+                    joined = torch.empty(shape, dtype=result.dtype, device=X.device)
+                else:
+                    joined = np.empty(shape, result.dtype)
             joined[chunk.start : chunk.start + len(result)] = result
     return joined
 
 
-def _in_memory(answer: Callable[[Any], Any], rows: Any) -> Any:
-    """Return the results for rows; if memory is too small, first for one half, then the other."""
-    try:
-        return answer(rows)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    if rows.shape[0] == 1:
-        raise MemoryError("There is too little memory to compute one sample at a time.")
-    half = rows.shape[0] // 2
-    parts = [_in_memory(answer, some) for some in (rows[:half], rows[half:])]
-    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
-
-
-def check_writable(out):
-    """Raise an error unless rows can be written to `out`, before any are computed."""
-    if isinstance(out, torch.Tensor) or hasattr(out, "iloc"):
-        raise TypeError(
-            f"out must be an array, got a {type(out).__name__}. Pass an array such as "
-            "numpy.empty(shape), or the .numpy() of a tensor, which shares its memory."
-        )
-    flags, file = getattr(out, "flags", None), getattr(out, "file", None)
-    # As numpy, zarr and h5py tell it.
-    is_closed = not getattr(flags, "writeable", True) or getattr(out, "read_only", False)
-    if is_closed or getattr(file, "mode", "") == "r":
-        raise ValueError(
-            f'out is a read-only {type(out).__name__}. Open it with mode="r+", or pass a copy.'
-        )
-
-
-def check_out(out, shape, dtype):
-    """Raise an error unless `out` has this shape and can hold this type of numbers."""
-    if tuple(getattr(out, "shape", ())) != shape:
-        raise ValueError(
-            f"out must be an array of shape {shape}, in memory or elsewhere; got "
-            f"{getattr(out, 'shape', type(out).__name__)}."
-        )
-    if not np.can_cast(dtype, out.dtype, casting="same_kind"):
-        raise ValueError(f"out must have a floating dtype such as {dtype}, got {out.dtype}.")
-
-
 class BaseAutoencoder(
     CallbackSupportMixin,
-    ModelEvaluation,
     DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -295,16 +163,21 @@ class BaseAutoencoder(
 ):
     """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass defines the model and its trainer (`_make_trainer`), the phases of a fit (`_train`),
-    the loss that compares epochs (`_validation_loss`), and the codes (`_encode`).
+    A subclass defines the model and its trainer (`_make_trainer`), and the loss that compares
+    epochs (`_validation_loss`).
     """
 
     # Parameters that a model is built from. They must not change when its training is continued.
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
+    # Fitted attributes that all methods need.
+    _fitted_names: Any = ("module_", "mean_", "scale_")
     # Phases of a fit, as progress names them.
     _phases: Any = ("samples", "codes", "checks")
     # How many rows are held out.
     _held_out = HELD_OUT
+    # Number of training steps for a new model, and the share of its epochs, from the first on,
+    # whose losses are not compared.
+    _n_steps, _unwatched = RANDOM_STEPS, 0.0
     # Whether the "error" of the loss is a sum over features, or else their mean.
     _sums_features = True
     # Whether features of several modules of a network have one scale for each module.
@@ -312,9 +185,16 @@ class BaseAutoencoder(
     # Advice in the error of `transform_l0`, if the model was not trained for a length of codes.
     _length_cure: str
 
+    device: str
     transform_l0: float | None
 
     # Fitted attributes that users see.
+    module_: Annotated[Model, "d k"]
+    mean_: Annotated[DoubleArray, "d"]
+    scale_: Annotated[float | DoubleArray, "d >0"]
+    # Only if codes are decoded to a target.
+    target_mean_: Annotated[DoubleArray, "t"]
+    target_scale_: Annotated[float | DoubleArray, "t >0"]
     n_components_: int
     components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
@@ -324,18 +204,10 @@ class BaseAutoencoder(
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    _parameter_constraints = {
+    _parameter_constraints = TRAINING_CONSTRAINTS | {
         "n_components": [AT_LEAST_ONE, None],
         "transform_l0": [POSITIVE, None],
         "network": [AliasOf(networks.Network), networks.Network],
-        "optimizer": [OptimizerOptions(set(NAMED))],
-        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
-        "learning_rate_init": [POSITIVE],
-        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "tol": [NON_NEGATIVE],
-        "n_iter_no_change": [AT_LEAST_ONE],
-        "n_samples_planned": [AT_LEAST_ONE, None],
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
@@ -345,16 +217,7 @@ class BaseAutoencoder(
         "random_state": RANDOM_STATE,
     }
 
-    # `out` is not metadata that a pipeline routes.
-    __metadata_request__transform = {"out": UNUSED}
-    __metadata_request__inverse_transform = {"out": UNUSED}
-
     # --- what a subclass defines --------------------------------------------------------------
-
-    @property
-    def _fitted_names(self) -> tuple[str, ...]:
-        """Fitted attributes that all methods need."""
-        return "module_", "mean_", "scale_"
 
     @abstractmethod
     def _make_trainer(
@@ -369,10 +232,6 @@ class BaseAutoencoder(
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
         """Return the loss that compares epochs; lower is better."""
 
-    @abstractmethod
-    def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes of centred and scaled samples, in the form the user asked for."""
-
     @property
     def loss_curve_(self) -> list[float]:
         """The loss of each epoch of the kept model."""
@@ -384,15 +243,6 @@ class BaseAutoencoder(
         """What has the parameters of training: optimizer, batch size, number of epochs."""
         return self
 
-    @property
-    def _n_steps(self) -> int:
-        """Number of training steps for a new model."""
-        return RANDOM_STEPS
-
-    def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the mask of active latents of centred and scaled samples."""
-        return self._encode(model, x) != 0
-
     def _finish(self, model: Any, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Complete a model after training, and return further fitted attributes."""
         return {}
@@ -400,16 +250,11 @@ class BaseAutoencoder(
     def _plan(self, data: FitData, *, continues: bool) -> tuple[int, Plan]:
         """Return the number of inits, and how long each is trained."""
         training = self._training
-        n_epochs, tol = self._epochs(data, self._n_steps), training.tol
+        n_epochs, tol = self._epochs(data), training.tol
         unwatched = 0.0 if continues else self._unwatched
         patience = training.n_iter_no_change
         plan = Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
         return (1 if continues else getattr(training, "n_init", 1)), plan
-
-    @property
-    def _unwatched(self) -> float:
-        """Share of the epochs of a new model whose losses are not compared."""
-        return 0.0
 
     def _complete(self, data: FitData) -> None:
         """Run the last step of `fit`, after its result is stored."""
@@ -502,10 +347,11 @@ class BaseAutoencoder(
         UserWarning
             If Ctrl-C (a KeyboardInterrupt) ends training. The best model so far is kept.
         """
-        with ExitStack() as stack:
-            stack.enter_context(all_or_nothing(self))
-            is_first = find_processes().is_first
-            progress = stack.enter_context(fit_progress(self, self._phases, is_first=is_first))
+        is_first = find_processes().is_first
+        with (
+            all_or_nothing(self),
+            fit_progress(self, self._phases, is_first=is_first) as progress,
+        ):
             progress.begin(self._phases[0])
             self._way_to_fit()(X, y, sample_weight, progress)
         return self
@@ -571,9 +417,9 @@ class BaseAutoencoder(
             warn_of_far(far, len(samples), samples.described(far.tolist()))
         return PreparedRows(samples, scaling, weights, balls)
 
-    def _epochs(self, data: FitData, n_steps: int) -> int:
-        """Return `max_iter`; "auto" means the epochs that amount to `n_steps`."""
-        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, n_steps)
+    def _epochs(self, data: FitData) -> int:
+        """Return `max_iter`; "auto" means the epochs that amount to the steps of a new model."""
+        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, self._n_steps)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -638,50 +484,38 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer, state = self._live_trainer(data), getattr(self, "_partial_state_", None)
-            # The trainer lives on, so a call that fails must leave it as it was.
-            before = None if state is None else copy.deepcopy(state)
-            try:
-                self._learn_batch(trainer, data, goes_on=state is not None)
-            except BaseException:
-                _live.pop(self, None)
-                if state is not None:
-                    state.update(before)
-                raise
+            self._learn_batch(self._trainer_of_batches(data), data)
 
-    def _live_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer of the last call of `partial_fit`, or make it again from its state."""
-        state = getattr(self, "_partial_state_", None)
-        trainer, of, params = _live.get(self, (None, None, {}))
-        if of is None or of is not state or not are_equal(params, self.get_params()):
-            continues = hasattr(self, "module_")
-            seeds = draw_seeds(check_random_state(self.random_state))
-            trainer = self._next_trainer(data, seeds, continues=continues)
-            trainer.least_factor = PARTIAL_LEARNING_RATE
-            if state is not None:
-                trainer.load_state_dict(state)
-            elif continues:
-                trainer.n_steps = self._partial_steps(data)  # The schedule of `fit` is over.
-        trainer.log = []
+    def _trainer_of_batches(self, data: FitData) -> Trainer:
+        """Return the trainer that goes on from the last call of `partial_fit`, or from a fit."""
+        state, continues = getattr(self, "_partial_state_", None), hasattr(self, "module_")
+        random_state = check_random_state(self.random_state if state is None else 0)
+        trainer = self._next_trainer(data, draw_seeds(random_state), continues=continues)
+        trainer.least_factor = PARTIAL_LEARNING_RATE
+        if state is not None:
+            trainer.load_state_dict(state)
+        elif continues:
+            trainer.n_steps = self._planned_steps(data)  # The schedule of `fit` is over.
         return trainer
 
-    def _partial_steps(self, data: FitData) -> int:
-        """Return the number of steps after which the schedule of `partial_fit` is over."""
+    def _planned_steps(self, data: FitData) -> int:
+        """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
+        if not data.is_batch:
+            return self._epochs(data) * steps_of_epoch(len(data.train), data.batch_size)
         planned = self._training.n_samples_planned
         return self._n_steps if planned is None else max(planned // data.batch_size, 1)
 
-    def _learn_batch(self, trainer: Trainer, data: FitData, *, goes_on: bool) -> None:
+    def _learn_batch(self, trainer: Trainer, data: FitData) -> None:
         """Take the steps of a batch, and store what they came to."""
-        begun, planned = trainer.n_steps, self._partial_steps(data)
+        begun, planned = trainer.n_steps, self._planned_steps(data)
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, Plan(1, data.batch_size, span=span))
         loss = self._validation_loss(trainer.model, data.valid)
-        trainer.model.train()
         if not (trainer.is_finite and math.isfinite(loss)):
             raise FloatingPointError(diverged("The loss"))
         attributes = self._attributes(trainer, data)
-        if goes_on:
+        if hasattr(self, "_partial_state_"):
             added = attributes["history_"]
             attributes["history_"] = self.history_.extended(added)
             attributes["n_iter_"] = self.n_iter_ + 1
@@ -693,8 +527,6 @@ class BaseAutoencoder(
         is_shown = is_over and len(data.valid) >= ROWS_OF_A_LATENT * self.n_components_
         findings = self._found(data, course) if is_shown else Findings(**course)
         self._warn(messages or failure_messages(findings))
-        # After the warning, which can be an error.
-        _live[self] = trainer, attributes["_partial_state_"], self.get_params()
 
     def _next_trainer(
         self, data: FitData, seeds: tuple[int, int], init: int = 0, *, continues: bool
@@ -741,10 +573,9 @@ class BaseAutoencoder(
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
-        with suited_threads(model, len(data.valid)):
-            further = self._finish(model, trainer, data)
+        further = self._finish(model, trainer, data)
         rows = []
-        for epoch in (*getattr(trainer, "other_log", ()), *trainer.log):
+        for epoch in (*trainer.other_log, *trainer.log):
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
@@ -814,7 +645,7 @@ class BaseAutoencoder(
         if not bool((x != x[0]).any()):
             return Findings()  # Identical samples have no latent to find.
         with torch.no_grad():
-            return replace(self._findings(super()._model_for(x.dtype), data, x), **course)
+            return replace(self._findings(self._placed_model(x.dtype), data, x), **course)
 
     def _warn(self, messages: list[str]) -> None:
         for message in messages:
@@ -822,8 +653,104 @@ class BaseAutoencoder(
 
     # --- coding and decoding ------------------------------------------------------------------
 
+    @property
+    def _scaling(self) -> Scaling:
+        target = None
+        if hasattr(self, "target_mean_"):
+            target = Scaling(self.target_mean_, self.target_scale_)
+        return Scaling(self.mean_, self.scale_, target)
+
+    def _draft(self, attributes):
+        """Return a clone of the estimator with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        vars(draft).update(attributes)
+        return draft
+
+    def _placed_model(self, dtype):
+        """Return the model in the precision of the samples, so that results have the same one."""
+        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
+        device = resolve_device(self.device)
+        parameter = next(self.module_.parameters())
+        if parameter.dtype == dtype and parameter.device.type == device.type:
+            return self.module_
+        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
+
+    def _by_chunks(self, X: Any, law: Any, function: Callable[[Any], Any]) -> Any:
+        """Apply a function of a law or a model to chunks of rows, and join the results.
+
+        Parameters
+        ----------
+        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+            All rows.
+
+        law : law, density or Model
+            What the function belongs to; its size limits the rows of a chunk. Results of a `Model`
+            alone have gradients, if X needs them.
+
+        function : callable
+            Maps rows to an array or a tensor.
+
+        Returns
+        -------
+        ndarray or torch.Tensor
+            The results; floats in the precision of the rows. A tensor X gives a tensor.
+
+        Raises
+        ------
+        ValueError
+            If a result is not finite, unless the weights are not finite either.
+        """
+
+        def answer(rows: Any) -> Any:
+            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
+            work = len(rows) * X.shape[1] * n_entries
+            errors = np.errstate(over="ignore", invalid="ignore")
+            with restored_threads(), threads_for(work), memory_errors(len(rows)), errors:
+                result = function(rows)
+                # The rows themselves can be read-only, which torch does not support.
+                if isinstance(rows, torch.Tensor):
+                    result = torch.as_tensor(result)
+                    result = result.to(rows.dtype) if result.is_floating_point() else result
+                else:
+                    result = as_array(result)
+                    is_float = result.dtype.kind == "f"
+                    result = result.astype(rows.dtype, copy=False) if is_float else result
+                # Callbacks can see a model that has diverged; then the samples are not to blame.
+                weights = self.module_.parameters() if hasattr(self, "module_") else ()
+                if not _is_finite(result) and all(map(_is_finite, weights)):
+                    raise too_far(rows.dtype)
+            return result
+
+        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
+        n_rows = block_rows(X.shape[1], n_entries)
+        if needs_gradients(X) and not isinstance(law, Model):
+            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
+        return in_chunks(X, n_rows, answer)
+
+    def _by_model(
+        self, X: Any, model: Model, function: Callable[[Any, torch.Tensor], torch.Tensor]
+    ) -> Any:
+        """Apply a function of the model to chunks of scaled rows, which can include the target.
+
+        Gradients reach X alone.
+        """
+        model = model.frozen() if needs_gradients(X) else model
+        scaling, parameters = self._scaling, list(model.parameters())
+        if scaling.target is not None and X.shape[1] == len(scaling.mean):
+            scaling = replace(scaling, target=None)
+        kind: Any = {"dtype": parameters[0].dtype, "device": parameters[0].device}
+
+        def of_rows(rows: Any) -> torch.Tensor:
+            x = scaling.apply(rows, **kind)
+            if not _is_finite(x):
+                raise too_far(rows.dtype)
+            return function(model, x)
+
+        return self._by_chunks(X, model, of_rows)
+
     def transform(
-        self, X: ArrayLike | SparseArray, *, out: Any = None
+        self, X: ArrayLike | SparseArray
     ) -> FloatArray | sparse.csr_array | sparse.csr_matrix:
         """Return the codes of samples.
 
@@ -836,33 +763,23 @@ class BaseAutoencoder(
             weights. Only a SparseAutoencoder has them, without ``sparse_output=True``; for other
             models, the backward pass is an error.
 
-        out : array of shape (n_samples, n_components) or None, default=None
-            Array that the codes are written to, a few rows at a time: in memory, a memory map, or
-            an array of zarr or h5py. None makes a new array.
-
         Returns
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
-            The codes, or `out` if it was given. With ``sparse_output=True`` they are a CSR matrix,
-            or a CSR array if scikit-learn's ``sparse_interface`` is "sparray". Otherwise, if X is a
-            tensor, codes are a tensor on the same device, as in other methods.
+            The codes. With ``sparse_output=True`` they are a CSR matrix, or a CSR array if
+            scikit-learn's ``sparse_interface`` is "sparray". Otherwise, if X is a tensor, codes are
+            a tensor on the same device, as in other methods.
 
         Raises
         ------
         ValueError
-            If `out` has another shape or does not hold floats, or is given together with
-            ``sparse_output=True``; if samples are too far from the training samples for their
-            precision; or if the model cannot have codes of the length `transform_l0`.
+            If samples are too far from the training samples for their precision, or if the model
+            cannot have codes of the length `transform_l0`.
 
         TypeError
-            If `out` is a tensor, or X a sparse tensor.
+            If X is a sparse tensor.
         """
-        if out is not None and self.sparse_output:
-            raise ValueError(
-                "sparse_output=True returns codes as a new sparse array, so they cannot be written "
-                "to out. Set hard=True instead, or leave out=None."
-            )
-        codes = self._codes(X, out)
+        codes = self._codes(X)
         if self.sparse_output:
             return align_api_if_sparse(sparse.csr_array(as_array(codes)))
         return codes
@@ -888,72 +805,13 @@ class BaseAutoencoder(
         """
         return self._active_mask(X)
 
-    def _by_rows(
-        self, X: Any, law: Any, function: Any, out: Any = None, *, is_kept: bool = False
-    ) -> Any:
-        """Apply a function of a law to chunks of rows, and join the results.
-
-        Parameters
-        ----------
-        X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
-            All rows, in units of the samples.
-
-        law : law or density
-            What the function belongs to; its size limits the rows of a chunk.
-
-        function : callable
-            Maps rows to an array or a tensor.
-
-        out : array or None, default=None
-            Array for the results.
-
-        is_kept : bool, default=False
-            Whether results keep their type. Otherwise floats have the precision of the rows.
-
-        Returns
-        -------
-        array or torch.Tensor
-            The results.
-        """
-
-        def answer(rows: Any) -> Any:
-            rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
-            work = len(rows) * X.shape[1] * n_entries
-            with (
-                restored_threads(),
-                threads_for(work),
-                np.errstate(over="ignore", invalid="ignore"),
-            ):
-                result = function(rows)
-                if not isinstance(X, torch.Tensor) and isinstance(result, torch.Tensor):
-                    result = result.cpu().numpy()
-                if isinstance(result, torch.Tensor) and result.is_floating_point():
-                    # The rows themselves can be read-only, which torch does not support.
-                    is_tensor = isinstance(rows, torch.Tensor)
-                    result = result.to(rows.dtype if is_tensor else DTYPES[rows.dtype.name])
-                elif not isinstance(result, torch.Tensor) and result.dtype.kind == "f":
-                    kind = as_array(rows[:0]).dtype
-                    result = result if is_kept else result.astype(kind, copy=False)
-            finite = result.isfinite() if isinstance(result, torch.Tensor) else np.isfinite(result)
-            if not bool(finite.all()):
-                raise too_far(rows.dtype)
-            return result
-
-        n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
-        n_rows = block_rows(X.shape[1], n_entries)
-        if needs_gradients(X, out):
-            return WithoutGradients.apply(X, lambda rows: in_chunks(rows, n_rows, answer))
-        return in_chunks(X, n_rows, answer, out)
-
-    def _codes(self, X: Any, out: Any) -> Any:
-        X, model = self._check_for_coding(X)
-        return self._by_chunks(X, model, self._encode, out=out)
+    def _codes(self, X: Any) -> Any:
+        return self._by_model(*self._check_for_coding(X), lambda model, x: model.code(x))
 
     def _active_mask(self, X: Any) -> Any:
-        X, model = self._check_for_coding(X)
-        return self._by_chunks(X, model, self._active)
+        return self._by_model(*self._check_for_coding(X), lambda model, x: model.code(x) != 0)
 
-    def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def inverse_transform(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the reconstructions that codes decode to.
 
         Parameters
@@ -961,13 +819,10 @@ class BaseAutoencoder(
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
             Codes, as `transform` returns them. Set latents to 0 to see what the others hold.
 
-        out : array of shape (n_samples, n_features) or None, default=None
-            Array that the reconstructions are written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Reconstructions in the units of the training samples, or `out` if it was given.
+            Reconstructions in the units of the training samples.
 
         Raises
         ------
@@ -980,30 +835,21 @@ class BaseAutoencoder(
             check_array(as_array(codes[:1]))
         else:
             codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
-        if codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
-                f"{self.n_components_} components; give codes as transform returns them."
-            )
-        return self._decoded(codes, out)
+        check_n_components(codes, self)
+        return self._decoded(codes)
 
-    def _decoded(self, codes: Any, out: Any) -> Any:
+    def _decoded(self, codes: Any) -> Any:
         # The decoder does not depend on the length of codes.
-        model = super()._model_for(codes.dtype)
-        model = model.frozen() if needs_gradients(codes, out) else model
+        model = self._placed_model(codes.dtype)
+        model = model.frozen() if needs_gradients(codes) else model
         device, scaling = next(model.parameters()).device, self._scaling.decoded
 
         def decode(rows: Any) -> torch.Tensor:
             # A copy, because torch warns about read-only arrays.
-            rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(as_array(rows))
-            given = rows.to(device)
-            with suited_threads(model, len(given)):
-                return scaling.undo(model.decode(given)).to(given.dtype)
+            rows = rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)
+            return scaling.undo(model.decode(rows.to(device)))
 
-        return in_chunks(codes, rows_at_a_time(codes, model), decode, out)
-
-    def _model_for(self, dtype):
-        return self._with_length(super()._model_for(dtype))
+        return self._by_chunks(codes, model, decode)
 
     def _with_length(self, model: Any) -> Any:
         """Return a model for codes of the length `transform_l0`; the fitted model is unchanged."""
@@ -1033,7 +879,7 @@ class BaseAutoencoder(
         """Return valid samples and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
-        return X, self._model_for(X.dtype)
+        return X, self._with_length(self._placed_model(X.dtype))
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

@@ -523,10 +523,6 @@ class IntrinsicDimensionEstimator(
 
             A method other than "auto" and "neighbors" may have other reasons.
 
-        See Also
-        --------
-        skvaeense.inspection.DimensionReliabilityDisplay : A plot of both.
-
         Examples
         --------
         >>> from skvaeense import IntrinsicDimensionEstimator

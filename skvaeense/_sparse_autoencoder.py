@@ -1,5 +1,6 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 
 from skvaeense._base import BaseAutoencoder
@@ -24,11 +24,9 @@ from skvaeense.training._data import (
     default_n_components,
     linear_residual,
     sparse_learning_rate,
-    steps_of_epoch,
 )
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._hooks import (
-    AnnealedLength,
     Coefficient,
     DeadLatents,
     UnitNorm,
@@ -41,17 +39,17 @@ from skvaeense.utils._torch import (
     evaluating,
     make_generator,
     resolve_device,
-    suited_threads,
 )
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._warnings import warn_user
 
 # Default factor of the squared weights of a decoder with hidden layers.
-DECODER_PENALTY = 1e-4
+DECODER_DECAY = 1e-4
 
 
-class SparseAutoencoder(BaseAutoencoder):
+@dataclass(eq=False, repr=False)
+class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     """Autoencoder with a penalty or a constraint that makes codes sparse.
 
     For a sample x the encoder gives pre-activations h, an activation turns h into the code z, and
@@ -106,14 +104,11 @@ class SparseAutoencoder(BaseAutoencoder):
         Whether a learned linear map of the sample is added to the decoded code. Only with a target.
         Codes then have to explain only the nonlinear part of the target.
 
-    decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
-        Restriction that keeps codes from shrinking while the decoder grows, which would make any
-        penalty on codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in
-        units of the scaled samples; a number is the factor of the decoder's squared weights in the
-        loss. "auto" means "unit_norm" for a linear decoder and 1e-4 otherwise.
-
     loss : {"penalized_reconstruction"} or Loss, default="penalized_reconstruction"
-        Loss that training minimises.
+        Loss that training minimises. The columns of a linear decoder keep norm 1 in units of the
+        scaled samples, unless the loss has a `decay` above 0, a factor of the decoder's squared
+        weights. Otherwise codes could shrink while the decoder grows, and a penalty on codes would
+        mean nothing. For a decoder with hidden layers the alias has a decay of 1e-4.
 
     optimizer : str, class or functools.partial, default="adam"
         Optimizer of the weights: a name in torch.optim, such as "adam" or "sgd" (with a momentum of
@@ -261,9 +256,9 @@ class SparseAutoencoder(BaseAutoencoder):
     (1797, 32)
     """
 
-    module_: Annotated[SparseCoder, "d k"]
-    alpha_: float
-    dead_fraction_: float
+    module_: Annotated[SparseCoder, "d k"] = field(init=False)
+    alpha_: float = field(init=False)
+    dead_fraction_: float = field(init=False)
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "penalty": [AliasOf(penalties.Penalty), penalties.Penalty],
@@ -272,7 +267,6 @@ class SparseAutoencoder(BaseAutoencoder):
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "dead_after": [AT_LEAST_ONE],
-        "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
     }
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
@@ -280,75 +274,34 @@ class SparseAutoencoder(BaseAutoencoder):
     _n_steps = LONG_STEPS
     _sums_features = False
     _scales_modules = True
-    __metadata_request__predict = {"out": UNUSED}
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
 
-    def __init__(
-        self,
-        n_components: int | None = None,
-        *,
-        penalty: str | penalties.Penalty = "batch_topk",
-        target_l0: float | None = None,
-        transform_l0: float | None = None,
-        network: str | networks.Network = "single_layer",
-        positive_code: bool = True,
-        skip_connection: bool = False,
-        decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
-        loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: Auto | float = "auto",
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-5,
-        n_iter_no_change: int = 30,
-        n_samples_planned: int | None = None,
-        dead_after: int = 10_000,
-        sparse_output: bool = False,
-        warm_start: bool = False,
-        verbose: int = 0,
-        dtype: Precision = "float32",
-        device: str = "auto",
-        random_state: RandomState = None,
-    ) -> None:
-        self.n_components = n_components
-        self.penalty = penalty
-        self.target_l0 = target_l0
-        self.transform_l0 = transform_l0
-        self.network = network
-        self.positive_code = positive_code
-        self.skip_connection = skip_connection
-        self.decoder_penalty = decoder_penalty
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.n_samples_planned = n_samples_planned
-        self.dead_after = dead_after
-        self.sparse_output = sparse_output
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
+    n_components: int | None = None
+    _: KW_ONLY
+    penalty: str | penalties.Penalty = "batch_topk"
+    target_l0: float | None = None
+    transform_l0: float | None = None
+    network: str | networks.Network = "single_layer"
+    positive_code: bool = True
+    skip_connection: bool = False
+    loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction"
+    optimizer: Optimizer = "adam"
+    learning_rate_init: Auto | float = "auto"
+    schedule: Schedule = "auto"
+    batch_size: Auto | int = "auto"
+    max_iter: Auto | int = "auto"
+    tol: float = 1e-5
+    n_iter_no_change: int = 30
+    n_samples_planned: int | None = None
+    dead_after: int = 10_000
+    sparse_output: bool = False
+    warm_start: bool = False
+    verbose: int = 0
+    dtype: Precision = "float32"
+    device: str = "auto"
+    random_state: RandomState = None
 
     # --- fitting ------------------------------------------------------------------------------
-
-    @property
-    def _unwatched(self):
-        # The loss of an epoch with longer codes cannot be compared with later losses.
-        return penalties.Penalty.resolve(self.penalty).anneal
-
-    def _planned_steps(self, data):
-        """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
-        if data.is_batch:
-            return self._partial_steps(data)
-        n_steps = steps_of_epoch(len(data.train), data.batch_size)
-        return self._epochs(data, self._n_steps) * n_steps
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         device = resolve_device(self.device)
@@ -362,17 +315,14 @@ class SparseAutoencoder(BaseAutoencoder):
             penalty = self._penalty_of(n_components)
             model = self._new_model(data, n_components, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
-        decay = self._decay(model)
         hooks = [self._coefficient(penalty, model, continues), DeadLatents(model, self.dead_after)]
-        if penalty.anneal and not continues:
-            hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
-        loss = losses.Loss.resolve(self.loss)
-        if decay is None:
+        loss, is_linear = losses.Loss.resolve(self.loss), model.linear_decoder is not None
+        if self.loss == losses.PenalizedReconstruction.alias and not is_linear:
+            loss = losses.PenalizedReconstruction(DECODER_DECAY)
+        if is_linear and not getattr(loss, "decay", 0.0):
             model.normalize()
             hooks.append(UnitNorm())
-        elif self.loss == "penalized_reconstruction":
-            loss = losses.PenalizedReconstruction(decay)
         rate = self.learning_rate_init
         if rate == "auto":
             n_steps = self._planned_steps(data)
@@ -389,14 +339,14 @@ class SparseAutoencoder(BaseAutoencoder):
         )
 
     def _with_target(self, X, y, *, continues):
-        target = open_target(y)
+        target = None if y is None else open_target(y)
         samples = X if target is None else beside(X, target)
         n_given = samples.shape[1] - X.shape[1] or None
         if continues and n_given != self.module_.n_targets:
             raise ValueError(
                 f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
-                f"{described_target(self.module_.n_targets)}. Give a matching y, or call fit with "
-                "warm_start=False to train a new model."
+                f"{described_target(self.module_.n_targets)}. Give a matching y; fit with "
+                "warm_start=False trains a new model."
             )
         return samples
 
@@ -473,21 +423,8 @@ class SparseAutoencoder(BaseAutoencoder):
         hook.warmup = 0.0 if continues else hook.warmup
         return hook
 
-    def _decay(self, model):
-        """Return the factor of the decoder's squared weights; None for columns of norm 1."""
-        decay, is_linear = self.decoder_penalty, model.linear_decoder is not None
-        if decay == "auto":
-            return None if is_linear else DECODER_PENALTY
-        if decay == "unit_norm" and not is_linear:
-            raise ValueError(
-                'decoder_penalty="unit_norm" needs a linear decoder, which the network '
-                f"{self.network!r} does not have. Set decoder_penalty to a number, or set "
-                'network="linear".'
-            )
-        return None if decay == "unit_norm" else decay
-
     def _validation_loss(self, model, x):
-        with evaluating(model), suited_threads(model, len(x), n_products=1):
+        with evaluating(model):
             x, target = model.split(x)
             # The coefficient changes between epochs, so costs cannot be compared. Errors of codes
             # with the same number of active latents can.
@@ -531,9 +468,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- coding -------------------------------------------------------------------------------
 
-    def _encode(self, model, x):
-        return model.code(x)
-
     def _has_target(self) -> bool:
         if not hasattr(self, "target_mean_"):
             raise AttributeError(
@@ -543,7 +477,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return True
 
     @available_if(_has_target)
-    def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def predict(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Predict the target, if the estimator was fitted with a target.
 
         Parameters
@@ -551,26 +485,17 @@ class SparseAutoencoder(BaseAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, as for `transform`.
 
-        out : array of shape (n_samples, n_targets) or None, default=None
-            Array that the prediction is written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples, n_targets)
             Predicted target in its units: ``inverse_transform`` of the codes, plus the output of
             the skip connection, if there is one.
         """
-        X, model = self._check_for_coding(X)
-        scaling = self._scaling.decoded
+        undo = self._scaling.decoded.undo
+        given = self._check_for_coding(X)
+        return self._by_model(*given, lambda model, x: undo(model.predict(x)))
 
-        def predict(model, x):
-            return scaling.undo(model.predict(x)).to(x.dtype)
-
-        return self._by_chunks(X, model, predict, out=out)
-
-    def score_samples(
-        self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None
-    ) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, y: object = None) -> FloatArray:
         """Return the explained share of each sample, or of its target.
 
         Parameters
@@ -580,9 +505,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             Target of X if the estimator was fitted with a target; otherwise ignored.
-
-        out : array of shape (n_samples,) or None, default=None
-            Array that the scores are written to, as for `transform`.
 
         Returns
         -------
@@ -597,9 +519,8 @@ class SparseAutoencoder(BaseAutoencoder):
             If the estimator was fitted with a target, and y does not have the features of that
             target.
         """
-        rows, model = self._check_for_scoring(X, y)
-
-        return self._by_chunks(rows, model, lambda *given: 1 - errors(*given), out=out)
+        given = self._check_for_scoring(X, y)
+        return self._by_model(*given, lambda model, rows: 1 - errors(model, rows))
 
     def score(
         self,
@@ -645,24 +566,15 @@ class SparseAutoencoder(BaseAutoencoder):
                 f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
                 "explain."
             )
-        left = self._by_chunks(rows, model, partial(errors, unit=spread))
+        left = self._by_model(rows, model, partial(errors, unit=spread))
         left = as_array(left).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
 
     def _check_for_scoring(self, X: Any, y: object) -> tuple[Any, Any]:
         """Return valid samples, joined with the target if there is one, and the model."""
         X, model = self._check_for_coding(X)
-        if model.n_targets is None:
-            return X, model
-        target = open_target(y)
-        samples = X if target is None else beside(X, target)
-        n_given = samples.shape[1] - X.shape[1] or None
-        if n_given != model.n_targets:
-            raise ValueError(
-                f"This SparseAutoencoder was fitted with {described_target(model.n_targets)}, but "
-                f"y is {described_target(n_given)}. Give a matching y."
-            )
-        return samples, model
+        has_target = model.n_targets is not None
+        return (self._with_target(X, y, continues=True) if has_target else X), model
 
 
 def errors(model: SparseCoder, rows: torch.Tensor, unit: float = 1.0) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,21 +12,20 @@ from skvaeense.mixture._fit import span_density
 from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
-from skvaeense.training._data import ANNEALED, RANDOM_STEPS, default_n_components, linear_residual
+from skvaeense.training._data import ANNEALED, default_n_components, linear_residual
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.training._hooks import (
     FINAL_NOISE,
+    LEAST_NOISE,
     annealed_noise,
-    best_noise,
     followed_noise,
     network_hooks,
     validation_loss,
     validation_terms,
 )
 from skvaeense.training._trainer import (
-    NAMED,
+    TRAINING_CONSTRAINTS,
     Optimizer,
-    OptimizerOptions,
     Schedule,
     Trainer,
     find_schedule,
@@ -37,7 +37,6 @@ from skvaeense.utils._torch import DTYPES, make_generator, resolve_device
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
-    NON_NEGATIVE,
     POSITIVE,
     AliasOf,
     Specification,
@@ -51,7 +50,8 @@ NOISE_RANGE = 1e20
 RATES = 0.4, 0.6, 0.2
 
 
-class VAEase(Specification):
+@dataclass(eq=False, repr=False)
+class VAEase(Specification):  # numpydoc ignore=PR02
     """The model of "Sparse Autoencoders, Again?" [1]_, trained by gradients.
 
     An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
@@ -153,7 +153,7 @@ class VAEase(Specification):
 
     alias = "vaease"
 
-    _parameter_constraints = {
+    _parameter_constraints = TRAINING_CONSTRAINTS | {
         "network": [AliasOf(networks.Network, refused="unrolled"), networks.Network],
         "gated": ["boolean"],
         "prior": [AliasOf(priors.Prior), priors.Prior],
@@ -162,52 +162,25 @@ class VAEase(Specification):
         "learn_noise_variance": ["boolean"],
         "n_init": [AT_LEAST_ONE],
         "loss": [StrOptions({"elbo"}), losses.Loss],
-        "optimizer": [OptimizerOptions(set(NAMED))],
-        "learning_rate_init": [POSITIVE],
-        "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
-        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "tol": [NON_NEGATIVE],
-        "n_iter_no_change": [AT_LEAST_ONE],
-        "n_samples_planned": [AT_LEAST_ONE, None],
     }
 
-    def __init__(
-        self,
-        network: str | networks.Network = "linear",
-        *,
-        gated: bool = True,
-        prior: str | priors.Prior = "standard_normal",
-        threshold: str | thresholds.ThresholdRule = "fixed_variance",
-        noise_variance: Auto | float = "auto",
-        learn_noise_variance: bool = True,
-        n_init: int = 3,
-        loss: Literal["elbo"] | losses.Loss = "elbo",
-        optimizer: Optimizer = "adam",
-        learning_rate_init: float = 0.02,
-        schedule: Schedule = "auto",
-        batch_size: Auto | int = "auto",
-        max_iter: Auto | int = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int = 30,
-        n_samples_planned: int | None = None,
-    ) -> None:
-        self.network = network
-        self.gated = gated
-        self.prior = prior
-        self.threshold = threshold
-        self.noise_variance = noise_variance
-        self.learn_noise_variance = learn_noise_variance
-        self.n_init = n_init
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate_init = learning_rate_init
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.n_samples_planned = n_samples_planned
+    network: str | networks.Network = "linear"
+    _: KW_ONLY
+    gated: bool = True
+    prior: str | priors.Prior = "standard_normal"
+    threshold: str | thresholds.ThresholdRule = "fixed_variance"
+    noise_variance: Auto | float = "auto"
+    learn_noise_variance: bool = True
+    n_init: int = 3
+    loss: Literal["elbo"] | losses.Loss = "elbo"
+    optimizer: Optimizer = "adam"
+    learning_rate_init: float = 0.02
+    schedule: Schedule = "auto"
+    batch_size: Auto | int = "auto"
+    max_iter: Auto | int = "auto"
+    tol: float = 1e-4
+    n_iter_no_change: int = 30
+    n_samples_planned: int | None = None
 
 
 class VAEaseTraining(BaseAutoencoder):
@@ -217,14 +190,12 @@ class VAEaseTraining(BaseAutoencoder):
     noise_variance_: Annotated[float, ">0"]
     density_: Any
 
-    _n_steps = RANDOM_STEPS
+    _unwatched = ANNEALED
 
     @property
     def _training(self) -> VAEase:
         """The model that is trained by gradients."""
         return VAEase.resolve(self.model)
-
-    _unwatched = ANNEALED
 
     def _copy_of_model(self):
         model = super()._copy_of_model()
@@ -302,7 +273,7 @@ class VAEaseTraining(BaseAutoencoder):
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:
-            return best_noise(terms, n_features)
+            return max(terms[0] / n_features, LEAST_NOISE)
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
@@ -310,7 +281,7 @@ class VAEaseTraining(BaseAutoencoder):
         rows = rows[: N_BLOCKS * block_rows(model.n_components)]
         model.calibrate(rows)
         if not data.is_batch:
-            model.close_unused(torch.cat([part.x for part in data.parts]))
+            model.close_unused(torch.cat([part.X for part in data.parts]))
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
@@ -319,7 +290,7 @@ class VAEaseTraining(BaseAutoencoder):
             "noise_variance_": noise_variance * data.scaling.scale**2,
             # At the end of `fit`, not at each checkpoint.
             "density_": None,
-            "_n_rows_": sum(len(part.x) for part in data.parts),
+            "_n_rows_": sum(len(part.X) for part in data.parts),
         }
 
     def _complete(self, data: Any) -> None:
@@ -362,6 +333,3 @@ class VAEaseTraining(BaseAutoencoder):
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(x, residual, active, float(model.noise_variance)),
         )
-
-    def _encode(self, model, x):
-        return model.code(model.posterior(x))

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -113,7 +112,7 @@ class DensityEstimator(VAEaseTraining):
             )
         return density
 
-    def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
+    def _by_density(self, X: Any, density: MixtureDensity, function: Any) -> Any:
         """Apply a function to chunks of rows in double precision."""
 
         def answer(rows: Any) -> Any:
@@ -122,11 +121,11 @@ class DensityEstimator(VAEaseTraining):
                 raise too_far(rows.dtype)
             return function(np.asarray(values, dtype=np.float64))
 
-        return self._by_rows(X, density, answer, out)
+        return self._by_chunks(X, density, answer)
 
     # --- scores -------------------------------------------------------------------------------
 
-    def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the log-density of each sample, or a lower bound.
 
         Scores are exact log-densities under a mixture of normal distributions. If `density_name_`
@@ -140,9 +139,6 @@ class DensityEstimator(VAEaseTraining):
             Samples. If there is a mixture, they can have missing values, given as NaN. The score is
             then the log-density of the known values under the mixture.
 
-        out : array of shape (n_samples,) or None, default=None
-            Array that the scores are written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples,)
@@ -153,11 +149,11 @@ class DensityEstimator(VAEaseTraining):
         has_holes = isinstance(X, np.ndarray) and np.isnan(X).any()
         law = self._any_mixture() if has_holes else self.density_
         if law is None:
-            return self.elbo_samples(X, out=out)
+            return self.elbo_samples(X)
         if isinstance(law, MixtureDensity):
-            return self._by_density(X, law, law.log_prob, out)
+            return self._by_density(X, law, law.log_prob)
         law = law.placed(None, resolve_device(self.device))
-        return self._by_rows(X, law, law.log_prob, out)
+        return self._by_chunks(X, law, law.log_prob)
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -211,7 +207,7 @@ class DensityEstimator(VAEaseTraining):
             lines.append("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
         return "\n".join(lines)
 
-    def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+    def elbo_samples(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return a bound of the log-density of each sample under what gives the codes, `coder_`.
 
         For flat parts it is the log-density itself, and for gates a lower bound. For a `VAEase` it
@@ -225,9 +221,6 @@ class DensityEstimator(VAEaseTraining):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
-        out : array of shape (n_samples,) or None, default=None
-            Array that the bounds are written to, as for `transform`.
-
         Returns
         -------
         ndarray of shape (n_samples,)
@@ -235,7 +228,7 @@ class DensityEstimator(VAEaseTraining):
         """
         samples = self._checked(X)
         law = self._law(samples.dtype)
-        return self._by_rows(samples, law, law.log_prob, out)
+        return self._by_chunks(samples, law, law.log_prob)
 
     def score(
         self,
@@ -968,8 +961,7 @@ class VAEenseTransformer(DensityEstimator):
         left, total = np.square(x - decoded).sum(), np.square(x - x.mean(axis=0)).sum()
         unexplained = float(left / total)
         self._held_out_codes_ = {"l0": n_active, "kept": 1 - unexplained}
-        for message in self._signs(n_active, unexplained):
-            warn_user(message, ConvergenceWarning)
+        self._warn(self._signs(n_active, unexplained))
 
     def _signs(self, n_active: float, unexplained: float) -> list[str]:
         """Return a message for each sign of failure."""
@@ -1066,7 +1058,7 @@ class VAEenseTransformer(DensityEstimator):
         return law if length is None else law.at_length(length)
 
     def _length(self) -> float | None:
-        """Return the mean length of codes that is asked for, if it is a possible one."""
+        """Return the mean length of codes that is wanted, if it is a possible one."""
         length, share, law = self.transform_l0, self.transform_explained_variance, self.coder_
         if length is None and share is None:
             return None
@@ -1091,7 +1083,7 @@ class VAEenseTransformer(DensityEstimator):
         """Whether codes of latents that are not active are exactly 0."""
         return (not self._has_net if self.hard == "auto" else self.hard) or self.sparse_output
 
-    def _codes(self, X: Any, out: Any) -> Any:
+    def _codes(self, X: Any) -> Any:
         X, law = self._ready(X)
         is_hard = self._is_hard
 
@@ -1100,19 +1092,19 @@ class VAEenseTransformer(DensityEstimator):
                 return law.soft_code(rows)
             return law.encode(rows, hard=is_hard).values
 
-        return self._by_rows(X, law, code, out=out)
+        return self._by_chunks(X, law, code)
 
     def _active_mask(self, X: Any) -> Any:
         X, law = self._ready(X)
-        return self._by_rows(X, law, lambda rows: law.encode(rows).active)
+        return self._by_chunks(X, law, lambda rows: law.encode(rows).active)
 
-    def _decoded(self, codes: Any, out: Any) -> Any:
+    def _decoded(self, codes: Any) -> Any:
         kind = DTYPES[str(codes.dtype).split(".")[-1]]
         if self._has_net:
             law = self.coder_.placed(kind, resolve_device(self.device))
-            return self._by_rows(codes, law, law.decode, out=out)
+            return self._by_chunks(codes, law, law.decode)
         law = self.coder_.placed(kind, "cpu")
-        return self._by_rows(codes, law, lambda rows: law.decode(as_array(rows)), out=out)
+        return self._by_chunks(codes, law, lambda rows: law.decode(as_array(rows)))
 
     def _ready(self, X: Any) -> tuple[Any, Any]:
         """Return valid samples without holes, and the law for them."""
@@ -1138,7 +1130,7 @@ class VAEenseTransformer(DensityEstimator):
         samples, law = self._ready(X)
         if not hasattr(self, "locations_"):
             return np.zeros(samples.shape[0], dtype=int)
-        return self._by_rows(samples, law, law.assign, is_kept=True)
+        return self._by_chunks(samples, law, law.assign)
 
     def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, ...]:
         """Return the posterior of the latents before the gate.
@@ -1165,7 +1157,7 @@ class VAEenseTransformer(DensityEstimator):
         def stacked(rows: Any) -> Any:
             return np.stack([as_array(part) for part in law.posterior(rows)], axis=1)
 
-        found = self._by_rows(X, law, stacked)
+        found = self._by_chunks(X, law, stacked)
         return tuple(found[:, i] for i in range(3))
 
     # --- scikit-learn's protocols -------------------------------------------------------------

@@ -85,7 +85,6 @@ SPARSE_VALUES = OTHER_VALUES | {
     "target_l0": 2.0,
     "positive_code": False,
     "skip_connection": True,
-    "decoder_penalty": 0.1,
     "dead_after": 50,
     "loss": PenalizedReconstruction(1.0),
 }

@@ -1,6 +1,5 @@
 """Samples and codes that are not in memory, in fit and transform."""
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -151,51 +150,3 @@ def test_methods_take_samples_elsewhere(name, kind, in_memory):
 def test_rows_of_a_loader_have_no_weights(in_memory):
     with pytest.raises(TypeError, match="X is a loader"):
         in_memory["sae"].score(SOURCES["loader"](X_NEW), sample_weight=np.ones(len(X_NEW)))
-
-
-def arrays_elsewhere(folder, shape):
-    yield np.empty(shape)
-    yield np.lib.format.open_memmap(folder / "out.npy", mode="w+", dtype="f8", shape=shape)
-    yield zarr.create_array({}, shape=shape, chunks=(64, shape[1]), dtype="f8")
-    yield h5py.File(folder / "out.h5", "w").create_dataset("codes", shape, dtype="f8")
-
-
-@EACH
-def test_codes_and_reconstructions_are_written_where_they_are_wanted(name, in_memory, tmp_path):
-    model = in_memory[name]
-    many = np.tile(X_NEW, (100, 1))
-    codes = model.transform(many)
-    for out in arrays_elsewhere(tmp_path, codes.shape):
-        assert model.transform(many, out=out) is out
-        assert_array_equal(out[:], codes)
-    X_again = model.inverse_transform(codes)
-    (tmp_path / "out.h5").unlink()
-    for out in arrays_elsewhere(tmp_path, X_again.shape):
-        assert model.inverse_transform(codes, out=out) is out
-        assert_array_equal(out[:], X_again)
-
-
-def test_scores_are_written_where_they_are_wanted(in_memory):
-    for model in in_memory.values():
-        out = np.empty(len(X_NEW))
-        assert model.score_samples(X_NEW, out=out) is out
-        assert_array_equal(out, model.score_samples(X_NEW))
-
-
-def test_out_of_another_shape(in_memory, subtests):
-    for out, got in (
-        (np.empty((200, 3)), r"\(200, 3\)"),
-        (np.empty((199, 4)), r"\(199, 4\)"),
-        ([], "list"),
-    ):
-        with (
-            subtests.test(out=out, got=got),
-            pytest.raises(ValueError, match=rf"out must be an array of shape \(200, 4\).*{got}"),
-        ):
-            in_memory["sae"].transform(X_NEW, out=out)
-
-
-def test_sparse_codes_have_no_out(in_memory):
-    model = fit_unwarned(clone(in_memory["sae"]).set_params(sparse_output=True), X)
-    with pytest.raises(ValueError, match=r"sparse_output=True.*out=None"):
-        model.transform(X_NEW, out=np.empty((200, 4)))

@@ -13,8 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from skvaeense import SparseAutoencoder
+from skvaeense._sparse_autoencoder import DECODER_DECAY
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0, mean_max_cosine_similarity
+from skvaeense.nets.losses import PenalizedReconstruction
 from skvaeense.nets.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, Penalty, TopK
 
 X, X_NEW = ATOMS.few, ATOMS.new
@@ -72,19 +74,25 @@ def column_norms(fitted):
 
 
 def test_decay_of_the_weights_leaves_norms_free():
-    free, little, much = (fit_sae(decoder_penalty=decay) for decay in (0, 1e-3, 0.1))
+    free, little, much = (
+        fit_sae(loss=PenalizedReconstruction(decay)) for decay in (1e-9, 1e-3, 0.1)
+    )
     assert np.ptp(column_norms(free)) > 0.05
     # Codes are penalised too, so the columns of a free decoder grow to make codes small.
     assert column_norms(free).mean() > column_norms(little).mean() > column_norms(much).mean()
 
 
 @pytest.mark.parametrize("network", ["single_layer", "linear"])
-def test_auto_means_unit_norm_for_a_linear_decoder(network):
-    auto, unit = (
-        fit_sae(network=network, decoder_penalty=how, max_iter=3) for how in ("auto", "unit_norm")
+def test_columns_of_a_linear_decoder_have_norm_1(network):
+    assert_allclose(column_norms(fit_sae(network=network, max_iter=3)), 1, rtol=1e-5)
+
+
+def test_decoders_with_hidden_layers_decay():
+    auto, given = (
+        fit_sae(network="mlp", max_iter=3, loss=loss)
+        for loss in ("penalized_reconstruction", PenalizedReconstruction(DECODER_DECAY))
     )
-    assert_allclose(column_norms(unit), 1, rtol=1e-5)
-    assert_array_equal(auto.components_, unit.components_)
+    assert auto.loss_curve_ == given.loss_curve_
 
 
 @pytest.mark.parametrize(("name", "network"), each_once([*PENALTIES], ["linear", "mlp"]))

@@ -168,26 +168,6 @@ def test_a_larger_tol_or_less_patience_stops_earlier():
     assert np.ptp(early.loss_curve_[-3:]) < 0.05 * early.loss_curve_[-1]
 
 
-@pytest.mark.parametrize("penalty", [TopK, BatchTopK])
-def test_annealed_epochs_are_not_compared_with_later_ones(penalty):
-    """Annealed codes are longer, so their losses would look better, or like a plateau."""
-    params = {"max_iter": 40, "n_iter_no_change": 1, "tol": 1.0}
-    estimator = fit_sae(penalty(3, anneal=0.5), **params)
-    # 20 epochs of annealing, one epoch to compare with, one without a gain, and the last 13.
-    assert estimator.n_iter_ == 20 + 2 + 13
-    assert l0(estimator.transform(X_NEW)) < 4
-    # A continued fit has codes of length k, and checks for plateaus, from the first step.
-    fit_unwarned(estimator.set_params(warm_start=True), X)
-    assert estimator.n_iter_ == 2 + 13
-
-
-@pytest.mark.parametrize("max_iter", [1, 3])
-def test_few_epochs_are_annealed_too(max_iter):
-    estimator = fit_sae(TopK(3, anneal=0.7), max_iter=max_iter)
-    assert estimator.n_iter_ == max_iter
-    assert l0(estimator.transform(X_NEW)) <= 3
-
-
 def test_default_number_of_components():
     """Twice the number of principal components with 99 % of the variance, which is all 8 here."""
     assert fit_sae(n_components=None, max_iter=1).n_components_ == 16

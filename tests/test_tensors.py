@@ -144,16 +144,11 @@ def test_sparse_tensors_are_refused(fitted):
             ask(given)
 
 
-def test_no_codes_and_tensors_as_out(fitted):
+def test_no_codes(fitted):
     model, _ = fitted
     codes = model.transform(X_NEW)
     with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
         model.inverse_transform(codes[:0])
-    for given in (X_NEW, X_NEW.numpy()):
-        with pytest.raises(
-            TypeError, match=r"out must be an array, got a Tensor\. Pass .*or the \.numpy"
-        ):
-            model.transform(given, out=torch.empty_like(codes))
 
 
 def test_missing_features_of_tensors():
@@ -275,7 +270,6 @@ def test_results_without_gradients():
     with torch.no_grad():
         assert not sae.transform(x).requires_grad
     assert not sae.active_dimensions(x).requires_grad
-    assert isinstance(sae.transform(x, out=np.empty((20, 3), np.float32)), np.ndarray)
     assert not sae.transform(X_NEW).requires_grad
     laws = fit_unwarned(vaeense(**QUICK), X)
     for own in (laws.transform(x), laws.inverse_transform(laws.transform(x))):

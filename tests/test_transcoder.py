@@ -171,7 +171,6 @@ def test_bad_targets(short, subtests):
         (lambda: fit(TopK(3), target=with_nan), "NaN"),
         (lambda: fit(TopK(3), target="nowhere.npy"), "nowhere"),
         (lambda: fit(TopK(3), network="unrolled"), "target"),
-        (lambda: fit(TopK(3), network=SingleLayer(aligned=True)), "target"),
         (lambda: short.score(X, None), expected),
         (lambda: short.score_samples(X, Y[:, :3]), expected),
         (lambda: short.score(X, np.arange(800)), expected),

@@ -21,7 +21,7 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod, Count
 from skvaeense.language import to_saelens, top_activating
-from skvaeense.metrics import feature_density, l0, pattern_adaptivity
+from skvaeense.metrics import l0
 from skvaeense.nets.losses import ELBO, Loss, Terms
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import MLP, Linear, Network
@@ -84,13 +84,11 @@ def use_vaease() -> None:
 
 
 def use_sparse_autoencoder(X: Doubles) -> None:
-    sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp", decoder_penalty=0.1)
+    sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp")
     assert_type(sae.fit(X, None), SparseAutoencoder)
     assert_type(sae.module_, SparseCoder)
     codes = sae.transform(X)
     assert_type(l0(codes), float)
-    assert_type(feature_density(codes), Doubles)
-    assert_type(pattern_adaptivity([[0, 1], [1, 0]]), float)
     assert_type(sae.loss_curve_, list[float])
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from benchmarks.common import adaptivity
 from benchmarks.paper.common import at_once
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.inspection._displays import contributions
-from skvaeense.metrics import pattern_adaptivity
 
 # A latent is in use if it is active in at least this share of the test samples.
 IN_USE = 0.01
@@ -85,7 +85,7 @@ def describe(active, labels):
         "active": float(count.mean()),
         "std": float(count.std()),
         "in_use": int((active.mean(axis=0) >= IN_USE).sum()),
-        "adaptivity": pattern_adaptivity(active, random_state=0),
+        "adaptivity": adaptivity(active),
     }
     if labels is not None:
         row["by_label"] = [float(count[labels == y].mean()) for y in np.unique(labels)]

@@ -142,7 +142,16 @@ def make_linear_subspaces(
     >>> [int(np.linalg.matrix_rank(X[manifold == label])) for label in range(3)]
     [2, 4, 8]
     """
-    return _draw_subspaces(n_samples, dims, n_features, shared, orthogonal, noise, random_state)
+    return make_affine_subspaces(
+        n_samples,
+        dims=dims,
+        n_features=n_features,
+        shared=shared,
+        orthogonal=orthogonal,
+        offset_scale=0.0,
+        noise=noise,
+        random_state=random_state,
+    )
 
 
 @validate_params(SUBSPACES | {"offset_scale": [NON_NEGATIVE]})
@@ -218,9 +227,30 @@ def make_affine_subspaces(
     >>> int(np.linalg.matrix_rank(part)), int(np.linalg.matrix_rank(part - part[0]))
     (4, 3)
     """
-    return _draw_subspaces(
-        n_samples, dims, n_features, shared, orthogonal, noise, random_state, offset_scale
-    )
+    rng, dims = check_random_state(random_state), tuple(dims)
+    if shared > min(dims):
+        raise ValueError(
+            f"shared={shared} directions do not fit in a subspace of dimension {min(dims)}: "
+            "lower shared to min(dims) or below."
+        )
+    n_private = [dim - shared for dim in dims]
+    n_needed = shared + sum(n_private)
+    check_room(max(dims), n_features, f"A subspace of dimension {max(dims)}")
+    directions = rng.standard_normal((n_needed, n_features))
+    if orthogonal:
+        check_room(n_needed, n_features, f"orthogonal=True with dims={dims} and shared={shared}")
+        directions = orthonormalise(directions)
+    common, *private = np.split(directions, shared + np.cumsum([0, *n_private[:-1]]))
+    # QR keeps the span of the leading rows, so the common directions stay common.
+    bases = [orthonormalise(np.concatenate([common, own])) for own in private]
+    offsets = np.zeros((len(dims), 1))
+    if offset_scale > 0:
+        offsets = offset_scale * rng.standard_normal((len(dims), n_features))
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return rng.standard_normal((n, dims[i])) @ bases[i] + offsets[i]
+
+    return draw_union(n_samples, dims, draw, noise, rng)
 
 
 @validate_params(COMMON)
@@ -293,43 +323,6 @@ def make_spheres(
     def draw(i: int, n: int) -> DoubleArray:
         X = rng.standard_normal((n, dims[i] + 1))
         return X * (np.sqrt(dims[i] + 1) / np.linalg.norm(X, axis=1, keepdims=True)) @ frames[i]
-
-    return draw_union(n_samples, dims, draw, noise, rng)
-
-
-def _draw_subspaces(
-    n_samples: int,
-    dims: Collection[int],
-    n_features: int,
-    shared: int,
-    orthogonal: bool,
-    noise: float,
-    random_state: RandomState,
-    offset_scale: float | None = None,
-) -> Samples:
-    """Check the geometry, and draw samples of subspaces: affine ones if offsets have a scale."""
-    rng, dims = check_random_state(random_state), tuple(dims)
-    if shared > min(dims):
-        raise ValueError(
-            f"shared={shared} directions do not fit in a subspace of dimension {min(dims)}: "
-            "lower shared to min(dims) or below."
-        )
-    n_private = [dim - shared for dim in dims]
-    n_needed = shared + sum(n_private)
-    check_room(max(dims), n_features, f"A subspace of dimension {max(dims)}")
-    directions = rng.standard_normal((n_needed, n_features))
-    if orthogonal:
-        check_room(n_needed, n_features, f"orthogonal=True with dims={dims} and shared={shared}")
-        directions = orthonormalise(directions)
-    common, *private = np.split(directions, shared + np.cumsum([0, *n_private[:-1]]))
-    # QR keeps the span of the leading rows, so the common directions stay common.
-    bases = [orthonormalise(np.concatenate([common, own])) for own in private]
-    offsets = np.zeros((len(dims), 1))
-    if offset_scale is not None:
-        offsets = offset_scale * rng.standard_normal((len(dims), n_features))
-
-    def draw(i: int, n: int) -> DoubleArray:
-        return rng.standard_normal((n, dims[i])) @ bases[i] + offsets[i]
 
     return draw_union(n_samples, dims, draw, noise, rng)
 

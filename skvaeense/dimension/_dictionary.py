@@ -4,15 +4,11 @@ import numpy as np
 from scipy.special import expit, gammaln
 
 from skvaeense.dimension._rank import CLEAR, RARELY
-from skvaeense.dimension._scaling import SCALES, curved_dimension
-from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._records import Kept
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
 
-# Maximum number of changes of a support. In each change, at most one atom leaves and one joins.
-N_ROUNDS = 5
 # The shares of sizes are fitted until they change by less.
 GAIN = 0.003
 # Larger supports are left as they are: their linear systems are large, and there are many.
@@ -20,28 +16,20 @@ MAX_SUPPORT = 64
 
 
 class Dictionary(Kept):
-    """A linear decoder, whose codes are more precise than those of the encoder.
+    """A linear decoder, whose atoms are counted with the evidence for each number.
 
-    The encoder serves all samples, so it errs a little for each, and coefficients of the size of
-    this error are lost. Here a sample's coefficients are a least-squares fit on its support, the
-    set of its active latents. Latent j belongs in a support of c out of K latents if it lowers the
-    squared error by more than ::
-
-        g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
-
-    where w_j is its atom and g the noise variance. The first term is the cost of an open latent in
-    twice the negative ELBO, the second term is the cost of saying which atom it is.
-
-    Even so, a coefficient can be lost in the noise, or noise can be taken for a coefficient. So the
-    evidence for a support size covers all supports of this size, with the other coefficients
-    unchanged. If latent j lowers the squared error by s_j, the evidence is, up to a constant, the
-    mean over supports S of the product over j in S of ::
+    A sample's coefficients are a least-squares fit on its support, the set of its active latents. A
+    coefficient can be lost in the noise, or noise can be taken for a coefficient. So the evidence
+    for a support size covers all supports of this size, with the other coefficients unchanged. If
+    latent j lowers the squared error by s_j, the evidence is, up to a constant, the mean over
+    supports S of the product over j in S of ::
 
         exp(s_j / 2g) / sqrt(1 + ||w_j||^2 / g)
 
+    where w_j is its atom and g the noise variance.
+
     Expectation maximisation finds how often each size occurs. The number of atoms that a sample
-    needs is then the posterior median of the size. If many samples have the same support, but vary
-    in fewer directions than the support has atoms, they need only one atom for each direction.
+    needs is then the posterior median of the size.
 
     Parameters
     ----------
@@ -64,8 +52,6 @@ class Dictionary(Kept):
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
-        # Supports with more atoms than dimensions; for each, the dimension and its error.
-        self._dependent = []
 
     def fit(self, X, support):
         """Find the noise variance, and how often each number of atoms occurs.
@@ -92,13 +78,8 @@ class Dictionary(Kept):
             return self
         self._joins = support.mean(axis=0) > RARELY
         codes = self._least_squares(X, support)
-        for _ in range(N_ROUNDS):
-            self._set_noise(X, support, codes, least)
-            before, (support, codes) = support, self._infer(X, support)
-            if (support != before).any(axis=1).mean() < GAIN:
-                break
+        self._set_noise(X, support, codes, least)
         self._set_shares(X, support)
-        self._set_ranks(support, codes)
         return self
 
     def count(self, X, support):
@@ -123,18 +104,12 @@ class Dictionary(Kept):
         counts, std = support.sum(axis=1).astype(float), np.full(len(X), np.nan)
         few = counts <= MAX_SUPPORT
         if few.any():
-            support = self._infer(X[few], support[few])[0]
-            posterior = self._evidence(X[few], support) * self._shares
+            posterior = self._evidence(X[few], support[few]) * self._shares
             posterior /= posterior.sum(axis=1, keepdims=True)
             # The median size, and the root of its expected squared error.
             counts[few] = (posterior.cumsum(axis=1) < 0.5).sum(axis=1)
             squares = np.square(np.arange(len(self._shares)) - counts[few, None])
             std[few] = np.sqrt((posterior * squares).sum(axis=1))
-            for dependent, rank, error in self._dependent:
-                # Noise can hide some of the atoms, so parts of the support count too.
-                rows = np.flatnonzero(few)[~support[:, ~dependent].any(axis=1)]
-                rows = rows[counts[rows] > rank]
-                counts[rows], std[rows] = rank, np.hypot(std[rows], error)
         return counts, std
 
     def _set_shares(self, X, support):
@@ -147,27 +122,6 @@ class Dictionary(Kept):
             posterior /= posterior.sum(axis=1, keepdims=True)
             # One additional sample of any size keeps every size possible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
-
-    def _set_ranks(self, support, codes):
-        """Find supports whose samples have fewer dimensions than the support has atoms.
-
-        Such samples vary in fewer directions, or on a curved set, as distances to neighbours show.
-        With fewer than ten members per dimension, a rank says too little. Directions with up to a
-        hundredth of the largest standard deviation count as errors of the atoms.
-        """
-        supports, which = _unique_rows(support)
-        members, sizes = np.bincount(which), supports.sum(axis=1)
-        for i in np.flatnonzero((members >= 10 * sizes) & (sizes > 1)):
-            # Coefficients along orthonormal directions of the span of the atoms.
-            own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
-            variances = np.linalg.eigvalsh(own.T @ own / members[i])
-            noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
-            least = max(ABOVE * noise, 1e-4 * variances[-1])
-            rank, error = int(np.count_nonzero(variances > least)), 0.0
-            if rank == sizes[i] and members[i] > SCALES[1]:
-                rank, error = curved_dimension(codes[which == i][:, supports[i]], rank)
-            if 0 < rank < sizes[i]:
-                self._dependent.append((supports[i], rank, error))
 
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, relative to the best size.
@@ -218,37 +172,6 @@ class Dictionary(Kept):
         # The median of a chi-squared variable, by Wilson and Hilferty.
         typical = np.median(squares / (freedom * (1 - 2 / (9 * freedom)) ** 3))
         self.noise_variance = max(float(typical), least, TINY)
-
-    def _infer(self, X, support):
-        """Return supports and codes: atoms leave and join as long as this lowers the cost."""
-        size = np.arange(1, len(self.atoms) + 1)
-        # Entry c - 1: the cost of saying which latent is the c-th.
-        choice = 2 * np.log(np.maximum((len(size) - size + 1) / size, 1.0))
-        per_atom = np.log1p(self._norms / self.noise_variance)
-        support, codes = support.copy(), np.zeros(support.shape)
-        # Samples whose supports can still change.
-        rows = np.arange(len(X))
-        for _ in range(N_ROUNDS):
-            active = support[rows]
-            codes[rows], losses = self._least_squares(X[rows], active, losses=True)
-            cost = per_atom + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
-            losses = np.where(active, losses - self.noise_variance * cost, np.inf)
-            worst = losses.argmin(axis=1)
-            leave = losses[np.arange(len(rows)), worst] < 0
-            active[leave, worst[leave]] = False
-            codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
-            gains = self._gains(X[rows], codes[rows])
-            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(size) - 1)][:, None]
-            gains = np.where(active | ~self._joins, -np.inf, gains - self.noise_variance * cost)
-            best = gains.argmax(axis=1)
-            join = gains[np.arange(len(rows)), best] > 0
-            active[join, best[join]] = True
-            support[rows] = active
-            rows = rows[leave | join]
-            if len(rows) == 0:
-                break
-        codes[rows] = self._least_squares(X[rows], support[rows])
-        return support, codes
 
     def _least_squares(self, X, support, losses=False):
         """Return the codes on given supports; with `losses`, also the error each latent saves."""

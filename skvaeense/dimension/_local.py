@@ -165,9 +165,7 @@ def _fit_flat(points):
     spread = np.square(nearest).sum() / len(nearest)
     reach = np.square(points - centre).sum(axis=1).max()
     variances, turns = np.linalg.eigh(nearest @ nearest.T)
-    largest = max(variances[-1], TINY)
-    few = np.count_nonzero(variances > FLAT * largest)
-    rank = np.count_nonzero(variances > fair_share(FLAT, few, len(nearest)) * largest)
+    rank = int(_rank(variances, len(nearest))[0])
     kept = slice(len(variances) - rank, None)
     directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
     bend, noise, fits = np.nan, np.nan, False

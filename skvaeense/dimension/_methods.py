@@ -168,7 +168,7 @@ class Count(AutoencoderMethod):
 
     See Also
     --------
-    Consensus : Uses neighbours too, and refines the count.
+    Consensus : Uses neighbours too, and the evidence for each count.
 
     References
     ----------
@@ -225,7 +225,7 @@ class PoolMethod(AutoencoderMethod):
     """Denoise samples, and measure their pools: the neighbours with similar active latents.
 
     A subclass decides in `_answer` when to believe the neighbours. For other samples, active
-    latents are counted. If the decoder is linear, its dictionary is refined first.
+    latents are counted. If the decoder is linear, its atoms are counted with their evidence.
     """
 
     _parameter_constraints = {
@@ -383,10 +383,9 @@ class PoolMethod(AutoencoderMethod):
             ranks of nearby pools.
 
             If latents are counted: "small_coefficients", the spread of the posterior of the number
-            of latents, and the correction of distances on curved sets; "disagreement", the
-            difference between the count and the neighbours, weighted less if fewer neighbours are
-            like the sample; "few_neighbors", 1 if no neighbour is like the sample and there is no
-            dictionary.
+            of latents; "disagreement", the difference between the count and the neighbours,
+            weighted less if fewer neighbours are like the sample; "few_neighbors", 1 if no
+            neighbour is like the sample and there is no dictionary.
 
             In both cases: "disagreement" also includes the change of the estimate by distances that
             decoding causes; "far" is as large as the dimension itself at twice the distance that
@@ -645,8 +644,8 @@ class Consensus(PoolMethod):  # numpydoc ignore=PR02
 
     If fewer than a fifth of a sample's nearest samples have similar active latents, and the sample
     is on the flat of none of them, they lie on other subspaces and carry no information. The active
-    latents are counted instead. With a linear decoder, the count is first refined to the number of
-    dictionary atoms that a least-squares fit to the noise level needs.
+    latents are counted instead. With a linear decoder, the count follows from the evidence for each
+    number of dictionary atoms, since a coefficient can be lost in the noise.
 
     For all other samples, the method combines all measurements in one distribution over dimensions:
     the estimates by distances at several scales; the number of directions in which the nearest
@@ -666,7 +665,7 @@ class Consensus(PoolMethod):  # numpydoc ignore=PR02
 
     See Also
     --------
-    Count : The number of active latents, not refined.
+    Count : The number of active latents.
     Neighbors : The estimate by distances, not rounded.
 
     Examples

@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.utils._linalg import EXACT
 from skvaeense.utils._records import Kept
 
 # The nearest quarter of a pool, or of the neighbours whose distances are compared.
@@ -55,49 +54,6 @@ def inverse_dimensions(distances, k, alike=None):
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
     return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // NEAREST))
-
-
-def curved_dimension(coefficients, rank):
-    """Return the dimension of a set of codes: its rank, unless distances give clearly less.
-
-    Distances are compared with distances of shuffled codes, in which each coefficient comes from
-    another sample: independent coefficients fill all dimensions, however they are distributed.
-
-    Parameters
-    ----------
-    coefficients : ndarray of shape (n_samples, n_coefficients)
-        All codes of the set.
-
-    rank : int
-        Number of directions in which the codes vary.
-
-    Returns
-    -------
-    dimension : int
-        The dimension.
-
-    std : float
-        Difference from the estimate by distances alone, combined with the error by chance; 0 for
-        the rank.
-    """
-    centred = coefficients - coefficients.mean(axis=0)
-    variances, turns = np.linalg.eigh(centred.T @ centred)
-    kept = slice(len(variances) - rank, None)
-    # Constant directions carry no information.
-    if variances[kept][0] <= EXACT * variances[-1]:
-        return rank, 0.0
-    # Whiten the codes, with directions as near as possible to the directions of the coefficients.
-    alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
-    mixed = np.random.default_rng(0).permuted(alone, axis=0)
-    k = SCALES[1]
-    (own, its_error), (others, their_error) = (
-        mean_dimension(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
-        for x in (alone, mixed)
-    )
-    dimension, error = rank * own / others, np.hypot(its_error, their_error)
-    if not dimension * (1 + 2 * error) < rank - NEAR:
-        return rank, 0.0
-    return max(round(dimension), 1), float(np.hypot(dimension - own, error * dimension))
 
 
 def mean_dimension(distances, k):

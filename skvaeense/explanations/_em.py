@@ -433,7 +433,7 @@ class EM(ABC):  # numpydoc ignore=PR02
         The source of randomness.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     processes : Processes, default=SINGLE_PROCESS
         The processes that fit together, each to its part of the samples.
@@ -446,6 +446,7 @@ class EM(ABC):  # numpydoc ignore=PR02
     _: KW_ONLY
     processes: Processes = SINGLE_PROCESS
     n_done: int = field(default=0, init=False)
+    n_started: int = field(default=0, init=False)
     # Sums over earlier subsets, which fade.
     past: Sums | None = field(default=None, init=False)
 
@@ -462,7 +463,9 @@ class EM(ABC):  # numpydoc ignore=PR02
         """Number of samples for a step."""
         least, most = self.subset_limits
         share = min(max(int(self.subset_share * self.n_samples), least), most)
-        return max(self.rows_of_latent * len(self.gates.weight), share)
+        k = len(self.gates.weight)
+        # As latents are dropped, a step of the same time takes more samples.
+        return max(self.rows_of_latent * k, share * (self.n_started or k) // k)
 
     @abstractmethod
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
@@ -524,6 +527,7 @@ class EM(ABC):  # numpydoc ignore=PR02
         # With much noise, single precision suffices.
         some, counts = x.float(), weights.float()
         first = round(begun * self.n_steps)
+        self.n_started = self.n_started or len(self.gates.weight)
         if first < self.n_steps:
             self.gates = self.gates.to(some)
         for i in range(first + 1, self.n_steps + 1):
@@ -606,6 +610,8 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     memory, remembered_rows = 0.3, 64
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
+    # Samples in which a group of latents is tried.
+    n_tried = 128
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
 
@@ -670,28 +676,37 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         self._drop()
         self.n_rounds_done += 1
         if self.n_rounds_done == self.n_rounds // 2:
-            self._prune(x[:SOME_SAMPLES], weights[:SOME_SAMPLES])
+            self._prune(x, weights)
         return sums
 
     def _prune(self, x: Tensor, weights: Tensor) -> None:
         """Drop latents that samples can do without, by the Bayesian information criterion.
 
         `_drop` asks what samples lose if a gate closes and nothing else changes. Here other gates
-        open instead. Half of the latents are tried at once, those that explain least, then fewer.
+        open instead. The half of the latents that explain least is tried at once; a group that is
+        needed is tried in halves. Only samples in which one of a group is open lose anything, and
+        some of them are searched.
         """
-
-        def criterion(gates: Gates) -> float:
-            sums = pattern_sums(gates, x, weights)[0].reduced(self.processes)
-            return float(sums.nats / sums.n) * self.n_samples - float(self._costs(gates).sum())
-
-        best, n_fewer = criterion(self.gates), len(self.gates.weight) // 2
-        while n_fewer:
-            kept = self.lost.argsort()[n_fewer:]
-            now = criterion(self.gates.at(kept))
-            if now > best:
-                best = now
-                self._keep(kept)
-            n_fewer = min(n_fewer if now >= best else n_fewer // 2, len(self.gates.weight) // 2)
+        is_kept, costs = torch.ones_like(self.lost, dtype=torch.bool), self._costs(self.gates)
+        closed = F.logsigmoid(-self.gates.log_odds)
+        groups = [self.lost.argsort()[: len(is_kept) // 2]]
+        while groups:
+            tried = groups.pop()
+            others = is_kept.index_fill(0, tried, value=False)
+            users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
+            some = users[: self.n_tried] if len(users) else slice(1)
+            factor = float(weights[users].sum() / weights[some].sum())
+            nats = []
+            for gates in (self.gates.at(is_kept), self.gates.at(others)):
+                sums = pattern_sums(gates, x[some], weights[some])[0].times(factor)
+                sums = sums.reduced(self.processes)
+                nats.append(sums.nats)
+            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - sums.n)
+            if saved > nats[0] - nats[1]:
+                is_kept = others
+            elif len(tried) > 1:
+                groups += tried.tensor_split(2)
+        self._keep(is_kept.nonzero()[:, 0])
 
     def _infer(self, x: Tensor) -> Tensor:
         blocks = x.split(block_rows(max(len(self.gates.weight), x.shape[1])))
@@ -792,7 +807,7 @@ def make_em(
         How often each sample counts.
 
     wanted : Wanted
-        What codes shall be like. Without a target, the number of latents is the largest number.
+        What codes should be like. Without a target, the number of latents is the largest number.
 
     gates : Gates or None, default=None
         The first gates, if they are known.

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
+from scipy.stats import sem
 
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._flats import Flats, are_independent, of_groups, one_flat, pooled
@@ -72,7 +73,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         The rows.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     known : GateLaw or None, default=None
         Gates of an earlier fit, in units of the samples, from which gates go on.
@@ -88,6 +89,9 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         mixture = fit_mixture(head, rival=fits.rival)
         flats = Flats.of(mixture, head.x, wanted)
         gates = fits.best(flats, mixture)
+        if gates is not None and head is not rows and _may_gain(gates, mixture):
+            # A rare latent is open for too few of some rows.
+            gates = compared_gates(rows, wanted)
     nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
     if gates is not None:
         nats["gates"] = nats["mixture"] + _gain(gates, mixture).mean()
@@ -119,6 +123,17 @@ def _gain(gates: ComparedGates, mixture: FoundMixture) -> DoubleArray:
     return gates.scores - mixture.scores[: len(gates.scores)]
 
 
+def _may_gain(gates: ComparedGates, mixture: FoundMixture) -> bool:
+    """Return whether gates of more rows may become more probable than a mixture.
+
+    Gates of some rows that are surely more or less probable, by three standard errors, need no
+    further rows.
+    """
+    gain = _gain(gates, mixture)
+    is_unsure = abs(gain.mean()) <= 3 * sem(gain, ddof=0)
+    return gates.are_codes and gates.law.points is None and bool(is_unsure)
+
+
 def _choose(
     mixture: FoundMixture, flats: Flats, gates: ComparedGates | None, fits: "_GateFits"
 ) -> str:
@@ -132,7 +147,7 @@ def _choose(
         # If flat parts are clear, fewer numbers may describe the same patterns. If there are none,
         # gates must be more probable for sure.
         gain = _gain(gates, mixture)
-        least = gain.std() / math.sqrt(max(len(gain), 1))
+        least = float(sem(gain, ddof=0))
         if flats.are_clear:
             n = int(fits.rows.is_train.sum())
             n_numbers = sum((part.rank + 1) * len(part.mean) for part in flats.parts)
@@ -155,7 +170,7 @@ class _GateFits:
         The rows.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
     """
 
     rows: Prepared

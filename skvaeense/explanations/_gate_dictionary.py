@@ -7,15 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._gate_fits import GateStream, gate_law
 from skvaeense.explanations._gates import SLABS
 from skvaeense.explanations._laws import GateLaw
 from skvaeense.mixture._rows import Prepared, Units, warn_of_far
-from skvaeense.samples._weights import MeanScoreMixin, checked_weights
-from skvaeense.utils._rows import row_blocks
+from skvaeense.samples._weights import LawMixin, checked_weights
 from skvaeense.utils._torch import draw_seed, threads_of_all
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
 from skvaeense.utils._validation import (
@@ -23,19 +22,14 @@ from skvaeense.utils._validation import (
     POSITIVE,
     RANDOM_STATE,
     SHARE,
-    DocLinkMixin,
     all_or_nothing,
     check_array,
-    check_integer,
+    check_n_components,
     fit_context,
-    plain,
-    too_far,
 )
 
 
-class GateDictionary(
-    MeanScoreMixin, DocLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Sparse codes over a dictionary, fitted by expectation maximisation.
 
     A sample is a sum of a few atoms, and each atom has a gate that is open with its own
@@ -134,6 +128,7 @@ class GateDictionary(
     _units_: Annotated[Units, "d"]
     _stream_: Annotated[GateStream, "d"]
     _fitted_names = ("_law_", "_units_", "components_", "mean_")
+    _threads = staticmethod(threads_of_all)
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],
@@ -277,7 +272,7 @@ class GateDictionary(
         ndarray of shape (n_samples, n_components)
             Codes in units of X: least squares on the atoms whose gates are open, and 0 elsewhere.
         """
-        return self._by_blocks(X, lambda law, rows: law.scale * law.encode(rows).values.numpy())
+        return self._by_law(X, lambda law, rows: law.scale * law.encode(rows).values.numpy())
 
     def inverse_transform(self, X: ArrayLike) -> DoubleArray:
         """Return the samples that codes decode to.
@@ -299,76 +294,8 @@ class GateDictionary(
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float64)
-        if codes.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
-                f"{self.n_components_} components; give codes as transform returns them."
-            )
+        check_n_components(codes, self)
         return codes @ self.components_ + self.mean_
-
-    # --- density ------------------------------------------------------------------------------
-
-    def score_samples(self, X: ArrayLike) -> FloatArray:
-        """Return a lower bound of the log-density of each sample.
-
-        It is the density of the most probable pattern of open gates that a search finds, and of all
-        patterns that differ from it in one gate.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Bounds in nats, in units of X, as from `PCA.score_samples`.
-        """
-        return self._by_blocks(X, GateLaw.log_prob)
-
-    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> DoubleArray:
-        """Draw samples.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of samples.
-
-        random_state : int, RandomState instance or None, default=None
-            Seed of the draws.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Samples, noise included.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is not an int, or below 1.
-        """
-        check_is_fitted(self)
-        n_samples = check_integer(n_samples, "n_samples", minimum=1)
-        return self._law_.sample(n_samples, check_random_state(random_state))
-
-    # --- common code --------------------------------------------------------------------------
-
-    def _by_blocks(self, X: ArrayLike, function: Any) -> FloatArray:
-        rows = self._check(X)
-        blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
-        with threads_of_all(rows.shape), np.errstate(over="ignore", invalid="ignore"):
-            found = np.concatenate([function(self._law_, rows[block]) for block in blocks])
-        if not np.isfinite(found).all():
-            raise too_far(found.dtype)
-        return found
-
-    def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
-        if not reset:
-            check_is_fitted(self)
-        least = 2 if reset else 1
-        return validate_data(
-            self, plain(X), dtype=np.float64, ensure_min_samples=least, reset=reset
-        )
 
     @property
     def _n_features_out(self) -> int:

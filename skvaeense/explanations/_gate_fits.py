@@ -59,7 +59,7 @@ def gate_law(
         The rows, of which the held-out ones determine prices of open gates.
 
     wanted : Wanted
-        What codes shall be like.
+        What codes should be like.
 
     known : GateLaw or None, default=None
         The first gates, if they are known.
@@ -285,12 +285,14 @@ class ComparedGates(NamedTuple):
 
     @property
     def are_codes(self) -> bool:
-        """Whether codes explain most of the variance, and two rows differ in a gate on average.
+        """Whether there are four patterns of open gates or more, and codes explain most of X.
 
-        Otherwise there is one normal distribution, or nearly.
+        The number of patterns is the exponential of their entropy. If it is smaller, there is one
+        normal distribution, or nearly.
         """
-        p, (left, total) = self.law.gates.probability, self.sums
-        return float((2 * p * (1 - p)).sum()) >= 1 and 2 * left <= (total or 1.0)
+        p, (left, total) = self.law.gates.probability.double(), self.sums
+        entropy = float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
+        return entropy >= math.log(4) and 2 * left <= (total or 1.0)
 
 
 def compared_gates(
@@ -301,7 +303,8 @@ def compared_gates(
     As in the search for a mixture, gates of many features are sought in principal directions.
     """
     is_own = np.broadcast_to(is_own, len(rows.x))
-    train, valid = np.flatnonzero(is_own & rows.is_train), rows.valid
+    # In random order, because parts of the rows decide on the number of gates.
+    train, valid = rows.order[(is_own & rows.is_train)[rows.order]], rows.valid
     valid, x, counts = valid[is_own[valid]], rows.x - point, rows.weights
     mean = np.average(x[train], axis=0, weights=counts[train])
     x = x - mean

@@ -9,7 +9,6 @@ To add a display, derive a class from `Display` in a new file, and import it her
 
 from skvaeense.inspection._displays import (
     ActiveDimensionDisplay,
-    DimensionReliabilityDisplay,
     Display,
     LatentDisplay,
     LossCurveDisplay,
@@ -20,7 +19,6 @@ from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compa
 
 __all__ = [
     "ActiveDimensionDisplay",
-    "DimensionReliabilityDisplay",
     "Display",
     "LatentDisplay",
     "LossCurveDisplay",

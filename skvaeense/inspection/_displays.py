@@ -1,60 +1,33 @@
-"""Displays: what they share, active dimensions and their reliability, latents, and curves."""
+"""Displays: what they share, active dimensions, latents, and curves."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
 import numpy as np
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
-
-from skvaeense.samples._rows import as_array
-from skvaeense.utils._files import optional_import
-from skvaeense.utils._validation import ReprMixin, check_array, check_integer, column_or_1d
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-import math
-from collections.abc import Iterable
-from dataclasses import KW_ONLY
-
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.utils import assert_all_finite, check_consistent_length
 
 from skvaeense.metrics import fvu
+from skvaeense.samples._rows import as_array
+from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import (
+    ReprMixin,
+    check_array,
+    column_or_1d,
+    fitted_step,
+    last_step,
+    require,
+)
 
-
-def last_step(estimator, X=None):
-    """Return the estimator in a search or at the end of a pipeline, with X as that step sees it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        An estimator, Pipeline, or search such as GridSearchCV.
-
-    X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples, if there are any.
-
-    Returns
-    -------
-    estimator : estimator
-        The estimator that does the work.
-
-    X : array-like or None
-        The samples that this estimator sees.
-    """
-    if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
-        return last_step(getattr(estimator, "best_estimator_", estimator.estimator), X)
-    if not isinstance(estimator, Pipeline):
-        return estimator, X
-    if X is not None and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    return last_step(estimator[-1], X)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def named_estimators(estimators):
@@ -70,42 +43,6 @@ def named_estimators(estimators):
     if not estimators:
         raise ValueError("Give at least one estimator.")
     return estimators
-
-
-def feature_names(estimator):
-    """Return the names of the features that the `last_step` sees, or None if they have none."""
-    if not isinstance(estimator, Pipeline) or len(estimator) == 1:
-        return getattr(last_step(estimator)[0], "feature_names_in_", None)
-    with suppress(AttributeError):  # A step that cannot name its columns.
-        if hasattr(estimator, "feature_names_in_"):
-            return estimator[:-1].get_feature_names_out()
-    return None
-
-
-def fitted_step(estimator, X=None, *, needs=()):
-    """Return the `last_step` and its samples.
-
-    Raise an error if it is not fitted, or lacks a method or attribute in `needs`.
-    """
-    step, X = last_step(estimator, X)
-    check_is_fitted(step)
-    for name in needs:
-        require(step, name)
-    if "inverse_transform" in needs and hasattr(step, "target_mean_"):
-        raise ValueError(
-            f"This {type(step).__name__} decodes codes to a target, which cannot be compared with "
-            "samples. Use score to compare predictions with the target."
-        )
-    return step, X
-
-
-def require(estimator, *names):
-    """Raise TypeError unless the estimator has one of these methods or fitted attributes."""
-    if not any(hasattr(estimator, name) for name in names):
-        raise TypeError(
-            f"{type(estimator).__name__} has no {' or '.join(names)}. Give a fitted estimator with "
-            f"{' or '.join(names)}."
-        )
 
 
 def active_mask(estimator, X, codes=None):
@@ -221,22 +158,6 @@ class Display(ReprMixin, ABC):
         if n_entries:
             self.ax_.legend(**long if n_entries > 5 else {"framealpha": 0.9})
 
-    def _draw_rows(self, places, sizes, names, colors, width=0.8):
-        """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
-
-        The first row is on top; `colors` has a color for each bar.
-        """
-        # The tallest bars leave a tenth of a row.
-        room = 0.45 if (sizes < 0).any() else 0.9
-        heights = sizes * (room / (np.abs(sizes).max() or 1.0))
-        floors = np.arange(len(heights))[::-1]
-        self.ax_.set_yticks(floors, names)
-        self.ax_.tick_params(axis="y", length=0)
-        for floor in floors:
-            self.ax_.axhline(floor, color=BLACK, linewidth=0.5)
-        rows = zip(heights, floors, colors, strict=True)
-        return [self.ax_.bar(places, h, width, floor, color=c) for h, floor, c in rows]
-
 
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     """Draw the distribution of the dimension over the samples of each class.
@@ -247,7 +168,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     Parameters
     ----------
     dimensions : array-like of shape (n_samples,)
-        Dimension of each sample; samples with NaN are left out.
+        Dimension of each sample.
 
     y : array-like of shape (n_samples,) or None, default=None
         Labels; None means that there is one class.
@@ -275,7 +196,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     Raises
     ------
     ValueError
-        If `dimensions` is not 1-d, holds infinity or only NaN, or if lengths differ.
+        If `dimensions` is not 1-d, holds NaN or infinity, or if lengths differ.
 
     See Also
     --------
@@ -296,15 +217,11 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
 
     def __post_init__(self) -> None:
         values = column_or_1d(self.dimensions, dtype=np.float64, input_name="dimensions")
-        assert_all_finite(values, allow_nan=True, input_name="dimensions")
+        assert_all_finite(values, input_name="dimensions")
         labels = column_or_1d([""] * len(values) if self.y is None else self.y)
         check_consistent_length(values, labels)
-        known = ~np.isnan(values)
-        if not known.any():
-            raise ValueError("dimensions are all NaN.")
         self.dimensions, self.y = values, labels
-        classes = np.unique(labels[known])
-        self.groups = {str(one): values[known & (labels == one)] for one in classes}
+        self.groups = {str(one): values[labels == one] for one in np.unique(labels)}
 
     @classmethod
     def from_estimator(
@@ -361,13 +278,20 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         """
         names, groups = list(self.groups), list(self.groups.values())
         axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * len(names)))
-        edges = _edges(np.concatenate(groups))
-        shares = np.array([np.histogram(group, edges)[0] / len(group) for group in groups])
-        colors = np.full(shares.shape, BLUE)
-        self.bars_ = self._draw_rows(
-            (edges[:-1] + edges[1:]) / 2, shares, names, colors, 0.9 * np.diff(edges)
-        )
-        floors, means = axes.get_yticks(), [group.mean() for group in groups]
+        whole = np.rint(np.concatenate(groups))
+        edges = np.arange(whole.min() - 0.5, whole.max() + 1)
+        shares = [np.histogram(group, edges)[0] / len(group) for group in groups]
+        floors = np.arange(len(names))[::-1]
+        # The tallest bar leaves a tenth of a row.
+        heights = np.array(shares) * (0.9 / np.max(shares))
+        self.bars_ = [
+            axes.bar(edges[:-1] + 0.5, height, 0.9, floor, color=BLUE)
+            for height, floor in zip(heights, floors, strict=True)
+        ]
+        axes.hlines(floors, edges[0], edges[-1], color=BLACK, linewidth=0.5)
+        axes.set_yticks(floors, names)
+        axes.tick_params(axis="y", length=0)
+        means = [group.mean() for group in groups]
         mark = {"marker": "^", "s": 45, "color": RED, "clip_on": False, "zorder": 3}
         self.means_ = axes.scatter(means, floors, label="mean", **mark)
         beside = {"transform": axes.get_yaxis_transform(), "color": RED, "va": "center"}
@@ -384,178 +308,12 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         return self
 
 
-class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
-    """Draw the share of wrong dimensions among the most reliable samples, by reason.
-
-    Samples are sorted, the most reliable first. Over each share of the samples, the total height of
-    the areas is the expected share of wrong dimensions among them, 1 minus their mean reliability.
-    Each area is the part that is due to one reason. If true dimensions are known, a line shows the
-    observed share of wrong dimensions. Reliabilities are right if the line is close to the upper
-    edge of the areas, and sort samples well if the line rises from near 0.
-
-    Parameters
-    ----------
-    reliability : array-like of shape (n_samples,)
-        Probability that each dimension is right; samples with NaN are left out.
-
-    reasons : mapping of str to array-like of shape (n_samples,)
-        Standard errors by reason. Samples without any error count for the first reason.
-
-    wrong : array-like of bool of shape (n_samples,) or None, default=None
-        Whether each dimension is wrong, if known.
-
-    Attributes
-    ----------
-    ax_ : matplotlib.axes.Axes
-        The axes.
-
-    figure_ : matplotlib.figure.Figure
-        The figure.
-
-    shares : ndarray of shape (n_shares,)
-        Shares of the samples, ascending to 1.
-
-    expected : dict of str to ndarray of shape (n_shares,)
-        Expected share of wrong dimensions among these samples, by reason.
-
-    observed : ndarray of shape (n_shares,) or None
-        Observed share of wrong dimensions among these samples, if known.
-
-    areas_ : list of matplotlib.collections.PolyCollection
-        The areas, the largest reason first; reasons without a share have no area.
-
-    line_ : matplotlib.lines.Line2D or None
-        The observed share; None if it is not known.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, there is no reason, or every reliability is NaN.
-
-    See Also
-    --------
-    skvaeense.IntrinsicDimensionEstimator.reliability : The probability that a dimension is right.
-
-    Examples
-    --------
-    >>> from skvaeense.inspection import DimensionReliabilityDisplay
-    >>> display = DimensionReliabilityDisplay(
-    ...     [1.0, 0.5], {"noise": [0.0, 1.0]}, wrong=[False, True]
-    ... ).plot()
-    >>> display.expected["noise"], display.observed
-    (array([0.  , 0.25]), array([0. , 0.5]))
-    """
-
-    reliability: ArrayLike
-    reasons: Mapping[str, ArrayLike]
-    wrong: ArrayLike | None = None
-
-    def __post_init__(self) -> None:
-        right = column_or_1d(self.reliability, dtype=np.float64, input_name="reliability")
-        errors = {k: column_or_1d(v, dtype=np.float64) for k, v in self.reasons.items()}
-        check_consistent_length(right, *errors.values(), self.wrong)
-        order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
-        if len(order) == 0 or not errors:
-            raise ValueError(
-                "There is nothing to plot: every reliability is NaN, or no reasons are given."
-            )
-        squares = np.square(np.array([error[order] for error in errors.values()]))
-        squares[0, squares.sum(axis=0) == 0] = 1.0
-        parts = squares / squares.sum(axis=0)
-        n = np.arange(1, len(order) + 1)
-        # A curve of 200 points looks smooth.
-        kept = np.unique(np.linspace(0, len(order) - 1, 200).round().astype(int))
-        means = (np.cumsum(parts * (1 - right[order]), axis=1) / n)[:, kept]
-        self.shares, self.expected = n[kept] / len(n), dict(zip(errors, means, strict=True))
-        self.observed = None
-        if self.wrong is not None:
-            self.observed = (np.cumsum(np.asarray(self.wrong, dtype=bool)[order]) / n)[kept]
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: ArrayLike, y: ArrayLike | None = None, *, ax: OptionalAxes = None
-    ) -> Self:
-        """Draw the reliability of the dimensions of samples.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Fitted, with `predict` and `reliability`, such as IntrinsicDimensionEstimator. It can be
-            the last step of a Pipeline.
-
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        y : array-like of shape (n_samples,) or None, default=None
-            True dimensions, if known. A dimension is wrong if it does not round to the true one.
-
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        Returns
-        -------
-        DimensionReliabilityDisplay
-            The display.
-
-        Raises
-        ------
-        TypeError
-            If the estimator has no `reliability`.
-        """
-        step, X = fitted_step(estimator, X, needs=["reliability"])
-        reliability, reasons = step.reliability(X, return_reasons=True)
-        wrong = None
-        if y is not None:
-            truth = column_or_1d(y, dtype=np.float64, input_name="y")
-            check_consistent_length(truth, reliability)
-            wrong = np.rint(step.predict(X)) != truth
-        return cls(reliability, reasons, wrong).plot(ax)
-
-    def plot(self, ax: OptionalAxes = None) -> Self:
-        """Draw the picture.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means a new figure.
-
-        Returns
-        -------
-        DimensionReliabilityDisplay
-            The display.
-        """
-        axes = self.use_axes(ax, (6.4, 4.8))
-        names = sorted(self.expected, key=lambda name: -self.expected[name][-1])
-        # Reasons without a share need no entry in the legend.
-        names = [name for name in names if self.expected[name].any()] or names[:1]
-        heights = [self.expected[name] for name in names]
-        areas = {"labels": [name.replace("_", " ") for name in names], "colors": PALETTE}
-        self.areas_ = axes.stackplot(self.shares, heights, alpha=0.6, linewidth=0, **areas)
-        self.line_ = None
-        if self.observed is not None:
-            (self.line_,) = axes.plot(self.shares, self.observed, color=BLACK, label="wrong")
-        axes.set(
-            title="Wrong dimensions by reliability",
-            xlabel="Share of the samples, the most reliable first",
-            ylabel="Share with a wrong dimension",
-            xlim=(0, 1),
-            ylim=(0, None),
-        )
-        self._add_legend()
-        return self
-
-
-def _edges(dimensions, most=60):
-    """Return the edges of bars: one for each whole number, or `most` bars of equal width."""
-    low, high = dimensions.min(), dimensions.max()
-    is_whole = (dimensions == np.round(dimensions)).all()
-    if low == high or (is_whole and high - low <= most):
-        return np.arange(low - 0.5, high + 1)
-    return np.linspace(low, high, most + 1)
+# Maximum number of latents that are drawn if none are chosen.
+MAX_LATENTS = 64
 
 
 class LatentDisplay(Display):  # numpydoc ignore=PR02
-    """Draw decoder columns as images or as bars.
+    """Draw decoder columns as images, or as the rows of a heat map.
 
     A decoder column is the contribution of one unit of a latent to the reconstruction. Positive
     weights are red and negative weights blue, on one scale for all latents. Each column is labelled
@@ -567,19 +325,13 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         The decoder columns, one row for each latent.
 
     latents : array-like of int of shape (n_shown,) or None, default=None
-        Latents to draw, in this order; None means up to `max_latents` of them.
+        Latents to draw, in this order; None means up to 64 of them.
 
     use : array-like of shape (n_components,) or None, default=None
         Share of the samples in which each latent is active, by which the latents are ordered.
 
     image_shape : tuple of two ints, or None, default=None
-        Height and width of samples that are images; None draws bars instead.
-
-    max_latents : int, default=64
-        Maximum number of latents to draw if `latents` is None.
-
-    feature_names : array-like of str of shape (n_features,) or None, default=None
-        Names of the features, for bars.
+        Height and width of samples that are images; None draws a row for each latent instead.
 
     Attributes
     ----------
@@ -589,11 +341,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     figure_ : matplotlib.figure.Figure
         The figure.
 
-    image_ : matplotlib.image.AxesImage or None
-        The mosaic of all images; None if bars are drawn.
-
-    bars_ : list of matplotlib.container.BarContainer, or None
-        The bars of each latent; None if images are drawn.
+    image_ : matplotlib.image.AxesImage
+        The mosaic of all images, or the heat map.
 
     Raises
     ------
@@ -616,8 +365,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     latents: ArrayLike | None = None
     use: ArrayLike | None = None
     image_shape: tuple[int, int] | None = None
-    max_latents: int = 64
-    feature_names: ArrayLike | None = None
 
     def __post_init__(self) -> None:
         columns = check_array(self.components, dtype=np.float64, input_name="components")
@@ -627,7 +374,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 f"image_shape={self.image_shape!r} has {math.prod(self.image_shape)} pixels, but "
                 f"there are {n_features} features."
             )
-        check_integer(self.max_latents, "max_latents", minimum=1)
         order = np.arange(n_components)
         if self.use is not None:
             self.use = np.asarray(self.use, dtype=float)
@@ -636,7 +382,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             order = np.argsort(-self.use, kind="stable")[: np.count_nonzero(self.use > 0)]
         if self.latents is None and not len(order):
             raise ValueError("No latent is active in any sample; set latents to those to show.")
-        chosen = order[: self.max_latents] if self.latents is None else np.asarray(self.latents)
+        chosen = order[:MAX_LATENTS] if self.latents is None else np.asarray(self.latents)
         exists = np.isin(chosen, range(n_components))
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not exists.all() or not len(chosen):
             raise ValueError(
@@ -653,7 +399,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         image_shape: tuple[int, int] | None = None,
         latents: ArrayLike | None = None,
         X: ArrayLike | None = None,
-        max_latents: int = 64,
         ax: OptionalAxes = None,
     ) -> Self:
         """Draw the decoder columns of a fitted estimator.
@@ -665,17 +410,14 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             be the last step of a Pipeline.
 
         image_shape : tuple of two ints, or None, default=None
-            Height and width of samples that are images; None draws bars instead.
+            Height and width of samples that are images; None draws a row for each latent instead.
 
         latents : array-like of int or None, default=None
-            Latents to draw, in this order; None means up to `max_latents` of them.
+            Latents to draw, in this order; None means up to 64 of them.
 
         X : array-like of shape (n_samples, n_features) or None, default=None
             Samples. If given, latents are ordered and labelled by the share of the samples in which
             they are active, and unused ones are left out unless `latents` names them.
-
-        max_latents : int, default=64
-            Maximum number of latents to draw if `latents` is None.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
@@ -690,7 +432,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has no `components_`.
         """
-        names = feature_names(estimator)
         step, X = fitted_step(estimator, X)
         step = getattr(step, "autoencoder_", step)
         if not hasattr(step, "components_"):
@@ -703,8 +444,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             latents=latents,
             use=None if X is None else active_mask(step, X).mean(axis=0),
             image_shape=image_shape,
-            max_latents=max_latents,
-            feature_names=names,
         )
         return display.plot(ax)
 
@@ -726,32 +465,23 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         if self.use is not None:
             use = np.asarray(self.use)[latents]
             captions = [f"{c} ({u:.0%})" for c, u in zip(captions, use, strict=True)]
-        self.image_ = self.bars_ = None
-        largest = float(np.abs(shown).max()) or 1.0
         if self.image_shape is None:
-            self._draw_bars(ax, shown, captions, largest)
+            axes = self.use_axes(ax, (6.4, 1.4 + 0.2 * len(shown)))
+            picture = shown
+            axes.set_yticks(range(len(shown)), captions)
+            axes.set(xlabel="Feature", ylabel="Latent")
         else:
-            self._draw_images(ax, shown.reshape(-1, *self.image_shape), captions, largest)
+            picture = self._mosaic(ax, shown.reshape(-1, *self.image_shape), captions)
+        largest = float(np.abs(shown).max()) or 1.0
+        colors = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+        aspect = "auto" if self.image_shape is None else "equal"
+        self.image_ = self.ax_.imshow(picture, aspect=aspect, **colors)
+        self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X)")
         self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
-    def _draw_bars(self, ax, shown, captions, largest):
-        n_shown, n_features = shown.shape
-        axes, places = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown)), np.arange(n_features)
-        self.bars_ = self._draw_rows(places, shown, captions, np.where(shown > 0, RED, BLUE))
-        # More names than these would overlap.
-        if self.feature_names is not None and n_features <= 40:
-            axes.set_xticks(places, self.feature_names, rotation=90)
-        else:
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set(
-            xlabel=f"Feature (largest bar: {largest:.3g} units of X)",
-            ylabel="Latent" if self.use is None else "Latent (share of samples)",
-            ylim=(-0.6, n_shown - 0.4),
-        )
-
-    def _draw_images(self, ax, images, captions, largest):
-        """Draw a mosaic of the images, with gaps of NaN, and a caption above each."""
+    def _mosaic(self, ax, images, captions):
+        """Return a mosaic of images, with gaps of NaN, and draw a caption above each."""
         n_shown, height, width = images.shape
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
@@ -760,14 +490,12 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         gaps = (0, n_rows * n_columns - n_shown), (top, 0), (0, side)
         tiles = np.pad(images, gaps, constant_values=np.nan)
         rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
-        colors = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
-        self.image_ = axes.imshow(rows.reshape(n_rows * (height + top), -1), **colors)
         for i, caption in enumerate(captions):
             row, column = divmod(i, n_columns)
             x, y = column * (width + side) + 0.5 * (width - 1), row * (height + top) + top - 0.6
             axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
         axes.set_axis_off()
-        self.figure_.colorbar(self.image_, ax=axes, shrink=0.8, label="Weight (units of X)")
+        return rows.reshape(n_rows * (height + top), -1)
 
 
 Curve: TypeAlias = tuple[DoubleArray, DoubleArray, tuple[float, float] | None]
@@ -792,9 +520,6 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         One entry for each epoch, as in the fitted attribute `history_`. Only "loss" is required;
         the other lines are drawn if their entries are there. Without "init" there is one
         initialization.
-
-    estimator_name : str or None, default=None
-        Name of the estimator, for the title.
 
     Attributes
     ----------
@@ -834,8 +559,6 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     """
 
     history: Mapping[str, Any]
-    _: KW_ONLY
-    estimator_name: str | None = None
 
     def __post_init__(self) -> None:
         if "loss" not in self.history:
@@ -854,8 +577,8 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            With the fitted attribute `history_` or `loss_curve_`, or with an `autoencoder_` that
-            has one of them. It can be the last step of a Pipeline.
+            With the fitted attribute `history_`, or with an `autoencoder_` that has it. It can be
+            the last step of a Pipeline.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
@@ -868,13 +591,12 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator keeps no losses.
+            If the estimator keeps no history.
         """
         step, _ = fitted_step(estimator)
         step = getattr(step, "autoencoder_", step)
-        require(step, "history_", "loss_curve_")
-        history = step.history_ if hasattr(step, "history_") else {"loss": step.loss_curve_}
-        return cls(history, estimator_name=type(step).__name__).plot(ax)
+        require(step, "history_")
+        return cls(step.history_).plot(ax)
 
     def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
@@ -911,9 +633,8 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             for color, (name, values) in zip(PALETTE, parts.items(), strict=False)
         )
         self._draw_right(epochs(is_kept), kept)
-        name = "" if self.estimator_name is None else f" of {self.estimator_name}"
         label = "Loss" if unit is None else f"Loss ({unit})"
-        axes.set(title=f"Training{name}", xlabel="Epoch", ylabel=label)
+        axes.set(title="Training", xlabel="Epoch", ylabel=label)
         self._add_legend()
         return self
 
@@ -1152,26 +873,22 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             The display.
         """
         axes = self.use_axes(ax, (6.4, 4.8))
+        axes.set_yscale("log")
         self.lines_, self.points_ = [], []
-        # A further picture on the same axes continues the colours.
-        n_before = len(axes.get_legend_handles_labels()[0])
-        for i, (name, (n_active, error, point)) in enumerate(self.curves.items(), n_before):
-            color = PALETTE[i % len(PALETTE)]
+        for color, (name, curve) in zip(cycle(PALETTE), self.curves.items(), strict=False):
+            n_active, error, point = curve
             self.lines_ += axes.plot(n_active, error, color=color, linewidth=1.8, label=name)
             dot = {"color": color, "markersize": 9, "markeredgecolor": BLACK}
             self.points_.append(point and axes.plot(*point, "o", label="_", **dot)[0])
         # A logarithmic axis would show errors that are only rounding, in single precision too.
         errors = np.concatenate([np.asarray(error) for _, error, _ in self.curves.values()])
-        positive = errors[errors > 0]
-        kept = positive[positive > np.finfo(np.float32).eps * positive.max(initial=0)]
-        if len(kept) < len(positive):
-            axes.set_ylim(0.5 * kept.min(), 2 * kept.max())
+        least = errors[errors > np.finfo(np.float32).eps].min(initial=1.0)
+        axes.set_ylim(0.5 * least, 2 * max(errors.max(), least))
         dots = " (dots: the estimators' own choice)" if any(self.points_) else ""
         axes.set(
             title=f"Error against sparsity{dots}",
             xlabel="Mean active latents per sample",
             ylabel="Fraction of variance unexplained",
-            yscale="log",
         )
         axes.grid(alpha=0.3)
         self._add_legend()

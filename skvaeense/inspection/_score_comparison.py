@@ -1,17 +1,16 @@
 """Cross-validated log-densities of several estimators, and their paired differences."""
 
-import copy
 import warnings
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import preprocessing
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -33,9 +32,8 @@ from skvaeense.utils._validation import check_array
 if TYPE_CHECKING:
     import pandas as pd
 
-# Steps whose log-determinants are known. All but the power are affine.
-SCALERS = "MaxAbsScaler", "MinMaxScaler", "PowerTransformer", "RobustScaler", "StandardScaler"
-STEPS = (PCA, *(getattr(preprocessing, name) for name in SCALERS))
+# Affine steps, whose log-determinants are known.
+SCALERS = MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 
 class ScoreComparison(Bunch):
@@ -73,7 +71,7 @@ def compare_scores(
         log-densities in nats, as PCA, FactorAnalysis, GaussianMixture, KernelDensity and
         VAEenseTransformer do. A search, such as GridSearchCV, chooses its parameters in the
         training rows of each fold. In a Pipeline the density can follow StandardScaler,
-        MinMaxScaler, MaxAbsScaler, RobustScaler, PowerTransformer, or PCA with all components.
+        MinMaxScaler, MaxAbsScaler, RobustScaler, or PCA with all components.
         Their log-determinants are added to the scores, which are then in units of X. In a list,
         estimators are named by their class.
 
@@ -293,11 +291,11 @@ def _check_density(name, estimator):
     """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
     steps, density = _open(estimator)
     for step_name, step in steps:
-        if not isinstance(step, STEPS):
+        if not isinstance(step, (PCA, *SCALERS)):
             raise TypeError(
                 f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
                 "known, so scores after this step are not in units of X. Steps before a density "
-                f"must be instances of PCA, {', '.join(SCALERS)}."
+                f"must be instances of PCA, {', '.join(scaler.__name__ for scaler in SCALERS)}."
             )
     has_scores = hasattr(density, "score_samples") or hasattr(density, "score")
     is_other = get_tags(density).estimator_type not in (None, "density_estimator")
@@ -344,15 +342,13 @@ def _open(estimator):
 
 
 def _log_det(step, X):
-    """Return log |det dt/dx| of a fitted step, as one number or as one for each sample."""
-    if isinstance(step, preprocessing.PowerTransformer):
-        return _log_det_of_power(step, np.asarray(X))
+    """Return log |det dt/dx| of a fitted affine step."""
     if getattr(step, "clip", False):
         raise ValueError(
             f"{step!r} maps different samples to the same values, so there is no density. Set "
             "clip=False."
         )
-    # An affine step maps moves along the axes, each about as long as the values, to the rows of a
+    # The step maps moves along the axes, each about as long as the values, to the rows of a
     # matrix. Its determinant is a quotient of volumes.
     point = np.asarray(X[:1])
     moves = np.where(point == 0, 1.0, np.abs(point))
@@ -363,19 +359,6 @@ def _log_det(step, X):
             "not log-densities of X. Keep all dimensions, or use PCA itself as the density."
         )
     return np.linalg.slogdet(np.asarray(images))[1] - np.log(moves).sum()
-
-
-def _log_det_of_power(step, X):
-    """Return log |det dt/dx| of a PowerTransformer for each sample."""
-    if step.method == "yeo-johnson":
-        slopes = np.sign(X) * (step.lambdas_ - 1) * np.log1p(np.abs(X))
-    else:
-        slopes = (step.lambdas_ - 1) * np.log(X)
-    # The transformed values are standardised, with a scale that is not public.
-    points = np.outer([1.0, 2.0], np.ones(X.shape[1]))
-    raw = copy.copy(step).set_params(standardize=False).transform(points)
-    scale = np.ptp(raw, axis=0) / np.ptp(np.asarray(step.transform(points)), axis=0)
-    return slopes.sum(axis=1) - np.log(scale).sum()
 
 
 def find_widths(X, dequantize):
@@ -412,8 +395,8 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     standard errors of its paired difference from the reference to either side: estimators whose bar
     does not reach the vertical line differ from the reference. The thin line is two standard errors
     of the mean itself. It is wide because samples differ, which affects all estimators alike. Small
-    dots are the differences in each fold. The upper axis and the numbers at the right show the
-    difference and its standard error.
+    dots are the differences in each fold. The numbers at the right are the difference and its
+    standard error.
 
     Parameters
     ----------
@@ -501,10 +484,6 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             title="Cross-validated log-density",
             xlabel="Nats per held-out sample (higher is better)",
             ylim=(len(order) - 0.5, -0.5),
-        )
-        shift = (lambda x: x - base, lambda x: x + base)
-        axes.secondary_xaxis("top", functions=shift).set_xlabel(
-            f"Difference from {numbers.reference} (bars: ± 2 standard errors)"
         )
         axes.grid(axis="x", alpha=0.3)
         return self

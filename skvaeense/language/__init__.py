@@ -4,7 +4,6 @@ Any torch module works; nothing here depends on a library of language models.
 """
 
 from skvaeense.language._activations import Activations
-from skvaeense.language._dictionaries import dictionary_stability
 from skvaeense.language._fine_tuning import fine_tuned
 from skvaeense.language._hub import from_pretrained, push_to_hub, save_pretrained
 from skvaeense.language._latents import LatentReport, latent_report, top_activating
@@ -15,7 +14,6 @@ from skvaeense.language._saelens import from_saelens, to_saelens
 __all__ = [
     "Activations",
     "LatentReport",
-    "dictionary_stability",
     "fine_tuned",
     "from_pretrained",
     "from_saelens",

@@ -3,7 +3,6 @@
 import copy
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -191,13 +190,12 @@ class Activations:
     def beside(self, samples: Any) -> LoaderSource:
         """Return rows of samples with these activations as their target, as estimators read them.
 
-        The model runs once for both, if they are activations of different modules of one model for
-        the same batches object, with the same settings.
+        The model runs once for both.
 
         Parameters
         ----------
         samples : Activations
-            The samples, of the same positions of the same texts.
+            The samples, of other modules of the same model, with the same batches and settings.
 
         Returns
         -------
@@ -210,7 +208,7 @@ class Activations:
             If the samples are no Activations.
 
         ValueError
-            If rows of samples and target belong to different positions.
+            If one run of the model cannot give both.
         """
         if not isinstance(samples, Activations):
             raise TypeError(
@@ -218,14 +216,20 @@ class Activations:
                 f"{type(samples).__name__}. Write both to files by `save`, or give both as "
                 "Activations."
             )
-        settings = [(own.skip, own.mask, own.buffer_size, own._seed) for own in (self, samples)]
-        is_one_run = self.model is samples.model and self.source is samples.source
-        if is_one_run and settings[0] == settings[1] and not {*self.names} & {*samples.names}:
-            both = copy.copy(samples)
-            both.names = samples.names + self.names
-            both._pass = both._source = None
-            return both.as_source()
-        return LoaderSource(_Pairs(samples, self))
+        settings = [
+            (id(own.model), id(own.source), own.skip, own.mask, own.buffer_size, own._seed)
+            for own in (self, samples)
+        ]
+        if settings[0] != settings[1] or {*self.names} & {*samples.names}:
+            raise ValueError(
+                "One run of the model must give both X and y: Activations of different modules of "
+                "the same model, with the same batches object, skip, mask, buffer_size and "
+                "random_state. Otherwise, write both to files by `save`."
+            )
+        both = copy.copy(samples)
+        both.names = samples.names + self.names
+        both._pass = both._source = None
+        return both.as_source()
 
     def _counted(self) -> tuple[int, IntArray, tuple[int, ...]]:
         """Return the number of chunks, the places of rows, and the numbers of features."""
@@ -373,40 +377,6 @@ class Activations:
                 save_file({"rows": values.contiguous()}, own / f"{i:06}.safetensors")
         np.save(Path(folder) / "places.npy", self.places)
         return folders
-
-
-class _Pairs:
-    """Rows of two Activations side by side.
-
-    Parameters
-    ----------
-    samples, target : Activations
-        The samples, whose columns come first, and their target.
-    """
-
-    def __init__(self, samples: Activations, target: Activations) -> None:
-        self.samples, self.target = samples, target
-        self.described = samples.described
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The number of features of each module, those of the samples first."""
-        return self.samples.widths + self.target.widths
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        """Yield rows of both; at the end of a pass their places must be the same."""
-        for pair in zip_longest(self.samples, self.target, fillvalue=np.empty((0, 0))):
-            if len(pair[0]) != len(pair[1]):
-                break
-            yield np.hstack(pair)
-        if not np.array_equal(self.samples.places, self.target.places):
-            raise ValueError(
-                "Rows of X and y belong to different positions of texts. Give both Activations the "
-                "same batches, skip, mask, buffer_size and random_state."
-            )
 
 
 def _mixed(

@@ -5,32 +5,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, gen_batches, indexable
-from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.metrics._metrics import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
-from skvaeense.utils._validation import check_integer
+from skvaeense.utils._validation import check_integer, fitted_step
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def last_step(estimator: Any, needed: str) -> Any:
-    """Return a fitted estimator, or the last step of a pipeline, that has a method or attribute."""
-    step = estimator
-    while isinstance(step, Pipeline):
-        step = step[-1]
-    check_is_fitted(step)
-    if not hasattr(step, needed):
-        raise TypeError(
-            f"{type(step).__name__} has no {needed}. Give a fitted estimator with {needed}."
-        )
-    return step
 
 
 def top_activating(
@@ -119,7 +104,7 @@ def top_activating(
     """
     check_integer(n_samples, "n_samples", minimum=1)
     check_integer(batch_size, "batch_size", minimum=1)
-    last_step(estimator, "transform")
+    fitted_step(estimator, needs=["transform"])
     rows: Any = open_samples(X)
     if not isinstance(rows, Source):
         (rows,) = indexable(rows if hasattr(rows, "shape") else np.asarray(rows))
@@ -270,7 +255,7 @@ def latent_report(
             "samples use top_activating."
         )
     top = top_activating(estimator, X, latents=latents, n_samples=n_samples)
-    directions = getattr(last_step(estimator, "transform"), "components_", None)
+    directions = getattr(fitted_step(estimator)[0], "components_", None)
     nearest = _nearest(directions, top.latents, n_nearest)
     order = _by_logit(directions, top.latents, unembedding)
     facts = [

@@ -186,7 +186,7 @@ def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor
             return estimator.predict(rows)
         if isinstance(estimator, BaseAutoencoder):
             # Dense codes, which have gradients, whatever the estimator gives its users.
-            return estimator._decoded(estimator._codes(rows, None), None)
+            return estimator._decoded(estimator._codes(rows))
         if rows.requires_grad:
             return WithoutGradients.apply(rows, reconstruct)
         return estimator.inverse_transform(estimator.transform(rows))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from skvaeense.samples._sources import open_target
 from skvaeense.training._trainer import History
 from skvaeense.utils._files import check_regular, whole_folder
 from skvaeense.utils._linalg import ROUNDING
+from skvaeense.utils._records import check_fields
 from skvaeense.utils._torch import DTYPES, make_generator
 from skvaeense.utils._typing import PathName, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
@@ -39,24 +40,34 @@ TENSORS = {
     "b_dec": "network.decoder.bias",
     "W_skip": "skip.weight",
 }
-# The weights that each kind of codes has for each latent.
-LATENT_WEIGHTS = {
-    "gated": ("b_gate", "b_mag", "r_mag"),
-    "jumprelu": ("b_enc", "threshold"),
+# The weights of each architecture besides those that all have. A transcoder predicts a target.
+ARCHITECTURES = {
     "standard": ("b_enc",),
     "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "b_mag", "r_mag"),
+    "transcoder": ("b_enc",),
+    "skip_transcoder": ("b_enc", "W_skip"),
+    "jumprelu_transcoder": ("b_enc", "threshold"),
+    "jumprelu_skip_transcoder": ("b_enc", "threshold", "W_skip"),
+    # Of a training. They become "jumprelu" for inference.
+    "batchtopk": ("b_enc",),
+    "matryoshka_batchtopk": ("b_enc",),
 }
-# For each kind of codes, its transcoders without and with a skip connection.
-TRANSCODERS = {
-    "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
-    "standard": ("transcoder", "skip_transcoder"),
-}
-# Architectures in training, which become "jumprelu" for inference.
-IN_TRAINING = "batchtopk", "matryoshka_batchtopk"
-# The kind of codes of each architecture.
-ARCHITECTURES = {kind: kind for kind in LATENT_WEIGHTS} | {
-    name: kind for kind, names in TRANSCODERS.items() for name in names
-}
+
+
+class Shapes:
+    """The shapes of weights: d features, k latents, and t targets, which can be the features."""
+
+    b_dec: Annotated[torch.Tensor, "t"]
+    W_dec: Annotated[torch.Tensor, "k t"]
+    W_enc: Annotated[torch.Tensor, "d k"]
+    W_skip: Annotated[torch.Tensor, "t d"]
+    b_enc: Annotated[torch.Tensor, "k"]
+    b_gate: Annotated[torch.Tensor, "k"]
+    b_mag: Annotated[torch.Tensor, "k"]
+    r_mag: Annotated[torch.Tensor, "k"]
+    threshold: Annotated[torch.Tensor, "k"]
 
 
 def to_saelens(
@@ -185,7 +196,8 @@ def saelens_files(
         "metadata": {"sae_lens_version": "6.0.0"} | dict(metadata or {}),
     }
     if has_target:
-        config["architecture"] = TRANSCODERS[kind][model.skip is not None]
+        name = "transcoder" if model.skip is None else "skip_transcoder"
+        config["architecture"] = name if kind == "standard" else f"{kind}_{name}"
         config["d_out"] = model.n_targets
     if kind == "topk":
         norms = weights["W_dec"].norm(dim=1)
@@ -338,12 +350,11 @@ def from_saelens(
     >>> bool(np.allclose(again.score_samples(X), sae.score_samples(X), atol=1e-3))
     True
     """
-    config, weights = _for_inference(*_read(Path(folder)))
+    config, stored = _read(Path(folder))
     architecture = config.get("architecture", "standard")
     if architecture not in [*ARCHITECTURES]:
         raise ValueError(
-            f"The architecture must be one of {sorted([*ARCHITECTURES, *IN_TRAINING])}, got "
-            f"{architecture!r}."
+            f"The architecture must be one of {sorted(ARCHITECTURES)}, got {architecture!r}."
         )
     normalisation = config.get("normalize_activations", "none")
     if normalisation != "none":
@@ -351,42 +362,39 @@ def from_saelens(
             f"normalize_activations must be 'none', got {normalisation!r}. Fold the norms into the "
             "weights by SAELens' fold_activation_norm_scaling_factor, and save again."
         )
-    kind, has_skip = ARCHITECTURES[architecture], "skip" in architecture
-    has_target = kind != architecture
-    weights = _checked_weights(weights, LATENT_WEIGHTS[kind], has_target, has_skip)
-    penalty, activation = _imported(kind, config, weights)
+    has_target = "transcoder" in architecture
+    weights = _checked(stored, architecture)
+    if "batchtopk" in architecture:
+        if config.get("rescale_acts_by_decoder_norm", True):
+            weights = _with_unit_directions(weights)
+        threshold = stored.get("topk_threshold", torch.tensor([]))
+        if threshold.numel() != 1:
+            raise ValueError(f"{WEIGHTS} has no number topk_threshold, which training writes.")
+        weights["threshold"] = threshold.reshape(1).expand_as(weights["b_enc"])
+    penalty, activation = _imported(config, weights)
     subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
     estimator = SparseAutoencoder(
         len(weights["W_dec"]),
         penalty=penalty,
         network=SingleLayer(subtract_bias=subtracts_bias),
-        skip_connection=has_skip,
+        skip_connection="W_skip" in weights,
         dtype="float64" if weights["W_dec"].dtype is torch.float64 else "float32",
     )
-    scaling = _scaling(estimator, X, len(weights["W_enc"]))
+    samples = None if X is None else estimator._check_samples(X, reset=True, least=2)
+    scaling = _scaling("X", samples, len(weights["W_enc"]))
     if has_target:
-        target = _target_scaling(None if X is None else y, len(weights["b_dec"]))
-        scaling = replace(scaling, target=target)
+        target: Any = y
+        target = target.as_source() if hasattr(target, "as_source") else open_target(target)
+        # One number for each sample is no target, but the user has given it.
+        target = np.reshape(y, (-1, 1)) if target is None and y is not None else target
+        own = _scaling("y", None if X is None else target, len(weights["b_dec"]))
+        scaling = replace(scaling, target=own)
     model = _model(estimator, weights, activation, scaling)
     attributes = estimator._model_attributes(model, scaling, History.from_log([]))
     estimator.__dict__.update(attributes, n_features_in_=model.n_features)
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
     return estimator
-
-
-def _for_inference(config: dict[str, Any], weights: Weights) -> tuple[dict[str, Any], Weights]:
-    """Return what SAELens writes for inference, given the settings and weights of a training."""
-    if config.get("architecture") not in [*IN_TRAINING]:
-        return config, weights
-    own = _checked_weights(weights, ("b_enc",), has_target=False, has_skip=False)
-    if config.get("rescale_acts_by_decoder_norm", True):
-        own = _with_unit_directions(own)
-    threshold = weights.get("topk_threshold", torch.tensor([]))
-    if threshold.numel() != 1:
-        raise ValueError(f"{WEIGHTS} has no number topk_threshold, which its architecture needs.")
-    of_latents = threshold.to(own["b_enc"]).reshape(1).expand(len(own["b_enc"]))
-    return config | {"architecture": "jumprelu"}, own | {"threshold": of_latents}
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
@@ -414,45 +422,32 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
     }
 
 
-def _checked_weights(
-    weights: Weights, of_latents: tuple[str, ...], has_target: bool, has_skip: bool
-) -> Weights:
-    """Return the needed weights, or raise an error unless they are there, match, and are finite."""
-    needed = ["b_dec", "W_dec", "W_enc", *(["W_skip"] if has_skip else []), *of_latents]
+def _checked(stored: Weights, architecture: str) -> Weights:
+    """Return the weights that an architecture needs, or raise an error unless they fit together."""
+    needed = "b_dec", "W_dec", "W_enc", *ARCHITECTURES[architecture]
     for name in needed:
-        if name not in weights:
+        if name not in stored:
             raise ValueError(f"{WEIGHTS} has no {name}, which its architecture needs.")
-        if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
-            raise ValueError(f"{name} has entries that are NaN, infinite or not floats.")
-    n_targets, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
-    n_features = weights["W_enc"].shape[:1].numel() if has_target else n_targets
-    if not (n_features and n_targets and n_components):
+    weights = {name: stored[name] for name in needed}
+    n_features = weights["b_dec"].numel()
+    sizes = {} if "transcoder" in architecture else {"d": n_features, "t": n_features}
+    if 0 in check_fields(Shapes, weights, sizes).values():
         raise ValueError("The weights must have at least one feature and one latent.")
-    shapes = {
-        "b_dec": (n_targets,),
-        "W_dec": (n_components, n_targets),
-        "W_enc": (n_features, n_components),
-        "W_skip": (n_targets, n_features),
-    } | dict.fromkeys(of_latents, (n_components,))
-    for name in needed:
-        found = tuple(weights[name].shape)
-        if found != shapes[name]:
-            raise ValueError(f"{name} has the shape {found}, not {shapes[name]}.")
-    return {name: weights[name] for name in needed}
+    return weights
 
 
-def _imported(kind: str, config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
-    """Return the penalty of a kind of codes, and the weights of its activation."""
-    if kind == "standard":
-        return L1(), {}
-    if kind == "jumprelu":
+def _imported(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    """Return the penalty of an autoencoder, and the weights of its activation."""
+    if "threshold" in weights:
         # A threshold below 0 acts like the threshold of a ReLU.
         least = torch.finfo(torch.float32).tiny
         return JumpReLU(), {"log_threshold": weights["threshold"].clamp_min(least).log()}
-    if kind == "gated":
+    if "b_gate" in weights:
         gain, gate = weights["r_mag"].double(), weights["b_gate"].double()
         weights["b_enc"] = gate
         return Gated(), {"log_gain": gain, "bias": weights["b_mag"].double() - gain.exp() * gate}
+    if config.get("architecture") != "topk":
+        return L1(), {}
     if config.get("rescale_acts_by_decoder_norm", False):
         weights |= _with_unit_directions(weights)
     k: Any = config.get("k")
@@ -463,29 +458,16 @@ def _imported(kind: str, config: dict[str, Any], weights: Weights) -> tuple[Pena
     return TopK(min(k, len(weights["W_dec"]))), {}
 
 
-def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
+def _scaling(name: str, samples: Any, n_features: int) -> Scaling:
     """Return the scaling of samples; without samples, the one that changes nothing."""
-    if X is None:
+    if samples is None:
         return Scaling(np.zeros(n_features), 1.0)
-    samples = estimator._check_samples(X, reset=True, least=2)
     if samples.shape[1] != n_features:
         raise ValueError(
-            f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
-            "features as input."
+            f"{name} has {samples.shape[1]} features, but the autoencoder is expecting "
+            f"{n_features} features as {'input' if name == 'X' else 'target'}."
         )
     return Scaling.from_data(samples, widths=getattr(samples, "widths", None))
-
-
-def _target_scaling(y: Any, n_targets: int) -> Scaling:
-    """Return the scaling of a target; without a target, the one that changes nothing."""
-    if y is None:
-        return Scaling(np.zeros(n_targets), 1.0)
-    target = y.as_source() if hasattr(y, "as_source") else open_target(y)
-    if target is None or target.shape[1] != n_targets:
-        raise ValueError(
-            f"y must be a target of {n_targets} features, like the output of the transcoder."
-        )
-    return Scaling.from_data(target, widths=getattr(target, "widths", None))
 
 
 def _inverse(scaling: Scaling) -> Scaling:

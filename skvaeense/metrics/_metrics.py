@@ -1,29 +1,18 @@
-"""Measures of codes, reconstructions, dictionaries and dimensions."""
+"""Measures of codes, reconstructions and dictionaries."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MaxAbsScaler
-from sklearn.utils import check_consistent_length, check_random_state
+from numpy.typing import ArrayLike
 
-from skvaeense.utils._linalg import threads_for
 from skvaeense.utils._rows import row_blocks
-from skvaeense.utils._typing import DoubleArray, RandomState, SparseArray
+from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
     POSITIVE,
-    SIZES,
     check_array,
     check_weights,
-    column_or_1d,
     dense,
     validate_params,
 )
@@ -74,21 +63,25 @@ def fvu(
     >>> fvu([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
     0.1
     """
-    X, X_reconstructed, weights = _check_pair(
-        {"X": X, "X_reconstructed": X_reconstructed}, sample_weight
-    )
-    # Ranges are exact. Rounding in the mean could hide that X is constant.
-    if np.ptp(X, axis=0).max() == 0:
+    pair = {"X": X, "X_reconstructed": X_reconstructed}
+    rows, restored = (check_array(x, dtype=np.float64, input_name=name) for name, x in pair.items())
+    if rows.shape != restored.shape:
         raise ValueError(
-            f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
+            f"X and X_reconstructed must have the same shape, {rows.shape} != {restored.shape}."
+        )
+    rows, restored, weights = _drop_weightless(sample_weight, rows, restored)
+    # Ranges are exact. Rounding in the mean could hide that X is constant.
+    if np.ptp(rows, axis=0).max() == 0:
+        raise ValueError(
+            f"X is constant over its {rows.shape[0]} sample(s), so it has no variance to explain: "
             "give samples that differ."
         )
-    X, exponent = in_unit(X)
-    residual = X - np.ldexp(X_reconstructed, -exponent)
-    deviation = X - np.average(X, axis=0, weights=weights)
+    rows, exponent = in_unit(rows)
+    residual = rows - np.ldexp(restored, -exponent)
+    deviation = rows - np.average(rows, axis=0, weights=weights)
     left, total = (
-        np.average(np.einsum("ij,ij->i", rows, rows), weights=weights)
-        for rows in (residual, deviation)
+        np.average(np.einsum("ij,ij->i", part, part), weights=weights)
+        for part in (residual, deviation)
     )
     return float(left / total)
 
@@ -264,231 +257,6 @@ def dead_fraction(
     return float(np.mean(_count_active(codes, sample_weight)[1] == 0))
 
 
-def feature_density(
-    codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
-) -> DoubleArray:
-    """Compute the fraction of samples in which each latent is active.
-
-    Parameters
-    ----------
-    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Codes, or a boolean mask of active latents. Exact non-zeros are active.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number n counts as n copies.
-
-    Returns
-    -------
-    ndarray of shape (n_components,)
-        Fraction of samples per latent, between 0 and 1. Its sum is `l0`.
-
-    Raises
-    ------
-    ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights have
-        the wrong shape, or are negative, NaN, infinite or all 0.
-
-    Notes
-    -----
-    ``density[j] = mean_n [codes[n, j] != 0]``, the quantity that feature density histograms of
-    sparse autoencoders show.
-
-    References
-    ----------
-    T. Bricken et al., "Towards monosemanticity: decomposing language models with
-    dictionary learning", Transformer Circuits Thread, 2023.
-
-    Examples
-    --------
-    >>> from skvaeense.metrics import feature_density
-    >>> feature_density([[0.5, 0.0, -1.0], [0.0, 0.0, 2.0]]).tolist()
-    [0.5, 0.0, 1.0]
-    """
-    total, counts = _count_active(codes, sample_weight)
-    # Rounding can take the fraction of a latent that is always active beyond 1.
-    return np.minimum(counts / total, 1.0)
-
-
-@validate_params({"max_pairs": [AT_LEAST_ONE]})
-def pattern_adaptivity(
-    codes: ArrayLike | SparseArray, *, max_pairs: int = 1_000_000, random_state: RandomState = None
-) -> float:
-    """Compute the mean Jaccard distance between the supports of pairs of different samples.
-
-    Parameters
-    ----------
-    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Codes, or a boolean mask of active latents. Exact non-zeros are active.
-    max_pairs : int, default=1_000_000
-        Maximum number of pairs to compare. The result is exact if there are at most this many
-        pairs of distinct patterns; otherwise it is estimated from this many random pairs of
-        samples.
-    random_state : int, RandomState instance or None, default=None
-        Seed or generator of the random pairs. Unused if the result is exact.
-
-    Returns
-    -------
-    float
-        Between 0 (one pattern for all samples) and 1 (no two samples share an active
-        latent).
-
-    Raises
-    ------
-    TypeError
-        If `max_pairs` is not an int.
-    ValueError
-        If `codes` is not two-dimensional, has fewer than two samples, or holds NaN or infinity, or
-        if `max_pairs` is not positive.
-
-    Notes
-    -----
-    With A(n) the support of sample n, this is the mean over all pairs of different samples
-    n != m of::
-
-        1 - |A(n) & A(m)| / |A(n) | A(m)|
-
-    Two empty supports count as equal (distance 0). Samples with the same pattern are counted
-    together, so the result is exact for any number of samples if there are few patterns. The
-    estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Memory holds a
-    copy of the patterns at one bit per entry, and a few numbers for each pair.
-
-    Repeating all samples lowers the value, since copies of a sample are pairs at distance 0. So,
-    unlike most metrics, this one takes no `sample_weight`.
-
-    The distance does not distinguish a different choice of latents from a different number of
-    latents: nested supports of different sizes differ too.
-
-    References
-    ----------
-    P. Jaccard, "The distribution of the flora in the alpine zone", New Phytologist 11(2),
-    1912.
-
-    Examples
-    --------
-    >>> from skvaeense.metrics import pattern_adaptivity
-    >>> pattern_adaptivity([[1, 1, 0, 0]] * 4)
-    0.0
-    >>> pattern_adaptivity([[1, 1, 0, 0], [0, 0, 1, 1]])
-    1.0
-    >>> round(pattern_adaptivity([[1, 1, 0], [0, 1, 1]]), 3)
-    0.667
-    """
-    checked = check_array(codes, accept_sparse="csr", input_name="codes", ensure_min_samples=2)
-    rng, n = check_random_state(random_state), checked.shape[0]
-    patterns, counts = np.unique(_pack_patterns(checked), axis=0, return_counts=True)
-    if len(patterns) * (len(patterns) - 1) // 2 <= max_pairs:
-        first, second = np.triu_indices(len(patterns), 1)
-        # A pattern is at distance 0 from itself, so pairs of equal samples add nothing.
-        n_each = counts[first] * counts[second]
-        return float(n_each @ _distances(patterns, first, second) / (0.5 * n * (n - 1)))
-    sample = rng.randint(n, size=max_pairs)
-    # A nonzero step around the circle of samples reaches every other one with equal probability.
-    other = (sample + rng.randint(1, n, size=max_pairs)) % n
-    pattern_of = np.repeat(np.arange(len(patterns)), counts)
-    return float(_distances(patterns, pattern_of[sample], pattern_of[other]).mean())
-
-
-def dimension_error(
-    dimension_true: ArrayLike, dimension_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> float:
-    """Compute the mean absolute error of estimated dimensions.
-
-    Parameters
-    ----------
-    dimension_true : array-like of shape (n_samples,)
-        True dimension of each sample.
-    dimension_pred : array-like of shape (n_samples,)
-        Estimated dimension of each sample, not necessarily whole.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number n counts as n copies.
-
-    Returns
-    -------
-    float
-        Mean absolute difference, in dimensions. 0 is best.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
-        infinity, or if weights have the wrong shape, or are negative, NaN, infinite or all 0.
-
-    Notes
-    -----
-    ``mean_n |r_n - rhat_n|``. Errors of opposite sign do not cancel, as they would in the
-    difference of two means.
-
-    Examples
-    --------
-    >>> from skvaeense.metrics import dimension_error
-    >>> dimension_error([2, 4, 8, 8], [2.0, 5.0, 8.0, 7.0])
-    0.5
-    """
-    true, pred, weights = _check_dimensions(dimension_true, dimension_pred, sample_weight)
-    return float(np.average(np.abs(true - pred)[:, 0], weights=weights))
-
-
-def dimension_accuracy(
-    dimension_true: ArrayLike, dimension_pred: ArrayLike, *, sample_weight: ArrayLike | None = None
-) -> float:
-    """Compute the fraction of samples whose rounded estimated dimension is correct.
-
-    Parameters
-    ----------
-    dimension_true : array-like of shape (n_samples,)
-        True dimension of each sample.
-    dimension_pred : array-like of shape (n_samples,)
-        Estimated dimension of each sample, not necessarily whole.
-    sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number n counts as n copies.
-
-    Returns
-    -------
-    float
-        Fraction of samples, between 0 and 1. 1 is best.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
-        infinity, or if weights have the wrong shape, or are negative, NaN, infinite or all 0.
-
-    Notes
-    -----
-    Estimates are rounded to the nearest whole number, and halves to the nearest even number, as
-    `numpy.rint` does. True dimensions are not rounded.
-
-    Examples
-    --------
-    >>> from skvaeense.metrics import dimension_accuracy
-    >>> dimension_accuracy([2, 4, 8, 8], [2.2, 5.0, 7.9, 8.4])
-    0.75
-    """
-    true, pred, weights = _check_dimensions(dimension_true, dimension_pred, sample_weight)
-    return float(np.average((true == np.rint(pred))[:, 0], weights=weights))
-
-
-def _check_pair(
-    named: dict[str, Any], sample_weight: Any
-) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
-    """Check two arrays; return them as float64, and weights, without rows of weight 0."""
-    a, b = (check_array(x, dtype=np.float64, input_name=name) for name, x in named.items())
-    if a.shape != b.shape:
-        raise ValueError(f"{' and '.join(named)} must have the same shape, {a.shape} != {b.shape}.")
-    return _drop_weightless(sample_weight, a, b)
-
-
-def _check_dimensions(
-    true: Any, pred: Any, sample_weight: Any
-) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
-    """Check true and estimated dimensions; return them as `_check_pair` does, as columns."""
-    given = {"dimension_true": true, "dimension_pred": pred}
-    columns = {
-        name: column_or_1d(x, dtype=np.float64, input_name=name)[:, None]
-        for name, x in given.items()
-    }
-    return _check_pair(columns, sample_weight)
-
-
 def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
     """Return the rows of the arrays whose weight is above 0, and their weights or None."""
     if sample_weight is None:
@@ -508,25 +276,6 @@ def _count_active(codes: Any, sample_weight: Any) -> tuple[float, DoubleArray]:
         # The sum of a sparse matrix is a matrix, hence ravel.
         return codes.shape[0], np.asarray(active.sum(axis=0), dtype=np.float64).ravel()
     return weights.sum(), active.T @ weights
-
-
-def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
-    """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
-    blocks = (codes[rows] != 0 for rows in row_blocks(*codes.shape))
-    return np.concatenate([np.packbits(dense(active), axis=1) for active in blocks])
-
-
-def _distances(
-    patterns: NDArray[np.uint8], first: NDArray[Any], second: NDArray[Any]
-) -> DoubleArray:
-    """Return the Jaccard distances of pairs of patterns."""
-    n_shared, n_union = np.empty(len(first)), np.empty(len(first))
-    for pairs in row_blocks(len(first), patterns.shape[1]):
-        a, b = patterns[first[pairs]], patterns[second[pairs]]
-        n_shared[pairs] = np.bitwise_count(a & b).sum(axis=1)
-        n_union[pairs] = np.bitwise_count(a | b).sum(axis=1)
-    # Two empty supports have distance 0. The maximum avoids a division by zero.
-    return (n_union - n_shared) / np.maximum(n_union, 1)
 
 
 def in_unit(values: DoubleArray, axis: int | None = None) -> tuple[DoubleArray, Any]:
@@ -619,129 +368,8 @@ def mean_max_cosine_similarity(
     return total / len(true)
 
 
-@validate_params({"k": [AT_LEAST_ONE, SIZES]})
-def sparse_probing(
-    codes: ArrayLike | SparseArray,
-    y: ArrayLike,
-    codes_test: ArrayLike | SparseArray,
-    y_test: ArrayLike,
-    *,
-    k: int | Collection[int] = (1, 5),
-) -> DoubleArray:
-    """Compute the balanced accuracy of sparse probes, which predict labels from a few latents.
-
-    For each class, a logistic regression on k latents separates it from all other classes. It uses
-    the latents whose means differ most between the class and the other classes, in units of the
-    mean of the latent where it is active.
-
-    Parameters
-    ----------
-    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Codes on which latents are chosen and probes are fitted.
-    y : array-like of shape (n_samples,)
-        Labels of `codes`, from two classes or more.
-    codes_test : {array-like, sparse matrix} of shape (n_test, n_components)
-        Codes on which the accuracy is measured.
-    y_test : array-like of shape (n_test,)
-        Labels of `codes_test`, with at least one sample of each class.
-    k : int or sequence of int, default=(1, 5)
-        Number of latents per probe, or several numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_k,)
-        Balanced accuracy for each k, averaged over the classes: 0.5 is chance, 1 is best.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not match, codes hold NaN or infinity, there is only one class, a class is
-        missing in `y` or `y_test` or has fewer than two samples in `y`, or a k is not an int of at
-        least 1.
-
-    Notes
-    -----
-    The penalty of each regression is chosen from ten values, by the largest area under the ROC
-    curve on a fifth of the training samples. Classes weigh equally. The protocol is from sae-probes
-    [1]_, except that the measure is the balanced accuracy.
-
-    References
-    ----------
-    .. [1] S. Kantamneni et al., "Are sparse autoencoders useful? A case study in sparse probing",
-       2025, arXiv:2502.16681.
-
-    Examples
-    --------
-    The last latent gives the class of a sample, and the first latent carries no information:
-
-    >>> import numpy as np
-    >>> from skvaeense.metrics import sparse_probing
-    >>> y = np.arange(60) % 2
-    >>> codes = np.column_stack([np.ones(60), y])
-    >>> sparse_probing(codes[:40], y[:40], codes[40:], y[40:], k=1)
-    array([1.])
-    """
-    sets = []
-    for given, labels, names in ((codes, y, "codes"), (codes_test, y_test, "codes_test")):
-        checked = check_array(given, accept_sparse="csr", dtype=np.float64, input_name=names)
-        check_consistent_length(checked, labels)
-        sets.append((checked, column_or_1d(labels)))
-    (train, y_train), (test, y_tested) = sets
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(
-            f"codes and codes_test must come from the same model, got {train.shape[1]} and "
-            f"{test.shape[1]} latents."
-        )
-    classes, counts = np.unique(y_train, return_counts=True)
-    if len(classes) < 2 or counts.min() < 2 or not np.isin(classes, y_tested).all():
-        raise ValueError(
-            "At least two classes are needed, each with at least two samples in y and one in "
-            f"y_test; got {dict(zip(classes.tolist(), counts.tolist(), strict=True))} in y."
-        )
-    # With two classes, one probe separates both.
-    told = classes[1:] if len(classes) == 2 else classes
-
-    def score(one: Any, n_latents: int) -> float:
-        probe = fit_probe(train, y_train == one, n_latents)
-        return float(balanced_accuracy_score(y_tested == one, probe.predict(test)))
-
-    ks = np.ravel(np.asarray(k))
-    return np.array([[score(one, n) for one in told] for n in ks]).mean(axis=1)
-
-
 def normalise_rows(values: DoubleArray) -> DoubleArray:
     """Return the rows scaled to norm 1, and rows of norm 0 unchanged."""
     scaled, _ = in_unit(values, axis=1)
     norms = np.linalg.norm(scaled, axis=1, keepdims=True)
     return scaled / np.where(norms == 0, 1.0, norms)
-
-
-def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
-    """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class."""
-    select = SelectKBest(mean_distance, k=min(n_latents, codes.shape[1]))
-    regression = LogisticRegression(class_weight="balanced", max_iter=1000)
-    # The protocol's grid of inverse penalties, where ties go to the first, and the share of the
-    # samples by which the penalty is chosen.
-    penalties, share = {"C": np.logspace(5, -5, 10)}, 0.2
-    split = StratifiedShuffleSplit(1, test_size=share, random_state=0)
-    search = GridSearchCV(regression, penalties, scoring="roc_auc", cv=split)
-    # Without enough samples for a split, the default penalty is used.
-    can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / share
-    probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
-    with threads_for(codes.shape[0] * n_latents):
-        return probe.fit(codes, is_one)
-
-
-def mean_distance(codes: Any, is_one: Any) -> DoubleArray:
-    """Return the absolute value of `mean_excess`."""
-    return np.abs(mean_excess(codes, is_one))
-
-
-def mean_excess(codes: Any, is_one: Any) -> DoubleArray:
-    """Return each latent's excess mean in a class, in units of its mean where it is active."""
-
-    def mean_of(rows: Any) -> DoubleArray:
-        return np.asarray(rows.mean(axis=0), dtype=np.float64).ravel()
-
-    size = mean_of(abs(codes)) / np.maximum(mean_of(codes != 0), 1 / codes.shape[0])
-    return (mean_of(codes[is_one]) - mean_of(codes[~is_one])) / np.where(size > 0, size, 1.0)

@@ -269,8 +269,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     def take(self, kept: BoolArray | IntArray) -> Self:
         """Return the mixture of some components, by a mask or indices, in their proportions."""
         each = "means", "directions", "variances", "noise_variances", "dimensions"
-        parts: dict[str, Any] = {name: getattr(self, name) for name in each}
-        parts = {name: value[kept] for name, value in parts.items() if value is not None}
+        has = vars(self)
+        parts: Any = {name: has[name][kept] for name in each if has[name] is not None}
         weights = self.weights[kept]
         return replace(self, weights=weights / weights.sum(), **parts)
 

@@ -12,7 +12,6 @@ from skvaeense.mixture._em import (
     LEAST_RESPONSIBILITY,
     MAX_COMPONENTS,
     Family,
-    Gaussians,
     Moments,
     Rows,
     blur_of,
@@ -342,7 +341,7 @@ def turned(
         noise = found.noise_variances
         rows = replace(rows, weights=(shares / noise).sum(axis=1))
         factors = noise * (rows.weights.sum() / shares.sum())
-        return _with_rest(found, found.covariances, x, rows, factors), shares
+        return _with_rest(found, _rest_of(x, found.basis, rows), factors), shares
 
     scores = _scores_of_new(lambda *some: fitted(*some)[0], known, order)
     return *fitted(*known), scores
@@ -371,110 +370,55 @@ def _leading(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     return principal_directions((x - mean) * np.sqrt(weights)[:, None])[1]
 
 
-def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:
-    """Return a mixture in some directions, combined with one normal distribution in all others.
+def _rest_of(x: DoubleArray, basis: DoubleArray, rows: Rows) -> FlatPart:
+    """Return the normal distribution of the residual of rows x off a basis, as one flat part.
 
-    Parameters
-    ----------
-    density : MixtureDensity
-        The mixture of the coordinates along the directions.
-
-    span : ndarray of shape (n_features, n_directions)
-        The directions, as orthonormal columns; fewer than the features.
-
-    rows : Rows
-        Rows without holes, to which the normal distribution is fitted.
-
-    Returns
-    -------
-    MixtureDensity
-        The mixture of rows. For its held-out log-densities, the normal distribution and the
-        background are fitted without the held-out rows, but the given mixture is not.
+    The same rows are given along any directions, too.
     """
-    inside = replace(
-        density,
-        center=span @ density.center,
-        basis=span,
-        means=(density.means @ density.basis.T) * density.unit,
-    )
-    covariances = np.stack([density.covariance(c) for c in range(len(density))])
-
-    def fitted(x: DoubleArray, weights: DoubleArray) -> MixtureDensity:
-        own = Rows.of(x, weights)
-        core = own.core(own.maximise(weights[:, None], Family()), Family())
-        within = replace(inside, background=own.background(), core=core)
-        return _with_rest(within, covariances, x, own, np.ones(len(density)))
-
-    order = np.random.RandomState(0).permutation(len(rows))
-    scores = _scores_of_new(fitted, (rows.h, rows.weights), order)
-    return replace(fitted(rows.h, rows.weights), held_out=scores)
-
-
-def _with_rest(
-    density: MixtureDensity,
-    covariances: DoubleArray,
-    x: DoubleArray,
-    rows: Rows,
-    factors: DoubleArray,
-) -> MixtureDensity:
-    """Return a mixture along its basis, combined with one normal distribution off the basis.
-
-    The normal distribution is fitted to rows x, which are given along any directions too. Each
-    component takes the covariance of this distribution, times a factor.
-    """
-    (d, p), k = density.basis.shape, len(density)
-    left = x - density.center
-    left -= (left @ density.basis) @ density.basis.T
-    others, mean, rest = _one_of_rest(left, d - p, rows)
-    r, noise = rest.variances.shape[1], rest.noise_variances[0]
-    shared, variances = (others @ rest.directions[0]), rest.variances[0]
-    if r == d - p:
-        r, noise, shared, variances = r - 1, variances[-1], shared[:, :-1], variances[:-1]
-    noises = noise * factors
-    values, vectors = np.linalg.eigh(covariances)
-    directions = np.zeros((k, p + r, p + r))
-    directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
-    return replace(
-        density,
-        center=density.center + mean,
-        basis=np.hstack([density.basis, shared]),
-        means=np.hstack([density.means, np.zeros((k, r))]),
-        directions=directions,
-        variances=np.hstack([np.maximum(values, noises[:, None]), factors[:, None] * variances]),
-        noise_variances=noises,
-        scale=None,
-    )
-
-
-def is_noise(left: DoubleArray, rows: Rows) -> bool:
-    """Return whether the residual of rows off some directions is equal noise in all others."""
-    n_left = left.shape[1] - np.linalg.matrix_rank(rows.h - left)
-    return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
-
-
-def _one_of_rest(
-    left: DoubleArray, n_left: int, rows: Rows
-) -> tuple[DoubleArray, DoubleArray, Gaussians]:
-    """Return the directions, the mean and the normal distribution of a residual of rows.
-
-    The directions are the principal directions of the residual, as columns.
-    """
-    mean = np.average(left, axis=0, weights=rows.weights)
-    n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
-    others = _leading(left, rows.weights)[:n_directions].T
-    h = (left - mean) @ others
-    off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
-    rows = replace(rows, h=h, off=off, blur=np.zeros((n_directions, n_directions)), off_blur=0.0)
-    moments = rows.moments(rows.weights[:, None])
+    left = x - (x @ basis) @ basis.T
+    mean, n_left = np.average(left, axis=0, weights=rows.weights), left.shape[1] - basis.shape[1]
+    left -= mean
+    n_directions = min(n_left, MAX_DIRECTIONS, len(left) - 1)
+    others = _leading(left, rows.weights)[:n_directions]
+    h = left @ others.T
+    off = np.maximum(np.square(left).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
+    blur = np.zeros((len(others), len(others)))
+    moments = replace(rows, h=h, off=off, blur=blur, off_blur=0.0).moments(rows.weights[:, None])
     # The directions that were left out were found in these rows, and hold part of their noise.
-    share = max(len(rows) - 1 - (left.shape[1] - n_left), 1) / len(rows)
+    share = max(len(rows) - 1 - basis.shape[1], 1) / len(rows)
     moments = moments._replace(
         n_rows=moments.n_rows * share,
         covariances=moments.covariances / share,
         rests=moments.rests / share,
     )
-    floor = least_variance(rows.size)
-    return others, mean, gaussians(moments, n_left, Family(), floor)
+    rest = gaussians(moments, n_left, Family(), least_variance(rows.size))
+    # At least one direction is noise.
+    values = np.r_[rest.variances[0], rest.noise_variances][:n_left]
+    directions = (others.T @ rest.directions[0])[:, : len(values) - 1].T
+    return FlatPart(1.0, mean, directions, values[:-1], float(values[-1]))
+
+
+def _with_rest(density: MixtureDensity, rest: FlatPart, factors: DoubleArray) -> MixtureDensity:
+    """Return a mixture along its basis, combined with one normal distribution off the basis.
+
+    Each component takes the covariance of this distribution, times a factor.
+    """
+    (k, p), r = density.means.shape, rest.rank
+    noises = rest.noise_variance * factors
+    values, vectors = np.linalg.eigh(density.covariances)
+    directions = np.zeros((k, p + r, p + r))
+    directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
+    along = np.maximum(values, noises[:, None])
+    return replace(
+        density,
+        center=density.center + rest.mean,
+        basis=np.hstack([density.basis, rest.basis.T]),
+        means=np.hstack([density.means, np.zeros((k, r))]),
+        directions=directions,
+        variances=np.hstack([along, factors[:, None] * rest.variances]),
+        noise_variances=noises,
+        scale=None,
+    )
 
 
 def span_density(
@@ -482,8 +426,8 @@ def span_density(
 ) -> MixtureDensity:
     """Return the mixture that fits samples, whose components vary freely in a span alone.
 
-    Elsewhere components vary by noise. The residual of the decoder need not be noise alone: if some
-    of its directions stand out, it has one normal distribution, the same for all components.
+    The residual of the decoder has one normal distribution, up to a factor for each component. In
+    its units the residual is noise, and the mixture is sought along the span.
 
     Parameters
     ----------
@@ -510,26 +454,34 @@ def span_density(
     if span.shape[1] == 0:
         # No latent is open: the mixture is along one line.
         span = principal_directions(centred)[1][:1].T
+    rng = np.random.RandomState(0)
     if span.shape[1] == len(bias):
         center, scale = units_of(x, weights)
-        return _found((x - center) / scale, None, weights).in_units(center, scale)
+        whole = Prepared.in_own_units((x - center) / scale, weights, rng)
+        return fit_mixture(whole).density.in_units(center, scale)
     if span.shape[1] > MAX_DIRECTIONS:
         span = span @ principal_directions(centred @ span)[1][:MAX_DIRECTIONS].T
-    # Outside the span of the decoder, the density has the mean of the samples.
-    left = centred - (centred @ span) @ span.T
-    shift = np.average(left, axis=0, weights=weights)
-    centred, left, bias = centred - shift, left - shift, bias + shift
-    rows = Rows.of(centred, weights)
-    # If the residual is the same in all directions, each component has its own noise variance.
-    if is_noise(left, rows):
-        return _found(centred, span, weights).in_units(bias, 1.0)
-    return beside(_found(centred @ span, None, weights), span, rows).in_units(bias, 1.0)
+    every = Rows.of(centred, weights)
+    of_all = _rest_of(centred, span, every)
+    rows = Prepared.in_own_units(centred - of_all.mean, weights, rng)
+    # Held-out rows of the first split are new to the units in which the mixture is sought.
+    train = Rows.of(rows.known, rows.weights)[rows.is_train]
+    rest = _rest_of(train.h, span, train)
+    shrink = np.sqrt(rest.noise_variance / rest.variances)
+    y = rows.known + (rows.known @ rest.basis.T * (shrink - 1)) @ rest.basis
+    found = fit_mixture(replace(rows, known=y), basis=span).density
+    noises = found.noise_variances
+    density = _with_rest(found, of_all, noises / (found.weights @ noises))
+    # Its own core has the units in which the mixture was sought.
+    held_out = replace(found, core=_core_of_one(train)).log_probs(rows.known[rows.valid])
+    core = _core_of_one(Rows.of(rows.known, rows.weights)).in_units(of_all.mean, 1.0)
+    density = replace(density, background=every.background(), core=core, held_out=held_out)
+    return density.in_units(bias, 1.0)
 
 
-def _found(x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray) -> MixtureDensity:
-    """Return the mixture of rows that varies freely in some directions."""
-    rows = Prepared.in_own_units(x, weights, np.random.RandomState(0))
-    return fit_mixture(rows, basis=basis).density
+def _core_of_one(rows: Rows) -> MixtureDensity:
+    """Return the core of one component."""
+    return rows.core(rows.maximise(rows.weights[:, None], Family()), Family())
 
 
 @dataclass(frozen=True, eq=False)

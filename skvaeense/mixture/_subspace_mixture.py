@@ -1,6 +1,5 @@
 """SubspaceMixture: the flat parts of data, and the density of the data."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -8,31 +7,24 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._rows import Prepared, check_seen, warn_of_far
-from skvaeense.samples._weights import MeanScoreMixin, checked_weights, imputations
+from skvaeense.samples._weights import LawMixin, checked_weights, imputations
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     RANDOM_STATE,
-    DocLinkMixin,
     StrOptions,
     all_or_nothing,
-    check_integer,
     fit_context,
-    plain,
-    too_far,
 )
 
 
-class SubspaceMixture(
-    CallbackSupportMixin, MeanScoreMixin, DocLinkMixin, DensityMixin, BaseEstimator
-):
+class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimator):
     """A mixture of normal distributions, each with its own few directions.
 
     The mixture finds the flat parts of data: their number, locations and dimensions, and the noise
@@ -135,6 +127,7 @@ class SubspaceMixture(
     feature_names_in_: NDArray[np.object_]
     density_: Annotated[MixtureDensity, "d"]
     _fitted_names = ("density_",)
+    _takes_missing = True
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
@@ -208,42 +201,6 @@ class SubspaceMixture(
             self.noise_variances_ = np.array([part.noise_variance for part in parts])
         return self
 
-    def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
-        if not reset:
-            check_is_fitted(self)
-        return validate_data(
-            self,
-            plain(X, takes_missing=True),
-            dtype=np.float64,
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
-        )
-
-    def score_samples(self, X: ArrayLike) -> DoubleArray:
-        """Return the log-density of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples. If a sample has missing values, its density is the density of the known values.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Log-densities in nats, in units of X.
-        """
-        return self._by_density(self._check(X), MixtureDensity.log_prob)
-
-    def _by_density(
-        self, x: DoubleArray, function: Callable[[MixtureDensity, DoubleArray], DoubleArray]
-    ) -> DoubleArray:
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = function(self.density_, x)
-        if not np.isfinite(values).all():
-            raise too_far(values.dtype)
-        return values
-
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
         """Return the share of held-out samples that are at least as surprising as each sample.
 
@@ -275,13 +232,12 @@ class SubspaceMixture(
         .. [1] S. Bates, E. Candes, L. Lei, Y. Romano and M. Sesia (2023). Testing for outliers with
            conformal p-values. Annals of Statistics 51.
         """
-        checked = self._check(X)
-        if np.isnan(checked).any() or self.density_.held_out is None:
+        if np.isnan(self._check(X)).any() or self.density_.held_out is None:
             raise ValueError(
                 "p-values need complete samples, but X or the training samples have missing "
                 "values. Fill them with impute first."
             )
-        return self._by_density(checked, MixtureDensity.p_values)
+        return self._by_law(X, MixtureDensity.p_values)
 
     def predict_proba(self, X: ArrayLike) -> DoubleArray:
         """Return the probability that each sample comes from each component.
@@ -296,7 +252,7 @@ class SubspaceMixture(
         ndarray of shape (n_samples, n_components)
             Probabilities. Each row sums to 1.
         """
-        return self._by_density(self._check(X), lambda d, x: softmax(d.log_joint(x), axis=1))
+        return self._by_law(X, lambda law, x: softmax(law.log_joint(x), axis=1))
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the component that each sample most probably comes from.
@@ -312,37 +268,6 @@ class SubspaceMixture(
             Indices of the columns of `predict_proba`.
         """
         return self.predict_proba(X).argmax(axis=1)
-
-    def sample(
-        self, n_samples: int = 1, random_state: RandomState = None
-    ) -> tuple[DoubleArray, IntArray]:
-        """Draw samples.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of samples.
-
-        random_state : int, RandomState instance or None, default=None
-            Seed of the draws.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Samples, noise included.
-
-        y : ndarray of int of shape (n_samples,)
-            Component of each sample. No sample is drawn from the broad distribution, which the
-            notes of the class describe.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is not an int, or below 1.
-        """
-        check_is_fitted(self)
-        n_samples = check_integer(n_samples, "n_samples", minimum=1)
-        return self.density_.sample(n_samples, check_random_state(random_state))
 
     def impute(
         self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
@@ -372,10 +297,9 @@ class SubspaceMixture(
         ValueError
             If `n_draws` is less than 1.
         """
-        checked = self._check(X)
 
         def filled(rng: np.random.RandomState | None) -> DoubleArray:
-            return self._by_density(checked, lambda density, x: density.impute(x, rng))
+            return self._by_law(X, lambda law, x: law.impute(x, rng))
 
         return imputations(filled, X, n_draws, random_state)
 

@@ -194,9 +194,9 @@ class PenalizedReconstruction(Loss):
     Parameters
     ----------
     decay : float, default=0.0
-        Factor of the decoder's squared weights. If it is 0, the columns of the decoder must be kept
-        at norm 1: otherwise codes could shrink while the decoder grows, and the penalty would mean
-        nothing.
+        Factor of the decoder's squared weights. If it is 0, a SparseAutoencoder keeps the columns
+        of a linear decoder at norm 1: otherwise codes could shrink while the decoder grows, and
+        the penalty would mean nothing.
 
     See Also
     --------

@@ -88,13 +88,7 @@ class Model(nn.Module):
                 )
             settings["n_targets"] = self.n_targets
         with fixed_global_generator(torch.Generator() if generator is None else generator):
-            module = network.build(self.n_features, self.n_components, **settings)
-        if not (hasattr(module, "encode") and hasattr(module, "decode")):
-            raise TypeError(
-                f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "
-                f"{module!r}."
-            )
-        return module
+            return network.build(self.n_features, self.n_components, **settings)
 
     @classmethod
     def from_state(cls, config: dict[str, Any], state: Mapping[str, Tensor]) -> Self:
@@ -226,17 +220,19 @@ class Model(nn.Module):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        with evaluating(self):
-            self._calibrate(x)
-
-    def _calibrate(self, x: Tensor) -> None:
         if hasattr(self.network, "calibrate"):
-            self.network.calibrate(x)
+            with evaluating(self):
+                self.network.calibrate(x)
 
     @property
     def length(self) -> float | None:
         """The mean number of active latents that the model was made for, or None."""
         return None
+
+    @property
+    def n_entries(self) -> int:
+        """The largest number of entries of a row in any layer."""
+        return max(width for parameter in self.parameters() for width in parameter.shape)
 
     @property
     def loss_unit(self) -> float | Tensor:
@@ -628,6 +624,9 @@ class SparseCoder(Model):
     alpha : torch.Tensor without dimensions
         Coefficient of the penalty.
 
+    unit : float
+        Unit of codes: the root mean square norm of the samples, or of their target.
+
     dead_latents : torch.Tensor of int64 or None
         Indices of the latents that no recent training sample used; None while none is known.
 
@@ -659,6 +658,7 @@ class SparseCoder(Model):
     ) -> None:
         super().__init__(arguments(locals()), n_heads=1, generator=generator)
         self.dead_latents: Tensor | None = None
+        self.unit = math.sqrt(n_targets or n_features)
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
@@ -672,11 +672,6 @@ class SparseCoder(Model):
             # At first, the skip connection explains nothing of the target.
             self.skip = linear_layer(n_features, n_targets, generator, bias=False)
             nn.init.zeros_(self.skip.weight)
-
-    @property
-    def unit(self) -> float:
-        """Unit of codes: the root mean square norm of the samples, or of their target."""
-        return math.sqrt(self.n_targets or self.n_features)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the samples and their target in rows of training.
@@ -780,15 +775,16 @@ class SparseCoder(Model):
             Centred and scaled samples.
         """
         # One block of rows must do for shorter codes, as there are many lengths.
-        for share in SHARES[1:] if self.length is not None else ():
-            set_share(self, share)
-            super().calibrate(x[: block_rows(self.n_components)])
-        set_share(self, 1.0)
-        super().calibrate(x)
-
-    def _calibrate(self, x: Tensor) -> None:
-        super()._calibrate(x)
-        self.penalty.calibrate(self.activation, self.preactivation(x))
+        some, adapts = x[: block_rows(self.n_components)], hasattr(self.network, "calibrate")
+        values: Any = None
+        with evaluating(self):
+            for share in (*SHARES[1:], 1.0) if self.length is not None else (1.0,):
+                set_share(self, share)
+                if adapts or values is None or share == 1.0:
+                    rows = x if share == 1.0 else some
+                    super().calibrate(rows)
+                    values = self.preactivation(rows)
+                self.penalty.calibrate(self.activation, values)
 
     @torch.no_grad()
     def normalize(self) -> None:

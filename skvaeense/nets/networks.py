@@ -279,17 +279,6 @@ class DenseAutoencoder(Autoencoder):
         )
 
 
-class AlignedAutoencoder(DenseAutoencoder):
-    """One linear layer each way, whose encoder rows read what decoder columns write."""
-
-    @torch.no_grad()
-    def normalize(self) -> None:
-        """Move rows of the first head along the directions of columns, to inner products of 1."""
-        directions = F.normalize(self.decoder.weight.T, dim=1)
-        rows = self.encoder.weight[: len(directions)]
-        rows += (1 - (rows * directions).sum(dim=1, keepdim=True)) * directions
-
-
 class DenseNetwork(Network):
     """Network of dense layers; subclasses set the widths."""
 
@@ -436,20 +425,13 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
         This parameter and `tied_init` have no effect if codes are decoded to a target, whose
         features are not the features of the samples.
 
-    aligned : bool, default=False
-        Whether each row of A keeps an inner product of 1 with the direction of its column of W, as
-        in [2]_: after each step, the row is moved along that direction. So a latent reads what it
-        writes. This also sets the first norms of A, whatever `init_norm`.
-
     See Also
     --------
     Linear : Hidden layers in the encoder.
 
     References
     ----------
-    .. [1] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
-    .. [2] M. Brzozowski and N. C. Chung, "Aligned training: a parameter-free method to improve
-       feature quality and stability of sparse autoencoders", 2026, arXiv:2605.18629.
+    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
 
     Examples
     --------
@@ -466,14 +448,12 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
         "tied_init": ["boolean"],
         "init_norm": [POSITIVE, StrOptions({"auto"})],
         "subtract_bias": ["boolean"],
-        "aligned": ["boolean"],
     }
 
     _: KW_ONLY
     tied_init: bool = True
     init_norm: Auto | float = "auto"
     subtract_bias: bool = True
-    aligned: bool = False
 
     def build(
         self,
@@ -486,11 +466,6 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
     ) -> nn.Module:
         """Make the module with random weights."""
         has_target = n_targets is not None
-        if has_target and self.aligned:
-            raise ValueError(
-                "aligned=True aligns the encoder with the decoder, which is not possible if codes "
-                "are decoded to a target. Set aligned=False."
-            )
         norm = 0.1 if self.init_norm == "auto" else self.init_norm
         encoder = linear_layer(n_features, n_heads * n_components, generator)
         decoder = linear_layer(n_components, n_targets or n_features, generator, unit=True)
@@ -499,12 +474,8 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
                 if self.tied_init and not has_target:
                     encoder.weight[:n_components] = decoder.weight.T
                 encoder.weight *= float(norm) / encoder.weight.norm(dim=1, keepdim=True)
-        kind = AlignedAutoencoder if self.aligned else DenseAutoencoder
         centred = self.subtract_bias and not has_target
-        module = kind(encoder, decoder, n_heads, centred=centred)
-        if isinstance(module, AlignedAutoencoder) and generator is not None:
-            module.normalize()
-        return module
+        return DenseAutoencoder(encoder, decoder, n_heads, centred=centred)
 
 
 @dataclass(eq=False, repr=False)

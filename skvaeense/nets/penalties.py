@@ -22,7 +22,6 @@ from skvaeense.utils._validation import (
     NON_NEGATIVE,
     POSITIVE,
     SIZES,
-    Interval,
     Specification,
     StrOptions,
 )
@@ -126,8 +125,6 @@ class Penalty(Specification):
 
     # The coefficient of the cost in the loss. None for a penalty that is a constraint on the code.
     alpha: float | None = None
-    # Share of the training over which the number of active latents falls to k; 0 for none.
-    anneal: float = 0.0
     # First norm of the rows of a single layer's encoder; None leaves it to the network.
     init_norm: float | None = None
 
@@ -402,9 +399,8 @@ class KeepTop(Budget):
 
     def forward(self, preactivation: Tensor) -> Tensor:
         """Return the codes."""
-        parts = [(self.share * self.k, preactivation)]
-        if self.training and len(self.budgets) > 1:
-            parts = self.parts(preactivation)
+        whole = [(self.share * self.k, preactivation)]
+        parts = self.parts(preactivation) if self.training else whole
         codes = [keep_largest(h, max(round(k), 1), positive=self.positive) for k, h in parts]
         code = torch.cat(codes) if len(codes) > 1 else codes[0]
         return code.relu() if self.positive else code
@@ -422,19 +418,14 @@ class KeepTop(Budget):
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    _parameter_constraints = {
-        "k": [AT_LEAST_ONE, list, tuple, None],
-        # Annealing ends before the learning rate falls.
-        "anneal": [Interval(Real, 0, 0.7, closed="both")],
-    }
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple, None]}
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
     # The numbers that k can be.
     _allowed = AT_LEAST_ONE
 
-    def __init__(self, k: float | Sequence[float] | None = None, *, anneal: float = 0.0) -> None:
+    def __init__(self, k: float | Sequence[float] | None = None) -> None:
         self.k = k
-        self.anneal = anneal
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
@@ -752,10 +743,6 @@ class TopK(KeepsLargest):  # numpydoc ignore=PR02
         k holds for an equal part of every batch in training. Codes then have the largest k, unless
         the estimator's `transform_l0` says otherwise.
 
-    anneal : float, default=0.0
-        Share of the training, at most 0.7, over which the number of active latents falls from all
-        to k. 0 means k from the first step. See the notes.
-
     See Also
     --------
     BatchTopK : The same number on average, more for samples that need more.
@@ -764,10 +751,6 @@ class TopK(KeepsLargest):  # numpydoc ignore=PR02
     -----
     Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. An
     auxiliary loss trains dead latents to reconstruct the residual of the other latents [1]_.
-
-    With `anneal`, the number of active latents falls to k by the same factor in each step; in
-    other libraries, such as dictionary_learning (``k_anneal_steps``), it falls linearly. A fit that
-    continues with ``warm_start=True`` uses k throughout.
 
     References
     ----------
@@ -807,10 +790,6 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
         clipped to it. In a list, each k holds for an equal part of every batch in training. Codes
         then have the largest k, unless the estimator's `transform_l0` says otherwise.
 
-    anneal : float, default=0.0
-        Share of the training over which the number of active latents falls from all to k; see
-        `TopK`.
-
     See Also
     --------
     TopK : The same number for every sample.
@@ -833,9 +812,7 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
     alias = "batch_topk"
     _activation = KeepBatchTop
     _allowed = POSITIVE
-    _parameter_constraints = KeepsLargest._parameter_constraints | {
-        "k": [POSITIVE, list, tuple, None]
-    }
+    _parameter_constraints = {"k": [POSITIVE, list, tuple, None]}
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
@@ -867,10 +844,6 @@ class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
         Sizes of the prefixes in place of halves, such as ``(64, 256, 1024)``. All of the latents
         are a prefix in any case.
 
-    anneal : float, default=0.0
-        Share of the training over which the number of active latents falls from all to k; see
-        `TopK`.
-
     See Also
     --------
     BatchTopK : Without prefixes.
@@ -898,7 +871,6 @@ class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
     n_prefixes: int = 5
     _: KW_ONLY
     widths: Sequence[int] | None = None
-    anneal: float = 0.0
 
     def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes, except for the last one, which is all latents.

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, clone
 
 import skvaeense
 from skvaeense.persistence._coder import Array, Coder, known_classes
-from skvaeense.training._trainer import STATE, CheckpointCallback
+from skvaeense.training._trainer import STATE
 from skvaeense.utils._files import DRAFT_SUFFIX, check_regular, whole_file
 from skvaeense.utils._typing import PathName
 from skvaeense.utils._validation import NON_NEGATIVE, ReprMixin, check_integer
@@ -157,14 +157,14 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
         raise TypeError("The estimator contains itself, or is nested too deeply.") from None
 
 
-class Checkpoint(ReprMixin, CheckpointCallback):
+class Checkpoint(ReprMixin):
     """Keep the state of a fit in a folder, so that the fit can be interrupted at any time.
 
     Set it as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
     training is then written to the folder from time to time. If the process ends, even by
     ``kill -9``, run the same script again: the same call of `fit` on the same data continues from
-    the last state, and gives the result that it would have given without the interruption. A
-    completed fit is read, and not repeated.
+    the last state, which is that of the end of an epoch, and gives the result that it would have
+    given without the interruption. A completed fit is read, and not repeated.
 
     It keeps training by gradients: of a `SparseAutoencoder`, and of a `VAEenseTransformer` with a
     `VAEase`. All other fits begin anew.
@@ -236,6 +236,22 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         self.interval = interval
         self.n_kept = check_integer(n_kept, "n_kept", minimum=1)
         self.trusted = tuple(trusted)
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing; scikit-learn calls this before a fit, which calls `keep` itself.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The estimator that is fitted.
+
+        context : sklearn.callback.CallbackContext
+            The context of the task.
+        """
+        return
+
+    # The other hooks of scikit-learn's protocol do nothing either.
+    teardown = on_fit_task_begin = on_fit_task_end = setup
 
     def files(self, name: str = "*") -> list[Path]:
         """Return the files of one fit, or of all fits, from the oldest to the newest.

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -198,28 +199,33 @@ class TensorBatches:
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
         says, rounded up or down at random; None means once.
-
-    shape : tuple of int
-        (n_samples, n_features), with the number of samples in an epoch.
-
-    head : torch.Tensor of shape (n_rows, n_features)
-        A few thousand samples, or all if there are fewer, from which sizes are derived. Samples of
-        more weight occur more often.
     """
 
     X: torch.Tensor
     processes: Processes = SINGLE_PROCESS
     weights: DoubleArray | None = None
 
-    def __post_init__(self) -> None:
-        n_rows, self.head = len(self.X), self.X[:SPECTRUM_ROWS]
-        if self.weights is not None:
-            n_rows = n_draws(self.weights)
-            self.head = self.head[torch.from_numpy(drawn(self.weights[:SPECTRUM_ROWS]))]
-        self.shape = n_rows, self.X.shape[1]
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features), with the number of samples in an epoch."""
+        return len(self.X) if self.weights is None else n_draws(self.weights), self.X.shape[1]
+
+    @cached_property
+    def head(self) -> torch.Tensor:
+        """Up to a few thousand samples, from which sizes are derived."""
+        return self.at(slice(SPECTRUM_ROWS)).drawn()
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def at(self, rows: Any) -> Self:
+        """Return the samples at some positions."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, X=self.X[rows], weights=weights)
+
+    def drawn(self) -> torch.Tensor:
+        """Return samples, repeated as often as their weights say."""
+        return self.X if self.weights is None else self.X[drawn(self.weights)]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; an incomplete last batch is dropped.

@@ -1,16 +1,24 @@
 """Samples whose numbers are not all given once: weights, copies, and missing values."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import check_integer, check_weights
+from skvaeense.utils._validation import (
+    DocLinkMixin,
+    check_integer,
+    check_weights,
+    checked_results,
+    plain,
+)
 
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
@@ -49,8 +57,57 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     return np.where(squares < np.finfo(np.float64).eps, 0.0, weights if is_in_range else shares)
 
 
-class MeanScoreMixin:
-    """Score samples by the mean of `score_samples`."""
+class LawMixin(DocLinkMixin):
+    """Check samples, and score and draw them by a law, the first of the `_fitted_names`."""
+
+    n_components_: int
+    _fitted_names: tuple[str, ...]
+    _takes_missing = False
+    # The threads of results, for samples of a shape.
+    _threads: Any = nullcontext
+
+    @property
+    def _law(self) -> Any:
+        return getattr(self, self._fitted_names[0])
+
+    def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
+        if not reset:
+            check_is_fitted(self)
+        checked: DoubleArray = validate_data(
+            self,
+            plain(X, takes_missing=self._takes_missing),
+            dtype=np.float64,
+            ensure_all_finite="allow-nan" if self._takes_missing else True,
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
+        )
+        return checked
+
+    def _by_law(self, X: ArrayLike, function: Callable[[Any, DoubleArray], Any]) -> Any:
+        """Return what a function of the law and a block of samples returns, if it is finite."""
+        rows = self._check(X)
+        blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
+        with self._threads(rows.shape), np.errstate(over="ignore", invalid="ignore"):
+            found = [function(self._law, rows[block]) for block in blocks]
+            return checked_results(np.concatenate(found))
+
+    def score_samples(self, X: ArrayLike) -> DoubleArray:
+        """Return the log-density of each sample, or a lower bound.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples. Under a mixture they can have missing values, given as NaN; the density is then
+            the density of the known values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Nats in units of X, as from `PCA.score_samples`. Under gates it is a lower bound: the
+            density of the most probable pattern of open gates that a search finds, and of all
+            patterns that differ from it in one gate.
+        """
+        return self._by_law(X, lambda law, rows: law.log_prob(rows))
 
     def score(
         self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
@@ -73,8 +130,34 @@ class MeanScoreMixin:
         float
             Mean of `score_samples`.
         """
-        scores = self.score_samples(X)  # type: ignore[attr-defined]
+        scores = self.score_samples(X)
         return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
+
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Any:
+        """Draw samples.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or a tuple
+            Samples, noise included. A mixture returns them in a tuple, with the component of each
+            sample. No sample is drawn from the broad distribution of a mixture.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not an int, or below 1.
+        """
+        check_is_fitted(self)
+        n_samples = check_integer(n_samples, "n_samples", minimum=1)
+        return self._law.sample(n_samples, check_random_state(random_state))
 
 
 class Distinct(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
-from skvaeense.samples._weights import drawn, own_order
+from skvaeense.samples._weights import own_order
 from skvaeense.training import _trainer
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -219,21 +219,6 @@ class Balls:
         return far if share <= MAX_FAR_SHARE else far[:0]
 
 
-class Part(NamedTuple):
-    """Centred and scaled samples, each once, with their weights if these differ."""
-
-    x: torch.Tensor
-    weights: DoubleArray | None
-
-    def at(self, rows: Any) -> Self:
-        """Return the samples at some positions."""
-        return type(self)(self.x[rows], None if self.weights is None else self.weights[rows])
-
-    def drawn(self) -> torch.Tensor:
-        """Return samples, repeated as often as their weights say."""
-        return self.x if self.weights is None else self.x[drawn(self.weights)]
-
-
 @dataclass
 class FitData:
     """The samples of one fit.
@@ -249,7 +234,7 @@ class FitData:
     batch_size : int
         Samples in each step.
 
-    parts : sequence of Part
+    parts : sequence of TensorBatches
         A few thousand samples: held-out samples first, then training samples.
 
     processes : Processes
@@ -265,7 +250,7 @@ class FitData:
     train: Batches
     scaling: Scaling
     batch_size: int
-    parts: Sequence[Part]
+    parts: Sequence[TensorBatches]
     processes: Processes = SINGLE_PROCESS
     is_batch: bool = False
 
@@ -277,16 +262,15 @@ class FitData:
         cls, estimator: Any, X: np.ndarray, scaling: Scaling, weights: DoubleArray | None
     ) -> Self:
         """Scale the samples of a batch, which are both training and validation samples."""
-        part = _scaled(estimator, X, scaling, weights, np.arange(len(X)))
-        train = TensorBatches(part.x, weights=weights)
+        train = _scaled(estimator, X, scaling, weights, np.arange(len(X)))
         size = resolve_batch_size(estimator._training.batch_size, len(train))
-        return cls(train, scaling, size, [part], is_batch=True)
+        return cls(train, scaling, size, [train], is_batch=True)
 
     def some(self) -> tuple[DoubleArray, DoubleArray]:
         """Return a few thousand samples, held-out samples first, and how often each counts."""
-        x = np.concatenate([part.x.cpu().double().numpy() for part in self.parts])
+        x = np.concatenate([part.X.cpu().double().numpy() for part in self.parts])
         weights = [
-            np.ones(len(part.x)) if part.weights is None else part.weights for part in self.parts
+            np.ones(len(part.X)) if part.weights is None else part.weights for part in self.parts
         ]
         return x, np.concatenate(weights)
 
@@ -387,24 +371,24 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
         order = held_out.first(order, random_state)
         rows = _scaled(estimator, X, scaling, weights, order)
-        parts = _split(rows, n_out)
-        train = TensorBatches(parts[1].x, processes, parts[1].weights)
-        parts[1] = parts[1].at(slice(SPECTRUM_ROWS))
+        parts = _split(replace(rows, processes=processes), n_out)
+        train = parts[1]
+        parts[1] = train.at(slice(SPECTRUM_ROWS))
     size = resolve_batch_size(estimator._training.batch_size, len(train))
     return FitData(train, scaling, size, parts, processes)
 
 
 def _scaled(
     estimator: Any, X: np.ndarray, scaling: Scaling, weights: DoubleArray | None, order: IntArray
-) -> Part:
+) -> TensorBatches:
     """Return samples in an order, centred and scaled, in the precision of an estimator."""
     dtype, device = DTYPES[estimator.dtype], resolve_device(estimator.device)
     # Samples are put in order while they are scaled, which saves a copy.
     x = scaling.apply(X, dtype=dtype, device=device, order=order)
-    return Part(x, None if weights is None else weights[order])
+    return TensorBatches(x, weights=None if weights is None else weights[order])
 
 
-def _split(rows: Part, n_out: int) -> list[Part]:
+def _split(rows: TensorBatches, n_out: int) -> list[TensorBatches]:
     """Return the first `n_out` rows, and the others; all rows twice, if none are held out.
 
     A row that counts for more than one held-out row stands for many copies, of which a random split
@@ -416,16 +400,16 @@ def _split(rows: Part, n_out: int) -> list[Part]:
     is_heavy = rows.weights * n_out > rows.weights.sum()
     if not is_heavy.any():
         return parts
-    is_out, share = np.arange(len(rows.x)) < n_out, n_out / len(rows.x)
+    is_out, share = np.arange(len(rows.X)) < n_out, n_out / len(rows.X)
     return [
-        rows._replace(weights=np.where(is_heavy, own * rows.weights, rows.weights)).at(
+        replace(rows, weights=np.where(is_heavy, own * rows.weights, rows.weights)).at(
             chosen | is_heavy
         )
         for chosen, own in ((is_out, share), (~is_out, 1 - share))
     ]
 
 
-def _chosen(part: Part, is_chosen: BoolArray) -> Part:
+def _chosen(part: TensorBatches, is_chosen: BoolArray) -> TensorBatches:
     """Return the chosen samples that have any weight; all the chosen samples, if none has."""
     counts = is_chosen if part.weights is None else is_chosen & (part.weights > 0)
-    return part.at(counts) if counts.any() else part._replace(weights=None).at(is_chosen)
+    return part.at(counts) if counts.any() else replace(part, weights=None).at(is_chosen)

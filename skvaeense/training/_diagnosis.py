@@ -27,28 +27,8 @@ LEAST_STEPS = 0.02
 UNLIKE = 3.5
 
 
-class Collapse(NamedTuple):
-    """Unexplained variance of samples: by active latents, and by principal components.
-
-    Attributes
-    ----------
-    unexplained : float
-        Fraction of the variance of the samples that the reconstruction leaves.
-
-    n_directions : int
-        Number of active latents on average, rounded up.
-
-    linear_residual : float
-        Fraction that `n_directions` principal components leave.
-    """
-
-    unexplained: float
-    n_directions: int
-    linear_residual: float
-
-
 def find_collapse(x, residual, active, noise_variance=0.0):
-    """Return how badly samples are explained, if principal components do far better.
+    """Return a message if principal components explain samples far better than a model.
 
     The unexplained fraction must be too large by more than its standard error. Samples within the
     noise have nothing to explain.
@@ -69,19 +49,25 @@ def find_collapse(x, residual, active, noise_variance=0.0):
 
     Returns
     -------
-    Collapse or None
-        None if they are explained well enough.
+    str
+        Empty if they are explained well enough.
     """
     n_directions = max(1, math.ceil(active.sum(axis=1).mean()))
     is_point = float(x.square().mean()) <= noise_variance
     if is_point or len(x) < max(MIN_ROWS_TO_SPLIT, ROWS_OF_A_LATENT * n_directions):
-        return None
+        return ""
     left, size = residual.square().sum(dim=1), x.square().sum(dim=1).mean()
     unexplained = float(left.mean() / size)
     at_least = unexplained - float(left.std() / size) / math.sqrt(len(x))
     linear = linear_residual(x, n_directions)
-    is_bad = at_least > max(SMALL, 2 * linear)
-    return Collapse(unexplained, n_directions, linear) if is_bad else None
+    if at_least <= max(SMALL, 2 * linear):
+        return ""
+    return (
+        f"{unexplained:.0%} of the variance is unexplained, compared with {linear:.0%} for "
+        f"{n_directions} principal components, about one for each active latent: latents that are "
+        "needed have closed, and the number of active latents says nothing about the dimension of "
+        "the samples. Raise n_init or max_iter, or start from a lower noise_variance."
+    )
 
 
 @dataclass
@@ -108,7 +94,7 @@ class Findings:
     gated, linear_decoder : bool
         Whether the gate is on, and the decoder is linear.
 
-    collapse : Collapse or None
+    collapse : str
         What `find_collapse` returned.
 
     target_l0, found_l0 : float or None
@@ -134,7 +120,7 @@ class Findings:
     deviation: FloatArray | None = None
     gated: bool = False
     linear_decoder: bool = True
-    collapse: Collapse | None = None
+    collapse: str = ""
     target_l0: float | None = None
     found_l0: float = 0.0
     dead_fraction: float = 0.0
@@ -212,7 +198,6 @@ def vae_signs(f: Findings) -> list[Sign]:
     """Return further signs of a variational autoencoder."""
     (low, high), gates = UNDECIDED, np.ones(1) if f.deviation is None else f.deviation
     linear = f"compared with {f.linear_residual:.0%} for the same number of principal components"
-    collapse = f.collapse or Collapse(0.0, 0, 0.0)
     return [
         Sign(
             # Values are also near 0.5 if noise is as large as the signal, or codes equally good.
@@ -226,14 +211,7 @@ def vae_signs(f: Findings) -> list[Sign]:
             "has not fallen enough for latents to gain more than they cost. Raise max_iter, or "
             "start from a lower noise_variance.",
         ),
-        Sign(
-            f.collapse,
-            f"{collapse.unexplained:.0%} of the variance is unexplained, compared with "
-            f"{collapse.linear_residual:.0%} for {collapse.n_directions} principal components, "
-            "about one for each active latent: latents that are needed have closed, and the number "
-            "of active latents says nothing about the dimension of the samples. Raise n_init or "
-            "max_iter, or start from a lower noise_variance.",
-        ),
+        Sign(f.collapse, f.collapse),
         too_short(f),
         Sign(
             f.unexplained > MOST and f.l0 < SMALL * f.n_components,
@@ -325,7 +303,7 @@ def batch_messages(
         What `compare_batches` returned.
     """
     distance, batches = compare_batches(x, before, n_decoded)
-    change = batch_change(x)
+    change = 1.0 if is_first else batch_change(x)
     if is_first and not bool((x != x[0]).any()):
         message = (
             "All samples of the first batch are equal, so the scale of later batches is not known. "

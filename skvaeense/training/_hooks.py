@@ -9,8 +9,7 @@ import torch
 from skvaeense.nets.models import Model, as_number
 from skvaeense.nets.networks import normalize_columns
 from skvaeense.training._trainer import Hook, Step, Trainer
-from skvaeense.utils._kept import set_share
-from skvaeense.utils._torch import evaluating, suited_threads
+from skvaeense.utils._torch import evaluating
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
 # varies in few of many directions, each of these stands out far more from the same noise.
@@ -131,14 +130,9 @@ def followed_noise(
 
 def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
     """Return the mean squared error and divergence of samples, in evaluation mode."""
-    with evaluating(model), suited_threads(model, len(x), n_products=1):
+    with evaluating(model):
         error, kl = model.elbo(x)
     return float(error.mean()), float(kl.mean())
-
-
-def best_noise(terms: tuple[float, float], n_features: int) -> float:
-    """Return the noise variance that suits the error best."""
-    return max(terms[0] / n_features, LEAST_NOISE)
 
 
 def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
@@ -230,32 +224,6 @@ class Coefficient(Hook):
         return {"alpha": float(self.value)}
 
 
-class AnnealedLength(Hook):
-    """Let codes keep all latents at first, then fewer by a factor in each step, down to k.
-
-    Parameters
-    ----------
-    model : SparseCoder
-        The model, whose `length` is k.
-
-    anneal : float
-        Share of the training over which the number of kept latents falls, above 0.
-    """
-
-    def __init__(self, model: Model, anneal: float) -> None:
-        self.first_share = model.n_components / (model.length or model.n_components)
-        self.anneal = anneal
-
-    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
-        """Set how many entries this step keeps."""
-        left = max(0.0, 1 - fraction_done / self.anneal)
-        set_share(trainer.model, self.first_share**left)
-
-    def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Let codes keep k entries again, as validation expects."""
-        set_share(trainer.model, 1.0)
-
-
 class UnitNorm(Hook):
     """Keep the columns of a linear decoder at norm 1, and their gradients orthogonal to them."""
 
@@ -338,7 +306,7 @@ class GradientClipping(Hook):
     @torch.no_grad()
     def before_step(self, trainer: Trainer) -> None:
         """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
-        grads = trainer.parameters.grads
+        grads = trainer.weights.grad
         grads *= trainer.model.loss_unit
         grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
 

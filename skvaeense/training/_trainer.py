@@ -3,7 +3,8 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import chain, islice
@@ -12,28 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch.optim.adamw import adamw
 
 from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import Batches
+from skvaeense.samples._sources import Source, digest
+from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._records import Kept
 from skvaeense.utils._torch import memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
-from skvaeense.utils._validation import StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
+from skvaeense.utils._warnings import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
-import time
-from abc import ABC, abstractmethod
-
-from sklearn.utils import check_random_state
-
-from skvaeense.samples._sources import Source, digest
-from skvaeense.utils._callbacks import CALLBACKS
-from skvaeense.utils._warnings import warn_user
-
 # Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
 # 0, and the noise variance rises to the error.
 SETTLING = 0.7
@@ -43,7 +39,7 @@ STRIDE = 100
 TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
 PROGRESS = (
-    *("learning_rate", "log", "n_steps", "n_epochs", "epoch", "step", "sums", "order"),
+    *("learning_rate", "log", "n_steps", "n_epochs", "epoch"),
     *("best_loss", "best_state", "reference", "n_waited"),
 )
 
@@ -191,30 +187,22 @@ class Trainer:
                 f"{type(self.model).__name__} does not have. Set another loss."
             )
         self.model.train()
-        self.parameters = FlatParameters(self.model)
         given, self.rates = self.rates, None
         if given:
-            self.rates = torch.ones_like(self.parameters.grads)
-            for parameter, rate in given.items():
-                self.parameters.part(self.rates, parameter)[...] = rate
-        weights = [self.parameters.values]
-        self.optimizer = make_optimizer(self.optimizer, weights, self.learning_rate)
+            rates = [torch.ones_like(p) * given.get(p, 1.0) for p in self.model.parameters()]
+            self.rates = torch.cat([rate.detach().reshape(-1) for rate in rates])
+        self.weights: Any = flat_weights(self.model)
+        self.optimizer = make_optimizer(self.optimizer, [self.weights], self.learning_rate)
         self.gradient = self.loss.gradient(self.model)
+        # Records of this training, and of other inits of the same fit.
         self.log: list[dict[str, float]] = []
+        self.other_log: list[dict[str, float]] = []
         self.n_steps = self.n_epochs = self.n_waited = 0
+        # The position in the current series of epochs.
+        self.epoch = self.step = 0
         self.least_factor = 0.0
         self.best_loss = self.reference = math.inf
         self.best_state: dict[str, torch.Tensor] | None = None
-        self._reset_position()
-
-    def _reset_position(self) -> None:
-        """Reset the position to the start of a series of epochs."""
-        self.epoch = self.step = 0
-        # Sums of the terms over the steps of the current epoch. They stay on the device, because
-        # reading them would wait for it at every step.
-        self.sums: Terms = {}
-        # The state of the generator from which the order of the current epoch was drawn.
-        self.order: torch.Tensor | None = None
 
     def fit(
         self,
@@ -226,7 +214,7 @@ class Trainer:
     ) -> Self:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
-        After `load_state_dict` it continues from the loaded state.
+        After `load_state_dict` it continues from the loaded state, of the end of an epoch.
 
         Parameters
         ----------
@@ -250,24 +238,24 @@ class Trainer:
         """
         batch_size = min(plan.batch_size, len(train))
         n_steps, (start, stop) = len(train) // batch_size, plan.span
-        batches: Iterator[torch.Tensor] | None = None
         while self.epoch < plan.n_epochs and self.is_finite:
-            if batches is None:
-                batches = self._batches(train, batch_size)
+            if self.step == 0:
+                batches = train.epoch(batch_size, self.generator)
                 noise = self.processes.generator(self.generator)
+            # They stay on the device, because reading them would wait for it at every step.
+            sums: Terms = {}
             with suited_threads(self.model, batch_size):
                 for batch in islice(batches, STRIDE):
                     done = (self.epoch + self.step / n_steps) / plan.n_epochs
-                    self._take_step(batch, start + (stop - start) * done, noise)
-            self._record(self.n_epochs + self.step / n_steps)
+                    self._take_step(batch, start + (stop - start) * done, noise, sums)
+            self._record(sums, self.n_epochs + self.step / n_steps)
             if self.step >= n_steps:
-                self.epoch, self.n_epochs = self.epoch + 1, self.n_epochs + 1
-                self.step, self.order, batches = 0, None, None
+                self.epoch, self.n_epochs, self.step = self.epoch + 1, self.n_epochs + 1, 0
                 if validate is not None and plan.is_watched(self.epoch):
                     self.compare(validate(self.model), plan)
             if on_record is not None and on_record():
                 break
-        self._reset_position()
+        self.epoch = self.step = 0
         return self
 
     def compare(self, loss: float, plan: Plan) -> None:
@@ -295,26 +283,17 @@ class Trainer:
         has_loss = math.isfinite(self.best_loss) or self.n_waited == 0
         return not (self.is_finite and has_loss)
 
-    def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
-        """Return the remaining batches of an epoch: all, or the batches after some steps."""
-        if self.order is None:
-            self.order = self.generator.get_state()
-            return train.epoch(batch_size, self.generator)
-        now = self.generator.get_state()
-        restore_generator(self.generator, self.order)
-        batches = train.epoch(batch_size, self.generator)
-        for _ in range(self.step):
-            next(batches)
-        self.generator.set_state(now)
-        return batches
-
-    def _take_step(self, x: torch.Tensor, fraction_done: float, noise: torch.Generator) -> None:
+    def _take_step(
+        self, x: torch.Tensor, fraction_done: float, noise: torch.Generator, sums: Terms
+    ) -> None:
+        """Take a step, and add its terms to sums."""
         for hook in self.hooks:
             hook.before_loss(self, fraction_done)
         terms = self.gradient(x, noise)
         # Buffers of layers, too.
         buffers = (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
-        self.processes.all_reduce_mean(chain([self.parameters.grads], terms.values(), buffers))
+        gradient: Any = self.weights.grad
+        self.processes.all_reduce_mean(chain([gradient], terms.values(), buffers))
         for hook in self.hooks:
             hook.before_step(self)
         factor = max(self.schedule(fraction_done), self.least_factor)
@@ -323,7 +302,7 @@ class Trainer:
             hook.after_step(self, Step(x, terms, fraction_done))
         for name, term in terms.items():
             if term.ndim == 0:
-                self.sums[name] = self.sums[name] + term if name in self.sums else term
+                sums[name] = sums[name] + term if name in sums else term
         self.step += 1
         self.n_steps += 1
 
@@ -332,14 +311,14 @@ class Trainer:
         """Take a step of the optimizer; each weight moves by the share given by its rate."""
         # Torch may reject a larger learning rate, or its quotient by the corrections of the first
         # steps. Such a rate would take weights out of range anyway.
-        kind = torch.finfo(self.parameters.values.dtype)
+        kind = torch.finfo(self.weights.dtype)
         learning_rate = min(learning_rate, kind.eps * kind.max)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         if self.rates is None and not self.bounded:
             self.optimizer.step()
             return
-        values = self.parameters.values.detach()
+        values = self.weights.detach()
         before = values.clone()
         self.optimizer.step()
         if self.bounded:
@@ -347,15 +326,14 @@ class Trainer:
         if self.rates is not None:
             torch.lerp(before, values, self.rates, out=values)
 
-    def _record(self, n_epochs: float) -> None:
+    def _record(self, sums: Terms, n_epochs: float) -> None:
         """Add the steps since the last record to the log."""
         n_steps = (self.step - 1) % STRIDE + 1
-        means = {name: float(total) / n_steps for name, total in self.sums.items()}
+        means = {name: float(total) / n_steps for name, total in sums.items()}
         for hook in self.hooks:
             means |= hook.values()
         tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
         self.log.append(means | tags)
-        self.sums = {}
 
     @property
     def is_finite(self) -> bool:
@@ -376,7 +354,7 @@ class Trainer:
         """
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": {"state": {0: dict(self.optimizer.state[self.weights])}},
             "hooks": [dict(vars(hook)) for hook in self.hooks],
             "generator": self.generator.get_state(),
         } | {name: getattr(self, name) for name in PROGRESS}
@@ -394,73 +372,50 @@ class Trainer:
         ValueError
             If the state does not fit this trainer.
         """
-        device = self.parameters.values.device
         try:
-            self._check_state(state)
-            self.model.load_state_dict(state["model"])
-            # Without a copy, torch would train on the tensors of the given state.
-            memory = copy.deepcopy(state["optimizer"]["state"])
-            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
-            for hook, own in zip(self.hooks, state["hooks"], strict=True):
-                vars(hook).update(on_device(copy.deepcopy(own), device))
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.0
+            # A step that moves nothing creates the memory of the optimizer.
+            self.optimizer.step()
+            own = self.state_dict()
+            own["best_state"] = own["model"] if state["best_state"] else state["best_state"]
+            own["log"] = [dict.fromkeys(record) for record in state["log"]]
+            # The generator can come from another device.
+            del own["generator"]
+            given = {name: state[name] for name in own}
+            found = fitted_state(own, given, "state", self.weights.device)
+            self.model.load_state_dict(found.pop("model"))
+            self.optimizer.state[self.weights].update(found.pop("optimizer")["state"][0])
+            for hook, values in zip(self.hooks, found.pop("hooks"), strict=True):
+                vars(hook).update(values)
             restore_generator(self.generator, state["generator"])
-            progress = copy.deepcopy({name: state[name] for name in PROGRESS})
-            vars(self).update(on_device(progress, device))
+            vars(self).update(found)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The state of the training is damaged, or belongs to other parameters: {error}."
             ) from error
 
-    def _check_state(self, state: dict[str, Any]) -> None:
-        """Raise an error unless a state fits this trainer; a state can come from any file.
 
-        Torch does not check this, and writes out of bounds if moments of the optimizer are shorter
-        than the weights.
-        """
-        for group in self.optimizer.param_groups:
-            group["lr"] = 0.0
-        # A step that moves nothing creates the state of the optimizer.
-        self.optimizer.step()
-        own = self.state_dict()
-        if state["optimizer"]["state"]:
-            check_layout(own["optimizer"]["state"], state["optimizer"]["state"], "optimizer")
-        if state["best_state"]:
-            check_layout(own["model"], state["best_state"], "best_state")
-        # The order, like the generator, can come from another device.
-        for name in {"hooks", *PROGRESS} - {"order", "best_state"}:
-            check_layout(own[name], state[name], name)
+def fitted_state(own: Any, given: Any, where: str, device: torch.device) -> Any:
+    """Return a copy of a state on a device; raise an error unless it has a trainer's own layout.
 
-
-def check_layout(own: Any, given: Any, where: str) -> None:
-    """Raise an error unless a state has the names and shapes of this trainer's own state.
-
-    A number or None in `own` can be a number, a tensor without dimensions or None in `given`.
+    A state can come from any file. Torch writes out of bounds if moments of an optimizer are
+    shorter than the weights. A number, None and a tensor without dimensions can stand for one
+    another.
     """
-    if isinstance(own, torch.Tensor) and own.ndim:
-        fits = isinstance(given, torch.Tensor) and given.shape == own.shape
-        fits = fits and given.is_floating_point() == own.is_floating_point()
-    elif isinstance(given, dict) and isinstance(own, dict | None):
-        fits = not own or own.keys() == given.keys()
-        for name, part in given.items() if fits else ():
-            check_layout((own or {}).get(name), part, f"{where}.{name}")
-    elif isinstance(given, list) and isinstance(own, list | None):
-        fits = where != "hooks" or len(own or []) == len(given)
-        for i, part in enumerate(given):
-            check_layout((own or [])[i] if i < len(own or []) else None, part, f"{where}.{i}")
-    else:
-        number = getattr(given, "ndim", None) == 0 or isinstance(given, int | float | None)
-        fits = number and not isinstance(own, dict | list)
-    if not fits:
-        raise ValueError(f"{where} does not fit")
-
-
-def on_device(value: Any, device: torch.device) -> Any:
-    """Return a state with copies of its containers, and with its tensors on a device."""
-    if isinstance(value, dict):
-        return {key: on_device(item, device) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(on_device(item, device) for item in value)
-    return value.to(device) if isinstance(value, torch.Tensor) else value
+    if isinstance(own, dict) and isinstance(given, dict) and own.keys() == given.keys():
+        parts = own.items()
+        return {k: fitted_state(v, given[k], f"{where}.{k}", device) for k, v in parts}
+    if isinstance(own, list) and isinstance(given, list) and len(own) == len(given):
+        pairs = enumerate(zip(own, given, strict=True))
+        return [fitted_state(*pair, f"{where}.{i}", device) for i, pair in pairs]
+    is_leaf = not isinstance(own, dict | list)
+    if is_leaf and getattr(given, "shape", ()) == getattr(own, "shape", ()):
+        if isinstance(given, int | float | None):
+            return given
+        if not given.ndim or given.is_floating_point() == own.is_floating_point():
+            return given.clone().to(getattr(own, "device", device))
+    raise ValueError(f"{where} does not fit")
 
 
 def diverged(subject: str) -> str:
@@ -472,7 +427,7 @@ def diverged(subject: str) -> str:
     )
 
 
-# --- optimizers and schedules ----
+# --- optimizers and schedules ---------------------------------------------------------------------
 
 Optimizer: TypeAlias = str | type[torch.optim.Optimizer] | partial[Any]
 Schedule: TypeAlias = Literal["auto", "constant", "cosine"] | Callable[[float], float]
@@ -481,7 +436,7 @@ Schedule: TypeAlias = Literal["auto", "constant", "cosine"] | Callable[[float], 
 UNSUITED = "LBFGS", "Muon", "SparseAdam"
 
 
-class FlatParameters:
+def flat_weights(model: torch.nn.Module) -> torch.nn.Parameter:
     """Lay all parameters of a model, and their gradients, side by side in memory.
 
     The model's own tensors become views. One operation then covers all parameters: a step of the
@@ -492,29 +447,21 @@ class FlatParameters:
     model : torch.nn.Module
         The model. Its parameters have one type and one device.
 
-    Attributes
-    ----------
-    values : torch.nn.Parameter of shape (n_weights,)
+    Returns
+    -------
+    torch.nn.Parameter of shape (n_weights,)
         All weights, with all gradients as its `grad`.
-
-    grads : torch.Tensor of shape (n_weights,)
-        The gradients.
     """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        parameters = list(model.parameters())
-        self.sizes = [parameter.numel() for parameter in parameters]
-        flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-        self.values = torch.nn.Parameter(flat)
-        self.values.grad = self.grads = torch.zeros_like(flat)
-        self.places = {id(parameter): i for i, parameter in enumerate(parameters)}
-        for parameter in parameters:
-            parameter.data = self.part(flat, parameter)
-            parameter.grad = self.part(self.grads, parameter)
-
-    def part(self, flat: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
-        """Return the part of a flat tensor that belongs to a parameter, as a view of its shape."""
-        return flat.split(self.sizes)[self.places[id(parameter)]].view(parameter.shape)
+    parameters, start = list(model.parameters()), 0
+    values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    weights = torch.nn.Parameter(values)
+    weights.grad = grads = torch.zeros_like(values)
+    for parameter in parameters:
+        place = slice(start, start + parameter.numel())
+        parameter.data = values[place].view(parameter.shape)
+        parameter.grad = grads[place].view(parameter.shape)
+        start = place.stop
+    return weights
 
 
 def layer_rates(
@@ -540,32 +487,21 @@ class Adam:
 
     def __init__(self, parameters: list[torch.nn.Parameter], lr: float) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": lr}]
-        self.state = {
-            parameter: {"step": torch.zeros((), device=parameter.device)}
-            | {name: torch.zeros_like(parameter.detach()) for name in ("exp_avg", "exp_avg_sq")}
-            for parameter in parameters
-        }
+        (weights,) = parameters
+        zeros = torch.zeros_like(weights.detach())
+        step = torch.zeros((), device=weights.device)
+        self.state = {weights: {"step": step, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}}
 
     @torch.no_grad()
     def step(self) -> None:
         """Take a step, with the defaults of torch.optim.Adam."""
         options: Any = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
         options |= {"amsgrad": False, "maximize": False, "fused": True}
-        for parameter, memory in self.state.items():
-            if parameter.grad is not None:
-                moments: Any = [memory["exp_avg"]], [memory["exp_avg_sq"]], [], [memory["step"]]
-                rate = self.param_groups[0]["lr"]
-                adamw([parameter], [parameter.grad], *moments, lr=rate, **options)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the moments, by the index of the parameter."""
-        return {"state": dict(enumerate(self.state.values()))}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore moments of the same shapes; without any, start from zero."""
-        for i, memory in enumerate(self.state.values()):
-            for name, own in memory.items():
-                own.copy_(state["state"][i][name]) if i in state["state"] else own.zero_()
+        weights: Any
+        ((weights, memory),) = self.state.items()
+        moments: Any = [memory["exp_avg"]], [memory["exp_avg_sq"]], [], [memory["step"]]
+        rate = self.param_groups[0]["lr"]
+        adamw([weights], [weights.grad], *moments, lr=rate, **options)
 
 
 def is_optimizer(kind: Any) -> bool:
@@ -594,6 +530,19 @@ class OptimizerOptions(StrOptions):
             f"{super().__str__()}, a class that derives from torch.optim.Optimizer and needs one "
             "gradient in a step, or functools.partial of such a class with its settings"
         )
+
+
+# The constraints on parameters of training.
+TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
+    "optimizer": [OptimizerOptions(set(NAMED))],
+    "schedule": [StrOptions({"auto", "constant", "cosine"}), callable],
+    "learning_rate_init": [POSITIVE],
+    "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
+    "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
+    "tol": [NON_NEGATIVE],
+    "n_iter_no_change": [AT_LEAST_ONE],
+    "n_samples_planned": [AT_LEAST_ONE, None],
+}
 
 
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter], rate: float) -> Any:
@@ -644,7 +593,7 @@ def find_schedule(schedule: Schedule, hold: float | None = None) -> Callable[[fl
     return schedule
 
 
-# --- history ----
+# --- history --------------------------------------------------------------------------------------
 
 
 class History(Kept, dict[str, DoubleArray]):
@@ -694,49 +643,6 @@ class History(Kept, dict[str, DoubleArray]):
 STATE = "_training_state_"
 
 
-class CheckpointCallback(ABC):
-    """A callback that keeps the state of fits.
-
-    It needs none of scikit-learn's hooks: the fit calls it directly. One callback can serve several
-    fits at once, as in a search, so the state of each fit is in its `FitSession`.
-
-    Attributes
-    ----------
-    interval : float
-        Least time in seconds between two states that are kept.
-    """
-
-    interval: float
-
-    @abstractmethod
-    def name(self, estimator: Any, facts: list[Any]) -> str:
-        """Return a name for a fit, from the estimator and the facts that decide its outcome."""
-
-    @abstractmethod
-    def latest(self, name: str) -> Any:
-        """Return the estimator that was kept last under this name, or None."""
-
-    @abstractmethod
-    def keep(self, name: str, estimator: Any) -> None:
-        """Keep an estimator under this name."""
-
-    def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing; scikit-learn calls this before a fit.
-
-        Parameters
-        ----------
-        estimator : estimator
-            The estimator that is fitted.
-
-        context : sklearn.callback.CallbackContext
-            The context of the task.
-        """
-        return
-
-    # The other hooks of scikit-learn's protocol do nothing either.
-    teardown = on_fit_task_begin = on_fit_task_end = setup
-
-
 class FitSession:
     """Train the inits of one fit: report each epoch, keep checkpoints, and resume from them.
 
@@ -765,45 +671,42 @@ class FitSession:
 
     best : Trainer or None
         The trainer of the init with the least held-out loss so far.
+
+    log : list of dict of float
+        The records of all finished inits.
     """
 
     def __init__(self, estimator, rows, model=None, *, progress, processes):
         self.estimator, self.progress, self.processes = estimator, progress, processes
-        self.stopped, self.logs = False, []
+        self.stopped, self.log = False, []
         self.best: Any = None
         self.trainer: Any = None
-        self.best_loss, self.best_init = math.inf, 0
-        callbacks = vars(estimator).get(CALLBACKS, ())
-        keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
         samples, scaling = rows.samples, rows.scaling
-        read = digest(samples) if keepers and isinstance(samples, Source) else samples
         processes.check_equal(
             [*samples.shape, float((scaling.mean + scaling.scale).sum())],
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )
+        keepers = [c for c in vars(estimator).get(CALLBACKS, ()) if hasattr(c, "keep")]
+        if keepers and isinstance(samples, Source):
+            samples = digest(samples)
         # What the outcome depends on, besides the parameters.
-        facts = [read, scaling.mean, scaling.scale, model, rows.weights]
-        self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
-        self.last_kept = time.monotonic()
-        self.state = self._latest_state()
-        if self.state is None:
-            # Training advances the user's own RandomState, as in scikit-learn.
-            own = check_random_state(estimator.random_state)
-            self.random_state = processes.from_first(own)
-        else:
-            self.random_state = copy.deepcopy(self.state["random_state"])
-        self.begun_random_state = copy.deepcopy(self.random_state)
-
-    def _latest_state(self) -> dict[str, Any] | None:
-        kept = (callback.latest(name) for callback, name in self.names.items())
-        estimator = next((estimator for estimator in kept if estimator is not None), None)
-        self.processes.check_equal(
-            [estimator is not None, estimator.n_iter_ if estimator is not None else 0],
+        facts = [samples, scaling.mean, scaling.scale, model, rows.weights]
+        self.names, kept = {keeper: keeper.name(estimator, facts) for keeper in keepers}, None
+        for keeper, name in self.names.items():
+            kept = keeper.latest(name) if kept is None else kept
+        processes.check_equal(
+            [kept is not None, getattr(kept, "n_iter_", 0)],
             "Processes that train together found different checkpoints. Set a checkpoint folder "
             "that all of these processes can read.",
         )
-        return None if estimator is None else vars(estimator)[STATE]
+        self.last_kept = time.monotonic()
+        self.state: Any = None if kept is None else vars(kept)[STATE]
+        # Training advances the user's own RandomState, as in scikit-learn.
+        given = check_random_state(estimator.random_state)
+        given = given if self.state is None else self.state["random_state"]
+        self.random_state = processes.from_first(given)
+        self.begun_random_state = copy.deepcopy(self.random_state)
 
     def train(self, data: Any, make: Callable[[int], Trainer], n_inits: int, plan: Plan) -> Trainer:
         """Train each init, and return the trainer of the best one, in its best state.
@@ -831,12 +734,16 @@ class FitSession:
         self.progress.begin("codes", n_inits * plan.n_epochs * data.n_records)
         with memory_errors(data.batch_size):
             try:
-                begun = self._resume(make)
-                while len(self.logs) < n_inits and not self.stopped:
-                    trainer = self.trainer = begun or make(len(self.logs))
+                first, begun = 0, self.state and self._resume(make)
+                if self.state is not None:
+                    first = n_inits if begun is None else begun.init
+                for init in range(first, n_inits):
+                    trainer = self.trainer = begun or make(init)
                     trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
                     self._offer(trainer)
                     begun = None
+                    if self.stopped:
+                        break
                 # An interrupted process cannot wait for the others.
                 if self.best is not None:
                     self.processes.broadcast(self.best.model.state_dict().values())
@@ -844,19 +751,18 @@ class FitSession:
                 self._keep_interrupted()
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
-        others = (log for i, log in enumerate(self.logs) if i != self.best_init)
-        self.best.other_log = [epoch for log in others for epoch in log]
-        if not self.stopped and self.state is None:
+        self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
+        if self.names and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
 
     def _offer(self, trainer: Trainer) -> None:
         """Keep the trainer of a finished init if it is the best so far."""
         trainer.restore_best()
-        if not trainer.is_lost and (self.best is None or trainer.best_loss < self.best_loss):
-            self.best, self.best_init = trainer, len(self.logs)
-            self.best_loss = trainer.best_loss
-        self.logs.append(trainer.log)
+        is_better = self.best is None or trainer.best_loss < self.best.best_loss
+        if is_better and not trainer.is_lost:
+            self.best = trainer
+        self.log += trainer.log
 
     def _loss(self, model: Any) -> float:
         """Return the held-out loss of a model."""
@@ -865,41 +771,33 @@ class FitSession:
 
     def _recorded(self) -> bool:
         """Report an epoch, keep a checkpoint if it is time, and return whether to stop."""
-        trainer = self.trainer
+        trainer, seconds = self.trainer, time.monotonic() - self.last_kept
         stops = self.progress.step(lambda: self.estimator._attributes(trainer, self.data))
         self.stopped = bool(self.processes.from_first(stops))
-        if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
+        is_due = self.names and any(seconds >= keeper.interval for keeper in self.names)
+        if is_due and trainer.step == 0:
             self._keep(trainer, trainer)
         return self.stopped
 
     def _resume(self, make: Callable[[int], Trainer]) -> Trainer | None:
         """Restore what a checkpoint holds, and return the trainer of the init that was begun."""
-        state = self.state
-        if state is None:
-            return None
-        self.logs, self.best_init, self.best_loss = (
-            copy.deepcopy(state[name]) for name in ("logs", "best_init", "best_loss")
-        )
-        begun = None
-        if state["best"] is not None:
-            self.best = make(self.best_init)
-            self.best.load_state_dict(state["best"])
-        if state["begun"] is not None:
-            begun = make(len(self.logs))
-            begun.load_state_dict(state["begun"])
-            self.state = None
+        self.log, trainers = self.state["log"], []
+        for state in (self.state["best"], self.state["begun"]):
+            trainer = None if state is None else make(int(state["log"][-1]["init"]))
+            if trainer is not None:
+                trainer.load_state_dict(state)
+            trainers.append(trainer)
+        self.best, begun = trainers
         return begun
 
     def _keep(self, shown: Trainer, begun: Trainer | None) -> None:
         """Write a checkpoint: the estimator as if training ended now, and the state of the fit."""
-        if not self.names or not self.processes.is_first:
+        if not self.processes.is_first:
             return
         estimator = self.estimator._draft(self.estimator._attributes(shown, self.data))
         state = {
             "random_state": self.begun_random_state,
-            "logs": self.logs,
-            "best_init": self.best_init,
-            "best_loss": self.best_loss,
+            "log": self.log,
             "best": self.best and self.best.state_dict(),
             "begun": begun and begun.state_dict(),
         }

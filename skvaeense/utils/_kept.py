@@ -161,8 +161,8 @@ class Budget(nn.Module):
         The largest number.
 
     share : float
-        Factor on the numbers, above 1 while training anneals them. With several numbers, only k
-        counts outside training.
+        Factor on the numbers, at most 1, outside training. With several numbers, only k counts
+        there.
     """
 
     def __init__(self, k: Lengths, positive: bool = False) -> None:
@@ -243,11 +243,9 @@ class BatchThreshold(Budget):
             return (size >= self.threshold) & (size > 0)
         parts = self.parts(size)
         least = [_least_kept(part, k) for k, part in parts]
-        # The running threshold is computed for k, though training can keep more entries.
-        seen = least[0] if self.share == 1 else _least_kept(parts[0][1], self.k)
         running = self.thresholds[0]
         weight = torch.where(running < 0, 1.0, self.memory)
-        running.lerp_(seen.to(running), weight.to(running))
+        running.lerp_(least[0].to(running), weight.to(running))
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
 

@@ -99,7 +99,7 @@ class Processes:
         values: list[object] = [value] * self.world_size
         if self.world_size > 1:
             distributed.all_gather_object(values, value)
-        if any(own != values[0] for own in values):
+        if values.count(value) < self.world_size:
             raise ValueError(message)
 
 

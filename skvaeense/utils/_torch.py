@@ -102,16 +102,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_errors(batch_size: int) -> Iterator[None]:
-    """Raise a MemoryError that names the cure if a training step runs out of memory."""
+def memory_errors(n_samples: int) -> Iterator[None]:
+    """Raise a MemoryError that names the cure if torch runs out of memory."""
     try:
         yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise MemoryError(
-            f"A training step with {batch_size} samples needs more memory than is available. Lower "
-            "batch_size, n_components or the width of the network."
+            f"{n_samples} samples at a time need more memory than is available. Lower batch_size, "
+            "n_components or the width of the network, or give fewer samples in a call."
         ) from error
 
 
@@ -136,18 +136,16 @@ def restored_threads() -> Iterator[int]:
 
 
 @contextmanager
-def suited_threads(
-    model: torch.nn.Module, n_samples: int, *, n_products: int = 3
-) -> Iterator[None]:
-    """Use no more threads inside than a model has work for.
+def suited_threads(model: torch.nn.Module, n_samples: int) -> Iterator[None]:
+    """Use no more threads inside than a step of training of a model has work for.
 
-    A matrix has three products in a step of training, and one if nothing is learned. The work of
-    convolutions does not follow from their weights, so their threads are not limited.
+    A matrix has three products in a step. The work of convolutions does not follow from their
+    weights, so their threads are not limited.
     """
     with restored_threads() as n_threads:
         if all(parameter.ndim <= 2 for parameter in model.parameters()):
             n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-            wanted = max(1, n_products * n_weights * n_samples // WORK_OF_A_THREAD)
+            wanted = max(1, 3 * n_weights * n_samples // WORK_OF_A_THREAD)
             torch.set_num_threads(min(wanted, n_threads))
         yield
 

@@ -7,13 +7,14 @@ only this file needs a change.
 import inspect
 import os
 from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _param_validation, validation
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
@@ -315,6 +316,59 @@ def too_far(dtype: Any) -> ValueError:
         f"X has samples too far from the training samples: results in {dtype} are not finite. "
         "Leave these samples out, or give X in double precision."
     )
+
+
+def checked_results(values: Any) -> Any:
+    """Return results of samples, or raise an error if any is not finite."""
+    if not np.isfinite(values).all():
+        raise too_far(values.dtype)
+    return values
+
+
+def check_n_components(codes: Any, estimator: Any) -> None:
+    """Raise an error unless codes have a column for each component of an estimator."""
+    if codes.shape[1] != estimator.n_components_:
+        raise ValueError(
+            f"X has {codes.shape[1]} columns, but this {type(estimator).__name__} has "
+            f"{estimator.n_components_} components; give codes as transform returns them."
+        )
+
+
+def last_step(estimator: Any, X: Any = None) -> tuple[Any, Any]:
+    """Return the estimator in a search or at the end of a pipeline, with X as that step sees it."""
+    if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
+        return last_step(getattr(estimator, "best_estimator_", estimator.estimator), X)
+    if not isinstance(estimator, Pipeline):
+        return estimator, X
+    if X is not None and len(estimator) > 1:
+        X = estimator[:-1].transform(X)
+    return last_step(estimator[-1], X)
+
+
+def fitted_step(estimator: Any, X: Any = None, *, needs: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Return the `last_step` and its samples.
+
+    Raise an error if it is not fitted, or lacks a method or attribute in `needs`.
+    """
+    step, X = last_step(estimator, X)
+    validation.check_is_fitted(step)
+    for name in needs:
+        require(step, name)
+    if "inverse_transform" in needs and hasattr(step, "target_mean_"):
+        raise ValueError(
+            f"This {type(step).__name__} decodes codes to a target, which cannot be compared with "
+            "samples. Use score to compare predictions with the target."
+        )
+    return step, X
+
+
+def require(estimator: Any, *names: str) -> None:
+    """Raise TypeError unless the estimator has one of these methods or fitted attributes."""
+    if not any(hasattr(estimator, name) for name in names):
+        raise TypeError(
+            f"{type(estimator).__name__} has no {' or '.join(names)}. Give a fitted estimator with "
+            f"{' or '.join(names)}."
+        )
 
 
 class ReprMixin:

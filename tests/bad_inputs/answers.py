@@ -1,7 +1,6 @@
 """Inputs that fitted estimators refuse to transform, score or decode."""
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from bad_inputs.rows import (
@@ -23,11 +22,9 @@ from bad_inputs.rows import (
     VAEENSE,
     X,
     after_fit,
-    file,
     with_entry,
 )
 
-CODE, SCORE = ("transform",), ("score_samples",)
 FEATURES = "X has 3 features, but … is expecting 4 features as input."
 CONSTANT = "X is constant over its {} sample(s), so it has no variance to explain."
 
@@ -123,15 +120,6 @@ FITTED = [
             (True, TypeError, "n_samples must be an int, got True of type bool."),
         )
     ),
-    after_fit(
-        "out is a data frame",
-        lambda ask: ask(X, out=pd.DataFrame(np.zeros((12, 3)))),
-        "out must be an array, got a DataFrame. Pass an array such as numpy.empty(shape), or the "
-        ".numpy() of a tensor, which shares its memory.",
-        AUTOENCODERS,
-        ("transform", "score_samples"),
-        error=TypeError,
-    ),
 ]
 
 CODES = [
@@ -165,61 +153,4 @@ CODES = [
             "Complex data not supported…",
         ),
     ]
-] + [
-    after_fit(given, call, message, AUTOENCODERS, methods)
-    for given, methods, call, message in [
-        (
-            "out of another shape",
-            CODE,
-            lambda transform: transform(X, out=np.empty((3, 3))),
-            "out must be an array of shape (12, 3), in memory or elsewhere; got (3, 3).",
-        ),
-        (
-            "out of another shape",
-            SCORE,
-            lambda score: score(X, out=np.empty((12, 1))),
-            "out must be an array of shape (12,), in memory or elsewhere; got (12, 1).",
-        ),
-        (
-            "out of another shape",
-            BACK,
-            lambda decode: decode(np.zeros((2, 3)), out=np.empty((2, 3))),
-            "out must be an array of shape (2, 4), in memory or elsewhere; got (2, 3).",
-        ),
-        (
-            "out is a list",
-            CODE + SCORE,
-            lambda transform: transform(X, out=[]),
-            "out must be an array of shape …, in memory or elsewhere; got list.",
-        ),
-        (
-            "out holds integers",
-            CODE,
-            lambda transform: transform(X, out=np.empty((12, 3), dtype=int)),
-            "out must have a floating dtype such as float64, got int64.",
-        ),
-        (
-            "out cannot be written to",
-            CODE,
-            lambda transform: transform(X, out=np.broadcast_to(0.0, (12, 3))),
-            'out is a read-only ndarray. Open it with mode="r+", or pass a copy.',
-        ),
-        (
-            "out in a file that is open for reading",
-            BACK,
-            lambda decode: decode(np.zeros((12, 3)), out=np.load(file("a.npy", X), mmap_mode="r")),
-            'out is a read-only memmap. Open it with mode="r+", or pass a copy.',
-        ),
-    ]
 ]
-CODES.append(
-    after_fit(
-        "out, with sparse_output=True",
-        lambda transform: transform(X, out=np.empty((12, 3))),
-        "sparse_output=True returns codes as a new sparse array, so they cannot be written to "
-        "out. Set hard=True instead, or leave out=None.",
-        AUTOENCODERS,
-        CODE,
-        sparse_output=True,
-    )
-)

@@ -27,7 +27,6 @@ from skvaeense.nets.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
 OR_SHARE = f"None or {COUNT} (set target_explained_variance for a share of the variance)"
-ANNEAL = "a float in the range [0.0, 0.7]"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 LIST = "an instance of 'list', an instance of 'tuple'"
 COUNTS = f"{COUNT}, an instance of 'list', an instance of 'tuple' or None"
@@ -83,10 +82,6 @@ PARAMETERS = [
     *(parameter(TRAINED, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN)),
     *(parameter(VAEENSE + SPARSE, f"{POSITIVE} or None", target_l0=v) for v in (0, "auto")),
     *(parameter(VAEENSE + SPARSE, f"{POSITIVE} or None", transform_l0=v) for v in (0, [2])),
-    *(
-        parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
-        for v in (-1, "norm")
-    ),
     parameter(VAEASE, SWITCH, gated="yes"),
     parameter(VAEASE, SWITCH, learn_noise_variance=2),
     parameter(VAEENSE, SWITCH + AUTO, hard=None),
@@ -145,8 +140,6 @@ NESTED = [
     of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
     of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK(0)),
     of_part(SPARSE, "BatchTopK", "k", LENGTHS, penalty=BatchTopK(0)),
-    of_part(SPARSE, "TopK", "anneal", ANNEAL, penalty=TopK(anneal=0.8)),
-    of_part(SPARSE, "BatchTopK", "anneal", ANNEAL, penalty=BatchTopK(anneal=0.8)),
     of_part(SPARSE, "Matryoshka", "k", LENGTHS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
     of_part(VAEASE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
@@ -288,13 +281,6 @@ TOGETHER = [
         "L1(alpha=0).",
         penalty=L1(0),
         target_l0=2,
-    ),
-    together(
-        SPARSE,
-        "decoder_penalty=\"unit_norm\" needs a linear decoder, which the network 'mlp' does not "
-        'have. Set decoder_penalty to a number, or set network="linear".',
-        network="mlp",
-        decoder_penalty="unit_norm",
     ),
     together(
         INTRINSIC,

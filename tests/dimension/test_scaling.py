@@ -3,7 +3,7 @@ import pytest
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._scaling import SCALES, Calibration, curved_dimension, inverse_dimensions
+from skvaeense.dimension._scaling import SCALES, Calibration, inverse_dimensions
 
 
 def distances_of(X, n_neighbors=70):
@@ -56,25 +56,3 @@ def test_calibration_rises_and_measures_only_what_it_needs():
         assert Calibration(500, n_neighbors, 10).scales == scales
     # No calibration ball has more than twice as many dimensions as the space.
     assert len(calibration.estimates[0]) == 8
-
-
-def test_codes_on_a_curved_set_have_its_dimension():
-    rng = np.random.default_rng(0)
-    filled = rng.exponential(size=(300, 4))
-    assert curved_dimension(filled, 4) == (4, 0.0)
-    sphere = rng.standard_normal((300, 4))
-    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    dimension, std = curved_dimension(sphere, 4)
-    assert dimension == 3
-    assert 0 < std < 0.5
-    # Copies, and codes that do not vary, tell nothing.
-    assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == (4, 0.0)
-    assert curved_dimension(np.column_stack([filled[:, :2], np.full(300, 5.0)]), 3) == (3, 0.0)
-
-
-def test_dimension_of_few_codes_on_a_torus_is_unsure():
-    """A torus has no boundary, but its few samples are so far apart that it looks like a solid."""
-    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (650, 4))
-    dimension, std = curved_dimension(np.hstack([np.cos(angles), np.sin(angles)]), 8)
-    assert dimension > 4
-    assert dimension - 4 < 2 * std

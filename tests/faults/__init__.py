@@ -57,7 +57,7 @@ def _in_a_step(monkeypatch, change, first_only=False):
 def nan_loss(monkeypatch, first_only=True):
     def change(trainer, terms):
         terms["loss"] = terms["loss"] * math.nan
-        trainer.parameters.values.grad *= math.nan
+        trainer.weights.grad *= math.nan
 
     _in_a_step(monkeypatch, change, first_only)
 
@@ -75,7 +75,7 @@ def nan_gradients(monkeypatch):
 
 def overflow(monkeypatch):
     def change(trainer, terms):
-        trainer.parameters.values.data *= 1e30
+        trainer.weights.data *= 1e30
 
     _in_a_step(monkeypatch, change, first_only=True)
 
@@ -103,7 +103,7 @@ def unreadable_samples(monkeypatch):
 
 
 DIVERGED = "became NaN or infinite. Lower learning_rate_init"
-NO_MEMORY = "needs more memory than is available. Lower batch_size, n_components or the width"
+NO_MEMORY = "need more memory than is available. Lower batch_size, n_components or the width"
 
 FAULTS = (
     Fault("the loss of an init becomes NaN", FloatingPointError, DIVERGED, True, nan_loss),

@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
-    DimensionReliabilityDisplay,
     Display,
     LatentDisplay,
     LossCurveDisplay,
@@ -63,14 +62,9 @@ DISPLAYS = {
     "dimension": ActiveDimensionDisplay([1.0, 2.0, 4.0], Y),
     "curve": ReconstructionSparsityDisplay({"mine": ([0, 1], [1.0, 0.1], (0.5, 0.6))}),
     "images": LatentDisplay(np.eye(6), image_shape=(2, 3)),
-    "bars": LatentDisplay(np.eye(6)),
+    "rows": LatentDisplay(np.eye(6)),
     "scores": ScoreComparisonDisplay(COMPARISON),
     "own": NormDisplay(np.ones(3)),
-    "reliability": DimensionReliabilityDisplay(
-        [0.9, 0.5, 1.0],
-        {"noise": [0.3, 0.7, 0.0], "far": [0.0, 0.2, 0.0]},
-        [False, True, False],
-    ),
 }
 
 

@@ -55,7 +55,6 @@ def test_penalty_and_its_coefficient(sae):
 def test_autoencoder_of_a_dimension_estimator(dimension_estimator):
     display = LossCurveDisplay.from_estimator(dimension_estimator)
     assert_array_equal(display.line_.get_ydata(), dimension_estimator.autoencoder_.loss_curve_)
-    assert display.estimator_name == "VAEenseTransformer"
 
 
 def test_bad_history(subtests):

@@ -23,7 +23,6 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     Normalizer,
     PowerTransformer,
-    QuantileTransformer,
     RobustScaler,
     StandardScaler,
 )
@@ -167,27 +166,11 @@ def test_pipeline_is_the_density_of_samples_that_are_scaled_by_hand(correlated):
 
 
 def test_steps_can_hand_on_data_frames(correlated):
-    steps = PowerTransformer(), StandardScaler(), GaussianMixture(random_state=0)
+    steps = MinMaxScaler(), StandardScaler(), GaussianMixture(random_state=0)
     plain = make_pipeline(*steps)
     framed = make_pipeline(*map(clone, steps)).set_output(transform="pandas")
     result = compare_scores([plain, framed], correlated, random_state=0)
     assert_allclose(result.sample_scores[0], result.sample_scores[1])
-
-
-def test_density_behind_a_power_integrates_to_one(subtests):
-    for method, standardize in (("yeo-johnson", True), ("box-cox", False)):
-        with subtests.test(method=method, standardize=standardize):
-            train = np.random.default_rng(0).gamma(2.0, 1.0, size=300) + 0.5
-            grid = np.linspace(-5 if method == "yeo-johnson" else 1e-4, 40, 20_001)
-            X = np.concatenate([train, grid])[:, np.newaxis]
-            split = np.arange(300), np.arange(300, len(X))
-            step = PowerTransformer(method, standardize=standardize)
-            # The density is narrow, since a power may have a bounded range.
-            pipeline = make_pipeline(step, KernelDensity(bandwidth=0.05))
-            result = compare_scores([pipeline], X, cv=[split], **EXACT)
-            density = np.exp(result.sample_scores[0, 300:])
-            assert np.trapezoid(density, grid) == pytest.approx(1, abs=0.01)
-            assert density.max() > 0.1
 
 
 def test_search_is_made_in_each_fold(correlated):
@@ -358,7 +341,7 @@ def test_table(monkeypatch):
 def test_steps_without_a_log_determinant_are_named(correlated, subtests):
     for step, error, message in (
         (Normalizer(), TypeError, "step 'step' of mine is Normalizer()"),
-        (QuantileTransformer(), TypeError, "must be instances of PCA, MaxAbsScaler, MinMaxScaler"),
+        (PowerTransformer(), TypeError, "must be instances of PCA, MaxAbsScaler, MinMaxScaler"),
         (make_pipeline(Normalizer()), TypeError, "step 'step' of mine is Normalizer()"),
         (MinMaxScaler(clip=True), ValueError, "Set clip=False"),
         (PCA(2), ValueError, "keeps 2 of 3 dimensions"),
@@ -436,7 +419,3 @@ def test_picture(normal):
     labels = [text.get_text() for text in display.ax_.texts]
     assert labels[0] == "reference"
     assert labels[1].replace("\N{MINUS SIGN}", "-").startswith(f"{result.difference[2]:+.2f}")
-    (upper,) = display.ax_.child_axes
-    display.figure_.canvas.draw()
-    assert_allclose(upper.get_xlim(), np.array(display.ax_.get_xlim()) - result.mean[1])
-    assert "Difference from best" in upper.get_xlabel()

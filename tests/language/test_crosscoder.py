@@ -37,8 +37,8 @@ def batches():
     return torch.tensor(X).float().split(500)
 
 
-def activations(ratio, batches, names=NAMES):
-    return Activations(Layers(ratio), names, batches)
+def activations(ratio, batches):
+    return Activations(Layers(ratio), NAMES, batches)
 
 
 def crosscoder(samples, penalty=None, y=None, **params):
@@ -91,8 +91,8 @@ def test_components_are_in_the_units_of_each_layer(batches, tmp_path):
 
 
 def test_a_target_of_several_modules(batches):
-    names = ("1:input",), NAMES
-    x, y = (activations(20.0, batches, own) for own in names)
+    net = Layers(20.0)
+    x, y = (Activations(net, own, batches) for own in (("1:input",), NAMES))
     sae = crosscoder(x, y=y)
     assert isinstance(sae.scale_, float)
     assert_allclose(halves(sae.target_scale_)[1], 20 * halves(sae.target_scale_)[0], rtol=1e-4)

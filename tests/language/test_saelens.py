@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.language import from_saelens, to_saelens
+from skvaeense.nets.losses import PenalizedReconstruction
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
 
 
@@ -53,8 +54,8 @@ CASES = [
     ("gated", EXACT | {"target_l0": 2}, "gated"),
     ("jump_relu", EXACT | {"target_l0": 2}, "jumprelu"),
     # Directions whose norms differ.
-    ("topk", EXACT | {"decoder_penalty": 0.1}, "topk"),
-    ("l1", EXACT | {"decoder_penalty": 0.1}, "standard"),
+    ("topk", EXACT | {"loss": PenalizedReconstruction(0.1)}, "topk"),
+    ("l1", EXACT | {"loss": PenalizedReconstruction(0.1)}, "standard"),
     # Transcoders.
     ("l1", EXACT | SKIP, "skip_transcoder"),
     ("l1", EXACT | {"skip_connection": False}, "transcoder"),
@@ -355,21 +356,25 @@ UNFIT = [
     (
         "jumprelu",
         lambda w: w.update(b_enc=w["b_enc"][:3]),
-        r"b_enc has the shape \(3,\), not",
+        r"b_enc must be of shape \(12,\), not \(3,\)",
     ),
     (
         "jumprelu",
         lambda w: w.update(W_enc=w["W_enc"].T),
-        r"W_enc has the shape \(12, 6\), not \(6, 12",
+        r"W_enc must be of shape \(6, 12\), not \(12, 6",
     ),
-    ("jumprelu", lambda w: w.update(b_dec=w["b_dec"][None]), r"b_dec has the shape \(1, 6\), not"),
-    ("jumprelu", lambda w: w["W_dec"].fill_(torch.nan), "W_dec has entries that are NaN, infinite"),
+    ("jumprelu", lambda w: w.update(b_dec=w["b_dec"][None]), r"b_dec must be of shape \(6,\), not"),
+    ("jumprelu", lambda w: w["W_dec"].fill_(torch.nan), "W_dec must be finite"),
     ("gated", lambda w: w["r_mag"].fill_(200), BEYOND),
     ("standard", lambda w: w["W_enc"].fill_(1e38), BEYOND),
-    ("standard", lambda w: w.update(W_enc=torch.zeros(6, 12).int()), "or not floats"),
-    ("standard", lambda w: w.update(W_dec=torch.zeros(())), "has the shape"),
-    ("standard", lambda w: w.update(b_enc=torch.zeros(())), "has the shape"),
-    ("standard", lambda w: w.update({k: v.reshape(-1)[:0] for k, v in w.items()}), "at least one"),
+    ("standard", lambda w: w.update(W_enc=torch.zeros(6, 12).int()), "W_enc must be finite"),
+    ("standard", lambda w: w.update(W_dec=torch.zeros(())), "must be of shape"),
+    ("standard", lambda w: w.update(b_enc=torch.zeros(())), "must be of shape"),
+    (
+        "standard",
+        lambda w: w.update({k: torch.zeros([0] * v.ndim) for k, v in w.items()}),
+        "at least one",
+    ),
 ]
 
 
@@ -408,7 +413,7 @@ def test_samples_of_other_features_and_no_folder(tmp_path):
 def test_the_target_of_a_transcoder(tmp_path):
     to_saelens(fit_unwarned(quick_sae(), X, y=Y), tmp_path / "sae")
     fit_unwarned(from_saelens(tmp_path / "sae", X, Y), X, "partial_fit", y=Y)
-    with pytest.raises(ValueError, match="a target of 2 features"):
+    with pytest.raises(ValueError, match=r"y has 1 features.*2 features as target"):
         from_saelens(tmp_path / "sae", X, Y[:, :1])
     with pytest.raises(ValueError, match="no transcoder for codes of the penalty TopK"):
         to_saelens(fit_unwarned(quick_sae(PENALTIES["topk"]), X, y=Y), tmp_path / "topk")

@@ -26,19 +26,14 @@ def _arguments(metric):
         codes = rng.normal(size=(N, 9)) * (rng.uniform(size=(N, 9)) < np.linspace(0.05, 0.5, 9))
         codes[:, -1] = np.arange(N) == np.flatnonzero(WEIGHTS == 0)[0]
         return (codes,)
-    if name == "X":
-        X = rng.normal(size=(N, 5)) + 1
-        return X, 0.8 * X + 0.3 * rng.normal(size=X.shape)
-    true = rng.integers(1, 9, size=N)
-    return true, true + rng.normal(scale=0.7, size=N)
+    X = rng.normal(size=(N, 5)) + 1
+    return X, 0.8 * X + 0.3 * rng.normal(size=X.shape)
 
 
-def test_all_metrics_but_those_of_models_dictionaries_pairs_and_probes_take_weights_by_keyword():
+def test_all_metrics_but_those_of_models_and_dictionaries_take_weights_by_keyword():
     assert set(metrics.__all__) - {metric.__name__ for metric in WEIGHTED} == {
         "explained_variance_at",
         "mean_max_cosine_similarity",
-        "pattern_adaptivity",
-        "sparse_probing",
     }
     for metric in WEIGHTED:
         parameter = inspect.signature(metric).parameters["sample_weight"]

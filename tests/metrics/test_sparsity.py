@@ -3,7 +3,7 @@ import pytest
 from helpers import each_once
 from scipy import sparse
 
-from skvaeense.metrics import dead_fraction, feature_density, l0
+from skvaeense.metrics import dead_fraction, l0
 
 CODES = np.array([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 1e-300, 0.0], [0.0, 0.0, 3.0, 2.0]])
 CONTAINERS = [
@@ -22,13 +22,11 @@ def test_known_values(subtests):
             codes = container(CODES)
             assert l0(codes) == pytest.approx(5 / 3)
             assert dead_fraction(codes) == 0.25
-            np.testing.assert_allclose(feature_density(codes), [1 / 3, 0, 1, 1 / 3])
 
 
 def test_python_numbers_are_returned():
     assert type(l0(CODES)) is float
     assert type(dead_fraction(CODES)) is float
-    assert feature_density(CODES).dtype == np.float64
 
 
 def test_zeros_stored_in_a_sparse_matrix_are_not_active():
@@ -47,7 +45,7 @@ BAD = [
 
 
 def test_bad_codes(subtests):
-    for metric, bad in each_once([dead_fraction, feature_density, l0], BAD):
+    for metric, bad in each_once([dead_fraction, l0], BAD):
         with subtests.test(metric=metric):
             codes, match = bad
             with pytest.raises(ValueError, match=match):

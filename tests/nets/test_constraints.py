@@ -130,14 +130,6 @@ def test_threshold_is_a_running_mean_of_the_least_kept(kind):
     assert torch.equal(activation.threshold, before)
 
 
-def test_threshold_is_of_k_while_training_keeps_more():
-    activation = build(1, 3)
-    activation.share = 2.0
-    assert activation(doubles([9.0, 5, 1], [2, 3, 4])).tolist() == [[9, 5, 0], [0, 3, 4]]
-    activation.share = 1.0
-    assert float(activation.threshold) == 5
-
-
 def test_threshold_of_signed_codes_is_a_magnitude():
     activation = build(1, 3, positive=False)
     activation(doubles([-9.0, 5, 1], [2, -6, 4]))

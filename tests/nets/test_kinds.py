@@ -96,7 +96,7 @@ def test_parameters_out_of_their_range(cls, name, value):
     [
         (MLP((3,), encoder_layer_sizes=(4,), skip=True), {"hidden_layer_sizes": (5,)}),
         (JumpReLU(0.3, loss="tanh", bandwidth=2, threshold=3, tanh_scale=4), {"loss": "l0"}),
-        (Matryoshka(2, 3, widths=(4,), anneal=0.1), {"widths": None}),
+        (Matryoshka(2, 3, widths=(4,)), {"widths": None}),
         (FixedVariance(0.2), {"level": 0.3}),
     ],
     ids=repr,

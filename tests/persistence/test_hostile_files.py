@@ -635,7 +635,7 @@ FORGED_STATES = {
     "text": set_in(*STATE_OF_TRAINING, value="os.system"),
     "text as a number": set_in(*STATE_OF_TRAINING, "hooks", 1, "n_dead", value="1"),
     "dict as a list": set_in(*STATE_OF_TRAINING, "log", value={}),
-    "missing entry": delete(*STATE_OF_TRAINING, "sums"),
+    "missing entry": delete(*STATE_OF_TRAINING, "n_waited"),
     "floats as integers": set_array("_partial_state_.hooks.1.silent_for", lambda n: n * 1.0),
 } | {
     f"{how} of {name}": set_array(f"_partial_state_.{name}", change)
@@ -679,7 +679,8 @@ def test_state_of_a_generator_of_another_device(path, tmp_path):
 def test_unchanged_forgery_is_sound(path, dimension_path, law_paths, tmp_path):
     """This shows that the other tests fail because of their changes."""
     for sound in (path, dimension_path, *law_paths.values()):
-        load(forged(sound, tmp_path, lambda node, arrays: None))
+        unchanged = load(forged(sound, tmp_path, lambda node, arrays: None))
+        assert type(unchanged) is type(load(sound))
 
 
 def test_missing_parameter_has_its_default(path, tmp_path):

@@ -150,7 +150,7 @@ ESTIMATORS = {
     "target": quick_sae(L1(0.01), max_iter=2, target_l0=2, dtype="float64"),
     "loss of a threshold": quick_sae(JumpReLU(loss="tanh"), max_iter=2, sparse_output=True),
     "numpy's number": quick_sae(
-        L1(0.01), max_iter=2, decoder_penalty=1e-3, learning_rate_init=np.float32(0.01)
+        L1(0.01), max_iter=2, tol=np.float64(1e-3), learning_rate_init=np.float32(0.01)
     ),
     **{
         f"{network}, {gated}": quick_vae(network=NETWORKS[network], gated=gated)

@@ -83,17 +83,11 @@ def test_the_bound_follows_from_the_posterior(X, gated, positive):
 
 
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
-def test_out_holds_what_is_returned(name, X):
+def test_codes_are_decoded_in_their_precision_and_form(name, X):
     fitted = fit_unwarned(clone(AUTOENCODERS[name]).set_params(sparse_output=False), X)
     codes = fitted.transform(X)
-    out = np.full_like(codes, np.nan)
-    assert fitted.transform(X, out=out) is out
-    assert_array_equal(out, codes)
     restored = fitted.inverse_transform(codes)
     assert restored.dtype == codes.dtype
-    assert_array_equal(fitted.inverse_transform(codes, out=np.empty_like(restored)), restored)
-    scores = fitted.score_samples(X)
-    assert_array_equal(fitted.score_samples(X, out=np.empty_like(scores)), scores)
     assert_allclose(fitted.inverse_transform(sparse.csr_array(codes)), restored)
 
 

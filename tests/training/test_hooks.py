@@ -12,27 +12,22 @@ from torch import nn
 
 from skvaeense.nets.losses import ELBO, PenalizedReconstruction
 from skvaeense.nets.models import as_number
-from skvaeense.nets.networks import Network, SingleLayer, Unrolled, normalize_columns
-from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.nets.networks import Network, Unrolled, normalize_columns
 from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
     FINAL_NOISE,
-    LEAST_NOISE,
-    AnnealedLength,
     Coefficient,
     DeadLatents,
     GradientClipping,
     NoiseSchedule,
     UnitNorm,
     annealed_noise,
-    best_noise,
     followed_noise,
     network_hooks,
     validation_loss,
     validation_terms,
 )
-from skvaeense.training._trainer import Hook, Plan, Step
-from skvaeense.utils._kept import set_share
+from skvaeense.training._trainer import Plan, Step
 from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
@@ -158,8 +153,6 @@ def test_validation_terms_are_means_of_the_terms_of_samples(training):
     with torch.no_grad():
         elbo = model.eval().elbo(x)
     assert terms == pytest.approx([float(t.double().mean()) for t in elbo])
-    assert best_noise(terms, 5) == pytest.approx(terms[0] / 5)
-    assert best_noise((0.0, 1.0), 5) == LEAST_NOISE
 
 
 @pytest.mark.parametrize("noise_variance", [0.01, 2.0])
@@ -228,52 +221,6 @@ def test_coefficient_is_set_before_a_loss_and_adapted_after_it(make_training):
         assert epoch["loss"] == pytest.approx(epoch["error"] + epoch["alpha"] * epoch["penalty"])
 
 
-# --- annealed lengths -------------------------------------------------------------------------
-
-
-class Lengths(Hook):
-    """Record the number of entries that each step keeps, and the share that is kept afterwards."""
-
-    def __init__(self):
-        self.in_training, self.afterwards = [], []
-
-    def after_step(self, trainer, step):
-        self.in_training.append(float(step.terms["active_share"].sum()))
-        self.afterwards.append(trainer.model.activation.share)
-
-
-@pytest.mark.parametrize(
-    ("penalty", "network", "n_components", "expected"),
-    [
-        # Signed codes have no zeros: there are 8 entries, and then half as many in each step.
-        (TopK(2), SingleLayer(), 8, [8, 4, 2, 2]),
-        (BatchTopK(2), Unrolled(n_active=2), 8, [8, 4, 2, 2]),
-        (Matryoshka(2), SingleLayer(), 8, [8, 4, 2, 2]),
-        # Half of the samples have length 1 and half have length 4; both start four times as long.
-        (TopK([1, 4]), SingleLayer(), 16, [10, 5, 2.5, 2.5]),
-    ],
-)
-def test_lengths_fall_from_all_latents_to_k_by_a_factor(
-    make_training, penalty, network, n_components, expected
-):
-    trainer, lengths = make_training(penalty, network, n_components, positive=False), Lengths()
-    trainer.hooks = [AnnealedLength(trainer.model, anneal=0.5), lengths]
-    trainer.fit(ROWS, Plan(4, N_SAMPLES))
-    assert lengths.in_training == expected
-    # Held-out samples have codes of length k.
-    assert lengths.afterwards == [1.0] * 4
-
-
-def test_only_the_largest_are_decoded_of_an_annealed_length():
-    """With many latents the loss decodes only the entries that are kept."""
-    model, x = make_coder(TopK(2), n_features=N_FEATURES, n_components=512), draw(4, N_FEATURES)
-    set_share(model, 20)
-    terms = PenalizedReconstruction().terms(model, x, generator=None)
-    code = model.code(x)
-    torch.testing.assert_close(terms["error"], (x - model.decode(code)).square().mean())
-    assert int(torch.count_nonzero(code, dim=1).max()) == 40
-
-
 # --- columns of norm 1 ------------------------------------------------------------------------
 
 
@@ -291,7 +238,7 @@ def test_gradients_become_orthogonal_to_the_columns(make_training):
     trainer = make_training()
     normalize_columns(trainer.model.linear_decoder.weight)
     weight, gradient = trainer.model.linear_decoder.weight, draw(N_FEATURES, N_COMPONENTS, seed=1)
-    trainer.parameters.values.grad.fill_(3.0)
+    trainer.weights.grad.fill_(3.0)
     weight.grad.copy_(gradient)
     UnitNorm().before_step(trainer)
     columns = weight.detach().T, weight.grad.T, gradient.T
@@ -420,11 +367,11 @@ def test_gradients_are_those_of_a_share_of_the_variance_and_clipped(make_trainer
     model, limit = make_vae(), 0.12
     model.noise_variance = as_number(0.5)
     trainer = make_trainer(model)
-    grads = draw(len(trainer.parameters.grads))
-    trainer.parameters.grads.copy_(size * grads)
+    grads = draw(len(trainer.weights.grad))
+    trainer.weights.grad.copy_(size * grads)
     GradientClipping(limit).before_step(trainer)
     expected = size * grads * 0.5 / 5
     if expected.norm() > limit:
         expected *= limit / expected.norm()
     assert (size == 100.0) == bool(expected.norm() > 0.999 * limit)
-    torch.testing.assert_close(trainer.parameters.grads, expected)
+    torch.testing.assert_close(trainer.weights.grad, expected)
