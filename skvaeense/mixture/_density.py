@@ -65,9 +65,12 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     scale : ndarray of shape (n_features,) or None, default=None
         Divisor of x - b, applied first; the parameters above describe the quotients.
 
+    core : MixtureDensity or None, default=None
+        The mixture of the rows that are least surprising, without a background.
+
     held_out : ndarray of shape (n_rows, 2) or None, default=None
-        Log-densities of held-out rows under mixtures fitted without them, as they are and smoothed,
-        as from `log_probs`.
+        Log-densities of held-out rows under the cores of mixtures fitted without them, as from
+        `log_probs`.
 
     pulls : ndarray of shape (2,) or None, default=None
         Weights of the conditional means under the mixture and under one normal distribution in
@@ -96,6 +99,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     background_weight: Annotated[float, ">=0 <1"] = 0.0
     dimensions: Annotated[IntArray | None, "k int >=0 <=d"] = None
     scale: Annotated[DoubleArray | None, "d >0"] = None
+    core: Annotated["MixtureDensity | None", "d"] = None
     held_out: Annotated[DoubleArray | None, "n 2"] = None
     pulls: Annotated[DoubleArray | None, "2 >=0 <=1"] = None
 
@@ -217,42 +221,42 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             return np.full(len(x), -np.inf)
         return self.background.log_prob(x) + math.log(self.background_weight)
 
-    def log_probs(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
-        """Return the log-densities of samples under the mixture, and under the smoothed mixture."""
-        both = self, smoothed or self.smoothed()
-        return np.stack([density.log_prob(x) for density in both], axis=1)
+    def log_probs(self, x: DoubleArray) -> DoubleArray:
+        """Return the log-densities of samples under the core, and under the blurred core."""
+        core = self.core or self.blurred(0.0)
+        return np.stack([core.log_prob(x), core.blurred(1.0).log_prob(x)], axis=1)
 
-    def p_values(self, x: DoubleArray, smoothed: "MixtureDensity | None" = None) -> DoubleArray:
+    def p_values(self, x: DoubleArray) -> DoubleArray:
         """Return the share of held-out rows that are at least as surprising as each sample.
 
-        A sample is as surprising as the smaller one of its ranks among held-out rows: by the
-        density, and by the smoothed density.
+        A sample is as surprising as the harmonic mean [1]_ of its two ranks among held-out rows: by
+        the core, and by the blurred core.
 
         Parameters
         ----------
         x : ndarray of shape (n_samples, n_features)
             Samples, complete.
 
-        smoothed : MixtureDensity or None, default=None
-            The smoothed mixture, if it is known.
-
         Returns
         -------
         ndarray of shape (n_samples,)
             Shares, above 0 because the sample itself counts; NaN where the density is not finite.
+
+        References
+        ----------
+        .. [1] D. Wilson (2019). The harmonic mean p-value for combining dependent tests. PNAS 116.
         """
         held_out: Any = self.held_out
 
-        def least_ranks(log_probs: DoubleArray) -> DoubleArray:
+        def ranks(log_probs: DoubleArray) -> DoubleArray:
             columns = zip(held_out.T, log_probs.T, strict=True)
-            ranks = [np.searchsorted(np.sort(h), own, side="right") for h, own in columns]
-            return np.min(ranks, axis=0)
+            each = [np.searchsorted(np.sort(h), own, side="right") for h, own in columns]
+            return 1 / (1 / np.add(each, 1)).sum(axis=0)
 
-        log_probs = self.log_probs(x, smoothed)
-        ranks = np.sort(least_ranks(held_out))
-        n_as_low = np.searchsorted(ranks, least_ranks(log_probs), side="right")
-        p_values = (1 + n_as_low) / (1 + len(held_out))
-        return p_values + 0.0 * log_probs.sum(axis=1)
+        log_probs = self.log_probs(x)
+        n_as_low = np.searchsorted(np.sort(ranks(held_out)), ranks(log_probs), side="right")
+        shares = (1 + n_as_low) / (1 + len(held_out))
+        return shares + 0.0 * log_probs.sum(axis=1)
 
     def quotients(self, x: DoubleArray) -> DoubleArray:
         """Return centred samples, divided by the scale."""
@@ -311,30 +315,25 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         noises: DoubleArray = self.noise_variances[:, None, None] * np.eye(self.means.shape[1])
         return within + noises
 
-    def smoothed(self) -> Self:
-        """Return the mixture of samples to which broad noise is added.
+    def blurred(self, factor: float) -> Self:
+        """Return the mixture of samples to which noise is added, without the background.
 
-        The noise has the covariance C of the mixture, times the number p of its directions, so the
-        covariances of components become ``C_c + p C``. It reaches from most samples to most others,
-        and all that counts is how far a sample is from the bulk of them. Under the mixture itself,
-        a few samples that are alike are probable, wherever they are.
+        The noise is the same in all directions. Its variance is the mean variance of a feature,
+        times the factor. So what counts is how far a sample is from most others, and not whether
+        the components are narrow in its direction.
         """
-        p, total = self.means.shape[1], self._total_covariance
-        noises = self.noise_variances + p * (self.weights @ self.noise_variances)
-        values, vectors = np.linalg.eigh(self.covariances + p * total)
-        variances = np.maximum(values, noises[:, None])
-        return replace(self, directions=vectors, variances=variances, noise_variances=noises)
-
-    @property
-    def _total_covariance(self) -> DoubleArray:
-        """The covariance of the mixture along the basis."""
         centred = self.means - self.weights @ self.means
-        within: DoubleArray = np.tensordot(self.weights, self.covariances, 1)
-        return within + (self.weights * centred.T) @ centred
+        between = np.square(centred).sum(axis=1) / len(self.center)
+        noise = factor * float(self.weights @ (self.spreads + between))
+        variances, noises = self.variances + noise, self.noise_variances + noise
+        sharp = replace(self, background=None, background_weight=0.0)
+        return replace(sharp, variances=variances, noise_variances=noises)
 
     def as_one(self) -> Self:
         """Return the normal distribution with the mean and the covariance of the mixture."""
-        values, vectors = np.linalg.eigh(self._total_covariance)
+        centred = self.means - self.weights @ self.means
+        within = np.tensordot(self.weights, self.covariances, 1)
+        values, vectors = np.linalg.eigh(within + (self.weights * centred.T) @ centred)
         noise = np.array([self.weights @ self.noise_variances])
         parts = {"directions": vectors[None], "variances": np.maximum(values, noise)[None]}
         parts |= {"means": (self.weights @ self.means)[None], "noise_variances": noise}
@@ -365,10 +364,11 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     def in_units(self, center: DoubleArray, scale: float) -> Self:
         """Convert a mixture of centred and scaled samples to the units of the samples."""
         broad = self.background and self.background.in_units(center, scale)
+        core = self.core and self.core.in_units(center, scale)
         center, held_out = center + scale * self.center, self.held_out
         if held_out is not None:
             held_out = held_out - len(center) * math.log(scale)
-        moved = replace(self, center=center, background=broad, held_out=held_out)
+        moved = replace(self, center=center, background=broad, core=core, held_out=held_out)
         # The squares of very large or small scales could leave the range of float64.
         if self.scale is not None or not 1e-100 < scale < 1e100:
             return replace(moved, scale=scale * self.unit)
@@ -378,7 +378,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     def divided_by(self, scale: DoubleArray) -> Self:
         """Return the mixture of samples whose quotients by a scale follow this mixture."""
         broad = self.background and self.background.divided_by(scale)
-        return replace(self, center=scale * self.center, scale=scale, background=broad)
+        core = self.core and self.core.divided_by(scale)
+        return replace(self, center=scale * self.center, scale=scale, background=broad, core=core)
 
     # --- draws and missing features -----------------------------------------------------------
 

@@ -178,8 +178,13 @@ def fit_mixture(
             density, shares, held_out = turned(density, family, steps / unit, known, rows.order)
             held_out -= log_unit
         elif filled is x:
-            smoothed = search.scores(family, list(map(MixtureDensity.smoothed, densities)))
-            held_out = np.stack([scores, smoothed], axis=1)
+            density = replace(density, core=own.core(density, family))
+            cores = [
+                split.train[family.scaled].core(each, family)
+                for split, each in zip(search.splits, densities, strict=True)
+            ]
+            both = cores, [core.blurred(1.0) for core in cores]
+            held_out = np.stack([search.scores(family, some) for some in both], axis=1)
         if len(density) < (n_components or 0):
             warn_user(
                 f"Only {len(density)} components of n_components={n_components} were found: others "
@@ -383,6 +388,7 @@ def turned(
         rows = rows.facing(broad)
         start = rows.maximise(shares, family, replace(density, background=broad), far)
         found, shares, _ = rows.shares_in(rows.em(start, family, *FINAL))
+        found = replace(found, core=rows.core(found, family))
         # The components share the spectrum of their noise up to a factor. These weights divide rows
         # by the noise of their components, up to a factor.
         noise = found.noise_variances
@@ -517,11 +523,18 @@ def span_density(
     shrink = np.sqrt(rest.noise_variance / rest.variances)
     y = rows.known + (rows.known @ rest.basis.T * (shrink - 1)) @ rest.basis
     found = fit_mixture(replace(rows, known=y), basis=span).density
-    noises, held_out = found.noise_variances, found.held_out
-    if held_out is not None:
-        held_out = held_out[: len(rows.valid)] + np.log(shrink).sum()
+    noises = found.noise_variances
     density = _with_rest(found, of_all, noises / (found.weights @ noises))
-    return replace(density, background=every.background(), held_out=held_out).in_units(bias, 1.0)
+    # Its own core has the units in which the mixture was sought.
+    held_out = replace(found, core=_core_of_one(train)).log_probs(rows.known[rows.valid])
+    core = _core_of_one(Rows.of(rows.known, rows.weights)).in_units(of_all.mean, 1.0)
+    density = replace(density, background=every.background(), core=core, held_out=held_out)
+    return density.in_units(bias, 1.0)
+
+
+def _core_of_one(rows: Rows) -> MixtureDensity:
+    """Return the core of one component."""
+    return rows.core(rows.maximise(rows.weights[:, None], Family()), Family())
 
 
 @dataclass(frozen=True, eq=False)

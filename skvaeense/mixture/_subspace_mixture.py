@@ -204,11 +204,12 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
         """Return the share of held-out samples that are at least as surprising as each sample.
 
-        A sample is surprising if few held-out samples have a lower density, or if few are farther
-        from the bulk of the samples, by the density of `MixtureDensity.smoothed`. The shares are
-        conformal p-values [1]_. For samples from the distribution of the training
-        samples, they are about uniform on (0, 1]: about 5 % of these samples have a p-value of at
-        most 0.05. So you need not guess the share of outliers.
+        A sample is surprising if few held-out samples are less probable under the core, or farther
+        from most others. The core is a mixture of the 65 % of the training samples that surprise
+        least, so training samples may hold outliers, alike or not. The shares are conformal
+        p-values [1]_: about 5 % of the samples from the distribution of the training samples have a
+        p-value of at most 0.05, and fewer if held-out samples are outliers too.
+        You need not guess the share of outliers.
 
         Parameters
         ----------

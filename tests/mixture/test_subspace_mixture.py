@@ -342,6 +342,18 @@ def test_outliers_that_are_alike_are_outliers_among_training_rows_too():
     assert np.median(fit(X[:600]).outlier_p_values(X[600:] + 0.5)) < 0.01
 
 
+def test_outliers_are_found_if_one_in_seven_training_rows_is_one():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(900, 6)) @ np.diag([3.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    outliers = 0.5 * rng.normal(size=(200, 6)) + [0, 0, 8, 0, 0, 0]
+    mixture = fit(np.vstack([X[:600], outliers[:100]]))
+    assert (mixture.outlier_p_values(X[600:]) <= 0.05).mean() < 0.1
+    assert (mixture.outlier_p_values(outliers[100:]) <= 0.05).mean() > 0.4
+    assert mixture.density_.core is not None
+    # Their density is as high as that of other rows.
+    assert mixture.score(outliers[100:]) > mixture.score(X[600:])
+
+
 def test_p_values_need_complete_samples(mixture):
     with pytest.raises(ValueError, match=r"missing values\. .* impute"):
         mixture.outlier_p_values(holed(UNION))
