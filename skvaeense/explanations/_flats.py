@@ -9,6 +9,8 @@ one of n rows.
 """
 
 from collections.abc import Callable
+from itertools import compress
+from operator import attrgetter
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -131,7 +133,7 @@ def _merged(hulls: list[FlatPart], belong: Callable[[list[FlatPart]], bool]) -> 
     for i, hull in enumerate(hulls):
         before = groups[:i]
         for g in np.unique(before):
-            if belong([*(hulls[k] for k in np.flatnonzero(before == g)), hull]):
+            if belong([*compress(hulls, before == g), hull]):
                 before[before == g] = i
     labels: IntArray = np.unique(groups, return_inverse=True)[1]
     return labels
@@ -239,7 +241,7 @@ class Flats(NamedTuple):
         """Return the flat parts of rows that a mixture was fitted to."""
         pieces, n = mixture.parts, len(x)
         parts, groups = _flats(pieces, n)
-        n_latents = sum(part.rank for part in parts)
+        n_latents = sum(map(attrgetter("rank"), parts))
         # Directions have two signs.
         stand_clear = not wanted.positive and _stand_clear(parts, n, mixture.blur)
         centred = x - x.mean(axis=0)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -216,7 +216,7 @@ class Nest:
         return rows.gaussians(moments, family, common, least * self.spread)
 
     def _component(self, parts: Gaussians, i: int) -> MixtureDensity:
-        means, directions, variances, noises = (values[i : i + 1] for values in parts)
+        means, directions, variances, noises = map(itemgetter(slice(i, i + 1)), parts)
         r = int(directions.any(axis=1).sum())
         means, directions = self.mean + means @ self.directions.T, self.directions @ directions
         component = Gaussians(means, directions[..., :r], variances[:, :r], noises)
