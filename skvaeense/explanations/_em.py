@@ -611,7 +611,7 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
     # Samples in which a group of latents is tried.
-    n_tried = 128
+    n_tried = 32
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
 
