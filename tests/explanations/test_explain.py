@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from sklearn.datasets import load_wine, make_swiss_roll
 
 from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
+from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
     make_affine_subspaces,
     make_linear_subspaces,
@@ -407,3 +408,18 @@ def test_very_few_rows_are_explained_without_warnings():
     for n_samples in range(1, 13):
         X = np.round(rng.standard_normal((n_samples, 2)) @ rng.standard_normal((2, 40)), 1)
         assert np.isfinite(list(explain(X, 64).nats.values())).all(), n_samples
+
+
+def test_very_sparse_codes_are_found():
+    """Most samples are noise alone: on average, 0.45 of 30 atoms are active."""
+    rng = np.random.default_rng(0)
+    atoms = rng.standard_normal((30, 16))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    codes = (rng.uniform(size=(4000, 30)) < 0.015) * rng.standard_normal((4000, 30))
+    X = codes @ atoms + 0.03 * rng.standard_normal((4000, 16))
+    fitted = VAEenseTransformer(random_state=0).fit(X)
+    assert fitted.explanation_ == "gates"
+    found = fitted.components_ / np.linalg.norm(fitted.components_, axis=1, keepdims=True)
+    cosines = np.abs(atoms @ found.T)
+    assert (cosines.max(axis=1) > 0.9).mean() > 0.95
+    assert (cosines.max(axis=0) > 0.9).mean() > 0.9
