@@ -323,7 +323,8 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, Te
     before = torch.cat([gates.weight, gates.bias[None]]).to(hold)
     system = sums.codes + torch.diag(hold), sums.cross + hold[:, None] * before
     # No error if the fit has diverged: the result is not finite then.
-    after = torch.linalg.solve_ex(*system).result
+    # In rows, as in a file: products of other layouts round otherwise.
+    after = torch.linalg.solve_ex(*system).result.clone(memory_format=torch.contiguous_format)
     growth = after[:k].norm(dim=1).clamp_min(ROUNDING)
     gates = gates._replace(
         weight=(after[:k] / growth[:, None]).to(gates.weight), bias=after[k].to(gates.bias)
@@ -610,7 +611,7 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     memory, remembered_rows = 0.3, 64
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
-    # Samples in which a group of latents is tried.
+    # Least number of samples on which a group of latents is tried.
     n_tried = 32
     # Fraction done from which latents are dropped; the prior is learned in the second half.
     drop = 0.7
@@ -690,11 +691,12 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         is_kept, costs = torch.ones_like(self.lost, dtype=torch.bool), self._costs(self.gates)
         closed = F.logsigmoid(-self.gates.log_odds)
         groups = [self.lost.argsort()[: len(is_kept) // 2]]
+        n_tried = max(4 * SOME_SAMPLES // len(is_kept), self.n_tried)
         while groups:
             tried = groups.pop()
             others = is_kept.index_fill(0, tried, value=False)
             users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
-            some = users[: self.n_tried] if len(users) else slice(1)
+            some = users[:n_tried] if len(users) else slice(1)
             factor = float(weights[users].sum() / weights[some].sum())
             nats = []
             for gates in (self.gates.at(is_kept), self.gates.at(others)):

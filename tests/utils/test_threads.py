@@ -78,7 +78,7 @@ def test_fits_of_small_tables_use_one(monkeypatch):
 def test_mixtures_of_small_samples_use_one_thread(monkeypatch):
     """With more threads, a fit to few rows takes many times as long on a busy machine."""
     seen = []
-    for owner, name in ((MixtureDensity, "log_joint_along"), (_density, "_known")):
+    for owner, name in ((MixtureDensity, "log_joint_along"), (_density, "log_known")):
         method = getattr(owner, name)
 
         def spy(density, *args, method=method):
