@@ -270,8 +270,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     def take(self, kept: BoolArray | IntArray) -> Self:
         """Return the mixture of some components, by a mask or indices, in their proportions."""
         each = "means", "directions", "variances", "noise_variances", "dimensions"
-        has = vars(self)
-        parts: Any = {name: has[name][kept] for name in each if has[name] is not None}
+        values = vars(self)
+        parts: Any = {name: values[name][kept] for name in each if values[name] is not None}
         weights = self.weights[kept]
         return replace(self, weights=weights / weights.sum(), **parts)
 

@@ -382,7 +382,7 @@ class Rows:
         """Number of features."""
         return len(self.basis)
 
-    @property
+    @cached_property
     def has_holes(self) -> bool:
         """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
