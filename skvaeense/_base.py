@@ -24,6 +24,7 @@ from skvaeense.samples._rows import FLOATS, as_array, checked_tensor, tensor_as_
 from skvaeense.samples._scaling import Scaling
 from skvaeense.samples._sources import Source, open_samples, refuse_loader, rows_of_chunks
 from skvaeense.samples._weights import Distinct, checked_weights, distinct_rows
+from skvaeense.training import _trainer
 from skvaeense.training._data import (
     HELD_OUT,
     RANDOM_STEPS,
@@ -36,50 +37,12 @@ from skvaeense.training._data import (
     steps_of_epoch,
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
-from skvaeense.training._trainer import (
-    TAGS,
-    TRAINING_CONSTRAINTS,
-    FitSession,
-    History,
-    Plan,
-    Trainer,
-    diverged,
-)
-from skvaeense.utils._callbacks import (
-    CallbackSupportMixin,
-    FitProgress,
-    fit_progress,
-    with_callbacks,
-)
+from skvaeense.utils import _callbacks, _torch, _validation
 from skvaeense.utils._kept import SHARES
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
-from skvaeense.utils._torch import (
-    DTYPES,
-    draw_seed,
-    memory_errors,
-    resolve_device,
-    restored_threads,
-    threads_of_all,
-)
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    POSITIVE,
-    RANDOM_STATE,
-    AliasOf,
-    DocLinkMixin,
-    StrOptions,
-    align_api_if_sparse,
-    all_or_nothing,
-    are_equal,
-    check_array,
-    check_n_components,
-    fit_context,
-    fitted,
-    too_far,
-)
 from skvaeense.utils._warnings import warn_user
 
 # The fitted attributes that validation sets before training.
@@ -154,8 +117,8 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
 
 
 class BaseAutoencoder(
-    CallbackSupportMixin,
-    DocLinkMixin,
+    _callbacks.CallbackSupportMixin,
+    _validation.DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -198,23 +161,23 @@ class BaseAutoencoder(
     n_components_: int
     components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
-    history_: History
+    history_: _trainer.History
     # The structural parameters that the model was built from.
     _structure_: dict[str, Any]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    _parameter_constraints = TRAINING_CONSTRAINTS | {
-        "n_components": [AT_LEAST_ONE, None],
-        "transform_l0": [POSITIVE, None],
-        "network": [AliasOf(networks.Network), networks.Network],
+    _parameter_constraints = _trainer.TRAINING_CONSTRAINTS | {
+        "n_components": [_validation.AT_LEAST_ONE, None],
+        "transform_l0": [_validation.POSITIVE, None],
+        "network": [_validation.AliasOf(networks.Network), networks.Network],
         "positive_code": ["boolean"],
         "sparse_output": ["boolean"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
-        "dtype": [StrOptions(set(DTYPES))],
+        "dtype": [_validation.StrOptions(set(_torch.DTYPES))],
         "device": [str],
-        "random_state": RANDOM_STATE,
+        "random_state": _validation.RANDOM_STATE,
     }
 
     # --- what a subclass defines --------------------------------------------------------------
@@ -222,7 +185,7 @@ class BaseAutoencoder(
     @abstractmethod
     def _make_trainer(
         self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
-    ) -> Trainer:
+    ) -> _trainer.Trainer:
         """Return the trainer of a new model, or of a model from an earlier fit.
 
         The first seed is for order and noise, the second for the weights.
@@ -243,17 +206,17 @@ class BaseAutoencoder(
         """What has the parameters of training: optimizer, batch size, number of epochs."""
         return self
 
-    def _finish(self, model: Any, trainer: Trainer, data: FitData) -> dict[str, Any]:
+    def _finish(self, model: Any, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
         """Complete a model after training, and return further fitted attributes."""
         return {}
 
-    def _plan(self, data: FitData, *, continues: bool) -> tuple[int, Plan]:
+    def _plan(self, data: FitData, *, continues: bool) -> tuple[int, _trainer.Plan]:
         """Return the number of inits, and how long each is trained."""
         training = self._training
         n_epochs, tol = self._epochs(data), training.tol
         unwatched = 0.0 if continues else self._unwatched
         patience = training.n_iter_no_change
-        plan = Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
+        plan = _trainer.Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
         return (1 if continues else getattr(training, "n_init", 1)), plan
 
     def _complete(self, data: FitData) -> None:
@@ -289,8 +252,8 @@ class BaseAutoencoder(
 
     # --- fitting ------------------------------------------------------------------------------
 
-    @with_callbacks
-    @fit_context(prefer_skip_nested_validation=True)
+    @_callbacks.with_callbacks
+    @_validation.fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: ArrayLike | SparseArray,
@@ -349,8 +312,8 @@ class BaseAutoencoder(
         """
         is_first = find_processes().is_first
         with (
-            all_or_nothing(self),
-            fit_progress(self, self._phases, is_first=is_first) as progress,
+            _validation.all_or_nothing(self),
+            _callbacks.fit_progress(self, self._phases, is_first=is_first) as progress,
         ):
             progress.begin(self._phases[0])
             self._way_to_fit()(X, y, sample_weight, progress)
@@ -360,15 +323,15 @@ class BaseAutoencoder(
         """Return what `fit` or `partial_fit` calls, after a check of parameters."""
         return self._partial_fit if is_partial else self._fit
 
-    def _fit(self, X: Any, y: object, sample_weight: Any, progress: FitProgress) -> None:
+    def _fit(self, X: Any, y: object, sample_weight: Any, progress: _callbacks.FitProgress) -> None:
         """Fit by gradients."""
         processes = find_processes()
         continues = self.warm_start and hasattr(self, "module_")
         samples, weights = self._given(X, y, sample_weight, continues=continues)
-        with threads_of_all(samples.shape):
+        with _torch.threads_of_all(samples.shape):
             rows = self._prepared(samples, weights, continues=continues)
             model = self.module_ if continues else None
-            session = FitSession(self, rows, model, progress=progress, processes=processes)
+            session = _trainer.FitSession(self, rows, model, progress=progress, processes=processes)
             data = prepare_data(self, rows, session.random_state, processes)
             n_inits, plan = self._plan(data, continues=continues)
             seeds = [draw_seeds(session.random_state) for _ in range(n_inits)]
@@ -421,7 +384,7 @@ class BaseAutoencoder(
         """Return `max_iter`; "auto" means the epochs that amount to the steps of a new model."""
         return n_epochs(self._training.max_iter, len(data.train), data.batch_size, self._n_steps)
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @_validation.fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
         X: ArrayLike | SparseArray,
@@ -469,7 +432,7 @@ class BaseAutoencoder(
             If the batch is unlike those before it, if steps are too large, or if the schedule ends
             with a sign of failure; the message names the cure.
         """
-        with all_or_nothing(self):
+        with _validation.all_or_nothing(self):
             self._way_to_fit(is_partial=True)(X, y, sample_weight)
         return self
 
@@ -477,7 +440,7 @@ class BaseAutoencoder(
         """Train by gradients on one more batch."""
         first = not hasattr(self, "module_")
         batch = validated(self, tensor_as_array(X), least=1 + first, reset=first)
-        with threads_of_all(batch.shape):
+        with _torch.threads_of_all(batch.shape):
             samples: FloatArray = self._with_target(as_array(batch), y, continues=not first)
             n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
@@ -486,7 +449,7 @@ class BaseAutoencoder(
             data = FitData.of_batch(self, samples, scaling, weights)
             self._learn_batch(self._trainer_of_batches(data), data)
 
-    def _trainer_of_batches(self, data: FitData) -> Trainer:
+    def _trainer_of_batches(self, data: FitData) -> _trainer.Trainer:
         """Return the trainer that goes on from the last call of `partial_fit`, or from a fit."""
         state, continues = getattr(self, "_partial_state_", None), hasattr(self, "module_")
         random_state = check_random_state(self.random_state if state is None else 0)
@@ -505,15 +468,15 @@ class BaseAutoencoder(
         planned = self._training.n_samples_planned
         return self._n_steps if planned is None else max(planned // data.batch_size, 1)
 
-    def _learn_batch(self, trainer: Trainer, data: FitData) -> None:
+    def _learn_batch(self, trainer: _trainer.Trainer, data: FitData) -> None:
         """Take the steps of a batch, and store what they came to."""
         begun, planned = trainer.n_steps, self._planned_steps(data)
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
-        trainer.fit(data.train, Plan(1, data.batch_size, span=span))
+        trainer.fit(data.train, _trainer.Plan(1, data.batch_size, span=span))
         loss = self._validation_loss(trainer.model, data.valid)
         if not (trainer.is_finite and math.isfinite(loss)):
-            raise FloatingPointError(diverged("The loss"))
+            raise FloatingPointError(_trainer.diverged("The loss"))
         attributes = self._attributes(trainer, data)
         if hasattr(self, "_partial_state_"):
             added = attributes["history_"]
@@ -530,7 +493,7 @@ class BaseAutoencoder(
 
     def _next_trainer(
         self, data: FitData, seeds: tuple[int, int], init: int = 0, *, continues: bool
-    ) -> Trainer:
+    ) -> _trainer.Trainer:
         """Return a trainer of the fitted model, or of a new model."""
         model = self._copy_of_model() if continues else None
         trainer = self._make_trainer(data, seeds, init, model)
@@ -557,7 +520,7 @@ class BaseAutoencoder(
         values = self._structure()
         for name, before in getattr(self, "_structure_", {}).items():
             now = values.get(name)
-            if not are_equal(before, now):
+            if not _validation.are_equal(before, now):
                 raise ValueError(
                     f"{name}={now!r} does not match the fitted model, which was made with "
                     f"{name}={before!r}. Restore that value, or call fit with warm_start=False to "
@@ -567,10 +530,10 @@ class BaseAutoencoder(
     def _copy_of_model(self) -> Any:
         """Return a copy of the fitted model; raise an error if a structural parameter changed."""
         self._check_structure()
-        device = resolve_device(self.device)
-        return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
+        device = _torch.resolve_device(self.device)
+        return copy.deepcopy(self.module_).to(device=device, dtype=_torch.DTYPES[self.dtype])
 
-    def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
+    def _attributes(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
         further = self._finish(model, trainer, data)
@@ -579,10 +542,15 @@ class BaseAutoencoder(
             row = trainer.loss.in_user_units(
                 epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
             )
-            rows.append(row | {name: epoch[name] for name in TAGS})
-        return self._model_attributes(model.cpu(), data.scaling, History.from_log(rows)) | further
+            rows.append(row | {name: epoch[name] for name in _trainer.TAGS})
+        return (
+            self._model_attributes(model.cpu(), data.scaling, _trainer.History.from_log(rows))
+            | further
+        )
 
-    def _model_attributes(self, model: Any, scaling: Scaling, history: History) -> dict[str, Any]:
+    def _model_attributes(
+        self, model: Any, scaling: Scaling, history: _trainer.History
+    ) -> dict[str, Any]:
         """Return the fitted attributes of a model on the CPU."""
         attributes = {
             "module_": model,
@@ -604,16 +572,16 @@ class BaseAutoencoder(
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit, for instance with another network, can have set attributes that this
         # fit does not set.
-        for name in fitted(self).keys() - {*attributes, *FEATURES}:
+        for name in _validation.fitted(self).keys() - {*attributes, *FEATURES}:
             delattr(self, name)
         self.__dict__.update(attributes)
 
-    def _errors(self, trainer: Trainer, data: FitData) -> list[float]:
+    def _errors(self, trainer: _trainer.Trainer, data: FitData) -> list[float]:
         """Return the share of the variance that each epoch of the kept model left on average."""
         unit = data.valid.shape[1] if self._sums_features else 1
         return [epoch.get("error", math.nan) / unit for epoch in trainer.log]
 
-    def _course(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
+    def _course(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
         """Return findings about the training of a new model."""
         errors = self._errors(trainer, data)
         wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
@@ -622,7 +590,7 @@ class BaseAutoencoder(
         return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
 
     def _course_of_batches(
-        self, trainer: Trainer, data: FitData
+        self, trainer: _trainer.Trainer, data: FitData
     ) -> tuple[list[str], dict[str, Any], dict[str, torch.Tensor]]:
         """Return messages and findings about a batch, and the summary of all batches so far."""
         x, decoded = data.valid, len(data.scaling.decoded.mean)
@@ -669,8 +637,8 @@ class BaseAutoencoder(
 
     def _placed_model(self, dtype):
         """Return the model in the precision of the samples, so that results have the same one."""
-        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
-        device = resolve_device(self.device)
+        dtype = dtype if isinstance(dtype, torch.dtype) else _torch.DTYPES[np.dtype(dtype).name]
+        device = _torch.resolve_device(self.device)
         parameter = next(self.module_.parameters())
         if parameter.dtype == dtype and parameter.device.type == device.type:
             return self.module_
@@ -706,7 +674,12 @@ class BaseAutoencoder(
             rows = rows if isinstance(rows, torch.Tensor) else as_array(rows)
             work = len(rows) * X.shape[1] * n_entries
             errors = np.errstate(over="ignore", invalid="ignore")
-            with restored_threads(), threads_for(work), memory_errors(len(rows)), errors:
+            with (
+                _torch.restored_threads(),
+                threads_for(work),
+                _torch.memory_errors(len(rows)),
+                errors,
+            ):
                 result = function(rows)
                 # The rows themselves can be read-only, which torch does not support.
                 if isinstance(rows, torch.Tensor):
@@ -719,7 +692,7 @@ class BaseAutoencoder(
                 # Callbacks can see a model that has diverged; then the samples are not to blame.
                 weights = self.module_.parameters() if hasattr(self, "module_") else ()
                 if not _is_finite(result) and all(map(_is_finite, weights)):
-                    raise too_far(rows.dtype)
+                    raise _validation.too_far(rows.dtype)
             return result
 
         n_entries = getattr(law, "n_entries", getattr(law, "n_components", 1))
@@ -744,7 +717,7 @@ class BaseAutoencoder(
         def of_rows(rows: Any) -> torch.Tensor:
             x = scaling.apply(rows, **kind)
             if not _is_finite(x):
-                raise too_far(rows.dtype)
+                raise _validation.too_far(rows.dtype)
             return function(model, x)
 
         return self._by_chunks(X, model, of_rows)
@@ -781,7 +754,7 @@ class BaseAutoencoder(
         """
         codes = self._codes(X)
         if self.sparse_output:
-            return align_api_if_sparse(sparse.csr_array(as_array(codes)))
+            return _validation.align_api_if_sparse(sparse.csr_array(as_array(codes)))
         return codes
 
     if TYPE_CHECKING:
@@ -832,10 +805,10 @@ class BaseAutoencoder(
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):
             codes = checked_tensor(X)
-            check_array(as_array(codes[:1]))
+            _validation.check_array(as_array(codes[:1]))
         else:
-            codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
-        check_n_components(codes, self)
+            codes = _validation.check_array(X, dtype=FLOATS, accept_sparse="csr")
+        _validation.check_n_components(codes, self)
         return self._decoded(codes)
 
     def _decoded(self, codes: Any) -> Any:
@@ -869,7 +842,7 @@ class BaseAutoencoder(
                 f"given length. {self._length_cure}, or leave transform_l0=None."
             )
         least = SHARES[-1] * longest
-        if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
+        if not (_validation.POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
                 "length that the model was trained for."
@@ -899,4 +872,4 @@ class BaseAutoencoder(
 
 def draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
     """Return a seed for order and noise, and one for weights."""
-    return draw_seed(random_state), draw_seed(random_state)
+    return _torch.draw_seed(random_state), _torch.draw_seed(random_state)

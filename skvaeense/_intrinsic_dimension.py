@@ -26,26 +26,11 @@ from skvaeense.dimension._posterior import probability_right, standard_error
 from skvaeense.mixture._rows import Reach, check_seen
 from skvaeense.samples._rows import tensor_as_array, validated
 from skvaeense.samples._weights import checked_weights, distinct_rows
-from skvaeense.utils._callbacks import (
-    CallbackSupportMixin,
-    fit_progress,
-    with_callbacks,
-)
+from skvaeense.utils import _callbacks, _validation
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    RANDOM_STATE,
-    AliasOf,
-    DocLinkMixin,
-    HasMethods,
-    StrOptions,
-    all_or_nothing,
-    fit_context,
-    plain,
-    too_far,
-)
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
@@ -64,8 +49,8 @@ AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
 
 
 class IntrinsicDimensionEstimator(
-    CallbackSupportMixin,
-    DocLinkMixin,
+    _callbacks.CallbackSupportMixin,
+    _validation.DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     MetaEstimatorMixin,
@@ -165,12 +150,12 @@ class IntrinsicDimensionEstimator(
     _fitted_names = ("autoencoder_", "_method_")
 
     _parameter_constraints = {
-        "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
-        "method": [AliasOf(AutoencoderMethod), AutoencoderMethod],
+        "autoencoder": [_validation.HasMethods(["fit", "active_dimensions"]), None],
+        "method": [_validation.AliasOf(AutoencoderMethod), AutoencoderMethod],
         "n_neighbors": Neighbors._parameter_constraints["n_neighbors"],
-        "aggregate": [StrOptions(set(AGGREGATES))],
+        "aggregate": [_validation.StrOptions(set(AGGREGATES))],
         "verbose": ["verbose"],
-        "random_state": RANDOM_STATE,
+        "random_state": _validation.RANDOM_STATE,
     }
 
     def __init__(
@@ -190,8 +175,8 @@ class IntrinsicDimensionEstimator(
         self.verbose = verbose
         self.random_state = random_state
 
-    @with_callbacks
-    @fit_context(prefer_skip_nested_validation=False)
+    @_callbacks.with_callbacks
+    @_validation.fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from the training samples, and estimate the dimension at each of them.
 
@@ -228,7 +213,10 @@ class IntrinsicDimensionEstimator(
         """
         is_first = find_processes().is_first
         phases = PHASES if self._may_skip_gates() else PHASES[2:]
-        with all_or_nothing(self), fit_progress(self, phases, is_first=is_first) as progress:
+        with (
+            _validation.all_or_nothing(self),
+            _callbacks.fit_progress(self, phases, is_first=is_first) as progress,
+        ):
             samples: FloatArray = validated(self, tensor_as_array(X), least=2, reset=True)
             weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
@@ -341,7 +329,7 @@ class IntrinsicDimensionEstimator(
             with np.errstate(over="raise"), threads_of_all(X.shape):
                 return [function(autoencoder, X[chunk]) for chunk in chunks]
         except FloatingPointError as error:
-            raise too_far(X.dtype) from error
+            raise _validation.too_far(X.dtype) from error
 
     def _estimate(self, X):
         parts = self._ask(self._method_.estimate, X)
@@ -476,7 +464,7 @@ class IntrinsicDimensionEstimator(
         if y is None:
             params = self._params_of("score", self.autoencoder_, weights)
             return self.autoencoder_.score(samples, **params)
-        y = column_or_1d(check_array(plain(y, "y"), ensure_2d=False), warn=True)
+        y = column_or_1d(check_array(_validation.plain(y, "y"), ensure_2d=False), warn=True)
         error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
         return -float(error)
 

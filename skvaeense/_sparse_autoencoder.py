@@ -18,28 +18,11 @@ from skvaeense.nets.penalties import KeepsLargest
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import beside, open_target, refuse_loader
 from skvaeense.samples._weights import checked_weights
-from skvaeense.training._data import (
-    LONG_STEPS,
-    SPARSE_HELD_OUT,
-    default_n_components,
-    linear_residual,
-    sparse_learning_rate,
-)
+from skvaeense.training import _data, _hooks
 from skvaeense.training._diagnosis import Findings
-from skvaeense.training._hooks import (
-    Coefficient,
-    DeadLatents,
-    UnitNorm,
-    network_hooks,
-)
 from skvaeense.training._trainer import SETTLING, Optimizer, Schedule, Trainer, find_schedule
+from skvaeense.utils import _torch
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
-from skvaeense.utils._torch import (
-    DTYPES,
-    evaluating,
-    make_generator,
-    resolve_device,
-)
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -270,8 +253,8 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     }
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
-    _held_out = SPARSE_HELD_OUT
-    _n_steps = LONG_STEPS
+    _held_out = _data.SPARSE_HELD_OUT
+    _n_steps = _data.LONG_STEPS
     _sums_features = False
     _scales_modules = True
     _length_cure = "Fit with the penalty TopK, BatchTopK or Matryoshka"
@@ -304,36 +287,39 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
     # --- fitting ------------------------------------------------------------------------------
 
     def _make_trainer(self, data, seeds, init=0, model=None):
-        device = resolve_device(self.device)
+        device = _torch.resolve_device(self.device)
         continues = model is not None
-        generator = make_generator(seeds[1])
+        generator = _torch.make_generator(seeds[1])
         if continues:
             penalty = self._penalty_of(model.n_components)
             model = self._with_penalty(model, penalty, generator)
         else:
-            n_components = self.n_components or default_n_components(data.spectrum)
+            n_components = self.n_components or _data.default_n_components(data.spectrum)
             penalty = self._penalty_of(n_components)
             model = self._new_model(data, n_components, penalty, generator)
-        model = model.to(device=device, dtype=DTYPES[self.dtype])
-        hooks = [self._coefficient(penalty, model, continues), DeadLatents(model, self.dead_after)]
-        hooks += network_hooks(model.network)
+        model = model.to(device=device, dtype=_torch.DTYPES[self.dtype])
+        hooks = [
+            self._coefficient(penalty, model, continues),
+            _hooks.DeadLatents(model, self.dead_after),
+        ]
+        hooks += _hooks.network_hooks(model.network)
         loss, is_linear = losses.Loss.resolve(self.loss), model.linear_decoder is not None
         if self.loss == losses.PenalizedReconstruction.alias and not is_linear:
             loss = losses.PenalizedReconstruction(DECODER_DECAY)
         if is_linear and not getattr(loss, "decay", 0.0):
             model.normalize()
-            hooks.append(UnitNorm())
+            hooks.append(_hooks.UnitNorm())
         rate = self.learning_rate_init
         if rate == "auto":
             n_steps = self._planned_steps(data)
-            rate = sparse_learning_rate(data.batch_size, model.n_components, n_steps)
+            rate = _data.sparse_learning_rate(data.batch_size, model.n_components, n_steps)
         return Trainer(
             model,
             loss,
             optimizer=self.optimizer,
             learning_rate=rate,
             schedule=find_schedule(self.schedule, hold=SETTLING),
-            generator=make_generator(seeds[0], device),
+            generator=_torch.make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,
         )
@@ -419,12 +405,12 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             if continues and alpha is not None:
                 # A given coefficient may have been changed; an adapted one keeps its last value.
                 alpha = getattr(self, "alpha_", alpha)
-        hook = Coefficient(alpha or 0.0, target_l0=None if alpha is None else target_l0)
+        hook = _hooks.Coefficient(alpha or 0.0, target_l0=None if alpha is None else target_l0)
         hook.warmup = 0.0 if continues else hook.warmup
         return hook
 
     def _validation_loss(self, model, x):
-        with evaluating(model):
+        with _torch.evaluating(model):
             x, target = model.split(x)
             # The coefficient changes between epochs, so costs cannot be compared. Errors of codes
             # with the same number of active latents can.
@@ -436,12 +422,12 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             return error + float(model.alpha) * float(model.penalty.cost(coding).mean())
 
     def _finish(self, model, trainer, data):
-        coefficient = trainer.hook(Coefficient)
+        coefficient = trainer.hook(_hooks.Coefficient)
         x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT))
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
-        outcome = {"dead_fraction_": trainer.hook(DeadLatents).fraction}
+        outcome = {"dead_fraction_": trainer.hook(_hooks.DeadLatents).fraction}
         if model.penalty.alpha is not None:
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome
@@ -455,7 +441,7 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
         explained = rows[:, data.n_features :] if model.n_targets else rows
         # How much of a target the samples can explain is not known.
         n_active = round(active.sum(axis=1).mean())
-        left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
+        left = 1.0 if model.n_targets else _data.linear_residual(x, n_active, trained)
         return Findings(
             active=active,
             found_l0=float(active.sum(axis=1).mean()),

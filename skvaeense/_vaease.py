@@ -12,36 +12,13 @@ from skvaeense.mixture._fit import span_density
 from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
+from skvaeense.training import _hooks, _trainer
 from skvaeense.training._data import ANNEALED, default_n_components, linear_residual
 from skvaeense.training._diagnosis import Findings, find_collapse
-from skvaeense.training._hooks import (
-    FINAL_NOISE,
-    LEAST_NOISE,
-    annealed_noise,
-    followed_noise,
-    network_hooks,
-    validation_loss,
-    validation_terms,
-)
-from skvaeense.training._trainer import (
-    TRAINING_CONSTRAINTS,
-    Optimizer,
-    Schedule,
-    Trainer,
-    find_schedule,
-    is_scale_free,
-    layer_rates,
-)
+from skvaeense.utils import _validation
 from skvaeense.utils._rows import N_BLOCKS, block_rows
 from skvaeense.utils._torch import DTYPES, make_generator, resolve_device
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    POSITIVE,
-    AliasOf,
-    Specification,
-    StrOptions,
-)
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
@@ -51,7 +28,7 @@ RATES = 0.4, 0.6, 0.2
 
 
 @dataclass(eq=False, repr=False)
-class VAEase(Specification):  # numpydoc ignore=PR02
+class VAEase(_validation.Specification):  # numpydoc ignore=PR02
     """The model of "Sparse Autoencoders, Again?" [1]_, trained by gradients.
 
     An encoder gives each latent a posterior mean m and standard deviation s, and the decoder sees
@@ -153,15 +130,15 @@ class VAEase(Specification):  # numpydoc ignore=PR02
 
     alias = "vaease"
 
-    _parameter_constraints = TRAINING_CONSTRAINTS | {
-        "network": [AliasOf(networks.Network, refused="unrolled"), networks.Network],
+    _parameter_constraints = _trainer.TRAINING_CONSTRAINTS | {
+        "network": [_validation.AliasOf(networks.Network, refused="unrolled"), networks.Network],
         "gated": ["boolean"],
-        "prior": [AliasOf(priors.Prior), priors.Prior],
-        "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
-        "noise_variance": [POSITIVE, StrOptions({"auto"})],
+        "prior": [_validation.AliasOf(priors.Prior), priors.Prior],
+        "threshold": [_validation.AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
+        "noise_variance": [_validation.POSITIVE, _validation.StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
-        "n_init": [AT_LEAST_ONE],
-        "loss": [StrOptions({"elbo"}), losses.Loss],
+        "n_init": [_validation.AT_LEAST_ONE],
+        "loss": [_validation.StrOptions({"elbo"}), losses.Loss],
     }
 
     network: str | networks.Network = "linear"
@@ -173,9 +150,9 @@ class VAEase(Specification):  # numpydoc ignore=PR02
     learn_noise_variance: bool = True
     n_init: int = 3
     loss: Literal["elbo"] | losses.Loss = "elbo"
-    optimizer: Optimizer = "adam"
+    optimizer: _trainer.Optimizer = "adam"
     learning_rate_init: float = 0.02
-    schedule: Schedule = "auto"
+    schedule: _trainer.Schedule = "auto"
     batch_size: Auto | int = "auto"
     max_iter: Auto | int = "auto"
     tol: float = 1e-4
@@ -209,24 +186,26 @@ class VAEaseTraining(BaseAutoencoder):
         generator = make_generator(seeds[0], resolve_device(self.device))
         learned = spec.learn_noise_variance
         if model is not None:
-            noise = followed_noise(float(model.noise_variance), FINAL_NOISE, learned=learned)
+            noise = _hooks.followed_noise(
+                float(model.noise_variance), _hooks.FINAL_NOISE, learned=learned
+            )
         else:
             model = self._make_model(data, seeds[1])
             first, scale = self._first_noise(data, init), data.spectrum.mean_eigenvalue
-            noise = annealed_noise(first, scale, learned=learned)
-        return Trainer(
+            noise = _hooks.annealed_noise(first, scale, learned=learned)
+        return _trainer.Trainer(
             model,
             losses.Loss.resolve(spec.loss),
             optimizer=spec.optimizer,
             learning_rate=spec.learning_rate_init * RATES[init % len(RATES)],
-            schedule=find_schedule(spec.schedule),
+            schedule=_trainer.find_schedule(spec.schedule),
             generator=generator,
-            hooks=[noise, *network_hooks(model.network)],
-            rates=layer_rates(model),
+            hooks=[noise, *_hooks.network_hooks(model.network)],
+            rates=_trainer.layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. On other data long
             # steps help. So the first init takes them, and held-out rows choose the init.
-            bounded=init > 0 and is_scale_free(spec.optimizer),
+            bounded=init > 0 and _trainer.is_scale_free(spec.optimizer),
             processes=data.processes,
             init=init,
         )
@@ -268,12 +247,12 @@ class VAEaseTraining(BaseAutoencoder):
 
     def _validation_loss(self, model, x):
         """Return the negative bound in nats, at the best noise variance if it is learned."""
-        terms = validation_terms(model, x)
-        return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
+        terms = _hooks.validation_terms(model, x)
+        return _hooks.validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:
-            return max(terms[0] / n_features, LEAST_NOISE)
+            return max(terms[0] / n_features, _hooks.LEAST_NOISE)
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
@@ -282,7 +261,7 @@ class VAEaseTraining(BaseAutoencoder):
         model.calibrate(rows)
         if not data.is_batch:
             model.close_unused(torch.cat([part.X for part in data.parts]))
-        terms = validation_terms(model, data.valid)
+        terms = _hooks.validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
         model.remember_gates(data.valid)

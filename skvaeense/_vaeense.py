@@ -23,47 +23,15 @@ from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._explain import CodeStream, Explained, explain
 from skvaeense.explanations._laws import LEAST_SHARE
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._rows import (
-    MOST_ENTRIES,
-    MOST_ROWS,
-    Prepared,
-    Units,
-    check_seen,
-    warn_of_far,
-)
+from skvaeense.mixture import _rows as mixture_rows
 from skvaeense.nets.networks import Network
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array, validated
 from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights, imputations
 from skvaeense.training._diagnosis import batch_messages
-from skvaeense.utils._rows import (
-    MIN_ROWS_TO_SPLIT,
-    SOME_ROWS,
-    find_discrete,
-    find_steps,
-    warn_of_discrete,
-)
+from skvaeense.utils import _rows, _typing, _validation
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
-from skvaeense.utils._typing import (
-    Auto,
-    DoubleArray,
-    FloatArray,
-    IntArray,
-    Precision,
-    RandomState,
-    SparseArray,
-)
-from skvaeense.utils._validation import (
-    POSITIVE,
-    SHARE,
-    NumberOfLatents,
-    StrOptions,
-    check_array,
-    check_integer,
-    plain,
-    too_far,
-)
 from skvaeense.utils._warnings import warn_user
 
 # Share of the variance that is clearly more than the mean leaves, and share of a target by which
@@ -118,14 +86,14 @@ class DensityEstimator(VAEaseTraining):
         def answer(rows: Any) -> Any:
             values = as_array(rows)
             if np.isinf(values).any():
-                raise too_far(rows.dtype)
+                raise _validation.too_far(rows.dtype)
             return function(np.asarray(values, dtype=np.float64))
 
         return self._by_chunks(X, density, answer)
 
     # --- scores -------------------------------------------------------------------------------
 
-    def score_samples(self, X: ArrayLike | SparseArray) -> FloatArray:
+    def score_samples(self, X: ArrayLike | _typing.SparseArray) -> _typing.FloatArray:
         """Return the log-density of each sample, or a lower bound.
 
         Scores are exact log-densities under a mixture of normal distributions. If `density_name_`
@@ -207,7 +175,7 @@ class DensityEstimator(VAEaseTraining):
             lines.append("seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
         return "\n".join(lines)
 
-    def elbo_samples(self, X: ArrayLike | SparseArray) -> FloatArray:
+    def elbo_samples(self, X: ArrayLike | _typing.SparseArray) -> _typing.FloatArray:
         """Return a bound of the log-density of each sample under what gives the codes, `coder_`.
 
         For flat parts it is the log-density itself, and for gates a lower bound. For a `VAEase` it
@@ -232,7 +200,7 @@ class DensityEstimator(VAEaseTraining):
 
     def score(
         self,
-        X: ArrayLike | SparseArray,
+        X: ArrayLike | _typing.SparseArray,
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
@@ -269,7 +237,7 @@ class DensityEstimator(VAEaseTraining):
     def _warn_of_spikes(self, X: Any) -> None:
         """Warn if only the minimum noise of the density bounds the log-density."""
         n_rows = self._n_rows_
-        if n_rows < MIN_ROWS_TO_SPLIT:
+        if n_rows < _rows.MIN_ROWS_TO_SPLIT:
             warn_user(
                 f"The density was learned from {n_rows} samples, too few to hold any out, so "
                 "log-densities depend more on its minimum noise than on the samples. Fit with "
@@ -278,8 +246,11 @@ class DensityEstimator(VAEaseTraining):
         samples: Any = self._check_samples(X, reset=False)
         rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
-        warn_of_discrete(
-            [str(names[j]) for j in np.flatnonzero(find_discrete(rows) & (find_steps(rows) == 0))],
+        _rows.warn_of_discrete(
+            [
+                str(names[j])
+                for j in np.flatnonzero(_rows.find_discrete(rows) & (_rows.find_steps(rows) == 0))
+            ],
             "bounded only by the minimum noise of the density",
             "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
         )
@@ -287,7 +258,7 @@ class DensityEstimator(VAEaseTraining):
     # --- components ---------------------------------------------------------------------------
 
     @available_if(_may_have_density)
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
+    def predict_proba(self, X: ArrayLike) -> _typing.FloatArray:
         """Return the probabilities of the components of the mixture for each sample.
 
         On a union of subspaces there is one component for each subspace, in an arbitrary order.
@@ -312,13 +283,13 @@ class DensityEstimator(VAEaseTraining):
         """
         if sparse.issparse(X):
             # scikit-learn's checks allow probabilities of sparse samples only for classifiers.
-            check_array(X, input_name="X")
+            _validation.check_array(X, input_name="X")
         X = self._checked(X)
         density = self._mixture("predict_proba")
         return self._by_density(X, density, lambda x: softmax(density.log_joint(x), axis=1))
 
     @available_if(_may_have_density)
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: ArrayLike) -> _typing.IntArray:
         """Return the most probable component of the mixture for each sample.
 
         Parameters
@@ -342,7 +313,7 @@ class DensityEstimator(VAEaseTraining):
         return self.predict_proba(X).argmax(axis=1)
 
     @available_if(_may_have_density)
-    def component_ranks(self) -> IntArray:
+    def component_ranks(self) -> _typing.IntArray:
         """Return the number of directions with a variance above the noise in each component.
 
         Returns
@@ -361,17 +332,17 @@ class DensityEstimator(VAEaseTraining):
 
     def _imputed(
         self,
-        X: FloatArray,
+        X: _typing.FloatArray,
         density: MixtureDensity,
         rng: np.random.RandomState | None,
-    ) -> FloatArray:
+    ) -> _typing.FloatArray:
         """Return samples with missing values filled in by conditional means, or by draws."""
-        filled: FloatArray = self._by_density(X, density, lambda x: density.impute(x, rng))
+        filled: _typing.FloatArray = self._by_density(X, density, lambda x: density.impute(x, rng))
         return np.where(np.isnan(X), filled, X)
 
     @available_if(_may_have_density)
     def impute(
-        self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
+        self, X: ArrayLike, *, n_draws: int | None = None, random_state: _typing.RandomState = None
     ) -> Any:
         """Fill in the missing features of samples.
 
@@ -407,9 +378,9 @@ class DensityEstimator(VAEaseTraining):
             If `n_draws` is less than 1.
         """
         check_is_fitted(self)
-        samples: FloatArray = validate_data(
+        samples: _typing.FloatArray = validate_data(
             self,
-            plain(tensor_as_array(X), takes_missing=True),
+            _validation.plain(tensor_as_array(X), takes_missing=True),
             dtype=FLOATS,
             reset=False,
             ensure_all_finite="allow-nan",
@@ -423,7 +394,7 @@ class DensityEstimator(VAEaseTraining):
         return imputations(filled, X, n_draws, random_state)
 
     @available_if(_may_have_density)
-    def outlier_p_values(self, X: ArrayLike) -> FloatArray:
+    def outlier_p_values(self, X: ArrayLike) -> _typing.FloatArray:
         """Return the share of held-out samples that are at least as surprising as each sample.
 
         A sample is surprising if few held-out samples are less probable under the core, or farther
@@ -472,7 +443,7 @@ class DensityEstimator(VAEaseTraining):
             raise ValueError("X has missing values; fill them first, with impute.")
         density = self._mixture("outlier_p_values")
         if density.held_out is None:
-            draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
+            draws, _ = density.sample(_rows.SOME_ROWS, np.random.RandomState(0))
             density = replace(density, held_out=density.log_probs(draws))
         return self._by_density(X, density, density.p_values)
 
@@ -480,27 +451,27 @@ class DensityEstimator(VAEaseTraining):
     def sample(  # numpydoc ignore=GL08
         self,
         n_samples: int = ...,
-        random_state: RandomState = ...,
+        random_state: _typing.RandomState = ...,
         *,
         return_labels: Literal[False] = ...,
-    ) -> FloatArray: ...
+    ) -> _typing.FloatArray: ...
 
     @overload
     def sample(  # numpydoc ignore=GL08
         self,
         n_samples: int = ...,
-        random_state: RandomState = ...,
+        random_state: _typing.RandomState = ...,
         *,
         return_labels: Literal[True],
-    ) -> tuple[FloatArray, IntArray]: ...
+    ) -> tuple[_typing.FloatArray, _typing.IntArray]: ...
 
     def sample(
         self,
         n_samples: int = 1,
-        random_state: RandomState = None,
+        random_state: _typing.RandomState = None,
         *,
         return_labels: bool = False,
-    ) -> FloatArray | tuple[FloatArray, IntArray]:
+    ) -> _typing.FloatArray | tuple[_typing.FloatArray, _typing.IntArray]:
         """Draw samples from the model.
 
         Samples are drawn from `density_`. If there is none, as for a `VAEase` with a nonlinear
@@ -534,7 +505,7 @@ class DensityEstimator(VAEaseTraining):
             density.
         """
         check_is_fitted(self)
-        n_samples = check_integer(n_samples, "n_samples", minimum=1)
+        n_samples = _validation.check_integer(n_samples, "n_samples", minimum=1)
         rng = check_random_state(random_state)
         if return_labels:
             return self._mixture("return_labels=True").sample(n_samples, rng)
@@ -743,14 +714,14 @@ class VAEenseTransformer(DensityEstimator):
     [1, 2]
     """
 
-    locations_: DoubleArray
+    locations_: _typing.DoubleArray
     explanation_: str
     explanation_nats_: dict[str, float]
     density_name_: str
     density_: Annotated[MixtureDensity | GateLaw | None, "d"]
     _coder_: Annotated[FlatLaw | GateLaw, "d k"]
     _mixture_: Annotated[MixtureDensity, "d"]
-    _units_: Annotated[Units, "d"]
+    _units_: Annotated[mixture_rows.Units, "d"]
     _stream_: Annotated[CodeStream, "d"]
 
     @property
@@ -768,12 +739,12 @@ class VAEenseTransformer(DensityEstimator):
     _length_cure = "Set target_l0 and fit again"
 
     _parameter_constraints = {
-        "n_components": [None, NumberOfLatents()],
-        "model": [StrOptions({"auto", "mixture", "gates", "vaease"}), VAEase],
-        "target_l0": [POSITIVE, None],
-        "target_explained_variance": [SHARE, StrOptions({"auto"}), None],
-        "transform_explained_variance": [SHARE, None],
-        "hard": ["boolean", StrOptions({"auto"})],
+        "n_components": [None, _validation.NumberOfLatents()],
+        "model": [_validation.StrOptions({"auto", "mixture", "gates", "vaease"}), VAEase],
+        "target_l0": [_validation.POSITIVE, None],
+        "target_explained_variance": [_validation.SHARE, _validation.StrOptions({"auto"}), None],
+        "transform_explained_variance": [_validation.SHARE, None],
+        "hard": ["boolean", _validation.StrOptions({"auto"})],
     } | {
         name: BaseAutoencoder._parameter_constraints[name]
         for name in (
@@ -788,17 +759,17 @@ class VAEenseTransformer(DensityEstimator):
         *,
         model: Literal["auto", "mixture", "gates", "vaease"] | VAEase = "auto",
         target_l0: float | None = None,
-        target_explained_variance: Auto | float | None = "auto",
+        target_explained_variance: _typing.Auto | float | None = "auto",
         transform_l0: float | None = None,
         transform_explained_variance: float | None = None,
         positive_code: bool = False,
-        hard: Auto | bool = "auto",
+        hard: _typing.Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
         verbose: int = 0,
-        dtype: Precision = "float32",
+        dtype: _typing.Precision = "float32",
         device: str = "auto",
-        random_state: RandomState = None,
+        random_state: _typing.RandomState = None,
     ) -> None:
         self.n_components = n_components
         self.model = model
@@ -841,7 +812,7 @@ class VAEenseTransformer(DensityEstimator):
     def _checked_length(length: float, longest: float) -> float:
         """Return the length of codes, or raise an error if it is not one of a range."""
         least = longest * LEAST_SHARE
-        if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
+        if not (_validation.POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, "
                 "the length that the model was fitted for."
@@ -894,25 +865,32 @@ class VAEenseTransformer(DensityEstimator):
         self._seconds = {"fit": time.perf_counter() - begun}
 
     def _rows_of(
-        self, samples: Any, weights: DoubleArray | None, units: Units | None = None
-    ) -> Prepared:
+        self,
+        samples: Any,
+        weights: _typing.DoubleArray | None,
+        units: mixture_rows.Units | None = None,
+    ) -> mixture_rows.Prepared:
         """Return rows made ready; of samples that are not in memory, some are read."""
         rng, n_samples, described = np.random.RandomState(self._seed()), len(samples), ""
         positions: Any = None
         if isinstance(samples, Source):
-            n = min(n_samples, MOST_ROWS, max(MOST_ENTRIES // samples.shape[1], 2))
+            n = min(
+                n_samples,
+                mixture_rows.MOST_ROWS,
+                max(mixture_rows.MOST_ENTRIES // samples.shape[1], 2),
+            )
             positions = samples.draw(n, rng)
             weights = None if weights is None else weights[positions]
-            taken: FloatArray = samples.take(positions)
+            taken: _typing.FloatArray = samples.take(positions)
         else:
             taken = samples
-        check_seen(taken, getattr(self, "feature_names_in_", None), weights)
-        rows = Prepared.of(taken, weights, rng, units)
+        mixture_rows.check_seen(taken, getattr(self, "feature_names_in_", None), weights)
+        rows = mixture_rows.Prepared.of(taken, weights, rng, units)
         far = rows.far
         if positions is not None:
             far = positions[far]
             described = samples.described(far.tolist())
-        warn_of_far(far, n_samples, described)
+        mixture_rows.warn_of_far(far, n_samples, described)
         return rows
 
     def _structure(self) -> dict[str, Any]:
@@ -949,9 +927,9 @@ class VAEenseTransformer(DensityEstimator):
             attributes["locations_"] = coder.points
         return attributes
 
-    def _check_fit(self, rows: Prepared) -> None:
+    def _check_fit(self, rows: mixture_rows.Prepared) -> None:
         """Warn of signs of failure, measured on held-out rows, or on all rows if those are few."""
-        valid = rows.valid if len(rows.valid) >= MIN_ROWS_TO_SPLIT else np.arange(len(rows.x))
+        valid = rows.valid if len(rows.valid) >= _rows.MIN_ROWS_TO_SPLIT else np.arange(len(rows.x))
         x = rows.x[valid]
         if not (x != x[0]).any():
             return
@@ -1001,7 +979,7 @@ class VAEenseTransformer(DensityEstimator):
         with threads_of_all(samples.shape):
             self._absorb(samples, weights)
 
-    def _absorb(self, samples: FloatArray, weights: DoubleArray | None) -> None:
+    def _absorb(self, samples: _typing.FloatArray, weights: _typing.DoubleArray | None) -> None:
         """Learn from the first batch, or from one more."""
         if not hasattr(self, "_structure_"):
             rows = self._rows_of(samples, weights)
@@ -1032,7 +1010,9 @@ class VAEenseTransformer(DensityEstimator):
         more = {"_units_": units, "_stream_": stream, "_batches_": batches}
         self._store(self._found_attributes(found) | more | {"n_iter_": self.n_iter_ + 1})
 
-    def _compared(self, x: DoubleArray, *, is_first: bool = False) -> dict[str, torch.Tensor]:
+    def _compared(
+        self, x: _typing.DoubleArray, *, is_first: bool = False
+    ) -> dict[str, torch.Tensor]:
         """Return a summary of all batches, with a warning if this one is unlike those before it."""
         before = None if is_first else getattr(self, "_batches_", None)
         rows = torch.from_numpy(x)
@@ -1115,7 +1095,7 @@ class VAEenseTransformer(DensityEstimator):
             X = self._imputed(X, self._mixture("missing values"), None)
         return X, self._law(X.dtype)
 
-    def assign(self, X: ArrayLike | SparseArray) -> Any:
+    def assign(self, X: ArrayLike | _typing.SparseArray) -> Any:
         """Return the location of each sample; see the notes of the class.
 
         Parameters
@@ -1133,7 +1113,7 @@ class VAEenseTransformer(DensityEstimator):
             return np.zeros(samples.shape[0], dtype=int)
         return self._by_chunks(samples, law, law.assign)
 
-    def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, ...]:
+    def posterior(self, X: ArrayLike | _typing.SparseArray) -> tuple[_typing.FloatArray, ...]:
         """Return the posterior of the latents before the gate.
 
         Parameters

@@ -7,15 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skvaeense.utils import _validation
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    AT_LEAST_ZERO,
-    NON_NEGATIVE,
-    POSITIVE,
-    SIZES,
-    validate_params,
-)
 
 # Samples, the manifold of each sample, and the dimension of that manifold.
 Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
@@ -23,10 +16,10 @@ Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
 Draw: TypeAlias = Callable[[int, int], DoubleArray]
 # Constraints of the parameters that generators share.
 COMMON: dict[str, list[Any]] = {
-    "n_samples": [AT_LEAST_ONE],
-    "n_features": [AT_LEAST_ONE],
-    "dims": [SIZES],
-    "noise": [NON_NEGATIVE],
+    "n_samples": [_validation.AT_LEAST_ONE],
+    "n_features": [_validation.AT_LEAST_ONE],
+    "dims": [_validation.SIZES],
+    "noise": [_validation.NON_NEGATIVE],
 }
 
 
@@ -66,10 +59,10 @@ def draw_union(
     return X, manifold, np.asarray(dims, dtype=manifold.dtype)[manifold]
 
 
-SUBSPACES = COMMON | {"shared": [AT_LEAST_ZERO], "orthogonal": ["boolean"]}
+SUBSPACES = COMMON | {"shared": [_validation.AT_LEAST_ZERO], "orthogonal": ["boolean"]}
 
 
-@validate_params(SUBSPACES)
+@_validation.validate_params(SUBSPACES)
 def make_linear_subspaces(
     n_samples: int = 1000,
     *,
@@ -154,7 +147,7 @@ def make_linear_subspaces(
     )
 
 
-@validate_params(SUBSPACES | {"offset_scale": [NON_NEGATIVE]})
+@_validation.validate_params(SUBSPACES | {"offset_scale": [_validation.NON_NEGATIVE]})
 def make_affine_subspaces(
     n_samples: int = 1000,
     *,
@@ -253,7 +246,7 @@ def make_affine_subspaces(
     return draw_union(n_samples, dims, draw, noise, rng)
 
 
-@validate_params(COMMON)
+@_validation.validate_params(COMMON)
 def make_spheres(
     n_samples: int = 1000,
     *,
@@ -327,11 +320,11 @@ def make_spheres(
     return draw_union(n_samples, dims, draw, noise, rng)
 
 
-@validate_params(
+@_validation.validate_params(
     COMMON
     | {
-        "n_atoms": [AT_LEAST_ONE],
-        "n_active": [AT_LEAST_ONE, SIZES],
+        "n_atoms": [_validation.AT_LEAST_ONE],
+        "n_active": [_validation.AT_LEAST_ONE, _validation.SIZES],
         "signed": ["boolean"],
         "return_atoms": ["boolean"],
     }
@@ -438,11 +431,11 @@ def make_sparse_dictionary(
     return (*samples, atoms) if return_atoms else samples
 
 
-@validate_params(
+@_validation.validate_params(
     COMMON
     | {
-        "n_components": [AT_LEAST_ONE],
-        "noise_variance": [POSITIVE],
+        "n_components": [_validation.AT_LEAST_ONE],
+        "noise_variance": [_validation.POSITIVE],
         "return_parameters": ["boolean"],
     }
 )

@@ -4,17 +4,9 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Bunch
 
+from skvaeense.dimension import _scaling
 from skvaeense.dimension._posterior import Evidence
 from skvaeense.dimension._rank import CLEAR, FLAT, RARELY, clear_rank, fair_share, typical_noise
-from skvaeense.dimension._scaling import (
-    LARGEST,
-    N_QUERIES,
-    NEAR,
-    NEAREST,
-    SCALES,
-    Calibration,
-    inverse_dimensions,
-)
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
@@ -260,12 +252,14 @@ class LocalGeometry(Kept):
         self._plane = directions[variances > EXACT * variances[0]].T
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
+        self._calibration = _scaling.Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
         anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
         if noise_variance == 0 and active is None:
             # The noise that decoding leaves has no single variance.
-            self._noise_variance = typical_noise([points[pool] for pool in members[:N_QUERIES]])
+            self._noise_variance = typical_noise(
+                [points[pool] for pool in members[: _scaling.N_QUERIES]]
+            )
         close = _mean(nearness[0][anchors], at_anchor)
         self._measure_ranks(points, members, close, n_noisy)
 
@@ -284,8 +278,10 @@ class LocalGeometry(Kept):
         # The reference itself comes first, or a copy at the same distance.
         distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
-        inverses = np.array([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
-        return inverses, np.square([distances[:, k // NEAREST] for k in scales])
+        inverses = np.array(
+            [_scaling.inverse_dimensions(distances[:, 1:], k, alike) for k in scales]
+        )
+        return inverses, np.square([distances[:, k // _scaling.NEAREST] for k in scales])
 
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
@@ -348,7 +344,7 @@ class LocalGeometry(Kept):
                 # The answer is then the rank without noise, and uncertain.
                 noise, visible = 0.0, np.inf
             # The nearest quarter is flatter than the pool, and its nearest members still more.
-            quarter = pool[: max(len(pool) // NEAREST, 2)]
+            quarter = pool[: max(len(pool) // _scaling.NEAREST, 2)]
             if 2 * rank > N_MEMBERS:
                 rank = _rank(_variances(points[quarter]), len(quarter), noise, n)[0]
             if 2 * rank > len(quarter):
@@ -365,7 +361,7 @@ class LocalGeometry(Kept):
                 ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
             # If the ratio rises with the scale, by a tenth, thin directions are not the reason for
             # a small ratio.
-            rises = largest > ratio + np.maximum(NEAR, 0.1 * ratio)
+            rises = largest > ratio + np.maximum(_scaling.NEAR, 0.1 * ratio)
             noise = self._flats.noise[np.isfinite(self._flats.noise)]
             # The variance off the flattest flats bounds the noise variance.
             most = np.quantile(noise, RARELY) if len(noise) else np.inf
@@ -373,7 +369,10 @@ class LocalGeometry(Kept):
                 advance()
                 # Distances hardly overestimate the dimension.
                 self._clear_ranks[i] = clear_rank(
-                    points[members[i][:LARGEST]], self._n_features, most, least=ratio[i] - 1
+                    points[members[i][: _scaling.LARGEST]],
+                    self._n_features,
+                    most,
+                    least=ratio[i] - 1,
                 )
         self.hidden = float(self._hidden.mean())
 
@@ -428,7 +427,7 @@ class LocalGeometry(Kept):
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         least = np.where(clear, ratios, ratio).min(axis=0)
         # Distances can show all directions that are wider than the distance to neighbours.
-        is_thin = median(self._wide) <= ratio + NEAR
+        is_thin = median(self._wide) <= ratio + _scaling.NEAR
         thin_rank = np.where(is_thin, median(self._clear_ranks), 0.0)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
         evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound)
@@ -506,7 +505,7 @@ class LocalGeometry(Kept):
         inverses = _mean(self._inverses[:, near], asked)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
+        known = np.isfinite(ratios[: len(_scaling.SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
             own = np.isfinite(ratio)
             if own.any():

@@ -8,15 +8,9 @@ from typing import Annotated, Any, NamedTuple, Self
 import numpy as np
 from scipy.stats import sem
 
+from skvaeense.explanations import _gate_fits
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._flats import Flats, are_independent, of_groups, one_flat, pooled
-from skvaeense.explanations._gate_fits import (
-    ComparedGates,
-    GateStream,
-    compared_gates,
-    compared_gates_at,
-    gate_law,
-)
 from skvaeense.explanations._laws import FlatLaw, GateLaw
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture, MixtureStream, fit_mixture
@@ -91,7 +85,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
         gates = fits.best(flats, mixture)
         if gates is not None and head is not rows and _may_gain(gates, mixture):
             # A rare latent is open for too few of some rows.
-            gates = compared_gates(rows, wanted)
+            gates = _gate_fits.compared_gates(rows, wanted)
     nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
     if gates is not None:
         nats["gates"] = nats["mixture"] + _gain(gates, mixture).mean()
@@ -108,7 +102,7 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
             first = None
         if isinstance(known, GateLaw) and known.points is None:
             first = known.in_units(-rows.center / rows.scale, 1 / rows.scale)
-        coder = gate_law(rows, wanted.for_codes(name), first)
+        coder = _gate_fits.gate_law(rows, wanted.for_codes(name), first)
     units = rows.center, rows.scale
     coder, found = coder.in_units(*units), mixture.density.in_units(*units)
     is_best = name == "gates" == max(nats, key=lambda key: nats[key])
@@ -118,12 +112,12 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     return Explained(name, coder, density, found, nats, len(rows.x))
 
 
-def _gain(gates: ComparedGates, mixture: FoundMixture) -> DoubleArray:
+def _gain(gates: _gate_fits.ComparedGates, mixture: FoundMixture) -> DoubleArray:
     """Return the nats by which held-out rows of the first split are more probable under gates."""
     return gates.scores - mixture.scores[: len(gates.scores)]
 
 
-def _may_gain(gates: ComparedGates, mixture: FoundMixture) -> bool:
+def _may_gain(gates: _gate_fits.ComparedGates, mixture: FoundMixture) -> bool:
     """Return whether gates of more rows may become more probable than a mixture.
 
     Gates of some rows that are surely more or less probable, by three standard errors, need no
@@ -135,7 +129,7 @@ def _may_gain(gates: ComparedGates, mixture: FoundMixture) -> bool:
 
 
 def _choose(
-    mixture: FoundMixture, flats: Flats, gates: ComparedGates | None, fits: "_GateFits"
+    mixture: FoundMixture, flats: Flats, gates: _gate_fits.ComparedGates | None, fits: "_GateFits"
 ) -> str:
     """Return the name of what gives the codes."""
     wanted = fits.wanted
@@ -177,9 +171,9 @@ class _GateFits:
     wanted: Wanted
 
     @cached_property
-    def shared(self) -> ComparedGates:
+    def shared(self) -> _gate_fits.ComparedGates:
         """The gates that all rows share."""
-        return compared_gates(self.rows, self.wanted)
+        return _gate_fits.compared_gates(self.rows, self.wanted)
 
     @property
     def are_tried(self) -> bool:
@@ -202,7 +196,7 @@ class _GateFits:
                 return None
         return self.shared.scores if self.shared.are_codes else None
 
-    def best(self, flats: Flats, mixture: FoundMixture) -> ComparedGates | None:
+    def best(self, flats: Flats, mixture: FoundMixture) -> _gate_fits.ComparedGates | None:
         """Return the gates that are compared with a mixture, if any are."""
         bases = [part.basis for part in flats.parts]
         # No dictionary has fewer latents than directions none of which is a combination of others.
@@ -214,7 +208,7 @@ class _GateFits:
         hulls = [pooled(own) for own in of_groups(mixture.parts, flats.locations.groups)]
         if sum(map(len, bases)) <= sum(hull.rank for hull in hulls):
             return self.shared
-        local = compared_gates_at(self.rows, self.wanted, flats.locations)
+        local = _gate_fits.compared_gates_at(self.rows, self.wanted, flats.locations)
         return max(self.shared, local, key=lambda found: found.scores.mean())
 
 
@@ -235,7 +229,7 @@ class CodeStream(Record):
     """
 
     mixture: Annotated[MixtureStream, "d"]
-    coder: Annotated[FlatLaw | GateStream, "d"]
+    coder: Annotated[FlatLaw | _gate_fits.GateStream, "d"]
 
     @property
     def n_features(self) -> int:
@@ -247,7 +241,7 @@ class CodeStream(Record):
         """Return the stream that goes on from laws."""
         coder = before.coder
         if isinstance(coder, GateLaw):
-            coder = GateStream.of(coder, wanted.for_codes(before.name), before.n_rows)
+            coder = _gate_fits.GateStream.of(coder, wanted.for_codes(before.name), before.n_rows)
         return cls(MixtureStream.of(before.mixture, before.n_rows, units), coder)
 
     def absorb(self, rows: Prepared, before: Any) -> tuple[Self, Explained]:
@@ -271,7 +265,7 @@ class CodeStream(Record):
         """
         mixture = self.mixture.absorb(rows)
         coder: Any = self.coder
-        if isinstance(coder, GateStream):
+        if isinstance(coder, _gate_fits.GateStream):
             coder = coder.absorb(rows)
             law: Any = coder.law
         else:

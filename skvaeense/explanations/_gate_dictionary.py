@@ -15,18 +15,9 @@ from skvaeense.explanations._gates import SLABS
 from skvaeense.explanations._laws import GateLaw
 from skvaeense.mixture._rows import Prepared, Units, warn_of_far
 from skvaeense.samples._weights import LawMixin, checked_weights
+from skvaeense.utils import _validation
 from skvaeense.utils._torch import draw_seed, threads_of_all
 from skvaeense.utils._typing import DoubleArray, FloatArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    POSITIVE,
-    RANDOM_STATE,
-    SHARE,
-    all_or_nothing,
-    check_array,
-    check_n_components,
-    fit_context,
-)
 
 
 class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -131,11 +122,11 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _threads = staticmethod(threads_of_all)
 
     _parameter_constraints = {
-        "n_components": [AT_LEAST_ONE, None],
-        "target_l0": [POSITIVE, None],
-        "target_explained_variance": [SHARE, None],
+        "n_components": [_validation.AT_LEAST_ONE, None],
+        "target_l0": [_validation.POSITIVE, None],
+        "target_explained_variance": [_validation.SHARE, None],
         "positive_code": ["boolean"],
-        "random_state": RANDOM_STATE,
+        "random_state": _validation.RANDOM_STATE,
     }
 
     def __init__(
@@ -155,7 +146,7 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     # --- fitting ------------------------------------------------------------------------------
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @_validation.fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit atoms, gates and noise.
 
@@ -180,7 +171,7 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ValueError
             If X has fewer than two samples, or NaN or infinite values, or if both targets are set.
         """
-        with all_or_nothing(self):
+        with _validation.all_or_nothing(self):
             rows = self._rows(self._check(X, reset=True), sample_weight)
             with threads_of_all(rows.known.shape):
                 law = gate_law(rows, self._wanted(), has_table=False)
@@ -191,7 +182,7 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self.__dict__.pop("_stream_", None)
         return self
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @_validation.fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
     ) -> Self:
@@ -219,7 +210,7 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         if not hasattr(self, "_law_"):
             return self.fit(X, y, sample_weight)
-        with all_or_nothing(self):
+        with _validation.all_or_nothing(self):
             rows = self._rows(self._check(X), sample_weight, self._units_)
             stream: Any = getattr(self, "_stream_", None)
             stream = stream or GateStream.of(self._law_, self._wanted(), self._n_rows_)
@@ -293,8 +284,8 @@ class GateDictionary(LawMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             If X does not have `n_components_` columns.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=np.float64)
-        check_n_components(codes, self)
+        codes = _validation.check_array(X, dtype=np.float64)
+        _validation.check_n_components(codes, self)
         return codes @ self.components_ + self.mean_
 
     @property

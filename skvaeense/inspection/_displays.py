@@ -15,16 +15,9 @@ from sklearn.utils import assert_all_finite, check_consistent_length
 
 from skvaeense.metrics import fvu
 from skvaeense.samples._rows import as_array
+from skvaeense.utils import _validation
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import DoubleArray
-from skvaeense.utils._validation import (
-    ReprMixin,
-    check_array,
-    column_or_1d,
-    fitted_step,
-    last_step,
-    require,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +29,7 @@ def named_estimators(estimators):
     if hasattr(given, "fit") or not all(hasattr(estimator, "fit") for estimator in given):
         raise TypeError(f"estimators must be a list or a dict of estimators, got {estimators!r}.")
     if not isinstance(estimators, Mapping):
-        names = [type(last_step(estimator)[0]).__name__ for estimator in estimators]
+        names = [type(_validation.last_step(estimator)[0]).__name__ for estimator in estimators]
         numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
         own = [f"{k} {n}" if names.count(k) > 1 else k for k, n in zip(names, numbers, strict=True)]
         estimators = dict(zip(own, estimators, strict=True))
@@ -52,7 +45,7 @@ def active_mask(estimator, X, codes=None):
     """
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
-    require(estimator, "active_dimensions", "transform")
+    _validation.require(estimator, "active_dimensions", "transform")
     return as_array(estimator.transform(X) if codes is None else codes) != 0
 
 
@@ -69,7 +62,7 @@ GREY = "#BBBBBB"
 
 
 @dataclass_transform(eq_default=False)
-class Display(ReprMixin, ABC):
+class Display(_validation.ReprMixin, ABC):
     """Base class of the displays, which hold the numbers of a picture and draw it.
 
     To add a display, derive a class from this one; it becomes a dataclass. Its annotated fields are
@@ -216,9 +209,11 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     quantity: str = "Dimension"
 
     def __post_init__(self) -> None:
-        values = column_or_1d(self.dimensions, dtype=np.float64, input_name="dimensions")
+        values = _validation.column_or_1d(
+            self.dimensions, dtype=np.float64, input_name="dimensions"
+        )
         assert_all_finite(values, input_name="dimensions")
-        labels = column_or_1d([""] * len(values) if self.y is None else self.y)
+        labels = _validation.column_or_1d([""] * len(values) if self.y is None else self.y)
         check_consistent_length(values, labels)
         self.dimensions, self.y = values, labels
         self.groups = {str(one): values[labels == one] for one in np.unique(labels)}
@@ -254,12 +249,12 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator is of neither kind.
         """
-        step, X = fitted_step(estimator, X)
+        step, X = _validation.fitted_step(estimator, X)
         if hasattr(step, "active_dimensions"):
             dimensions, quantity = active_mask(step, X).sum(axis=1), "Active latents"
         else:
             # `dimension_` is required, since classifiers and regressors have `predict` too.
-            require(step, "active_dimensions", "dimension_")
+            _validation.require(step, "active_dimensions", "dimension_")
             dimensions, quantity = step.predict(X), "Estimated dimension"
         return cls(dimensions, y, quantity=quantity).plot(ax)
 
@@ -367,7 +362,9 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     image_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        columns = check_array(self.components, dtype=np.float64, input_name="components")
+        columns = _validation.check_array(
+            self.components, dtype=np.float64, input_name="components"
+        )
         n_components, n_features = columns.shape
         if self.image_shape is not None and math.prod(self.image_shape) != n_features:
             raise ValueError(
@@ -432,7 +429,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has no `components_`.
         """
-        step, X = fitted_step(estimator, X)
+        step, X = _validation.fitted_step(estimator, X)
         step = getattr(step, "autoencoder_", step)
         if not hasattr(step, "components_"):
             raise TypeError(
@@ -593,9 +590,9 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator keeps no history.
         """
-        step, _ = fitted_step(estimator)
+        step, _ = _validation.fitted_step(estimator)
         step = getattr(step, "autoencoder_", step)
-        require(step, "history_")
+        _validation.require(step, "history_")
         return cls(step.history_).plot(ax)
 
     def plot(self, ax: OptionalAxes = None) -> Self:
@@ -721,7 +718,7 @@ def reconstruction_sparsity_curve(estimator: Any, X: ArrayLike) -> Curve:
     >>> n_active, error.round(3)
     (array([0., 1., 2.]), array([1. , 0.2, 0. ]))
     """
-    estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
+    estimator, X = _validation.fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = as_array(estimator.transform(X))
 
     def errors_of(kept: Iterable[Any]) -> DoubleArray:
@@ -856,7 +853,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         ReconstructionSparsityDisplay
             The display.
         """
-        step, seen = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
+        step, seen = _validation.fitted_step(estimator, X, needs=["transform", "inverse_transform"])
         return cls.from_estimators([step, PCA().fit(as_array(seen))], seen, ax=ax)
 
     def plot(self, ax: OptionalAxes = None) -> Self:

@@ -15,15 +15,7 @@ from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.inspection._displays import (
-    BLACK,
-    BLUE,
-    GREY,
-    Display,
-    Estimators,
-    OptionalAxes,
-    named_estimators,
-)
+from skvaeense.inspection import _displays
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
@@ -48,7 +40,7 @@ class ScoreComparison(Bunch):
 
 
 def compare_scores(
-    estimators: Estimators,
+    estimators: _displays.Estimators,
     X: ArrayLike,
     *,
     cv: Any = 5,
@@ -211,7 +203,7 @@ def compare_scores(
     scaled PCA -20.2        -0.1                   0.2
     factors    -20.1         0.0                   0.0
     """
-    named = named_estimators(estimators)
+    named = _displays.named_estimators(estimators)
     names = list(named)
     for name, estimator in named.items():
         _check_density(name, estimator)
@@ -388,7 +380,7 @@ def smooth(X, widths, noise_floor, rng):
     return X + noise_std * rng.standard_normal(X.shape), noise_std
 
 
-class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
+class ScoreComparisonDisplay(_displays.Display):  # numpydoc ignore=PR02
     """Draw cross-validated log-densities and their differences from a reference.
 
     Each estimator has a row, the highest mean on top. The dot is its mean, and the broad bar is two
@@ -436,7 +428,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
 
     comparison: ScoreComparison
 
-    def plot(self, ax: OptionalAxes = None) -> Self:
+    def plot(self, ax: _displays.OptionalAxes = None) -> Self:
         """Draw the picture.
 
         Parameters
@@ -465,14 +457,19 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
                 "from it cannot be drawn. Choose another reference."
             )
         axes = self.use_axes(ax, (7.2, 1.6 + 0.45 * len(order)))
-        axes.axvline(base, color=BLACK, linewidth=0.8, zorder=0)
-        thin = {"fmt": "none", "ecolor": GREY, "elinewidth": 1.5, "capsize": 3}
+        axes.axvline(base, color=_displays.BLACK, linewidth=0.8, zorder=0)
+        thin = {"fmt": "none", "ecolor": _displays.GREY, "elinewidth": 1.5, "capsize": 3}
         self.intervals_ = axes.errorbar(mean, places, xerr=2 * numbers.std_error[order], **thin)
         # Beside the bars, so that both can be seen.
         self.folds_ = axes.scatter(
-            base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=GREY
+            base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=_displays.GREY
         )
-        broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
+        broad = {
+            "fmt": "o",
+            "color": _displays.BLUE,
+            "elinewidth": 5,
+            "markeredgecolor": _displays.BLACK,
+        }
         self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad)
         names = [numbers.names[i] for i in order]
         beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}

@@ -7,15 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skvaeense.utils import _validation
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import DoubleArray, SparseArray
-from skvaeense.utils._validation import (
-    POSITIVE,
-    check_array,
-    check_weights,
-    dense,
-    validate_params,
-)
 
 
 def fvu(
@@ -64,7 +58,9 @@ def fvu(
     0.1
     """
     pair = {"X": X, "X_reconstructed": X_reconstructed}
-    rows, restored = (check_array(x, dtype=np.float64, input_name=name) for name, x in pair.items())
+    rows, restored = (
+        _validation.check_array(x, dtype=np.float64, input_name=name) for name, x in pair.items()
+    )
     if rows.shape != restored.shape:
         raise ValueError(
             f"X and X_reconstructed must have the same shape, {rows.shape} != {restored.shape}."
@@ -127,7 +123,7 @@ def explained_variance(
     return 1.0 - fvu(X, X_reconstructed, sample_weight=sample_weight)
 
 
-@validate_params({"length": [POSITIVE]})
+@_validation.validate_params({"length": [_validation.POSITIVE]})
 def explained_variance_at(length: float) -> Callable[..., float]:
     """Return a scorer of codes that all have the same mean length.
 
@@ -172,7 +168,7 @@ def explained_variance_at(length: float) -> Callable[..., float]:
 
 
 def _explained_at(estimator: Any, X: ArrayLike, y: object = None, *, length: float) -> float:
-    codes = dense(estimator.transform(X))
+    codes = _validation.dense(estimator.transform(X))
     effects = np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
     n_kept = min(max(round(length * len(codes)), 1), effects.size)
     least = np.partition(effects, effects.size - n_kept, axis=None)[effects.size - n_kept]
@@ -261,14 +257,14 @@ def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
     """Return the rows of the arrays whose weight is above 0, and their weights or None."""
     if sample_weight is None:
         return *arrays, None
-    weights = check_weights(sample_weight, arrays[0])
+    weights = _validation.check_weights(sample_weight, arrays[0])
     kept = weights > 0
     return *(array[kept] for array in arrays), weights[kept]
 
 
 def _count_active(codes: Any, sample_weight: Any) -> tuple[float, DoubleArray]:
     """Return the total weight of samples, and for each latent the weight of its active samples."""
-    codes = check_array(codes, accept_sparse="csr", input_name="codes")
+    codes = _validation.check_array(codes, accept_sparse="csr", input_name="codes")
     codes, weights = _drop_weightless(sample_weight, codes)
     # != drops zeros that a sparse matrix stores explicitly.
     active = codes != 0
@@ -287,7 +283,7 @@ def in_unit(values: DoubleArray, axis: int | None = None) -> tuple[DoubleArray, 
     return np.ldexp(values, -exponents), exponents
 
 
-@validate_params({"signed": ["boolean"]})
+@_validation.validate_params({"signed": ["boolean"]})
 def mean_max_cosine_similarity(
     atoms_true: ArrayLike, atoms_learned: ArrayLike, *, signed: bool = False
 ) -> float:
@@ -344,8 +340,8 @@ def mean_max_cosine_similarity(
     >>> round(mean_max_cosine_similarity(true, learned, signed=True), 3)
     0.707
     """
-    true = check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
-    learned = check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
+    true = _validation.check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
+    learned = _validation.check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
     if true.shape[1] != learned.shape[1]:
         raise ValueError(
             "atoms_true and atoms_learned must have the same number of columns, got shapes "

@@ -7,19 +7,8 @@ from typing import Annotated, Any, NamedTuple, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skvaeense.mixture import _em
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import (
-    LEAST_RESPONSIBILITY,
-    MAX_COMPONENTS,
-    Family,
-    Moments,
-    Rows,
-    blur_of,
-    eigen,
-    gaussians,
-    least_variance,
-    spikes,
-)
 from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
 from skvaeense.mixture._search import FINAL, LEAST_ROWS, N_PARTS, Pair, Search, held_out
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, threads_for
@@ -91,7 +80,7 @@ class FoundMixture(NamedTuple):
 
     density: MixtureDensity
     parts: list[FlatPart]
-    family: Family
+    family: _em.Family
     scores: DoubleArray
     scores_of_one: DoubleArray
     blur: float
@@ -110,7 +99,7 @@ def fit_mixture(
     rows: Prepared,
     *,
     n_components: int | None = None,
-    max_components: int = MAX_COMPONENTS,
+    max_components: int = _em.MAX_COMPONENTS,
     basis: DoubleArray | None = None,
     rival: Callable[[Search], DoubleArray | None] | None = None,
 ) -> FoundMixture:
@@ -157,8 +146,8 @@ def fit_mixture(
 
         def search_along(*bases: DoubleArray | None) -> Search:
             def pair(y: DoubleArray) -> Pair:
-                plain = Rows.of(y, weights, bases[0], steps)
-                return plain, Rows.of(y / scale, weights, bases[1], steps / scale)
+                plain = _em.Rows.of(y, weights, bases[0], steps)
+                return plain, _em.Rows.of(y / scale, weights, bases[1], steps / scale)
 
             known = pair(x)
             both = known if filled is x else pair(filled)
@@ -200,7 +189,7 @@ def fit_mixture(
         density = replace(density, dimensions=dimensions, held_out=held_out, pulls=pulls)
         scores = search.scores(family, densities)
         scores_of_one = search.scores(one.family, one.densities)
-        return FoundMixture(density, parts, family, scores, scores_of_one, blur_of(steps))
+        return FoundMixture(density, parts, family, scores, scores_of_one, _em.blur_of(steps))
 
 
 def pulls_of(
@@ -254,7 +243,7 @@ def pulls_of(
     return best(blend, target) * np.array([share, 1 - share])
 
 
-def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:
+def flat_parts(rows: _em.Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:
     """Return the flat parts of rows: one for each component of a mixture.
 
     Parameters
@@ -274,13 +263,13 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
         Flat parts, in the order of the components.
     """
     # A component without rows keeps its place, and is described by all rows.
-    is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
+    is_empty = ~(shares > _em.LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
     shares = np.where(is_empty, rows.weights[:, None], shares)
     n_rows, means, covariances, rests = rows.moments(shares, density if rows.has_holes else None)
-    values, vectors = eigen(covariances)
+    values, vectors = _em.eigen(covariances)
     spreads = (values.sum(axis=1) + rests) / rows.n_features
-    floors = least_variance(spreads)[:, None]
-    ranks, noises = spikes(values + floors, rests, rows.n_features, n_rows, floors)
+    floors = _em.least_variance(spreads)[:, None]
+    ranks, noises = _em.spikes(values + floors, rests, rows.n_features, n_rows, floors)
     return [
         FlatPart(
             float(density.weights[c]),
@@ -343,7 +332,7 @@ def search_wide(
 
 def turned(
     density: MixtureDensity,
-    family: Family,
+    family: _em.Family,
     steps: DoubleArray,
     known: tuple[DoubleArray, ...],
     order: IntArray,
@@ -383,7 +372,7 @@ def turned(
     def fitted(
         x: DoubleArray, weights: DoubleArray, shares: DoubleArray, far: DoubleArray
     ) -> tuple[MixtureDensity, DoubleArray]:
-        rows = Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T, steps)
+        rows = _em.Rows.of(x, weights, _leading(x, weights)[: density.basis.shape[1]].T, steps)
         broad = rows.background()
         rows = rows.facing(broad)
         start = rows.maximise(shares, family, replace(density, background=broad), far)
@@ -423,7 +412,7 @@ def _leading(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     return principal_directions((x - mean) * np.sqrt(weights)[:, None])[1]
 
 
-def _rest_of(x: DoubleArray, basis: DoubleArray, rows: Rows) -> FlatPart:
+def _rest_of(x: DoubleArray, basis: DoubleArray, rows: _em.Rows) -> FlatPart:
     """Return the normal distribution of the residual of rows x off a basis, as one flat part.
 
     The same rows are given along any directions, too.
@@ -444,7 +433,7 @@ def _rest_of(x: DoubleArray, basis: DoubleArray, rows: Rows) -> FlatPart:
         covariances=moments.covariances / share,
         rests=moments.rests / share,
     )
-    rest = gaussians(moments, n_left, Family(), least_variance(rows.size))
+    rest = _em.gaussians(moments, n_left, _em.Family(), _em.least_variance(rows.size))
     # At least one direction is noise.
     values = np.r_[rest.variances[0], rest.noise_variances][:n_left]
     directions = (others.T @ rest.directions[0])[:, : len(values) - 1].T
@@ -514,11 +503,11 @@ def span_density(
         return fit_mixture(whole).density.in_units(center, scale)
     if span.shape[1] > MAX_DIRECTIONS:
         span = span @ principal_directions(centred @ span)[1][:MAX_DIRECTIONS].T
-    every = Rows.of(centred, weights)
+    every = _em.Rows.of(centred, weights)
     of_all = _rest_of(centred, span, every)
     rows = Prepared.in_own_units(centred - of_all.mean, weights, rng)
     # Held-out rows of the first split are new to the units in which the mixture is sought.
-    train = Rows.of(rows.known, rows.weights)[rows.is_train]
+    train = _em.Rows.of(rows.known, rows.weights)[rows.is_train]
     rest = _rest_of(train.h, span, train)
     shrink = np.sqrt(rest.noise_variance / rest.variances)
     y = rows.known + (rows.known @ rest.basis.T * (shrink - 1)) @ rest.basis
@@ -527,14 +516,14 @@ def span_density(
     density = _with_rest(found, of_all, noises / (found.weights @ noises))
     # Its own core has the units in which the mixture was sought.
     held_out = replace(found, core=_core_of_one(train)).log_probs(rows.known[rows.valid])
-    core = _core_of_one(Rows.of(rows.known, rows.weights)).in_units(of_all.mean, 1.0)
+    core = _core_of_one(_em.Rows.of(rows.known, rows.weights)).in_units(of_all.mean, 1.0)
     density = replace(density, background=every.background(), core=core, held_out=held_out)
     return density.in_units(bias, 1.0)
 
 
-def _core_of_one(rows: Rows) -> MixtureDensity:
+def _core_of_one(rows: _em.Rows) -> MixtureDensity:
     """Return the core of one component."""
-    return rows.core(rows.maximise(rows.weights[:, None], Family()), Family())
+    return rows.core(rows.maximise(rows.weights[:, None], _em.Family()), _em.Family())
 
 
 @dataclass(frozen=True, eq=False)
@@ -599,10 +588,12 @@ class MixtureStream(Record):
     def absorb(self, rows: Prepared) -> Self:
         """Return the stream after one more batch, whose mixture is the best one for the sums."""
         stream = self._with(rows)
-        moments = Moments(stream.n_rows, stream.means, stream.covariances, stream.rests)
+        moments = _em.Moments(stream.n_rows, stream.means, stream.covariances, stream.rests)
         # As in the coordinates in which the mixture was fitted.
         size = self.units.size / float(np.square(self.density.unit).mean())
-        parts = gaussians(moments, self.n_features, Family(self.cut), least_variance(size))
+        parts = _em.gaussians(
+            moments, self.n_features, _em.Family(self.cut), _em.least_variance(size)
+        )
         known = {"weights": stream.totals / stream.totals.sum(), "dimensions": self.ranks}
         return replace(stream, density=replace(self.density, **known, **parts._asdict()))
 
@@ -610,7 +601,7 @@ class MixtureStream(Record):
         """Return the stream with the sums over the rows of a batch."""
         density, steps = self.density, self.units.steps / self.density.unit
         x = density.impute(rows.known)
-        own = Rows.of(density.quotients(x), rows.counts, density.basis, steps)
+        own = _em.Rows.of(density.quotients(x), rows.counts, density.basis, steps)
         if density.background is not None:
             broad = density.background.log_prob(x) + np.log(density.unit).sum()
             own = replace(own, log_broad=broad)
@@ -645,9 +636,9 @@ class MixtureStream(Record):
         for c, rank in enumerate(self.ranks.tolist()):
             covariance = loadings @ self.covariances[c] @ loadings.T - blur
             rest = float(self.rests[c] * np.square(density.unit).mean())
-            values, vectors = eigen(covariance)
+            values, vectors = _em.eigen(covariance)
             noise = (values[rank:].sum() + rest) / max(d - rank, 1)
-            noise = max(noise, least_variance((values.sum() + rest) / d))
+            noise = max(noise, _em.least_variance((values.sum() + rest) / d))
             mean = density.center + loadings @ self.means[c]
             weight = float(density.weights[c])
             variances = np.maximum(values[:rank], noise)

@@ -7,13 +7,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 
-from skvaeense.mixture._em import (
-    LEAST_VARIANCE,
-    ROUNDING_VARIANCE,
-    Family,
-    Rows,
-    local_size,
-)
+from skvaeense.mixture import _em
 from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
@@ -26,7 +20,7 @@ from skvaeense.utils._warnings import warn_user
 # Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
 # Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
-FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
+FAR = float(np.sqrt(_em.LEAST_VARIANCE / np.finfo(float).eps))
 # Number of rows, and of their entries, that a law is found in; of more rows a random part is taken.
 MOST_ROWS, MOST_ENTRIES = 2**16, 2**25
 
@@ -247,7 +241,7 @@ class Prepared:
         ).shares(x)
         if units is None:
             steps = find_steps(x, counts, same=max(4 * precision, 1e-11))
-            units = Units(center, scale, reach, steps, local_size(x))
+            units = Units(center, scale, reach, steps, _em.local_size(x))
         return cls(x, counts, units, rng.permutation(len(x)), far, rng)
 
     @classmethod
@@ -255,7 +249,7 @@ class Prepared:
         """Return rows that are centred and scaled already, whose columns have no steps."""
         x, weights = merged(x, weights)
         zeros = np.zeros(x.shape[1])
-        units = Units(zeros, 1.0, Reach(zeros, np.inf), zeros, local_size(x))
+        units = Units(zeros, 1.0, Reach(zeros, np.inf), zeros, _em.local_size(x))
         return cls(x, weights, units, rng.permutation(len(x)), np.zeros(0, dtype=int), rng)
 
     @property
@@ -435,14 +429,14 @@ def filled_rows(rows: Prepared) -> DoubleArray:
     if not rows.has_holes:
         return rows.known
     weights, rng, missing = rows.weights, rows.rng, np.isnan(rows.known).mean()
-    scale, family = scales_of(rows.known, weights), Family(cut=False, shrinkage=3.0)
+    scale, family = scales_of(rows.known, weights), _em.Family(cut=False, shrinkage=3.0)
     steps = rows.steps / scale
-    holed = Rows.of(rows.known / scale, weights, steps=steps)
+    holed = _em.Rows.of(rows.known / scale, weights, steps=steps)
     one = replace(holed, h=np.nan_to_num(holed.h)).maximise(weights[:, None], family)
     # The zeros in the place of missing values have made this distribution too narrow.
     variances, noises = one.variances + missing, one.noise_variances + missing
     one = holed.em(replace(one, variances=variances, noise_variances=noises), family, *CHOICE)
-    both = (Rows.of(one.impute(holed.h, rng), weights, steps=steps),) * 2
+    both = (_em.Rows.of(one.impute(holed.h, rng), weights, steps=steps),) * 2
     search = Search(both, rng.permutation(len(weights)), rng, n_splits=1).grow()
     return search.final((holed, holed), *CHOICE).impute(holed.h, rng) * scale
 
@@ -457,6 +451,6 @@ def scales_of(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     values = np.nan_to_num(x)
     mean = (known * values).sum(axis=0) / n
     variance = (known * np.square(values - mean)).sum(axis=0) / n
-    varies = variance > 16 * ROUNDING_VARIANCE * np.square(values).max(axis=0)
+    varies = variance > 16 * _em.ROUNDING_VARIANCE * np.square(values).max(axis=0)
     usual = float(np.median(variance[varies])) if varies.any() else 1.0
     return np.sqrt(np.where(varies, variance, usual))

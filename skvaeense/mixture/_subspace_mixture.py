@@ -13,15 +13,9 @@ from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture
 from skvaeense.mixture._rows import Prepared, check_seen, warn_of_far
 from skvaeense.samples._weights import LawMixin, checked_weights, imputations
+from skvaeense.utils import _validation
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_progress, with_callbacks
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    RANDOM_STATE,
-    StrOptions,
-    all_or_nothing,
-    fit_context,
-)
 
 
 class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimator):
@@ -130,10 +124,10 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
     _takes_missing = True
 
     _parameter_constraints = {
-        "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_components": [AT_LEAST_ONE],
+        "n_components": [_validation.AT_LEAST_ONE, _validation.StrOptions({"auto"})],
+        "max_components": [_validation.AT_LEAST_ONE],
         "verbose": ["verbose"],
-        "random_state": RANDOM_STATE,
+        "random_state": _validation.RANDOM_STATE,
     }
 
     def __init__(
@@ -150,7 +144,7 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
         self.random_state = random_state
 
     @with_callbacks
-    @fit_context(prefer_skip_nested_validation=True)
+    @_validation.fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the mixture.
 
@@ -177,7 +171,7 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
             If X holds infinity, has fewer than two samples, or a column that is never seen; if
             it has fewer samples than `n_components`, or a variance beyond the range of float64.
         """
-        with all_or_nothing(self), fit_progress(self, ["structure"]) as progress:
+        with _validation.all_or_nothing(self), fit_progress(self, ["structure"]) as progress:
             progress.begin("structure")
             x, weights = self._check(X, reset=True), checked_weights(sample_weight, X)
             check_seen(x, getattr(self, "feature_names_in_", None), weights)

@@ -18,36 +18,21 @@ from sklearn.base import clone
 from torch import Generator, Tensor, nn
 
 from skvaeense.explanations._gates import restricted_code
-from skvaeense.utils._kept import (
-    BatchThreshold,
-    KeptCodes,
-    KeptEntries,
-    KeptOutputs,
-    Lengths,
-    check_lengths,
-)
+from skvaeense.utils import _kept, _validation
 from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    AT_LEAST_ZERO,
-    POSITIVE,
-    Interval,
-    Specification,
-    StrOptions,
-)
 
 __all__ = ["MLP", "Linear", "Network", "SingleLayer", "Unrolled"]
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
 # The constraint on parameters with this name.
-SKIP: list[Any] = ["boolean", StrOptions({"first"})]
+SKIP: list[Any] = ["boolean", _validation.StrOptions({"first"})]
 # Largest number of hidden layers or sweeps. A file can name more, but not in a reasonable network.
 MAX_DEPTH = 100
 
 
-class Network(Specification):
+class Network(_validation.Specification):
     """Specify an encoder and a decoder without holding any weights.
 
     The class derives from scikit-learn's BaseEstimator, so that networks can be cloned, and a grid
@@ -208,7 +193,7 @@ def layer_sizes(
     widths: list[Any] = [sizes]
     if isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes):
         widths = list(sizes)
-    if not all(map(AT_LEAST_ONE.is_satisfied_by, widths)):
+    if not all(map(_validation.AT_LEAST_ONE.is_satisfied_by, widths)):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     if len(widths) > MAX_DEPTH:
         raise ValueError(f"{name} must have at most {MAX_DEPTH} layers, got {len(widths)}.")
@@ -264,7 +249,9 @@ class DenseAutoencoder(Autoencoder):
         bias = last.bias - last.weight @ self.decoder.bias if self.subtract_bias else last.bias
         return x, last.weight, bias
 
-    def kept_codes(self, x: Tensor, keep: Callable[[Tensor], KeptEntries]) -> KeptCodes | None:
+    def kept_codes(
+        self, x: Tensor, keep: Callable[[Tensor], _kept.KeptEntries]
+    ) -> _kept.KeptCodes | None:
         """Return the pre-activations that `keep` selects; None with shortcuts."""
         if self.skip is not None:
             return None
@@ -272,8 +259,8 @@ class DenseAutoencoder(Autoencoder):
         with torch.no_grad():
             outputs = F.linear(inputs, weight, bias)
             entries = keep(outputs)
-        return KeptCodes(
-            KeptOutputs.apply(inputs, weight, bias, outputs, entries),
+        return _kept.KeptCodes(
+            _kept.KeptOutputs.apply(inputs, weight, bias, outputs, entries),
             entries,
             lambda some: F.linear(inputs, weight[some], bias[some]),
         )
@@ -446,7 +433,7 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
 
     _parameter_constraints = {
         "tied_init": ["boolean"],
-        "init_norm": [POSITIVE, StrOptions({"auto"})],
+        "init_norm": [_validation.POSITIVE, _validation.StrOptions({"auto"})],
         "subtract_bias": ["boolean"],
     }
 
@@ -557,15 +544,15 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     alias = "unrolled"
 
     _parameter_constraints = {
-        "n_sweeps": [Interval(Integral, 0, MAX_DEPTH, closed="both")],
-        "n_refinements": [AT_LEAST_ZERO],
-        "n_active": [POSITIVE, list, tuple, StrOptions({"auto"})],
-        "positive": ["boolean", StrOptions({"auto"})],
+        "n_sweeps": [_validation.Interval(Integral, 0, MAX_DEPTH, closed="both")],
+        "n_refinements": [_validation.AT_LEAST_ZERO],
+        "n_active": [_validation.POSITIVE, list, tuple, _validation.StrOptions({"auto"})],
+        "positive": ["boolean", _validation.StrOptions({"auto"})],
     }
 
     n_sweeps: int = 3
     _: KW_ONLY
-    n_active: Auto | Lengths = "auto"
+    n_active: Auto | _kept.Lengths = "auto"
     positive: Auto | bool = "auto"
     n_refinements: int = 2
 
@@ -579,7 +566,7 @@ class Unrolled(Network):  # numpydoc ignore=PR02
                 'Set network="linear".'
             )
         n_active = 0.1 * n_components if self.n_active == "auto" else self.n_active
-        check_lengths("n_active", n_active)
+        _kept.check_lengths("n_active", n_active)
         decoder = linear_layer(n_components, n_features, generator, unit=True)
         return UnrolledAutoencoder(self, decoder, n_active)
 
@@ -602,7 +589,7 @@ class UnrolledAutoencoder(Autoencoder):
     # Gradients through the sweeps explode at times.
     max_gradient_norm = 0.12
 
-    def __init__(self, network: Unrolled, decoder: nn.Linear, n_active: Lengths) -> None:
+    def __init__(self, network: Unrolled, decoder: nn.Linear, n_active: _kept.Lengths) -> None:
         super().__init__()
         n_sweeps, n_latents = int(network.n_sweeps), decoder.in_features
         self.positive = network.positive is True
@@ -615,7 +602,7 @@ class UnrolledAutoencoder(Autoencoder):
         self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), 0.4))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
         self.thresholds = nn.ModuleList(
-            BatchThreshold(n_active, self.positive) for _ in range(n_sweeps)
+            _kept.BatchThreshold(n_active, self.positive) for _ in range(n_sweeps)
         )
 
     def refine(self, x: Tensor, code: Tensor) -> Tensor:
@@ -686,7 +673,7 @@ class UnrolledAutoencoder(Autoencoder):
         atoms : torch.Tensor of shape (n_features, n_components)
             Columns of norm 1.
         """
-        threshold = BatchThreshold(self.n_active, self.positive).eval()
+        threshold = _kept.BatchThreshold(self.n_active, self.positive).eval()
 
         def kept(u: Tensor) -> Tensor:
             threshold.calibrate(u)
@@ -720,7 +707,7 @@ class UnrolledAutoencoder(Autoencoder):
             u = e + step * left + shift
         return (u / norm,)
 
-    def kept_codes(self, x: Tensor, keep: Callable[[Tensor], KeptEntries]) -> KeptCodes:
+    def kept_codes(self, x: Tensor, keep: Callable[[Tensor], _kept.KeptEntries]) -> _kept.KeptCodes:
         """Return the pre-activations that `keep` selects.
 
         Only kept entries are decoded after each sweep, and have gradients. This is the least work
@@ -741,7 +728,7 @@ class UnrolledAutoencoder(Autoencoder):
         """
         bias, norm = self.decoder.bias, self.decoder.weight.norm(dim=0)
         atoms = (self.decoder.weight / norm).T.contiguous()
-        entries = KeptEntries.of_mask(x.new_zeros((len(x), len(atoms)), dtype=torch.bool))
+        entries = _kept.KeptEntries.of_mask(x.new_zeros((len(x), len(atoms)), dtype=torch.bool))
         values = x.new_zeros(0)
         steps = [self.gain, *self.steps]
         shifts = [self.offset - self.gain * (atoms @ bias), *self.shifts]
@@ -754,10 +741,10 @@ class UnrolledAutoencoder(Autoencoder):
                 u = last.add_to(torch.addcmul(shift, step, seen), last_values)
                 entries = keep(u / norm) if threshold is None else threshold.kept(u)
             columns = entries.columns
-            change = step[columns] * KeptOutputs.apply(left, atoms, None, seen, entries)
+            change = step[columns] * _kept.KeptOutputs.apply(left, atoms, None, seen, entries)
             values = change + shift[columns] + last.carried(last_values, to=entries)
 
-        return KeptCodes(values / norm[columns], entries)
+        return _kept.KeptCodes(values / norm[columns], entries)
 
     def answer(self, residual: Tensor, latents: Tensor) -> Tensor:
         """Return the pre-activations of silent latents, given what the other latents leave.

@@ -15,16 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from skvaeense.utils import _validation
 from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
 from skvaeense.utils._linalg import TINY
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    NON_NEGATIVE,
-    POSITIVE,
-    SIZES,
-    Specification,
-    StrOptions,
-)
 
 __all__ = ["L1", "BatchTopK", "Gated", "JumpReLU", "Log", "Matryoshka", "Penalty", "TopK"]
 
@@ -104,7 +97,7 @@ class Coding(NamedTuple):
         return self.preactivation[:, latents]
 
 
-class Penalty(Specification):
+class Penalty(_validation.Specification):
     """Specify how pre-activations become codes, and the cost of codes.
 
     To add a penalty, derive from this class and write `build`. If the loss has a term for sparsity,
@@ -418,11 +411,11 @@ class KeepTop(Budget):
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple, None]}
+    _parameter_constraints = {"k": [_validation.AT_LEAST_ONE, list, tuple, None]}
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
     # The numbers that k can be.
-    _allowed = AT_LEAST_ONE
+    _allowed = _validation.AT_LEAST_ONE
 
     def __init__(self, k: float | Sequence[float] | None = None) -> None:
         self.k = k
@@ -504,7 +497,7 @@ class L1(Shrinkage):
 
     alias = "l1"
 
-    _parameter_constraints = {"alpha": [NON_NEGATIVE]}
+    _parameter_constraints = {"alpha": [_validation.NON_NEGATIVE]}
 
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
@@ -553,7 +546,7 @@ class Log(Shrinkage):
 
     alias = "log"
 
-    _parameter_constraints = {"alpha": [NON_NEGATIVE], "eps": [POSITIVE]}
+    _parameter_constraints = {"alpha": [_validation.NON_NEGATIVE], "eps": [_validation.POSITIVE]}
 
     def __init__(self, alpha: float = 0.01, eps: float = 0.1) -> None:
         self.alpha = alpha
@@ -624,11 +617,11 @@ class JumpReLU(Penalty):  # numpydoc ignore=PR02
     # Small pre-activations would all start under the threshold.
     init_norm = 1.0
     _parameter_constraints = {
-        "alpha": [NON_NEGATIVE],
-        "loss": [StrOptions({"l0", "tanh"})],
-        "bandwidth": [POSITIVE],
-        "threshold": [POSITIVE],
-        "tanh_scale": [POSITIVE],
+        "alpha": [_validation.NON_NEGATIVE],
+        "loss": [_validation.StrOptions({"l0", "tanh"})],
+        "bandwidth": [_validation.POSITIVE],
+        "threshold": [_validation.POSITIVE],
+        "tanh_scale": [_validation.POSITIVE],
     }
 
     alpha: float = 0.005
@@ -703,7 +696,7 @@ class Gated(Penalty):
 
     # The gate and its code both grow from the pre-activations, which must not start small.
     init_norm = 1.0
-    _parameter_constraints = {"alpha": [NON_NEGATIVE]}
+    _parameter_constraints = {"alpha": [_validation.NON_NEGATIVE]}
 
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
@@ -811,8 +804,8 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     alias = "batch_topk"
     _activation = KeepBatchTop
-    _allowed = POSITIVE
-    _parameter_constraints = {"k": [POSITIVE, list, tuple, None]}
+    _allowed = _validation.POSITIVE
+    _parameter_constraints = {"k": [_validation.POSITIVE, list, tuple, None]}
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
@@ -863,8 +856,8 @@ class Matryoshka(BatchTopK):  # numpydoc ignore=PR02
     alias = "matryoshka"
 
     _parameter_constraints = BatchTopK._parameter_constraints | {
-        "n_prefixes": [AT_LEAST_ONE],
-        "widths": [SIZES, None],
+        "n_prefixes": [_validation.AT_LEAST_ONE],
+        "widths": [_validation.SIZES, None],
     }
 
     k: float | Sequence[float] | None = None

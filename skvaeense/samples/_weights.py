@@ -9,16 +9,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skvaeense.utils import _validation
 from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._rows import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    DocLinkMixin,
-    check_integer,
-    check_weights,
-    checked_results,
-    plain,
-)
 
 # Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
@@ -49,7 +43,7 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     """
     if sample_weight is None:
         return None
-    weights = check_weights(sample_weight, X)
+    weights = _validation.check_weights(sample_weight, X)
     shares = weights / weights.max()
     squares = np.square(shares)
     with np.errstate(over="ignore"):
@@ -57,7 +51,7 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     return np.where(squares < np.finfo(np.float64).eps, 0.0, weights if is_in_range else shares)
 
 
-class LawMixin(DocLinkMixin):
+class LawMixin(_validation.DocLinkMixin):
     """Check samples, and score and draw them by a law, the first of the `_fitted_names`."""
 
     n_components_: int
@@ -75,7 +69,7 @@ class LawMixin(DocLinkMixin):
             check_is_fitted(self)
         checked: DoubleArray = validate_data(
             self,
-            plain(X, takes_missing=self._takes_missing),
+            _validation.plain(X, takes_missing=self._takes_missing),
             dtype=np.float64,
             ensure_all_finite="allow-nan" if self._takes_missing else True,
             ensure_min_samples=2 if reset else 1,
@@ -89,7 +83,7 @@ class LawMixin(DocLinkMixin):
         blocks = row_blocks(len(rows), rows.shape[1], self.n_components_)
         with self._threads(rows.shape), np.errstate(over="ignore", invalid="ignore"):
             found = [function(self._law, rows[block]) for block in blocks]
-            return checked_results(np.concatenate(found))
+            return _validation.checked_results(np.concatenate(found))
 
     def score_samples(self, X: ArrayLike) -> DoubleArray:
         """Return the log-density of each sample, or a lower bound.
@@ -156,7 +150,7 @@ class LawMixin(DocLinkMixin):
             If `n_samples` is not an int, or below 1.
         """
         check_is_fitted(self)
-        n_samples = check_integer(n_samples, "n_samples", minimum=1)
+        n_samples = _validation.check_integer(n_samples, "n_samples", minimum=1)
         return self._law.sample(n_samples, check_random_state(random_state))
 
 
@@ -356,4 +350,4 @@ def imputations(
     if n_draws is None:
         return filled(None)
     rng = check_random_state(random_state)
-    return [filled(rng) for _ in range(check_integer(n_draws, "n_draws", minimum=1))]
+    return [filled(rng) for _ in range(_validation.check_integer(n_draws, "n_draws", minimum=1))]
