@@ -11,7 +11,7 @@ JOBS ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-all coverage test-matrix mutants lint format docs wheel guards paper clean
+.PHONY: help demo test test-all coverage test-matrix mutants lint stale format docs wheel guards paper clean
 
 help:
 	@echo "make demo    fit handwritten digits, and draw their codes beside those of PCA"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-matrix  run the tests of the core with the oldest and newest versions of what it needs"
 	@echo "make mutants  change the arithmetic in many small ways, and count what the tests notice"
 	@echo "make lint    run the linters"
+	@echo "make stale   list results that were measured with other code than today's"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make wheel   build what is released, and run its examples where nothing else is installed"
@@ -58,6 +59,9 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
 	$(BIN)/bandit -q -c pyproject.toml -r skvaeense
 	$(BIN)/python .ci/audit.py
+
+# Results that were measured with other code than today's.
+stale: $(VENV)/.stamp-test
 	$(BIN)/python -m benchmarks stale
 
 format: $(VENV)/.stamp-lint

@@ -2,9 +2,13 @@
 
 import ast
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import entered
 
 FOLDER = Path(__file__).parent
 
@@ -30,7 +34,13 @@ def main():
     name, *options = sys.argv[1:] or [None]
     if name in lines:
         sys.argv = [f"python -m benchmarks {name}", *options]
-        importlib.import_module(f"benchmarks.{name}").main()
+        with TemporaryDirectory() as folder:
+            entered.RECORD = entered.Record(Path(folder)).start()
+            os.environ[entered.VARIABLE] = folder
+            try:
+                importlib.import_module(f"benchmarks.{name}").main()
+            finally:
+                entered.RECORD.stop()
         return
     width = max(map(len, lines))
     print("usage: python -m benchmarks NAME [options]\n")

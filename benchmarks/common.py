@@ -15,6 +15,8 @@ from scipy.spatial.distance import pdist
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from benchmarks import entered
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # Number of samples whose pairs are compared.
@@ -271,8 +273,16 @@ def save(path, name, result):
 
 
 def write(path, results):
-    """Write a file of results."""
+    """Write a file of results, with hashes of the code that was entered.
+
+    Where a file has hashes already, they stay: its older rows are not measured anew.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if entered.RECORD is not None:
+        code, before = entered.RECORD.code(), load(path).get("code", {})
+        for file, hashes in before.items():
+            code[file] = code.get(file, {}) | hashes
+        results = results | {"code": code}
     path.write_text(dumps(results) + "\n", encoding="utf-8")
 
 

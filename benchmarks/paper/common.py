@@ -14,6 +14,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks import entered
 from benchmarks.common import in_short, make_parser, save
 from benchmarks.data import add_data_option
 
@@ -94,4 +95,7 @@ def _alone(function, job):
     with warnings.catch_warnings():
         # The tables show the problems that these warnings are about.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*job)
+        found = function(*job)
+    if entered.RECORD is not None:
+        entered.RECORD.write()
+    return found

@@ -1,64 +1,101 @@
-"""Results that are older than the code that they measure, in a repository of a few files."""
+"""Results that were measured with other code than today's."""
 
-import subprocess
+import importlib.util
 
 import pytest
 
-from benchmarks.common import RESULTS
-from benchmarks.stale import ROOT, commits_since, measured_files, scripts_of
+from benchmarks import entered
+from benchmarks.common import load, write
+from benchmarks.stale import stale_results
+
+CODE = '''"""A module."""
+
+LIMIT = 2
+OTHER = 3
+
+
+class Model:
+    """A model."""
+
+    step = 1
+
+    def fit(self, x):
+        """Fit."""
+        return [self.step * y for y in x if y < LIMIT]
+
+    def draw(self):
+        """Draw."""
+        return OTHER
+'''
 
 
 @pytest.fixture
-def repository(tmp_path):
-    """Return a repository with a committed result, and a function that writes and commits."""
+def measured(tmp_path):
+    """Return a repository of one file a result of its method fit, and its record."""
+    module, results = tmp_path / "skvaeense" / "model.py", tmp_path / "results"
+    module.parent.mkdir()
+    module.write_text(CODE)
+    spec = importlib.util.spec_from_file_location("measured_model", module)
+    model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model)
+    (tmp_path / "record").mkdir()
+    record = entered.Record(tmp_path / "record", tmp_path).start()
+    found = model.Model().fit([1, 2, 3])
+    record.stop()
+    write(results / "speed.json", {"found": found, "code": record.code()})
 
-    def commit(**texts):
-        for name, text in texts.items():
-            folder, _, stem = name.rpartition("__")
-            path = tmp_path / folder.replace("__", "/") / f"{stem}"
-            path = path.with_suffix(".json" if "results" in folder else ".py")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        for command in (["add", "."], ["commit", "-qm", "Change"]):
-            identity = ["-c", "user.name=me", "-c", "user.email=me@here"]
-            subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    def edit(before, after):
+        module.write_text(module.read_text().replace(before, after))
+        entered.definitions.cache_clear()
+        return list(stale_results(results, tmp_path))
 
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    package = "from skvaeense.core import fit\nfrom skvaeense.other import draw\n"
-    (tmp_path / "skvaeense").mkdir()
-    (tmp_path / "skvaeense" / "__init__.py").write_text(package)
-    commit(
-        skvaeense__core="from skvaeense.inner import step\nfit = step\n",
-        skvaeense__inner="step = 1\n",
-        skvaeense__other="draw = 1\n",
-        benchmarks__speed="from skvaeense import fit\nname = 'of'\nfile = f'speed_{name}.json'\n",
-        benchmarks__results__speed_of="{}",
-    )
-    return tmp_path, commit
+    return edit, results, record
 
 
-def test_a_result_is_as_old_as_the_changes_of_what_it_runs(repository):
-    root, commit = repository
-    result = root / "benchmarks/results/speed_of.json"
-    assert [path.name for path in scripts_of(root, result)] == ["speed.py"]
-    files = measured_files(root, root / "benchmarks/speed.py")
-    assert {path.name for path in files} == {"core.py", "inner.py"}
-    assert commits_since(root, result) == 0
-    commit(skvaeense__other="draw = 2\n")
-    assert commits_since(root, result) == 0
-    commit(skvaeense__inner="step = 2\n")
-    assert commits_since(root, result) == 1
-    commit(benchmarks__results__speed_of='{"again": 1}')
-    assert commits_since(root, result) == 0
+def test_what_a_run_entered_is_stored(measured):
+    _, results, _ = measured
+    code = load(results / "speed.json")["code"]
+    assert set(code["skvaeense/model.py"]) == {"Model.fit", "LIMIT", "Model.step"}
 
 
-def test_what_no_script_writes_is_unknown(repository):
-    root, commit = repository
-    commit(benchmarks__results__lost="{}")
-    assert commits_since(root, root / "benchmarks/results/lost.json") is None
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("x if y", "x  if  y"), ('"""Fit."""', '"""Fit to x."""'), ("return OTHER", "return 1")],
+    ids=["layout", "docstring", "another function"],
+)
+def test_a_result_is_fresh_while_what_it_entered_is_the_same(measured, before, after):
+    edit, *_ = measured
+    assert edit(before, after) == []
 
 
-def test_committed_results_have_a_script():
-    results = list(RESULTS.rglob("*.json"))
-    assert results
-    assert [path.stem for path in results if not scripts_of(ROOT, path)] == []
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("self.step *", "2 * self.step *", "Model.fit"),
+        ("def fit(", "def fitted(", "Model.fit"),
+        ("LIMIT = 2", "LIMIT = 3", "LIMIT"),
+        ("step = 1", "step = 2", "Model.step"),
+    ],
+)
+def test_a_result_is_stale_once_a_function_that_it_entered_changes(measured, before, after, name):
+    edit, *_ = measured
+    assert edit(before, after) == [f"speed.json: skvaeense/model.py:{name}"]
+
+
+def test_a_result_without_a_record_is_stale_and_an_archived_one_is_not(measured):
+    edit, results, _ = measured
+    write(results / "archive" / "old.json", {"found": 1})
+    assert edit("", "") == []
+    write(results / "old.json", {"found": 1})
+    assert edit("", "") == ["old.json: its code was not recorded"]
+
+
+def test_rows_that_are_kept_keep_their_hashes(measured, monkeypatch):
+    edit, results, record = measured
+    edit("LIMIT = 2", "LIMIT = 3")
+    monkeypatch.setattr(entered, "RECORD", record)
+    write(results / "speed.json", load(results / "speed.json"))
+    assert edit("", "") == ["speed.json: skvaeense/model.py:LIMIT"]
+    (results / "speed.json").unlink()
+    write(results / "speed.json", {})
+    assert edit("", "") == []
