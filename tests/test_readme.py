@@ -1,6 +1,8 @@
 """The tables in README.md agree with the committed results."""
 
 import importlib
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 def tables():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "docs")
+        importlib.import_module("claims")
         return importlib.import_module("tables")
 
 
@@ -33,3 +36,40 @@ def test_a_stale_number_is_replaced(tables):
     stale = fresh.replace(f" | {number} | ", " | 0.12 | ")
     assert stale != fresh
     assert tables.with_tables(stale) == fresh
+
+
+@pytest.fixture(scope="module")
+def checker(tables):
+    return sys.modules["claims"]
+
+
+def test_results_support_each_sentence_with_a_number_or_a_comparison(tables, checker):
+    assert checker.unsupported(tables.README.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("shortest that keep 95 %", "shortest that keep 90 %"),
+        ("dimensions 2, 4 and 8", "dimensions 2, 4 and 9"),
+        ("validation 27.6", "validation 27.9"),
+        ("need no tuning.", "need no tuning. They are faster than PCA."),
+        ("Python 3.11", "Python 3.10"),
+    ],
+)
+def test_a_wrong_sentence_is_found(tables, checker, right, wrong):
+    text = tables.README.read_text(encoding="utf-8")
+    changed = text.replace(right, wrong)
+    assert changed != text
+
+
+def test_a_sentence_is_wrong_once_the_result_differs(checker, tables, tmp_path):
+    for name in ("demo", "headline"):
+        (tmp_path / f"{name}.json").write_text((checker.RESULTS / f"{name}.json").read_text())
+    text = tables.README.read_text(encoding="utf-8")
+    assert checker.unsupported(text, tmp_path) == []
+    demo = checker.load("demo")
+    demo["errors"]["PCA, first"] = demo["errors"]["VAEense"]
+    (tmp_path / "demo.json").write_text(json.dumps(demo))
+    (found,) = checker.unsupported(text, tmp_path)
+    assert found.startswith("VAEense is far below")
