@@ -2,11 +2,9 @@
 
 import ast
 import importlib
-import os
 import pkgutil
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks import entered
 
@@ -34,13 +32,8 @@ def main():
     name, *options = sys.argv[1:] or [None]
     if name in lines:
         sys.argv = [f"python -m benchmarks {name}", *options]
-        with TemporaryDirectory() as folder:
-            entered.RECORD = entered.Record(Path(folder)).start()
-            os.environ[entered.VARIABLE] = folder
-            try:
-                importlib.import_module(f"benchmarks.{name}").main()
-            finally:
-                entered.RECORD.stop()
+        with entered.recording():
+            importlib.import_module(f"benchmarks.{name}").main()
         return
     width = max(map(len, lines))
     print("usage: python -m benchmarks NAME [options]\n")

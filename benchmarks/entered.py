@@ -14,7 +14,9 @@ import json
 import os
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 # The folder to which the processes of a benchmark write what they entered.
@@ -174,3 +176,18 @@ def _first_line(node):
 
 # The record of this process: other processes of a benchmark start theirs as they import this.
 RECORD = Record(Path(os.environ[VARIABLE])).start() if VARIABLE in os.environ else None
+
+
+@contextmanager
+def recording():
+    """Record what this process and those that it starts enter, for the results that are written."""
+    global RECORD
+    with TemporaryDirectory() as folder:
+        os.environ[VARIABLE] = folder
+        RECORD = Record(Path(folder)).start()
+        try:
+            yield
+        finally:
+            RECORD.stop()
+            RECORD = None
+            del os.environ[VARIABLE]
