@@ -280,8 +280,10 @@ def write(path, results):
     path.parent.mkdir(parents=True, exist_ok=True)
     if entered.RECORD is not None:
         code, before = entered.RECORD.code(), load(path).get("code", {})
-        for file, hashes in before.items():
-            code[file] = code.get(file, {}) | hashes
+        for file, old in before.items():
+            kept = {entry.split()[0] for entry in old}
+            new = [entry for entry in code.get(file, []) if entry.split()[0] not in kept]
+            code[file] = sorted([*old, *new])
         results = results | {"code": code}
     path.write_text(dumps(results) + "\n", encoding="utf-8")
 

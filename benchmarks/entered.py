@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent
 # The folder to which the processes of a benchmark write what they entered.
 VARIABLE = "SKVAEENSE_ENTERED"
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
+# The folders whose functions count.
+PACKAGES = "benchmarks", "skvaeense"
 # Hexadecimal digits of a hash.
 DIGITS = 8
 
@@ -64,7 +66,7 @@ class Record:
         places = sorted(
             (path.relative_to(self.root).as_posix(), code.co_firstlineno)
             for code, path in paths.items()
-            if path.is_relative_to(self.root)
+            if any(path.is_relative_to(self.root / package) for package in PACKAGES)
         )
         (self.folder / f"{os.getpid()}.json").write_text(json.dumps(places), encoding="utf-8")
 
@@ -73,8 +75,9 @@ class Record:
 
         Returns
         -------
-        dict of dict
-            For each file, hashes by the names of its functions, and of constants that they name.
+        dict of list of str
+            For each file, the names of its functions, and of constants that they name, each with
+            its hash.
         """
         self.write()
         lines = {}
@@ -96,7 +99,11 @@ class Record:
             constants = definitions(self.root / file)[1].items()
             used = {name: node for name, node in constants if name.rpartition(".")[2] in words}
             hashes |= {name: hash_of(node) for name, node in used.items()}
-        return {file: hashes for file, hashes in found.items() if hashes}
+        return {
+            file: [f"{name} {value}" for name, value in hashes.items()]
+            for file, hashes in found.items()
+            if hashes
+        }
 
 
 def changed(code, root=ROOT):
@@ -104,7 +111,7 @@ def changed(code, root=ROOT):
 
     Parameters
     ----------
-    code : dict of dict
+    code : dict of list of str
         What `Record.code` returned.
 
     root : Path, default=ROOT
@@ -119,7 +126,7 @@ def changed(code, root=ROOT):
     for file, hashes in code.items():
         functions, constants = definitions(root / file)
         today = functions | constants
-        for name, before in hashes.items():
+        for name, before in map(str.split, hashes):
             if name not in today or hash_of(today[name]) != before:
                 names.append(f"{file}:{name}")
     return names
