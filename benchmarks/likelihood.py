@@ -193,7 +193,7 @@ def split(name, seed):
     X = TABLES[name]()
     if name not in WITH_DISCRETE:
         X = X[:, ~find_discrete(X)]
-    X, _ = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, np.random.RandomState(seed))
+    X = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, np.random.RandomState(seed))
     train, test = train_test_split(X, test_size=0.3, random_state=seed)
     scaler = StandardScaler().fit(train)
     return scaler.transform(train), scaler.transform(test)

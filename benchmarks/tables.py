@@ -186,7 +186,7 @@ def prepared(name, seed):
         Four fifths of the rows, and the remaining fifth.
     """
     X, rng = load(name), np.random.RandomState(seed)
-    X, _ = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, rng)
+    X = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, rng)
     train, test = next(KFold(5, shuffle=True, random_state=rng).split(X))
     return X[train], X[test]
 

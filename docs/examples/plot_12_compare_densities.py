@@ -47,9 +47,9 @@ comparison = compare_scores(estimators, wine, reference="PCA", random_state=0)
 display = ScoreComparisonDisplay(comparison).plot()
 
 # sphinx_gallery_start_ignore
-frame = comparison.to_frame()
-assert frame["mean"].idxmax() == "VAEense"
-assert frame.loc["VAEense", "difference"] > 4 * frame.loc["VAEense", "difference_std_error"]
+best = comparison.mean.argmax()
+assert comparison.names[best] == "VAEense"
+assert comparison.difference[best] > 4 * comparison.difference_std_error[best]
 assert len(comparison.dequantized) == 2
 # sphinx_gallery_end_ignore
 

@@ -379,14 +379,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             order = np.argsort(-self.use, kind="stable")[: np.count_nonzero(self.use > 0)]
         if self.latents is None and not len(order):
             raise ValueError("No latent is active in any sample; set latents to those to show.")
-        chosen = order[:MAX_LATENTS] if self.latents is None else np.asarray(self.latents)
-        exists = np.isin(chosen, range(n_components))
-        if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not exists.all() or not len(chosen):
-            raise ValueError(
-                f"latents must be a non-empty list of integers from 0 to {n_components - 1}, got "
-                f"{chosen!r}."
-            )
-        self.components, self.latents = columns, chosen
+        latents = order[:MAX_LATENTS] if self.latents is None else self.latents
+        self.components, self.latents = columns, _validation.check_latents(latents, n_components)
 
     @classmethod
     def from_estimator(
@@ -496,20 +490,14 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
 
 
 Curve: TypeAlias = tuple[DoubleArray, DoubleArray, tuple[float, float] | None]
-# What weighs the parts of a loss, and its label.
-WEIGHTS = {
-    "noise_variance": "Noise variance in squared units of X",
-    "alpha": "Coefficient of the penalty",
-}
 
 
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02
-    """Draw the loss, its parts and their relative weight over the epochs of training.
+    """Draw the loss and its parts over the epochs of training.
 
     The loss of the initialization that was kept is blue, and grey lines are those of the others.
     The parts of the loss are the error, and the cost of the code: its divergence from the prior, or
-    the weighted penalty. A dotted line, with an axis at the right, shows the noise variance, or the
-    coefficient of the penalty.
+    the weighted penalty.
 
     Parameters
     ----------
@@ -522,9 +510,6 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     ----------
     ax_ : matplotlib.axes.Axes
         The axes.
-
-    right_ax_ : matplotlib.axes.Axes or None
-        The axes of the dotted line, if there is one.
 
     figure_ : matplotlib.figure.Figure
         The figure.
@@ -629,38 +614,25 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             axes.plot(epochs(is_kept), values, color=color, label=name)[0]
             for color, (name, values) in zip(PALETTE, parts.items(), strict=False)
         )
-        self._draw_right(epochs(is_kept), kept)
         label = "Loss" if unit is None else f"Loss ({unit})"
         axes.set(title="Training", xlabel="Epoch", ylabel=label)
         self._add_legend()
         return self
 
-    def _draw_right(self, epochs, kept):
-        """Draw what weighs the parts of the loss, on an axis at the right and a logarithmic scale.
-
-        A coefficient that is always 0 is not drawn.
-        """
-        self.right_ax_ = None
-        for name, label in WEIGHTS.items():
-            if np.any(kept.get(name, 0)):
-                current = self.figure_.gca()
-                self.right_ax_ = self.ax_.twinx()
-                self.figure_.sca(current)
-                self.right_ax_.plot(epochs, kept[name], color=PALETTE[-2], linestyle=":")
-                self.right_ax_.set(yscale="log", ylabel=f"{label} (dotted)")
-
 
 def _parts(kept):
     """Return the unit of the loss, or None, and the lines of the loss and its parts by name."""
-    loss = kept["loss"]
+    loss, penalty = kept["loss"], kept.get("penalty", 0) * kept.get("alpha", 0)
     if "kl" in kept:
-        parts = {"error": loss - kept["kl"], "KL divergence": kept["kl"]}
-        return "nats per sample", {"loss": loss} | parts
-    if "penalty" in kept and "alpha" in kept:
-        code = kept["penalty"] * kept["alpha"]
+        return "nats per sample", {
+            "loss": loss,
+            "error": loss - kept["kl"],
+            "KL divergence": kept["kl"],
+        }
+    if np.ndim(penalty):
         # The rest of the loss is not exactly the error if alpha rose during the epoch.
-        parts = {"error": kept.get("error", loss - code), "weighted penalty": code}
-        return "fraction of variance", {"loss": loss} | parts
+        error = kept.get("error", loss - penalty)
+        return "fraction of variance", {"loss": loss, "error": error, "weighted penalty": penalty}
     return None, {"loss": loss}
 
 

@@ -2,10 +2,11 @@
 
 import warnings
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import sem
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, check_cv
@@ -16,27 +17,12 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.inspection import _displays
-from skvaeense.utils._files import optional_import
 from skvaeense.utils._rows import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
-from skvaeense.utils._validation import check_array
-
-if TYPE_CHECKING:
-    import pandas as pd
+from skvaeense.utils._validation import check_array, last_step
 
 # Affine steps, whose log-determinants are known.
 SCALERS = MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-
-
-class ScoreComparison(Bunch):
-    """Hold the results of `compare_scores`, whose docstring lists their names."""
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas.DataFrame with one row for each estimator; ImportError without pandas."""
-        pd = optional_import("pandas", "to_frame", "pandas")
-        ends = "", "_std_error", "_fold_std_error"
-        columns = ["mean", "std_error", *(f"difference{end}" for end in ends)]
-        return pd.DataFrame({name: self[name] for name in columns}, index=self.names)
 
 
 def compare_scores(
@@ -49,7 +35,7 @@ def compare_scores(
     noise_floor: float = 1e-3,
     n_jobs: int | None = None,
     random_state: RandomState = None,
-) -> ScoreComparison:
+) -> Bunch:
     """Compare the cross-validated log-densities of estimators, in nats per sample.
 
     All estimators are fitted and scored on the same folds of the same samples, so the difference
@@ -97,8 +83,7 @@ def compare_scores(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With a method `to_frame`, which returns a pandas.DataFrame with a row for each estimator,
-        and with these attributes, in the order of the estimators:
+        With these attributes, in the order of the estimators:
 
         names : list of str
             The names of the estimators.
@@ -117,16 +102,8 @@ def compare_scores(
             Mean of the paired differences: the score of a sample minus its score by `reference`.
         difference_std_error : ndarray of shape (n_estimators,)
             Standard error of `difference`, over samples.
-        difference_fold_std_error : ndarray of shape (n_estimators,)
-            Standard error of `difference`, over folds; NaN if there is one fold.
-        fold_differences : ndarray of shape (n_estimators, n_folds)
-            Mean difference in each fold.
         dequantized : list of str
             Columns with added uniform noise.
-        discrete : list of str
-            Other columns in which one value fills 10 % of the rows or more.
-        noise_std : ndarray of shape (n_features,)
-            Standard deviation of the Gaussian noise of each column, in units of X.
 
     Raises
     ------
@@ -141,7 +118,7 @@ def compare_scores(
     Warns
     -----
     UserWarning
-        If `discrete` is not empty.
+        If one value fills 10 % of the rows or more in a column without uniform noise.
 
     See Also
     --------
@@ -153,10 +130,11 @@ def compare_scores(
     **Standard errors.** Over samples, the standard error is ``std(d_i) / sqrt(n)``, with d_i the
     difference for sample i [1]_. It assumes independent samples, and tells how much another set of
     held-out samples would change the result of the same fitted models. Over K folds it is
-    ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k [2]_. It
-    includes the dependence of the models on their training samples, and allows for the training
-    samples that folds share. The first is based on n numbers, and is the one to read and to draw.
-    The second is based on K numbers; if it is much larger, one of the estimators may be unstable.
+    ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k, from
+    `fold_scores` [2]_. It includes the dependence of the models on their training samples, and
+    allows for the training samples that folds share. The first is based on n numbers, and is the
+    one to read and to draw. The second is based on K numbers; if it is much larger, one of the
+    estimators may be unstable.
     No standard error of cross-validation is unbiased [3]_. A difference of less than two standard
     errors says nothing.
 
@@ -197,11 +175,8 @@ def compare_scores(
     >>> comparison = compare_scores(estimators, load_wine().data, random_state=0)
     >>> comparison.reference
     'factors'
-    >>> comparison.to_frame()[["mean", "difference", "difference_std_error"]].round(1)
-                mean  difference  difference_std_error
-    PCA        -26.9        -6.8                   0.4
-    scaled PCA -20.2        -0.1                   0.2
-    factors    -20.1         0.0                   0.0
+    >>> comparison.difference.round(1), comparison.difference_std_error.round(1)
+    (array([-6.8, -0.1,  0. ]), array([0.4, 0.2, 0. ]))
     """
     named = _displays.named_estimators(estimators)
     names = list(named)
@@ -215,25 +190,43 @@ def compare_scores(
     X = check_array(X, dtype=np.float64, ensure_min_samples=2, input_name="X")
     columns = columns or [f"x{j}" for j in range(X.shape[1])]
     widths = find_widths(X, dequantize)
-    discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
-    bound = "bounded only by noise_floor" if noise_floor else "unbounded, since noise_floor=0"
-    how = "set dequantize to the step between their values"
-    warn_of_discrete(discrete, bound, how)
+    warn_of_discrete(
+        [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))],
+        "bounded only by noise_floor" if noise_floor else "unbounded, since noise_floor=0",
+        "set dequantize to the step between their values",
+    )
     rng = check_random_state(random_state)
-    smoothed, noise_std = smooth(X, widths, noise_floor, rng)
+    X = smooth(X, widths, noise_floor, rng)
     splitter = KFold(cv, shuffle=True, random_state=rng) if isinstance(cv, Integral) else cv
-    folds = list(check_cv(splitter).split(smoothed))
+    folds = list(check_cv(splitter).split(X))
     scores = Parallel(n_jobs=n_jobs)(
-        delayed(_held_out_scores)(name, estimator, smoothed, train, test)
+        delayed(_held_out_scores)(name, estimator, X, train, test)
         for name, estimator in named.items()
         for train, test in folds
     )
-    return ScoreComparison(
+    times, totals = np.zeros(len(X)), np.zeros((len(names), len(X)))
+    for k, (_, test) in enumerate(folds):
+        times[test] += 1
+        totals[:, test] += scores[k :: len(folds)]
+    # NaN where a sample was held out in no fold, and where both scores of a difference are -inf, as
+    # a density with bounded support gives.
+    with np.errstate(invalid="ignore"):
+        sample_scores = totals / times
+        held_out = sample_scores[:, times > 0]
+        mean, std_error = held_out.mean(axis=1), sem(held_out, axis=1)
+        base = int(np.argmax(mean)) if reference is None else names.index(reference)
+        differences = held_out - held_out[base]
+        difference, error = differences.mean(axis=1), sem(differences, axis=1)
+    return Bunch(
         names=names,
-        **_summarize(names, scores, folds, len(X), reference),
+        mean=mean,
+        std_error=std_error,
+        fold_scores=np.reshape([part.mean() for part in scores], (len(names), len(folds))),
+        sample_scores=sample_scores,
+        reference=names[base],
+        difference=difference,
+        difference_std_error=error,
         dequantized=[columns[j] for j in np.flatnonzero(widths)],
-        discrete=discrete,
-        noise_std=noise_std,
     )
 
 
@@ -245,49 +238,20 @@ def _held_out_scores(name, estimator, X, train, test):
     return scores
 
 
-# The difference of two scores of -inf, which a density with bounded support gives, is NaN.
-@np.errstate(invalid="ignore")
-def _summarize(names, scores, folds, n_samples, reference):
-    """Return means and standard errors from held-out scores: all folds of an estimator in turn."""
-    times, totals = np.zeros(n_samples), np.zeros((len(names), n_samples))
-    for k, (_, test) in enumerate(folds):
-        times[test] += 1
-        totals[:, test] += scores[k :: len(folds)]
-    sample_scores = totals / times
-    held_out = sample_scores[:, times > 0]
-    mean, root = held_out.mean(axis=1), np.sqrt(held_out.shape[1])
-    fold_scores = np.reshape([part.mean() for part in scores], (len(names), len(folds)))
-    base = names.index(reference) if reference is not None else int(np.argmax(mean))
-    differences, fold_differences = held_out - held_out[base], fold_scores - fold_scores[base]
-    test_per_train = np.mean([len(test) / len(train) for train, test in folds])
-    return {
-        "mean": mean,
-        "std_error": _std(held_out) / root,
-        "fold_scores": fold_scores,
-        "sample_scores": sample_scores,
-        "reference": names[base],
-        "difference": differences.mean(axis=1),
-        "difference_std_error": _std(differences) / root,
-        "difference_fold_std_error": np.sqrt(1 / len(folds) + test_per_train)
-        * _std(fold_differences),
-        "fold_differences": fold_differences,
-    }
-
-
-def _std(rows):
-    """Return the standard deviation of each row; NaN if there is one column."""
-    return rows.std(axis=1, ddof=1) if rows.shape[1] > 1 else np.full(len(rows), np.nan)
-
-
 def _check_density(name, estimator):
     """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
-    steps, density = _open(estimator)
-    for step_name, step in steps:
+    *steps, density = _steps(estimator)
+    for step in steps:
         if not isinstance(step, (PCA, *SCALERS)):
             raise TypeError(
-                f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
-                "known, so scores after this step are not in units of X. Steps before a density "
-                f"must be instances of PCA, {', '.join(scaler.__name__ for scaler in SCALERS)}."
+                f"The step {step!r} of {name} has no known log-determinant, so scores after this "
+                "step are not in units of X. Steps before a density must be instances of PCA, "
+                f"{', '.join(scaler.__name__ for scaler in SCALERS)}."
+            )
+        if getattr(step, "clip", False):
+            raise ValueError(
+                f"{step!r} maps different samples to the same values, so there is no density. Set "
+                "clip=False."
             )
     has_scores = hasattr(density, "score_samples") or hasattr(density, "score")
     is_other = get_tags(density).estimator_type not in (None, "density_estimator")
@@ -298,68 +262,47 @@ def _check_density(name, estimator):
         )
 
 
-def log_density(estimator, X):
-    """Return the log-density of each sample in nats, in the units of X.
-
-    After a step ``u = t(x)`` of a pipeline, it is ``log p(u) + log |det dt/dx|``.
-    """
-    steps, density = _open(estimator)
-    log_det = np.zeros(len(X))
-    with warnings.catch_warnings():
-        for message in ("X does not have valid feature names", "Only one sample available"):
-            warnings.filterwarnings("ignore", message=message)
-        for _, step in steps:
-            log_det += _log_det(step, X)
-            X = step.transform(X)
-        if hasattr(density, "score_samples"):
-            return log_det + density.score_samples(X)
-        # `score` is a mean in some estimators and a sum in others. For one row they are equal.
-        return log_det + [density.score(X[i : i + 1]) for i in range(len(X))]
-
-
-def _open(estimator):
-    """Return the named steps before the density, and the density, of searches and pipelines."""
+def _steps(estimator):
+    """Return the steps of an estimator, also in searches and nested pipelines; the density last."""
+    if isinstance(estimator, Pipeline):
+        return [each for _, step in estimator.steps for each in _steps(step)]
     if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
         if not estimator.refit:
             raise ValueError(f"{type(estimator).__name__} must have refit=True to be compared.")
-        return _open(getattr(estimator, "best_estimator_", estimator.estimator))
-    if not isinstance(estimator, Pipeline):
-        return [], estimator
-    steps = []
-    for name, step in estimator.steps:
-        if step is not None and not isinstance(step, str):
-            inner, last = _open(step)
-            steps += [*inner, (name, last)]
-    return steps[:-1], steps[-1][1]
+        return _steps(estimator.estimator)
+    return [] if estimator in (None, "passthrough") else [estimator]
 
 
-def _log_det(step, X):
-    """Return log |det dt/dx| of a fitted affine step."""
-    if getattr(step, "clip", False):
-        raise ValueError(
-            f"{step!r} maps different samples to the same values, so there is no density. Set "
-            "clip=False."
-        )
-    # The step maps moves along the axes, each about as long as the values, to the rows of a
-    # matrix. Its determinant is a quotient of volumes.
-    point = np.asarray(X[:1])
-    moves = np.where(point == 0, 1.0, np.abs(point))
-    images = step.transform(point + np.diag(moves[0])) - np.asarray(step.transform(point))
+def log_density(estimator, X):
+    """Return the log-density of each sample in nats, in the units of X.
+
+    After affine steps ``u = t(x)`` of a pipeline, it is ``log p(u) + log |det dt/dx|``.
+    """
+    density, seen = last_step(estimator, X)
+    # The steps map moves along the axes, each about as long as the values, to the rows of a matrix.
+    # Its determinant is a quotient of volumes.
+    moves = np.where(X[0] == 0, 1.0, np.abs(X[0]))
+    images = np.asarray(last_step(estimator, X[:1] + np.vstack([0 * moves, np.diag(moves)]))[1])
     if images.shape[1] < X.shape[1]:
         raise ValueError(
-            f"{step!r} keeps {images.shape[1]} of {X.shape[1]} dimensions, so scores after it are "
-            "not log-densities of X. Keep all dimensions, or use PCA itself as the density."
+            f"{estimator!r} keeps {images.shape[1]} of {X.shape[1]} dimensions, so scores after it "
+            "are not log-densities of X. Keep all dimensions, or use PCA itself as the density."
         )
-    return np.linalg.slogdet(np.asarray(images))[1] - np.log(moves).sum()
+    log_det = np.linalg.slogdet(images[1:] - images[0])[1] - np.log(moves).sum()
+    if hasattr(density, "score_samples"):
+        return log_det + density.score_samples(seen)
+    # `score` is a mean in some estimators and a sum in others. For one row they are equal.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Only one sample available")
+        return log_det + np.array([density.score(seen[i : i + 1]) for i in range(len(X))])
 
 
 def find_widths(X, dequantize):
     """Return the width of the uniform noise of each column, in units of X; 0 means none."""
-    is_name = isinstance(dequantize, str)
-    if is_name and dequantize == "auto":
+    if isinstance(dequantize, str) and dequantize == "auto":
         return (X == np.round(X)).all(axis=0).astype(float)
-    widths = np.asarray(0.0 if dequantize is None or is_name else dequantize, dtype=float)
-    is_valid = np.isfinite(widths).all() and (widths >= 0).all() and not is_name
+    widths = np.asarray(0.0 if dequantize is None else dequantize)
+    is_valid = widths.dtype.kind in "iuf" and ((widths >= 0) & (widths < np.inf)).all()
     if widths.shape not in {(), X.shape[1:]} or not is_valid:
         raise ValueError(
             "dequantize must be 'auto', None, one non-negative width, or one for each of the "
@@ -369,15 +312,13 @@ def find_widths(X, dequantize):
 
 
 def smooth(X, widths, noise_floor, rng):
-    """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
+    """Return X with uniform noise, and Gaussian noise of `noise_floor` standard deviations.
 
-    These deviations are `noise_floor` times the standard deviation of the column, or `noise_floor`
-    itself for a constant column.
+    The standard deviation of a constant column counts as 1.
     """
     X = X + widths * rng.random(X.shape)
     spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
-    noise_std = noise_floor * spread
-    return X + noise_std * rng.standard_normal(X.shape), noise_std
+    return X + noise_floor * spread * rng.standard_normal(X.shape)
 
 
 class ScoreComparisonDisplay(_displays.Display):  # numpydoc ignore=PR02
@@ -392,7 +333,7 @@ class ScoreComparisonDisplay(_displays.Display):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    comparison : ScoreComparison
+    comparison : Bunch
         Result of `compare_scores`.
 
     Attributes
@@ -426,7 +367,7 @@ class ScoreComparisonDisplay(_displays.Display):  # numpydoc ignore=PR02
     'Cross-validated log-density'
     """
 
-    comparison: ScoreComparison
+    comparison: Bunch
 
     def plot(self, ax: _displays.OptionalAxes = None) -> Self:
         """Draw the picture.
@@ -446,37 +387,34 @@ class ScoreComparisonDisplay(_displays.Display):  # numpydoc ignore=PR02
         ValueError
             If the mean of the reference is not finite.
         """
-        numbers = self.comparison
-        order = np.argsort(-numbers.mean, kind="stable")
-        mean, base = numbers.mean[order], numbers.mean[numbers.names.index(numbers.reference)]
-        difference, error = numbers.difference[order], numbers.difference_std_error[order]
-        by_fold, places = numbers.fold_differences[order], np.arange(len(order))
-        if not np.isfinite(base):
+        found = self.comparison
+        order = np.argsort(-found.mean, kind="stable")
+        base = found.names.index(found.reference)
+        center, places = found.mean[base], np.arange(len(order))
+        if not np.isfinite(center):
             raise ValueError(
-                f"The reference {numbers.reference!r} has the mean score {base}, so differences "
+                f"The reference {found.reference!r} has the mean score {center}, so differences "
                 "from it cannot be drawn. Choose another reference."
             )
         axes = self.use_axes(ax, (7.2, 1.6 + 0.45 * len(order)))
-        axes.axvline(base, color=_displays.BLACK, linewidth=0.8, zorder=0)
+        axes.axvline(center, color=_displays.BLACK, linewidth=0.8, zorder=0)
         thin = {"fmt": "none", "ecolor": _displays.GREY, "elinewidth": 1.5, "capsize": 3}
-        self.intervals_ = axes.errorbar(mean, places, xerr=2 * numbers.std_error[order], **thin)
+        mean, error = found.mean[order], found.difference_std_error[order]
+        self.intervals_ = axes.errorbar(mean, places, xerr=2 * found.std_error[order], **thin)
         # Beside the bars, so that both can be seen.
-        self.folds_ = axes.scatter(
-            base + by_fold, np.repeat(places + 0.25, by_fold.shape[1]), s=8, color=_displays.GREY
+        by_fold = center + found.fold_scores[order] - found.fold_scores[base]
+        heights = np.repeat(places + 0.25, by_fold.shape[1])
+        self.folds_ = axes.scatter(by_fold, heights, s=8, color=_displays.GREY)
+        broad = {"fmt": "o", "color": _displays.BLUE, "elinewidth": 5}
+        self.points_ = axes.errorbar(
+            mean, places, xerr=2 * error, markeredgecolor=_displays.BLACK, **broad
         )
-        broad = {
-            "fmt": "o",
-            "color": _displays.BLUE,
-            "elinewidth": 5,
-            "markeredgecolor": _displays.BLACK,
-        }
-        self.points_ = axes.errorbar(mean, places, xerr=2 * error, **broad)
-        names = [numbers.names[i] for i in order]
         beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
-        for place, name, d, e in zip(places, names, difference, error, strict=True):
-            label = f"{d:+.2f} ± {e:.2f}".replace("-", "\N{MINUS SIGN}")
-            axes.text(1.01, place, "reference" if name == numbers.reference else label, **beside)
-        axes.set_yticks(places, names)
+        for place, i in enumerate(order):
+            label = f"{found.difference[i]:+.2f} ± {error[place]:.2f}"
+            label = "reference" if i == base else label.replace("-", "\N{MINUS SIGN}")
+            axes.text(1.01, place, label, **beside)
+        axes.set_yticks(places, [found.names[i] for i in order])
         axes.set(
             title="Cross-validated log-density",
             xlabel="Nats per held-out sample (higher is better)",

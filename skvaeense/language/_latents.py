@@ -12,7 +12,7 @@ from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
-from skvaeense.utils._validation import check_integer, fitted_step
+from skvaeense.utils._validation import check_integer, check_latents, fitted_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def top_activating(
     for batch, part in rows_of_chunks(getattr(rows, "iloc", rows), chunks):
         codes = as_array(estimator.transform(part))
         if batch.start == 0:
-            chosen = _chosen(latents, codes.shape[1])
+            chosen = check_latents(latents, codes.shape[1])
             samples = np.full((len(chosen), n_samples), -1)
             largest, n_active = np.zeros(samples.shape), np.zeros(len(chosen), dtype=int)
         n_active += np.count_nonzero(codes[:, chosen], axis=0)
@@ -127,15 +127,6 @@ def top_activating(
     samples[largest == 0] = -1
     density = n_active / rows.shape[0]
     return Bunch(latents=chosen, samples=samples, codes=largest, density=density)
-
-
-def _chosen(latents: ArrayLike | None, n_components: int) -> IntArray:
-    """Return valid indices of latents; None means all."""
-    possible = np.arange(n_components)
-    chosen = possible if latents is None else np.atleast_1d(np.asarray(latents))
-    if not (chosen.size and chosen.dtype.kind in "iu" and np.isin(chosen, possible).all()):
-        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
-    return chosen.ravel()
 
 
 class LatentReport(NamedTuple):

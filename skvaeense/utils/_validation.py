@@ -300,6 +300,18 @@ def check_integer(value: Any, name: str, *, minimum: int) -> int:
     return int(value)
 
 
+def check_latents(latents: Any, n_components: int) -> Any:
+    """Return valid indices of latents; None means all."""
+    chosen = np.atleast_1d(np.arange(n_components) if latents is None else np.asarray(latents))
+    is_index = chosen.ndim == 1 and chosen.dtype.kind in "iu" and len(chosen)
+    if not (is_index and np.isin(chosen, range(n_components)).all()):
+        raise ValueError(
+            f"latents must be from 0 to {n_components - 1}, a non-empty list of integers; got "
+            f"{latents!r}."
+        )
+    return chosen
+
+
 def checked_scale(scale: float) -> float:
     """Return a standard deviation; raise an error if its square is out of range of float64."""
     if not 1e-150 < scale < 1e150:

@@ -30,25 +30,17 @@ def test_parts_add_up_to_the_loss(vaeense):
     assert_allclose(error + kl, vaeense.loss_curve_)
     assert_array_equal(kl, vaeense.history_["kl"][-vaeense.n_iter_ :])
     assert "nats" in display.ax_.get_ylabel()
-    noise = display.right_ax_
-    assert noise.get_yscale() == "log"
-    expected = vaeense.history_["noise_variance"][-vaeense.n_iter_ :]
-    assert_array_equal(noise.get_lines()[0].get_ydata(), expected)
 
 
-def test_penalty_and_its_coefficient(sae):
+def test_weighted_penalty(sae):
     display = LossCurveDisplay.from_estimator(sae)
     history = sae.history_
     error, penalty = display.part_lines_
     assert_array_equal(penalty.get_ydata(), history["alpha"] * history["penalty"])
     assert_allclose(error.get_ydata(), history["error"], rtol=1e-9)
-    assert display.right_ax_.get_ylabel().startswith("Coefficient of the penalty")
     assert display.init_lines_ == []
     names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert names == ["loss", "error", "weighted penalty"]
-    # A coefficient of 0 is not drawn.
-    history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "alpha": [0.0, 0.0]}
-    assert LossCurveDisplay(history).plot().right_ax_ is None
     assert LossCurveDisplay({"loss": [3.0, 2.0]}).plot().part_lines_ == []
 
 
