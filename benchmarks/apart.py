@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 
 N_FEATURES = 40
 # The seeds of other benchmarks start at 0.
@@ -33,7 +33,7 @@ def with_noise(X, dims, noise, seed):
 
 def affine(offset, noise, seed, dims=(1, 3, 5), n_samples=5000):
     """Draw affine subspaces whose centres are drawn from N(0, I / d) and multiplied by `offset`."""
-    X, _, dimension = make_affine_subspaces(
+    X, _, dimension = make_linear_subspaces(
         n_samples + HELD_OUT,
         dims=dims,
         offset_scale=offset / np.sqrt(N_FEATURES),

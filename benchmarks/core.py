@@ -18,7 +18,7 @@ from sklearn.metrics import mean_absolute_error
 from benchmarks.common import adaptivity, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import VAEase, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_ppca, make_sparse_dictionary
+from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import fvu
 
 # name: (data of a seed, parameters that differ from the defaults)
@@ -47,8 +47,8 @@ EXPERIMENTS = {
     ),
     "N(0, I_20) in R^20": (subspaces((20,), 20, 10_000), {}),
     "3-dim affine in R^5": (
-        lambda seed: make_affine_subspaces(
-            10_000 + HELD_OUT, dims=(3,), n_features=5, random_state=seed
+        lambda seed: make_linear_subspaces(
+            10_000 + HELD_OUT, dims=(3,), n_features=5, random_state=seed, offset_scale=1.0
         ),
         {},
     ),

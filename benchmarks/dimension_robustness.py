@@ -27,7 +27,7 @@ from sklearn.datasets import make_s_curve, make_swiss_roll
 
 from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.datasets import make_linear_subspaces
 
 GRID, HIGH, GROWTH = (RESULTS / f"dimension_{name}.json" for name in ("grid", "high", "growth"))
 N_FEATURES, HELD_OUT = 10, 1000
@@ -121,8 +121,12 @@ def run_high(arguments):
         for dimension in HIGH_DIMENSIONS:
             runs = []
             for seed in range(arguments.seeds):
-                X, *_ = make_affine_subspaces(
-                    n_samples, dims=(dimension,), n_features=HIGH_FEATURES, random_state=seed
+                X, *_ = make_linear_subspaces(
+                    n_samples,
+                    dims=(dimension,),
+                    n_features=HIGH_FEATURES,
+                    random_state=seed,
+                    offset_scale=1.0,
                 )
                 model = fitted(X, seed)
                 runs.append({"dimension": model.dimension_, "std": model.dimension_std_})

@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import fit, load, make_parser, save
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_ppca
+from skvaeense.datasets import make_linear_subspaces, make_ppca
 from skvaeense.inspection._score_comparison import find_widths, smooth
 from skvaeense.utils._rows import find_discrete
 
@@ -74,7 +74,7 @@ def union(make=make_linear_subspaces, **parameters):
         for i in np.unique(label):
             own = clean[label == i]
             # The many samples of an affine part estimate its offset; linear parts have none.
-            mean = own.mean(axis=0) * (make is make_affine_subspaces)
+            mean = own.mean(axis=0) * ("offset_scale" in parameters)
             basis = np.linalg.svd(own - mean, full_matrices=False)[2][: dimension[label == i][0]]
             covariance = basis.T @ basis + noise * np.eye(X.shape[1])
             parts.append((np.mean(label == i), multivariate_normal(mean, covariance)))
@@ -94,9 +94,7 @@ KNOWN = {
     "subspaces 2/4/8, noise 0.01": union(dims=(2, 4, 8), n_features=40, noise=0.01),
     "eight of 3 in R^20": union(dims=(3,) * 8, n_features=20, noise=0.05),
     "4/4/4, two directions shared": union(dims=(4, 4, 4), n_features=40, noise=0.05, shared=2),
-    "affine subspaces 1/3/5": union(
-        make_affine_subspaces, dims=(1, 3, 5), n_features=40, noise=0.05, offset_scale=3.0
-    ),
+    "affine subspaces 1/3/5": union(dims=(1, 3, 5), n_features=40, noise=0.05, offset_scale=3.0),
 }
 
 

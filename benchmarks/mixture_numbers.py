@@ -15,7 +15,7 @@ from sklearn.metrics import mean_absolute_error
 
 from benchmarks.common import make_parser, save
 from benchmarks.tables import prepared
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.datasets import make_linear_subspaces
 from skvaeense.mixture import SubspaceMixture, _em, _fit, _search
 from skvaeense.mixture._search import Nest, Search
 
@@ -55,7 +55,7 @@ def unions():
             random_state=SEED,
         )
         yield X[N_HELD_OUT:], X[:N_HELD_OUT], dimension[:N_HELD_OUT]
-    X, _, dimension = make_affine_subspaces(
+    X, _, dimension = make_linear_subspaces(
         3000 + N_HELD_OUT,
         dims=(1, 2, 3, 4, 5, 6, 3, 2),
         n_features=40,

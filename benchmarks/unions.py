@@ -21,7 +21,6 @@ from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from benchmarks.generators.swiss_rolls import make_swiss_rolls
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
-    make_affine_subspaces,
     make_linear_subspaces,
     make_sparse_dictionary,
     make_spheres,
@@ -52,7 +51,7 @@ def affine(dims, n_samples, offset, noise=0.0, n_features=40):
     """Return a function that draws affine parts with centres N(0, I / d) times `offset`."""
 
     def draw(seed):
-        X, _, dimension = make_affine_subspaces(
+        X, _, dimension = make_linear_subspaces(
             n_samples + N_HELD_OUT,
             dims=dims,
             n_features=n_features,

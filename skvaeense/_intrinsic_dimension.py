@@ -1,5 +1,6 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
+from dataclasses import KW_ONLY, dataclass, field
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -48,7 +49,8 @@ PHASES = "mixture", "dimension by mixture", "autoencoder", "dimension"
 AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
 
 
-class IntrinsicDimensionEstimator(
+@dataclass(eq=False, repr=False)
+class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
     _callbacks.CallbackSupportMixin,
     _validation.DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -141,12 +143,12 @@ class IntrinsicDimensionEstimator(
     (200,)
     """
 
-    autoencoder_: Any
-    dimension_: float
-    dimension_std_: float
-    dimension_pw_: DoubleArray
-    n_features_in_: int
-    feature_names_in_: NDArray[np.object_]
+    autoencoder_: Any = field(init=False)
+    dimension_: float = field(init=False)
+    dimension_std_: float = field(init=False)
+    dimension_pw_: DoubleArray = field(init=False)
+    n_features_in_: int = field(init=False)
+    feature_names_in_: NDArray[np.object_] = field(init=False)
     _fitted_names = ("autoencoder_", "_method_")
 
     _parameter_constraints = {
@@ -158,22 +160,13 @@ class IntrinsicDimensionEstimator(
         "random_state": _validation.RANDOM_STATE,
     }
 
-    def __init__(
-        self,
-        autoencoder: BaseEstimator | None = None,
-        *,
-        method: str | AutoencoderMethod = "auto",
-        n_neighbors: Auto | int = "auto",
-        aggregate: Literal["mean", "median"] = "mean",
-        verbose: int = 0,
-        random_state: RandomState = None,
-    ) -> None:
-        self.autoencoder = autoencoder
-        self.method = method
-        self.n_neighbors = n_neighbors
-        self.aggregate = aggregate
-        self.verbose = verbose
-        self.random_state = random_state
+    autoencoder: BaseEstimator | None = None
+    _: KW_ONLY
+    method: str | AutoencoderMethod = "auto"
+    n_neighbors: Auto | int = "auto"
+    aggregate: Literal["mean", "median"] = "mean"
+    verbose: int = 0
+    random_state: RandomState = None
 
     @_callbacks.with_callbacks
     @_validation.fit_context(prefer_skip_nested_validation=False)

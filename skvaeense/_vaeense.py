@@ -1,10 +1,9 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated, Any, Literal, overload
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ class DensityEstimator(VAEaseTraining):
 
     explanation_nats_: dict[str, float]
     # The law of the density, and the mixture, which can be another law.
-    _mixture_: MixtureDensity
+    _mixture_: Annotated[MixtureDensity, "d"]
     # Mean length of the codes of held-out samples, and the share of the variance that they keep.
     _held_out_codes_: dict[str, float]
     # Number of samples that were held out or looked at, up to a few thousand.
@@ -61,13 +60,26 @@ class DensityEstimator(VAEaseTraining):
     # Seconds of the last fit; not saved.
     _seconds: dict[str, float]
 
+    locations_: _typing.DoubleArray
+    explanation_: str
+    density_name_: str
+    density_: Annotated[MixtureDensity | GateLaw | None, "d"]
+    _coder_: Annotated[FlatLaw | GateLaw, "d k"]
+    _units_: Annotated[mixture_rows.Units, "d"]
+    _stream_: Annotated[CodeStream, "d"]
+
     @property
-    @abstractmethod
     def coder_(self) -> Any:
         """What codes the samples, in units of X."""
+        if "_coder_" in vars(self):
+            return self._coder_
+        if "module_" in vars(self):
+            return self._law_of(self.module_, self._scaling)
+        raise AttributeError(f"This {type(self).__name__} is not fitted yet.")
 
     def _any_mixture(self) -> MixtureDensity | None:
-        return getattr(self, "_mixture_", self.density_)
+        mixture: Any = vars(self).get("_mixture_", self.density_)
+        return mixture
 
     def _mixture(self, name: str) -> MixtureDensity:
         """Return the mixture, or raise an error that names the method that needs it."""
@@ -127,22 +139,6 @@ class DensityEstimator(VAEaseTraining):
         check_is_fitted(self)
         return self._check_samples(X, reset=False)
 
-    def get_density(self) -> Any:
-        """Return the law that `score_samples` and `sample` use, in units of X.
-
-        Returns
-        -------
-        MixtureDensity or GateLaw
-            `density_`.
-
-        Raises
-        ------
-        ValueError
-            If there is no density.
-        """
-        self._mixture("get_density")
-        return self.density_
-
     def summary(self) -> str:
         """Return what `fit` has found: codes, density, nats and the time.
 
@@ -167,7 +163,8 @@ class DensityEstimator(VAEaseTraining):
             lines[0] += f", {found['l0']:.1f} active, {100 * found['kept']:.1f} % of the variance"
         if hasattr(self, "density_name_"):
             is_mixture = self.density_name_ == "mixture"
-            size = f", {len(self.density_)} components" if is_mixture else ""
+            law: Any = self.density_
+            size = f", {len(law)} components" if is_mixture else ""
             lines.append(f"density: {self.density_name_}{size}")
             nats = (f"{key} {value:.2f}" for key, value in self.explanation_nats_.items())
             lines.append("nats of held-out samples: " + ", ".join(nats))
@@ -246,11 +243,9 @@ class DensityEstimator(VAEaseTraining):
         samples: Any = self._check_samples(X, reset=False)
         rows = as_array(samples[:SPECTRUM_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
+        is_discrete = _rows.find_discrete(rows) & (_rows.find_steps(rows) == 0)
         _rows.warn_of_discrete(
-            [
-                str(names[j])
-                for j in np.flatnonzero(_rows.find_discrete(rows) & (_rows.find_steps(rows) == 0))
-            ],
+            np.asarray(names)[is_discrete].tolist(),
             "bounded only by the minimum noise of the density",
             "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
         )
@@ -447,31 +442,9 @@ class DensityEstimator(VAEaseTraining):
             density = replace(density, held_out=density.log_probs(draws))
         return self._by_density(X, density, density.p_values)
 
-    @overload
-    def sample(  # numpydoc ignore=GL08
-        self,
-        n_samples: int = ...,
-        random_state: _typing.RandomState = ...,
-        *,
-        return_labels: Literal[False] = ...,
-    ) -> _typing.FloatArray: ...
-
-    @overload
-    def sample(  # numpydoc ignore=GL08
-        self,
-        n_samples: int = ...,
-        random_state: _typing.RandomState = ...,
-        *,
-        return_labels: Literal[True],
-    ) -> tuple[_typing.FloatArray, _typing.IntArray]: ...
-
     def sample(
-        self,
-        n_samples: int = 1,
-        random_state: _typing.RandomState = None,
-        *,
-        return_labels: bool = False,
-    ) -> _typing.FloatArray | tuple[_typing.FloatArray, _typing.IntArray]:
+        self, n_samples: int = 1, random_state: _typing.RandomState = None
+    ) -> _typing.FloatArray:
         """Draw samples from the model.
 
         Samples are drawn from `density_`. If there is none, as for a `VAEase` with a nonlinear
@@ -487,34 +460,25 @@ class DensityEstimator(VAEaseTraining):
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
 
-        return_labels : bool, default=False
-            Whether to also return the component that each sample is drawn from.
-
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
             Samples in units of X, noise included.
 
-        labels : ndarray of int of shape (n_samples,)
-            Component of each sample, numbered as by `predict`. Only if ``return_labels=True``.
-
         Raises
         ------
         ValueError
-            If `n_samples` is not an int, or below 1, or if ``return_labels=True`` without a
-            density.
+            If `n_samples` is below 1.
         """
         check_is_fitted(self)
         n_samples = _validation.check_integer(n_samples, "n_samples", minimum=1)
-        rng = check_random_state(random_state)
-        if return_labels:
-            return self._mixture("return_labels=True").sample(n_samples, rng)
-        law = self.coder_ if self.density_ is None else self.density_
-        drawn = law.sample(n_samples, rng)
+        law: Any = self.coder_ if self.density_ is None else self.density_
+        drawn: Any = law.sample(n_samples, check_random_state(random_state))
         return drawn[0] if isinstance(law, MixtureDensity) else drawn
 
 
-class VAEenseTransformer(DensityEstimator):
+@dataclass(eq=False, repr=False)
+class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
     """Sparse codes with as many active latents as each sample needs, and a density of the samples.
 
     `fit` looks for structure, and compares what it finds on held-out samples:
@@ -714,16 +678,6 @@ class VAEenseTransformer(DensityEstimator):
     [1, 2]
     """
 
-    locations_: _typing.DoubleArray
-    explanation_: str
-    explanation_nats_: dict[str, float]
-    density_name_: str
-    density_: Annotated[MixtureDensity | GateLaw | None, "d"]
-    _coder_: Annotated[FlatLaw | GateLaw, "d k"]
-    _mixture_: Annotated[MixtureDensity, "d"]
-    _units_: Annotated[mixture_rows.Units, "d"]
-    _stream_: Annotated[CodeStream, "d"]
-
     @property
     def _fitted_names(self) -> tuple[str, ...]:
         if "_coder_" in vars(self):
@@ -753,38 +707,21 @@ class VAEenseTransformer(DensityEstimator):
         )
     }
 
-    def __init__(
-        self,
-        n_components: int | None = None,
-        *,
-        model: Literal["auto", "mixture", "gates", "vaease"] | VAEase = "auto",
-        target_l0: float | None = None,
-        target_explained_variance: _typing.Auto | float | None = "auto",
-        transform_l0: float | None = None,
-        transform_explained_variance: float | None = None,
-        positive_code: bool = False,
-        hard: _typing.Auto | bool = "auto",
-        sparse_output: bool = False,
-        warm_start: bool = False,
-        verbose: int = 0,
-        dtype: _typing.Precision = "float32",
-        device: str = "auto",
-        random_state: _typing.RandomState = None,
-    ) -> None:
-        self.n_components = n_components
-        self.model = model
-        self.target_l0 = target_l0
-        self.target_explained_variance = target_explained_variance
-        self.transform_l0 = transform_l0
-        self.transform_explained_variance = transform_explained_variance
-        self.positive_code = positive_code
-        self.hard = hard
-        self.sparse_output = sparse_output
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
+    n_components: int | None = None
+    _: KW_ONLY
+    model: Literal["auto", "mixture", "gates", "vaease"] | VAEase = "auto"
+    target_l0: float | None = None
+    target_explained_variance: _typing.Auto | float | None = "auto"
+    transform_l0: float | None = None
+    transform_explained_variance: float | None = None
+    positive_code: bool = False
+    hard: _typing.Auto | bool = "auto"
+    sparse_output: bool = False
+    warm_start: bool = False
+    verbose: int = 0
+    dtype: _typing.Precision = "float32"
+    device: str = "auto"
+    random_state: _typing.RandomState = None
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -851,14 +788,11 @@ class VAEenseTransformer(DensityEstimator):
         samples = self._check_samples(X, least=2, reset=is_new)
         if not isinstance(samples, Source):
             samples = tensor_as_array(samples)
-        weights = None
         if sample_weight is not None:
             refuse_loader(samples, "sample_weight")
-            weights = checked_weights(sample_weight, samples)
-        known = None if is_new else self._coder_
         with threads_of_all(samples.shape):
-            rows = self._rows_of(samples, weights)
-            found = explain(rows, self._wanted(), known)
+            rows = self._rows_of(samples, checked_weights(sample_weight, samples))
+            found = explain(rows, self._wanted(), None if is_new else self._coder_)
             self._store(self._found_attributes(found) | {"_units_": rows.units})
             progress.begin("checks")
             self._check_fit(rows)
@@ -871,26 +805,17 @@ class VAEenseTransformer(DensityEstimator):
         units: mixture_rows.Units | None = None,
     ) -> mixture_rows.Prepared:
         """Return rows made ready; of samples that are not in memory, some are read."""
-        rng, n_samples, described = np.random.RandomState(self._seed()), len(samples), ""
-        positions: Any = None
+        taken, rng, positions = samples, np.random.RandomState(self._seed()), None
         if isinstance(samples, Source):
-            n = min(
-                n_samples,
-                mixture_rows.MOST_ROWS,
-                max(mixture_rows.MOST_ENTRIES // samples.shape[1], 2),
-            )
-            positions = samples.draw(n, rng)
+            n = max(mixture_rows.MOST_ENTRIES // samples.shape[1], 2)
+            positions = samples.draw(min(len(samples), mixture_rows.MOST_ROWS, n), rng)
             weights = None if weights is None else weights[positions]
-            taken: _typing.FloatArray = samples.take(positions)
-        else:
-            taken = samples
+            taken = samples.take(positions)
         mixture_rows.check_seen(taken, getattr(self, "feature_names_in_", None), weights)
         rows = mixture_rows.Prepared.of(taken, weights, rng, units)
-        far = rows.far
-        if positions is not None:
-            far = positions[far]
-            described = samples.described(far.tolist())
-        mixture_rows.warn_of_far(far, n_samples, described)
+        far = rows.far if positions is None else positions[rows.far]
+        described = "" if positions is None else samples.described(far.tolist())
+        mixture_rows.warn_of_far(far, len(samples), described)
         return rows
 
     def _structure(self) -> dict[str, Any]:
@@ -977,38 +902,34 @@ class VAEenseTransformer(DensityEstimator):
         samples = as_array(validated(self, tensor_as_array(X), least=1 + first, reset=first))
         weights = checked_weights(sample_weight, samples)
         with threads_of_all(samples.shape):
-            self._absorb(samples, weights)
-
-    def _absorb(self, samples: _typing.FloatArray, weights: _typing.DoubleArray | None) -> None:
-        """Learn from the first batch, or from one more."""
-        if not hasattr(self, "_structure_"):
-            rows = self._rows_of(samples, weights)
-            found = explain(rows, self._wanted())
-            more = {"_units_": rows.units, "_batches_": self._compared(rows.x, is_first=True)}
+            units = None if first else self._units_
+            if units is not None:
+                with np.errstate(over="ignore"):
+                    # Squares stay in the range of floats.
+                    x = np.clip((samples - units.center) / units.scale, -1e100, 1e100)
+                batches = self._compared(np.nan_to_num(x if weights is None else x[weights > 0]))
+            rows = self._rows_of(samples, weights, units)
+            more: dict[str, Any] = {"n_iter_": 1 if first else self.n_iter_ + 1}
+            if units is None:
+                batches = self._compared(rows.x, is_first=True)
+                found = explain(rows, self._wanted())
+            elif len(rows.known) == 0:
+                self.__dict__.update(more, _batches_=batches)
+                return
+            else:
+                before = Explained(
+                    self.explanation_,
+                    self._coder_,
+                    self.density_,
+                    self._mixture("partial_fit"),
+                    self.explanation_nats_,
+                    self._n_rows_,
+                )
+                stream: Any = getattr(self, "_stream_", None)
+                stream = stream or CodeStream.of(before, units, self._wanted())
+                more["_stream_"], found = stream.absorb(rows, before)
+            more |= {"_units_": units or rows.units, "_batches_": batches}
             self._store(self._found_attributes(found) | more)
-            return
-        units = self._units_
-        with np.errstate(over="ignore"):
-            # Squares stay in the range of floats.
-            x = np.clip((samples - units.center) / units.scale, -1e100, 1e100)
-        batches = self._compared(np.nan_to_num(x if weights is None else x[weights > 0]))
-        rows = self._rows_of(samples, weights, units)
-        if len(rows.known) == 0:
-            self._batches_, self.n_iter_ = batches, self.n_iter_ + 1
-            return
-        before = Explained(
-            self.explanation_,
-            self._coder_,
-            self.density_,
-            self._mixture("partial_fit"),
-            self.explanation_nats_,
-            self._n_rows_,
-        )
-        stream: Any = getattr(self, "_stream_", None)
-        stream = stream or CodeStream.of(before, units, self._wanted())
-        stream, found = stream.absorb(rows, before)
-        more = {"_units_": units, "_stream_": stream, "_batches_": batches}
-        self._store(self._found_attributes(found) | more | {"n_iter_": self.n_iter_ + 1})
 
     def _compared(
         self, x: _typing.DoubleArray, *, is_first: bool = False
@@ -1021,15 +942,6 @@ class VAEenseTransformer(DensityEstimator):
         return batches
 
     # --- coding -------------------------------------------------------------------------------
-
-    @property
-    def coder_(self) -> Any:
-        """What codes the samples, in units of X."""
-        if "_coder_" in vars(self):
-            return self._coder_
-        if "module_" in vars(self):
-            return self._law_of(self.module_, self._scaling)
-        raise AttributeError(f"This {type(self).__name__} is not fitted yet.")
 
     def _law(self, dtype: Any) -> Any:
         """Return the law of the codes, for samples of a precision, and for the wanted length."""
@@ -1049,8 +961,8 @@ class VAEenseTransformer(DensityEstimator):
                 "one of them None."
             )
         if law.table is None:
-            shown = f"transform_l0={length!r}"
-            shown = f"transform_explained_variance={share!r}" if length is None else shown
+            name = "transform_explained_variance" if length is None else "transform_l0"
+            shown = f"{name}={getattr(self, name)!r}"
             raise ValueError(
                 f"{shown} sets a price on gates, but this model has no such prices. Set target_l0 "
                 'or model="gates", and call fit.'

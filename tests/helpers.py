@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEase, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import MLP, Linear, SingleLayer
 from skvaeense.nets.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
@@ -42,7 +42,7 @@ SUBSPACES = split(
 )
 # Samples of 12 features on subspaces that lie apart. The label is the dimension.
 APART = split(
-    *make_affine_subspaces(3000, dims=(1, 3), n_features=12, offset_scale=3.0, random_state=0)[::2]
+    *make_linear_subspaces(3000, dims=(1, 3), n_features=12, offset_scale=3.0, random_state=0)[::2]
 )
 # Sums of 2 out of 16 atoms with 12 features. The label is the number of atoms.
 PAIRS = split(

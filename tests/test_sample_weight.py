@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import fvu, l0
 from skvaeense.samples import _sources
 
@@ -67,7 +67,7 @@ def test_a_dimension_is_that_of_weighted_samples():
 
 
 def test_fractions_move_the_density():
-    X, labels, _ = make_affine_subspaces(
+    X, labels, _ = make_linear_subspaces(
         600, dims=(1, 2), n_features=6, offset_scale=4, noise=0.05, random_state=0
     )
     weights = np.where(labels == 0, 0.45, 4.05)

@@ -70,7 +70,6 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.explanation_, str)
     VAEenseTransformer(model="gates")
     VAEenseTransformer(model="best")  # type: ignore[arg-type]
-    VAEenseTransformer(max_iter=10)  # type: ignore[call-arg]
 
 
 def use_vaease() -> None:

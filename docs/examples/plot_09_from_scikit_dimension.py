@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces
+from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import ActiveDimensionDisplay
 
 # %%
@@ -19,7 +19,9 @@ from skvaeense.inspection import ActiveDimensionDisplay
 # -------------
 #
 # As ``skdim.id.lPCA().fit(X).dimension_``:
-X, _, dimension = make_affine_subspaces(2500, dims=(1, 3, 5), n_features=15, random_state=0)
+X, _, dimension = make_linear_subspaces(
+    2500, dims=(1, 3, 5), n_features=15, random_state=0, offset_scale=1.0
+)
 train, test = X[:2000], X[2000:]
 autoencoder = VAEenseTransformer(random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(train)

@@ -7,6 +7,7 @@ has learned.
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -83,7 +84,7 @@ report = latent_report(
 )
 for latent in report.latents:
     print(latent["latent"], "raises", *latent["raised"], "and lowers", *latent["lowered"])
-table = report.to_frame()
+table = pd.DataFrame(report.contexts)
 table[["latent", "code", "before", "token", "after"]]
 # sphinx_gallery_start_ignore
 assert recovered > 0.8

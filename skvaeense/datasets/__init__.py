@@ -8,7 +8,6 @@ To add a generator, write one function in a new file, and import it here.
 """
 
 from skvaeense.datasets._datasets import (
-    make_affine_subspaces,
     make_linear_subspaces,
     make_ppca,
     make_sparse_dictionary,
@@ -16,7 +15,6 @@ from skvaeense.datasets._datasets import (
 )
 
 __all__ = [
-    "make_affine_subspaces",
     "make_linear_subspaces",
     "make_ppca",
     "make_sparse_dictionary",

@@ -59,10 +59,14 @@ def draw_union(
     return X, manifold, np.asarray(dims, dtype=manifold.dtype)[manifold]
 
 
-SUBSPACES = COMMON | {"shared": [_validation.AT_LEAST_ZERO], "orthogonal": ["boolean"]}
-
-
-@_validation.validate_params(SUBSPACES)
+@_validation.validate_params(
+    COMMON
+    | {
+        "shared": [_validation.AT_LEAST_ZERO],
+        "orthogonal": ["boolean"],
+        "offset_scale": [_validation.NON_NEGATIVE],
+    }
+)
 def make_linear_subspaces(
     n_samples: int = 1000,
     *,
@@ -70,10 +74,11 @@ def make_linear_subspaces(
     n_features: int = 40,
     shared: int = 0,
     orthogonal: bool = False,
+    offset_scale: float = 0.0,
     noise: float = 0.0,
     random_state: RandomState = None,
 ) -> Samples:
-    """Draw samples from a union of random linear subspaces.
+    """Draw samples from a union of random linear or affine subspaces.
 
     Parameters
     ----------
@@ -90,93 +95,9 @@ def make_linear_subspaces(
     orthogonal : bool, default=False
         Whether the directions that are not shared are orthogonal between subspaces. True requires
         ``shared + sum(dim - shared for dim in dims) <= n_features``.
-    noise : float, default=0.0
-        Standard deviation of the Gaussian noise added in every ambient direction, as a
-        fraction of the root mean square (over samples and features) of the noiseless
-        data around its mean.
-    random_state : int, RandomState instance or None, default=None
-        Seed or generator of the subspaces, the samples, their order and the noise. Pass
-        an int for a reproducible result.
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features), dtype float64
-        The samples, shuffled.
-    manifold : ndarray of int of shape (n_samples,)
-        Index into `dims` of the subspace that each sample was drawn from.
-    dimension : ndarray of int of shape (n_samples,)
-        Dimension of that subspace.
-
-    Raises
-    ------
-    TypeError
-        If an argument has the wrong type.
-    ValueError
-        If an argument is out of its range, or the subspaces do not fit in R^n_features.
-
-    Notes
-    -----
-    A sample of subspace i is ``x = z @ B_i``, with z from N(0, I) and B_i orthonormal
-    rows whose span is uniformly random (given the shared directions).
-
-    To get training and test samples of the same subspaces, draw one set and split it: two
-    calls with the same integer seed repeat the samples as well as the subspaces, so the second set
-    cannot serve as a test set for the first. A seed gives the same samples at every noise level.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skvaeense.datasets import make_linear_subspaces
-    >>> X, manifold, dimension = make_linear_subspaces(
-    ...     300, dims=(2, 4, 8), n_features=40, random_state=0
-    ... )
-    >>> X.shape
-    (300, 40)
-    >>> [int(np.linalg.matrix_rank(X[manifold == label])) for label in range(3)]
-    [2, 4, 8]
-    """
-    return make_affine_subspaces(
-        n_samples,
-        dims=dims,
-        n_features=n_features,
-        shared=shared,
-        orthogonal=orthogonal,
-        offset_scale=0.0,
-        noise=noise,
-        random_state=random_state,
-    )
-
-
-@_validation.validate_params(SUBSPACES | {"offset_scale": [_validation.NON_NEGATIVE]})
-def make_affine_subspaces(
-    n_samples: int = 1000,
-    *,
-    dims: Collection[int] = (4, 4, 4),
-    n_features: int = 40,
-    shared: int = 0,
-    orthogonal: bool = False,
-    offset_scale: float = 1.0,
-    noise: float = 0.0,
-    random_state: RandomState = None,
-) -> Samples:
-    """Draw samples from a union of random affine subspaces.
-
-    Parameters
-    ----------
-    n_samples : int, default=1000
-        Number of samples, split over the subspaces as evenly as possible.
-    dims : sequence of int, default=(4, 4, 4)
-        Dimension of each subspace.
-    n_features : int, default=40
-        Number of ambient dimensions.
-    shared : int, default=0
-        Number of directions that all subspaces share, at most ``min(dims)``.
-    orthogonal : bool, default=False
-        Whether the directions that are not shared are orthogonal between subspaces. True requires
-        ``shared + sum(dim - shared for dim in dims) <= n_features``.
-    offset_scale : float, default=1.0
+    offset_scale : float, default=0.0
         Standard deviation of each of the n_features coordinates of a subspace's offset
-        from the origin, in the units of X. With 0 the subspaces are linear.
+        from the origin, in the units of X. Above 0 the subspaces are affine.
     noise : float, default=0.0
         Standard deviation of the Gaussian noise added in every ambient direction, as a
         fraction of the root mean square (over samples and features) of the noiseless
@@ -204,21 +125,24 @@ def make_affine_subspaces(
     Notes
     -----
     A sample of subspace i is ``x = c_i + z @ B_i``, with z from N(0, I), B_i orthonormal
-    rows as in `make_linear_subspaces`, and the offset c_i from N(0, offset_scale^2 I),
-    one for each subspace.
+    rows whose span is uniformly random (given the shared directions), and one offset c_i from
+    N(0, offset_scale^2 I) for each subspace.
 
-    To get training and test samples of the same subspaces, draw one set and split it.
+    To get training and test samples of the same subspaces, draw one set and split it: two
+    calls with the same integer seed repeat the samples as well as the subspaces, so the second set
+    cannot serve as a test set for the first. A seed gives the same samples at every noise level.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skvaeense.datasets import make_affine_subspaces
-    >>> X, manifold, dimension = make_affine_subspaces(
-    ...     300, dims=(1, 3), n_features=5, random_state=0
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> X, manifold, dimension = make_linear_subspaces(
+    ...     300, dims=(2, 4, 8), n_features=40, random_state=0
     ... )
-    >>> part = X[manifold == 1]
-    >>> int(np.linalg.matrix_rank(part)), int(np.linalg.matrix_rank(part - part[0]))
-    (4, 3)
+    >>> X.shape
+    (300, 40)
+    >>> [int(np.linalg.matrix_rank(X[manifold == label])) for label in range(3)]
+    [2, 4, 8]
     """
     rng, dims = check_random_state(random_state), tuple(dims)
     if shared > min(dims):

@@ -1,7 +1,7 @@
 """The meaning of latents: the samples and the tokens with the largest codes, in their contexts."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +10,8 @@ from sklearn.utils import Bunch, gen_batches, indexable
 from skvaeense.metrics._metrics import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
-from skvaeense.utils._files import optional_import
 from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
 from skvaeense.utils._validation import check_integer, check_latents, fitted_step
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def top_activating(
@@ -129,35 +125,6 @@ def top_activating(
     return Bunch(latents=chosen, samples=samples, codes=largest, density=density)
 
 
-class LatentReport(NamedTuple):
-    """What is known of the meaning of some latents.
-
-    Attributes
-    ----------
-    latents : list of dict
-        For each latent its index ("latent"), the share of the rows in which it is active
-        ("density"), the latents with the most similar directions and their cosines ("nearest"), and
-        the tokens whose logits its direction raises and lowers most ("raised", "lowered").
-
-    contexts : list of dict
-        For each latent and each of its largest codes the "latent", the "row", the "text" and the
-        "position" of the row's token, the "code", and the texts "before", "token" and "after".
-
-    Examples
-    --------
-    >>> from skvaeense.language import LatentReport
-    >>> LatentReport([], [{"latent": 3, "token": " cat"}]).to_frame().columns.tolist()
-    ['latent', 'token']
-    """
-
-    latents: list[dict[str, Any]]
-    contexts: list[dict[str, Any]]
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the contexts as a pandas.DataFrame; raise ImportError without pandas."""
-        return optional_import("pandas", "to_frame", "pandas").DataFrame(self.contexts)
-
-
 def latent_report(
     estimator: Any,
     X: Any,
@@ -170,7 +137,7 @@ def latent_report(
     unembedding: Any = None,
     n_nearest: int = 5,
     n_tokens: int = 8,
-) -> LatentReport:
+) -> Bunch:
     """Find the tokens for which latents have their largest codes, with their contexts.
 
     Parameters
@@ -204,8 +171,16 @@ def latent_report(
 
     Returns
     -------
-    LatentReport
-        Facts on the latents, and a table of the contexts.
+    :class:`~sklearn.utils.Bunch`
+        With two lists of dicts:
+
+        latents
+            For each latent its index "latent", its "density", which is the share of rows in which
+            it is active; "nearest", a list of other latents and their cosines; and the tokens
+            "raised" and "lowered", if there is an unembedding.
+        contexts
+            For each of the largest codes "latent", "row", "text", "position", "code", "before",
+            "token" and "after". ``pd.DataFrame(report.contexts)`` is a table.
 
     Raises
     ------
@@ -270,7 +245,7 @@ def latent_report(
         where = {"latent": latent, "row": int(rows[i]), "text": text, "position": position}
         before, after = "".join(words[:at]), "".join(words[at + 1 :])
         found.append(where | {"code": code, "before": before, "token": words[at], "after": after})
-    return LatentReport(facts, found)
+    return Bunch(latents=facts, contexts=found)
 
 
 def _nearest(
@@ -283,8 +258,7 @@ def _nearest(
     cosines = unit[latents] @ unit.T
     cosines[np.arange(len(latents)), latents] = -np.inf
     order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(n_nearest, len(unit) - 1)]
-    found = zip(order.tolist(), np.take_along_axis(cosines, order, axis=1).tolist(), strict=True)
-    return [[*zip(*pairs, strict=True)] for pairs in found]
+    return [[(int(j), float(c[j])) for j in own] for c, own in zip(cosines, order, strict=True)]
 
 
 def _by_logit(directions: DoubleArray | None, latents: IntArray, unembedding: Any) -> IntArray:

@@ -128,7 +128,7 @@ def to_saelens(
     See Also
     --------
     from_saelens : Import from SAELens.
-    save_pretrained : Write any autoencoder to a folder, with these files if SAELens reads them.
+    skvaeense.save : Write any estimator to a file.
 
     Notes
     -----
@@ -152,19 +152,14 @@ def to_saelens(
     ...     sorted(path.name for path in Path(f"{parent}/digits").iterdir())
     ['cfg.json', 'sae_weights.safetensors']
     """
-    files = saelens_files(estimator, metadata)
+    config, weights = _converted(estimator, metadata)
     with whole_folder(folder) as draft:
-        write_files(draft, *files)
+        (draft / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+        (draft / WEIGHTS).write_bytes(save(weights))
 
 
-def write_files(folder: Path, config: dict[str, Any], weights: Weights) -> None:
-    """Write settings and weights under the names that SAELens expects."""
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    (folder / WEIGHTS).write_bytes(save(weights))
-
-
-def saelens_files(
-    estimator: Any, metadata: Mapping[str, Any] | None = None
+def _converted(
+    estimator: Any, metadata: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], Weights]:
     """Return the settings and the weights of an estimator that SAELens has an architecture for."""
     if not isinstance(estimator, SparseAutoencoder):

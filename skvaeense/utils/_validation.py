@@ -265,20 +265,15 @@ def check_array(
     ensure_min_samples: int = 1,
 ) -> Any:
     """Return a valid array without missing values, by scikit-learn, of what `plain` reads."""
-    return validation.check_array(
-        plain(X, input_name or "X"),
-        dtype=dtype,
-        accept_sparse=accept_sparse,
-        input_name=input_name,
-        ensure_min_samples=ensure_min_samples,
-    )
+    names = {"accept_sparse": accept_sparse, "ensure_min_samples": ensure_min_samples}
+    X = plain(X, input_name or "X")
+    return validation.check_array(X, dtype=dtype, input_name=input_name, **names)
 
 
 def column_or_1d(y: Any, *, dtype: Any = None, input_name: str = "y", warn: bool = False) -> Any:
     """Return one entry for each sample, by scikit-learn, of what `plain` reads."""
-    return validation.column_or_1d(
-        plain(y, input_name), dtype=dtype, input_name=input_name, warn=warn
-    )
+    y = plain(y, input_name)
+    return validation.column_or_1d(y, dtype=dtype, input_name=input_name, warn=warn)
 
 
 def check_weights(sample_weight: Any, X: Any) -> DoubleArray:

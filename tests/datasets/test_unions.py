@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_spheres
+from skvaeense.datasets import make_linear_subspaces, make_spheres
 
 EACH_KIND = pytest.mark.parametrize("orthogonal", [False, True])
 EACH_SHARE = pytest.mark.parametrize("shared", [0, 1, 2])
@@ -73,7 +73,7 @@ def test_subspaces_do_not_depend_on_the_number_of_samples():
 @pytest.mark.parametrize(("offset_scale", "extra"), [(1.0, 1), (0, 0)])
 def test_affine_subspaces_have_their_dimension_around_an_offset(offset_scale, extra):
     dims = (2, 4)
-    X, manifold, _ = make_affine_subspaces(
+    X, manifold, _ = make_linear_subspaces(
         400, dims=dims, offset_scale=offset_scale, random_state=0
     )
     for label, dim in enumerate(dims):
@@ -83,7 +83,7 @@ def test_affine_subspaces_have_their_dimension_around_an_offset(offset_scale, ex
 
 
 def test_offset_scale_is_the_standard_deviation_of_a_coordinate():
-    X, manifold, _ = make_affine_subspaces(
+    X, manifold, _ = make_linear_subspaces(
         100, dims=(1,) * 50, n_features=2_000, offset_scale=3.0, random_state=0
     )
     # Samples of a subspace differ along one direction, so two samples determine the rest of the

@@ -13,7 +13,6 @@ from sklearn.datasets import load_wine, make_swiss_roll
 from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
-    make_affine_subspaces,
     make_linear_subspaces,
     make_sparse_dictionary,
     make_spheres,
@@ -67,7 +66,7 @@ def linear(dims, n_features, noise=0.0, n_samples=1000, seed=0):
 
 def affine(offset, noise=0.0):
     """Return samples of three flats that lie apart, and the flat of each."""
-    X, manifold, _ = make_affine_subspaces(
+    X, manifold, _ = make_linear_subspaces(
         1000, dims=(1, 3, 5), n_features=20, offset_scale=offset / np.sqrt(20), random_state=0
     )
     X += noise * np.sqrt(3 / 20) * np.random.default_rng(0).standard_normal(X.shape)

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.datasets import make_linear_subspaces
 from skvaeense.explanations import FlatLaw, GateLaw, Gates
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._explain import explain
@@ -560,7 +560,7 @@ def linear(dims, n_features, noise):
 
 
 def affine(noise, offset=3.0):
-    X, _, dimension = make_affine_subspaces(
+    X, _, dimension = make_linear_subspaces(
         1700, dims=(1, 3, 5), n_features=20, offset_scale=offset / np.sqrt(20), random_state=0
     )
     X += noise * np.sqrt(3 / 20) * np.random.default_rng(0).standard_normal(X.shape)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.explanations import GateLaw
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._explain import CodeStream, explain
@@ -30,7 +30,7 @@ def _plane(rng=0):
 KINDS = {
     "union": lambda: _noisy(make_linear_subspaces(2500, dims=(1, 3), random_state=0)[0]),
     "apart": lambda: _noisy(
-        make_affine_subspaces(2500, dims=(1, 3), n_features=8, offset_scale=3.0, random_state=0)[0]
+        make_linear_subspaces(2500, dims=(1, 3), n_features=8, offset_scale=3.0, random_state=0)[0]
     ),
     "one flat": lambda: _noisy(_plane(), 0.2),
     "dictionary": lambda: make_sparse_dictionary(

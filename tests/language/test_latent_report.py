@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from skvaeense.language import Activations, LatentReport, latent_report, top_activating
+from skvaeense.language import Activations, latent_report, top_activating
 from skvaeense.nets.penalties import TopK
 
 WORDS = ["a", "<b>", " cat", "\n", "&", *(f" w{i}" for i in range(25))]
@@ -80,7 +80,6 @@ def test_contexts_are_those_of_the_rows(activations, rows, sae):
         ids = batch["input_ids"][text % 20][batch["attention_mask"][text % 20] == 1].tolist()
         assert c["before"] == "".join(WORDS[i] for i in ids[max(position - 2, 0) : position])
         assert c["after"] == "".join(WORDS[i] for i in ids[position + 1 : position + 2])
-    assert list(report.to_frame()["row"]) == [c["row"] for c in report.contexts]
 
 
 def test_directions_of_latents(activations, sae):
@@ -106,7 +105,6 @@ def test_a_pipeline_and_estimators_without_directions(activations, sae):
     assert latent_report(pipeline, activations, latents=[1]) == expected
     plain = latent_report(FunctionTransformer(), activations, latents=[1], n_samples=2)
     assert plain.latents[0]["nearest"] == []
-    assert isinstance(plain, LatentReport)
 
 
 def test_bad_arguments(activations, rows, sae):

@@ -6,7 +6,7 @@ import torch
 from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose
 
-from skvaeense.language import save_pretrained
+from skvaeense.language import to_saelens
 
 sae_lens = pytest.importorskip("sae_lens")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,7 +32,7 @@ def fitted(request):
 
 
 def test_saelens_gives_the_same(fitted, tmp_path):
-    save_pretrained(fitted, tmp_path / "model")
+    to_saelens(fitted, tmp_path / "model")
     sae = sae_lens.SAE.load_from_disk(tmp_path / "model")
     x = torch.from_numpy(X_NEW)
     own = fitted.transform(X_NEW)
