@@ -18,13 +18,15 @@ X, y = load_digits(return_X_y=True)
 sparse = SparseAutoencoder(40, penalty=BatchTopK(8), random_state=0).fit(X)
 
 # %%
-# Each image adds ink where it is red, and takes ink away where it is blue:
-display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), X=X)
+# Each image adds ink where it is red, and takes ink away where it is blue. Latents that are active
+# in most digits come first:
+active = sparse.active_dimensions(X)
+order = np.argsort(-active.mean(axis=0))
+display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), latents=order)
 
 # %%
 # Digits share latents, but each digit has favourites: latents that are active for most images of
 # this digit, and for few others.
-active = sparse.active_dimensions(X)
 shares = np.array([active[y == digit].mean(axis=0) for digit in range(10)])
 latents = np.lexsort((-shares.max(axis=0), shares.argmax(axis=0)))
 figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")

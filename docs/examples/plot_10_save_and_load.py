@@ -31,7 +31,7 @@ print(np.array_equal(loaded.transform(X), sparse.transform(X)))
 
 # %%
 # The loaded dictionary:
-display = LatentDisplay.from_estimator(loaded, image_shape=(8, 8), X=X)
+display = LatentDisplay.from_estimator(loaded, image_shape=(8, 8))
 
 # %%
 # ``load(path, device="cpu")`` loads an estimator on a machine without the device that it was

@@ -71,20 +71,16 @@ recovered = loss_recovered(model, "layers.0", sae, batches).recovered
 print(f"{sae.score(activations):.0%} of the variance, {recovered:.0%} of the loss")
 
 # %%
-# The report lists the words for which each latent is largest, in their contexts, the latents with
-# the most similar directions, and the words that become more and less probable.
-report = latent_report(
-    sae,
-    activations,
-    latents=np.argsort(-sae.transform(activations).var(axis=0))[:6],
-    n_samples=5,
-    decode=lambda i: f" {words[i]}",
-    unembedding=model.head.weight,
-    n_tokens=3,
+# The report lists the words for which each latent is largest, in their contexts. The directions of
+# latents say which words become more and less probable.
+latents = np.argsort(-sae.transform(activations).var(axis=0))[:6]
+logits = sae.components_[latents] @ model.head.weight.detach().numpy().T
+for latent, order in zip(latents, np.argsort(logits, axis=1), strict=True):
+    lowered, raised = ([words[i] for i in ids] for ids in (order[:3], order[:-4:-1]))
+    print(latent, "raises", *raised, "and lowers", *lowered)
+table = pd.DataFrame(
+    latent_report(sae, activations, latents=latents, n_samples=5, decode=lambda i: f" {words[i]}")
 )
-for latent in report.latents:
-    print(latent["latent"], "raises", *latent["raised"], "and lowers", *latent["lowered"])
-table = pd.DataFrame(report.contexts)
 table[["latent", "code", "before", "token", "after"]]
 # sphinx_gallery_start_ignore
 assert recovered > 0.8

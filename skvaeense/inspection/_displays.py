@@ -62,7 +62,7 @@ GREY = "#BBBBBB"
 
 
 @dataclass_transform(eq_default=False)
-class Display(_validation.ReprMixin, ABC):
+class Display(ABC):
     """Base class of the displays, which hold the numbers of a picture and draw it.
 
     To add a display, derive a class from this one; it becomes a dataclass. Its annotated fields are
@@ -95,8 +95,9 @@ class Display(_validation.ReprMixin, ABC):
     ...     def plot(self, ax=None):
     ...         self.use_axes(ax, (4, 3)).plot(self.variance)
     ...         return self
-    >>> ScreeDisplay.from_estimator(PCA().fit([[0.0, 1.0], [2.0, 0.0], [4.0, 1.0]]))
-    ScreeDisplay(variance=<array of shape (2,)>)
+    >>> display = ScreeDisplay.from_estimator(PCA().fit([[0.0, 1.0], [2.0, 0.0], [4.0, 1.0]]))
+    >>> display.variance.shape
+    (2,)
     """
 
     def __init_subclass__(cls) -> None:
@@ -320,10 +321,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         The decoder columns, one row for each latent.
 
     latents : array-like of int of shape (n_shown,) or None, default=None
-        Latents to draw, in this order; None means up to 64 of them.
-
-    use : array-like of shape (n_components,) or None, default=None
-        Share of the samples in which each latent is active, by which the latents are ordered.
+        Latents to draw, in this order, such as ``np.argsort(-active.mean(axis=0))``, the most used
+        ones first; None means the first 64.
 
     image_shape : tuple of two ints, or None, default=None
         Height and width of samples that are images; None draws a row for each latent instead.
@@ -342,7 +341,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     Raises
     ------
     ValueError
-        If shapes do not match, if no latent is used, or if a latent does not exist.
+        If shapes do not match, or if a latent does not exist.
 
     Examples
     --------
@@ -358,7 +357,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
     components: ArrayLike
     _: KW_ONLY
     latents: ArrayLike | None = None
-    use: ArrayLike | None = None
     image_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -371,15 +369,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 f"image_shape={self.image_shape!r} has {math.prod(self.image_shape)} pixels, but "
                 f"there are {n_features} features."
             )
-        order = np.arange(n_components)
-        if self.use is not None:
-            self.use = np.asarray(self.use, dtype=float)
-            if self.use.shape != (n_components,):
-                raise ValueError(f"use must have shape ({n_components},), got {self.use.shape}.")
-            order = np.argsort(-self.use, kind="stable")[: np.count_nonzero(self.use > 0)]
-        if self.latents is None and not len(order):
-            raise ValueError("No latent is active in any sample; set latents to those to show.")
-        latents = order[:MAX_LATENTS] if self.latents is None else self.latents
+        latents = np.arange(n_components)[:MAX_LATENTS] if self.latents is None else self.latents
         self.components, self.latents = columns, _validation.check_latents(latents, n_components)
 
     @classmethod
@@ -389,7 +379,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         *,
         image_shape: tuple[int, int] | None = None,
         latents: ArrayLike | None = None,
-        X: ArrayLike | None = None,
         ax: OptionalAxes = None,
     ) -> Self:
         """Draw the decoder columns of a fitted estimator.
@@ -404,11 +393,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             Height and width of samples that are images; None draws a row for each latent instead.
 
         latents : array-like of int or None, default=None
-            Latents to draw, in this order; None means up to 64 of them.
-
-        X : array-like of shape (n_samples, n_features) or None, default=None
-            Samples. If given, latents are ordered and labelled by the share of the samples in which
-            they are active, and unused ones are left out unless `latents` names them.
+            Latents to draw, in this order; None means the first 64.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means a new figure.
@@ -423,20 +408,14 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has no `components_`.
         """
-        step, X = _validation.fitted_step(estimator, X)
+        step, _ = _validation.fitted_step(estimator)
         step = getattr(step, "autoencoder_", step)
         if not hasattr(step, "components_"):
             raise TypeError(
                 f"{type(step).__name__} has no components_: it has no decoder, or its decoder has "
                 'hidden layers and therefore no columns. Fit it with network="linear".'
             )
-        display = cls(
-            step.components_,
-            latents=latents,
-            use=None if X is None else active_mask(step, X).mean(axis=0),
-            image_shape=image_shape,
-        )
-        return display.plot(ax)
+        return cls(step.components_, latents=latents, image_shape=image_shape).plot(ax)
 
     def plot(self, ax: OptionalAxes = None) -> Self:
         """Draw the picture.
@@ -453,9 +432,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         """
         latents: Any = self.latents
         shown, captions = np.asarray(self.components)[latents], [str(latent) for latent in latents]
-        if self.use is not None:
-            use = np.asarray(self.use)[latents]
-            captions = [f"{c} ({u:.0%})" for c, u in zip(captions, use, strict=True)]
         if self.image_shape is None:
             axes = self.use_axes(ax, (6.4, 1.4 + 0.2 * len(shown)))
             picture = shown
@@ -468,7 +444,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         aspect = "auto" if self.image_shape is None else "equal"
         self.image_ = self.ax_.imshow(picture, aspect=aspect, **colors)
         self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X)")
-        self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
+        self.ax_.set_title("Decoder columns")
         return self
 
     def _mosaic(self, ax, images, captions):

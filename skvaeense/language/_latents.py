@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, gen_batches, indexable
 
-from skvaeense.metrics._metrics import normalise_rows
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source, open_samples, rows_of_chunks
-from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
+from skvaeense.utils._typing import SparseArray
 from skvaeense.utils._validation import check_integer, check_latents, fitted_step
 
 
@@ -134,10 +133,7 @@ def latent_report(
     n_before: int = 10,
     n_after: int = 5,
     decode: Callable[[int], str] = str,
-    unembedding: Any = None,
-    n_nearest: int = 5,
-    n_tokens: int = 8,
-) -> Bunch:
+) -> list[dict[str, Any]]:
     """Find the tokens for which latents have their largest codes, with their contexts.
 
     Parameters
@@ -161,26 +157,11 @@ def latent_report(
     decode : callable, default=str
         Maps the id of a token to its text, such as ``lambda i: tokenizer.decode([i])``.
 
-    unembedding : array-like of shape (n_vocab, n_features) or None, default=None
-        Map from activations to the logits of tokens, such as ``model.lm_head.weight``. The products
-        with the rows of `components_` say which tokens a latent raises and lowers: the "logit
-        lens", which ignores all later layers.
-
-    n_nearest, n_tokens : int, default=5 and 8
-        Number of latents with similar directions, and of raised and lowered tokens.
-
     Returns
     -------
-    :class:`~sklearn.utils.Bunch`
-        With two lists of dicts:
-
-        latents
-            For each latent its index "latent", its "density", which is the share of rows in which
-            it is active; "nearest", a list of other latents and their cosines; and the tokens
-            "raised" and "lowered", if there is an unembedding.
-        contexts
-            For each of the largest codes "latent", "row", "text", "position", "code", "before",
-            "token" and "after". ``pd.DataFrame(report.contexts)`` is a table.
+    list of dict
+        A dict for each of the largest codes of each latent, with "latent", "row", "text",
+        "position", "code", "before", "token" and "after". ``pd.DataFrame(report)`` is a table.
 
     Raises
     ------
@@ -188,7 +169,7 @@ def latent_report(
         If the estimator has no `transform`, or X no contexts.
 
     ValueError
-        If `latents` is invalid, or the unembedding does not fit the directions of latents.
+        If `latents` is invalid.
 
     See Also
     --------
@@ -210,7 +191,7 @@ def latent_report(
     >>> X = Activations(model, "1", torch.randint(50, (200, 12)).split(20))
     >>> sae = SparseAutoencoder(40, target_l0=4, max_iter=20, random_state=0).fit(X)
     >>> report = latent_report(sae, X, latents=[3, 5], n_samples=4)
-    >>> len(report.contexts), sorted(report.contexts[0])
+    >>> len(report), sorted(report[0])
     (8, ['after', 'before', 'code', 'latent', 'position', 'row', 'text', 'token'])
     """
     check_integer(n_before, "n_before", minimum=0)
@@ -221,21 +202,6 @@ def latent_report(
             "samples use top_activating."
         )
     top = top_activating(estimator, X, latents=latents, n_samples=n_samples)
-    directions = getattr(fitted_step(estimator)[0], "components_", None)
-    nearest = _nearest(directions, top.latents, n_nearest)
-    order = _by_logit(directions, top.latents, unembedding)
-    facts = [
-        {
-            "latent": int(latent),
-            "density": float(density),
-            "nearest": others,
-            "raised": [decode(token) for token in tokens[::-1][:n_tokens].tolist()],
-            "lowered": [decode(token) for token in tokens[:n_tokens].tolist()],
-        }
-        for latent, density, others, tokens in zip(
-            top.latents, top.density, nearest, order, strict=True
-        )
-    ]
     place, rank = np.nonzero(top.samples >= 0)
     rows, found = top.samples[place, rank], []
     contexts = X.contexts(rows, n_before=n_before, n_after=n_after)
@@ -245,32 +211,4 @@ def latent_report(
         where = {"latent": latent, "row": int(rows[i]), "text": text, "position": position}
         before, after = "".join(words[:at]), "".join(words[at + 1 :])
         found.append(where | {"code": code, "before": before, "token": words[at], "after": after})
-    return Bunch(latents=facts, contexts=found)
-
-
-def _nearest(
-    directions: DoubleArray | None, latents: IntArray, n_nearest: int
-) -> list[list[tuple[int, float]]]:
-    """Return for each latent the others with the most similar directions, and the cosines."""
-    if directions is None:
-        return [[] for _ in latents]
-    unit = normalise_rows(directions)
-    cosines = unit[latents] @ unit.T
-    cosines[np.arange(len(latents)), latents] = -np.inf
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(n_nearest, len(unit) - 1)]
-    return [[(int(j), float(c[j])) for j in own] for c, own in zip(cosines, order, strict=True)]
-
-
-def _by_logit(directions: DoubleArray | None, latents: IntArray, unembedding: Any) -> IntArray:
-    """Return all tokens, if there is an unembedding, from those that directions lower most."""
-    if unembedding is None:
-        return np.empty((len(latents), 0), dtype=int)
-    values = unembedding.detach() if hasattr(unembedding, "detach") else unembedding
-    matrix = np.asarray(as_array(values))
-    width = None if directions is None else directions.shape[1]
-    if directions is None or matrix.ndim != 2 or matrix.shape[1] != width:
-        raise ValueError(
-            f"unembedding must have the shape (n_vocab, {width}), as latents have directions of "
-            f"{width} features; got {matrix.shape}."
-        )
-    return np.argsort(directions[latents] @ matrix.T, axis=1)
+    return found

@@ -253,10 +253,7 @@ def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str,
     """Return the kind of codes of an activation, and its weights for each latent."""
     kind = type(activation) if getattr(activation, "positive", True) else None
     if hasattr(estimator, "target_mean_") and kind in (penalties.KeepTop, penalties.GatedReLU):
-        raise ValueError(
-            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}, only for "
-            "ReLU and JumpReLU."
-        )
+        kind = None
     if kind is penalties.KeepTop:
         return "topk", {"b_enc": bias}
     if kind is penalties.Rectifier:
@@ -278,7 +275,7 @@ def _exported(estimator: Any, activation: Any, bias: torch.Tensor) -> tuple[str,
     raise ValueError(
         f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
         f"positive_code={estimator.positive_code!r}. It has ReLU, TopK, JumpReLU and gates, all "
-        "with non-negative codes."
+        "with non-negative codes, and for transcoders ReLU and JumpReLU."
     )
 
 

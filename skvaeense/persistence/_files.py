@@ -22,7 +22,7 @@ from skvaeense.persistence._coder import Array, Coder, known_classes
 from skvaeense.training._trainer import STATE
 from skvaeense.utils._files import DRAFT_SUFFIX, check_regular, whole_file
 from skvaeense.utils._typing import PathName
-from skvaeense.utils._validation import NON_NEGATIVE, ReprMixin, check_integer
+from skvaeense.utils._validation import NON_NEGATIVE, check_integer
 
 # Raise this number whenever older versions cannot read new files.
 FORMAT_VERSION = 3
@@ -157,7 +157,7 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
         raise TypeError("The estimator contains itself, or is nested too deeply.") from None
 
 
-class Checkpoint(ReprMixin):
+class Checkpoint:
     """Keep the state of a fit in a folder, so that the fit can be interrupted at any time.
 
     Set it as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the

@@ -378,26 +378,6 @@ def require(estimator: Any, *names: str) -> None:
         )
 
 
-class ReprMixin:
-    """Show the current arguments of the constructor, and arrays by their shape."""
-
-    def __repr__(self) -> str:
-        names = inspect.signature(type(self)).parameters
-        shown = [f"{name}={_shorten(getattr(self, name))}" for name in names if hasattr(self, name)]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _shorten(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"<array of shape {value.shape}>"
-    if isinstance(value, list | tuple | dict) and len(value) > 4:
-        return f"<{type(value).__name__} of {len(value)}>"
-    if isinstance(value, list | tuple):
-        opening, closing = "[]" if isinstance(value, list) else "()"
-        return opening + ", ".join(_shorten(item) for item in value) + closing
-    return repr(value)
-
-
 @contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
     """Restore the fitted attributes of an estimator if fitting fails."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 
 from skvaeense.inspection import LatentDisplay
 
@@ -25,30 +25,20 @@ def test_rows_of_a_heat_map_are_latents():
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["0", "1"]
 
 
-def test_latents_are_ordered_by_use():
-    display = LatentDisplay(COMPONENTS, use=[0.1, 0.0, 0.9, 0.1]).plot()
-    assert_array_equal(display.latents, [2, 0, 3])
-    assert_array_equal(display.image_.get_array(), COMPONENTS[[2, 0, 3]])
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == ["2 (90%)", "0 (10%)", "3 (10%)"]
-    display = LatentDisplay(COMPONENTS, latents=[3, 1], use=[0.1, 0.0, 0.9, 0.1]).plot()
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == ["3 (10%)", "1 (0%)"]
+def test_latents_are_chosen():
+    display = LatentDisplay(COMPONENTS, latents=[3, 1]).plot()
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["3", "1"]
+    assert_array_equal(display.image_.get_array(), COMPONENTS[[3, 1]])
     # By default there are 64, and columns of zeros can be drawn.
     display = LatentDisplay(np.eye(100, 64), image_shape=(8, 8)).plot()
     assert len(display.latents) == len(display.ax_.texts) == 64
     assert LatentDisplay(np.zeros((1, 2))).plot().image_.get_clim() == (-1.0, 1.0)
 
 
-def test_estimator_with_samples(subspaces, vaeense):
-    X, _ = subspaces
-    display = LatentDisplay.from_estimator(vaeense, X=X)
-    use = vaeense.active_dimensions(X).mean(axis=0)
-    assert_allclose(display.use[display.latents], np.sort(use[use > 0])[::-1])
-    assert_array_equal(display.components, vaeense.components_)
+def test_columns_of_an_estimator(vaeense):
     display = LatentDisplay.from_estimator(vaeense)
     assert_array_equal(display.latents, np.arange(vaeense.n_components_))
-    assert display.use is None
+    assert_array_equal(display.components, vaeense.components_)
 
 
 def test_hidden_layers_have_no_columns(nonlinear):
@@ -63,8 +53,6 @@ def test_bad_input(subtests):
         ({"latents": [-1]}, "from 0 to 3"),
         ({"latents": []}, "non-empty"),
         ({"latents": [0.5]}, "integers"),
-        ({"use": [1.0]}, "use must have shape"),
-        ({"use": np.zeros(4)}, "No latent is active"),
     ):
         with subtests.test(message=message), pytest.raises(ValueError, match=message):
             LatentDisplay(COMPONENTS, **params)

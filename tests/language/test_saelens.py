@@ -415,5 +415,5 @@ def test_the_target_of_a_transcoder(tmp_path):
     fit_unwarned(from_saelens(tmp_path / "sae", X, Y), X, "partial_fit", y=Y)
     with pytest.raises(ValueError, match=r"y has 1 features.*2 features as target"):
         from_saelens(tmp_path / "sae", X, Y[:, :1])
-    with pytest.raises(ValueError, match="no transcoder for codes of the penalty TopK"):
+    with pytest.raises(ValueError, match=r"penalty TopK.*for transcoders ReLU"):
         to_saelens(fit_unwarned(quick_sae(PENALTIES["topk"]), X, y=Y), tmp_path / "topk")

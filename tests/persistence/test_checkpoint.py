@@ -387,7 +387,3 @@ def test_files_of_several_fits_are_sorted_by_time(tmp_path):
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         Checkpoint("folder", **settings)
-
-
-def test_it_shows_its_settings():
-    assert repr(Checkpoint(Path("a"), n_kept=3)).startswith("Checkpoint(folder=PosixPath('a')")

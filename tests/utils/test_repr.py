@@ -8,7 +8,6 @@ from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTra
 from skvaeense.nets.networks import MLP
 from skvaeense.nets.penalties import Penalty, TopK
 from skvaeense.nets.thresholds import FixedVariance
-from skvaeense.utils._validation import ReprMixin
 
 X = np.random.default_rng(0).standard_normal((40, 4))
 ESTIMATORS = [
@@ -71,16 +70,3 @@ def test_html_of_a_fitted_estimator_has_its_history():
 
 def test_repr_shows_arguments():
     assert repr(SparseAutoencoder(penalty=TopK(3))) == "SparseAutoencoder(penalty=TopK(k=3))"
-
-
-def test_repr_shortens_data():
-    class Thing(ReprMixin):
-        def __init__(self, array, some, many):
-            self.array = array
-            self.some = some
-            self.many = many
-
-    thing = Thing(np.ones((3, 2)), [1, (np.ones(2),)], dict.fromkeys(range(7)))
-    assert repr(thing) == (
-        "Thing(array=<array of shape (3, 2)>, some=[1, (<array of shape (2,)>)], many=<dict of 7>)"
-    )
