@@ -8,24 +8,17 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
-    from skvaeense._sparse_autoencoder import SparseAutoencoder
-    from skvaeense._vaease import VAEase
-    from skvaeense._vaeense import VAEenseTransformer
-    from skvaeense.persistence import Checkpoint, load, save
+    from skvaeense._intrinsic_dimension import (
+        IntrinsicDimensionEstimator as IntrinsicDimensionEstimator,
+    )
+    from skvaeense._sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
+    from skvaeense._vaease import VAEase as VAEase
+    from skvaeense._vaeense import VAEenseTransformer as VAEenseTransformer
+    from skvaeense.persistence import Checkpoint as Checkpoint
+    from skvaeense.persistence import load as load
+    from skvaeense.persistence import save as save
 
 __version__ = "0.1.0.dev0"
-
-__all__ = [
-    "Checkpoint",
-    "IntrinsicDimensionEstimator",
-    "SparseAutoencoder",
-    "VAEase",
-    "VAEenseTransformer",
-    "__version__",
-    "load",
-    "save",
-]
 
 _MODULES = {
     "Checkpoint": "persistence",
@@ -36,6 +29,8 @@ _MODULES = {
     "load": "persistence",
     "save": "persistence",
 }
+
+__all__ = ["__version__", *_MODULES]
 
 
 def _subpackages() -> set[str]:

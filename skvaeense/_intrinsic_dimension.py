@@ -461,17 +461,7 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
         return -float(error)
 
-    @overload
-    def reliability(  # numpydoc ignore=GL08
-        self, X: ArrayLike, return_reasons: Literal[False] = ...
-    ) -> DoubleArray: ...
-    @overload
-    def reliability(  # numpydoc ignore=GL08
-        self, X: ArrayLike, return_reasons: Literal[True]
-    ) -> tuple[DoubleArray, dict[str, DoubleArray]]: ...
-    def reliability(
-        self, X: ArrayLike, return_reasons: bool = False
-    ) -> DoubleArray | tuple[DoubleArray, dict[str, DoubleArray]]:
+    def reliability(self, X: ArrayLike, return_reasons: bool = False) -> Any:
         """Return the probability that dimensions of samples are right, and the reasons for doubt.
 
         Parameters

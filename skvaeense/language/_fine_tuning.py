@@ -14,7 +14,7 @@ from torch import nn
 
 from skvaeense._base import draw_seeds
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense.language._replaced import Replacement, is_token_of, logits_of, replaced
+from skvaeense.language._replaced import is_token_of, logits_of, replaced
 from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
@@ -208,7 +208,7 @@ class _Divergence(Loss):
         with evaluating(self.net), torch.enable_grad():
             with torch.no_grad():
                 clean = logits_of(self.net, x)[is_token].float().log_softmax(-1)
-            by = Replacement(reconstruct, has_target)
+            by = reconstruct, has_target
             with replaced(self.net, self.name, by, skip=self.skip, mask=self.mask):
                 other = logits_of(self.net, x)[is_token].float().log_softmax(-1)
         kl = F.kl_div(other, clean, reduction="sum", log_target=True) / clean[..., 0].numel()

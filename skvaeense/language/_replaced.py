@@ -121,34 +121,21 @@ def _sources(module_name: str | Mapping[str, Any], by: Any) -> Mapping[str, Any]
     return module_name
 
 
-class Replacement(NamedTuple):
-    """What replaces the activations of a module.
+def _replacement(by: Any) -> tuple[Callable[[torch.Tensor, torch.Tensor], Any], bool]:
+    """Return what replaces activations, and whether it takes the input of their module.
 
-    Attributes
-    ----------
-    function : callable
-        Maps what it sees, and the activations, both of shape (n_rows, ...), to new activations.
-
-    takes_input : bool
-        Whether the function sees the input of the module; otherwise, it sees the activations.
+    The function takes what it reads, which is the input or the activations, and the activations.
     """
-
-    function: Callable[[torch.Tensor, torch.Tensor], Any]
-    takes_input: bool
-
-    @classmethod
-    def of(cls, by: Any) -> "Replacement":
-        """Return the replacement by an estimator, or by a function of activations."""
-        if isinstance(by, Replacement):
-            return by
-        takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
-        own = by if callable(by) else _reconstruction(by, takes_input)
-        return cls(lambda seen, _: own(seen), takes_input)
+    if isinstance(by, tuple):
+        return by
+    takes_input = hasattr(by, "predict") and hasattr(by, "target_mean_")
+    own = by if callable(by) else _reconstruction(by, takes_input)
+    return lambda seen, _: own(seen), takes_input
 
 
 def _hook(name: str, by: Any, positions: Callable[[torch.Tensor], Any]) -> Callable[..., Any]:
     """Return a hook that replaces some positions of the output of a module, or of its input."""
-    function, takes_input = Replacement.of(by)
+    function, takes_input = _replacement(by)
 
     def hook(_: nn.Module, args: Any, kwargs: Any, *output: Any) -> Any:
         inputs = [*args, *kwargs.values()]
