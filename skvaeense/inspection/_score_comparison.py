@@ -204,7 +204,15 @@ def compare_scores(
         for name, estimator in named.items()
         for train, test in folds
     )
-    times, totals = np.zeros(len(X)), np.zeros((len(names), len(X)))
+    columns = [columns[j] for j in np.flatnonzero(widths)]
+    return Bunch(
+        names=names, **_summary(names, scores, folds, len(X), reference), dequantized=columns
+    )
+
+
+def _summary(names, scores, folds, n_samples, reference):
+    """Return means and standard errors from held-out scores: all folds of an estimator in turn."""
+    times, totals = np.zeros(n_samples), np.zeros((len(names), n_samples))
     for k, (_, test) in enumerate(folds):
         times[test] += 1
         totals[:, test] += scores[k :: len(folds)]
@@ -217,17 +225,15 @@ def compare_scores(
         base = int(np.argmax(mean)) if reference is None else names.index(reference)
         differences = held_out - held_out[base]
         difference, error = differences.mean(axis=1), sem(differences, axis=1)
-    return Bunch(
-        names=names,
-        mean=mean,
-        std_error=std_error,
-        fold_scores=np.reshape([part.mean() for part in scores], (len(names), len(folds))),
-        sample_scores=sample_scores,
-        reference=names[base],
-        difference=difference,
-        difference_std_error=error,
-        dequantized=[columns[j] for j in np.flatnonzero(widths)],
-    )
+    return {
+        "mean": mean,
+        "std_error": std_error,
+        "fold_scores": np.reshape([part.mean() for part in scores], (len(names), len(folds))),
+        "sample_scores": sample_scores,
+        "reference": names[base],
+        "difference": difference,
+        "difference_std_error": error,
+    }
 
 
 def _held_out_scores(name, estimator, X, train, test):

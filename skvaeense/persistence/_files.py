@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +157,7 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
         raise TypeError("The estimator contains itself, or is nested too deeply.") from None
 
 
-@dataclass(eq=False)
-class Checkpoint:  # numpydoc ignore=PR02
+class Checkpoint:
     """Keep the state of a fit in a folder, so that the fit can be interrupted at any time.
 
     Set it as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
@@ -224,19 +222,20 @@ class Checkpoint:  # numpydoc ignore=PR02
     True
     """
 
-    folder: PathName
-    _: KW_ONLY
-    interval: float = 60.0
-    n_kept: int = 2
-    trusted: Iterable[type] = ()
-
-    def __post_init__(self) -> None:
-        if not NON_NEGATIVE.is_satisfied_by(self.interval):
-            raise ValueError(
-                f"interval must be a number of seconds, at least 0; got {self.interval!r}."
-            )
-        self.n_kept = check_integer(self.n_kept, "n_kept", minimum=1)
-        self.trusted = tuple(self.trusted)
+    def __init__(
+        self,
+        folder: PathName,
+        *,
+        interval: float = 60.0,
+        n_kept: int = 2,
+        trusted: Iterable[type] = (),
+    ) -> None:
+        if not NON_NEGATIVE.is_satisfied_by(interval):
+            raise ValueError(f"interval must be a number of seconds, at least 0; got {interval!r}.")
+        self.folder = folder
+        self.interval = interval
+        self.n_kept = check_integer(n_kept, "n_kept", minimum=1)
+        self.trusted = tuple(trusted)
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Do nothing; scikit-learn calls this before a fit, which calls `keep` itself.
