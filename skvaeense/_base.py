@@ -332,7 +332,7 @@ class BaseAutoencoder(
             rows = self._prepared(samples, weights, continues=continues)
             model = self.module_ if continues else None
             session = _trainer.FitSession(self, rows, model, progress=progress, processes=processes)
-            data = prepare_data(self, rows, session.random_state, processes)
+            data = prepare_data(self, rows, session.random_state)
             n_inits, plan = self._plan(data, continues=continues)
             seeds = [draw_seeds(session.random_state) for _ in range(n_inits)]
             trainer = session.train(

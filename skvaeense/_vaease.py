@@ -200,13 +200,12 @@ class VAEaseTraining(BaseAutoencoder):
             learning_rate=spec.learning_rate_init * RATES[init % len(RATES)],
             schedule=_trainer.find_schedule(spec.schedule),
             generator=generator,
-            hooks=[noise, *_hooks.network_hooks(model.network)],
+            hooks=[noise],
             rates=_trainer.layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. On other data long
             # steps help. So the first init takes them, and held-out rows choose the init.
             bounded=init > 0 and _trainer.is_scale_free(spec.optimizer),
-            processes=data.processes,
             init=init,
         )
 

@@ -224,6 +224,28 @@ class Model(nn.Module):
             with evaluating(self):
                 self.network.calibrate(x)
 
+    @torch.no_grad()
+    def adjust(self, gradient: Tensor) -> None:
+        """Change the gradients of all weights before a step, in place.
+
+        Their norm is limited to the `max_gradient_norm` of the network, if it has one, for a loss
+        that is a fraction of the variance.
+
+        Parameters
+        ----------
+        gradient : torch.Tensor of shape (n_weights,)
+            The gradients of all parameters, one after the other.
+        """
+        limit = getattr(self.network, "max_gradient_norm", None)
+        if limit is not None:
+            gradient *= self.loss_unit
+            gradient *= (limit / gradient.norm().clamp_min(1e-30)).clamp_max(1.0)
+
+    def renormalize(self) -> None:
+        """Bring weights back to their norm after a step, if the network has a `normalize`."""
+        if hasattr(self.network, "normalize"):
+            self.network.normalize()
+
     @property
     def length(self) -> float | None:
         """The mean number of active latents that the model was made for, or None."""
@@ -627,6 +649,9 @@ class SparseCoder(Model):
     unit : float
         Unit of codes: the root mean square norm of the samples, or of their target.
 
+    has_unit_columns : bool
+        Whether training keeps the columns of a linear decoder at norm 1.
+
     dead_latents : torch.Tensor of int64 or None
         Indices of the latents that no recent training sample used; None while none is known.
 
@@ -658,6 +683,7 @@ class SparseCoder(Model):
     ) -> None:
         super().__init__(arguments(locals()), n_heads=1, generator=generator)
         self.dead_latents: Tensor | None = None
+        self.has_unit_columns = False
         self.unit = math.sqrt(n_targets or n_features)
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
@@ -804,6 +830,27 @@ class SparseCoder(Model):
             encoder.bias.data *= norms
             if isinstance(self.activation, Cut):
                 self.activation.rescale(norms)
+
+    @torch.no_grad()
+    def adjust(self, gradient: Tensor) -> None:
+        """Change the gradients of all weights before a step, in place.
+
+        Parameters
+        ----------
+        gradient : torch.Tensor of shape (n_weights,)
+            The gradients of all parameters, one after the other.
+        """
+        super().adjust(gradient)
+        if self.has_unit_columns:
+            # Without the part that would change the norms of the columns.
+            weight: Any = self.linear_decoder.weight
+            weight.grad -= weight * (weight * weight.grad).sum(dim=0)
+
+    def renormalize(self) -> None:
+        """Bring weights back to their norm after a step."""
+        super().renormalize()
+        if self.has_unit_columns:
+            normalize_columns(self.linear_decoder.weight)
 
     def meet(self, x: Tensor, length: float | None) -> None:
         """Let samples have a given number of active latents on average after training.

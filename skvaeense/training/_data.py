@@ -15,7 +15,6 @@ from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import own_order
 from skvaeense.training import _trainer
 from skvaeense.utils._linalg import principal_directions
-from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, row_blocks
 from skvaeense.utils._torch import DTYPES, resolve_device
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
@@ -237,9 +236,6 @@ class FitData:
     parts : sequence of TensorBatches
         A few thousand samples: held-out samples first, then training samples.
 
-    processes : Processes
-        The processes that train together.
-
     is_batch : bool
         Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
@@ -251,7 +247,6 @@ class FitData:
     scaling: Scaling
     batch_size: int
     parts: Sequence[TensorBatches]
-    processes: Processes = SINGLE_PROCESS
     is_batch: bool = False
 
     def __post_init__(self) -> None:
@@ -320,7 +315,7 @@ class PreparedRows(NamedTuple):
     reach: Balls | None = None
 
 
-def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
+def prepare_data(estimator, given, random_state):
     """Scale samples, and hold some out.
 
     Parameters
@@ -334,9 +329,6 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
 
     random_state : RandomState
         The source of randomness that draws the rows.
-
-    processes : Processes, default=SINGLE_PROCESS
-        The processes that train together.
 
     Returns
     -------
@@ -362,7 +354,7 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head = parts[1].drawn()
-        train: Any = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
+        train: Any = SourceBatches(X, positions[left_out], scaling, head, weights)
         if reach is not None:
             train = replace(train, counts=reach.near, n_left_out=len(reach.far))
     else:
@@ -371,11 +363,11 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
         order = held_out.first(order, random_state)
         rows = _scaled(estimator, X, scaling, weights, order)
-        parts = _split(replace(rows, processes=processes), n_out)
+        parts = _split(rows, n_out)
         train = parts[1]
         parts[1] = train.at(slice(SPECTRUM_ROWS))
     size = resolve_batch_size(estimator._training.batch_size, len(train))
-    return FitData(train, scaling, size, parts, processes)
+    return FitData(train, scaling, size, parts)
 
 
 def _scaled(
