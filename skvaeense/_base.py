@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -159,7 +160,6 @@ class BaseAutoencoder(
     target_mean_: Annotated[DoubleArray, "t"]
     target_scale_: Annotated[float | DoubleArray, "t >0"]
     n_components_: int
-    components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
     history_: _trainer.History
     # The structural parameters that the model was built from.
@@ -194,6 +194,19 @@ class BaseAutoencoder(
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
         """Return the loss that compares epochs; lower is better."""
+
+    @cached_property
+    def components_(self) -> Annotated[DoubleArray, "k t"]:
+        """The dictionary: the columns of a linear decoder, in units of what is decoded."""
+        decoder = getattr(vars(self).get("module_"), "linear_decoder", None)
+        if decoder is None:
+            raise AttributeError(
+                f"This {type(self).__name__} has no components_: it is not fitted, or has no "
+                "linear decoder."
+            )
+        columns: DoubleArray = decoder.weight.detach().numpy().T.astype(np.float64)
+        columns *= self._scaling.decoded.scale
+        return columns
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -447,11 +460,31 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            self._learn_batch(self._trainer_of_batches(data), data)
+            trainer, known = vars(self).pop(_trainer.LIVE, (None, None))
+            parameters, undo = clone(self).get_params(), None
+            state = getattr(self, "_partial_state_", None)
+            if (
+                trainer is not None
+                and trainer.model is self.module_
+                and _validation.are_equal(known, parameters)
+            ):
+                undo, trainer.log = copy.deepcopy(state), []
+                trainer.model.train()
+            else:
+                trainer = self._trainer_of_batches(data, state)
+            try:
+                self._learn_batch(trainer, data)
+            except BaseException:
+                if undo is not None:
+                    state.update(undo)
+                    self.module_.eval().load_state_dict(undo["model"])
+                raise
+            # It trains the module in place, as long as parameters and module are the same.
+            setattr(self, _trainer.LIVE, (trainer, parameters))
 
-    def _trainer_of_batches(self, data: FitData) -> _trainer.Trainer:
-        """Return the trainer that goes on from the last call of `partial_fit`, or from a fit."""
-        state, continues = getattr(self, "_partial_state_", None), hasattr(self, "module_")
+    def _trainer_of_batches(self, data: FitData, state: Any) -> _trainer.Trainer:
+        """Return the trainer that goes on from a state of `partial_fit`, or from a fit."""
+        continues = hasattr(self, "module_")
         random_state = check_random_state(self.random_state if state is None else 0)
         trainer = self._next_trainer(data, draw_seeds(random_state), continues=continues)
         trainer.least_factor = PARTIAL_LEARNING_RATE
@@ -474,8 +507,7 @@ class BaseAutoencoder(
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, _trainer.Plan(1, data.batch_size, span=span))
-        loss = self._validation_loss(trainer.model, data.valid)
-        if not (trainer.is_finite and math.isfinite(loss)):
+        if not (trainer.is_finite and _is_finite(trainer.weights.detach())):
             raise FloatingPointError(_trainer.diverged("The loss"))
         attributes = self._attributes(trainer, data)
         if hasattr(self, "_partial_state_"):
@@ -534,8 +566,10 @@ class BaseAutoencoder(
         return copy.deepcopy(self.module_).to(device=device, dtype=_torch.DTYPES[self.dtype])
 
     def _attributes(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
-        """Return all fitted attributes, with a copy of the model on the CPU."""
-        model: Any = copy.deepcopy(trainer.model).eval()
+        """Return all fitted attributes, with the model on the CPU: a copy after `fit`."""
+        is_shared = data.is_batch and trainer.weights.device.type == "cpu"
+        model: Any = trainer.model if is_shared else copy.deepcopy(trainer.model)
+        model.eval()
         further = self._finish(model, trainer, data)
         rows = []
         for epoch in (*trainer.other_log, *trainer.log):
@@ -561,9 +595,6 @@ class BaseAutoencoder(
             "history_": history,
             "_structure_": self._structure(),
         }
-        if model.linear_decoder is not None:
-            weight = model.linear_decoder.weight.detach().numpy()
-            attributes["components_"] = weight.T.astype(np.float64) * scaling.decoded.scale
         if scaling.target is not None:
             attributes["target_mean_"] = scaling.target.mean
             attributes["target_scale_"] = scaling.target.scale
@@ -855,6 +886,11 @@ class BaseAutoencoder(
         return X, self._with_length(self._placed_model(X.dtype))
 
     # --- scikit-learn's protocols -------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What trains in memory is not part of copies and files, which have its state.
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != _trainer.LIVE}
 
     @property
     def _n_features_out(self):

@@ -22,7 +22,7 @@ from skvaeense.training import _data, _hooks
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._trainer import SETTLING, Optimizer, Schedule, Trainer, find_schedule
 from skvaeense.utils import _torch
-from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, N_BLOCKS, block_rows
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -421,7 +421,8 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
 
     def _finish(self, model, trainer, data):
         coefficient, dead = trainer.hooks
-        x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT))
+        rows = data.shown(MIN_ROWS_TO_SPLIT)[: N_BLOCKS * block_rows(model.n_components)]
+        x, _ = model.split(rows)
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))

@@ -844,7 +844,8 @@ class SparseCoder(Model):
         if self.has_unit_columns:
             # Without the part that would change the norms of the columns.
             weight: Any = self.linear_decoder.weight
-            weight.grad -= weight * (weight * weight.grad).sum(dim=0)
+            product = weight * weight.grad
+            weight.grad -= torch.mul(weight, product.sum(dim=0), out=product)
 
     def renormalize(self) -> None:
         """Bring weights back to their norm after a step."""

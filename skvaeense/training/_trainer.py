@@ -601,6 +601,8 @@ class History(Kept, dict[str, DoubleArray]):
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
+# Attribute that holds the trainer of `partial_fit` between calls, and no copy or file.
+LIVE = "_live"
 
 
 class FitSession:
