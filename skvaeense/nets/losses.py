@@ -93,7 +93,7 @@ class Loss(Specification):
             model.zero_grad(set_to_none=False)
             terms = self.terms(model, x, generator=generator)
             terms["loss"].backward()
-            return {name: term.detach() for name, term in terms.items()}
+            return dict(zip(terms, map(Tensor.detach, terms.values()), strict=True))
 
         return compute
 

@@ -21,7 +21,7 @@ from skvaeense.nets.penalties import Coding, Cut, Penalty
 from skvaeense.nets.priors import Posterior, Prior, StandardNormal
 from skvaeense.nets.thresholds import Latents, ThresholdRule
 from skvaeense.samples._scaling import Scaling
-from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
+from skvaeense.utils._kept import SHARES, Budget, budgets
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import draw_seed, evaluating, fixed_global_generator, make_generator
@@ -50,6 +50,11 @@ class Model(nn.Module):
     generator : torch.Generator or None
         The source of the random weights; None if they will be loaded.
 
+    Attributes
+    ----------
+    has_unit_columns : bool
+        Whether training keeps the columns of a linear decoder at norm 1.
+
     Examples
     --------
     >>> import torch
@@ -72,6 +77,7 @@ class Model(nn.Module):
         self.n_targets: int | None = config.get("n_targets")
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
+        self.has_unit_columns = False
         self.network = self._build_network(generator)
 
     def _build_network(self, generator: Generator | None) -> Any:
@@ -137,9 +143,11 @@ class Model(nn.Module):
 
         Torch combines tensors without dimensions with tensors of any device.
         """
-        numbers = {k: b for k, b in self._buffers.items() if b is not None and b.ndim == 0}
+        before = dict(self._buffers)
         super()._apply(fn, recurse)
-        self._buffers.update({k: b for k, b in numbers.items() if b.dtype is torch.float64})
+        for name, buffer in before.items():
+            if buffer is not None and buffer.ndim == 0 and buffer.dtype is torch.float64:
+                self._buffers[name] = buffer
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -240,11 +248,18 @@ class Model(nn.Module):
         if limit is not None:
             gradient *= self.loss_unit
             gradient *= (limit / gradient.norm().clamp_min(1e-30)).clamp_max(1.0)
+        if self.has_unit_columns:
+            # Without the part that would change the norms of the columns.
+            weight: Any = self.linear_decoder.weight  # type: ignore[union-attr]
+            product = weight * weight.grad
+            weight.grad -= torch.mul(weight, product.sum(dim=0), out=product)
 
     def renormalize(self) -> None:
-        """Bring weights back to their norm after a step, if the network has a `normalize`."""
+        """Bring weights back to their norms after a step, also by a `normalize` of the network."""
         if hasattr(self.network, "normalize"):
             self.network.normalize()
+        if self.has_unit_columns:
+            normalize_columns(self.linear_decoder.weight)  # type: ignore[union-attr]
 
     @property
     def length(self) -> float | None:
@@ -270,8 +285,10 @@ class Model(nn.Module):
 
 def arguments(variables: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of a model, given the local variables of its constructor."""
-    others = "self", "generator", "__class__"
-    return {name: value for name, value in variables.items() if name not in others}
+    config = dict(variables)
+    for name in ("self", "generator", "__class__"):
+        config.pop(name, None)
+    return config
 
 
 def check_shapes(part: Any, name: str, function: Any, argument: Tensor, expected: Any) -> None:
@@ -649,9 +666,6 @@ class SparseCoder(Model):
     unit : float
         Unit of codes: the root mean square norm of the samples, or of their target.
 
-    has_unit_columns : bool
-        Whether training keeps the columns of a linear decoder at norm 1.
-
     dead_latents : torch.Tensor of int64 or None
         Indices of the latents that no recent training sample used; None while none is known.
 
@@ -683,7 +697,6 @@ class SparseCoder(Model):
     ) -> None:
         super().__init__(arguments(locals()), n_heads=1, generator=generator)
         self.dead_latents: Tensor | None = None
-        self.has_unit_columns = False
         self.unit = math.sqrt(n_targets or n_features)
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
@@ -803,9 +816,11 @@ class SparseCoder(Model):
         # One block of rows must do for shorter codes, as there are many lengths.
         some, adapts = x[: block_rows(self.n_components)], hasattr(self.network, "calibrate")
         values: Any = None
+        all_budgets = budgets(self)
         with evaluating(self):
             for share in (*SHARES[1:], 1.0) if self.length is not None else (1.0,):
-                set_share(self, share)
+                for budget in all_budgets:
+                    budget.share = share
                 if adapts or values is None or share == 1.0:
                     rows = x if share == 1.0 else some
                     super().calibrate(rows)
@@ -830,28 +845,6 @@ class SparseCoder(Model):
             encoder.bias.data *= norms
             if isinstance(self.activation, Cut):
                 self.activation.rescale(norms)
-
-    @torch.no_grad()
-    def adjust(self, gradient: Tensor) -> None:
-        """Change the gradients of all weights before a step, in place.
-
-        Parameters
-        ----------
-        gradient : torch.Tensor of shape (n_weights,)
-            The gradients of all parameters, one after the other.
-        """
-        super().adjust(gradient)
-        if self.has_unit_columns:
-            # Without the part that would change the norms of the columns.
-            weight: Any = self.linear_decoder.weight
-            product = weight * weight.grad
-            weight.grad -= torch.mul(weight, product.sum(dim=0), out=product)
-
-    def renormalize(self) -> None:
-        """Bring weights back to their norm after a step."""
-        super().renormalize()
-        if self.has_unit_columns:
-            normalize_columns(self.linear_decoder.weight)
 
     def meet(self, x: Tensor, length: float | None) -> None:
         """Let samples have a given number of active latents on average after training.
@@ -890,7 +883,8 @@ class SparseCoder(Model):
         whole = [module for module in self.modules() if not budgets(module)]
         shared = [*self.parameters(), *self.buffers(), *whole]
         model = copy.deepcopy(self, {id(part): part for part in shared})
-        set_share(model, length / (self.length or length))
+        for budget in budgets(model):
+            budget.share = length / (self.length or length)
         return model
 
 

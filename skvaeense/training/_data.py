@@ -13,7 +13,6 @@ from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import own_order
-from skvaeense.training import _trainer
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, row_blocks
 from skvaeense.utils._torch import DTYPES, resolve_device
@@ -113,7 +112,8 @@ def linear_residual(Z, n_components, trained=None):
     The components are computed from the samples `trained`, or from Z, which leaves less.
     """
     trained = Z if trained is None else trained
-    rows, trained = (some[:SPECTRUM_ROWS].double().cpu().numpy() for some in (Z, trained))
+    rows = Z[:SPECTRUM_ROWS].double().cpu().numpy()
+    trained = trained[:SPECTRUM_ROWS].double().cpu().numpy()
     mean = trained.mean(axis=0)
     directions = principal_directions(trained - mean)[1][:n_components]
     total, left = np.square(rows - rows.mean(axis=0)).sum(), rows - mean
@@ -137,18 +137,6 @@ def resolve_batch_size(batch_size, n_samples, *, least=32):
     if batch_size == "auto":
         batch_size = min(MAX_BATCH, max(least, n_samples // 8))
     return min(batch_size, n_samples)
-
-
-def steps_of_epoch(n_samples, batch_size):
-    """Return the number of steps of an epoch; fewer samples than a batch are one step."""
-    return max(1, n_samples // batch_size)
-
-
-def n_epochs(max_iter, n_samples, batch_size, n_steps):
-    """Return the number of epochs of a training; "auto" gives at least `n_steps` steps."""
-    if max_iter == "auto":
-        return math.ceil(n_steps / steps_of_epoch(n_samples, batch_size))
-    return max_iter
 
 
 def sparse_learning_rate(
@@ -185,11 +173,10 @@ class Balls:
 
     def __init__(self, sample: FloatArray, parts: list[slice]) -> None:
         self.far: set[int] = set()
-        ones = np.ones(len(sample))
-        self.balls = [
-            (part, Reach.of(sample[:, part], ones, np.median(sample[:, part], axis=0)))
-            for part in parts
-        ]
+        self.balls, ones = [], np.ones(len(sample))
+        for part in parts:
+            columns = sample[:, part]
+            self.balls.append((part, Reach.of(columns, ones, np.median(columns, axis=0))))
 
     @classmethod
     def of(cls, X: Any, parts: list[slice]) -> "Balls":
@@ -241,6 +228,12 @@ class FitData:
 
     valid : torch.Tensor of shape (n_valid, n_features)
         Samples that compare inits and epochs. Samples of more weight occur more often.
+
+    n_steps : int
+        Steps of an epoch.
+
+    n_features : int
+        Features of a sample, without the columns of a target.
     """
 
     train: Batches
@@ -251,6 +244,9 @@ class FitData:
 
     def __post_init__(self) -> None:
         self.valid = self.parts[0].drawn()
+        # Fewer samples than a batch are one step.
+        self.n_steps = max(1, len(self.train) // self.batch_size)
+        self.n_features = self.train.shape[1] - self.scaling.n_targets
 
     @classmethod
     def of_batch(
@@ -273,17 +269,7 @@ class FitData:
         """Return held-out samples, and training samples if those are few."""
         if len(self.valid) >= least or len(self.parts) == 1:
             return self.valid
-        return torch.cat([part.drawn() for part in self.parts])
-
-    @property
-    def n_records(self) -> int:
-        """The number of records of an epoch in the log."""
-        return -(-steps_of_epoch(len(self.train), self.batch_size) // _trainer.STRIDE)
-
-    @property
-    def n_features(self) -> int:
-        """The number of features of a sample, without the columns of a target."""
-        return self.train.shape[1] - self.scaling.n_targets
+        return torch.cat(list(map(TensorBatches.drawn, self.parts)))
 
     @cached_property
     def spectrum(self) -> Spectrum:

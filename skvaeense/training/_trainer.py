@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import islice
 from numbers import Real
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._records import Kept
-from skvaeense.utils._torch import memory_errors, restore_generator, suited_threads
+from skvaeense.utils._torch import draw_seed, memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -239,9 +240,10 @@ class Trainer:
             hook.before_loss(self.model, fraction_done)
         terms = self.gradient(self.processes.part(batch), self.generator)
         gradient: Any = self.weights.grad
-        # Buffers of layers, too.
-        buffers = [b for b in self.model.buffers() if b.ndim and b.is_floating_point()]
-        self.processes.all_reduce_mean([gradient, *terms.values(), *buffers])
+        if self.processes.world_size > 1:
+            # Buffers of layers, too.
+            buffers = [b for b in self.model.buffers() if b.ndim and b.is_floating_point()]
+            self.processes.all_reduce_mean([gradient, *terms.values(), *buffers])
         self.model.adjust(gradient)
         self._move(self.learning_rate * max(self.schedule(fraction_done), self.least_factor))
         self.model.renormalize()
@@ -257,7 +259,7 @@ class Trainer:
             self.best_loss = loss
             # After the last epoch the model itself is in its best state.
             state = self.model.state_dict() if self.epoch < plan.n_epochs else {}
-            self.best_state = {name: value.detach().clone() for name, value in state.items()}
+            self.best_state = copy.deepcopy(dict(state))
         is_lower = loss < self.reference - plan.tol
         self.reference = loss if is_lower else self.reference
         self.n_waited = 0 if is_lower else self.n_waited + 1
@@ -293,11 +295,13 @@ class Trainer:
     def _record(self, sums: Terms, n_epochs: float) -> None:
         """Add the steps since the last record to the log."""
         n_steps = (self.step - 1) % STRIDE + 1
-        means = {name: float(total) / n_steps for name, total in sums.items()}
+        record = {}
+        for name, total in sums.items():
+            record[name] = float(total) / n_steps
         for hook in self.hooks:
-            means |= hook.values()
+            record |= hook.values()
         tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
-        self.log.append(means | tags)
+        self.log.append(record | tags)
 
     @property
     def is_finite(self) -> bool:
@@ -413,7 +417,7 @@ def flat_weights(model: torch.nn.Module) -> torch.nn.Parameter:
         All weights, with all gradients as its `grad`.
     """
     parameters, start = list(model.parameters()), 0
-    values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    values = torch.nn.utils.parameters_to_vector(parameters).detach()
     weights = torch.nn.Parameter(values)
     weights.grad = grads = torch.zeros_like(values)
     for parameter in parameters:
@@ -508,19 +512,16 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter], rate: float) -> Any:
     """Return the torch.optim.Optimizer of some parameters, or the `Adam` above."""
     try:
-        return _named(optimizer)(parameters, lr=rate)
+        kind = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
+        return kind(parameters, lr=rate)
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer={optimizer!r} has unsuitable settings: {error}.") from error
 
 
 def is_scale_free(optimizer: Optimizer) -> bool:
     """Return whether steps are about as long as the learning rate, whatever the gradients."""
-    kind = _named(optimizer)
+    kind = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
     return getattr(kind, "func", kind) in (Adam, torch.optim.Adam, torch.optim.AdamW)
-
-
-def _named(optimizer: Optimizer) -> Any:
-    return NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
 def cosine(
@@ -578,7 +579,14 @@ class History(Kept, dict[str, DoubleArray]):
             One array for each quantity.
         """
         names = log[0] if log else ("loss", "init", "epoch", "step")
-        return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
+        columns = map(itemgetter(*names), log)
+        return cls(
+            zip(
+                names,
+                np.array(list(columns), float, order="F").reshape(-1, len(names)).T,
+                strict=True,
+            )
+        )
 
     def extended(self, added: "History") -> "History":
         """Return the history with further entries."""
@@ -649,14 +657,17 @@ class FitSession:
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )
-        keepers = [c for c in vars(estimator).get(CALLBACKS, ()) if hasattr(c, "keep")]
+        callbacks = vars(estimator).get(CALLBACKS, ())
+        keepers = callbacks and [c for c in callbacks if hasattr(c, "keep")]
         if keepers and isinstance(samples, Source):
             samples = digest(samples)
         # What the outcome depends on, besides the parameters.
         facts = [samples, scaling.mean, scaling.scale, model, rows.weights]
-        self.names, kept = {keeper: keeper.name(estimator, facts) for keeper in keepers}, None
-        for keeper, name in self.names.items():
-            kept = keeper.latest(name) if kept is None else kept
+        self.names: dict[Any, str] = {}
+        kept = None
+        for keeper in keepers:
+            self.names[keeper] = keeper.name(estimator, facts)
+            kept = keeper.latest(self.names[keeper]) if kept is None else kept
         self.last_kept = time.monotonic()
         self.state: Any = None if kept is None else vars(kept)[STATE]
         # Training advances the user's own RandomState, as in scikit-learn.
@@ -665,7 +676,7 @@ class FitSession:
         self.random_state = processes.from_first(given)
         self.begun_random_state = copy.deepcopy(self.random_state)
 
-    def train(self, data: Any, make: Callable[[int], Trainer], n_inits: int, plan: Plan) -> Trainer:
+    def train(self, data: Any, make: Callable[..., Trainer], n_inits: int, plan: Plan) -> Trainer:
         """Train each init, and return the trainer of the best one, in its best state.
 
         Parameters
@@ -674,7 +685,8 @@ class FitSession:
             The samples.
 
         make : callable
-            Maps the index of an init to its trainer, before training.
+            Maps the seeds and the index of an init to its trainer, before training. The first seed
+            is for order and noise, the second for weights.
 
         n_inits : int
             Number of inits.
@@ -687,15 +699,24 @@ class FitSession:
         Trainer
             The trainer. Its `other_log` has the records of the other inits.
         """
-        self.data, first, begun = data, 0, None
-        self.progress.begin("codes", n_inits * plan.n_epochs * data.n_records)
+        self.data, first, begun, seeds = data, 0, None, []
+        for _ in range(n_inits):
+            seeds.append((draw_seed(self.random_state), draw_seed(self.random_state)))
+        self.progress.begin("codes", n_inits * plan.n_epochs * -(-data.n_steps // STRIDE))
         if self.state is not None:
             self.log = self.state["log"]
-            self.best, begun = (self._resumed(self.state[name], make) for name in ("best", "begun"))
+            for name in ("best", "begun"):
+                begun = self.state[name]
+                if begun is not None:
+                    init = int(begun["log"][-1]["init"])
+                    trainer = make(seeds[init], init)
+                    trainer.load_state_dict(begun)
+                    begun = trainer
+                self.best = begun if name == "best" else self.best
             first = n_inits if begun is None else begun.init
         with memory_errors(data.batch_size):
             for init in range(first, n_inits):
-                trainer = self.trainer = make(init) if begun is None else begun
+                trainer = self.trainer = make(seeds[init], init) if begun is None else begun
                 trainer.processes, begun = self.processes, None
                 try:
                     trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
@@ -712,7 +733,10 @@ class FitSession:
                     break
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
-        self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
+        self.best.other_log = []
+        for record in self.log:
+            if record["init"] != self.best.init:
+                self.best.other_log.append(record)
         if self.names and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
@@ -741,16 +765,10 @@ class FitSession:
         trainer, seconds = self.trainer, time.monotonic() - self.last_kept
         stops = self.progress.step(lambda: self.estimator._attributes(trainer, self.data))
         self.stopped = bool(self.processes.from_first(stops))
-        if trainer.step == 0 and any(seconds >= keeper.interval for keeper in self.names):
+        is_due = self.names and any(seconds >= keeper.interval for keeper in self.names)
+        if is_due and trainer.step == 0:
             self._keep(trainer, trainer)
         return self.stopped
-
-    def _resumed(self, state: Any, make: Callable[[int], Trainer]) -> Trainer | None:
-        """Return the trainer that a checkpoint describes, if it describes one."""
-        trainer = None if state is None else make(int(state["log"][-1]["init"]))
-        if trainer is not None:
-            trainer.load_state_dict(state)
-        return trainer
 
     def _keep(self, shown: Trainer, begun: Trainer | None) -> None:
         """Write a checkpoint: the estimator as if training ended now, and the state of the fit."""
