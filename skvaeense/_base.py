@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
@@ -236,7 +235,7 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls.of(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
+        rows_far = Balls(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
@@ -252,7 +251,7 @@ class BaseAutoencoder(
         """Return the columns of samples and of their target, if there is one, or of each module."""
         n = self.n_features_in_, X.shape[1] - self.n_features_in_
         ends = np.cumsum([0, *(getattr(X, "widths", None) or filter(None, n))]).tolist()
-        return [slice(*each) for each in pairwise(ends)]
+        return list(map(slice, ends[:-1], ends[1:]))
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -365,7 +364,7 @@ class BaseAutoencoder(
         """Leave out samples far from all others, and find the centre and the scale."""
         balls = None
         if isinstance(samples, Source):
-            balls = Balls.of(samples, self._parts(samples))
+            balls = Balls(samples, self._parts(samples))
         else:
             rows = self._without_far(distinct_rows(samples, weights))
             samples, weights = rows.X, rows.weights
@@ -449,9 +448,9 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer, known = vars(self).pop(_trainer.LIVE, (None, None))
+            trainer, known = self.__dict__.pop(_trainer.LIVE, (None, None))
             parameters, undo = clone(self).get_params(), None
-            state = getattr(self, "_partial_state_", None)
+            state: Any = getattr(self, "_partial_state_", None)
             if (
                 trainer is not None
                 and trainer.model is self.module_

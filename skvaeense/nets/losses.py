@@ -178,8 +178,8 @@ class ELBO(Loss):
         return {"loss": loss, "error": error, "kl": kl, "noise_variance": noise}
 
 
-# Only kept entries are decoded if they are at most this share of the latents, and there are at
-# least this many latents: otherwise dense products are as fast.
+# Only kept entries are decoded if they are at most this share of the latents, and latents are many:
+# otherwise dense products are as fast. Many latents also get in one another's way.
 FEW, MANY_LATENTS = 0.125, 512
 
 

@@ -41,8 +41,8 @@ class Model(nn.Module):
     Parameters
     ----------
     config : dict
-        The arguments of the constructor of the class, without the generator: specifications,
-        numbers and strings.
+        The arguments of the constructor of the class: specifications, numbers and strings. An entry
+        for the generator does not count.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
@@ -71,7 +71,9 @@ class Model(nn.Module):
         self, config: dict[str, Any], *, n_heads: int, generator: Generator | None
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config = dict(config)
+        for name in ("self", "generator", "__class__"):
+            self.config.pop(name, None)
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.n_targets: int | None = config.get("n_targets")
@@ -283,14 +285,6 @@ class Model(nn.Module):
         return decoder if isinstance(decoder, nn.Linear) else None
 
 
-def arguments(variables: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a model, given the local variables of its constructor."""
-    config = dict(variables)
-    for name in ("self", "generator", "__class__"):
-        config.pop(name, None)
-    return config
-
-
 def check_shapes(part: Any, name: str, function: Any, argument: Tensor, expected: Any) -> None:
     """Raise an error unless a function of a part's module returns tensors of expected shapes."""
 
@@ -413,7 +407,7 @@ class VAE(Model):
         generator: Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
-        super().__init__(arguments(locals()), n_heads=2, generator=generator)
+        super().__init__(locals(), n_heads=2, generator=generator)
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
@@ -695,7 +689,7 @@ class SparseCoder(Model):
         n_targets: int | None = None,
         skip_connection: bool = False,
     ) -> None:
-        super().__init__(arguments(locals()), n_heads=1, generator=generator)
+        super().__init__(locals(), n_heads=1, generator=generator)
         self.dead_latents: Tensor | None = None
         self.unit = math.sqrt(n_targets or n_features)
         self.penalty = penalty

@@ -112,7 +112,7 @@ class Scaling:
             first, end, _ = columns.indices(X.shape[1])
             own = np.union1d(0, starts[(starts > first) & (starts < end)] - first)
             mean, rms = mean_and_rms(X, weights, columns, counts, own)
-            scales = [checked_scale(value) if value else 1.0 for value in rms.tolist()]
+            scales = list(map(checked_scale, np.where(rms == 0, 1.0, rms).tolist()))
             if len(scales) == 1:
                 return cls(mean, scales[0])
             return cls(mean, np.repeat(scales, np.diff(own, append=end - first)))

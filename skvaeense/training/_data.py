@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
+from skvaeense.nets.losses import MANY_LATENTS
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import principal_directions
-from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, row_blocks
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, SOME_ROWS, row_blocks
 from skvaeense.utils._torch import DTYPES, resolve_device
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -58,7 +59,7 @@ class HeldOut(NamedTuple):
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
 # Held-out rows that only decide when to stop. They are few: training of many latents misses them.
-SPARSE_HELD_OUT = HeldOut(0.05, 1000, is_spread=True)
+SPARSE_HELD_OUT = HeldOut(0.05, SOME_ROWS, is_spread=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def resolve_batch_size(batch_size, n_samples, *, least=32):
 
 
 def sparse_learning_rate(
-    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=512
+    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=MANY_LATENTS
 ):
     """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
@@ -159,8 +160,8 @@ class Balls:
 
     Parameters
     ----------
-    sample : ndarray of shape (n_sample, n_features)
-        Some of the rows.
+    X : ndarray or Source of shape (n_samples, n_features)
+        The rows, some of which are looked at.
 
     parts : sequence of slice
         Columns of the samples, and of their target, each of which has its own ball.
@@ -171,21 +172,18 @@ class Balls:
         Positions of the far rows that were seen.
     """
 
-    def __init__(self, sample: FloatArray, parts: list[slice]) -> None:
+    def __init__(self, X: Any, parts: list[slice]) -> None:
         self.far: set[int] = set()
+        rng, n_rows = np.random.RandomState(0), max(MAX_ENTRIES // X.shape[1], 1)
+        n_rows = min(MANY_ROWS, n_rows, X.shape[0])
+        if isinstance(X, Source):
+            sample = X.take(X.draw(n_rows, rng))
+        else:
+            sample = X[rng.permutation(len(X))[:n_rows]]
         self.balls, ones = [], np.ones(len(sample))
         for part in parts:
             columns = sample[:, part]
             self.balls.append((part, Reach.of(columns, ones, np.median(columns, axis=0))))
-
-    @classmethod
-    def of(cls, X: Any, parts: list[slice]) -> "Balls":
-        """Return the balls of an array or a source."""
-        n_rows = min(MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1), X.shape[0])
-        if isinstance(X, Source):
-            return cls(X.take(X.draw(n_rows, np.random.RandomState(0))), parts)
-        some = np.random.RandomState(0).permutation(len(X))[:n_rows]
-        return cls(X[some], parts)
 
     def near(self, rows: FloatArray, start: int | None = None) -> BoolArray:
         """Return the mask of rows that are not far; note others if their start is given."""

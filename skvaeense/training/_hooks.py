@@ -8,6 +8,7 @@ import torch
 
 from skvaeense.nets.losses import Terms
 from skvaeense.nets.models import Model, as_number
+from skvaeense.training._trainer import WARMUP
 from skvaeense.utils._torch import evaluating
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
@@ -16,6 +17,8 @@ FINAL_NOISE = 1e-5
 # Least noise variance that is reported, as a fraction of the data's variance: the value for data
 # without any noise, in single precision.
 LEAST_NOISE = 1e-10
+# Weight of a step in running means over many steps.
+MEMORY = 0.02
 
 
 @dataclass(eq=False)
@@ -79,7 +82,7 @@ class NoiseSchedule:
     follow: float = 0.7
     learned: bool = True
     least_share: float = 0.3
-    memory: float = 0.02
+    memory: float = MEMORY
 
     def __post_init__(self) -> None:
         self.running_error: torch.Tensor | None = None
@@ -182,17 +185,15 @@ class Coefficient:
     alpha: float | torch.Tensor
     _: KW_ONLY
     target_l0: float | None = None
-    warmup: float = 0.1
+    warmup: float = WARMUP
     gain: float = 0.03
     last_gain: float = 0.1
     lead: float = 4.0
     fast_memory: float = 0.1
-    slow_memory: float = 0.02
-
-    def __post_init__(self) -> None:
-        self.value: float | torch.Tensor = 0.0
-        self.fast: torch.Tensor | None = None
-        self.slow: torch.Tensor | None = None
+    slow_memory: float = MEMORY
+    value: float | torch.Tensor = 0.0
+    fast: torch.Tensor | None = None
+    slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 SETTLING = 0.7
 # Steps of a long epoch between two records in the log, after which training can be left.
 STRIDE = 100
+# Share of the training over which the learning rate, and the coefficient of a penalty, rise.
+WARMUP = 0.1
 # What a log says about each record besides means.
 TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
@@ -223,7 +225,12 @@ class Trainer:
                     for name, term in terms.items():
                         if term.ndim == 0:
                             sums[name] = sums[name] + term if name in sums else term
-            self._record(sums, self.n_epochs + self.step / n_steps)
+            record, tags = {}, (self.init, self.n_epochs + self.step / n_steps, self.n_steps)
+            for name, total in sums.items():
+                record[name] = float(total) / ((self.step - 1) % STRIDE + 1)
+            for hook in self.hooks:
+                record |= hook.values()
+            self.log.append(record | dict(zip(TAGS, map(float, tags), strict=True)))
             if self.step >= n_steps:
                 self.epoch, self.n_epochs, self.step = self.epoch + 1, self.n_epochs + 1, 0
                 first = min(math.ceil(plan.unwatched * plan.n_epochs), plan.turn)
@@ -238,9 +245,11 @@ class Trainer:
         """Take a step, and return the terms of its loss; every process has a part of the batch."""
         for hook in self.hooks:
             hook.before_loss(self.model, fraction_done)
-        terms = self.gradient(self.processes.part(batch), self.generator)
+        is_shared = self.processes.world_size > 1
+        x = self.processes.part(batch) if is_shared else batch
+        terms = self.gradient(x, self.generator)
         gradient: Any = self.weights.grad
-        if self.processes.world_size > 1:
+        if is_shared:
             # Buffers of layers, too.
             buffers = [b for b in self.model.buffers() if b.ndim and b.is_floating_point()]
             self.processes.all_reduce_mean([gradient, *terms.values(), *buffers])
@@ -291,17 +300,6 @@ class Trainer:
             torch.clamp(values, before - learning_rate, before + learning_rate, out=values)
         if self.rates is not None:
             torch.lerp(before, values, self.rates, out=values)
-
-    def _record(self, sums: Terms, n_epochs: float) -> None:
-        """Add the steps since the last record to the log."""
-        n_steps = (self.step - 1) % STRIDE + 1
-        record = {}
-        for name, total in sums.items():
-            record[name] = float(total) / n_steps
-        for hook in self.hooks:
-            record |= hook.values()
-        tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
-        self.log.append(record | tags)
 
     @property
     def is_finite(self) -> bool:
@@ -512,7 +510,7 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter], rate: float) -> Any:
     """Return the torch.optim.Optimizer of some parameters, or the `Adam` above."""
     try:
-        kind = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
+        kind: Any = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
         return kind(parameters, lr=rate)
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer={optimizer!r} has unsuitable settings: {error}.") from error
@@ -525,7 +523,7 @@ def is_scale_free(optimizer: Optimizer) -> bool:
 
 
 def cosine(
-    fraction_done: float, hold: float | None = None, *, warmup: float = 0.1, first: float = 0.04
+    fraction_done: float, hold: float | None = None, *, warmup: float = WARMUP, first: float = 0.04
 ) -> float:
     """Return a factor of the learning rate: it rises to 1, stays there, and falls to 0.
 

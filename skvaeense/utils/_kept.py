@@ -136,7 +136,7 @@ class KeptOutputs(torch.autograd.Function):
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
 # Shares of k that have a threshold after calibration: two to an octave, for eight octaves.
-SHARES = tuple(2.0 ** (-i / 2) for i in range(17))
+SHARES = tuple(np.exp2(np.arange(17) / -2).tolist())
 
 
 class Budget(nn.Module):
@@ -244,7 +244,7 @@ class BatchThreshold(Budget):
         size = self.size(values.detach())
         if not self.training:
             return (size >= self.threshold) & (size > 0)
-        running, masks = self.thresholds[0], []
+        running, masks = self.thresholds[0], list[torch.Tensor]()
         for k, part in self.parts(size):
             least = _least_kept(part, k)
             if not masks:

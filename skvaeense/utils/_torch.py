@@ -33,12 +33,6 @@ def draw_seed(random_state: np.random.RandomState) -> int:
     return int(random_state.randint(2**31 - 1))
 
 
-def seed_from(generator: torch.Generator) -> int:
-    """Return the seed that a generator would draw next; the generator does not change."""
-    copy = generator.clone_state()
-    return int(torch.randint(2**31 - 1, (), generator=copy, device=copy.device))
-
-
 def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     """Let a generator continue from a state.
 
@@ -58,8 +52,9 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
 
     Layers of torch draw their weights from the global generator.
     """
+    copy = generator.clone_state()
     with _lock, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(generator))
+        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=copy, device=copy.device)))
         yield
 
 
