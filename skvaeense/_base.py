@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
@@ -32,9 +32,7 @@ from skvaeense.training._data import (
     Balls,
     FitData,
     PreparedRows,
-    n_epochs,
     prepare_data,
-    steps_of_epoch,
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.utils import _callbacks, _torch, _validation
@@ -159,7 +157,6 @@ class BaseAutoencoder(
     target_mean_: Annotated[DoubleArray, "t"]
     target_scale_: Annotated[float | DoubleArray, "t >0"]
     n_components_: int
-    components_: Annotated[DoubleArray, "k t"]
     n_iter_: int
     history_: _trainer.History
     # The structural parameters that the model was built from.
@@ -195,6 +192,21 @@ class BaseAutoencoder(
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
         """Return the loss that compares epochs; lower is better."""
 
+    def _columns(self) -> DoubleArray:
+        """Return the columns of a linear decoder, in units of what is decoded."""
+        decoder = getattr(vars(self).get("module_"), "linear_decoder", None)
+        if decoder is None:
+            raise AttributeError(
+                f"This {type(self).__name__} has no components_: it is not fitted, or has no "
+                "linear decoder."
+            )
+        columns: DoubleArray = decoder.weight.detach().numpy().T.astype(np.float64)
+        columns *= self._scaling.decoded.scale
+        return columns
+
+    # Made when it is read first, since it can be as large as all other attributes.
+    components_: Annotated[DoubleArray, "k t"] = cached_property(_columns)  # type: ignore[assignment]
+
     @property
     def loss_curve_(self) -> list[float]:
         """The loss of each epoch of the kept model."""
@@ -210,15 +222,6 @@ class BaseAutoencoder(
         """Complete a model after training, and return further fitted attributes."""
         return {}
 
-    def _plan(self, data: FitData, *, continues: bool) -> tuple[int, _trainer.Plan]:
-        """Return the number of inits, and how long each is trained."""
-        training = self._training
-        n_epochs, tol = self._epochs(data), training.tol
-        unwatched = 0.0 if continues else self._unwatched
-        patience = training.n_iter_no_change
-        plan = _trainer.Plan(n_epochs, data.batch_size, tol, patience, unwatched=unwatched)
-        return (1 if continues else getattr(training, "n_init", 1)), plan
-
     def _complete(self, data: FitData) -> None:
         """Run the last step of `fit`, after its result is stored."""
 
@@ -232,7 +235,7 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls.of(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
+        rows_far = Balls(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
         if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
@@ -248,7 +251,7 @@ class BaseAutoencoder(
         """Return the columns of samples and of their target, if there is one, or of each module."""
         n = self.n_features_in_, X.shape[1] - self.n_features_in_
         ends = np.cumsum([0, *(getattr(X, "widths", None) or filter(None, n))]).tolist()
-        return [slice(*each) for each in pairwise(ends)]
+        return list(map(slice, ends[:-1], ends[1:]))
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -327,20 +330,27 @@ class BaseAutoencoder(
         """Fit by gradients."""
         processes = find_processes()
         continues = self.warm_start and hasattr(self, "module_")
-        samples, weights = self._given(X, y, sample_weight, continues=continues)
+        samples = self._check_samples(X, least=2, reset=not continues)
+        samples = self._with_target(tensor_as_array(samples), y, continues=continues)
+        if sample_weight is not None:
+            refuse_loader(samples, "sample_weight")
+        weights = checked_weights(sample_weight, samples)
         with _torch.threads_of_all(samples.shape):
             rows = self._prepared(samples, weights, continues=continues)
             model = self.module_ if continues else None
             session = _trainer.FitSession(self, rows, model, progress=progress, processes=processes)
-            data = prepare_data(self, rows, session.random_state, processes)
-            n_inits, plan = self._plan(data, continues=continues)
-            seeds = [draw_seeds(session.random_state) for _ in range(n_inits)]
-            trainer = session.train(
-                data,
-                lambda i: self._next_trainer(data, seeds[i], i, continues=continues),
-                n_inits,
-                plan,
+            data = prepare_data(self, rows, session.random_state)
+            training = self._training
+            plan = _trainer.Plan(
+                self._epochs(data),
+                data.batch_size,
+                training.tol,
+                training.n_iter_no_change,
+                unwatched=0.0 if continues else self._unwatched,
             )
+            make = partial(self._next_trainer, data, continues=continues)
+            n_inits = 1 if continues else getattr(training, "n_init", 1)
+            trainer = session.train(data, make, n_inits, plan)
             progress.begin("checks")
             self._store(self._attributes(trainer, data))
             self._complete(data)
@@ -348,23 +358,13 @@ class BaseAutoencoder(
                 course = {} if continues else self._course(trainer, data)
                 self._warn(failure_messages(self._found(data, course)))
 
-    def _given(
-        self, X: Any, y: object, sample_weight: ArrayLike | None, *, continues: bool
-    ) -> tuple[Any, DoubleArray | None]:
-        """Return valid samples, with the columns of a target, and their weights."""
-        samples = self._check_samples(X, least=2, reset=not continues)
-        samples = self._with_target(tensor_as_array(samples), y, continues=continues)
-        if sample_weight is not None:
-            refuse_loader(samples, "sample_weight")
-        return samples, checked_weights(sample_weight, samples)
-
     def _prepared(
         self, samples: Any, weights: DoubleArray | None, *, continues: bool
     ) -> PreparedRows:
         """Leave out samples far from all others, and find the centre and the scale."""
         balls = None
         if isinstance(samples, Source):
-            balls = Balls.of(samples, self._parts(samples))
+            balls = Balls(samples, self._parts(samples))
         else:
             rows = self._without_far(distinct_rows(samples, weights))
             samples, weights = rows.X, rows.weights
@@ -382,7 +382,8 @@ class BaseAutoencoder(
 
     def _epochs(self, data: FitData) -> int:
         """Return `max_iter`; "auto" means the epochs that amount to the steps of a new model."""
-        return n_epochs(self._training.max_iter, len(data.train), data.batch_size, self._n_steps)
+        max_iter = self._training.max_iter
+        return math.ceil(self._n_steps / data.n_steps) if max_iter == "auto" else max_iter
 
     @_validation.fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -447,13 +448,34 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            self._learn_batch(self._trainer_of_batches(data), data)
+            trainer, known = self.__dict__.pop(_trainer.LIVE, (None, None))
+            parameters, undo = clone(self).get_params(), None
+            state: Any = getattr(self, "_partial_state_", None)
+            if (
+                trainer is not None
+                and trainer.model is self.module_
+                and _validation.are_equal(known, parameters)
+            ):
+                undo, trainer.log = copy.deepcopy(state), []
+                trainer.model.train()
+            else:
+                trainer = self._trainer_of_batches(data, state)
+            try:
+                self._learn_batch(trainer, data)
+            except BaseException:
+                if undo is not None:
+                    state.update(undo)
+                    self.module_.eval().load_state_dict(undo["model"])
+                raise
+            # It trains the module in place, as long as parameters and module are the same.
+            setattr(self, _trainer.LIVE, (trainer, parameters))
 
-    def _trainer_of_batches(self, data: FitData) -> _trainer.Trainer:
-        """Return the trainer that goes on from the last call of `partial_fit`, or from a fit."""
-        state, continues = getattr(self, "_partial_state_", None), hasattr(self, "module_")
+    def _trainer_of_batches(self, data: FitData, state: Any) -> _trainer.Trainer:
+        """Return the trainer that goes on from a state of `partial_fit`, or from a fit."""
+        continues = hasattr(self, "module_")
         random_state = check_random_state(self.random_state if state is None else 0)
-        trainer = self._next_trainer(data, draw_seeds(random_state), continues=continues)
+        seeds = _torch.draw_seed(random_state), _torch.draw_seed(random_state)
+        trainer = self._next_trainer(data, seeds, continues=continues)
         trainer.least_factor = PARTIAL_LEARNING_RATE
         if state is not None:
             trainer.load_state_dict(state)
@@ -464,7 +486,7 @@ class BaseAutoencoder(
     def _planned_steps(self, data: FitData) -> int:
         """Return the number of steps of the whole training; `partial_fit` is only a part of one."""
         if not data.is_batch:
-            return self._epochs(data) * steps_of_epoch(len(data.train), data.batch_size)
+            return self._epochs(data) * data.n_steps
         planned = self._training.n_samples_planned
         return self._n_steps if planned is None else max(planned // data.batch_size, 1)
 
@@ -474,8 +496,7 @@ class BaseAutoencoder(
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, _trainer.Plan(1, data.batch_size, span=span))
-        loss = self._validation_loss(trainer.model, data.valid)
-        if not (trainer.is_finite and math.isfinite(loss)):
+        if not (trainer.is_finite and _is_finite(trainer.weights.detach())):
             raise FloatingPointError(_trainer.diverged("The loss"))
         attributes = self._attributes(trainer, data)
         if hasattr(self, "_partial_state_"):
@@ -513,7 +534,8 @@ class BaseAutoencoder(
 
     def _structure(self) -> dict[str, Any]:
         """Return the values of the parameters that a model is built from."""
-        return {name: clone(getattr(self, name), safe=False) for name in self._structural}
+        values = map(partial(getattr, self), self._structural)
+        return dict(zip(self._structural, map(partial(clone, safe=False), values), strict=True))
 
     def _check_structure(self) -> None:
         """Raise an error if a parameter that the fitted model was built from has changed."""
@@ -534,15 +556,16 @@ class BaseAutoencoder(
         return copy.deepcopy(self.module_).to(device=device, dtype=_torch.DTYPES[self.dtype])
 
     def _attributes(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
-        """Return all fitted attributes, with a copy of the model on the CPU."""
-        model: Any = copy.deepcopy(trainer.model).eval()
+        """Return all fitted attributes, with the model on the CPU: a copy after `fit`."""
+        is_shared = data.is_batch and trainer.weights.device.type == "cpu"
+        model: Any = trainer.model if is_shared else copy.deepcopy(trainer.model)
+        model.eval()
         further = self._finish(model, trainer, data)
-        rows = []
+        rows, units = [], {"n_features": data.valid.shape[1], "scale": data.scaling.scale}
         for epoch in (*trainer.other_log, *trainer.log):
-            row = trainer.loss.in_user_units(
-                epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
-            )
-            rows.append(row | {name: epoch[name] for name in _trainer.TAGS})
+            rows.append(dict(trainer.loss.in_user_units(epoch, **units)))
+            for name in _trainer.TAGS:
+                rows[-1][name] = epoch[name]
         return (
             self._model_attributes(model.cpu(), data.scaling, _trainer.History.from_log(rows))
             | further
@@ -561,9 +584,6 @@ class BaseAutoencoder(
             "history_": history,
             "_structure_": self._structure(),
         }
-        if model.linear_decoder is not None:
-            weight = model.linear_decoder.weight.detach().numpy()
-            attributes["components_"] = weight.T.astype(np.float64) * scaling.decoded.scale
         if scaling.target is not None:
             attributes["target_mean_"] = scaling.target.mean
             attributes["target_scale_"] = scaling.target.scale
@@ -576,16 +596,15 @@ class BaseAutoencoder(
             delattr(self, name)
         self.__dict__.update(attributes)
 
-    def _errors(self, trainer: _trainer.Trainer, data: FitData) -> list[float]:
-        """Return the share of the variance that each epoch of the kept model left on average."""
-        unit = data.valid.shape[1] if self._sums_features else 1
-        return [epoch.get("error", math.nan) / unit for epoch in trainer.log]
-
     def _course(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
-        """Return findings about the training of a new model."""
-        errors = self._errors(trainer, data)
-        wanted = self._n_steps / steps_of_epoch(len(data.train), data.batch_size)
-        done = 1.0 if self._training.max_iter == "auto" else self._training.max_iter / wanted
+        """Return findings about training: shares of the variance that its epochs left."""
+        errors = []
+        for epoch in trainer.log:
+            error = epoch.get("error", math.nan)
+            errors.append(error / data.valid.shape[1] if self._sums_features else error)
+        done = 1.0
+        if self._training.max_iter != "auto":
+            done = self._training.max_iter * data.n_steps / self._n_steps
         fallen = 1 - errors[-1] / (errors[0] or 1.0)
         return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
 
@@ -597,7 +616,7 @@ class BaseAutoencoder(
         before = getattr(self, "_batches_", None)
         is_first = not hasattr(self, "module_")
         messages, batches = batch_messages(x, before, decoded, is_first=is_first)
-        error = self._errors(trainer, data)[-1]
+        error = self._course(trainer, data)["last"]
         batches["first_error"] = torch.tensor(error) if before is None else before["first_error"]
         size = max(float(batches["size"]), float(x[:, -decoded:].square().mean()))
         # Samples that all equal the mean have no variance to explain.
@@ -856,6 +875,11 @@ class BaseAutoencoder(
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What trains in memory is not part of copies and files, which have its state.
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != _trainer.LIVE}
+
     @property
     def _n_features_out(self):
         return self.n_components_
@@ -868,8 +892,3 @@ class BaseAutoencoder(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
-    """Return a seed for order and noise, and one for weights."""
-    return _torch.draw_seed(random_state), _torch.draw_seed(random_state)

@@ -22,7 +22,7 @@ from skvaeense.training import _data, _hooks
 from skvaeense.training._diagnosis import Findings
 from skvaeense.training._trainer import SETTLING, Optimizer, Schedule, Trainer, find_schedule
 from skvaeense.utils import _torch
-from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, N_BLOCKS, block_rows
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -302,13 +302,12 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             self._coefficient(penalty, model, continues),
             _hooks.DeadLatents(model, self.dead_after),
         ]
-        hooks += _hooks.network_hooks(model.network)
         loss, is_linear = losses.Loss.resolve(self.loss), model.linear_decoder is not None
         if self.loss == losses.PenalizedReconstruction.alias and not is_linear:
             loss = losses.PenalizedReconstruction(DECODER_DECAY)
         if is_linear and not getattr(loss, "decay", 0.0):
             model.normalize()
-            hooks.append(_hooks.UnitNorm())
+            model.has_unit_columns = True
         rate = self.learning_rate_init
         if rate == "auto":
             n_steps = self._planned_steps(data)
@@ -321,7 +320,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             schedule=find_schedule(self.schedule, hold=SETTLING),
             generator=_torch.make_generator(seeds[0], device),
             hooks=hooks,
-            processes=data.processes,
         )
 
     def _with_target(self, X, y, *, continues):
@@ -422,12 +420,13 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             return error + float(model.alpha) * float(model.penalty.cost(coding).mean())
 
     def _finish(self, model, trainer, data):
-        coefficient = trainer.hook(_hooks.Coefficient)
-        x, _ = model.split(data.shown(MIN_ROWS_TO_SPLIT))
+        coefficient, dead = trainer.hooks
+        rows = data.shown(MIN_ROWS_TO_SPLIT)[: N_BLOCKS * block_rows(model.n_components)]
+        x, _ = model.split(rows)
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
-        outcome = {"dead_fraction_": trainer.hook(_hooks.DeadLatents).fraction}
+        outcome = {"dead_fraction_": dead.fraction}
         if model.penalty.alpha is not None:
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome

@@ -1,5 +1,6 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from skvaeense.utils._typing import Auto
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
-NOISE_RANGE = 1e20
+NOISE_RANGE = math.sqrt(torch.finfo(torch.float32).max)
 # Peak learning rates, as shares of learning_rate_init. Random inits take them in turn.
 RATES = 0.4, 0.6, 0.2
 
@@ -200,13 +201,12 @@ class VAEaseTraining(BaseAutoencoder):
             learning_rate=spec.learning_rate_init * RATES[init % len(RATES)],
             schedule=_trainer.find_schedule(spec.schedule),
             generator=generator,
-            hooks=[noise, *_hooks.network_hooks(model.network)],
+            hooks=[noise],
             rates=_trainer.layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
             # steps become several times as long, and training can collapse. On other data long
             # steps help. So the first init takes them, and held-out rows choose the init.
             bounded=init > 0 and _trainer.is_scale_free(spec.optimizer),
-            processes=data.processes,
             init=init,
         )
 

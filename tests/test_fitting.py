@@ -292,6 +292,18 @@ def test_a_warning_that_is_an_error_leaves_partial_fit_undone(estimator):
     assert fitted.n_iter_ == len(fitted.loss_curve_) == 1
 
 
+@EACH
+def test_training_goes_on_after_a_batch_that_failed_as_if_there_were_none(estimator):
+    fitted = clone(estimator).partial_fit(X).partial_fit(X)
+    again = copy.deepcopy(fitted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning):
+            fitted.partial_fit(1e6 * X)
+    codes = [own.partial_fit(X).transform(X_NEW) for own in (fitted, again)]
+    assert_array_equal(*codes)
+
+
 @EVERY
 def test_partial_fit_after_fit_changes_the_model_a_little(estimator):
     """One more epoch at a small learning rate does not undo the fit."""

@@ -186,12 +186,10 @@ def test_one_process_is_alone(monkeypatch):
     assert find_processes() is SINGLE_PROCESS
     tensor = torch.ones(3)
     SINGLE_PROCESS.all_reduce_mean([tensor])
-    SINGLE_PROCESS.broadcast([tensor])
     SINGLE_PROCESS.check_equal([1.0], "never said")
     assert torch.equal(tensor, torch.ones(3))
     assert SINGLE_PROCESS.from_first(0.5) == 0.5
-    generator, random_state = torch.Generator(), np.random.RandomState(0)
-    assert SINGLE_PROCESS.generator(generator) is generator
+    random_state = np.random.RandomState(0)
     assert SINGLE_PROCESS.from_first(random_state) is random_state
 
 
@@ -214,17 +212,7 @@ def test_who_is_not_started_by_torchrun_is_alone(monkeypatch, change):
     assert find_processes() is SINGLE_PROCESS
 
 
-def test_noise_is_a_processes_own_and_the_shared_source_stays():
-    shared = torch.Generator().manual_seed(3)
-    before = shared.get_state()
-    draws = [torch.rand(4, generator=Processes(2, rank).generator(shared)) for rank in (0, 1, 0)]
-    assert torch.equal(draws[0], draws[2])
-    assert not torch.equal(draws[0], draws[1])
-    assert torch.equal(shared.get_state(), before)
-
-
 def test_a_batch_has_a_share_for_each():
-    assert Processes(4, 1).share(64) == 16
-    assert Processes(2, 0).share(7) == 3
-    with pytest.raises(ValueError, match="Raise batch_size to at least 8"):
-        Processes(8, 0).share(7)
+    batch = torch.arange(7)
+    parts = [Processes(2, rank).part(batch).tolist() for rank in range(2)]
+    assert parts == [[0, 1, 2], [3, 4, 5]]

@@ -24,7 +24,7 @@ from skvaeense.nets.models import VAE, SparseCoder
 from skvaeense.nets.networks import Linear, SingleLayer, Unrolled
 from skvaeense.nets.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.samples._scaling import TensorBatches
-from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule, UnitNorm
+from skvaeense.training._hooks import Coefficient, DeadLatents, NoiseSchedule
 from skvaeense.training._trainer import Plan, Trainer, find_schedule
 
 # name: (features, latents, samples of a batch). The first three are the shapes of default fits, to
@@ -228,7 +228,8 @@ def own_sae(penalty, network, X, k, n):
     """Return a function for one pass of the package's training of a sparse autoencoder."""
     generator = torch.Generator().manual_seed(0)
     model = SparseCoder(network, X.shape[1], k, penalty=penalty, generator=generator)
-    hooks = [Coefficient(0.1), DeadLatents(model, 10_000), UnitNorm()]
+    model.has_unit_columns = True
+    hooks = [Coefficient(0.1), DeadLatents(model, 10_000)]
     return one_pass(model, PenalizedReconstruction(), X, n, hooks)
 
 

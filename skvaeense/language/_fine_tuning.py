@@ -12,16 +12,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skvaeense._base import draw_seeds
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.language._replaced import is_token_of, logits_of, replaced
 from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
-from skvaeense.training._hooks import Coefficient, DeadLatents
+from skvaeense.training._hooks import DeadLatents
 from skvaeense.training._trainer import Plan, diverged
-from skvaeense.utils._processes import SINGLE_PROCESS
-from skvaeense.utils._torch import evaluating
+from skvaeense.utils._torch import draw_seed, evaluating
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import check_integer
 
@@ -127,9 +125,10 @@ def fine_tuned(
         raise ValueError("batches is empty; at least one batch is needed.")
     estimator = copy.deepcopy(estimator)
     data: Any = SimpleNamespace(
-        train=_Runs(batches), batch_size=1, is_batch=False, processes=SINGLE_PROCESS
+        train=_Runs(batches), batch_size=1, n_steps=len(batches), is_batch=False
     )
-    seeds = draw_seeds(check_random_state(estimator.random_state))
+    random_state = check_random_state(estimator.random_state)
+    seeds = draw_seed(random_state), draw_seed(random_state)
     trainer = estimator._make_trainer(data, seeds, model=estimator._copy_of_model())
     trainer.learning_rate = _rate(estimator) if learning_rate == "auto" else learning_rate
     trainer.hooks = [hook for hook in trainer.hooks if not isinstance(hook, DeadLatents)]
@@ -150,7 +149,7 @@ def fine_tuned(
         dead = (module.code(x) == 0).all(dim=0).double().mean()
     attributes = {"dead_fraction_": float(dead)}
     if module.penalty.alpha is not None:
-        attributes["alpha_"] = float(trainer.hook(Coefficient).alpha)
+        attributes["alpha_"] = float(trainer.hooks[0].alpha)
     history = estimator.history_
     attributes |= estimator._model_attributes(module.cpu(), estimator._scaling, history)
     estimator._store(attributes)

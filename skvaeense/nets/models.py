@@ -21,7 +21,7 @@ from skvaeense.nets.penalties import Coding, Cut, Penalty
 from skvaeense.nets.priors import Posterior, Prior, StandardNormal
 from skvaeense.nets.thresholds import Latents, ThresholdRule
 from skvaeense.samples._scaling import Scaling
-from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
+from skvaeense.utils._kept import SHARES, Budget, budgets
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import draw_seed, evaluating, fixed_global_generator, make_generator
@@ -41,14 +41,19 @@ class Model(nn.Module):
     Parameters
     ----------
     config : dict
-        The arguments of the constructor of the class, without the generator: specifications,
-        numbers and strings.
+        The arguments of the constructor of the class: specifications, numbers and strings. An entry
+        for the generator does not count.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
 
     generator : torch.Generator or None
         The source of the random weights; None if they will be loaded.
+
+    Attributes
+    ----------
+    has_unit_columns : bool
+        Whether training keeps the columns of a linear decoder at norm 1.
 
     Examples
     --------
@@ -66,12 +71,15 @@ class Model(nn.Module):
         self, config: dict[str, Any], *, n_heads: int, generator: Generator | None
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config = dict(config)
+        for name in ("self", "generator", "__class__"):
+            self.config.pop(name, None)
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.n_targets: int | None = config.get("n_targets")
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
+        self.has_unit_columns = False
         self.network = self._build_network(generator)
 
     def _build_network(self, generator: Generator | None) -> Any:
@@ -137,9 +145,11 @@ class Model(nn.Module):
 
         Torch combines tensors without dimensions with tensors of any device.
         """
-        numbers = {k: b for k, b in self._buffers.items() if b is not None and b.ndim == 0}
+        before = dict(self._buffers)
         super()._apply(fn, recurse)
-        self._buffers.update({k: b for k, b in numbers.items() if b.dtype is torch.float64})
+        for name, buffer in before.items():
+            if buffer is not None and buffer.ndim == 0 and buffer.dtype is torch.float64:
+                self._buffers[name] = buffer
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,6 +234,35 @@ class Model(nn.Module):
             with evaluating(self):
                 self.network.calibrate(x)
 
+    @torch.no_grad()
+    def adjust(self, gradient: Tensor) -> None:
+        """Change the gradients of all weights before a step, in place.
+
+        Their norm is limited to the `max_gradient_norm` of the network, if it has one, for a loss
+        that is a fraction of the variance.
+
+        Parameters
+        ----------
+        gradient : torch.Tensor of shape (n_weights,)
+            The gradients of all parameters, one after the other.
+        """
+        limit = getattr(self.network, "max_gradient_norm", None)
+        if limit is not None:
+            gradient *= self.loss_unit
+            gradient *= (limit / gradient.norm().clamp_min(1e-30)).clamp_max(1.0)
+        if self.has_unit_columns:
+            # Without the part that would change the norms of the columns.
+            weight: Any = self.linear_decoder.weight  # type: ignore[union-attr]
+            product = weight * weight.grad
+            weight.grad -= torch.mul(weight, product.sum(dim=0), out=product)
+
+    def renormalize(self) -> None:
+        """Bring weights back to their norms after a step, also by a `normalize` of the network."""
+        if hasattr(self.network, "normalize"):
+            self.network.normalize()
+        if self.has_unit_columns:
+            normalize_columns(self.linear_decoder.weight)  # type: ignore[union-attr]
+
     @property
     def length(self) -> float | None:
         """The mean number of active latents that the model was made for, or None."""
@@ -244,12 +283,6 @@ class Model(nn.Module):
         """The decoder, if it is one linear layer."""
         decoder = getattr(self.network, "decoder", None)
         return decoder if isinstance(decoder, nn.Linear) else None
-
-
-def arguments(variables: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a model, given the local variables of its constructor."""
-    others = "self", "generator", "__class__"
-    return {name: value for name, value in variables.items() if name not in others}
 
 
 def check_shapes(part: Any, name: str, function: Any, argument: Tensor, expected: Any) -> None:
@@ -374,7 +407,7 @@ class VAE(Model):
         generator: Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
-        super().__init__(arguments(locals()), n_heads=2, generator=generator)
+        super().__init__(locals(), n_heads=2, generator=generator)
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
@@ -656,7 +689,7 @@ class SparseCoder(Model):
         n_targets: int | None = None,
         skip_connection: bool = False,
     ) -> None:
-        super().__init__(arguments(locals()), n_heads=1, generator=generator)
+        super().__init__(locals(), n_heads=1, generator=generator)
         self.dead_latents: Tensor | None = None
         self.unit = math.sqrt(n_targets or n_features)
         self.penalty = penalty
@@ -777,9 +810,11 @@ class SparseCoder(Model):
         # One block of rows must do for shorter codes, as there are many lengths.
         some, adapts = x[: block_rows(self.n_components)], hasattr(self.network, "calibrate")
         values: Any = None
+        all_budgets = budgets(self)
         with evaluating(self):
             for share in (*SHARES[1:], 1.0) if self.length is not None else (1.0,):
-                set_share(self, share)
+                for budget in all_budgets:
+                    budget.share = share
                 if adapts or values is None or share == 1.0:
                     rows = x if share == 1.0 else some
                     super().calibrate(rows)
@@ -842,7 +877,8 @@ class SparseCoder(Model):
         whole = [module for module in self.modules() if not budgets(module)]
         shared = [*self.parameters(), *self.buffers(), *whole]
         model = copy.deepcopy(self, {id(part): part for part in shared})
-        set_share(model, length / (self.length or length))
+        for budget in budgets(model):
+            budget.share = length / (self.length or length)
         return model
 
 

@@ -139,9 +139,10 @@ class Autoencoder(nn.Module):
 
 def with_known(network: Network, known: dict[str, Any]) -> Network:
     """Return a network with known values, by parameter, in place of "auto"; None means unknown."""
-    parameters = network.get_params(deep=False).items()
-    automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
-    values = {name: known[name] for name in automatic if known.get(name) is not None}
+    values = {}
+    for name, value in network.get_params(deep=False).items():
+        if isinstance(value, str) and value == "auto" and known.get(name) is not None:
+            values[name] = known[name]
     return clone(network).set_params(**values) if values else network
 
 

@@ -13,7 +13,6 @@ import torch
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import drawn, n_draws
-from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import N_BLOCKS, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
@@ -113,7 +112,7 @@ class Scaling:
             first, end, _ = columns.indices(X.shape[1])
             own = np.union1d(0, starts[(starts > first) & (starts < end)] - first)
             mean, rms = mean_and_rms(X, weights, columns, counts, own)
-            scales = [checked_scale(value) if value else 1.0 for value in rms.tolist()]
+            scales = list(map(checked_scale, np.where(rms == 0, 1.0, rms).tolist()))
             if len(scales) == 1:
                 return cls(mean, scales[0])
             return cls(mean, np.repeat(scales, np.diff(own, append=end - first)))
@@ -151,9 +150,10 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
-        scalings: list[Scaling] = [self] if self.target is None else [self, self.target]
-        centre = np.concatenate([s.mean for s in scalings])
-        factor = np.concatenate([np.full(len(s.mean), 1 / s.scale) for s in scalings])
+        centre, factor = self.mean, np.full(len(self.mean), 1 / self.scale)
+        if self.target is not None:
+            centre = np.append(centre, self.target.mean)
+            factor = np.append(factor, np.full(len(self.target.mean), 1 / self.target.scale))
         if isinstance(X, torch.Tensor):
             x = in_double(X)
             c, f = (torch.as_tensor(values, device=x.device) for values in (centre, factor))
@@ -193,16 +193,12 @@ class TensorBatches:
     X : torch.Tensor of shape (n_samples, n_features)
         Centred and scaled samples, on the device of training.
 
-    processes : Processes, default=SINGLE_PROCESS
-        The processes that train together.
-
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
         says, rounded up or down at random; None means once.
     """
 
     X: torch.Tensor
-    processes: Processes = SINGLE_PROCESS
     weights: DoubleArray | None = None
 
     @cached_property
@@ -230,18 +226,16 @@ class TensorBatches:
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; an incomplete last batch is dropped.
 
-        If several processes train together, each gets its part of every batch. A batch is valid
-        until the next one is drawn.
+        A batch is valid until the next one is drawn.
         """
-        X, n_rows = self.X, self.processes.share(batch_size)
-        batch = X.new_empty((n_rows, X.shape[1]))
+        X = self.X
+        batch = X.new_empty((batch_size, X.shape[1]))
         order = torch.randperm(len(self), generator=generator, device=X.device)
         if self.weights is not None:
             offset = torch.rand((), generator=generator, device=X.device)
             order = torch.from_numpy(drawn(self.weights, float(offset))).to(X.device)[order]
         for start in range(0, len(self) - batch_size + 1, batch_size):
-            first = start + self.processes.rank * n_rows
-            torch.index_select(X, 0, order[first : first + n_rows], out=batch)
+            torch.index_select(X, 0, order[start : start + batch_size], out=batch)
             yield batch
 
 
@@ -269,9 +263,6 @@ class SourceBatches:
     head : torch.Tensor of shape (n_rows, n_features)
         Some centred and scaled samples.
 
-    processes : Processes, default=SINGLE_PROCESS
-        The processes that train together.
-
     counts : callable or None, default=None
         Maps rows, and the position of the first one, to the mask of rows that are not left out.
 
@@ -283,7 +274,6 @@ class SourceBatches:
     left_out: IntArray
     scaling: Scaling
     head: torch.Tensor
-    processes: Processes = SINGLE_PROCESS
     weights: DoubleArray | None = None
     counts: Counts | None = None
     n_left_out: int = 0
@@ -296,15 +286,10 @@ class SourceBatches:
         return self.shape[0]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Yield batches of samples in random order.
-
-        Each of several processes reads its own blocks. If these end before the epoch does, the
-        process repeats samples of its last blocks.
-        """
+        """Yield batches of samples in random order."""
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
-        pools = self._mixed(seed)
-        n_rows, n_batches = self.processes.share(batch_size), len(self) // batch_size
+        pools, n_batches = self._mixed(seed), len(self) // batch_size
         remainder = last = self.head[:0]
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(next, pools, None)
@@ -313,14 +298,14 @@ class SourceBatches:
                 if pool is not None:
                     coming = reader.submit(next, pools, None)
                     pool = last = torch.cat([remainder, pool.to(device)])
-                elif len(last) >= n_rows:
+                elif len(last) >= batch_size:
                     pool = last
                 else:
-                    pool = self.head.repeat(-(-n_rows // len(self.head)), 1)
-                n_full = min(len(pool) // n_rows, n_batches)
-                yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
+                    pool = self.head.repeat(-(-batch_size // len(self.head)), 1)
+                n_full = min(len(pool) // batch_size, n_batches)
+                yield from pool[: n_full * batch_size].split(batch_size) if n_full else ()
                 n_batches -= n_full
-                remainder = pool[n_full * n_rows :].clone()
+                remainder = pool[n_full * batch_size :].clone()
 
     def _repeats(self, seed: int) -> Any:
         """Return how often each row occurs in an epoch, without regard to `counts`."""
@@ -346,7 +331,7 @@ class SourceBatches:
 
     def _scaled(self, random_state: np.random.RandomState, repeats: Any) -> Iterator[FloatArray]:
         """Yield the training rows of each block, scaled, as often as they count."""
-        for start, rows in self.source.blocks(random_state, self.processes):
+        for start, rows in self.source.blocks(random_state):
             own = repeats[start : start + len(rows)]
             if self.counts is not None:
                 own = own * self.counts(rows, start)

@@ -21,14 +21,13 @@ from torch.utils.data import Dataset, IterableDataset
 
 from skvaeense.samples._rows import FLOATS, as_array, check_widths, checked, checked_tensor, rows_of
 from skvaeense.utils._files import check_regular
-from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._rows import MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 from skvaeense.utils._validation import check_array
 
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
 # samples, at most this number of bytes, or one batch, is kept in memory.
-IN_MEMORY = 2**28
+IN_MEMORY = 1 << 28
 # Endings of files of samples.
 SUFFIXES = (".npy", ".safetensors")
 # The position of the first row, and the rows.
@@ -82,18 +81,13 @@ class Source:
         """Return what a loader says about some of its rows, such as their positions in texts."""
         return ""
 
-    def blocks(
-        self, rng: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
-    ) -> Iterator[Block]:
-        """Yield all rows in blocks, in random order if there is a source of randomness.
-
-        If there are several processes, each gets some of the blocks.
-        """
+    def blocks(self, rng: np.random.RandomState | None = None) -> Iterator[Block]:
+        """Yield all rows in blocks, in random order if there is a source of randomness."""
         n_rows = block_rows(self.shape[1])
         starts = np.arange(0, len(self), n_rows)
         if rng is not None:
             rng.shuffle(starts)
-        for start in starts[processes.rank :: processes.world_size].tolist():
+        for start in starts.tolist():
             yield start, self[start : start + n_rows]
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
@@ -156,16 +150,13 @@ class LoaderSource(Source):
         found = chain.from_iterable(block for _, block in self.blocks())
         return np.stack(list(islice(found, start, stop)))
 
-    def blocks(
-        self, rng: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
-    ) -> Iterator[Block]:
-        """Yield all rows, in the order of the loader; every process goes through all of it."""
+    def blocks(self, rng: np.random.RandomState | None = None) -> Iterator[Block]:
+        """Yield all rows, in the order of the loader."""
         n_batches = -(-block_rows(self.shape[1]) * len(self.batches) // len(self))
         arrays, start = map(rows_of, self.batches), 0
-        for i, parts in enumerate(iter(lambda: list(islice(arrays, n_batches)), [])):
+        while parts := list(islice(arrays, n_batches)):
             check_widths([self.shape[1], *(part.shape[1] for part in parts)])
-            if i % processes.world_size == processes.rank:
-                yield start, checked(np.concatenate(parts))
+            yield start, checked(np.concatenate(parts))
             start += sum(map(len, parts))
         _check_pass(start, len(self), "samples", "the first pass gave")
 

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
+from skvaeense.nets.losses import MANY_LATENTS
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import own_order
-from skvaeense.training import _trainer
 from skvaeense.utils._linalg import principal_directions
-from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, row_blocks
+from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, SOME_ROWS, row_blocks
 from skvaeense.utils._torch import DTYPES, resolve_device
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -60,7 +59,7 @@ class HeldOut(NamedTuple):
 # Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
 # Held-out rows that only decide when to stop. They are few: training of many latents misses them.
-SPARSE_HELD_OUT = HeldOut(0.05, 1000, is_spread=True)
+SPARSE_HELD_OUT = HeldOut(0.05, SOME_ROWS, is_spread=True)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def linear_residual(Z, n_components, trained=None):
     The components are computed from the samples `trained`, or from Z, which leaves less.
     """
     trained = Z if trained is None else trained
-    rows, trained = (some[:SPECTRUM_ROWS].double().cpu().numpy() for some in (Z, trained))
+    rows = Z[:SPECTRUM_ROWS].double().cpu().numpy()
+    trained = trained[:SPECTRUM_ROWS].double().cpu().numpy()
     mean = trained.mean(axis=0)
     directions = principal_directions(trained - mean)[1][:n_components]
     total, left = np.square(rows - rows.mean(axis=0)).sum(), rows - mean
@@ -140,20 +140,8 @@ def resolve_batch_size(batch_size, n_samples, *, least=32):
     return min(batch_size, n_samples)
 
 
-def steps_of_epoch(n_samples, batch_size):
-    """Return the number of steps of an epoch; fewer samples than a batch are one step."""
-    return max(1, n_samples // batch_size)
-
-
-def n_epochs(max_iter, n_samples, batch_size, n_steps):
-    """Return the number of epochs of a training; "auto" gives at least `n_steps` steps."""
-    if max_iter == "auto":
-        return math.ceil(n_steps / steps_of_epoch(n_samples, batch_size))
-    return max_iter
-
-
 def sparse_learning_rate(
-    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=512
+    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=MANY_LATENTS
 ):
     """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
@@ -172,8 +160,8 @@ class Balls:
 
     Parameters
     ----------
-    sample : ndarray of shape (n_sample, n_features)
-        Some of the rows.
+    X : ndarray or Source of shape (n_samples, n_features)
+        The rows, some of which are looked at.
 
     parts : sequence of slice
         Columns of the samples, and of their target, each of which has its own ball.
@@ -184,22 +172,18 @@ class Balls:
         Positions of the far rows that were seen.
     """
 
-    def __init__(self, sample: FloatArray, parts: list[slice]) -> None:
+    def __init__(self, X: Any, parts: list[slice]) -> None:
         self.far: set[int] = set()
-        ones = np.ones(len(sample))
-        self.balls = [
-            (part, Reach.of(sample[:, part], ones, np.median(sample[:, part], axis=0)))
-            for part in parts
-        ]
-
-    @classmethod
-    def of(cls, X: Any, parts: list[slice]) -> "Balls":
-        """Return the balls of an array or a source."""
-        n_rows = min(MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1), X.shape[0])
+        rng, n_rows = np.random.RandomState(0), max(MAX_ENTRIES // X.shape[1], 1)
+        n_rows = min(MANY_ROWS, n_rows, X.shape[0])
         if isinstance(X, Source):
-            return cls(X.take(X.draw(n_rows, np.random.RandomState(0))), parts)
-        some = np.random.RandomState(0).permutation(len(X))[:n_rows]
-        return cls(X[some], parts)
+            sample = X.take(X.draw(n_rows, rng))
+        else:
+            sample = X[rng.permutation(len(X))[:n_rows]]
+        self.balls, ones = [], np.ones(len(sample))
+        for part in parts:
+            columns = sample[:, part]
+            self.balls.append((part, Reach.of(columns, ones, np.median(columns, axis=0))))
 
     def near(self, rows: FloatArray, start: int | None = None) -> BoolArray:
         """Return the mask of rows that are not far; note others if their start is given."""
@@ -237,25 +221,30 @@ class FitData:
     parts : sequence of TensorBatches
         A few thousand samples: held-out samples first, then training samples.
 
-    processes : Processes
-        The processes that train together.
-
     is_batch : bool
         Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
     valid : torch.Tensor of shape (n_valid, n_features)
         Samples that compare inits and epochs. Samples of more weight occur more often.
+
+    n_steps : int
+        Steps of an epoch.
+
+    n_features : int
+        Features of a sample, without the columns of a target.
     """
 
     train: Batches
     scaling: Scaling
     batch_size: int
     parts: Sequence[TensorBatches]
-    processes: Processes = SINGLE_PROCESS
     is_batch: bool = False
 
     def __post_init__(self) -> None:
         self.valid = self.parts[0].drawn()
+        # Fewer samples than a batch are one step.
+        self.n_steps = max(1, len(self.train) // self.batch_size)
+        self.n_features = self.train.shape[1] - self.scaling.n_targets
 
     @classmethod
     def of_batch(
@@ -278,17 +267,7 @@ class FitData:
         """Return held-out samples, and training samples if those are few."""
         if len(self.valid) >= least or len(self.parts) == 1:
             return self.valid
-        return torch.cat([part.drawn() for part in self.parts])
-
-    @property
-    def n_records(self) -> int:
-        """The number of records of an epoch in the log."""
-        return -(-steps_of_epoch(len(self.train), self.batch_size) // _trainer.STRIDE)
-
-    @property
-    def n_features(self) -> int:
-        """The number of features of a sample, without the columns of a target."""
-        return self.train.shape[1] - self.scaling.n_targets
+        return torch.cat(list(map(TensorBatches.drawn, self.parts)))
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -320,7 +299,7 @@ class PreparedRows(NamedTuple):
     reach: Balls | None = None
 
 
-def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
+def prepare_data(estimator, given, random_state):
     """Scale samples, and hold some out.
 
     Parameters
@@ -334,9 +313,6 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
 
     random_state : RandomState
         The source of randomness that draws the rows.
-
-    processes : Processes, default=SINGLE_PROCESS
-        The processes that train together.
 
     Returns
     -------
@@ -362,7 +338,7 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         left_out[out] = True
         parts = [_chosen(rows, some) for some in (left_out, ~left_out)]
         head = parts[1].drawn()
-        train: Any = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
+        train: Any = SourceBatches(X, positions[left_out], scaling, head, weights)
         if reach is not None:
             train = replace(train, counts=reach.near, n_left_out=len(reach.far))
     else:
@@ -371,11 +347,11 @@ def prepare_data(estimator, given, random_state, processes=SINGLE_PROCESS):
         order = own_order(X[:, : len(scaling.mean)], scaling.mean, scaling.scale)
         order = held_out.first(order, random_state)
         rows = _scaled(estimator, X, scaling, weights, order)
-        parts = _split(replace(rows, processes=processes), n_out)
+        parts = _split(rows, n_out)
         train = parts[1]
         parts[1] = train.at(slice(SPECTRUM_ROWS))
     size = resolve_batch_size(estimator._training.batch_size, len(train))
-    return FitData(train, scaling, size, parts, processes)
+    return FitData(train, scaling, size, parts)
 
 
 def _scaled(

@@ -19,8 +19,6 @@ SMALL = 0.1
 MOST = 0.5
 # An error is larger if it is this many times another one.
 LARGER = 1.5
-# A gate between these is undecided.
-UNDECIDED = (0.3, 0.7)
 # Share of the steps by gradients that training takes at least.
 LEAST_STEPS = 0.02
 # Batches are unlike if they differ by this many standard errors.
@@ -137,6 +135,10 @@ class Findings:
         self.leaves_more = self.unexplained > max(SMALL / 2, LARGER * self.linear_residual)
         self.is_short = self.done < LEAST_STEPS and self.unexplained > SMALL / 2
         self.left = f"{self.unexplained:.0%} of the variance is unexplained"
+        self.short = (
+            f"max_iter allows {self.done:.1%} of the default training, and {self.left}. Raise "
+            "max_iter."
+        )
 
 
 class Sign(NamedTuple):
@@ -188,20 +190,14 @@ def first_signs(f: Findings) -> list[Sign]:
     ]
 
 
-def too_short(f: Findings) -> Sign:
-    """Return the sign of a training that `max_iter` cut off."""
-    message = f"max_iter allows {f.done:.1%} of the default training, and {f.left}. Raise max_iter."
-    return Sign(f.is_short, message)
-
-
 def vae_signs(f: Findings) -> list[Sign]:
     """Return further signs of a variational autoencoder."""
-    (low, high), gates = UNDECIDED, np.ones(1) if f.deviation is None else f.deviation
+    gates = np.ones(1) if f.deviation is None else f.deviation
     linear = f"compared with {f.linear_residual:.0%} for the same number of principal components"
     return [
         Sign(
             # Values are also near 0.5 if noise is as large as the signal, or codes equally good.
-            np.mean((gates > low) & (gates < high)) > MOST and f.leaves_more,
+            np.mean(np.abs(gates - MOST) < 2 * SMALL) > MOST and f.leaves_more,
             "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
             "or close latents. Raise max_iter.",
         ),
@@ -212,7 +208,7 @@ def vae_signs(f: Findings) -> list[Sign]:
             "start from a lower noise_variance.",
         ),
         Sign(f.collapse, f.collapse),
-        too_short(f),
+        Sign(f.is_short, f.short),
         Sign(
             f.unexplained > MOST and f.l0 < SMALL * f.n_components,
             f"{f.left} with {f.l0:.1f} latents active: the decoder is too weak for the data, or "
@@ -247,7 +243,7 @@ def sparse_signs(f: Findings) -> list[Sign]:
             f"Raise max_iter, or {nearer if f.has_alpha else 'lower target_l0'}.",
             is_last=False,
         ),
-        too_short(f),
+        Sign(f.is_short, f.short),
         Sign(
             has_price and f.l0 > MOST * f.n_components,
             f"{f.l0:.1f} of {f.n_components} latents are active on average: codes are not sparse. "
@@ -348,7 +344,6 @@ def compare_batches(
     *,
     n_directions: int = 16,
     least_batches: int = 3,
-    least_std: float = 1e-3,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return how far a batch lies from earlier ones, and a summary of all of them.
 
@@ -373,9 +368,6 @@ def compare_batches(
     least_batches : int, default=3
         Number of earlier batches from which on there is a distance.
 
-    least_std : float, default=1e-3
-        Least standard deviation along a direction: less is rounding.
-
     Returns
     -------
     distance : float
@@ -390,7 +382,7 @@ def compare_batches(
     if before is None:
         variances, directions = principal_directions((x - x.mean(dim=0)).numpy())
         rows = np.unique(np.linspace(0, len(directions) - 1, n_directions).astype(int))
-        stds = np.maximum(np.sqrt(variances[rows]), least_std)
+        stds = np.sqrt(np.maximum(variances[rows], LEAST_NOISE))
         zeros = torch.zeros(len(rows) * (len(rows) + 3) // 2, dtype=torch.float64)
         before = dict.fromkeys(("mean", "within", "between"), zeros)
         before |= dict.fromkeys(("n", "n_batches", "size"), zeros[0])

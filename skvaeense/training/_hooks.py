@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from skvaeense.nets.losses import Terms
 from skvaeense.nets.models import Model, as_number
-from skvaeense.nets.networks import normalize_columns
-from skvaeense.training._trainer import Hook, Step, Trainer
+from skvaeense.training._trainer import WARMUP
 from skvaeense.utils._torch import evaluating
 
 # Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
@@ -17,10 +17,12 @@ FINAL_NOISE = 1e-5
 # Least noise variance that is reported, as a fraction of the data's variance: the value for data
 # without any noise, in single precision.
 LEAST_NOISE = 1e-10
+# Weight of a step in running means over many steps.
+MEMORY = 0.02
 
 
 @dataclass(eq=False)
-class NoiseSchedule(Hook):
+class NoiseSchedule:
     """Set the noise variance of a VAE before each step.
 
     Given the rest of the model, the best noise variance is the mean squared error per feature.
@@ -80,7 +82,7 @@ class NoiseSchedule(Hook):
     follow: float = 0.7
     learned: bool = True
     least_share: float = 0.3
-    memory: float = 0.02
+    memory: float = MEMORY
 
     def __post_init__(self) -> None:
         self.running_error: torch.Tensor | None = None
@@ -99,14 +101,14 @@ class NoiseSchedule(Hook):
         factor = self.follow + (1 - self.follow) * fraction_done
         return (factor * self.running_error).clamp_min(self.floor)
 
-    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+    def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's noise variance."""
         self.value = self.at(fraction_done)
-        trainer.model.noise_variance = as_number(self.value)
+        model.noise_variance = as_number(self.value)
 
-    def after_step(self, trainer: Trainer, step: Step) -> None:
+    def after_step(self, x: torch.Tensor, terms: Terms, fraction_done: float) -> None:
         """Update the running error."""
-        error = step.terms["error"] / step.x.shape[1]
+        error = terms["error"] / x.shape[1]
         before = error if self.running_error is None else self.running_error
         self.running_error = before.lerp(error, self.memory)
 
@@ -143,7 +145,7 @@ def validation_loss(terms: tuple[float, float], noise_variance: float, n_feature
 
 
 @dataclass(eq=False)
-class Coefficient(Hook):
+class Coefficient:
     """Raise the coefficient alpha of a penalty from 0, and then adapt it if there is a target.
 
     With a target for the mean number of active latents, alpha changes at every step after the
@@ -183,17 +185,15 @@ class Coefficient(Hook):
     alpha: float | torch.Tensor
     _: KW_ONLY
     target_l0: float | None = None
-    warmup: float = 0.1
+    warmup: float = WARMUP
     gain: float = 0.03
     last_gain: float = 0.1
     lead: float = 4.0
     fast_memory: float = 0.1
-    slow_memory: float = 0.02
-
-    def __post_init__(self) -> None:
-        self.value: float | torch.Tensor = 0.0
-        self.fast: torch.Tensor | None = None
-        self.slow: torch.Tensor | None = None
+    slow_memory: float = MEMORY
+    value: float | torch.Tensor = 0.0
+    fast: torch.Tensor | None = None
+    slow: torch.Tensor | None = None
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
@@ -201,22 +201,22 @@ class Coefficient(Hook):
             return self.alpha
         return min(1.0, fraction_done / self.warmup) * self.alpha
 
-    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+    def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's coefficient."""
         self.value = self.at(fraction_done)
-        trainer.model.alpha = as_number(self.value)
+        model.alpha = as_number(self.value)
 
-    def after_step(self, trainer: Trainer, step: Step) -> None:
+    def after_step(self, x: torch.Tensor, terms: Terms, fraction_done: float) -> None:
         """Adapt the coefficient to the mean number of active latents of the batch."""
-        is_rising = step.fraction_done < self.warmup
-        if self.target_l0 is None or is_rising or "active_share" not in step.terms:
+        is_rising = fraction_done < self.warmup
+        if self.target_l0 is None or is_rising or "active_share" not in terms:
             return
         # Codes without any active latent have a logarithm of minus infinity.
-        now = (step.terms["active_share"].sum() / self.target_l0).log().clamp(-10, 10)
+        now = (terms["active_share"].sum() / self.target_l0).log().clamp(-10, 10)
         self.fast = now if self.fast is None else self.fast.lerp(now, self.fast_memory)
         self.slow = now if self.slow is None else self.slow.lerp(now, self.slow_memory)
         excess = (now + self.lead * (self.fast - self.slow)).clamp(-1, 1)
-        gain = self.gain + (self.last_gain - self.gain) * step.fraction_done**2
+        gain = self.gain + (self.last_gain - self.gain) * fraction_done**2
         self.alpha = self.alpha * torch.exp(gain * excess)
 
     def values(self) -> dict[str, float]:
@@ -224,21 +224,7 @@ class Coefficient(Hook):
         return {"alpha": float(self.value)}
 
 
-class UnitNorm(Hook):
-    """Keep the columns of a linear decoder at norm 1, and their gradients orthogonal to them."""
-
-    @torch.no_grad()
-    def before_step(self, trainer: Trainer) -> None:
-        """Remove the part of the gradients that would change the norms."""
-        weight = trainer.model.linear_decoder.weight
-        weight.grad -= weight * (weight * weight.grad).sum(dim=0)
-
-    def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Bring the columns back to norm 1."""
-        normalize_columns(trainer.model.linear_decoder.weight)
-
-
-class DeadLatents(Hook):
+class DeadLatents:
     """Count the samples for which each latent has been silent, and tell the model who is dead.
 
     Parameters
@@ -257,18 +243,18 @@ class DeadLatents(Hook):
         self.dead = self.silent_for.bool()
         self.n_dead = self.n_samples = 0
 
-    def before_loss(self, trainer: Trainer, fraction_done: float) -> None:
+    def before_loss(self, model: Any, fraction_done: float) -> None:
         """Tell the model which latents are dead."""
-        trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
+        model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
 
     @torch.no_grad()
-    def after_step(self, trainer: Trainer, step: Step) -> None:
+    def after_step(self, x: torch.Tensor, terms: Terms, fraction_done: float) -> None:
         """Update the counts."""
-        if "active_share" not in step.terms:
+        if "active_share" not in terms:
             return
-        n_samples = len(step.x) * trainer.processes.world_size
+        n_samples = len(x)
         self.silent_for += n_samples
-        self.silent_for.masked_fill_(step.terms["active_share"] > 0, 0)
+        self.silent_for.masked_fill_(terms["active_share"] > 0, 0)
         n_looks = self.n_samples // self.dead_after
         self.n_samples += n_samples
         # A look waits for the device. So looks are as far apart as a latent takes to die.
@@ -289,38 +275,3 @@ class DeadLatents(Hook):
     def values(self) -> dict[str, float]:
         """Return the fraction of dead latents."""
         return {"dead_fraction": self.fraction}
-
-
-class GradientClipping(Hook):
-    """Limit the norm of the gradients.
-
-    Parameters
-    ----------
-    limit : float
-        The largest norm, for a loss that is a fraction of the variance.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-
-    @torch.no_grad()
-    def before_step(self, trainer: Trainer) -> None:
-        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
-        grads = trainer.weights.grad
-        grads *= trainer.model.loss_unit
-        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
-
-
-class Normalization(Hook):
-    """Call the `normalize` of a network after each step."""
-
-    def after_step(self, trainer: Trainer, step: Step) -> None:
-        """Bring the weights back to their norm."""
-        trainer.model.network.normalize()
-
-
-def network_hooks(network: Any) -> list[Hook]:
-    """Return the hooks that the module of a network needs."""
-    limit = getattr(network, "max_gradient_norm", None)
-    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
-    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks

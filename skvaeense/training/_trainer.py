@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from numbers import Real
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._records import Kept
-from skvaeense.utils._torch import memory_errors, restore_generator, suited_threads
+from skvaeense.utils._torch import draw_seed, memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 SETTLING = 0.7
 # Steps of a long epoch between two records in the log, after which training can be left.
 STRIDE = 100
+# Share of the training over which the learning rate, and the coefficient of a penalty, rise.
+WARMUP = 0.1
 # What a log says about each record besides means.
 TAGS = ("init", "epoch", "step")
 # Attributes of a trainer that describe its progress.
@@ -42,16 +45,6 @@ PROGRESS = (
     *("learning_rate", "log", "n_steps", "n_epochs", "epoch"),
     *("best_loss", "best_state", "reference", "n_waited"),
 )
-
-
-class Step(NamedTuple):
-    """The inputs and results of one step of the trainer."""
-
-    # The batch, and the terms of its loss.
-    x: torch.Tensor
-    terms: Terms
-    # Share of the training that is over.
-    fraction_done: float
 
 
 class Plan(NamedTuple):
@@ -91,27 +84,6 @@ class Plan(NamedTuple):
         """The epoch at which the last part begins, in which the learning rate falls to 0."""
         return self.n_epochs - math.ceil((1 - SETTLING) * self.n_epochs)
 
-    def is_watched(self, epoch: int) -> bool:
-        """Return whether the loss after this number of epochs is compared."""
-        return epoch > min(math.ceil(self.unwatched * self.n_epochs), self.turn)
-
-
-class Hook:
-    """Take part in training; every method does nothing by default."""
-
-    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
-        """Set the attributes of the model that the loss reads."""
-
-    def before_step(self, trainer: "Trainer") -> None:
-        """Change the gradients before the optimizer uses them."""
-
-    def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Change weights, or record the terms, which are means over the whole batch."""
-
-    def values(self) -> dict[str, float]:
-        """Return the numbers that the history records at the end of an epoch."""
-        return {}
-
 
 @dataclass(eq=False)
 class Trainer:
@@ -137,8 +109,11 @@ class Trainer:
     generator : torch.Generator
         The source of order and noise, on the model's device.
 
-    hooks : sequence of Hook, default=()
-        Hooks that are called around each step.
+    hooks : sequence, default=()
+        What adapts during training. Each hook has `before_loss`, which sets attributes of the model
+        that the loss reads; `after_step`, which sees the batch, the terms of its loss and the share
+        of the training that is over; and `values`, which the history records. Attributes of hooks
+        are a part of the state.
 
     rates : dict of Parameter to float or tensor, default=None
         Factors on the learning rate of single weights, which broadcast to their parameter. One
@@ -174,7 +149,7 @@ class Trainer:
     learning_rate: float
     schedule: Callable[[float], float]
     generator: torch.Generator
-    hooks: Sequence[Hook] = ()
+    hooks: Sequence[Any] = ()
     rates: Any = None
     bounded: bool = False
     processes: Processes = SINGLE_PROCESS
@@ -241,22 +216,51 @@ class Trainer:
         while self.epoch < plan.n_epochs and self.is_finite:
             if self.step == 0:
                 batches = train.epoch(batch_size, self.generator)
-                noise = self.processes.generator(self.generator)
             # They stay on the device, because reading them would wait for it at every step.
             sums: Terms = {}
             with suited_threads(self.model, batch_size):
                 for batch in islice(batches, STRIDE):
                     done = (self.epoch + self.step / n_steps) / plan.n_epochs
-                    self._take_step(batch, start + (stop - start) * done, noise, sums)
-            self._record(sums, self.n_epochs + self.step / n_steps)
+                    terms = self._take_step(batch, start + (stop - start) * done)
+                    for name, term in terms.items():
+                        if term.ndim == 0:
+                            sums[name] = sums[name] + term if name in sums else term
+            record, tags = {}, (self.init, self.n_epochs + self.step / n_steps, self.n_steps)
+            for name, total in sums.items():
+                record[name] = float(total) / ((self.step - 1) % STRIDE + 1)
+            for hook in self.hooks:
+                record |= hook.values()
+            self.log.append(record | dict(zip(TAGS, map(float, tags), strict=True)))
             if self.step >= n_steps:
                 self.epoch, self.n_epochs, self.step = self.epoch + 1, self.n_epochs + 1, 0
-                if validate is not None and plan.is_watched(self.epoch):
+                first = min(math.ceil(plan.unwatched * plan.n_epochs), plan.turn)
+                if validate is not None and self.epoch > first:
                     self.compare(validate(self.model), plan)
             if on_record is not None and on_record():
                 break
         self.epoch = self.step = 0
         return self
+
+    def _take_step(self, batch: torch.Tensor, fraction_done: float) -> Terms:
+        """Take a step, and return the terms of its loss; every process has a part of the batch."""
+        for hook in self.hooks:
+            hook.before_loss(self.model, fraction_done)
+        is_shared = self.processes.world_size > 1
+        x = self.processes.part(batch) if is_shared else batch
+        terms = self.gradient(x, self.generator)
+        gradient: Any = self.weights.grad
+        if is_shared:
+            # Buffers of layers, too.
+            buffers = [b for b in self.model.buffers() if b.ndim and b.is_floating_point()]
+            self.processes.all_reduce_mean([gradient, *terms.values(), *buffers])
+        self.model.adjust(gradient)
+        self._move(self.learning_rate * max(self.schedule(fraction_done), self.least_factor))
+        self.model.renormalize()
+        for hook in self.hooks:
+            hook.after_step(batch, terms, fraction_done)
+        self.step += 1
+        self.n_steps += 1
+        return terms
 
     def compare(self, loss: float, plan: Plan) -> None:
         """Keep the best state by a loss, and skip to the last part if losses no longer fall."""
@@ -264,7 +268,7 @@ class Trainer:
             self.best_loss = loss
             # After the last epoch the model itself is in its best state.
             state = self.model.state_dict() if self.epoch < plan.n_epochs else {}
-            self.best_state = {name: value.detach().clone() for name, value in state.items()}
+            self.best_state = copy.deepcopy(dict(state))
         is_lower = loss < self.reference - plan.tol
         self.reference = loss if is_lower else self.reference
         self.n_waited = 0 if is_lower else self.n_waited + 1
@@ -276,35 +280,6 @@ class Trainer:
         if self.best_state:
             self.model.load_state_dict(self.best_state)
         self.best_state = None
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether there is no model to keep, since a loss is not finite."""
-        has_loss = math.isfinite(self.best_loss) or self.n_waited == 0
-        return not (self.is_finite and has_loss)
-
-    def _take_step(
-        self, x: torch.Tensor, fraction_done: float, noise: torch.Generator, sums: Terms
-    ) -> None:
-        """Take a step, and add its terms to sums."""
-        for hook in self.hooks:
-            hook.before_loss(self, fraction_done)
-        terms = self.gradient(x, noise)
-        # Buffers of layers, too.
-        buffers = (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
-        gradient: Any = self.weights.grad
-        self.processes.all_reduce_mean(chain([gradient], terms.values(), buffers))
-        for hook in self.hooks:
-            hook.before_step(self)
-        factor = max(self.schedule(fraction_done), self.least_factor)
-        self._move(self.learning_rate * factor)
-        for hook in self.hooks:
-            hook.after_step(self, Step(x, terms, fraction_done))
-        for name, term in terms.items():
-            if term.ndim == 0:
-                sums[name] = sums[name] + term if name in sums else term
-        self.step += 1
-        self.n_steps += 1
 
     @torch.no_grad()
     def _move(self, learning_rate: float) -> None:
@@ -326,23 +301,10 @@ class Trainer:
         if self.rates is not None:
             torch.lerp(before, values, self.rates, out=values)
 
-    def _record(self, sums: Terms, n_epochs: float) -> None:
-        """Add the steps since the last record to the log."""
-        n_steps = (self.step - 1) % STRIDE + 1
-        means = {name: float(total) / n_steps for name, total in sums.items()}
-        for hook in self.hooks:
-            means |= hook.values()
-        tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
-        self.log.append(means | tags)
-
     @property
     def is_finite(self) -> bool:
         """Whether the terms of the last epoch are finite."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
-
-    def hook(self, kind: type[Hook]) -> Any:
-        """Return the first hook of a class."""
-        return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that training can resume from: tensors, numbers and containers.
@@ -453,7 +415,7 @@ def flat_weights(model: torch.nn.Module) -> torch.nn.Parameter:
         All weights, with all gradients as its `grad`.
     """
     parameters, start = list(model.parameters()), 0
-    values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    values = torch.nn.utils.parameters_to_vector(parameters).detach()
     weights = torch.nn.Parameter(values)
     weights.grad = grads = torch.zeros_like(values)
     for parameter in parameters:
@@ -548,23 +510,20 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter], rate: float) -> Any:
     """Return the torch.optim.Optimizer of some parameters, or the `Adam` above."""
     try:
-        return _named(optimizer)(parameters, lr=rate)
+        kind: Any = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
+        return kind(parameters, lr=rate)
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer={optimizer!r} has unsuitable settings: {error}.") from error
 
 
 def is_scale_free(optimizer: Optimizer) -> bool:
     """Return whether steps are about as long as the learning rate, whatever the gradients."""
-    kind = _named(optimizer)
+    kind = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
     return getattr(kind, "func", kind) in (Adam, torch.optim.Adam, torch.optim.AdamW)
 
 
-def _named(optimizer: Optimizer) -> Any:
-    return NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
-
-
 def cosine(
-    fraction_done: float, hold: float | None = None, *, warmup: float = 0.1, first: float = 0.04
+    fraction_done: float, hold: float | None = None, *, warmup: float = WARMUP, first: float = 0.04
 ) -> float:
     """Return a factor of the learning rate: it rises to 1, stays there, and falls to 0.
 
@@ -618,7 +577,14 @@ class History(Kept, dict[str, DoubleArray]):
             One array for each quantity.
         """
         names = log[0] if log else ("loss", "init", "epoch", "step")
-        return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
+        columns = map(itemgetter(*names), log)
+        return cls(
+            zip(
+                names,
+                np.array(list(columns), float, order="F").reshape(-1, len(names)).T,
+                strict=True,
+            )
+        )
 
     def extended(self, added: "History") -> "History":
         """Return the history with further entries."""
@@ -641,6 +607,8 @@ class History(Kept, dict[str, DoubleArray]):
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
+# Attribute that holds the trainer of `partial_fit` between calls, and no copy or file.
+LIVE = "_live"
 
 
 class FitSession:
@@ -687,19 +655,17 @@ class FitSession:
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )
-        keepers = [c for c in vars(estimator).get(CALLBACKS, ()) if hasattr(c, "keep")]
+        callbacks = vars(estimator).get(CALLBACKS, ())
+        keepers = callbacks and [c for c in callbacks if hasattr(c, "keep")]
         if keepers and isinstance(samples, Source):
             samples = digest(samples)
         # What the outcome depends on, besides the parameters.
         facts = [samples, scaling.mean, scaling.scale, model, rows.weights]
-        self.names, kept = {keeper: keeper.name(estimator, facts) for keeper in keepers}, None
-        for keeper, name in self.names.items():
-            kept = keeper.latest(name) if kept is None else kept
-        processes.check_equal(
-            [kept is not None, getattr(kept, "n_iter_", 0)],
-            "Processes that train together found different checkpoints. Set a checkpoint folder "
-            "that all of these processes can read.",
-        )
+        self.names: dict[Any, str] = {}
+        kept = None
+        for keeper in keepers:
+            self.names[keeper] = keeper.name(estimator, facts)
+            kept = keeper.latest(self.names[keeper]) if kept is None else kept
         self.last_kept = time.monotonic()
         self.state: Any = None if kept is None else vars(kept)[STATE]
         # Training advances the user's own RandomState, as in scikit-learn.
@@ -708,7 +674,7 @@ class FitSession:
         self.random_state = processes.from_first(given)
         self.begun_random_state = copy.deepcopy(self.random_state)
 
-    def train(self, data: Any, make: Callable[[int], Trainer], n_inits: int, plan: Plan) -> Trainer:
+    def train(self, data: Any, make: Callable[..., Trainer], n_inits: int, plan: Plan) -> Trainer:
         """Train each init, and return the trainer of the best one, in its best state.
 
         Parameters
@@ -717,7 +683,8 @@ class FitSession:
             The samples.
 
         make : callable
-            Maps the index of an init to its trainer, before training.
+            Maps the seeds and the index of an init to its trainer, before training. The first seed
+            is for order and noise, the second for weights.
 
         n_inits : int
             Number of inits.
@@ -730,39 +697,61 @@ class FitSession:
         Trainer
             The trainer. Its `other_log` has the records of the other inits.
         """
-        self.data = data
-        self.progress.begin("codes", n_inits * plan.n_epochs * data.n_records)
+        self.data, first, begun, seeds = data, 0, None, []
+        for _ in range(n_inits):
+            seeds.append((draw_seed(self.random_state), draw_seed(self.random_state)))
+        self.progress.begin("codes", n_inits * plan.n_epochs * -(-data.n_steps // STRIDE))
+        if self.state is not None:
+            self.log = self.state["log"]
+            for name in ("best", "begun"):
+                begun = self.state[name]
+                if begun is not None:
+                    init = int(begun["log"][-1]["init"])
+                    trainer = make(seeds[init], init)
+                    trainer.load_state_dict(begun)
+                    begun = trainer
+                self.best = begun if name == "best" else self.best
+            first = n_inits if begun is None else begun.init
         with memory_errors(data.batch_size):
-            try:
-                first, begun = 0, self.state and self._resume(make)
-                if self.state is not None:
-                    first = n_inits if begun is None else begun.init
-                for init in range(first, n_inits):
-                    trainer = self.trainer = begun or make(init)
+            for init in range(first, n_inits):
+                trainer = self.trainer = make(seeds[init], init) if begun is None else begun
+                trainer.processes, begun = self.processes, None
+                try:
                     trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
-                    self._offer(trainer)
-                    begun = None
-                    if self.stopped:
+                except KeyboardInterrupt:
+                    if self._is_interrupted():
                         break
-                # An interrupted process cannot wait for the others.
-                if self.best is not None:
-                    self.processes.broadcast(self.best.model.state_dict().values())
-            except KeyboardInterrupt:
-                self._keep_interrupted()
+                trainer.restore_best()
+                has_loss = math.isfinite(trainer.best_loss) or trainer.n_waited == 0
+                is_better = self.best is None or trainer.best_loss < self.best.best_loss
+                if is_better and trainer.is_finite and has_loss:
+                    self.best = trainer
+                self.log += trainer.log
+                if self.stopped:
+                    break
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
-        self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
+        self.best.other_log = []
+        for record in self.log:
+            if record["init"] != self.best.init:
+                self.best.other_log.append(record)
         if self.names and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
 
-    def _offer(self, trainer: Trainer) -> None:
-        """Keep the trainer of a finished init if it is the best so far."""
-        trainer.restore_best()
-        is_better = self.best is None or trainer.best_loss < self.best.best_loss
-        if is_better and not trainer.is_lost:
-            self.best = trainer
-        self.log += trainer.log
+    def _is_interrupted(self) -> bool:
+        """Warn that Ctrl-C ends training, and return whether an init that is over is the best."""
+        # Inits can be compared only once they are finished.
+        best = self.trainer if self.best is None else self.best
+        if not (best.log and best.is_finite):
+            raise
+        # The checkpoint is not marked as over, so that the fit can be resumed.
+        self.stopped = True
+        warn_user(
+            f"Training was interrupted after {len(best.log)} epoch(s) of the best model. The "
+            "estimator keeps this model."
+        )
+        return best is self.best
 
     def _loss(self, model: Any) -> float:
         """Return the held-out loss of a model."""
@@ -779,17 +768,6 @@ class FitSession:
             self._keep(trainer, trainer)
         return self.stopped
 
-    def _resume(self, make: Callable[[int], Trainer]) -> Trainer | None:
-        """Restore what a checkpoint holds, and return the trainer of the init that was begun."""
-        self.log, trainers = self.state["log"], []
-        for state in (self.state["best"], self.state["begun"]):
-            trainer = None if state is None else make(int(state["log"][-1]["init"]))
-            if trainer is not None:
-                trainer.load_state_dict(state)
-            trainers.append(trainer)
-        self.best, begun = trainers
-        return begun
-
     def _keep(self, shown: Trainer, begun: Trainer | None) -> None:
         """Write a checkpoint: the estimator as if training ended now, and the state of the fit."""
         if not self.processes.is_first:
@@ -805,19 +783,3 @@ class FitSession:
         for callback, name in self.names.items():
             callback.keep(name, estimator)
         self.last_kept = time.monotonic()
-
-    def _keep_interrupted(self) -> None:
-        """Keep the best trainer so far, and warn; if nothing was learned yet, raise."""
-        if self.best is None:
-            # Inits can be compared only once they are finished.
-            trainer = self.trainer
-            if trainer is None or not (trainer.log and trainer.is_finite):
-                raise
-            trainer.restore_best()
-            self.best = trainer
-        # The checkpoint is not marked as over, so that the fit can be resumed.
-        self.stopped = True
-        warn_user(
-            f"Training was interrupted after {len(self.best.log)} epoch(s) of the best model. The "
-            "estimator keeps this model."
-        )

@@ -5,12 +5,10 @@ import multiprocessing
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
-
-from skvaeense.utils._torch import make_generator, seed_from
 
 # Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -44,24 +42,10 @@ class Processes:
         """Whether this is the process that decides."""
         return self.rank == 0
 
-    def share(self, batch_size: int) -> int:
-        """Return the number of samples of a batch that each process takes."""
-        if batch_size < self.world_size:
-            raise ValueError(
-                f"batch_size={batch_size} leaves some of {self.world_size} processes without "
-                f"samples. Raise batch_size to at least {self.world_size}, or start fewer "
-                "processes."
-            )
-        return batch_size // self.world_size
-
-    def generator(self, shared: torch.Generator) -> torch.Generator:
-        """Return the generator of this process's own noise.
-
-        Its seed follows from the shared generator, whose own draws do not change.
-        """
-        if self.world_size == 1:
-            return shared
-        return make_generator(seed_from(shared) + self.rank, shared.device)
+    def part(self, batch: Any) -> Any:
+        """Return the rows of a batch that this process takes, as many as every other one."""
+        n_rows = len(batch) // self.world_size
+        return batch[self.rank * n_rows :][:n_rows]
 
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -75,17 +59,6 @@ class Processes:
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
-
-    @torch.no_grad()
-    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace tensors by the tensors of the first process."""
-        if self.world_size == 1:
-            return
-        is_nccl = distributed.get_backend() == "nccl"
-        for tensor in tensors:
-            whole = tensor.to("cuda" if is_nccl else "cpu").contiguous()
-            distributed.broadcast(whole, 0)
-            tensor.copy_(whole)
 
     def from_first(self, value: Value) -> Value:
         """Return the value of the first process, such as a number or a random state."""

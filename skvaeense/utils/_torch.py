@@ -1,9 +1,11 @@
 """Devices, threads, precisions, seeded generators and evaluation mode of torch."""
 
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from operator import attrgetter
 from threading import Lock
 
 import numpy as np
@@ -31,12 +33,6 @@ def draw_seed(random_state: np.random.RandomState) -> int:
     return int(random_state.randint(2**31 - 1))
 
 
-def seed_from(generator: torch.Generator) -> int:
-    """Return the seed that a generator would draw next; the generator does not change."""
-    copy = generator.clone_state()
-    return int(torch.randint(2**31 - 1, (), generator=copy, device=copy.device))
-
-
 def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     """Let a generator continue from a state.
 
@@ -56,22 +52,23 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
 
     Layers of torch draw their weights from the global generator.
     """
+    copy = generator.clone_state()
     with _lock, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(generator))
+        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=copy, device=copy.device)))
         yield
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Compute in evaluation mode without gradients, then restore the modes of all submodules."""
-    training = [own for own in module.modules() if own.training]
+    before = list(map(attrgetter("training"), module.modules()))
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for own in training:
-            own.training = True
+        for own, was_training in zip(module.modules(), before, strict=True):
+            own.training = was_training
 
 
 def resolve_device(device: str) -> torch.device:
@@ -143,10 +140,12 @@ def suited_threads(model: torch.nn.Module, n_samples: int) -> Iterator[None]:
     weights, so their threads are not limited.
     """
     with restored_threads() as n_threads:
-        if all(parameter.ndim <= 2 for parameter in model.parameters()):
-            n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-            wanted = max(1, 3 * n_weights * n_samples // WORK_OF_A_THREAD)
-            torch.set_num_threads(min(wanted, n_threads))
+        n_weights = 0.0
+        for parameter in model.parameters():
+            n_weights += parameter.numel() if parameter.ndim == 2 else 0
+            n_weights = math.inf if parameter.ndim > 2 else n_weights
+        wanted = max(1.0, 3 * n_weights * n_samples / WORK_OF_A_THREAD)
+        torch.set_num_threads(int(min(wanted, n_threads)))
         yield
 
 

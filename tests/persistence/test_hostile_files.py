@@ -32,7 +32,10 @@ def path(tmp_path_factory):
     """Return a valid file of a sparse autoencoder in training."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     path = tmp_path_factory.mktemp("sound") / "sae.safetensors"
-    save(fit_unwarned(quick_sae(random_state=np.random.RandomState(0)), X, "partial_fit"), path)
+    sae = fit_unwarned(quick_sae(random_state=np.random.RandomState(0)), X, "partial_fit")
+    # Components that were read are in the file.
+    assert len(sae.components_) == sae.n_components_
+    save(sae, path)
     return path
 
 

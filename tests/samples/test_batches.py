@@ -10,7 +10,6 @@ from skvaeense.samples._scaling import Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import open_samples
 from skvaeense.training._data import FitData, PreparedRows, Spectrum, prepare_data
 from skvaeense.utils import _rows
-from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._torch import make_generator
 
 N_SAMPLES, N_FEATURES = 3000, 4
@@ -27,10 +26,10 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 
-def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):
+def prepare(samples=None, scaling=UNSCALED, seed=0):
     source = open_samples(dask_array.from_array(X) if samples is None else samples)
     random_state = np.random.RandomState(seed)
-    return prepare_data(ESTIMATOR, PreparedRows(source, scaling), random_state, processes)
+    return prepare_data(ESTIMATOR, PreparedRows(source, scaling), random_state)
 
 
 def epoch(data, batch_size=64, seed=0):
@@ -81,30 +80,6 @@ def test_batches_are_full_and_of_different_rows(samples, subtests):
             assert [len(batch) for batch in batches] == [batch_size] * (2700 // batch_size)
             rows = np.concatenate(batches)[:, 0]
             assert len(np.unique(rows)) == len(rows)
-
-
-def test_every_process_has_a_part_of_every_batch(samples, subtests):
-    for world_size in (2, 3, 7):
-        with subtests.test(world_size=world_size):
-            processes = [Processes(world_size, rank) for rank in range(world_size)]
-            parts = [epoch(prepare(samples, processes=p), 100) for p in processes]
-            for part in parts:
-                assert [len(batch) for batch in part] == [100 // world_size] * 27
-            rows = np.concatenate([np.unique(np.concatenate(part)[:, 0]) for part in parts])
-            assert len(np.unique(rows)) == len(rows)
-
-
-def test_parts_in_memory_are_those_of_the_batch_of_one_process():
-    parts = [epoch(prepare(X, processes=Processes(2, rank)), 100) for rank in range(2)]
-    for whole, *some in zip(epoch(prepare(X), 100), *parts, strict=True):
-        assert_array_equal(np.concatenate(some), whole)
-
-
-def test_a_process_without_blocks_of_its_own_takes_samples_that_are_at_hand():
-    few = dask_array.from_array(X[:100])
-    parts = [epoch(prepare(few, processes=Processes(3, rank)), 30) for rank in range(3)]
-    assert [len(np.concatenate(part)) for part in parts] == [30, 30, 30]
-    assert set(np.concatenate(parts[2])[:, 0]) <= set(X[:100, 0])
 
 
 def test_an_order_follows_from_the_generator(samples):

@@ -17,7 +17,6 @@ from skvaeense import SparseAutoencoder
 from skvaeense.samples import _sources
 from skvaeense.samples._sources import LoaderSource, Source, open_samples
 from skvaeense.utils import _rows
-from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES = 1000, 6
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.float32)
@@ -122,16 +121,6 @@ def test_blocks_are_all_rows_in_order(source):
     assert_array_equal(np.concatenate(blocks), X)
     assert_array_equal(starts, np.cumsum([0, *map(len, blocks[:-1])]))
     assert all(len(block) < 120 for block in blocks)
-
-
-@pytest.mark.parametrize("kind", ["memmap", "npy folder", "safetensors files", "loader"])
-def test_each_of_several_processes_gets_its_blocks(kind, tmp_path):
-    source = open_samples((SLICED | LOADERS)[kind](tmp_path))
-    processes = [Processes(3, rank) for rank in range(3)]
-    parts = [dict(source.blocks(None, each)) for each in processes]
-    assert sum(map(len, parts)) == len(set().union(*parts))
-    blocks = {start: block for part in parts for start, block in part.items()}
-    assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)
 
 
 @pytest.mark.parametrize(("kind", "n_rows"), each_once([*SLICED, *LOADERS], [1, 64, 200]))

@@ -12,23 +12,19 @@ from torch import nn
 
 from skvaeense.nets.losses import ELBO, PenalizedReconstruction
 from skvaeense.nets.models import as_number
-from skvaeense.nets.networks import Network, Unrolled, normalize_columns
+from skvaeense.nets.networks import Network, normalize_columns
 from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
     FINAL_NOISE,
     Coefficient,
     DeadLatents,
-    GradientClipping,
     NoiseSchedule,
-    UnitNorm,
     annealed_noise,
     followed_noise,
-    network_hooks,
     validation_loss,
     validation_terms,
 )
-from skvaeense.training._trainer import Plan, Step
-from skvaeense.utils._processes import Processes
+from skvaeense.training._trainer import Plan
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
 ROWS = TensorBatches(draw(N_SAMPLES, N_FEATURES))
@@ -55,7 +51,7 @@ def make_noise(**params):
 
 def see_error(noise, error):
     """Show the hook a batch of two features with this error of each."""
-    noise.after_step(None, Step(torch.zeros(1, 2), {"error": torch.tensor(2 * error)}, 0.0))
+    noise.after_step(torch.zeros(1, 2), {"error": torch.tensor(2 * error)}, 0.0)
 
 
 def test_noise_holds_its_first_value_and_falls_geometrically():
@@ -168,7 +164,7 @@ def test_validation_loss_is_a_gaussian_density_and_the_divergence(noise_variance
 
 def observe(coefficient, n_active, fraction_done=0.5):
     share = {"active_share": torch.tensor([n_active], dtype=torch.float64)}
-    coefficient.after_step(None, Step(torch.zeros(1, 1), share, fraction_done))
+    coefficient.after_step(torch.zeros(1, 1), share, fraction_done)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +236,8 @@ def test_gradients_become_orthogonal_to_the_columns(make_training):
     weight, gradient = trainer.model.linear_decoder.weight, draw(N_FEATURES, N_COMPONENTS, seed=1)
     trainer.weights.grad.fill_(3.0)
     weight.grad.copy_(gradient)
-    UnitNorm().before_step(trainer)
+    trainer.model.has_unit_columns = True
+    trainer.model.adjust(trainer.weights.grad)
     columns = weight.detach().T, weight.grad.T, gradient.T
     for w, g, old in zip(*columns, strict=True):
         assert float(w @ g) == pytest.approx(0, abs=1e-14)
@@ -250,7 +247,8 @@ def test_gradients_become_orthogonal_to_the_columns(make_training):
 
 
 def test_columns_keep_norm_1_during_training(make_training):
-    trainer = make_training(hooks=[UnitNorm()])
+    trainer = make_training()
+    trainer.model.has_unit_columns = True
     trainer.fit(ROWS, Plan(3, 4))
     norms = trainer.model.linear_decoder.weight.detach().norm(dim=0)
     torch.testing.assert_close(norms, torch.ones(N_COMPONENTS).double())
@@ -263,19 +261,16 @@ def see(trainer, hook, fired, n_samples=1):
     """Show a batch to the hook, in which one sample uses the `fired` latents."""
     share = torch.zeros(trainer.model.n_components).double()
     share[fired] = 1 / n_samples
-    hook.after_step(trainer, Step(torch.zeros(n_samples, 1), {"active_share": share}, 0.0))
+    hook.after_step(torch.zeros(n_samples, 1), {"active_share": share}, 0.0)
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_counts_of_samples_since_a_latent_was_active(make_training, world_size):
+def test_counts_of_samples_since_a_latent_was_active(make_training):
     trainer = make_training(n_components=4)
-    trainer.processes = Processes(world_size)
     hook, counts = DeadLatents(trainer.model, 100), []
     for fired, n_samples in (([0, 2], 2), ([1], 3), ([0], 1)):
         see(trainer, hook, fired, n_samples)
         counts.append(hook.silent_for.tolist())
-    expected = [[0, 2, 0, 2], [3, 0, 3, 5], [0, 1, 4, 6]]
-    assert counts == (world_size * np.array(expected)).tolist()
+    assert counts == [[0, 2, 0, 2], [3, 0, 3, 5], [0, 1, 4, 6]]
 
 
 def test_the_model_is_told_now_and_then_which_are_dead(make_training):
@@ -285,7 +280,7 @@ def test_the_model_is_told_now_and_then_which_are_dead(make_training):
     for i in range(13):
         # The second latent is dead from the fourth batch until it is used again in the sixth.
         see(trainer, hook, [0, 2] if i < 5 else [0, 1, 2], 25)
-        hook.before_loss(trainer, 0.0)
+        hook.before_loss(trainer.model, 0.0)
         dead = trainer.model.dead_latents
         told.append(None if dead is None else dead.tolist())
     assert told == [None] * 3 + [[1]] * 4 + [None] * 6
@@ -355,21 +350,16 @@ def test_what_a_network_of_ones_own_asks_for(estimator):
     assert last == ("calibrate",)
 
 
-def test_networks_that_ask_for_nothing_have_no_hooks():
-    assert network_hooks(make_vae().network) == []
-    kinds = [type(hook) for hook in network_hooks(make_coder("l1", Unrolled()).network)]
-    assert kinds == [GradientClipping]
-
-
 @pytest.mark.parametrize("size", [0.01, 100.0])
 def test_gradients_are_those_of_a_share_of_the_variance_and_clipped(make_trainer, size):
     """The loss of a VAE is the sum of squares divided by the noise variance."""
     model, limit = make_vae(), 0.12
+    model.network.max_gradient_norm = limit
     model.noise_variance = as_number(0.5)
     trainer = make_trainer(model)
     grads = draw(len(trainer.weights.grad))
     trainer.weights.grad.copy_(size * grads)
-    GradientClipping(limit).before_step(trainer)
+    model.adjust(trainer.weights.grad)
     expected = size * grads * 0.5 / 5
     if expected.norm() > limit:
         expected *= limit / expected.norm()

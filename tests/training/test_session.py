@@ -13,7 +13,7 @@ from skvaeense.training._trainer import FitSession, Plan
 from skvaeense.utils._processes import SINGLE_PROCESS
 
 TRAIN = TensorBatches(torch.arange(20.0, dtype=torch.float64).reshape(10, 2))
-DATA = SimpleNamespace(train=TRAIN, valid=None, batch_size=4, n_records=1)
+DATA = SimpleNamespace(train=TRAIN, valid=None, batch_size=4, n_steps=2)
 PLAN = Plan(2, 4)
 
 
@@ -41,7 +41,7 @@ def train(make_trainer):
         )
         session = FitSession(estimator, rows, progress=progress, processes=SINGLE_PROCESS)
 
-        def make(init):
+        def make(seeds, init):
             made.append(init)
             return make_trainer(seed=init, init=init)
 

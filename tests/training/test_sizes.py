@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from skvaeense import SparseAutoencoder
 from skvaeense.training._data import (
     HELD_OUT,
     LONG_STEPS,
@@ -9,7 +12,6 @@ from skvaeense.training._data import (
     Spectrum,
     default_n_components,
     linear_residual,
-    n_epochs,
     resolve_batch_size,
     sparse_learning_rate,
 )
@@ -28,10 +30,6 @@ def test_batches_grow_with_the_samples_and_fit_in_them():
         batch_size = resolve_batch_size("auto", n_samples)
         assert 1 <= batch_size <= min(256, n_samples)
         assert resolve_batch_size(64, n_samples) == min(64, n_samples)
-        assert n_epochs("auto", n_samples, batch_size, 1) == 1
-        # There is at most one epoch more than the requested steps need.
-        steps = n_samples // batch_size
-        assert 1000 <= n_epochs("auto", n_samples, batch_size, 1000) * steps < 1000 + steps
     sizes = [resolve_batch_size("auto", n) for n in SIZES]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 256
@@ -84,10 +82,10 @@ def test_first_noise_is_a_fraction_of_two_eigenvalues_in_turns():
 
 
 def test_steps_of_sparse_autoencoders():
-    assert n_epochs(7, 1000, 100, 50) == 7
-    # 10 steps an epoch; fewer samples than a batch are one step.
-    assert n_epochs("auto", 1000, 100, 50) == 5
-    assert n_epochs("auto", 10, 100, 50) == 50
+    sae = SparseAutoencoder(max_iter=7)
+    assert sae._epochs(SimpleNamespace(n_steps=10)) == 7
+    sae.set_params(max_iter="auto")
+    assert sae._epochs(SimpleNamespace(n_steps=7)) == -(-LONG_STEPS // 7)
     rate = sparse_learning_rate(256, 512, LONG_STEPS)
     assert sparse_learning_rate(64, 512, LONG_STEPS) == pytest.approx(rate / 2)
     assert sparse_learning_rate(256, 64, LONG_STEPS) == rate

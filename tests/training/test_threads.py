@@ -9,7 +9,7 @@ from helpers import PAIRS
 from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
 from skvaeense.samples._scaling import TensorBatches
-from skvaeense.training._trainer import Hook, Plan
+from skvaeense.training._trainer import Plan
 from skvaeense.utils._torch import suited_threads
 
 
@@ -70,16 +70,15 @@ def test_trainings_that_overlap_give_back_what_there_was():
     assert seen == [4]
 
 
-def test_the_trainer_uses_few_threads(make_trainer):
+def test_the_trainer_uses_few_threads(make_point, make_trainer):
     seen = []
 
-    class Spy(Hook):
-        def before_step(self, trainer):
+    class Spy(make_point):
+        def renormalize(self):
             seen.append(torch.get_num_threads())
 
-    trainer, x = make_trainer(hooks=[Spy()]), torch.zeros(8, 2, dtype=torch.float64)
-    record = lambda: Spy().before_step(trainer)  # noqa: E731
-    trainer.fit(TensorBatches(x), Plan(2, 4), on_record=record)
+    trainer, x = make_trainer(Spy()), torch.zeros(8, 2, dtype=torch.float64)
+    trainer.fit(TensorBatches(x), Plan(2, 4), on_record=trainer.model.renormalize)
     assert seen == [1, 1, 4] * 2
 
 

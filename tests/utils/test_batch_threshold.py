@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import draw
 
-from skvaeense.utils._kept import SHARES, BatchThreshold, set_share
+from skvaeense.utils._kept import SHARES, BatchThreshold
 
 
 def test_k_may_be_any_number(subtests):
@@ -55,9 +55,9 @@ def test_batches_of_fewer_samples_than_there_are_k():
 def test_thresholds_of_shares_are_met_and_interpolated():
     threshold, size = BatchThreshold(4).eval().double(), draw(2000, 16, seed=3).abs()
     for share in SHARES:
-        set_share(threshold, share)
+        threshold.share = share
         threshold.calibrate(size)
         assert threshold.mask(size).sum() == max(round(4 * share * 2000), 1)
     for share in (0.9, 0.6, 0.3, 0.04):
-        set_share(threshold, share)
+        threshold.share = share
         assert float(threshold.mask(size).sum() / 2000) == pytest.approx(4 * share, rel=0.05)
