@@ -448,7 +448,7 @@ class BaseAutoencoder(
             samples, weights, _ = self._without_far(rows)
             scaling = Scaling.from_data(samples, weights, n_targets) if first else self._scaling
             data = FitData.of_batch(self, samples, scaling, weights)
-            trainer, known = self.__dict__.pop(_trainer.LIVE, (None, None))
+            trainer, known = _trainer.LIVE.pop(self, (None, None))
             parameters, undo = clone(self).get_params(), None
             state: Any = getattr(self, "_partial_state_", None)
             if (
@@ -468,7 +468,7 @@ class BaseAutoencoder(
                     self.module_.eval().load_state_dict(undo["model"])
                 raise
             # It trains the module in place, as long as parameters and module are the same.
-            setattr(self, _trainer.LIVE, (trainer, parameters))
+            _trainer.LIVE[self] = trainer, parameters
 
     def _trainer_of_batches(self, data: FitData, state: Any) -> _trainer.Trainer:
         """Return the trainer that goes on from a state of `partial_fit`, or from a fit."""
@@ -496,7 +496,8 @@ class BaseAutoencoder(
         ends = begun, begun + len(data.train) // data.batch_size
         span = min(ends[0] / planned, 1.0), min(ends[1] / planned, 1.0)
         trainer.fit(data.train, _trainer.Plan(1, data.batch_size, span=span))
-        if not (trainer.is_finite and _is_finite(trainer.weights.detach())):
+        loss = self._validation_loss(trainer.model, data.valid)
+        if not (trainer.is_finite and math.isfinite(loss)):
             raise FloatingPointError(_trainer.diverged("The loss"))
         attributes = self._attributes(trainer, data)
         if hasattr(self, "_partial_state_"):
@@ -874,11 +875,6 @@ class BaseAutoencoder(
         return X, self._with_length(self._placed_model(X.dtype))
 
     # --- scikit-learn's protocols -------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What trains in memory is not part of copies and files, which have its state.
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != _trainer.LIVE}
 
     @property
     def _n_features_out(self):

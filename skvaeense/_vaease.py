@@ -1,6 +1,5 @@
 """VAEase: the model of the paper, and its training by gradients."""
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,7 +22,7 @@ from skvaeense.utils._typing import Auto
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
-NOISE_RANGE = math.sqrt(torch.finfo(torch.float32).max)
+NOISE_RANGE = 1e20
 # Peak learning rates, as shares of learning_rate_init. Random inits take them in turn.
 RATES = 0.4, 0.6, 0.2
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import skvaeense
 from skvaeense.nets.models import Model
-from skvaeense.training._trainer import LIVE, OPTIMIZERS, is_optimizer
+from skvaeense.training._trainer import OPTIMIZERS, is_optimizer
 from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._records import Kept, check_fitted, check_types
 
@@ -250,7 +250,7 @@ def _take_estimator(estimator: BaseEstimator) -> dict[str, Any]:
     _check_parameters(estimator)
     parameters = estimator.get_params(deep=False)
     # Callbacks can be any object, such as a progress bar on a screen.
-    left_out = {*parameters, CALLBACKS, LIVE}
+    left_out = {*parameters, CALLBACKS}
     attributes = {k: v for k, v in vars(estimator).items() if k not in left_out}
     return {"parameters": parameters, "attributes": attributes}
 

@@ -11,6 +11,7 @@ from itertools import islice
 from numbers import Real
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -345,6 +346,8 @@ class Trainer:
             # The generator can come from another device.
             del own["generator"]
             given = {name: state[name] for name in own}
+            # Files of earlier versions hold hooks that have no state.
+            given["hooks"] = [values for values in given["hooks"] if values]
             found = fitted_state(own, given, "state", self.weights.device)
             self.model.load_state_dict(found.pop("model"))
             self.optimizer.state[self.weights].update(found.pop("optimizer")["state"][0])
@@ -607,8 +610,9 @@ class History(Kept, dict[str, DoubleArray]):
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
-# Attribute that holds the trainer of `partial_fit` between calls, and no copy or file.
-LIVE = "_live"
+# Trainers of `partial_fit` between calls, and the parameters of their estimators. Copies and files
+# of an estimator have the state of its trainer instead.
+LIVE: Any = WeakKeyDictionary()
 
 
 class FitSession:
