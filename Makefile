@@ -97,13 +97,10 @@ guards: $(VENV)/.stamp-guards
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/asv run --config asv.conf.json \
 		--environment existing:../$(BIN)/python --set-commit-hash $$(git rev-parse HEAD)
 
-# Digits come from the folder that SKVAEENSE_DATA names, or else from OpenML; activations of a language
-# model are in no public data set.
+# Digits come from the folder that SKVAEENSE_DATA names, or else from OpenML.
 paper: $(VENV)/.stamp-demo
-	set -e; for name in subspaces few_latents convergence minima mnist diffusion interpretability; do \
+	set -e; for name in subspaces few_latents convergence minima mnist; do \
 		$(BIN)/python -m benchmarks paper.$$name --quick; done
-	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python -m benchmarks short_codes fits; else \
-		echo "short_codes was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
 
 clean:
 	rm -rf $(VENV) .nox mutants build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -281,15 +281,13 @@ def summary(rows):
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
-        names = ("l0", "components", "fvu", "score", "mixture", "cpu_seconds", "signs_of_failure")
-        means = summarise(own, *(f"{name}_mean" for name in names))
-        gains = [row["score"] - row["mixture"] for row in own]
+        names = ["l0", "components", "fvu", "cpu_seconds", "signs_of_failure"]
         explanations = sorted({row["explanation"] for row in own})
-        found.append(
-            {"kind": kind, "n_seeds": len(own), "explanations": ", ".join(explanations)}
-            | means
-            | {"least_gain": min(gains), "has_density": kind not in NO_DENSITY}
-        )
+        numbers = {"kind": kind, "n_seeds": len(own), "explanations": ", ".join(explanations)}
+        if kind not in NO_DENSITY:
+            names += ["score", "mixture"]
+            numbers["least_gain"] = min(row["score"] - row["mixture"] for row in own)
+        found.append(numbers | summarise(own, *(f"{name}_mean" for name in names)))
     return found
 
 

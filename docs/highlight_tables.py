@@ -1,9 +1,8 @@
 """The table of README.md: each result beside its best rival, losses included."""
 
-from statistics import mean, median
+from statistics import median
 
-from dimension_tables import METHODS, PEERS, runs_of
-from table import Table
+from table import Best, Table
 
 HEADER = ("measured on held-out data", "skvaeense", "best rival", "which")
 RIVALS = {
@@ -16,20 +15,28 @@ RIVALS = {
 }
 
 
-def highlights_table(headline, unions, peers, densities, outliers):
-    """Return one row for each kind of result."""
-    if not all((headline, unions, peers, densities, outliers)):
+def highlights_table(headline, unions, densities, outliers, peers):
+    """Return one row for each kind of result; `peers` has the titles of estimators of dimension."""
+    if not all((headline, unions, densities, outliers)):
         return Table(HEADER, [])
-    return Table(
-        HEADER,
-        [
-            _digits(headline["digits"]),
-            _features(headline["features"]),
-            _dimensions(unions, peers),
-            _densities(densities["tables"]),
-            _outliers(outliers["summary"]["report, class"]["of_share"]["0.15"]["auc"]),
-        ],
+    rows = (
+        _digits(headline["digits"]),
+        _features(headline["features"]),
+        _dimensions(unions, peers),
+        _densities(densities["tables"]),
+        _outliers(outliers["summary"]["report, class"]["of_share"]["0.15"]["auc"]),
     )
+    return Table(HEADER, [_marked(*row) for row in rows])
+
+
+def _marked(name, ours, best, which, numbers, better):
+    """Return the cells of a row, of which the better number is marked, or neither if both agree."""
+    if ours != best:
+        ours, best = (
+            Best(text) if number == better(numbers) else text
+            for text, number in zip((ours, best), numbers, strict=True)
+        )
+    return name, ours, best, which
 
 
 def _medians(rows, key):
@@ -46,6 +53,8 @@ def _digits(rows):
         f"{ours:.1%}",
         f"{errors[best]:.1%}",
         RIVALS[best],
+        (ours, errors[best]),
+        min,
     )
 
 
@@ -54,25 +63,27 @@ def _features(rows):
     ours = scores.pop("VAEense, default")
     best = max(scores, key=scores.get)
     name = "F1 of 64 known features in 32 dimensions, nothing set"
-    return name, f"{ours:.2f}", f"{scores[best]:.2f}", RIVALS[best]
+    numbers = ours, scores[best]
+    return name, *(f"{number:.2f}" for number in numbers), RIVALS[best], numbers, max
 
 
 def _dimensions(unions, peers):
-    flat = [name for name in unions if "atoms" not in name]
+    rows = {name: row for name, row in unions.items() if isinstance(row, dict)}
+    flat = [name for name in rows if "atoms" not in name]
 
-    def error(method, files, names):
-        return median(mean(run["error"] for run in runs_of(method, n, [files])) for n in names)
+    def error(whose, method, names=rows):
+        return median(rows[name][whose][method]["error_mean"] for name in names)
 
-    known = [method for method in PEERS if all(runs_of(method, n, [peers]) for n in unions)]
-    best = min(known, key=lambda method: error(method, peers, unions))
-    ours, rival = (
-        f"{error(method, files, unions):.2f} ({error(method, files, flat):.2f})"
-        for method, files in (("auto", unions), (best, peers))
+    known = [name for name in peers if all(name in row["peers"] for row in rows.values())]
+    best = min(known, key=lambda method: error("peers", method))
+    asked = ("ours", "auto"), ("peers", best)
+    return (
+        f"error of a sample's dimension, median of {len(rows)} sets ({len(flat)} without atoms)",
+        *(f"{error(*who):.2f} ({error(*who, flat):.2f})" for who in asked),
+        f"{peers[best]} (version of {unions['version of others']})",
+        [error(*who) for who in asked],
+        min,
     )
-    name = (
-        f"error of a sample's dimension, median of {len(unions)} sets ({len(flat)} without atoms)"
-    )
-    return name, ours, rival, METHODS[best]
 
 
 def _densities(tables):
@@ -85,6 +96,8 @@ def _densities(tables):
         f"on {wins}",
         f"on {losses}",
         "best of PCA, factor analysis, Gaussian mixture, kernels",
+        (wins, losses),
+        max,
     )
 
 
@@ -92,4 +105,5 @@ def _outliers(areas):
     name = "area under the ROC curve for outliers, 15 % of the training rows"
     rivals = {name: area for name, area in areas.items() if name != "SubspaceMixture"}
     best = max(rivals, key=rivals.get)
-    return name, f"{areas['SubspaceMixture']:.2f}", f"{areas[best]:.2f}", best
+    numbers = areas["SubspaceMixture"], rivals[best]
+    return name, *(f"{number:.2f}" for number in numbers), best, numbers, max

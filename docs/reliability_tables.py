@@ -40,38 +40,6 @@ def faults_table():
     return Table(("what goes wrong", "error", "message"), rows)
 
 
-def soak_table(results):
-    """Return memory and open files over the cycles of one process."""
-    columns = [results.get(key, []) for key in ("cycles", "memory_mb", "open_files")]
-    return Table(("cycles", "memory, MB", "open files"), list(zip(*columns, strict=True)))
-
-
-def fuzz_table(results):
-    """Return what came of random cases."""
-    heads = ("minutes", "cases", "calls answered", "calls refused", "findings")
-    rows = [
-        (
-            run["minutes"],
-            run["cases"],
-            run["calls"]["answered"],
-            run["calls"]["refused"],
-            len(run["findings"]),
-        )
-        for run in results.get("runs", [])
-    ]
-    return Table(heads, rows)
-
-
-def mutants_table(results):
-    """Return what share of small changes the tests notice."""
-    rows = [
-        (name, row["mutants"], row["tested"], row["killed"], f"{row['score']:.1%}")
-        for name, row in results.items()
-        if row["tested"]
-    ]
-    return Table(("where", "changes", "tried", "noticed", "share"), rows)
-
-
 def least_coverage():
     """Return the percentage below which the tests fail."""
     settings = ConfigParser()

@@ -10,80 +10,14 @@ missing, the table says so. Run as a script, it brings the tables in README.md u
 import inspect
 import json
 import re
+import tomllib
 from pathlib import Path
-from statistics import mean
 
 import torch
-from classifier_tables import accuracy_table, costs_table, tables_table
-from dimension_tables import (
-    bayes_table,
-    errors_table,
-    grid_table,
-    growth_table,
-    high_table,
-    manifolds_table,
-    reliability_table,
-    solids_table,
-    spectra_table,
-    uncovered_table,
-    unseen_peers_table,
-    unseen_table,
-)
-from gate_tables import code_lengths_table, planted_gates_table, shares_table
 from highlight_tables import HEADER, highlights_table
-from kind_tables import kinds_table
-from latent_tables import (
-    auxiliary_table,
-    dictionaries_table,
-    penalties_table,
-    rare_features_table,
-    shard_costs_table,
-    shards_table,
-    stability_table,
-    synth_table,
-)
-from likelihood_tables import imputation_table, known_table, real_table
-from mixture_tables import (
-    densities_table,
-    flat_parts_table,
-    imputers_table,
-    missing_density_table,
-    missing_table,
-    numbers_table,
-    outlier_tables_table,
-    outliers_table,
-)
 from number_tables import module_numbers_table
-from paper_tables import paper_tables
-from reliability_tables import (
-    bad_input_tables,
-    bad_inputs,
-    faults,
-    faults_table,
-    fuzz_table,
-    least_coverage,
-    mutants_table,
-    soak_table,
-)
-from scale_tables import (
-    checkpoint_costs_table,
-    checkpoints_table,
-    many_models_bytes_table,
-    many_models_table,
-    out_of_core_table,
-    processes_table,
-)
-from speed_tables import (
-    answer_table,
-    cost_of_growth_table,
-    default_fits_table,
-    first_fits_table,
-    peers_step_table,
-    small_jobs_table,
-    step_table,
-    transform_table,
-)
-from table import MISSING, Table
+from reliability_tables import bad_input_tables, bad_inputs, faults, faults_table, least_coverage
+from table import Column, Table, measured
 
 from skvaeense import SparseAutoencoder, _vaease
 from skvaeense.dimension import _methods
@@ -100,8 +34,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
-
-GATED, VAE = "4/4/4, 20 latents, VAEase", "4/4/4, 20 latents, VAE"
+SPECS = tomllib.loads((ROOT / "docs" / "tables.toml").read_text(encoding="utf-8"))
+EXPERIMENTS = ("subspaces", "mnist", "minima", "few_latents", "convergence")
 
 # The tables in README.md, and their columns there.
 README_COLUMNS = {"highlights": HEADER}
@@ -120,100 +54,17 @@ def write_tables():
 
 def tables():
     """Return every table by its name."""
-    core, defaults = load("core.json"), load("defaults.json")
-    counts = {
-        name: row
-        for name, row in core.items()
-        if name not in (GATED, VAE) and "gap_mean" not in row
+    found = {
+        name: measured(spec, load(spec["rows"].partition(":")[0])) for name, spec in SPECS.items()
     }
-    unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
-    lengths, planted = load("code_lengths.json"), load("planted_features.json")
-    densities = load("tables_mixture.json")
-    images = {k: v for k, v in peers_of_dimension.items() if k not in unions}
-    return {
-        "highlights": highlights_table(
-            load("headline.json"), unions, peers_of_dimension, densities, load("outliers.json")
-        ),
-        "first_experiment": first_experiment(core),
-        "likelihood_known": known_table(load("likelihood.json")),
-        "likelihood_real": real_table(load("likelihood.json")),
-        "likelihood_imputation": imputation_table(load("likelihood.json")),
-        "gates_planted": planted_gates_table(load("gates_planted.json")),
-        "code_lengths": code_lengths_table(lengths),
-        "table_codes": tables_table(load("table_codes.json")),
-        "gates_shares": shares_table(load("gates_shares.json")),
-        "flat_parts": flat_parts_table(load("unions.json")),
-        "densities": densities_table(densities),
+    columns = map(Column.of_text, SPECS["dimension_unions"]["columns"])
+    peers = {c.path.split("/")[1]: c.title for c in columns if c.path.startswith("peers/")}
+    files = "headline", "dimension_unions", "tables_mixture", "outliers"
+    return found | {
+        "highlights": highlights_table(*map(load, files), peers),
         "module_numbers": module_numbers_table(),
-        "mixture_numbers": numbers_table(load("mixture_numbers.json")),
-        "imputers": imputers_table(load("imputers.json")),
-        "missing_values": missing_table(load("missing_values.json")),
-        "missing_values_density": missing_density_table(load("missing_values.json")),
-        "outliers": outliers_table(load("outliers.json")),
-        "outlier_tables": outlier_tables_table(load("outliers.json")),
-        "core": count_table(counts),
-        "defaults": count_table(defaults),
-        "apart": apart_table(load("apart.json")),
-        "auxiliary": auxiliary_table(load("auxiliary.json")),
-        "dictionaries": dictionaries_table(load("dictionaries.json")),
-        "short_codes": short_codes_table(load("short_codes.json")),
-        "short_codes_nested": short_codes_nested_table(
-            load("short_codes.json"), load("short_codes_nested.json")
-        ),
-        "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
-        "classifier": accuracy_table(load("code_classifier.json")),
-        "classifier_costs": costs_table(load("code_classifier.json")),
-        "sparse_encoders": encoders_table(load("sparse_encoders.json")),
-        "planted": planted_table(load("planted.json")),
-        "planted_features": planted_features_table(planted),
-        "penalties": penalties_table(load("penalties.json")),
-        "rare_features": rare_features_table(load("rare_features.json")),
-        "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
-        "latent_shards": shards_table(load("latent_shards.json")),
-        "latent_shards_costs": shard_costs_table(load("latent_shards.json")),
-        "latent_stability": stability_table(load("latent_stability.json")),
-        "dimension_unions": errors_table(
-            unions,
-            load("dimension_rival.json"),
-            peers_of_dimension,
-            load("dimension_diffusion.json"),
-        ),
-        "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
-        "first_steps": first_steps_table(load("first_steps.json")),
-        "first_steps_machine": machine_table(load("first_steps.json")),
-        "dimension_grid": grid_table(load("dimension_grid.json")),
-        "dimension_high": high_table(load("dimension_high.json")),
-        "dimension_growth": growth_table(load("dimension_growth.json")),
-        "dimension_images": errors_table(images),
-        "dimension_layers": errors_table(load("dimension_layers.json")),
-        "dimension_spectra": spectra_table(load("dimension_spectra.json")),
-        "dimension_reliability": reliability_table(load("dimension_reliability.json")),
-        "dimension_unseen": unseen_table(load("dimension_unseen.json")),
-        "dimension_uncovered": uncovered_table(load("dimension_unseen.json")),
-        "dimension_unseen_peers": unseen_peers_table(load("dimension_unseen_peers.json")),
-        "dimension_solids": solids_table(load("dimension_solids.json")),
-        "dimension_bayes": bayes_table(load("dimension_bayes.json")),
-        "speed_step": step_table(load("speed.json")),
-        "speed_step_2": step_table(load("speed.json"), "2 threads"),
-        "speed_peers": peers_step_table(load("speed_peers.json")),
-        "speed_transform": transform_table(load("speed.json")),
-        "speed_growth": cost_of_growth_table(load("speed.json")),
-        "default_fits": default_fits_table(load("default_fits.json")),
-        "first_fits": first_fits_table(load("first_fits.json")),
-        "speed_answer": answer_table(load("speed.json")),
-        "speed_small_jobs": small_jobs_table(load("speed.json")),
-        "out_of_core": out_of_core_table(load("out_of_core.json")),
-        "checkpoints": checkpoints_table(load("checkpoints.json")),
-        "checkpoint_costs": checkpoint_costs_table(load("checkpoints.json")),
-        "processes": processes_table(load("processes.json")),
-        "many_models": many_models_table(load("many_models.json")),
-        "many_models_bytes": many_models_bytes_table(load("many_models.json")),
-        **paper_tables(load),
+        "paper_sizes": sizes_table(),
         "faults": faults_table(),
-        "soak": soak_table(load("soak.json")),
-        "kinds": kinds_table(load("kinds.json")),
-        "fuzz": fuzz_table(load("fuzz.json")),
-        "mutants": mutants_table(load("mutants.json")),
         **bad_input_tables(),
     }
 
@@ -231,249 +82,36 @@ def with_tables(text):
 
 
 def load(name):
-    """Return a file of results as a dict, empty if there is none."""
-    path = RESULTS / name
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Return a file of results, which may be archived, as a dict; empty if there is none.
+
+    Those of the paper have the quick size, or the full one if it is the only one. Those of the
+    dimension of unions are joined with what other packages gave.
+    """
+    paths = (RESULTS / folder / f"{name}.json" for folder in (".", "archive"))
+    text = next((path.read_text(encoding="utf-8") for path in paths if path.exists()), "{}")
+    results = json.loads(text)
+    if name.startswith("paper/"):
+        size = next((size for size in ("quick", "full") if size in results), None)
+        return results[size] | {"name": size} if size else {}
+    if name == "dimension_unions":
+        peers = load("dimension_peers")
+        join = {
+            data: {"ours": row["summary"], "peers": peers.get(data, {}).get("summary", {})}
+            for data, row in results.items()
+            if "summary" in row
+        }
+        return join | {"version of others": peers.get("version")}
+    return results
 
 
-def first_experiment(core):
-    """Return the paper's first experiment beside its numbers."""
-    header = (
-        "model",
-        "paper: active latents",
-        "active latents",
-        "worst error of the count",
-        "worst FVU",
-        "adaptivity",
-        "runs",
-    )
+def sizes_table():
+    """Return the numbers behind each of the paper's experiments, and what it took."""
     rows = []
-    for name, paper, key in (("VAEase", "about 4", GATED), ("VAE", "about 13", VAE)):
-        row = core.get(key)
-        if row is None:
-            rows.append((name, paper, MISSING, *[""] * (len(header) - 3)))
-        else:
-            rows.append(
-                (
-                    name,
-                    paper,
-                    f"{row['mean_count']:.2f}",
-                    f"{row['count_error_worst']:.2f}",
-                    f"{row['fvu_worst']:.1e}",
-                    f"{row['adaptivity_mean']:.2f}",
-                    len(row["runs"]),
-                )
-            )
-    return Table(header, rows)
-
-
-def count_table(results):
-    """Return the counts of active latents beside the true dimensions."""
-    header = (
-        "data",
-        "latents",
-        "true: mean count",
-        "mean error",
-        "worst error",
-        "worst FVU",
-        "most CPU seconds",
-        "runs",
-    )
-    rows = [
-        (
-            name,
-            span([run["n_components"] for run in row["runs"]]),
-            ", ".join(f"{r}: {count:.2f}" for r, count in count_by_dimension(row["runs"])),
-            f"{row['count_error_mean']:.3f}",
-            f"{row['count_error_worst']:.3f}",
-            f"{row['fvu_worst']:.1e}",
-            f"{row['cpu_seconds_worst']:.0f}",
-            len(row["runs"]),
-        )
-        for name, row in results.items()
-    ]
-    return Table(header, rows)
-
-
-def count_by_dimension(runs):
-    """Return (true dimension, mean count over all runs), by rising dimension."""
-    dimensions = sorted({r for run in runs for r in run["count_by_dimension"]}, key=int)
-    for r in dimensions:
-        counts = [run["count_by_dimension"][r] for run in runs if r in run["count_by_dimension"]]
-        yield r, sum(counts) / len(counts)
-
-
-def short_codes_nested_table(results, nested):
-    """Return the error of codes that were cut, beside that of models for each length."""
-    rows = nested.get("summary", [])
-    levels = sorted({row["k"] for row in rows})
-    methods = dict.fromkeys(row["method"] for row in rows)
-    one_each = [
-        row | {"trained_for": "each"}
-        for row in results.get("summary", [])
-        if row["method"] in methods and row["k"] in levels
-    ]
-    words = {
-        "each": "one fit for each",
-        "all": "one fit for all",
-        "longest": "cut from the longest",
-    }
-    body = []
-    for method in methods:
-        for trained_for, name in words.items():
-            own = {
-                row["k"]: row
-                for row in [*one_each, *rows]
-                if (row["method"], row["trained_for"]) == (method, trained_for)
-            }
-            cells = (f"{own[k]['fvu_mean']:.4f}" if k in own else MISSING for k in levels)
-            lengths = ", ".join(f"{own[k]['l0_mean']:.1f}" for k in levels if k in own)
-            runs = ", ".join(dict.fromkeys(str(row["n_seeds"]) for row in own.values()))
-            body.append((method, name, *cells, lengths, runs))
-    return Table(("method", "fits", *(f"{k} active" for k in levels), "L0", "runs"), body)
-
-
-def short_codes_wide_table(results):
-    """Return the error of codes by more latents than features, and what they took."""
-    rows = results.get("wide", [])
-    header = ("method", "FVU", "L0", "dead", "CPU seconds")
-    return Table(
-        header,
-        [
-            (
-                row["method"],
-                f"{row['fvu']:.4f}",
-                f"{row['l0']:.1f}",
-                f"{row['dead']:.3f}",
-                f"{row['cpu_seconds']:.0f}",
-            )
-            for row in rows
-        ],
-    )
-
-
-def short_codes_table(results):
-    """Return the error of codes of given lengths, and the active latents that they have."""
-    rows = results.get("summary", [])
-    levels = sorted({row["k"] for row in rows})
-    header = ("method", *(f"{k} active" for k in levels), "L0", "CPU seconds", "runs")
-    body = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = {row["k"]: row for row in rows if row["method"] == method}
-        found = [own[k] for k in levels if k in own]
-        cells = (
-            f"{own[k]['fvu_mean']:.4f}, worst {own[k]['fvu_worst']:.4f}" if k in own else MISSING
-            for k in levels
-        )
-        lengths = ", ".join(f"{row['l0_mean']:.1f}" for row in found)
-        seconds = ", ".join(f"{row['cpu_seconds_mean']:.0f}" for row in found)
-        runs = ", ".join(dict.fromkeys(str(row["n_seeds"]) for row in found))
-        body.append((method, *cells, lengths, seconds, runs))
-    return Table(header, body)
-
-
-def encoders_table(results):
-    """Return the error of codes of one length, and how far dictionaries of several seeds agree."""
-    header = (
-        *("data and method", "latents", "active", "FVU", "worst FVU", "dead latents"),
-        *("agreement of seeds", "by chance", "CPU seconds", "runs"),
-    )
-    rows = [
-        (
-            f"{name} {row['version']}" if "version" in row else name,
-            row["n_components"],
-            f"{mean(row['l0']):.1f}",
-            f"{mean(row['fvu']):.4f}",
-            f"{max(row['fvu']):.4f}",
-            f"{mean(row['dead']):.1%}",
-            *(f"{mean(row[key]):.2f}" if key in row else "" for key in ("stability", "chance")),
-            f"{mean(row['cpu_seconds']):.0f}",
-            len(row["fvu"]),
-        )
-        for name, row in results.items()
-        # The package has no matching pursuit any more.
-        if not name.endswith(", matching pursuit")
-    ]
-    return Table(header, rows)
-
-
-def planted_table(results):
-    """Return how well known atoms were found."""
-    header = (
-        "penalty, coefficients",
-        "mean similarity",
-        "worst seed",
-        "L0",
-        "FVU",
-        "most dead latents",
-        "runs",
-    )
-    rows = []
-    for name, row in results.items():
-        runs = row["runs"]
-        l0, fvu = (sum(run[key] for run in runs) / len(runs) for key in ("l0", "fvu"))
-        dead = max(run["dead"] for run in runs)
-        similarity = f"{row['mmcs_mean']:.3f}", f"{row['mmcs_worst']:.3f}"
-        rows.append((name, *similarity, f"{l0:.2f}", f"{fvu:.3f}", f"{dead:.0%}", len(runs)))
-    return Table(header, rows)
-
-
-def planted_features_table(results):
-    """Return how well known features were found, beside the error."""
-    header = (
-        "features",
-        "method",
-        "FVU",
-        "cosine",
-        "F1",
-        "worst",
-        "precision",
-        "recall",
-        "L0",
-        "runs",
-    )
-    keys = "cosine_mean", "f1_mean", "f1_worst", "precision_mean", "recall_mean"
-    rows = [
-        (
-            row["kind"],
-            row["method"],
-            f"{row['fvu_mean']:.4f}",
-            *(f"{row[key]:.3f}" for key in keys),
-            f"{row['l0_mean']:.2f}",
-            row["n_seeds"],
-        )
-        for row in results.get("summary", [])
-    ]
-    return Table(header, rows)
-
-
-def first_steps_table(results):
-    """Return what a newcomer's steps took."""
-    rows = [
-        (s["step"], s["command"], f"{s['seconds']:.0f}", f"{s['cpu_seconds']:.0f}")
-        for s in results.get("steps", [])
-    ]
-    return Table(("step", "command", "seconds", "CPU seconds"), rows)
-
-
-def machine_table(results):
-    """Return what the newcomer's steps were measured on."""
-    return Table(("", "machine"), list(results.get("machine", {}).items()))
-
-
-def apart_table(results):
-    """Return the errors on samples that lie apart."""
-    names = "count_error_mean", "count_error_worst", "estimator_error_mean"
-    header = ("data", "error of the count, mean", "worst", "error of the estimator, mean", "seeds")
-    rows = [
-        (
-            name,
-            *(f"{result['summary'][key]:.3f}" if key in result["summary"] else "" for key in names),
-            len(result["per_seed"]),
-        )
-        for name, result in results.items()
-    ]
-    return Table(header, rows)
+    for name in EXPERIMENTS:
+        if found := load(f"paper/{name}"):
+            numbers = ", ".join(f"{key} = {value}" for key, value in found["size"].items())
+            rows.append((name, found["name"], numbers, f"{found['minutes']:.0f}"))
+    return Table(("experiment", "size", "numbers", "minutes"), rows)
 
 
 def constants():
@@ -538,12 +176,6 @@ def plain(value):
     if isinstance(value, str):
         return value
     return f"{value:,}" if isinstance(value, int) else f"{value:.10f}".rstrip("0")
-
-
-def span(values):
-    """Return the range of some whole numbers as text."""
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 if __name__ == "__main__":

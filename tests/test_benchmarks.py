@@ -20,7 +20,7 @@ def run(*arguments):
 def test_the_runner_lists_every_benchmark():
     listed = run()
     assert listed.returncode == 0
-    for name in ("core", "demo", "speed", "paper.mnist"):
+    for name in ("demo", "kinds", "speed", "paper.mnist"):
         assert f"\n{name} " in listed.stdout
     assert "common" not in listed.stdout
     assert all(benchmarks().values())
@@ -33,13 +33,13 @@ def test_an_unknown_name_is_an_error():
 
 
 def test_options_reach_the_benchmark(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "core", "--only", "nothing"])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "kinds", "--only", "nothing"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
     refused = capsys.readouterr().err
     assert "--seeds" in refused
-    assert "python -m benchmarks core: error" in refused
+    assert "python -m benchmarks kinds: error" in refused
 
 
 def test_committed_results_are_as_they_are_written():

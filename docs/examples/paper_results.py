@@ -27,7 +27,9 @@ STYLES = {
 
 def read(name):
     """Return a file of results."""
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    paths = RESULTS / name, RESULTS / "archive" / name
+    path = next(path for path in paths if path.exists())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def load(name):

@@ -67,4 +67,3 @@ for ax, (name, states) in zip(axes, layers.items(), strict=True):
 #
 # A direction that is a hundred times shorter than others looks like noise, and is not counted. So
 # the result is the number of directions that a layer uses, not the rank of its Jacobian.
-# :ref:`layers_of_a_network` compares both, for other networks and with other estimators.

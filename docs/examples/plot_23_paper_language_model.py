@@ -3,8 +3,7 @@ Activations of a language model: error against active latents
 ==============================================================
 
 How much of a language model's activations do 300 atoms explain, if only a few atoms are active at a
-time? ``benchmarks/short_codes.py`` measured the numbers; see :doc:`/user_guide/adaptive_codes` and
-:doc:`/benchmarks/paper`.
+time? The numbers are those of :ref:`short_codes_measured`; see :doc:`/user_guide/adaptive_codes`.
 """
 
 from matplotlib import pyplot as plt

@@ -3,8 +3,8 @@ Local minima
 ============
 
 Training goes downhill, and can end in a local minimum. How many local minima does the loss of one
-latent have? How often does training come near the best loss? What does the loss look like around a
-solution? ``benchmarks/paper/minima.py`` measured the numbers; see :doc:`/benchmarks/paper`.
+latent have? How often does training come near the best loss? ``benchmarks/paper/minima.py``
+measured the numbers; see :doc:`/benchmarks/paper`.
 """
 
 import numpy as np
@@ -103,49 +103,4 @@ for data in sources:
             came[row["rate"]].append(row["empty"] - loss >= 0.95 * (row["empty"] - best))
         assert all(came[1])
         assert model != "VAEase" or not any(came[4 if data == "MNIST" else 0.25])
-# sphinx_gallery_end_ignore
-
-# %%
-# Planes
-# ------
-#
-# All parameters of a fitted model are moved along two random directions. In each layer a direction
-# has the norm of the parameters. The loss is measured on samples that were not used in training: 0
-# is the lowest loss of the plane, and 1, the dashed line, is the loss of the empty code. The cross
-# is the fitted model. The loss of VAEase rises fastest around the fitted model.
-rows = tables["planes"]
-levels = [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]
-figure, axes = plt.subplots(
-    len(sources),
-    len(names),
-    figsize=(10, 2.6 * len(sources)),
-    sharex=True,
-    sharey=True,
-    layout="constrained",
-    squeeze=False,
-)
-for line, data in zip(axes, sources, strict=True):
-    for ax, model in zip(line, names, strict=True):
-        (row,) = select(rows, data=data, model=model)
-        losses = np.array(row["losses"])
-        height = (losses - losses.min()) / (row["empty"] - losses.min())
-        norm = BoundaryNorm(levels, 256, extend="max")
-        grid = row["positions"], row["positions"], height.T
-        image = ax.contourf(*grid, levels=levels, norm=norm, cmap="viridis_r", extend="max")
-        ax.contour(*grid, levels=[1], colors="black", linestyles="--", linewidths=0.9)
-        for color, width in (("white", 3.5), ("black", 1.5)):
-            ax.plot(0, 0, "+", color=color, markersize=9, markeredgewidth=width)
-        ax.set(title=f"{model}, {data}", aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-figure.supxlabel("first direction, norms of the parameters", fontsize="medium")
-figure.supylabel("second direction", fontsize="medium")
-bar = figure.colorbar(
-    image, ax=axes, label="loss above the lowest", ticks=levels, format="%g", shrink=0.8
-)
-
-# sphinx_gallery_start_ignore
-for data in sources:
-    below = {}
-    for row in select(rows, data=data):
-        below[row["model"]] = (np.array(row["losses"]) < row["empty"]).mean()
-    assert min(below, key=below.get) == "VAEase"
 # sphinx_gallery_end_ignore
