@@ -75,10 +75,11 @@ def run_task(parser, *tasks):
         The parser of a benchmark.
 
     tasks : callable
-        Functions of the arguments, each named ``run_`` and the name of its task.
+        Functions of the arguments, each named ``run_`` and the name of its task. The first is run
+        if the command line names none.
     """
     names = {task.__name__.removeprefix("run_"): task for task in tasks}
-    parser.add_argument("what", choices=list(names))
+    parser.add_argument("what", choices=list(names), nargs="?", default=next(iter(names)))
     arguments = parser.parse_args()
     n_threads = getattr(arguments, "threads", 1)
     torch.set_num_threads(n_threads)
@@ -93,12 +94,6 @@ def squared_error(X, X_reconstructed):
     """Return the squared error, summed over features, averaged over samples."""
     residual = np.subtract(X, X_reconstructed, dtype=np.float64)
     return float(np.square(residual).sum(axis=1).mean())
-
-
-def shrinkage(X, X_reconstructed):
-    """Return 1 - gamma, where division by gamma makes reconstructions best (arXiv:2404.16014)."""
-    R = np.asarray(X_reconstructed, dtype=np.float64)
-    return 1 - float((R * R).sum() / (R * X).sum())
 
 
 def adaptivity(active):
@@ -118,48 +113,14 @@ def fit(estimator, X):
     return time.process_time() - begin
 
 
-class Clock:
-    """A callback that records the wall-clock time at the end of each epoch."""
-
-    def __init__(self):
-        self._ends = []
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch":
-            self._ends.append(time.perf_counter())
-
-    @property
-    def epochs(self):
-        """The seconds of each epoch except the first."""
-        return np.diff(self._ends)
-
-
 # --- processes --------------------------------------------------------------------------------
 
 
-def start(module, *arguments, python=sys.executable, **options):
-    """Start a process that runs a module of this package, or a benchmark: ``benchmarks NAME``."""
-    command = [python, "-W", "ignore", "-m", *module.split(), *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
-
-
-def answer(process):
-    """Wait for a process, and return the last line that it printed, read as JSON."""
-    output = process.communicate()[0]
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args)
-    return json.loads(output.splitlines()[-1])
-
-
-def apart(module, *arguments, **options):
-    """Run a separate process, and return the last line that it printed; see `start`."""
-    return answer(start(module, *arguments, **options))
+def apart(module, *arguments, python=sys.executable):
+    """Run a module in a separate process, and return the last line that it printed, as JSON."""
+    command = [python, "-W", "ignore", "-m", module, *map(str, arguments)]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 # --- results ----------------------------------------------------------------------------------

@@ -1,21 +1,15 @@
-"""CPU seconds of default fits, beside other estimators and an earlier release.
+"""CPU seconds of default fits, beside other estimators.
 
-    python -m benchmarks default_fits [--seeds 5] [--only NAME ...] [--release FOLDER] [--out FILE]
+    python -m benchmarks default_fits [--seeds 5] [--only NAME ...] [--out FILE]
 
 Each data set is drawn anew for every seed. Every estimator is fitted to it in turn, on one thread,
 with its defaults, except that PCA, FastICA and dictionary learning have as many components as PCA
-needs for 99 % of the variance. ``--release`` names a checkout of an earlier release, whose default
-VAEenseTransformer is timed too, in a separate process.
+needs for 99 % of the variance.
 """
 
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,19 +26,6 @@ from benchmarks.data import add_data_option, read_mnist, subspaces
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 
 MNIST = "10,000 MNIST images"
-# A script that fits the default of the package that PYTHONPATH names, and prints its CPU seconds.
-RELEASE_SCRIPT = """
-import sys, time
-import numpy as np
-import torch
-from skvaeense import (VAEenseTransformer)
-
-torch.set_num_threads(1)
-X = np.load(sys.argv[1] + "/X.npy")
-begin = time.process_time()
-VAEenseTransformer(random_state=int(sys.argv[2])).fit(X)
-print(time.process_time() - begin)
-"""
 SEARCH = "GridSearchCV on digits, 12 candidates, 5 folds"
 
 
@@ -113,26 +94,14 @@ def cpu_seconds(call, *arguments):
     return time.process_time() - begin
 
 
-def measure(X, seed, release):
+def measure(X, seed):
     """Return the CPU seconds of the fit of each estimator."""
     seconds = {}
     for name, estimator in estimators(X, seed).items():
         if len(X) <= MOST_SAMPLES.get(name, len(X)):
             target = (X,) if name == "MLPRegressor" else ()
             seconds[name] = cpu_seconds(estimator.fit, X, *target)
-    if release is not None:
-        seconds["earlier release"] = time_release(release, X, seed)
     return seconds
-
-
-def time_release(release, X, seed):
-    """Return the CPU seconds of a default fit of the package in a folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/X.npy", X)
-        variables = os.environ | {"PYTHONPATH": str(release), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", "-c", RELEASE_SCRIPT, folder, str(seed)]
-        run = subprocess.run(command, capture_output=True, check=True, text=True, env=variables)
-    return float(run.stdout)
 
 
 def measure_search(seed):
@@ -145,7 +114,6 @@ def measure_search(seed):
 def main():
     """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=[*DATA, MNIST, SEARCH], out="default_fits.json")
-    parser.add_argument("--release", type=Path, help="checkout of an earlier release")
     add_data_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -159,7 +127,7 @@ def main():
                 X = read_mnist(arguments.data)[0] if name == MNIST else DATA[name](seed)
                 if name == MNIST:
                     X = X[np.random.RandomState(seed).permutation(len(X))[:10_000]]
-                rows.append(measure(X, seed, arguments.release))
+                rows.append(measure(X, seed))
                 if name == MNIST:
                     break
             medians = {

@@ -142,7 +142,7 @@ def best_of_rates(one_fit):
 
 def of_saelens(name, X, valid, test, seed, rate, _):
     """Train a model of SAELens."""
-    seconds, coded, _ = saelens.train(
+    seconds, coded = saelens.train(
         name,
         shuffled(X, seed),
         BATCH,

@@ -1,31 +1,22 @@
-"""Dimension estimators on data of known dimension: ours, a trivial rival, and a diffusion model.
+"""The dimension of each sample of unions of manifolds and of sums of atoms.
 
-    python -m benchmarks dimension unions [--only NAME ...]
-    python -m benchmarks dimension diffusion [--only NAME ...] [--seeds 2]
-    python -m benchmarks dimension rival [--only NAME ...]
+    python -m benchmarks dimension [--only NAME ...] [--seeds 5]
 
-`unions` draws samples of each data set anew for every seed, fits the estimator to 20,000 of them,
-and measures the mean absolute error per sample on 2,500 held-out samples. `diffusion` does the same
-for the estimator in peers/diffusion.py, and `rival` for a trivial method that knows the true
-dimensions. The estimators have their defaults. All run on one thread; times are CPU seconds of the
-fit. Other packages are measured in dimension_peers.py, and whole sets in dimension_manifolds.py.
+Samples of each data set are drawn anew for every seed. The estimator with its defaults is fitted to
+20,000 of them, on one thread. The mean absolute error per sample is measured on 2,500 held-out
+samples, for its estimates, "auto", and for the number of active latents, "count". Times are CPU
+seconds. What other packages gave is archived in results/archive/dimension_peers.json.
 """
 
 import time
-import warnings
-from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA, FastICA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mean_absolute_error
 
-from benchmarks.common import RESULTS, fit, make_parser, save, summarise
+from benchmarks.common import fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
-from benchmarks.peers.diffusion import DiffusionDimension
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import make_sparse_dictionary, make_spheres
 
@@ -70,90 +61,34 @@ UNIONS = {
 }
 
 
-def measure(estimator, train, test, truth):
-    """Fit an estimator; return its error, its mean for each true dimension, and the seconds."""
+def measure(X, dimension, seed):
+    """Return the errors of a fitted estimator, its means for each true dimension, and seconds."""
+    train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
+    estimator = IntrinsicDimensionEstimator(random_state=seed)
     fit_seconds, begin = fit(estimator, train), time.process_time()
-    dimension = estimator.predict(test)
-    return {
-        "error": mean_absolute_error(truth, dimension),
-        "mean": {str(r): float(dimension[truth == r].mean()) for r in np.unique(truth)},
+    said = estimator.predict(test)
+    auto = {
+        "error": mean_absolute_error(truth, said),
+        "mean": {str(r): float(said[truth == r].mean()) for r in np.unique(truth)},
         "fit_seconds": fit_seconds,
         "predict_seconds": time.process_time() - begin,
     }
-
-
-def measure_counts(estimator, test, truth):
-    """Return the error of the number of active latents in a fitted estimator."""
     count = estimator.autoencoder_.active_dimensions(test).sum(axis=1)
-    return {"error": mean_absolute_error(truth, count)}
-
-
-def rival(X, dimension, seed):
-    """Run PCA, FastICA and a threshold on codes, with settings chosen by the true dimensions."""
-    train, test = X[HELD_OUT:], X[:HELD_OUT]
-    truth, train_truth = dimension[:HELD_OUT], dimension[HELD_OUT:]
-    begin, best = time.process_time(), (np.inf, None)
-    for share, fun in product((0.99, 0.9999), ("logcosh", "exp")):
-        pca = PCA(share, svd_solver="full").fit(train)
-        ica = FastICA(fun=fun, random_state=seed, whiten="unit-variance", max_iter=500)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            codes = np.abs(ica.fit_transform(pca.transform(train)))
-        test_codes = np.abs(ica.transform(pca.transform(test)))
-        for level in np.quantile(codes, np.linspace(0.02, 0.98, 49)):
-            error = mean_absolute_error(train_truth, (codes > level).sum(axis=1))
-            if error < best[0]:
-                best = error, (test_codes > level).sum(axis=1)
-    seconds = time.process_time() - begin
-    return {"PCA and ICA": {"error": mean_absolute_error(truth, best[1]), "fit_seconds": seconds}}
-
-
-def summarise_methods(rows):
-    """Return the mean and the worst error of each method over the seeds."""
-    summary = {}
-    for name in rows[0]["methods"]:
-        runs = [row["methods"][name] for row in rows if name in row["methods"]]
-        summary[name] = summarise(runs, "error_mean", "error_worst") | {"n_seeds": len(runs)}
-    return summary
-
-
-def own_methods(X, dimension, seed):
-    test, truth = X[:HELD_OUT], dimension[:HELD_OUT]
-    estimator = IntrinsicDimensionEstimator(random_state=seed)
-    return {
-        "auto": measure(estimator, X[HELD_OUT:], test, truth),
-        "count": measure_counts(estimator, test, truth),
-    }
-
-
-def diffusion_methods(X, dimension, seed):
-    train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
-    estimator = DiffusionDimension(random_state=seed)
-    methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
-    # Both methods use the same trained network.
-    estimator.method = "flipd"
-    error = mean_absolute_error(truth, estimator.predict(test))
-    return methods | {"diffusion, flipd": {"error": error}}
+    return {"auto": auto, "count": {"error": mean_absolute_error(truth, count)}}
 
 
 def main():
     """Run the benchmark with the options of the command line."""
-    parser = make_parser(__doc__, seeds=5, only=UNIONS)
-    parser.add_argument("what", choices=["unions", "diffusion", "rival"])
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+    arguments = make_parser(__doc__, seeds=5, only=UNIONS, out="dimension_unions.json").parse_args()
     torch.set_num_threads(1)
-    measure_all = {
-        "unions": own_methods,
-        "diffusion": diffusion_methods,
-        "rival": rival,
-    }[arguments.what]
-    out = arguments.out or RESULTS / f"dimension_{arguments.what}.json"
     for name in arguments.only:
-        rows = []
+        rows, summary = [], {}
         for seed in range(arguments.seeds):
             X, _, dimension = UNIONS[name](seed)
-            rows.append({"seed": seed, "methods": measure_all(X, dimension, seed)})
-        summary = summarise_methods(rows)
-        save(out, name, {"summary": summary, "runs": rows})
+            rows.append({"seed": seed, "methods": measure(X, dimension, seed)})
+        for method in rows[0]["methods"]:
+            runs = [row["methods"][method] for row in rows]
+            numbers = summarise(runs, "error_mean", "error_worst")
+            summary[method] = numbers | {"n_seeds": len(runs)}
+        save(arguments.out, name, {"summary": summary, "runs": rows})
         print(name, {k: round(v["error_mean"], 4) for k, v in summary.items()}, flush=True)

@@ -1,8 +1,6 @@
 """Errors of dimensions, and their reliabilities, on families that no default was tuned on.
 
     python -m benchmarks dimension_unseen judge [--only NAME ...] [--seeds 2] [--sizes N ...]
-    python -m benchmarks dimension_unseen peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
-    python -m benchmarks dimension_unseen solids [--seeds 2]
 
 The families are divided into two halves of similar kinds. The weights of reasons and the rules of
 the estimator were chosen on the families of `CHOSEN_BY`; the families of `REPORTED` are for the
@@ -11,11 +9,7 @@ samples, some families are also measured with noise, as a share of the root mean
 columns. The measures are the mean absolute error; the share of dimensions within two standard
 errors of the truth, or equal to it once rounded; and the share of surely wrong dimensions, which
 have a reliability above .9 and an error above .5. The maximum-likelihood estimate at 20 neighbours
-is measured for comparison.
-
-`peers` measures other packages at 100 of 2,000 training samples, as dimension_peers.py does, and
-needs the same packages. `solids` measures a part that fills the space beside a thinner part, in 2
-to 10 dimensions. All run on one thread; times are CPU seconds of the fit.
+is measured for comparison. All run on one thread; times are CPU seconds of the fit.
 """
 
 import warnings
@@ -37,15 +31,10 @@ from benchmarks.common import (
     summarise,
 )
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails, paraboloid, s_curve
-from benchmarks.dimension_peers import ask_peers
 from skvaeense import IntrinsicDimensionEstimator
 
 OUT = RESULTS / "dimension_unseen.json"
-PEERS_OUT, SOLIDS_OUT = (RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids"))
-PEERS = ("MLE", "TwoNN", "GRIDE", "torchid ESS", "lPCA FO")
 HELD_OUT, SIZES = 400, (500, 2000, 10_000)
-# An error is as good as the error of another method if it is at most this much larger.
-CLOSE = 0.02
 # A dimension is sure above this reliability, and wrong above this error.
 SURE, WRONG = 0.9, 0.5
 
@@ -387,14 +376,9 @@ HALVES = {"chosen by": CHOSEN_BY, "reported": REPORTED}
 
 
 def draw(name, n, noise, seed):
-    """Return samples of a named family in random order, and their dimensions."""
-    return shuffled(FAMILIES[name], n, seed, noise)
-
-
-def shuffled(family, n, seed, noise=0.0):
     """Return `n` and `HELD_OUT` samples of a family in random order, and their dimensions."""
     rng = np.random.default_rng([seed, n])
-    X, dimension = family(n + HELD_OUT, rng)
+    X, dimension = FAMILIES[name](n + HELD_OUT, rng)
     X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
     order = rng.permutation(len(X))
     return X[order], dimension[order]
@@ -409,27 +393,24 @@ def settings(name, sizes=SIZES):
 def measure(name, n, noise, seed):
     """Return a row of the measures of unseen samples of a family."""
     X, dimension = draw(name, n, noise, seed)
-    row = judged(X, dimension, seed)[0]
-    mle = np.abs(maximum_likelihood(X[HELD_OUT:], X[:HELD_OUT]) - dimension[:HELD_OUT]).mean()
-    return {"n": n, "noise": noise, "seed": seed, "mle": float(mle), **row}
-
-
-def judged(X, dimension, seed):
-    """Fit to all but the first samples; return the measures of the first, and their estimates."""
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
+    mle = np.abs(maximum_likelihood(train, test) - truth).mean()
     model = IntrinsicDimensionEstimator(random_state=seed)
     seconds = fit(model, train)
     said, std = model.predict(test, return_std=True)
     error, sure = np.abs(said - truth), model.reliability(test) > SURE
     right = np.rint(said) == np.rint(truth)
-    row = {
+    return {
+        "n": n,
+        "noise": noise,
+        "seed": seed,
+        "mle": float(mle),
         "error": float(error.mean()),
         "covered": float(((error <= 2 * std) | right).mean()),
         "sure": float(sure.mean()),
         "surely_wrong": float((sure & (error > WRONG)).mean()),
         "fit_seconds": seconds,
     }
-    return row, said
 
 
 def maximum_likelihood(train, test, k=20):
@@ -490,88 +471,9 @@ def run_judge(arguments):
     save(OUT, "halves", summarise_halves(results))
 
 
-def run_peers(arguments):
-    """Measure the errors of the peers at training samples."""
-    for seed, name in product(range(arguments.seeds), arguments.only):
-        for n, noise in settings(name, [NOISY_SIZE]):
-            rows = load(PEERS_OUT).get(name, [])
-            if any((r["n"], r["noise"], r["seed"]) == (n, noise, seed) for r in rows):
-                continue
-            X, dimension = (values[HELD_OUT:] for values in draw(name, n, noise, seed))
-            said = ask_peers(arguments.peer_python, X, dimension, PEERS)
-            errors = {method: said[method]["error"] for method in PEERS}
-            print(name, noise, seed, {k: round(v, 2) for k, v in errors.items()}, flush=True)
-            row = {"n": n, "noise": noise, "seed": seed, **errors}
-            save(PEERS_OUT, name, [*rows, row])
-    save(PEERS_OUT, "halves", summarise_peers(load(OUT), load(PEERS_OUT)))
-
-
-def summarise_peers(own, peers):
-    """Return median errors of each half, and how often ours is as good as that of the best peer."""
-    summary = {}
-    for (half, names), noise in product(HALVES.items(), (0.0, *NOISES)):
-        rows = []
-        for name in names:
-            said = [r for r in peers.get(name, []) if r["noise"] == noise]
-            for row in said:
-                asked = (row["n"], noise, row["seed"])
-                (ours,) = (
-                    r["error"]
-                    for r in own[name]["per_seed"]
-                    if (r["n"], r["noise"], r["seed"]) == asked
-                )
-                rows.append([ours, *(row[method] for method in PEERS)])
-        if rows:
-            errors = np.array(rows)
-            good = errors[:, 0] <= np.nanmin(errors[:, 1:], axis=1) + CLOSE
-            key = half + (f", {noise:.0%} noise" if noise else "")
-            summary[key] = {
-                "n_families": len(rows),
-                "as_good": int(good.sum()),
-                # The errors of some peers on grids are not finite.
-                "medians": dict(zip(("auto", *PEERS), np.nanmedian(errors, axis=0), strict=True)),
-            }
-            print(key, summary[key], flush=True)
-    return summary
-
-
-def run_solids(arguments):
-    """Measure solid parts beside thinner parts."""
-    solids = {"ball": ball, "cube": cube, "normal": normal}
-    thin = {"sheet": (2, partial(cube, 2)), "line": (1, line), "circle": (1, partial(sphere, 1))}
-    for dim, solid, beside in product(range(2, 11), solids, thin):
-        below, shape = thin[beside]
-        if below == dim:
-            continue
-        family = parts(
-            (dim, partial(solids[solid], dim)),
-            (below, shape),
-            n_features=dim,
-            apart=5 if solid == "normal" else 3,
-        )
-        runs = []
-        for seed in range(arguments.seeds):
-            X, dimension = shuffled(family, NOISY_SIZE, seed)
-            row, said = judged(X, dimension, seed)
-            error, solid_part = np.abs(said - dimension[:HELD_OUT]), dimension[:HELD_OUT] == dim
-            row |= {
-                "seed": seed,
-                "solid_error": float(error[solid_part].mean()),
-                "thin_error": float(error[~solid_part].mean()),
-            }
-            runs.append(row)
-        name = f"{solid} of {dim}, {beside}"
-        summary = summarise(
-            runs, "solid_error_mean", "thin_error_mean", "surely_wrong_mean", "error_worst"
-        )
-        print(name, {k: round(v, 3) for k, v in summary.items()}, flush=True)
-        save(SOLIDS_OUT, name, {"dim": dim, "summary": summary, "per_seed": runs})
-
-
 def main():
     """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=2, only=FAMILIES)
     parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=SIZES)
-    parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")
-    run_task(parser, run_judge, run_peers, run_solids)
+    run_task(parser, run_judge)

@@ -30,7 +30,6 @@ Each row is saved when it is done, and is not computed again, so a run can be st
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -43,19 +42,7 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
 from skvaeense.nets.penalties import BatchTopK, Matryoshka, TopK
 
-N_FEATURES, N_ACTIVE, N_SAMPLES = 64, 3, 10_000
-
-
-class Sizes(NamedTuple):
-    """The numbers of features, of dimensions and of active features, and the noise level."""
-
-    n_features: int = N_FEATURES
-    n_dimensions: int = 32
-    n_active: int = N_ACTIVE
-    noise: float = 0.05
-
-
-SIZES = Sizes()
+N_FEATURES, N_DIMENSIONS, N_ACTIVE, N_SAMPLES, NOISE = 64, 32, 3, 10_000, 0.05
 # Epochs of sparse autoencoders: about 1,000 steps of 256 samples.
 EPOCHS = 26
 # Share of the variance of activity scores that common factors make up, and number of factors.
@@ -153,29 +140,28 @@ METHODS = {
 }
 
 
-def draw(kind, seed, sizes=SIZES):
+def draw(kind, seed):
     """Return samples, true codes and true features."""
     rng = np.random.default_rng(seed)
     n = N_SAMPLES + HELD_OUT
-    features = rng.standard_normal((sizes.n_features, sizes.n_dimensions))
+    features = rng.standard_normal((N_FEATURES, N_DIMENSIONS))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    active = draw_activity(kind, n, rng, sizes)
+    active = draw_activity(kind, n, rng)
     size = np.abs(rng.normal(1, 0.5, active.shape))
     codes = np.where(active, size, 0)
     X = codes @ features
-    X += sizes.noise * X.std() * rng.standard_normal(X.shape)
+    X += NOISE * X.std() * rng.standard_normal(X.shape)
     return X, codes, features
 
 
-def draw_activity(kind, n, rng, sizes):
+def draw_activity(kind, n, rng):
     """Return a mask of the active features of each sample."""
-    n_features, n_active = sizes.n_features, sizes.n_active
-    ranks = np.arange(1, n_features + 1)
-    share = np.ones(n_features) if kind == "independent" else ranks**-0.5
-    share *= n_active / share.sum()
-    score = rng.standard_normal((n, n_features))
+    ranks = np.arange(1, N_FEATURES + 1)
+    share = np.ones(N_FEATURES) if kind == "independent" else ranks**-0.5
+    share *= N_ACTIVE / share.sum()
+    score = rng.standard_normal((n, N_FEATURES))
     if kind == "correlated":
-        loadings = rng.standard_normal((N_FACTORS, n_features))
+        loadings = rng.standard_normal((N_FACTORS, N_FEATURES))
         loadings *= np.sqrt(COMMON) / np.linalg.norm(loadings, axis=0)
         score = rng.standard_normal((n, N_FACTORS)) @ loadings + np.sqrt(1 - COMMON) * score
     if kind != "hierarchical":
@@ -185,7 +171,7 @@ def draw_activity(kind, n, rng, sizes):
     is_parent = (ranks - 1) % (1 + N_CHILDREN) == 0
     parent = np.maximum.accumulate(np.where(is_parent, ranks - 1, 0))
     given = np.where(is_parent, 1.0, share / share[parent] / 2)
-    share = share[parent] * n_active / (share[parent] * given).sum()
+    share = share[parent] * N_ACTIVE / (share[parent] * given).sum()
     chosen = score < ndtri(np.where(is_parent, share, given))
     return chosen & chosen[:, parent]
 

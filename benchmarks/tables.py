@@ -1,13 +1,14 @@
 """Held-out log-densities on sixty public tables, beside the best of four other models.
 
     python -m benchmarks tables rivals [--seeds 5] [--only NAME ...] [--half choose]
-    python -m benchmarks tables ours [--estimator mixture] [--scaled] [--seeds 5] [--only NAME ...]
+    python -m benchmarks tables ours [--seeds 5] [--only NAME ...] [--half choose]
 
 `rivals` fits PCA, FactorAnalysis, GaussianMixture and KernelDensity to standardised rows, each with
 the best of many settings. The log-density of every held-out row is saved in a cache, so that
-nothing is fitted twice. `ours` fits an estimator with its defaults to the same rows, and compares
-it with the best rival. For each seed this is the rival with the highest held-out score, which no
-one could have known beforehand; a single split may ruin a mixture that is the best on all others.
+nothing is fitted twice. `ours` fits a SubspaceMixture with its defaults to the same rows, and
+compares it with the best rival. For each seed this is the rival with the highest held-out score,
+which no one could have known beforehand; a single split may ruin a mixture that is the best on all
+others.
 
 Scores are nats per row in the units of the table. Noise is added as by `compare_scores` with its
 defaults. A seed draws the noise, and holds out a fifth of the rows: the first fold of
@@ -35,27 +36,11 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.common import RESULTS, ROOT, fit, in_short, make_parser, run_task, write
+from benchmarks.common import ROOT, fit, in_short, make_parser, run_task, write
 from benchmarks.common import load as load_results
-from skvaeense import VAEenseTransformer
 from skvaeense.inspection._score_comparison import find_widths, log_density, smooth
+from skvaeense.mixture import SubspaceMixture
 
-
-def mixture(seed):
-    """Return the mixture of subspaces with its defaults."""
-    from skvaeense.mixture import SubspaceMixture
-
-    return SubspaceMixture(random_state=seed)
-
-
-def vaeense(seed):
-    """Return VAEense with its defaults."""
-    return VAEenseTransformer(random_state=seed)
-
-
-ESTIMATORS = {"mixture": mixture, "vaeense": vaeense}
-# Number of seeds of an estimator that are compared on one split.
-N_STARTS = 3
 # A row is far off if its log-density is this many nats below the worst row of the best rival.
 FAR_OFF = 50.0
 
@@ -138,20 +123,9 @@ TABLES = [*HALVES["choose"], *HALVES["report"]]
 
 
 def load(name):
-    """Return a table, before noise is added.
+    """Return the numeric columns of a table that are not constant, without rows that miss some.
 
-    The table has no missing values, at most `MAX_ROWS` rows, drawn with a fixed seed, and numeric
-    columns that are not constant.
-
-    Parameters
-    ----------
-    name : str
-        One of `TABLES`.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-        The table.
+    At most `MAX_ROWS` rows are kept, drawn with a fixed seed. Noise is added later.
     """
     read, *arguments = READERS[name]
     frame = read(*arguments)
@@ -170,21 +144,7 @@ def load(name):
 
 
 def prepared(name, seed):
-    """Return the training and the held-out rows of a table, with noise.
-
-    Parameters
-    ----------
-    name : str
-        One of `TABLES`.
-
-    seed : int
-        Seed of the noise and of the split.
-
-    Returns
-    -------
-    train, test : ndarray
-        Four fifths of the rows, and the remaining fifth.
-    """
+    """Return four fifths of the rows of a table for training, and the others, with noise."""
     X, rng = load(name), np.random.RandomState(seed)
     X = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, rng)
     train, test = next(KFold(5, shuffle=True, random_state=rng).split(X))
@@ -249,24 +209,8 @@ def held_out(model, train, test):
 def search(chains, train, test, seed):
     """Choose a model on a fifth of the training rows, and fit it to all of them.
 
-    Parameters
-    ----------
-    chains : list of list
-        Estimators. A chain is left once `PATIENCE` of its models in a row did not help.
-
-    train, test : ndarray
-        Training and held-out rows.
-
-    seed : int
-        Seed of the inner split.
-
-    Returns
-    -------
-    model : estimator
-        The best estimator, not fitted.
-
-    scores : ndarray of shape (n_test,)
-        The log-densities of held-out rows by this estimator, fitted to all training rows.
+    A chain is left once `PATIENCE` of its models in a row did not help. Return the model, not
+    fitted, and its log-densities of held-out rows.
     """
     inner, valid = train_test_split(train, test_size=0.2, random_state=seed)
     tried = []
@@ -287,24 +231,9 @@ def search(chains, train, test, seed):
 
 
 def rivals_of(name, seed, cache):
-    """Return the scores of the rivals on a table, from the cache if they are there.
+    """Return scores of `RIVALS`, seconds of their searches, and settings, from the cache if there.
 
-    Parameters
-    ----------
-    name : str
-        One of `TABLES`.
-
-    seed : int
-        Seed of the noise, of the splits and of the models.
-
-    cache : Path
-        Folder of the cache.
-
-    Returns
-    -------
-    dict
-        ``scores`` is an array with a row for each of `RIVALS` and a column for each held-out row,
-        ``seconds`` the CPU seconds of their searches, and ``models`` their settings.
+    Scores have a row for each rival and a column for each held-out row.
     """
     path = cache / f"{name}-{seed}.npz"
     if not path.exists():
@@ -325,23 +254,9 @@ def rivals_of(name, seed, cache):
 
 
 def best_of(found):
-    """Return the rival that is best for most seeds, their number, and the best scores of each seed.
+    """Return the rival that is best for most seeds, for how many, and the best scores of each seed.
 
-    Parameters
-    ----------
-    found : list of dict
-        The result of `rivals_of` for each seed.
-
-    Returns
-    -------
-    name : str
-        The name of the rival.
-
-    wins : int
-        The number of seeds for which this rival is the best.
-
-    scores : list of ndarray
-        For each seed, the log-densities of held-out rows by the best rival of this seed.
+    `found` has the result of `rivals_of` for each seed.
     """
     numbers = [int(run["scores"].mean(axis=1).argmax()) for run in found]
     wins = np.bincount(numbers)
@@ -375,35 +290,33 @@ def run_rivals(arguments):
         print(name, best_of(found)[0], flush=True)
 
 
-def keep(path, row, summary=None):
+def keep(path, row):
     """Put a row into a file of results, in place of any earlier row of the same table."""
     rows = {old["table"]: old for old in load_results(path).get("tables", [])} | {row["table"]: row}
     rows = [rows[name] for name in TABLES if name in rows]
-    write(path, ({"summary": summary(rows)} if summary else {}) | {"tables": rows})
+    halves = {half: count([row for row in rows if row["half"] == half]) for half in HALVES}
+    write(path, load_results(path) | {"summary": halves, "tables": rows})
 
 
 # --- ours -------------------------------------------------------------------------------------
 
 
-def measure(estimator, train, test, scaled):
+def measure(seed, train, test):
     """Return log-densities of held-out rows, and the CPU seconds of the fit and of the scoring."""
-    model = make_pipeline(StandardScaler(), estimator) if scaled else estimator
+    model = SubspaceMixture(random_state=seed)
     fit_seconds = fit(model, train)
     begin = time.process_time()
     scores = log_density(model, test)
     return scores, fit_seconds, time.process_time() - begin
 
 
-def compare(name, make, scaled, n_seeds, cache):
-    """Return a row of results that compares an estimator with the best rival."""
+def compare(name, n_seeds, cache):
+    """Return a row of results that compares the mixture with the best rival."""
     found = [rivals_of(name, seed, cache) for seed in range(n_seeds)]
     best, wins, others = best_of(found)
-    splits = [prepared(name, seed) for seed in range(n_seeds)]
-    runs = [measure(make(seed), *split, scaled) for seed, split in enumerate(splits)]
+    runs = [measure(seed, *prepared(name, seed)) for seed in range(n_seeds)]
     scores = [run[0] for run in runs]
     differences = [ours - theirs for ours, theirs in zip(scores, others, strict=True)]
-    starts = [scores[0].mean()]
-    starts += [measure(make(i), *splits[0], scaled)[0].mean() for i in range(1, N_STARTS)]
     return about(name, n_seeds) | {
         "fit_seconds": float(np.mean([run[1] for run in runs])),
         "score_seconds": float(np.mean([run[2] for run in runs])),
@@ -413,7 +326,6 @@ def compare(name, make, scaled, n_seeds, cache):
         "difference": float(np.mean([part.mean() for part in differences])),
         "error": float(np.mean([std_error(part) for part in differences])),
         "worst": float(min(a.min() - b.min() for a, b in zip(scores, others, strict=True))),
-        "range": float(np.ptp(starts)),
     }
 
 
@@ -427,51 +339,20 @@ def count(rows):
     }
 
 
-def count_halves(rows):
-    """Return the counts of each half."""
-    return {half: count([row for row in rows if row["half"] == half]) for half in HALVES}
-
-
 def run_ours(arguments):
-    """Fit an estimator to the tables, and compare it with the best rival."""
-    scaled = "_scaled" if arguments.scaled else ""
-    path = arguments.out or RESULTS / f"tables_{arguments.estimator}{scaled}.json"
-    rows = []
+    """Fit the mixture to the tables, and compare it with the best rival."""
     for name in chosen(arguments):
-        make = ESTIMATORS[arguments.estimator]
-        rows.append(compare(name, make, arguments.scaled, arguments.seeds, arguments.cache))
-        print(in_short(rows[-1]), flush=True)
-        keep(path, rows[-1], count_halves)
-    show(rows)
-
-
-def show(rows):
-    """Print rows sorted by their differences, and the counts as the last line."""
-    columns = ("difference", "error", "worst", "range", "score", "fit_seconds", "score_seconds")
-    print(f"\n{'table':18}{'half':8}{'n':>6}{'d':>5}", *(f"{c:>13}" for c in columns), " best")
-    for row in sorted(rows, key=lambda row: row["difference"]):
-        print(
-            f"{row['table']:18}{row['half']:8}{row['n']:6}{row['d']:5}",
-            *(f"{row[c]:13.3f}" for c in columns),
-            f" {row['best']}",
-        )
-    counts = count(rows)
-    print(
-        f"{counts['tables']} tables: {counts['below_by_two_errors']} below the best rival by more "
-        f"than two standard errors, {counts['above']} above it, {counts['worst_far_off']} with a "
-        f"worst row more than {FAR_OFF:.0f} nats below its worst"
-    )
+        row = compare(name, arguments.seeds, arguments.cache)
+        print(in_short(row), flush=True)
+        keep(arguments.out, row)
 
 
 def main():
     """Run the task that the command line names."""
-    parser = make_parser(__doc__, seeds=5, only=TABLES)
+    parser = make_parser(__doc__, seeds=5, only=TABLES, out="tables_mixture.json")
     parser.add_argument("--half", choices=[*HALVES, "both"], default="both")
-    parser.add_argument("--estimator", choices=list(ESTIMATORS), default="mixture")
-    parser.add_argument("--scaled", action="store_true", help="put a StandardScaler before it")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "tables_cache")
-    parser.add_argument("--out", type=Path, help="file of results")
-    run_task(parser, run_rivals, run_ours)
+    run_task(parser, run_ours, run_rivals)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared parts of the paper's experiments: two sizes, parallel fits, and codes without a latent.
+"""Shared parts of the paper's experiments: two sizes, and parallel fits.
 
 An experiment has two sizes: `--quick`, the default, takes minutes on two cores, and `--full` is the
 size of the paper, for a GPU. Results are tables, each a list of rows, in
@@ -9,7 +9,6 @@ import argparse
 import time
 import warnings
 
-import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
@@ -58,25 +57,6 @@ def run(name, description, sizes, measure, add_arguments=None):
     minutes = (time.perf_counter() - begin) / 60
     result = {"size": numbers, "minutes": round(minutes, 1), **tables}
     save(arguments.out, arguments.size, result)
-
-
-def leave_out(model, X, losses, latents):
-    """Return the losses of reconstructions, and a row of their changes without each latent.
-
-    `losses` takes reconstructions of X, and returns the loss of each.
-    """
-    codes = model.transform(X)
-    whole = np.asarray(model.inverse_transform(codes))
-    base = losses(whole)
-    changes = np.zeros((len(latents), len(base)))
-    for change, latent in zip(changes, latents, strict=True):
-        rows = np.flatnonzero(codes[:, latent])
-        if len(rows):
-            without, decoded = codes[rows], whole.copy()
-            without[:, latent] = 0
-            decoded[rows] = model.inverse_transform(without)
-            change[:] = losses(decoded) - base
-    return base, changes
 
 
 def at_once(function, jobs, n_jobs):

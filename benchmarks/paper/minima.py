@@ -1,4 +1,4 @@
-"""Local minima: in one latent, over seeds and learning rates, and around solutions.
+"""Local minima: in one latent, and over seeds and learning rates.
 
     python -m benchmarks paper.minima [--quick | --full] [--data FOLDER]
 
@@ -10,15 +10,9 @@ not the best.
 
 `fits` has the loss at the end of training from several seeds and learning rates, and the loss of
 the empty code. Each model has its own loss, which is the same for all of its fits.
-
-`planes` has the loss on a plane through the parameters of a fitted model. Two random directions
-span the plane, each with the norm of the parameters in every layer.
 """
 
-import copy
-
 import numpy as np
-import torch
 from sklearn.base import clone
 
 from benchmarks.data import read_mnist
@@ -29,8 +23,8 @@ from skvaeense.metrics import fvu
 from skvaeense.nets.penalties import L1, Log, TopK
 
 SIZES = {
-    "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": 60, "n_points": 21},
-    "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
+    "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": 60},
+    "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150},
 }
 RATES = (0.25, 1.0, 4.0)
 # Default learning rate of sparse autoencoders with this few latents, at the default batch size.
@@ -43,8 +37,6 @@ PRICES = np.geomspace(1e-3, 1, 61)
 SAME = 1e-3
 # The parameter `eps` of Log, in units of x.
 EPS = 0.1
-# Distance of the edges of a plane from the solution, as a fraction of the norm of its parameters.
-REACH = 1.0
 
 
 # --- one latent -------------------------------------------------------------------------------
@@ -182,69 +174,8 @@ def empty(estimator, X):
     return 0.5 * X.shape[1] * float(np.log(2 * np.pi * np.e * np.var(X - X.mean(axis=0))))
 
 
-# --- planes -----------------------------------------------------------------------------------
-
-
-def plane(data, name, estimator, n_points, train, test):
-    """Return the losses on a plane through the parameters at the end of training."""
-    fitted = estimator.set_params(random_state=0).fit(train)
-    generator = torch.Generator().manual_seed(0)
-    solution = list(fitted.module_.parameters())
-    directions = [[torch.randn(p.shape, generator=generator) for p in solution] for _ in range(2)]
-    for direction in directions:
-        for step, parameter in zip(direction, solution, strict=True):
-            step *= parameter.detach().norm() / step.norm()
-    moved = copy.deepcopy(fitted)
-    positions = np.linspace(-REACH, REACH, n_points)
-    losses = np.empty((n_points, n_points))
-    for i, a in enumerate(positions):
-        for j, b in enumerate(positions):
-            with torch.no_grad():
-                targets = moved.module_.parameters()
-                for p, at, u, v in zip(targets, solution, *directions, strict=True):
-                    p.copy_(at + a * u + b * v)
-            losses[i, j] = loss_of(moved, test)
-    return {
-        "data": data,
-        "model": name,
-        "positions": positions.round(4).tolist(),
-        "losses": [[float(f"{loss:.5g}") for loss in row] for row in losses],
-        "empty": empty(estimator, train),
-        "n_minima": n_grid_minima(losses),
-    }
-
-
-def n_grid_minima(losses):
-    """Return the number of inner grid points that are lower than all eight neighbours."""
-    inner = losses[1:-1, 1:-1]
-    n, m = losses.shape
-    around = [
-        losses[i : n - 2 + i, j : m - 2 + j] for i in range(3) for j in range(3) if (i, j) != (1, 1)
-    ]
-    return int((inner < np.min(around, axis=0)).sum())
-
-
-def loss_of(estimator, X):
-    """Return the loss that training minimises, on test samples."""
-    if isinstance(estimator, VAEenseTransformer):
-        return -float(estimator.elbo_samples(X).mean())
-    codes = estimator.transform(X)
-    error = np.square(X - estimator.inverse_transform(codes)).sum(axis=1).mean()
-    # Prices are in units of the norm of training samples.
-    size = estimator.scale_ * np.sqrt(X.shape[1])
-    return float(error / size**2 + cost(estimator.penalty, np.abs(codes) / np.sqrt(X.shape[1])))
-
-
-def cost(penalty, codes):
-    """Return the mean penalty of codes."""
-    if isinstance(penalty, TopK):
-        return 0.0
-    entries = np.log1p(codes / penalty.eps) if isinstance(penalty, Log) else codes
-    return penalty.alpha * entries.sum(axis=1).mean()
-
-
 def measure(arguments):
-    """Yield the rows of the three tables."""
+    """Yield the rows of both tables."""
     for row in one_latent():
         yield "one_latent", row
     samples = {
@@ -261,13 +192,6 @@ def measure(arguments):
     ]
     for row in at_once(fit, jobs, arguments.jobs):
         yield "fits", row
-    jobs = [
-        (data, name, estimator, arguments.n_points, *samples[data])
-        for data in samples
-        for name, estimator in ready[data].items()
-    ]
-    for row in at_once(plane, jobs, arguments.jobs):
-        yield "planes", row
 
 
 def main():

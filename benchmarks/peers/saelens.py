@@ -43,7 +43,7 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate, *, dead_wi
     Returns
     -------
     tuple
-        CPU seconds, a function from samples to codes and reconstructions, and the dictionary.
+        CPU seconds, and a function from samples to codes and reconstructions.
     """
     import sae_lens
     from sae_lens.config import LoggingConfig, SAETrainerConfig
@@ -91,7 +91,7 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate, *, dead_wi
         codes = sae.encode(torch.from_numpy(X))
         return codes.numpy(), sae.decode(codes).numpy()
 
-    return seconds, coded, sae.W_dec.detach().numpy()
+    return seconds, coded
 
 
 def nested(n_latents):
