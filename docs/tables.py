@@ -90,6 +90,8 @@ def load(name):
     paths = (RESULTS / folder / f"{name}.json" for folder in (".", "archive"))
     text = next((path.read_text(encoding="utf-8") for path in paths if path.exists()), "{}")
     results = json.loads(text)
+    # Hashes of the code that was entered.
+    results.pop("code", None)
     if name.startswith("paper/"):
         size = next((size for size in ("quick", "full") if size in results), None)
         return results[size] | {"name": size} if size else {}

@@ -44,6 +44,11 @@ def test_tables_that_pages_include_are_generated_and_others_are_not(tables):
     assert included == {*tables.tables(), "constants"} - set(tables.README_COLUMNS)
 
 
+def test_constants_that_pages_name_are_written(tables):
+    written = set(re.findall(r"\|(\w+)\| replace", tables.constants()))
+    assert {name for _, name in found(r"\|([A-Z][A-Z_]+)\|")} == written
+
+
 def test_no_table_is_empty_but_those_of_results_that_are_not_there(tables):
     made = tables.tables()
     files = {name: spec["rows"].partition(":")[0] for name, spec in tables.SPECS.items()}
