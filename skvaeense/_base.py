@@ -474,8 +474,7 @@ class BaseAutoencoder(
         """Return the trainer that goes on from a state of `partial_fit`, or from a fit."""
         continues = hasattr(self, "module_")
         random_state = check_random_state(self.random_state if state is None else 0)
-        seeds = _torch.draw_seed(random_state), _torch.draw_seed(random_state)
-        trainer = self._next_trainer(data, seeds, continues=continues)
+        trainer = self._next_trainer(data, _torch.draw_seeds(random_state), continues=continues)
         trainer.least_factor = PARTIAL_LEARNING_RATE
         if state is not None:
             trainer.load_state_dict(state)
@@ -536,8 +535,7 @@ class BaseAutoencoder(
 
     def _structure(self) -> dict[str, Any]:
         """Return the values of the parameters that a model is built from."""
-        values = map(partial(getattr, self), self._structural)
-        return dict(zip(self._structural, map(partial(clone, safe=False), values), strict=True))
+        return {name: clone(getattr(self, name), safe=False) for name in self._structural}
 
     def _check_structure(self) -> None:
         """Raise an error if a parameter that the fitted model was built from has changed."""

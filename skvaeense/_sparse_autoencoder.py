@@ -420,13 +420,13 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             return error + float(model.alpha) * float(model.penalty.cost(coding).mean())
 
     def _finish(self, model, trainer, data):
-        coefficient, dead = trainer.hooks
+        coefficient = trainer.hook(_hooks.Coefficient)
         rows = data.shown(MIN_ROWS_TO_SPLIT)[: N_BLOCKS * block_rows(model.n_components)]
         x, _ = model.split(rows)
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
-        outcome = {"dead_fraction_": dead.fraction}
+        outcome = {"dead_fraction_": trainer.hook(_hooks.DeadLatents).fraction}
         if model.penalty.alpha is not None:
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome

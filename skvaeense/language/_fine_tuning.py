@@ -17,9 +17,9 @@ from skvaeense.language._replaced import is_token_of, logits_of, replaced
 from skvaeense.nets.losses import Loss, Terms
 from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
-from skvaeense.training._hooks import DeadLatents
+from skvaeense.training._hooks import Coefficient, DeadLatents
 from skvaeense.training._trainer import Plan, diverged
-from skvaeense.utils._torch import draw_seed, evaluating
+from skvaeense.utils._torch import draw_seeds, evaluating
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import check_integer
 
@@ -127,8 +127,7 @@ def fine_tuned(
     data: Any = SimpleNamespace(
         train=_Runs(batches), batch_size=1, n_steps=len(batches), is_batch=False
     )
-    random_state = check_random_state(estimator.random_state)
-    seeds = draw_seed(random_state), draw_seed(random_state)
+    seeds = draw_seeds(check_random_state(estimator.random_state))
     trainer = estimator._make_trainer(data, seeds, model=estimator._copy_of_model())
     trainer.learning_rate = _rate(estimator) if learning_rate == "auto" else learning_rate
     trainer.hooks = [hook for hook in trainer.hooks if not isinstance(hook, DeadLatents)]
@@ -149,7 +148,7 @@ def fine_tuned(
         dead = (module.code(x) == 0).all(dim=0).double().mean()
     attributes = {"dead_fraction_": float(dead)}
     if module.penalty.alpha is not None:
-        attributes["alpha_"] = float(trainer.hooks[0].alpha)
+        attributes["alpha_"] = float(trainer.hook(Coefficient).alpha)
     history = estimator.history_
     attributes |= estimator._model_attributes(module.cpu(), estimator._scaling, history)
     estimator._store(attributes)

@@ -93,7 +93,7 @@ class Loss(Specification):
             model.zero_grad(set_to_none=False)
             terms = self.terms(model, x, generator=generator)
             terms["loss"].backward()
-            return dict(zip(terms, map(Tensor.detach, terms.values()), strict=True))
+            return {name: term.detach() for name, term in terms.items()}
 
         return compute
 
@@ -178,8 +178,8 @@ class ELBO(Loss):
         return {"loss": loss, "error": error, "kl": kl, "noise_variance": noise}
 
 
-# Only kept entries are decoded if they are at most this share of the latents, and latents are many:
-# otherwise dense products are as fast. Many latents also get in one another's way.
+# Only kept entries are decoded if they are at most this share of the latents, and there are at
+# least this many latents: otherwise dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
 
 

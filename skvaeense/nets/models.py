@@ -21,7 +21,7 @@ from skvaeense.nets.penalties import Coding, Cut, Penalty
 from skvaeense.nets.priors import Posterior, Prior, StandardNormal
 from skvaeense.nets.thresholds import Latents, ThresholdRule
 from skvaeense.samples._scaling import Scaling
-from skvaeense.utils._kept import SHARES, Budget, budgets
+from skvaeense.utils._kept import SHARES, Budget, budgets, set_share
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import SOME_ROWS, block_rows
 from skvaeense.utils._torch import draw_seed, evaluating, fixed_global_generator, make_generator
@@ -810,11 +810,9 @@ class SparseCoder(Model):
         # One block of rows must do for shorter codes, as there are many lengths.
         some, adapts = x[: block_rows(self.n_components)], hasattr(self.network, "calibrate")
         values: Any = None
-        all_budgets = budgets(self)
         with evaluating(self):
             for share in (*SHARES[1:], 1.0) if self.length is not None else (1.0,):
-                for budget in all_budgets:
-                    budget.share = share
+                set_share(self, share)
                 if adapts or values is None or share == 1.0:
                     rows = x if share == 1.0 else some
                     super().calibrate(rows)
@@ -877,8 +875,7 @@ class SparseCoder(Model):
         whole = [module for module in self.modules() if not budgets(module)]
         shared = [*self.parameters(), *self.buffers(), *whole]
         model = copy.deepcopy(self, {id(part): part for part in shared})
-        for budget in budgets(model):
-            budget.share = length / (self.length or length)
+        set_share(model, length / (self.length or length))
         return model
 
 

@@ -150,10 +150,9 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         Numpy does it: torch would take threads from training, if samples are read meanwhile.
         """
-        centre, factor = self.mean, np.full(len(self.mean), 1 / self.scale)
-        if self.target is not None:
-            centre = np.append(centre, self.target.mean)
-            factor = np.append(factor, np.full(len(self.target.mean), 1 / self.target.scale))
+        scalings: list[Scaling] = [self] if self.target is None else [self, self.target]
+        centre = np.concatenate([s.mean for s in scalings])
+        factor = np.concatenate([np.full(len(s.mean), 1 / s.scale) for s in scalings])
         if isinstance(X, torch.Tensor):
             x = in_double(X)
             c, f = (torch.as_tensor(values, device=x.device) for values in (centre, factor))

@@ -27,7 +27,7 @@ from skvaeense.utils._validation import check_array
 
 # Samples with at most this number of bytes are read into memory at once, as an array. Of larger
 # samples, at most this number of bytes, or one batch, is kept in memory.
-IN_MEMORY = 1 << 28
+IN_MEMORY = 2**28
 # Endings of files of samples.
 SUFFIXES = (".npy", ".safetensors")
 # The position of the first row, and the rows.

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
-from skvaeense.nets.losses import MANY_LATENTS
 from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
 from skvaeense.samples._sources import IN_MEMORY, Source
 from skvaeense.samples._weights import own_order
@@ -141,7 +140,7 @@ def resolve_batch_size(batch_size, n_samples, *, least=32):
 
 
 def sparse_learning_rate(
-    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=MANY_LATENTS
+    batch_size, n_components, n_steps, *, rate=0.008, full_rate_components=512
 ):
     """Return the learning rate of a sparse autoencoder for a training of `n_steps` steps.
 
@@ -267,7 +266,7 @@ class FitData:
         """Return held-out samples, and training samples if those are few."""
         if len(self.valid) >= least or len(self.parts) == 1:
             return self.valid
-        return torch.cat(list(map(TensorBatches.drawn, self.parts)))
+        return torch.cat([part.drawn() for part in self.parts])
 
     @cached_property
     def spectrum(self) -> Spectrum:

@@ -9,7 +9,6 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import islice
 from numbers import Real
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -25,7 +24,7 @@ from skvaeense.utils._callbacks import CALLBACKS
 from skvaeense.utils._files import optional_import
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._records import Kept
-from skvaeense.utils._torch import draw_seed, memory_errors, restore_generator, suited_threads
+from skvaeense.utils._torch import draw_seeds, memory_errors, restore_generator, suited_threads
 from skvaeense.utils._typing import BoolArray, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, StrOptions
 from skvaeense.utils._warnings import warn_user
@@ -84,6 +83,10 @@ class Plan(NamedTuple):
     def turn(self) -> int:
         """The epoch at which the last part begins, in which the learning rate falls to 0."""
         return self.n_epochs - math.ceil((1 - SETTLING) * self.n_epochs)
+
+    def is_watched(self, epoch: int) -> bool:
+        """Return whether the loss after this number of epochs is compared."""
+        return epoch > min(math.ceil(self.unwatched * self.n_epochs), self.turn)
 
 
 @dataclass(eq=False)
@@ -226,16 +229,10 @@ class Trainer:
                     for name, term in terms.items():
                         if term.ndim == 0:
                             sums[name] = sums[name] + term if name in sums else term
-            record, tags = {}, (self.init, self.n_epochs + self.step / n_steps, self.n_steps)
-            for name, total in sums.items():
-                record[name] = float(total) / ((self.step - 1) % STRIDE + 1)
-            for hook in self.hooks:
-                record |= hook.values()
-            self.log.append(record | dict(zip(TAGS, map(float, tags), strict=True)))
+            self._record(sums, self.n_epochs + self.step / n_steps)
             if self.step >= n_steps:
                 self.epoch, self.n_epochs, self.step = self.epoch + 1, self.n_epochs + 1, 0
-                first = min(math.ceil(plan.unwatched * plan.n_epochs), plan.turn)
-                if validate is not None and self.epoch > first:
+                if validate is not None and plan.is_watched(self.epoch):
                     self.compare(validate(self.model), plan)
             if on_record is not None and on_record():
                 break
@@ -262,6 +259,19 @@ class Trainer:
         self.step += 1
         self.n_steps += 1
         return terms
+
+    def _record(self, sums: Terms, n_epochs: float) -> None:
+        """Add the steps since the last record to the log."""
+        n_steps = (self.step - 1) % STRIDE + 1
+        means = {name: float(total) / n_steps for name, total in sums.items()}
+        for hook in self.hooks:
+            means |= hook.values()
+        tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
+        self.log.append(means | tags)
+
+    def hook(self, kind: type) -> Any:
+        """Return the first hook of a class."""
+        return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def compare(self, loss: float, plan: Plan) -> None:
         """Keep the best state by a loss, and skip to the last part if losses no longer fall."""
@@ -513,16 +523,19 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
 def make_optimizer(optimizer: Optimizer, parameters: list[torch.nn.Parameter], rate: float) -> Any:
     """Return the torch.optim.Optimizer of some parameters, or the `Adam` above."""
     try:
-        kind: Any = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
-        return kind(parameters, lr=rate)
+        return _named(optimizer)(parameters, lr=rate)
     except (TypeError, ValueError) as error:
         raise ValueError(f"optimizer={optimizer!r} has unsuitable settings: {error}.") from error
 
 
 def is_scale_free(optimizer: Optimizer) -> bool:
     """Return whether steps are about as long as the learning rate, whatever the gradients."""
-    kind = NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
+    kind = _named(optimizer)
     return getattr(kind, "func", kind) in (Adam, torch.optim.Adam, torch.optim.AdamW)
+
+
+def _named(optimizer: Optimizer) -> Any:
+    return NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
 def cosine(
@@ -580,14 +593,7 @@ class History(Kept, dict[str, DoubleArray]):
             One array for each quantity.
         """
         names = log[0] if log else ("loss", "init", "epoch", "step")
-        columns = map(itemgetter(*names), log)
-        return cls(
-            zip(
-                names,
-                np.array(list(columns), float, order="F").reshape(-1, len(names)).T,
-                strict=True,
-            )
-        )
+        return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
 
     def extended(self, added: "History") -> "History":
         """Return the history with further entries."""
@@ -610,6 +616,8 @@ class History(Kept, dict[str, DoubleArray]):
 
 # Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
+# Names of the two trainers in a training state: of the best init, and of the one that was begun.
+KEPT = "best", "begun"
 # Trainers of `partial_fit` between calls, and the parameters of their estimators. Copies and files
 # of an estimator have the state of its trainer instead.
 LIVE: Any = WeakKeyDictionary()
@@ -659,8 +667,7 @@ class FitSession:
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )
-        callbacks = vars(estimator).get(CALLBACKS, ())
-        keepers = callbacks and [c for c in callbacks if hasattr(c, "keep")]
+        keepers = [c for c in vars(estimator).get(CALLBACKS, ()) if hasattr(c, "keep")]
         if keepers and isinstance(samples, Source):
             samples = digest(samples)
         # What the outcome depends on, besides the parameters.
@@ -701,20 +708,12 @@ class FitSession:
         Trainer
             The trainer. Its `other_log` has the records of the other inits.
         """
-        self.data, first, begun, seeds = data, 0, None, []
-        for _ in range(n_inits):
-            seeds.append((draw_seed(self.random_state), draw_seed(self.random_state)))
+        self.data, first, begun = data, 0, None
+        seeds = [draw_seeds(self.random_state) for _ in range(n_inits)]
         self.progress.begin("codes", n_inits * plan.n_epochs * -(-data.n_steps // STRIDE))
         if self.state is not None:
             self.log = self.state["log"]
-            for name in ("best", "begun"):
-                begun = self.state[name]
-                if begun is not None:
-                    init = int(begun["log"][-1]["init"])
-                    trainer = make(seeds[init], init)
-                    trainer.load_state_dict(begun)
-                    begun = trainer
-                self.best = begun if name == "best" else self.best
+            self.best, begun = (self._resumed(self.state[name], make, seeds) for name in KEPT)
             first = n_inits if begun is None else begun.init
         with memory_errors(data.batch_size):
             for init in range(first, n_inits):
@@ -723,39 +722,51 @@ class FitSession:
                 try:
                     trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
                 except KeyboardInterrupt:
-                    if self._is_interrupted():
+                    # Inits can be compared only once they are finished.
+                    shown = trainer if self.best is None else self.best
+                    if not (shown.log and shown.is_finite):
+                        raise
+                    self._stop_at(shown)
+                    if shown is self.best:
                         break
-                trainer.restore_best()
-                has_loss = math.isfinite(trainer.best_loss) or trainer.n_waited == 0
-                is_better = self.best is None or trainer.best_loss < self.best.best_loss
-                if is_better and trainer.is_finite and has_loss:
-                    self.best = trainer
-                self.log += trainer.log
+                self._offer(trainer)
                 if self.stopped:
                     break
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
-        self.best.other_log = []
-        for record in self.log:
-            if record["init"] != self.best.init:
-                self.best.other_log.append(record)
+        self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
         if self.names and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
 
-    def _is_interrupted(self) -> bool:
-        """Warn that Ctrl-C ends training, and return whether an init that is over is the best."""
-        # Inits can be compared only once they are finished.
-        best = self.trainer if self.best is None else self.best
-        if not (best.log and best.is_finite):
-            raise
+    def _resumed(
+        self, state: Any, make: Callable[..., Trainer], seeds: list[tuple[int, int]]
+    ) -> Trainer | None:
+        """Return the trainer of a state of a checkpoint, or None if there is no state."""
+        if state is None:
+            return None
+        init = int(state["log"][-1]["init"])
+        trainer = make(seeds[init], init)
+        trainer.load_state_dict(state)
+        return trainer
+
+    def _offer(self, trainer: Trainer) -> None:
+        """Keep the trainer of an init that is over if it is the best so far."""
+        trainer.restore_best()
+        has_loss = math.isfinite(trainer.best_loss) or trainer.n_waited == 0
+        is_better = self.best is None or trainer.best_loss < self.best.best_loss
+        if is_better and trainer.is_finite and has_loss:
+            self.best = trainer
+        self.log += trainer.log
+
+    def _stop_at(self, shown: Trainer) -> None:
+        """Warn that Ctrl-C ends training, and which model is kept."""
         # The checkpoint is not marked as over, so that the fit can be resumed.
         self.stopped = True
         warn_user(
-            f"Training was interrupted after {len(best.log)} epoch(s) of the best model. The "
+            f"Training was interrupted after {len(shown.log)} epoch(s) of the best model. The "
             "estimator keeps this model."
         )
-        return best is self.best
 
     def _loss(self, model: Any) -> float:
         """Return the held-out loss of a model."""

@@ -136,7 +136,7 @@ class KeptOutputs(torch.autograd.Function):
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
 # Shares of k that have a threshold after calibration: two to an octave, for eight octaves.
-SHARES = tuple(np.exp2(np.arange(17) / -2).tolist())
+SHARES = tuple(2.0 ** (-i / 2) for i in range(17))
 
 
 class Budget(nn.Module):
@@ -178,11 +178,8 @@ class Budget(nn.Module):
 
     def parts(self, samples: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
         """Return the samples of a batch in equal parts, each with its number of entries."""
-        numbers = self.budgets[: max(len(samples), 1)]
-        parts = []
-        for k, part in zip(numbers, samples.tensor_split(len(numbers)), strict=True):
-            parts.append((self.share * k, part))
-        return parts
+        budgets = [self.share * k for k in self.budgets[: max(len(samples), 1)]]
+        return list(zip(budgets, samples.tensor_split(len(budgets)), strict=True))
 
 
 class BatchThreshold(Budget):
@@ -244,14 +241,13 @@ class BatchThreshold(Budget):
         size = self.size(values.detach())
         if not self.training:
             return (size >= self.threshold) & (size > 0)
-        running, masks = self.thresholds[0], list[torch.Tensor]()
-        for k, part in self.parts(size):
-            least = _least_kept(part, k)
-            if not masks:
-                weight = torch.where(running < 0, 1.0, self.memory)
-                running.lerp_(least.to(running), weight.to(running))
-            masks.append(part >= least)
-        return torch.cat(masks) & (size > 0)
+        parts = self.parts(size)
+        least = [_least_kept(part, k) for k, part in parts]
+        running = self.thresholds[0]
+        weight = torch.where(running < 0, 1.0, self.memory)
+        running.lerp_(least[0].to(running), weight.to(running))
+        kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
+        return torch.cat(kept) & (size > 0)
 
     def kept(self, values: torch.Tensor) -> KeptEntries:
         """Return the positions of kept entries."""
@@ -298,3 +294,9 @@ def check_lengths(name: str, lengths: Any, allowed: Interval = POSITIVE) -> None
 def budgets(model: nn.Module) -> list[Budget]:
     """Return all budgets in a model."""
     return [module for module in model.modules() if isinstance(module, Budget)]
+
+
+def set_share(model: nn.Module, share: float) -> None:
+    """Set the share of k that the budgets of a model keep."""
+    for budget in budgets(model):
+        budget.share = share

@@ -1,11 +1,9 @@
 """Devices, threads, precisions, seeded generators and evaluation mode of torch."""
 
-import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from operator import attrgetter
 from threading import Lock
 
 import numpy as np
@@ -31,6 +29,11 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
 def draw_seed(random_state: np.random.RandomState) -> int:
     """Return a seed for torch, drawn from a numpy RandomState."""
     return int(random_state.randint(2**31 - 1))
+
+
+def draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
+    """Return a seed for order and noise, and one for weights."""
+    return draw_seed(random_state), draw_seed(random_state)
 
 
 def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
@@ -61,14 +64,14 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Compute in evaluation mode without gradients, then restore the modes of all submodules."""
-    before = list(map(attrgetter("training"), module.modules()))
+    training = [own for own in module.modules() if own.training]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for own, was_training in zip(module.modules(), before, strict=True):
-            own.training = was_training
+        for own in training:
+            own.training = True
 
 
 def resolve_device(device: str) -> torch.device:
@@ -140,12 +143,10 @@ def suited_threads(model: torch.nn.Module, n_samples: int) -> Iterator[None]:
     weights, so their threads are not limited.
     """
     with restored_threads() as n_threads:
-        n_weights = 0.0
-        for parameter in model.parameters():
-            n_weights += parameter.numel() if parameter.ndim == 2 else 0
-            n_weights = math.inf if parameter.ndim > 2 else n_weights
-        wanted = max(1.0, 3 * n_weights * n_samples / WORK_OF_A_THREAD)
-        torch.set_num_threads(int(min(wanted, n_threads)))
+        if all(parameter.ndim <= 2 for parameter in model.parameters()):
+            n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+            wanted = max(1, 3 * n_weights * n_samples // WORK_OF_A_THREAD)
+            torch.set_num_threads(min(wanted, n_threads))
         yield
 
 
