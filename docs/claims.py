@@ -11,16 +11,15 @@ import json
 import re
 import sys
 import tomllib
-from pathlib import Path
+
+from tables import README, RESULTS, ROOT
 
 from skvaeense.explanations._em import DEFAULT_SHARE
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 COMPARISON = re.compile(
-    r"(?<![\w`=.])\d[\d.,]*(?![\w-])|\b(twice|half|third|times|few|fewer|less|least|many|more|most|best|better|worse|worst"
-    r"|above|below|beyond|higher|lower|larger|largest|smaller|smallest|shorter|shortest|longer"
-    r"|faster|fastest|slower|slowest|ahead|behind|beats?|wins?|loss(es)?|loses?|than)\b",
+    r"(?<![\w`=.])\d[\d.,]*(?![\w-])|\b(twice|half|third|times|few|fewer|less|least|many|more|most"
+    r"|best|better|worse|worst|above|below|beyond|higher|lower|larger|largest|smaller|smallest"
+    r"|shorter|shortest|longer|faster|fastest|slower|slowest|ahead|behind|beats?|wins?|loss(es)?|loses?|than)\b",
     re.IGNORECASE,
 )
 
@@ -92,7 +91,7 @@ def _listed(names):
 
 def main():
     """Print the sentences of README.md that no result supports, and fail if there are any."""
-    found = unsupported((ROOT / "README.md").read_text(encoding="utf-8"))
+    found = unsupported(README.read_text(encoding="utf-8"))
     for sentence in found:
         sys.stderr.write(f"README.md: no result supports {sentence!r}\n")
     sys.exit(bool(found))
