@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ class Coder:
     def encode(self, value: Any, where: str = "") -> Any:
         """Return the node of a value: of JSON's own types, or a dict with a class and its parts."""
         cls: Any = dict if type(value) is OrderedDict else type(value)
-        if cls in (type(None), bool, int, str) or (cls is float and math.isfinite(value)):
+        if cls in (type(None), bool, int, float, str):
             return value
         if cls is list:
             return [self.encode(item, f"{where}.{i}") for i, item in enumerate(value)]
@@ -192,11 +191,11 @@ class Coder:
 # --- values that are no objects -----------------------------------------------------------------
 
 
-def _dict(cls: type, keys: list[Any], values: list[Any], *, most_equal: int = 32) -> Any:
-    """Return a dict, unless too many keys have the same hash: each is compared with all of them."""
-    if len(keys) - len(set(map(hash, keys))) > most_equal:
-        raise ValueError("it has too many keys with the same hash")
-    return dict(zip(keys, values, strict=True))
+def _take_dict(value: dict[Any, Any]) -> dict[str, Any]:
+    """Return the values of a dict whose keys count them, as in the state of an optimizer."""
+    if list(value) != list(range(len(value))):
+        raise TypeError(f"A dict with the keys {list(value)} cannot be saved; use texts as keys.")
+    return {"items": list(value.values())}
 
 
 def _random_state(cls: type, state: tuple[Any, ...]) -> np.random.RandomState:
@@ -222,9 +221,8 @@ def _are_strings(value: Any) -> bool:
 
 
 VALUES: dict[type, Kind] = {
-    float: (lambda value: {"value": repr(value)}, lambda cls, value: float(value)),
     tuple: (lambda value: {"items": list(value)}, lambda cls, items: tuple(items)),
-    dict: (lambda value: {"keys": list(value), "values": list(value.values())}, _dict),
+    dict: (_take_dict, lambda cls, items: dict(enumerate(items))),
     np.random.RandomState: (lambda value: {"state": value.get_state()}, _random_state),
     NearestNeighbors: (
         _take_search,

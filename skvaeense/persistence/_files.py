@@ -25,7 +25,7 @@ from skvaeense.utils._typing import PathName
 from skvaeense.utils._validation import NON_NEGATIVE, check_integer
 
 # Raise this number whenever older versions cannot read new files.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 1
 # Name of the text, the only entry of the metadata, so that equal estimators give equal files.
 TEXT = "skvaeense"
 # Ending of the text, with the checksum of the text before it and of the arrays.
@@ -361,7 +361,7 @@ def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
         "library_version": skvaeense.__version__,
         "estimator": node,
     }
-    text = json.dumps(description, allow_nan=False).removesuffix("}")
+    text = json.dumps(description).removesuffix("}")
     text += f'{ENDING}{checksum(text, arrays)}"}}'
     data = to_bytes(arrays, {TEXT: text})
     with whole_file(path) as file:

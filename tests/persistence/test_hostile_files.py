@@ -154,8 +154,8 @@ def test_bad_metadata(tmp_path, subtests):
         ("[1, 2]", "cannot be loaded"),
         ("{}", "format_version"),
         ('{"format_version": "1"}', "has version '1' of the format"),
-        ('{"format_version": 3}', "does not match its checksum"),
-        ('{"format_version": 3, "estimator": NaN}', "does not match its checksum"),
+        ('{"format_version": 1}', "does not match its checksum"),
+        ('{"format_version": 1, "estimator": NaN}', "does not match its checksum"),
         ("[" * 200_000, "nested too deeply"),
     ):
         with subtests.test(text[:30]):
@@ -163,7 +163,7 @@ def test_bad_metadata(tmp_path, subtests):
             assert message in refusal(path)
 
 
-@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("version", [0, 3])
 def test_another_format(version, path, tmp_path):
     text, arrays = contents(path)
     other = tmp_path / "other.safetensors"
@@ -171,7 +171,7 @@ def test_another_format(version, path, tmp_path):
     save_file(arrays, other, {"skvaeense": json.dumps(description)})
     message = refusal(other)
     assert f"version {version} of the format, but skvaeense {skvaeense.__version__}" in message
-    assert "reads version 3. Install the skvaeense that wrote it, '7.1'" in message
+    assert "reads version 1. Install the skvaeense that wrote it, '7.1'" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------
@@ -286,15 +286,15 @@ FORGED = {
     ),
     "parameter out of range": (set_in("parameters", "tol", value=-1), "'tol' parameter"),
     "parameter that is NaN": (
-        set_in("parameters", "tol", value={"class": "builtins.float", "value": "nan"}),
+        set_in("parameters", "tol", value=float("nan")),
         "'tol' parameter",
     ),
     "text as a number": (
-        set_in(ATTRIBUTES, "scale_", value={"class": "builtins.float", "value": "1.0; import os"}),
-        "could not convert string to float",
+        set_in(ATTRIBUTES, "scale_", value="1.0; import os"),
+        "'scale_' has the wrong type",
     ),
     "scale that is NaN": (
-        set_in(ATTRIBUTES, "scale_", value={"class": "builtins.float", "value": "nan"}),
+        set_in(ATTRIBUTES, "scale_", value=float("nan")),
         "scale_ must be finite",
     ),
     "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "mean_ must be finite"),
@@ -439,12 +439,6 @@ def test_text_of_many_small_parts(path, tmp_path):
         assert peak < 40 * many.stat().st_size + 1_000_000
 
 
-def keys_of_one_hash(n):
-    """Return a dict with integers as keys, which all have the hash 0, as a node."""
-    keys = [i * (2**61 - 1) for i in range(n)]
-    return {"class": "builtins.dict", "keys": keys, "values": [0] * n}
-
-
 def points(n):
     """Return neighbour searches that share an array, as nodes."""
     points = {"class": "numpy.ndarray", "array": "shared", "order": "C"}
@@ -465,7 +459,7 @@ RANDOM_WORDS = {"class": "builtins.tuple", "items": ["MT19937", RANDOM_WORDS, 0,
 LARGE = {
     "list under a long key": lambda n: {"k" * 80 * n: [0] * 10 * n},
     "long keys in one another": long_keys,
-    "keys of one hash": lambda n: keys_of_one_hash(2 * n),
+    "numbers as keys": lambda n: {"class": "builtins.dict", "items": [0] * 2 * n},
     "tensors of one array": lambda n: [
         {"class": "torch.Tensor", "array": "shared", "order": "C"} for _ in range(n)
     ],
@@ -537,7 +531,6 @@ def law_paths(tmp_path_factory):
 
 CODER = ATTRIBUTES, "_coder_"
 STREAM = ATTRIBUTES, "_stream_"
-NAN = {"class": "builtins.float", "value": "nan"}
 # For each file, changes and what is said about them. The checks of each kind of law have tests of
 # their own; here is one damage for each part that has such checks.
 FORGED_LAWS = {
@@ -571,7 +564,9 @@ FORGED_LAWS = {
             "_units_ is damaged: scale must be",
         ),
         "radius": (
-            set_in(ATTRIBUTES, "_units_", "attributes", "reach", "attributes", "radius", value=NAN),
+            set_in(
+                ATTRIBUTES, "_units_", "attributes", "reach", "attributes", "radius", value=np.nan
+            ),
             "radius",
         ),
         "missing field": (delete(ATTRIBUTES, "_units_", "attributes", "steps"), "steps"),

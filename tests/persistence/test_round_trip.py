@@ -279,7 +279,8 @@ def test_arrays(tmp_path):
 def test_plain_values(tmp_path):
     sae = quick_sae()
     numbers = [np.bool_(True), np.float32(0.1), 2**80, 1e-320, -0.0, float("nan"), -float("inf")]
-    sae.note = {"numbers": numbers, 7: (None, "é\n"), ("a", 1): [], "flag": True}
+    places = {0: (None, "é\n"), 1: []}
+    sae.note = {"numbers": numbers, "places": places, "flag": True}
     assert repr(through_a_file(sae, tmp_path).note) == repr(sae.note)
 
 

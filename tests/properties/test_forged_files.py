@@ -30,7 +30,7 @@ JUNK = (None, True, -1, 0, 3, 10**7, 10**12, 10**30, 0.5, 1e300, "x", "os.system
 JUNK += (
     [8] * 20_000,
     [[]] * 5,
-    {"class": "builtins.float", "value": "nan"},
+    float("nan"),
     {"class": "builtins.tuple", "items": []},
 )
 ARRAYS = (
