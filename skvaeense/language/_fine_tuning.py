@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +18,7 @@ from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
 from skvaeense.training._hooks import Coefficient, DeadLatents
 from skvaeense.training._trainer import Plan, diverged
-from skvaeense.utils._torch import draw_seeds, evaluating
+from skvaeense.utils._torch import draw_seeds, evaluating, frozen
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import check_integer
 
@@ -135,7 +134,7 @@ def fine_tuned(
     trainer.gradient = loss.gradient(trainer.model)
     # The model reads codes that are refined, as after training, if the network refines them.
     trainer.model.training = False
-    with _frozen(model):
+    with frozen(model):
         trainer.fit(data.train, Plan(n_epochs, 1))
     if not trainer.is_finite:
         raise FloatingPointError(diverged("The loss"))
@@ -219,16 +218,3 @@ class _Divergence(Loss):
         n_kept = sum(map(len, self.rows))
         if n_kept < SPECTRUM_ROWS:
             self.rows.append(rows[: SPECTRUM_ROWS - n_kept])
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Leave the weights of a model without gradients while the context lasts."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)

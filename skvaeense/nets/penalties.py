@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from skvaeense.utils import _validation
 from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
 from skvaeense.utils._linalg import TINY
+from skvaeense.utils._torch import frozen
 
 __all__ = ["L1", "BatchTopK", "Gated", "JumpReLU", "Log", "Matryoshka", "Penalty", "TopK"]
 
@@ -643,17 +643,6 @@ class JumpReLU(Penalty):  # numpydoc ignore=PR02
         return torch.tanh(coding.code.abs() / (self.tanh_scale * coding.unit)).sum(dim=1)
 
 
-class _Decoder(nn.Module):
-    """The decoder of a network, as a module that can be called with other weights."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, code: Tensor) -> Tensor:
-        return self.network.decode(code)
-
-
 class Gated(Penalty):
     """Gate that chooses latents by L1, and magnitudes that are not shrunk.
 
@@ -716,10 +705,8 @@ class Gated(Penalty):
 
     def auxiliary_error(self, network: Any, x: Tensor, coding: Coding) -> Tensor:
         """Return the squared error of the gate's own reconstruction, with a frozen decoder."""
-        decoder = _Decoder(network)
-        frozen = {name: value.detach() for name, value in decoder.named_parameters()}
-        gate = coding.preactivation.relu()
-        reconstruction = functional_call(decoder, frozen, (gate,))
+        with frozen(network):
+            reconstruction = network.decode(coding.preactivation.relu())
         return (x - reconstruction).square().sum(dim=1)
 
 

@@ -74,6 +74,19 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             own.training = True
 
 
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let results of a module inside have no gradients with respect to its weights."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
 def resolve_device(device: str) -> torch.device:
     """Return the torch device; "auto" is CUDA if torch finds a CUDA device."""
     if device == "auto":
