@@ -36,7 +36,7 @@ from skvaeense.training._data import (
 )
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.utils import _callbacks, _torch, _validation
-from skvaeense.utils._kept import SHARES
+from skvaeense.utils._kept import LEAST_SHARE
 from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
@@ -852,19 +852,22 @@ class BaseAutoencoder(
 
     def _check_length(self, model: Any) -> None:
         """Raise an error if `transform_l0` is given and the model has no codes of that length."""
-        length, longest = self.transform_l0, model.length
-        if length is None:
+        if self.transform_l0 is None:
             return
-        if longest is None:
+        if model.length is None:
             raise ValueError(
-                f"transform_l0={length!r} can only shorten codes of a model that was trained for a "
-                f"given length. {self._length_cure}, or leave transform_l0=None."
+                f"transform_l0={self.transform_l0!r} can only shorten codes of a model that was "
+                f"fitted for a given length. {self._length_cure}, or leave transform_l0=None."
             )
-        least = SHARES[-1] * longest
+        self._check_shorter(model.length)
+
+    def _check_shorter(self, longest: float) -> None:
+        """Raise an error unless `transform_l0` is one of a range of lengths."""
+        length, least = self.transform_l0, longest * LEAST_SHARE
         if not (_validation.POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
-                "length that the model was trained for."
+                "length that the model was fitted for."
             )
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:

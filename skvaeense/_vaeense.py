@@ -20,7 +20,6 @@ from skvaeense._vaease import VAEase, VAEaseTraining
 from skvaeense.explanations import FlatLaw, GateLaw
 from skvaeense.explanations._em import Wanted
 from skvaeense.explanations._explain import CodeStream, Explained, explain
-from skvaeense.explanations._laws import LEAST_SHARE
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture import _rows as mixture_rows
 from skvaeense.nets.networks import Network
@@ -732,7 +731,6 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
 
     def _check_targets(self) -> None:
         """Raise an error if a target contradicts another parameter."""
-        length, longest = self.transform_l0, self.target_l0
         if self._has_net or self.model == "mixture":
             for ask in ("target", "transform"):
                 for name in (f"{ask}_l0", f"{ask}_explained_variance"):
@@ -742,19 +740,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
                             f"{name}={value!r} sets a price on gates, which model={self.model!r} "
                             'does not have. Leave it out, or set model="auto".'
                         )
-        elif length is not None and longest is not None:
-            self._checked_length(length, longest)
-
-    @staticmethod
-    def _checked_length(length: float, longest: float) -> float:
-        """Return the length of codes, or raise an error if it is not one of a range."""
-        least = longest * LEAST_SHARE
-        if not (_validation.POSITIVE.is_satisfied_by(length) and least <= length <= longest):
-            raise ValueError(
-                f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, "
-                "the length that the model was fitted for."
-            )
-        return length
+        elif self.transform_l0 is not None and self.target_l0 is not None:
+            self._check_shorter(self.target_l0)
 
     def _wanted(self) -> Wanted:
         """Return what codes are wanted to be."""
@@ -969,7 +956,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
             )
         if length is None:
             return float(law.table.length_that_keeps(share))
-        return self._checked_length(length, self.target_l0 or law.table.longest)
+        self._check_shorter(self.target_l0 or law.table.longest)
+        return length
 
     @property
     def _is_hard(self) -> bool:

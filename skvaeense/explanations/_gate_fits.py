@@ -12,11 +12,12 @@ from torch import Tensor
 
 from skvaeense.explanations._em import TARGET_NOISE, Sums, Wanted, expected_sums, make_em
 from skvaeense.explanations._gates import NEW_LOOKS, SLABS, Gates
-from skvaeense.explanations._laws import LEAST_SHARE, GateLaw, PriceTable
+from skvaeense.explanations._laws import GateLaw, PriceTable
 from skvaeense.explanations._search import find_gates, search_gates, widest
 from skvaeense.mixture._em import blur_of, least_variance
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.mixture._rows import Prepared
+from skvaeense.utils._kept import LEAST_SHARE
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._records import Record, check_fields, check_types

@@ -21,8 +21,6 @@ from skvaeense.utils._validation import checked_scale
 
 # A latent of a flat part is active if its posterior variance is below this share of the prior's.
 MOST_VARIANCE = 0.8
-# Least length of codes, as a share of the longest.
-LEAST_SHARE = 1 / 256
 
 
 class Codes(NamedTuple):

@@ -137,6 +137,8 @@ class KeptOutputs(torch.autograd.Function):
 Lengths: TypeAlias = float | Sequence[float]
 # Shares of k that have a threshold after calibration: two to an octave, for eight octaves.
 SHARES = tuple(2.0 ** (-i / 2) for i in range(17))
+# Least length of codes, as a share of the longest.
+LEAST_SHARE = SHARES[-1]
 
 
 class Budget(nn.Module):

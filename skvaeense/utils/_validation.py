@@ -67,7 +67,8 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
 # Unlike scikit-learn's constraint, this one refuses booleans.
-RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+SEED = Interval(Integral, 0, np.iinfo(np.uint32).max, closed="both")
+RANDOM_STATE: list[Any] = [SEED, np.random.RandomState, None]
 SIZES = Sizes(Integral, 1, None, closed="left")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
