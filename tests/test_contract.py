@@ -11,8 +11,6 @@ from skvaeense import (
     SparseAutoencoder,
     VAEase,
     VAEenseTransformer,
-    load,
-    save,
 )
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.explanations import GateDictionary
@@ -38,7 +36,6 @@ def make_all():
     }
 
 
-NAMES = sorted(make_all())
 # One way of each estimator, and the model of the paper.
 CORE = ["default", "length", "vaease", "dictionary", "subspaces", "dimension", "autoencoder"]
 LEARN_BY_BATCHES = [name for name in CORE if hasattr(make_all()[name], "partial_fit")]
@@ -154,21 +151,6 @@ def test_jitter_of_copies_changes_nothing(name, X):
     jittered = copies + 1e-13 * rng.standard_normal(copies.shape)
     usual, moved = (make_all()[name].fit(rows) for rows in (copies, jittered))
     assert_allclose(answers(moved, X), answers(usual, X), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_saved_is_loaded_bit_for_bit(name, X, tmp_path):
-    estimator = make_all()[name]
-    save(estimator, tmp_path / "before")
-    assert repr(load(tmp_path / "before")) == repr(estimator)
-    save(estimator.fit(X), tmp_path / "after")
-    loaded = load(tmp_path / "after")
-    assert np.array_equal(answers(loaded, X), answers(estimator, X))
-    if hasattr(estimator, "transform"):
-        assert np.array_equal(loaded.transform(X), estimator.transform(X))
-    if hasattr(estimator, "partial_fit"):
-        ours, theirs = (one.partial_fit(X[:100]) for one in (estimator, loaded))
-        assert np.array_equal(answers(ours, X), answers(theirs, X))
 
 
 @pytest.mark.parametrize("name", ["default", "gates", "length", "share"])

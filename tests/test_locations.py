@@ -204,16 +204,6 @@ def test_further_samples_keep_the_locations_and_a_new_fit_forgets_them(apart_fit
     assert more.n_components_ == 3
 
 
-def test_saved_and_pickled_models_answer_alike(apart_fit, tmp_path):
-    save(apart_fit, tmp_path / "model.safetensors")
-    for other in (load(tmp_path / "model.safetensors"), copied(apart_fit)):
-        assert_array_equal(other.locations_, apart_fit.locations_)
-        assert_array_equal(other.assign(X_NEW), apart_fit.assign(X_NEW))
-        assert_array_equal(other.transform(X_NEW), apart_fit.transform(X_NEW))
-        assert_array_equal(other.score_samples(X_NEW), apart_fit.score_samples(X_NEW))
-        assert_array_equal(other.sample(9, random_state=0), apart_fit.sample(9, random_state=0))
-
-
 DAMAGES = {
     "points of other samples": {"points": np.zeros((2, 5))},
     "no numbers": {"points": np.full((2, 12), np.nan)},

@@ -3,7 +3,6 @@
 import copy
 import pickle
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,15 +130,6 @@ def test_clone_and_nested_parameters(estimator, changes):
 
 
 # --- copies ---------------------------------------------------------------------------------
-
-
-@EACH
-def test_pickle_joblib_and_deep_copy(estimator, tmp_path):
-    fitted = fit_unwarned(clone(estimator), X)
-    joblib.dump(fitted, tmp_path / "model.joblib")
-    copies = pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "model.joblib")
-    for copied in (*copies, copy.deepcopy(fitted)):
-        assert_same_outputs(copied, fitted)
 
 
 @pytest.mark.parametrize(

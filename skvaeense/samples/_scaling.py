@@ -232,7 +232,7 @@ class TensorBatches:
         order = torch.randperm(len(self), generator=generator, device=X.device)
         if self.weights is not None:
             offset = torch.rand((), generator=generator, device=X.device)
-            order = torch.from_numpy(drawn(self.weights, float(offset))).to(X.device)[order]
+            order = torch.from_numpy(drawn(self.weights, offset=float(offset))).to(X.device)[order]
         for start in range(0, len(self) - batch_size + 1, batch_size):
             torch.index_select(X, 0, order[start : start + batch_size], out=batch)
             yield batch

@@ -2,17 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skvaeense.nets.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
-
-
-class HalfVariance(ThresholdRule):
-    """A custom rule."""
-
-    def active(self, latents):
-        return latents.log_variance < np.log(0.5)
-
-
-RULES = {"own": HalfVariance(), "fixed": FixedVariance(), "otsu": Otsu(), "noise": Contribution()}
+from skvaeense.nets.thresholds import Contribution, FixedVariance, Latents, Otsu
 
 
 def make_latents(variance, code=None, code_scale=None, noise_variance=0.1):
@@ -117,26 +107,3 @@ def test_contribution_compares_with_the_noise():
 def test_levels_out_of_their_range(rule):
     with pytest.raises(ValueError, match=f"'level' parameter of {type(rule).__name__}"):
         rule.active(draw_latents())
-
-
-# --- all rules ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_rules_judge_each_sample_by_itself_in_any_order_of_latents(rule):
-    latents = draw_latents()
-    before = latents.log_variance.copy(), latents.code.copy()
-    active = rule.active(latents)
-    assert active.dtype == bool
-    assert active.shape == latents.log_variance.shape
-    assert 0 < active.mean() < 1
-    assert_array_equal((latents.log_variance, latents.code), before)
-    assert rule.active(make_latents([[0.1], [0.9]])).shape == (2, 1)
-    log_variance, code, code_scale, noise = latents
-    for i, own in enumerate(active):
-        rows = slice(i, i + 1)
-        alone = Latents(log_variance[rows], code[rows], code_scale, noise)
-        assert_array_equal(rule.active(alone)[0], own)
-    order = np.random.default_rng(1).permutation(code.shape[1])
-    shuffled = Latents(log_variance[:, order], code[:, order], code_scale[order], noise)
-    assert_array_equal(rule.active(shuffled), active[:, order])

@@ -161,6 +161,7 @@ ESTIMATORS = {
     "fixed variance": quick_vae(sparse_output=True, threshold=FixedVariance(0.7)),
     "noise": quick_vae(dtype="float64", noise_variance=0.05, learn_noise_variance=False),
     "dimension": IntrinsicDimensionEstimator(quick_vae(), random_state=0),
+    "dimension by mixture": IntrinsicDimensionEstimator(random_state=0),
     "dimension by count": IntrinsicDimensionEstimator(quick_vae(), method="count"),
     "dimension by neighbors": IntrinsicDimensionEstimator(
         quick_sae(max_iter=2), method="neighbors", random_state=0
@@ -650,6 +651,7 @@ def test_pickle_joblib_and_skops_with_a_short_list(estimator):
         dump.dump(estimator, file)
         file.seek(0)
         assert_same(dump.load(file), estimator)
+    assert_same(copy.deepcopy(estimator), estimator)
 
 
 @pytest.mark.parametrize("name", ["mixture", "locations", "gates", "length", "normal"])
@@ -666,9 +668,3 @@ def test_skops_list_of_the_guide(name):
     ]
     assert all(f'"{name}"' in GUIDE.read_text() for name in trusted)
     assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae, new)
-
-
-def test_partial_fit_goes_on_after_a_pickle():
-    vae = fit_unwarned(quick_vae(), samples()).partial_fit(samples())
-    loaded = pickle.loads(pickle.dumps(vae))
-    assert_same(loaded.partial_fit(samples()), vae.partial_fit(samples()))

@@ -40,7 +40,9 @@ def of_columns(given_latents, columns):
 
 @given(found=latents(), name=st.sampled_from(sorted(ThresholdRule.aliases)), seed=SEEDS)
 def test_rows_and_latents_come_in_any_order(found, name, seed):
+    before = found.log_variance.copy(), found.code.copy()
     active = ThresholdRule.aliases[name]().active(found)
+    assert_array_equal((found.log_variance, found.code), before)
     assert active.dtype == bool
     assert active.shape == found.code.shape
     rng = np.random.default_rng(seed)
