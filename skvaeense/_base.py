@@ -863,7 +863,8 @@ class BaseAutoencoder(
 
     def _check_shorter(self, longest: float) -> None:
         """Raise an error unless `transform_l0` is one of a range of lengths."""
-        length, least = self.transform_l0, longest * LEAST_SHARE
+        length: Any = self.transform_l0
+        least = longest * LEAST_SHARE
         if not (_validation.POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
