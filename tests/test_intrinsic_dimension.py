@@ -235,6 +235,17 @@ def test_gates_count_where_other_answers_would_be_unsure(monkeypatch):
     assert -model.score(X[500:], true[500:]) < 0.1
 
 
+@pytest.mark.slow
+def test_atoms_of_a_curve_are_not_counted():
+    """A dictionary explains a curve of six frequencies by several atoms at each point."""
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, (1000, 1)) * np.arange(1, 7)
+    X = np.hstack([np.cos(angles), np.sin(angles)]) @ rng.standard_normal((12, 30))
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X)
+    assert not model._method_.trusted_
+    assert model.dimension_ == pytest.approx(1, abs=0.1)
+
+
 class Pieces(BaseEstimator):
     """Codes of a sample's piece of a curved surface. Each piece has separate latents."""
 

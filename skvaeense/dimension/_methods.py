@@ -14,7 +14,7 @@ from skvaeense.dimension._dictionary import Dictionary
 from skvaeense.dimension._local import LEAST_SQUARE, LocalGeometry
 from skvaeense.dimension._posterior import CLOSE, standard_error
 from skvaeense.dimension._rank import RARELY, NoiseFloor, Quadrics
-from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
+from skvaeense.dimension._scaling import LARGEST, NEAR, SCALES, Calibration, mean_dimension
 from skvaeense.utils._linalg import EXACT, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
@@ -304,10 +304,15 @@ class PoolMethod(AutoencoderMethod):
         self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[1] + 1:
             raw = _by_distances(X)
-            # Patterns with more active latents are pieces of a curved set.
             most = np.nan_to_num(2 * raw[1] + 1, nan=np.inf)
             change, falls = _change_of_dimension(raw, _by_distances(points))
-            pieces = (active != active[0]).any() and sizes.mean() > most
+            # Patterns with more active latents than dimensions are pieces of a curved set, since
+            # other subspaces nearby can only raise the dimension by distances.
+            calibration = Calibration(len(X), n_neighbors, X.shape[1])
+            scale = min(len(calibration.scales) - 1, 1)
+            reached = calibration.correct(np.array([raw[scale]]), scale)[0]
+            typical = 1 / np.mean(1 / np.maximum(sizes, 1))
+            pieces = (active != active[0]).any() and typical > (1 + NEAR) * reached
             believed = self.floor_.seen or falls or change <= MAX_SHIFT
             self.trusted_ = bool(believed and not pieces)
             self.change_ = change if self.trusted_ else 0.0
