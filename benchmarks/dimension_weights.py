@@ -1,28 +1,39 @@
 """Weights of the measurements of a dimension, fitted on families of known dimension.
 
-    python -m benchmarks dimension_weights [--only NAME ...]
+    python -m benchmarks dimension_weights fit [--only NAME ...]
+    python -m benchmarks dimension_weights judge [--only NAME ...] [--seeds 5]
 
-The families are the families `CHOSEN_BY` of dimension_unseen.py, and the families of `FURTHER`:
-sets of second degree, boundaries, sums of atoms, overlapping clusters, fractals, solutions of
-differential equations and sets of many dimensions. No family of a report is among them. Each family
-has 300 and 1,000 samples without noise, and 1,000 samples with noise, as a share of the root mean
-square of the columns. The estimator is fitted to these samples with its current weights, and the
-measurements around the first of them are kept. The weights maximise the likelihood of the true
-dimensions, with equal weight for each family and setting, and a small penalty. The program prints
-the weights, which are those of skvaeense/dimension/weights.json.
+The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
+dimension_kinds.py, and the families of `FURTHER`: sets of second degree, boundaries, overlapping
+clusters, fractals, solutions of differential equations and sets of many dimensions. No family of a
+report is among them. Each family has 1,000 samples with and without noise, and 300 samples with
+noise, as a share of the root mean square of the columns. The estimator is fitted to these samples,
+and measurements around `N_ASKED` others are kept. The weights maximise the likelihood of the true
+dimensions, with equal weight for each family and setting, and a small penalty.
+
+For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
+kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller by
+the largest factor of `FACTORS` for which at most `MOST_WRONG` of the samples are surely wrong in
+this way. The program prints the weights, which are those of skvaeense/dimension/weights.json.
+`judge` measures the estimator at new samples of the families `REPORTED`, with the weights of the
+package.
 """
 
 import warnings
 from functools import partial
+from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from benchmarks.common import RESULTS, make_parser, save
+from benchmarks import dimension_kinds
+from benchmarks.common import RESULTS, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_unseen import (
     CHOSEN_BY,
+    SURE,
+    WRONG,
     ball,
     dirichlet,
     network,
@@ -39,12 +50,19 @@ from benchmarks.dimension_unseen import (
     thin_box,
 )
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.dimension._posterior import WEIGHTS, Evidence
+from skvaeense.dimension._posterior import WEIGHTS, Evidence, posterior, probability_right
 
 OUT = RESULTS / "dimension_weights.json"
-SETTINGS = ((300, 0.0), (1000, 0.0), (1000, 0.05), (1000, 0.1))
+# Numbers of samples and shares of noise. The first two have limits of surely wrong dimensions.
+SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05), (1000, 0.1)
+MOST_WRONG = 0.005, 0.01
+JUDGED = SETTINGS[:2]
+# Weights of distances, fitted before on families with more kinds of noise. Thin directions, which
+# many families have, look like noise to distances.
+DISTANCES = {"above": -0.52, "below": 0.38, "beyond": -0.59, "log": 0.71}
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
-N_ASKED, PENALTY = 10, 0.3
+N_ASKED, PENALTY = 40, 0.3
+FACTORS = np.arange(1, 0.3, -0.01)
 
 
 # --- shapes -----------------------------------------------------------------------------------
@@ -163,17 +181,22 @@ FURTHER = {
     "subspaces of 5/10/15": parts(*((d, partial(normal, d)) for d in (5, 10, 15)), n_features=30),
     "grid of 3": rounded(1, one(3, partial(cube, 3), 8)),
 }
-FAMILIES = CHOSEN_BY | FURTHER
+FAMILIES = CHOSEN_BY | dimension_kinds.CHOSEN | FURTHER
+
+
+def drawn(family, name, n, noise, seed):
+    """Return `N_ASKED` and `n` samples of a family in random order, and their dimensions."""
+    rng = np.random.default_rng([*name.encode(), n, seed])
+    X, truth = family(n + N_ASKED, rng)
+    X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
+    order = rng.permutation(len(X))
+    return X[order], truth[order]
 
 
 def measurements(name, n, noise):
-    """Return features of the candidates of samples, the number of candidates, and the true one."""
-    rng = np.random.default_rng([len(name), n])
-    X, truth = FAMILIES[name](n, rng)
-    X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
-    asked = rng.permutation(len(X))
-    X, truth = X[asked], truth[asked]
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X)
+    """Return the candidates of samples, their features, and the true dimensions."""
+    X, truth = drawn(FAMILIES[name], name, n, noise, 0)
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[N_ASKED:])
     method, autoencoder = model._method_, model.autoencoder_
     if method.geometry_ is None:
         return []
@@ -184,34 +207,102 @@ def measurements(name, n, noise):
         evidence = Evidence(*(values[i : i + 1] for values in around.evidence))
         candidates = evidence.candidates()
         features = evidence.features(candidates)
-        values = np.stack([features[key][0] for key in WEIGHTS], axis=1)
-        rows.append((values, int(np.nanargmin(np.abs(candidates[0] - truth[i])))))
+        rows.append((candidates, {key: features[key] for key in WEIGHTS}, truth[i]))
     return rows
 
 
 def fit_weights(settings):
     """Return the weights of most likelihood for lists of rows, one list for each setting."""
-    pairs = [(row, 1 / len(rows)) for rows in settings for row in rows]
+    pairs = [
+        (
+            np.stack([values[0] for values in features.values()], axis=1),
+            int(np.nanargmin(np.abs(candidates[0] - true))),
+            1 / len(rows),
+        )
+        for rows in settings
+        for candidates, features, true in rows
+    ]
 
     def loss(weights):
         value, gradient = PENALTY * weights @ weights, 2 * PENALTY * weights
-        for (features, true), share in pairs:
+        for features, true, share in pairs:
             logits = features @ weights
             total = logsumexp(logits)
             value += share * (total - logits[true])
             gradient = gradient + share * (np.exp(logits - total) @ features - features[true])
         return value, gradient
 
-    return minimize(loss, np.zeros(len(WEIGHTS)), jac=True, method="L-BFGS-B").x
+    start = [DISTANCES.get(name, 0.0) for name in WEIGHTS]
+    bounds = [(DISTANCES.get(name), DISTANCES.get(name)) for name in WEIGHTS]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return dict(zip(WEIGHTS, found.tolist(), strict=True))
+
+
+def surely_wrong(rows, weights, factor):
+    """Return the share of samples with a reliability above `SURE` and an error above `WRONG`."""
+    wrong = []
+    for candidates, features, true in rows:
+        dimension, std = posterior(candidates, features, weights, factor)
+        sure = probability_right(std) > SURE
+        wrong.append(sure[0] and abs(dimension[0] - true) > WRONG)
+    return np.mean(wrong)
+
+
+def largest_factor(found):
+    """Return the largest factor of weights with few surely wrong answers of kinds left out."""
+    kinds = dimension_kinds.KIND_OF
+    weights = {
+        kind: fit_weights([rows for (name, _), rows in found.items() if kinds.get(name) != kind])
+        for kind in dimension_kinds.KINDS
+    }
+    for factor in FACTORS:
+        shares = [
+            np.mean(
+                [
+                    surely_wrong(rows, weights[kinds[name]], factor)
+                    for (name, own), rows in found.items()
+                    if own == setting and name in kinds
+                ]
+            )
+            for setting in JUDGED
+        ]
+        print(f"{factor:.2f}", np.round(shares, 4), flush=True)
+        if np.all(np.array(shares) <= MOST_WRONG):
+            break
+    return factor
+
+
+def run_fit(arguments):
+    """Fit the weights, print them, and save them."""
+    names = [name for name in arguments.only if name in FAMILIES]
+    found = {(name, own): measurements(name, *own) for name in names for own in SETTINGS}
+    found = {key: rows for key, rows in found.items() if rows}
+    factor = largest_factor(found)
+    weights = {name: round(weight, 2) for name, weight in fit_weights(found.values()).items()}
+    print(factor, weights, flush=True)
+    save(OUT, "weights", {"n_settings": len(found), "factor": factor, "weights": weights})
+
+
+def run_judge(arguments):
+    """Measure reported families at samples that the estimator was not fitted to."""
+    names = [name for name in arguments.only if name in dimension_kinds.REPORTED]
+    for n, noise in JUDGED:
+        rows = []
+        for name, seed in product(names, range(arguments.seeds)):
+            X, truth = drawn(dimension_kinds.REPORTED[name], name, n, noise, seed)
+            model = IntrinsicDimensionEstimator(random_state=seed).fit(X[N_ASKED:])
+            error = np.abs(model.predict(X[:N_ASKED]) - truth[:N_ASKED])
+            right = model.reliability(X[:N_ASKED])
+            rows.append((error.mean(), right > SURE, (right > SURE) & (error > WRONG)))
+            print(name, n, seed, np.round([np.mean(value) for value in rows[-1]], 3), flush=True)
+        means = [float(np.mean(values)) for values in zip(*rows, strict=True)]
+        summary = dict(zip(("error", "sure", "surely_wrong"), means, strict=True))
+        print(n, noise, summary, flush=True)
+        save(OUT, f"reported, n = {n:,}, {noise:.0%} noise", summary)
 
 
 def main():
     """Run the benchmark with the options of the command line."""
-    parser = make_parser(__doc__, only=FAMILIES)
     warnings.simplefilter("ignore")
-    names = parser.parse_args().only
-    found = [measurements(name, n, noise) for name in names for n, noise in SETTINGS]
-    found = [rows for rows in found if rows]
-    weights = dict(zip(WEIGHTS, np.round(fit_weights(found), 2).tolist(), strict=True))
-    print(weights, flush=True)
-    save(OUT, "weights", {"n_settings": len(found), "weights": weights})
+    parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_kinds.REPORTED)
+    run_task(parser, run_fit, run_judge)

@@ -350,9 +350,10 @@ class LocalGeometry(Kept):
             if 2 * rank > len(quarter):
                 rank = _rank(variances, len(pool), noise, n)[0]
             wide = np.count_nonzero(variances > CLEAR * len(pool) * square)
-            ranks.append((rank, visible, hidden, wide))
+            fall = _fall(_variances(points[quarter]), int(rank))
+            ranks.append((rank, visible, hidden, wide, fall))
         ranks = np.array(ranks, dtype=float).T
-        self._ranks, self._visible, self._hidden, self._wide = ranks
+        self._ranks, self._visible, self._hidden, self._wide, self._falls = ranks
         self._hidden = self._hidden > 0
         # 0 means that no rank is clear.
         self._clear_ranks = np.zeros(len(members))
@@ -430,7 +431,8 @@ class LocalGeometry(Kept):
         is_thin = median(self._wide) <= ratio + _scaling.NEAR
         thin_rank = np.where(is_thin, median(self._clear_ranks), 0.0)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
-        evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound)
+        fall = median(self._falls)
+        evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound, fall)
         dimension, std = evidence.posterior()
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -588,6 +590,14 @@ def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above
+
+
+def _fall(variances, rank):
+    """Return the logarithm of the ratio of ascending variances before and after a rank."""
+    if not 0 < rank < len(variances):
+        return np.inf
+    before, after = np.log(np.maximum(variances[[-rank, -rank - 1]], TINY))
+    return before - after
 
 
 def _count_above(variances, share, floor):

