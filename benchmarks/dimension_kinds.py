@@ -518,3 +518,5 @@ CHOSEN, REPORTED = (
     for half in (0, 1)
 )
 KIND_OF = {name: kind for kind, halves in KINDS.items() for half in halves for name in half}
+# Numbers of directions that are narrower than noise of 5 %, so that with and without them is right.
+HIDDEN = {"band": 1, "band, narrow": 1}

@@ -1,6 +1,6 @@
 """Weights of the measurements of a dimension, fitted on families of known dimension.
 
-    python -m benchmarks dimension_weights fit [--only NAME ...]
+    python -m benchmarks dimension_weights fit [--only NAME ...] [--jobs 1]
     python -m benchmarks dimension_weights judge [--only NAME ...] [--seeds 5]
 
 The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
@@ -12,23 +12,26 @@ and measurements around `N_ASKED` others are kept. The weights maximise the like
 dimensions, with equal weight for each family and setting, and a small penalty.
 
 For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
-kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller by
-the largest factor of `FACTORS` for which at most `MOST_WRONG` of the samples are surely wrong in
-this way. The program prints the weights, which are those of skvaeense/dimension/weights.json.
-`judge` measures the estimator at new samples of the families `REPORTED`, with the weights of the
-package.
+kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller, by
+a factor without noise and a factor with noise, until at most `MOST_WRONG` of the samples are surely
+wrong in this way, plus two standard errors of the mean over families. The program prints the shares
+of sure and surely wrong samples, and writes skvaeense/dimension/weights.json. `judge` measures the
+estimator at new samples of the families `REPORTED`, with the weights of the package. Directions
+that noise hides may be counted or not.
 """
 
+import json
 import warnings
 from functools import partial
 from itertools import product
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from benchmarks import dimension_kinds
-from benchmarks.common import RESULTS, make_parser, run_task, save
+from benchmarks.common import RESULTS, ROOT, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_unseen import (
     CHOSEN_BY,
@@ -53,16 +56,15 @@ from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.dimension._posterior import WEIGHTS, Evidence, posterior, probability_right
 
 OUT = RESULTS / "dimension_weights.json"
+WEIGHTS_OUT = ROOT / "skvaeense" / "dimension" / "weights.json"
 # Numbers of samples and shares of noise. The first two have limits of surely wrong dimensions.
-SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05), (1000, 0.1)
+SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05)
 MOST_WRONG = 0.005, 0.01
 JUDGED = SETTINGS[:2]
-# Weights of distances, fitted before on families with more kinds of noise. Thin directions, which
-# many families have, look like noise to distances.
-DISTANCES = {"above": -0.52, "below": 0.38, "beyond": -0.59, "log": 0.71}
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
 N_ASKED, PENALTY = 40, 0.3
-FACTORS = np.arange(1, 0.3, -0.01)
+# Step by which factors of log-odds are made smaller.
+STEP = 0.02
 
 
 # --- shapes -----------------------------------------------------------------------------------
@@ -182,6 +184,9 @@ FURTHER = {
     "grid of 3": rounded(1, one(3, partial(cube, 3), 8)),
 }
 FAMILIES = CHOSEN_BY | dimension_kinds.CHOSEN | FURTHER
+NAMES = list(WEIGHTS)
+# A dimension is not more probable because distances are farther from it.
+AGAINST = "above", "below", "beyond"
 
 
 def drawn(family, name, n, noise, seed):
@@ -193,94 +198,108 @@ def drawn(family, name, n, noise, seed):
     return X[order], truth[order]
 
 
+def hidden(name, noise):
+    """Return the number of directions of a family that noise hides."""
+    return dimension_kinds.HIDDEN.get(name, 0) if noise >= 0.05 else 0
+
+
 def measurements(name, n, noise):
-    """Return the candidates of samples, their features, and the true dimensions."""
+    """Return the evidence at samples that neighbours decide, and their true dimensions."""
+    warnings.simplefilter("ignore")
     X, truth = drawn(FAMILIES[name], name, n, noise, 0)
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[N_ASKED:])
     method, autoencoder = model._method_, model.autoencoder_
     if method.geometry_ is None:
-        return []
+        return None
     active, points, groups, _ = method._denoise(autoencoder, X[:N_ASKED])
     around = method._around(X[:N_ASKED], points, active, groups)
-    rows = []
-    for i in np.flatnonzero(np.isfinite(around.ratio)):
-        evidence = Evidence(*(values[i : i + 1] for values in around.evidence))
+    rows = np.isfinite(method._answer(around))
+    evidence = Evidence(*(values[rows] for values in around.evidence))
+    return (evidence, truth[:N_ASKED][rows] - hidden(name, noise)) if rows.any() else None
+
+
+def stacked(found):
+    """Return features, masks of candidates, the nearest candidates to the truth, and weights."""
+    tables = []
+    for evidence, truth in found:
         candidates = evidence.candidates()
         features = evidence.features(candidates)
-        rows.append((candidates, {key: features[key] for key in WEIGHTS}, truth[i]))
-    return rows
+        values = np.stack([features[name] for name in NAMES], axis=-1)
+        true = np.nanargmin(np.abs(candidates - truth[:, None]), axis=1)
+        tables.append((values, ~np.isnan(candidates), true, np.full(len(truth), 1 / len(truth))))
+    most = max(values.shape[1] for values, *_ in tables)
+    features = [np.pad(v, [(0, 0), (0, most - v.shape[1]), (0, 0)]) for v, *_ in tables]
+    masks = [np.pad(mask, [(0, 0), (0, most - mask.shape[1])]) for _, mask, *_ in tables]
+    true, shares = (np.concatenate([table[i] for table in tables]) for i in (2, 3))
+    masks = np.concatenate(masks)
+    return np.where(masks[..., None], np.concatenate(features), 0.0), masks, true, shares
 
 
-def fit_weights(settings):
-    """Return the weights of most likelihood for lists of rows, one list for each setting."""
-    pairs = [
-        (
-            np.stack([values[0] for values in features.values()], axis=1),
-            int(np.nanargmin(np.abs(candidates[0] - true))),
-            1 / len(rows),
-        )
-        for rows in settings
-        for candidates, features, true in rows
-    ]
+def fit_weights(found):
+    """Return the weights of most likelihood for a list of pairs of evidence and truth."""
+    features, masks, true, shares = stacked(found)
+    rows = np.arange(len(true))
 
     def loss(weights):
-        value, gradient = PENALTY * weights @ weights, 2 * PENALTY * weights
-        for features, true, share in pairs:
-            logits = features @ weights
-            total = logsumexp(logits)
-            value += share * (total - logits[true])
-            gradient = gradient + share * (np.exp(logits - total) @ features - features[true])
-        return value, gradient
+        logits = np.where(masks, features @ weights, -np.inf)
+        total = logsumexp(logits, axis=1)
+        means = np.einsum("ij,ijk->ik", np.exp(logits - total[:, None]), features)
+        value = shares @ (total - logits[rows, true]) + PENALTY * weights @ weights
+        return value, shares @ (means - features[rows, true]) + 2 * PENALTY * weights
 
-    start = [DISTANCES.get(name, 0.0) for name in WEIGHTS]
-    bounds = [(DISTANCES.get(name), DISTANCES.get(name)) for name in WEIGHTS]
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return dict(zip(WEIGHTS, found.tolist(), strict=True))
+    bounds = [(None, 0.0 if name.startswith(AGAINST) else None) for name in NAMES]
+    weights = minimize(loss, np.zeros(len(NAMES)), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return {name: round(float(weight), 2) for name, weight in zip(NAMES, weights, strict=True)}
 
 
-def surely_wrong(rows, weights, factor):
-    """Return the share of samples with a reliability above `SURE` and an error above `WRONG`."""
-    wrong = []
-    for candidates, features, true in rows:
-        dimension, std = posterior(candidates, features, weights, factor)
-        sure = probability_right(std) > SURE
-        wrong.append(sure[0] and abs(dimension[0] - true) > WRONG)
-    return np.mean(wrong)
+def certainties(evidence, truth, n_hidden, weights, factors):
+    """Return whether samples are sure, and whether they are surely wrong."""
+    candidates = evidence.candidates()
+    own = np.transpose([evidence.clear, 1 - evidence.clear]) @ factors
+    dimension, std = posterior(candidates, evidence.features(candidates), weights, own)
+    sure = probability_right(std) > SURE
+    return sure, sure & (np.abs(dimension - np.clip(dimension, truth, truth + n_hidden)) > WRONG)
 
 
-def largest_factor(found):
-    """Return the largest factor of weights with few surely wrong answers of kinds left out."""
+def fit_factors(found):
+    """Return factors of log-odds with few surely wrong answers of kinds left out."""
     kinds = dimension_kinds.KIND_OF
     weights = {
-        kind: fit_weights([rows for (name, _), rows in found.items() if kinds.get(name) != kind])
+        kind: fit_weights([pair for (name, *_), pair in found.items() if kinds.get(name) != kind])
         for kind in dimension_kinds.KINDS
     }
-    for factor in FACTORS:
-        shares = [
-            np.mean(
-                [
-                    surely_wrong(rows, weights[kinds[name]], factor)
-                    for (name, own), rows in found.items()
-                    if own == setting and name in kinds
-                ]
-            )
+    factors = np.ones(2)
+    while True:
+        judged = [
+            [
+                certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
+                for key in found
+                if key[1:] == setting and key[0] in kinds
+            ]
             for setting in JUDGED
         ]
-        print(f"{factor:.2f}", np.round(shares, 4), flush=True)
-        if np.all(np.array(shares) <= MOST_WRONG):
-            break
-    return factor
+        # The shares of each family that are sure and surely wrong.
+        shares = [np.array([np.mean(v, axis=1) for v in families]) for families in judged]
+        means = np.array([values.mean(axis=0) for values in shares])
+        errors = [values[:, 1].std() / np.sqrt(len(values)) for values in shares]
+        print(factors.round(2), means.round(4).tolist(), flush=True)
+        too_many = means[:, 1] + 2 * np.array(errors) > MOST_WRONG
+        if not too_many.any():
+            return factors.round(2).tolist(), means.tolist()
+        factors = factors - STEP * too_many
 
 
 def run_fit(arguments):
-    """Fit the weights, print them, and save them."""
-    names = [name for name in arguments.only if name in FAMILIES]
-    found = {(name, own): measurements(name, *own) for name in names for own in SETTINGS}
-    found = {key: rows for key, rows in found.items() if rows}
-    factor = largest_factor(found)
-    weights = {name: round(weight, 2) for name, weight in fit_weights(found.values()).items()}
-    print(factor, weights, flush=True)
-    save(OUT, "weights", {"n_settings": len(found), "factor": factor, "weights": weights})
+    """Fit the weights, print them, and write them."""
+    keys = [(name, *own) for name in arguments.only if name in FAMILIES for own in SETTINGS]
+    pairs = Parallel(arguments.jobs)(delayed(measurements)(*key) for key in keys)
+    found = {key: pair for key, pair in zip(keys, pairs, strict=True) if pair is not None}
+    factors, shares = fit_factors(found)
+    weights = fit_weights(found.values())
+    print(weights, flush=True)
+    results = {"factors": factors, "weights": weights}
+    WEIGHTS_OUT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save(OUT, "weights", {"n_settings": len(found), "left out": shares, **results})
 
 
 def run_judge(arguments):
@@ -291,9 +310,12 @@ def run_judge(arguments):
         for name, seed in product(names, range(arguments.seeds)):
             X, truth = drawn(dimension_kinds.REPORTED[name], name, n, noise, seed)
             model = IntrinsicDimensionEstimator(random_state=seed).fit(X[N_ASKED:])
-            error = np.abs(model.predict(X[:N_ASKED]) - truth[:N_ASKED])
+            dimension, truth = model.predict(X[:N_ASKED]), truth[:N_ASKED]
+            nearest = np.clip(dimension, truth - hidden(name, noise), truth)
+            wrong = np.abs(dimension - nearest) > WRONG
             right = model.reliability(X[:N_ASKED])
-            rows.append((error.mean(), right > SURE, (right > SURE) & (error > WRONG)))
+            error = np.abs(dimension - truth).mean()
+            rows.append((error, right > SURE, (right > SURE) & wrong))
             print(name, n, seed, np.round([np.mean(value) for value in rows[-1]], 3), flush=True)
         means = [float(np.mean(values)) for values in zip(*rows, strict=True)]
         summary = dict(zip(("error", "sure", "surely_wrong"), means, strict=True))
@@ -305,4 +327,5 @@ def main():
     """Run the benchmark with the options of the command line."""
     warnings.simplefilter("ignore")
     parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_kinds.REPORTED)
+    parser.add_argument("--jobs", type=int, default=1)
     run_task(parser, run_fit, run_judge)

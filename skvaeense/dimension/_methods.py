@@ -472,9 +472,9 @@ class PoolMethod(AutoencoderMethod):
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
             self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
-            noise = {"noise_variance": self.floor_.variance, "n_noisy": n_noisy}
-            clear = self.change_ <= CLOSE
-            self.geometry_ = LocalGeometry(points, active, n_neighbors, clear=clear, **noise)
+            noise = {"noise_variance": self.floor_.variance, "most_noise": self.floor_.limit}
+            noise["n_noisy"] = n_noisy
+            self.geometry_ = LocalGeometry(points, active, n_neighbors, **noise)
             self.pool_size_ = self.geometry_.n_neighbors
 
     def _denoise(self, autoencoder, X):
@@ -653,10 +653,10 @@ class Consensus(PoolMethod):  # numpydoc ignore=PR02
     number of dictionary atoms, since a coefficient can be lost in the noise.
 
     For all other samples, the method combines all measurements in one distribution over dimensions:
-    the estimates by distances at several scales; the number of directions in which the nearest
-    samples extend; without noise, the number of directions that no polynomial of the others
-    predicts, since distances do not show thin directions; and the number of directions that
-    equations of second degree leave, if such equations hold on the samples, as on spheres. The
+    the estimates by distances at several scales, which noise makes too large, if noise is possible;
+    the number of directions in which the nearest samples extend, and how their variances grow with
+    the distance; and the number of directions that equations of second degree leave, if such
+    equations hold on the samples, as on spheres. The
     weights of the measurements were fitted by maximum likelihood on manifolds of many kinds. The
     dimension is the median of the distribution, nearly always a whole number. The method combines
     `Count` and `Neighbors`, which describes pools.

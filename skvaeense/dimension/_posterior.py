@@ -11,10 +11,10 @@ from scipy.special import softmax
 from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._typing import DoubleArray
 
-# Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
-# fitted at once, by maximum likelihood. Certainties have smaller log-odds, by one factor, since
-# kinds of data that the weights were not fitted to are less certain.
-FACTOR, WEIGHTS = json.loads(
+# Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights fit`. All
+# were fitted at once, by maximum likelihood. Certainties have smaller log-odds, by a factor without
+# noise and one with noise, since kinds of data that had no share in the fit are less certain.
+FACTORS, WEIGHTS = json.loads(
     files(__package__).joinpath("weights.json").read_text(encoding="utf-8")
 ).values()
 # Share by which estimates by distances are off, besides chance, since density is not even and sets
@@ -22,10 +22,12 @@ FACTOR, WEIGHTS = json.loads(
 CLOSE = 0.05
 # Variances that fall by more, as log(1 + log(ratio)), leave no thinner direction, up to rounding.
 MOST_FALL = np.log1p(-np.log(EXACT))
+# Differences by more standard errors than this are due to other causes than chance.
+MOST_APART = 8.0
 
 
 class Evidence(NamedTuple):
-    """Measurements around samples; every array has the shape (n_samples,).
+    """Measurements around samples; arrays have the shape (n_samples,), and `growth` has columns.
 
     Attributes
     ----------
@@ -33,8 +35,11 @@ class Evidence(NamedTuple):
         The dimension by distances alone, at the smallest scale that is clear of noise. NaN if there
         is none.
 
+    small : ndarray
+        The dimension by distances to the nearest neighbours, which noise makes too large.
+
     least : ndarray
-        The smallest such dimension at this and larger scales.
+        The smallest dimension by distances at the scale of `ratio` and larger scales.
 
     error : ndarray
         Standard error of `ratio` by chance, as a share.
@@ -42,25 +47,30 @@ class Evidence(NamedTuple):
     rank : ndarray
         Number of directions in which the nearest references extend that are enough to show it.
 
-    thin_rank : ndarray
-        Number of directions that no others predict, if distances cannot show the thinnest of them;
-        otherwise 0.
-
     bound : ndarray
         Number of directions that equations leave; infinite if no equation holds.
 
     fall : ndarray
         Fall of the variances after the last direction of `rank`, as the logarithm of a ratio. A
         thinner direction can be where variances fall little.
+
+    growth : ndarray of shape (n_samples, n_directions)
+        The power of the squared distance with which the variance of each direction grows: 1 in a
+        manifold, 2 or more by curvature, 0 for noise.
+
+    clear : ndarray
+        Between 0, if noise can be a reason for `small`, and 1, if no noise is possible.
     """
 
     ratio: DoubleArray
+    small: DoubleArray
     least: DoubleArray
     error: DoubleArray
     rank: DoubleArray
-    thin_rank: DoubleArray
     bound: DoubleArray
     fall: DoubleArray
+    growth: DoubleArray
+    clear: DoubleArray
 
     def candidates(self) -> DoubleArray:
         """Return the dimensions that are possible, with a row for each sample.
@@ -73,7 +83,7 @@ class Evidence(NamedTuple):
         ndarray of shape (n_samples, n_candidates)
             Dimensions; NaN after the candidates of a sample.
         """
-        values = np.column_stack([self.ratio, self.rank, self.thin_rank, self.bound])
+        values = np.column_stack([self.ratio, self.rank, self.bound])
         most = np.ceil(np.where(np.isfinite(values), values, 1.0).max(axis=1)) + 1
         whole = np.arange(1.0, most.max(initial=1.0) + 1)
         whole = np.where(whole <= most[:, None], whole, np.nan)
@@ -93,37 +103,55 @@ class Evidence(NamedTuple):
             The measurements of `WEIGHTS`.
         """
         scale = np.hypot(CLOSE, self.error)[:, None]
+        clear = self.clear[:, None]
 
         def excess(x, y):
             # Without distances, all dimensions are equally probable by distances.
             return np.nan_to_num(np.maximum(np.log(x / y), 0.0) / scale)
 
+        def likelihood(x):
+            return np.square(np.minimum(x, MOST_APART)) / 2
+
         def equals(values):
             return np.asarray(candidates == values[:, None], dtype=float)
 
-        def agrees(values, distances):
+        def agrees(values, low, high):
             with np.errstate(divide="ignore"):
-                apart = np.log(values / distances)[:, None] / (2 * scale)
+                apart = np.log(values / np.clip(values, low, high))[:, None] / scale
             # Without distances, nothing denies a rank.
             return equals(values) * np.nan_to_num(np.exp(-(apart**2) / 2), nan=1.0)
 
+        small, least = self.small[:, None], self.least[:, None]
+        above, beyond = excess(candidates, small), excess(candidates, least)
+        below = likelihood(excess(small, candidates))
+        # With noise, dimensions may fall once more by as much at scales that are not measured.
+        lowest = least * np.minimum(least / small, 1) ** (1 - clear)
         is_ratio = np.zeros(candidates.shape)
         is_ratio[:, -1] = 1.0
-        fall = np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None]
+        # Entry r: the growth of the direction r + 1, which is 1 in a manifold. It is that of
+        # curvature where no direction is known.
+        missing = [(0, 0), (0, candidates.shape[1])]
+        growth = np.pad(np.nan_to_num(self.growth, nan=2.0), missing, constant_values=2.0)
+        growth = np.where(is_ratio, 1.0, growth[:, : candidates.shape[1]])
         return {
-            "above": excess(candidates, self.ratio[:, None]),
-            # Noise raises the ratio, but thin directions are only found without noise.
-            "below": excess(self.ratio[:, None], candidates) * (self.thin_rank == 0)[:, None],
-            "beyond": excess(self.least[:, None], candidates),
+            "above": above,
+            "above_square": likelihood(above),
+            # Without noise, distances leave no doubt of a thin direction.
+            "below_clear": below * clear,
+            # Noise raises the dimension by any amount.
+            "below_noisy": (1 - np.exp(-below)) * (1 - clear),
+            "beyond_clear": beyond * clear,
+            "beyond_noisy": beyond * (1 - clear),
+            "below_lowest": likelihood(excess(lowest, candidates)),
             "rank": equals(self.rank),
-            "agreement": agrees(self.rank, self.ratio),
-            # Beyond the noise.
-            "agreement_least": agrees(self.rank, self.least),
-            "fall": equals(self.rank) * fall,
-            "thin_rank": equals(self.thin_rank),
+            "agreement": agrees(self.rank, self.ratio, self.ratio),
+            # Noise can explain the difference.
+            "within": agrees(self.rank, lowest[:, 0], self.ratio),
+            "fall": equals(self.rank) * np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None],
+            "curved": np.clip(growth - 1, 0, 1),
             # Equations are an upper bound: others may hold that were not found.
             "bound": equals(self.bound),
-            "bound_agreement": agrees(self.bound, self.ratio),
+            "bound_reached": equals(self.bound) * (candidates <= (1 + CLOSE) * small),
             "beyond_bound": np.asarray(candidates > self.bound[:, None], dtype=float),
             "ratio": is_ratio,
             "log": np.log(candidates),
@@ -142,14 +170,15 @@ class Evidence(NamedTuple):
             a dimension.
         """
         candidates = self.candidates()
-        return posterior(candidates, self.features(candidates), WEIGHTS, FACTOR)
+        factors = np.transpose([self.clear, 1 - self.clear]) @ FACTORS
+        return posterior(candidates, self.features(candidates), WEIGHTS, factors)
 
 
 def posterior(
     candidates: DoubleArray,
     features: Mapping[str, DoubleArray],
     weights: Mapping[str, float],
-    factor: float,
+    factors: DoubleArray,
 ) -> tuple[DoubleArray, DoubleArray]:
     """Return the medians of distributions over candidates, and their standard errors.
 
@@ -164,8 +193,8 @@ def posterior(
     weights : mapping of str to float
         Weights of the measurements.
 
-    factor : float
-        Factor of the log-odds of standard errors.
+    factors : ndarray of shape (n_samples,)
+        Factors of the log-odds of standard errors.
 
     Returns
     -------
@@ -182,7 +211,7 @@ def posterior(
     cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
     middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
     dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
-    probability = softmax(factor * logits, axis=1)
+    probability = softmax(factors[:, None] * logits, axis=1)
     right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
     return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
 
