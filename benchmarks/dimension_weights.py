@@ -1,6 +1,6 @@
 """Weights of the measurements of a dimension, fitted on families of known dimension.
 
-    python -m benchmarks dimension_weights fit [--only NAME ...] [--jobs 1]
+    python -m benchmarks dimension_weights fit [--only NAME ...]
     python -m benchmarks dimension_weights judge [--only NAME ...] [--seeds 5]
 
 The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
@@ -13,11 +13,12 @@ dimensions, with equal weight for each family and setting, and a small penalty.
 
 For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
 kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller, by
-a factor without noise and a factor with noise, until at most `MOST_WRONG` of the samples are surely
-wrong in this way, plus two standard errors of the mean over families. The program prints the shares
-of sure and surely wrong samples, and writes skvaeense/dimension/weights.json. `judge` measures the
-estimator at new samples of the families `REPORTED`, with the weights of the package. Directions
-that noise hides may be counted or not.
+a factor without noise and a factor with noise, until at most a share `MOST_SURE` of the samples is
+sure in this way. The program prints the shares of sure and surely wrong samples,
+and writes skvaeense/dimension/weights.json.
+
+`judge` measures the estimator at new samples of the families `REPORTED`, with the weights of the
+package. Directions that noise hides may be counted or not.
 """
 
 import json
@@ -26,7 +27,6 @@ from functools import partial
 from itertools import product
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
@@ -57,12 +57,14 @@ from skvaeense.dimension._posterior import WEIGHTS, Evidence, posterior, probabi
 
 OUT = RESULTS / "dimension_weights.json"
 WEIGHTS_OUT = ROOT / "skvaeense" / "dimension" / "weights.json"
-# Numbers of samples and shares of noise. The first two have limits of surely wrong dimensions.
+# Numbers of samples and shares of noise.
 SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05)
-MOST_WRONG = 0.005, 0.01
-JUDGED = SETTINGS[:2]
+# Settings for whose samples certainties are chosen, and shares of samples that may then be sure.
+JUDGED, MOST_SURE = SETTINGS[:2], (0.45, 0.28)
+# Probability from which answers should be right as often.
+CERTAIN = 0.95
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
-N_ASKED, PENALTY = 40, 0.3
+N_ASKED, PENALTY = 40, 0.1
 # Step by which factors of log-odds are made smaller.
 STEP = 0.02
 
@@ -262,38 +264,32 @@ def certainties(evidence, truth, n_hidden, weights, factors):
 
 
 def fit_factors(found):
-    """Return factors of log-odds with few surely wrong answers of kinds left out."""
+    """Return the largest factors that leave few enough samples sure, in kinds left out."""
     kinds = dimension_kinds.KIND_OF
     weights = {
         kind: fit_weights([pair for (name, *_), pair in found.items() if kinds.get(name) != kind])
         for kind in dimension_kinds.KINDS
     }
-    factors = np.ones(2)
-    while True:
-        judged = [
-            [
+    factors, shares = np.ones(2), np.ones((2, 2))
+    while (shares[:, 0] > MOST_SURE).any():
+        factors -= STEP * (shares[:, 0] > MOST_SURE)
+        for own, setting in enumerate(JUDGED):
+            families = [
                 certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
                 for key in found
                 if key[1:] == setting and key[0] in kinds
             ]
-            for setting in JUDGED
-        ]
-        # The shares of each family that are sure and surely wrong.
-        shares = [np.array([np.mean(v, axis=1) for v in families]) for families in judged]
-        means = np.array([values.mean(axis=0) for values in shares])
-        errors = [values[:, 1].std() / np.sqrt(len(values)) for values in shares]
-        print(factors.round(2), means.round(4).tolist(), flush=True)
-        too_many = means[:, 1] + 2 * np.array(errors) > MOST_WRONG
-        if not too_many.any():
-            return factors.round(2).tolist(), means.tolist()
-        factors = factors - STEP * too_many
+            # The shares of samples that are sure and surely wrong, with equal weight for families.
+            shares[own] = np.mean([np.mean(family, axis=1) for family in families], axis=0)
+        print(factors.round(2), shares.round(4).tolist(), flush=True)
+    return factors.round(2).tolist(), shares.tolist()
 
 
 def run_fit(arguments):
     """Fit the weights, print them, and write them."""
     keys = [(name, *own) for name in arguments.only if name in FAMILIES for own in SETTINGS]
-    pairs = Parallel(arguments.jobs)(delayed(measurements)(*key) for key in keys)
-    found = {key: pair for key, pair in zip(keys, pairs, strict=True) if pair is not None}
+    pairs = {key: measurements(*key) for key in keys}
+    found = {key: pair for key, pair in pairs.items() if pair is not None}
     factors, shares = fit_factors(found)
     weights = fit_weights(found.values())
     print(weights, flush=True)
@@ -314,18 +310,19 @@ def run_judge(arguments):
             nearest = np.clip(dimension, truth - hidden(name, noise), truth)
             wrong = np.abs(dimension - nearest) > WRONG
             right = model.reliability(X[:N_ASKED])
-            error = np.abs(dimension - truth).mean()
-            rows.append((error, right > SURE, (right > SURE) & wrong))
-            print(name, n, seed, np.round([np.mean(value) for value in rows[-1]], 3), flush=True)
-        means = [float(np.mean(values)) for values in zip(*rows, strict=True)]
-        summary = dict(zip(("error", "sure", "surely_wrong"), means, strict=True))
+            sure, certain = right > SURE, right > CERTAIN
+            shares = sure, sure & wrong, certain, certain & ~wrong
+            rows.append([np.abs(dimension - truth).mean(), *(share.mean() for share in shares)])
+            print(name, n, seed, np.round(rows[-1], 3), flush=True)
+        error, sure, wrong, certain, hits = np.mean(rows, axis=0).tolist()
+        summary = {"error": error, "sure": sure, "surely_wrong": wrong}
+        summary |= {"certain": certain, "certainly_right": hits / certain}
         print(n, noise, summary, flush=True)
-        save(OUT, f"reported, n = {n:,}, {noise:.0%} noise", summary)
+        save(OUT, f"{n:,} samples, {noise:.0%} noise", summary)
 
 
 def main():
     """Run the benchmark with the options of the command line."""
     warnings.simplefilter("ignore")
     parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_kinds.REPORTED)
-    parser.add_argument("--jobs", type=int, default=1)
     run_task(parser, run_fit, run_judge)

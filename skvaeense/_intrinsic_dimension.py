@@ -266,6 +266,8 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         gated = self._unfitted()
         if self._may_skip_gates():
             without = clone(gated).set_params(model="mixture")
+            # The search for a mixture is the same in both fits.
+            without._searched = gated._searched = {}
             self._learn_with(without, X, weights, progress, *PHASES[:2])
             right, reasons = self._reliability(X[:SOME_ROWS])
             # Very few samples have no neighbours at all.

@@ -251,8 +251,15 @@ class LocalGeometry(Kept):
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = _scaling.Calibration(len(points), self.n_neighbors, points.shape[1])
-        inverses, nearness = self._measure_inverses(search, points, patterns)
+        # The part of squared distances that is noise, if there is as much as there can be.
+        known = most_noise if np.isfinite(most_noise) or noise_variance == 0 else noise_variance
+        with np.errstate(invalid="ignore", over="ignore"):
+            part = 2.0 * known * n_noisy[:MANY_ROWS]
+        inverses, reduced, nearness = self._measure_inverses(search, points, patterns, part)
         anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
+        self._reduced = _average(reduced, anchors, at_anchor)[0]
+        with np.errstate(over="ignore"):
+            self._noisy = _mean((part / np.maximum(nearness, TINY))[:, anchors], at_anchor)
         if noise_variance == 0 and active is None:
             # The noise that decoding leaves has no single variance.
             self._noise_variance = typical_noise(
@@ -270,20 +277,25 @@ class LocalGeometry(Kept):
         above = (CLEAR * noise < nearness)[:, anchors] & at_anchor
         self._clear = (2 * above.sum(axis=-1) > at_anchor.sum(axis=1)) | self._hidden
 
-    def _measure_inverses(self, search, points, patterns):
+    def _measure_inverses(self, search, points, patterns, part):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
 
-        Also return the square of the smaller of the two distances behind each value.
+        Also return it without the part of squared distances that can be noise, and the square of
+        the smaller of the two distances behind each value.
         """
         scales = self._calibration.scales
         n_neighbors = min(2 * scales[-1], self.n_neighbors)
         # The reference itself comes first, or a copy at the same distance.
         distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
-        inverses = np.array(
-            [_scaling.inverse_dimensions(distances[:, 1:], k, alike) for k in scales]
+        squares = np.square(distances)
+        # Some of each distance is left, since noise can be less.
+        reduced = np.sqrt(np.maximum(squares - part[:, None], squares / (2 * CLEAR)))
+        inverses, without = (
+            np.array([_scaling.inverse_dimensions(own[:, 1:], k, alike) for k in scales])
+            for own in (distances, reduced)
         )
-        return inverses, np.square([distances[:, k // _scaling.NEAREST] for k in scales])
+        return inverses, without, squares.T[[k // _scaling.NEAREST for k in scales]]
 
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
@@ -408,10 +420,12 @@ class LocalGeometry(Kept):
         ratios = np.minimum(ratios, self._n_features)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         least = np.where(clear, ratios, ratio).min(axis=0)
+        lowest = self._lowest(near, asked, ratios, least)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
         growth = np.stack([mean(values) for values in self._growths.T], axis=1)
         others = median(self._falls), growth, mean(self._noiseless)
-        evidence = Evidence(ratio, ratios[0], least, error, median(self._ranks), bound, *others)
+        distances = ratio, ratios[0], least, lowest, error
+        evidence = Evidence(*distances, median(self._ranks), bound, *others)
         dimension, std = evidence.posterior()
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -478,22 +492,43 @@ class LocalGeometry(Kept):
         asked = (like > 0) & (like == like[:, :1])
         return near, asked, like[:, 0] > 2, alike.mean(axis=1), away
 
+    def _lowest(self, near, asked, ratios, least):
+        """Return the dimension by distances if there is as much noise as there can be.
+
+        It is that of the first scale at which distances are clearly more than this noise. If there
+        is none, dimensions may fall once more by as much as from the first scale to the least.
+        """
+        reduced = self._corrected(self._reduced, near, asked)
+        clear = CLEAR * _mean(self._noisy[:, near], asked) < 1
+        is_clear = clear.any(axis=0)
+        first = np.where(is_clear, clear.argmax(axis=0), len(ratios) - 1)[None]
+        at_first, lowest = (np.take_along_axis(v, first, axis=0)[0] for v in (ratios, reduced))
+        lowest = np.fmin(lowest, at_first)
+        return np.where(is_clear, lowest, np.fmin(lowest, least * np.minimum(least / ratios[0], 1)))
+
     def _ratios(self, near, asked):
         """Return corrected ratios, with a row for each scale, and for which samples they are known.
 
         A sample is known if it has a ratio at all scales but the largest.
         """
-        inverses = _mean(self._inverses[:, near], asked)
+        ratios = self._corrected(self._inverses, near, asked)
+        known = np.isfinite(ratios[: len(_scaling.SCALES)]).all(axis=0)
+        for scale, ratio in enumerate(ratios):
+            # Parts of few samples have no larger scale, so they keep the smaller one.
+            own = np.isfinite(ratio)
+            ratio[~own] = ratios[max(scale - 1, 0)][~own]
+        return ratios, known
+
+    def _corrected(self, inverses, near, asked):
+        """Return corrected ratios of mean inverses at landmarks; NaN where they are unknown."""
+        inverses = _mean(inverses[:, near], asked)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        known = np.isfinite(ratios[: len(_scaling.SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
             own = np.isfinite(ratio)
             if own.any():
                 ratio[own] = self._calibration.correct(ratio[own], scale)
-            # Parts of few samples have no larger scale, so they keep the smaller one.
-            ratio[~own] = ratios[max(scale - 1, 0)][~own]
-        return ratios, known
+        return ratios
 
 
 def _radii(distances):

@@ -41,6 +41,9 @@ class Evidence(NamedTuple):
     least : ndarray
         The smallest dimension by distances at the scale of `ratio` and larger scales.
 
+    lowest : ndarray
+        The dimension by distances if there is as much noise as there can be.
+
     error : ndarray
         Standard error of `ratio` by chance, as a share.
 
@@ -65,6 +68,7 @@ class Evidence(NamedTuple):
     ratio: DoubleArray
     small: DoubleArray
     least: DoubleArray
+    lowest: DoubleArray
     error: DoubleArray
     rank: DoubleArray
     bound: DoubleArray
@@ -122,10 +126,6 @@ class Evidence(NamedTuple):
             return equals(values) * np.nan_to_num(np.exp(-(apart**2) / 2), nan=1.0)
 
         small, least = self.small[:, None], self.least[:, None]
-        above, beyond = excess(candidates, small), excess(candidates, least)
-        below = likelihood(excess(small, candidates))
-        # With noise, dimensions may fall once more by as much at scales that are not measured.
-        lowest = least * np.minimum(least / small, 1) ** (1 - clear)
         is_ratio = np.zeros(candidates.shape)
         is_ratio[:, -1] = 1.0
         # Entry r: the growth of the direction r + 1, which is 1 in a manifold. It is that of
@@ -134,27 +134,21 @@ class Evidence(NamedTuple):
         growth = np.pad(np.nan_to_num(self.growth, nan=2.0), missing, constant_values=2.0)
         growth = np.where(is_ratio, 1.0, growth[:, : candidates.shape[1]])
         return {
-            "above": above,
-            "above_square": likelihood(above),
+            "above": likelihood(excess(candidates, small)),
             # Without noise, distances leave no doubt of a thin direction.
-            "below_clear": below * clear,
-            # Noise raises the dimension by any amount.
-            "below_noisy": (1 - np.exp(-below)) * (1 - clear),
-            "beyond_clear": beyond * clear,
-            "beyond_noisy": beyond * (1 - clear),
-            "below_lowest": likelihood(excess(lowest, candidates)),
+            "below_clear": likelihood(excess(small, candidates)) * clear,
+            "beyond_noisy": excess(candidates, least) * (1 - clear),
+            "below_lowest": likelihood(excess(self.lowest[:, None], candidates)),
             "rank": equals(self.rank),
             "agreement": agrees(self.rank, self.ratio, self.ratio),
             # Noise can explain the difference.
-            "within": agrees(self.rank, lowest[:, 0], self.ratio),
+            "within": agrees(self.rank, self.lowest, self.ratio),
             "fall": equals(self.rank) * np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None],
             "curved": np.clip(growth - 1, 0, 1),
             # Equations are an upper bound: others may hold that were not found.
-            "bound": equals(self.bound),
             "bound_reached": equals(self.bound) * (candidates <= (1 + CLOSE) * small),
             "beyond_bound": np.asarray(candidates > self.bound[:, None], dtype=float),
             "ratio": is_ratio,
-            "log": np.log(candidates),
         }
 
     def posterior(self) -> tuple[DoubleArray, DoubleArray]:

@@ -9,6 +9,7 @@ def evidence(**given):
     agreed = dict.fromkeys(Evidence._fields, 3.0) | {"error": 0.03, "clear": 1.0}
     agreed |= {"bound": np.inf, "fall": np.inf, "growth": [1.0, 1.0, 1.0, 2.0]}
     agreed["small"] = given.get("ratio", 3.0)
+    agreed["lowest"] = given.get("least", 3.0)
     return Evidence(**{name: np.array([value]) for name, value in (agreed | given).items()})
 
 
@@ -51,8 +52,8 @@ def test_without_distances_ranks_decide():
 
 
 def test_fractals_are_not_rounded():
-    (dimension,), _ = evidence(ratio=1.5, least=1.5, error=0.005, rank=9.0).posterior()
-    assert dimension == 1.5
+    (dimension,), _ = evidence(ratio=1.4, least=1.4, error=0.005, rank=9.0).posterior()
+    assert dimension == 1.4
 
 
 def test_every_weight_has_a_measurement():
