@@ -1,28 +1,42 @@
 """Weights of the measurements of a dimension, fitted on families of known dimension.
 
-    python -m benchmarks dimension_weights [--only NAME ...]
+    python -m benchmarks dimension_weights fit [--only NAME ...]
+    python -m benchmarks dimension_weights judge [--only NAME ...] [--seeds 5]
 
-The families are the families `CHOSEN_BY` of dimension_unseen.py, and the families of `FURTHER`:
-sets of second degree, boundaries, sums of atoms, overlapping clusters, fractals, solutions of
-differential equations and sets of many dimensions. No family of a report is among them. Each family
-has 300 and 1,000 samples without noise, and 1,000 samples with noise, as a share of the root mean
-square of the columns. The estimator is fitted to these samples with its current weights, and the
-measurements around the first of them are kept. The weights maximise the likelihood of the true
-dimensions, with equal weight for each family and setting, and a small penalty. The program prints
-the weights, which are those of skvaeense/dimension/weights.json.
+The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
+dimension_kinds.py, and the families of `FURTHER`: sets of second degree, boundaries, overlapping
+clusters, fractals, solutions of differential equations and sets of many dimensions. No family of a
+report is among them. Each family has 1,000 samples with and without noise, and 300 samples with
+noise, as a share of the root mean square of the columns. The estimator is fitted to these samples,
+and measurements around `N_ASKED` others are kept. The weights maximise the likelihood of the true
+dimensions, with equal weight for each family and setting, and a small penalty.
+
+For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
+kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller, by
+a factor without noise and a factor with noise, until at most a share `MOST_SURE` of the samples is
+sure in this way. The program prints the shares of sure and surely wrong samples,
+and writes skvaeense/dimension/weights.json.
+
+`judge` measures the estimator at new samples of the families `REPORTED`, with the weights of the
+package. Directions that noise hides may be counted or not.
 """
 
+import json
 import warnings
 from functools import partial
+from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from benchmarks.common import RESULTS, make_parser, save
+from benchmarks import dimension_kinds
+from benchmarks.common import RESULTS, ROOT, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_unseen import (
     CHOSEN_BY,
+    SURE,
+    WRONG,
     ball,
     dirichlet,
     network,
@@ -39,12 +53,20 @@ from benchmarks.dimension_unseen import (
     thin_box,
 )
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.dimension._posterior import WEIGHTS, Evidence
+from skvaeense.dimension._posterior import WEIGHTS, Evidence, posterior, probability_right
 
 OUT = RESULTS / "dimension_weights.json"
-SETTINGS = ((300, 0.0), (1000, 0.0), (1000, 0.05), (1000, 0.1))
+WEIGHTS_OUT = ROOT / "skvaeense" / "dimension" / "weights.json"
+# Numbers of samples and shares of noise.
+SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05)
+# Settings for whose samples certainties are chosen, and shares of samples that may then be sure.
+JUDGED, MOST_SURE = SETTINGS[:2], (0.45, 0.28)
+# Probability from which answers should be right as often.
+CERTAIN = 0.95
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
-N_ASKED, PENALTY = 10, 0.3
+N_ASKED, PENALTY = 40, 0.1
+# Step by which factors of log-odds are made smaller.
+STEP = 0.02
 
 
 # --- shapes -----------------------------------------------------------------------------------
@@ -163,55 +185,144 @@ FURTHER = {
     "subspaces of 5/10/15": parts(*((d, partial(normal, d)) for d in (5, 10, 15)), n_features=30),
     "grid of 3": rounded(1, one(3, partial(cube, 3), 8)),
 }
-FAMILIES = CHOSEN_BY | FURTHER
+FAMILIES = CHOSEN_BY | dimension_kinds.CHOSEN | FURTHER
+NAMES = list(WEIGHTS)
+# A dimension is not more probable because distances are farther from it.
+AGAINST = "above", "below", "beyond"
+
+
+def drawn(family, name, n, noise, seed):
+    """Return `N_ASKED` and `n` samples of a family in random order, and their dimensions."""
+    rng = np.random.default_rng([*name.encode(), n, seed])
+    X, truth = family(n + N_ASKED, rng)
+    X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
+    order = rng.permutation(len(X))
+    return X[order], truth[order]
+
+
+def hidden(name, noise):
+    """Return the number of directions of a family that noise hides."""
+    return dimension_kinds.HIDDEN.get(name, 0) if noise >= 0.05 else 0
 
 
 def measurements(name, n, noise):
-    """Return features of the candidates of samples, the number of candidates, and the true one."""
-    rng = np.random.default_rng([len(name), n])
-    X, truth = FAMILIES[name](n, rng)
-    X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
-    asked = rng.permutation(len(X))
-    X, truth = X[asked], truth[asked]
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X)
+    """Return the evidence at samples that neighbours decide, and their true dimensions."""
+    warnings.simplefilter("ignore")
+    X, truth = drawn(FAMILIES[name], name, n, noise, 0)
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[N_ASKED:])
     method, autoencoder = model._method_, model.autoencoder_
     if method.geometry_ is None:
-        return []
+        return None
     active, points, groups, _ = method._denoise(autoencoder, X[:N_ASKED])
     around = method._around(X[:N_ASKED], points, active, groups)
-    rows = []
-    for i in np.flatnonzero(np.isfinite(around.ratio)):
-        evidence = Evidence(*(values[i : i + 1] for values in around.evidence))
+    rows = np.isfinite(method._answer(around))
+    evidence = Evidence(*(values[rows] for values in around.evidence))
+    return (evidence, truth[:N_ASKED][rows] - hidden(name, noise)) if rows.any() else None
+
+
+def stacked(found):
+    """Return features, masks of candidates, the nearest candidates to the truth, and weights."""
+    tables = []
+    for evidence, truth in found:
         candidates = evidence.candidates()
         features = evidence.features(candidates)
-        values = np.stack([features[key][0] for key in WEIGHTS], axis=1)
-        rows.append((values, int(np.nanargmin(np.abs(candidates[0] - truth[i])))))
-    return rows
+        values = np.stack([features[name] for name in NAMES], axis=-1)
+        true = np.nanargmin(np.abs(candidates - truth[:, None]), axis=1)
+        tables.append((values, ~np.isnan(candidates), true, np.full(len(truth), 1 / len(truth))))
+    most = max(values.shape[1] for values, *_ in tables)
+    features = [np.pad(v, [(0, 0), (0, most - v.shape[1]), (0, 0)]) for v, *_ in tables]
+    masks = [np.pad(mask, [(0, 0), (0, most - mask.shape[1])]) for _, mask, *_ in tables]
+    true, shares = (np.concatenate([table[i] for table in tables]) for i in (2, 3))
+    masks = np.concatenate(masks)
+    return np.where(masks[..., None], np.concatenate(features), 0.0), masks, true, shares
 
 
-def fit_weights(settings):
-    """Return the weights of most likelihood for lists of rows, one list for each setting."""
-    pairs = [(row, 1 / len(rows)) for rows in settings for row in rows]
+def fit_weights(found):
+    """Return the weights of most likelihood for a list of pairs of evidence and truth."""
+    features, masks, true, shares = stacked(found)
+    rows = np.arange(len(true))
 
     def loss(weights):
-        value, gradient = PENALTY * weights @ weights, 2 * PENALTY * weights
-        for (features, true), share in pairs:
-            logits = features @ weights
-            total = logsumexp(logits)
-            value += share * (total - logits[true])
-            gradient = gradient + share * (np.exp(logits - total) @ features - features[true])
-        return value, gradient
+        logits = np.where(masks, features @ weights, -np.inf)
+        total = logsumexp(logits, axis=1)
+        means = np.einsum("ij,ijk->ik", np.exp(logits - total[:, None]), features)
+        value = shares @ (total - logits[rows, true]) + PENALTY * weights @ weights
+        return value, shares @ (means - features[rows, true]) + 2 * PENALTY * weights
 
-    return minimize(loss, np.zeros(len(WEIGHTS)), jac=True, method="L-BFGS-B").x
+    bounds = [(None, 0.0 if name.startswith(AGAINST) else None) for name in NAMES]
+    weights = minimize(loss, np.zeros(len(NAMES)), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return {name: round(float(weight), 2) for name, weight in zip(NAMES, weights, strict=True)}
+
+
+def certainties(evidence, truth, n_hidden, weights, factors):
+    """Return whether samples are sure, and whether they are surely wrong."""
+    candidates = evidence.candidates()
+    own = np.transpose([evidence.clear, 1 - evidence.clear]) @ factors
+    dimension, std = posterior(candidates, evidence.features(candidates), weights, own)
+    sure = probability_right(std) > SURE
+    return sure, sure & (np.abs(dimension - np.clip(dimension, truth, truth + n_hidden)) > WRONG)
+
+
+def fit_factors(found):
+    """Return the largest factors that leave few enough samples sure, in kinds left out."""
+    kinds = dimension_kinds.KIND_OF
+    weights = {
+        kind: fit_weights([pair for (name, *_), pair in found.items() if kinds.get(name) != kind])
+        for kind in dimension_kinds.KINDS
+    }
+    factors, shares = np.ones(2), np.ones((2, 2))
+    while (shares[:, 0] > MOST_SURE).any():
+        factors -= STEP * (shares[:, 0] > MOST_SURE)
+        for own, setting in enumerate(JUDGED):
+            families = [
+                certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
+                for key in found
+                if key[1:] == setting and key[0] in kinds
+            ]
+            # The shares of samples that are sure and surely wrong, with equal weight for families.
+            shares[own] = np.mean([np.mean(family, axis=1) for family in families], axis=0)
+        print(factors.round(2), shares.round(4).tolist(), flush=True)
+    return factors.round(2).tolist(), shares.tolist()
+
+
+def run_fit(arguments):
+    """Fit the weights, print them, and write them."""
+    keys = [(name, *own) for name in arguments.only if name in FAMILIES for own in SETTINGS]
+    pairs = {key: measurements(*key) for key in keys}
+    found = {key: pair for key, pair in pairs.items() if pair is not None}
+    factors, shares = fit_factors(found)
+    weights = fit_weights(found.values())
+    print(weights, flush=True)
+    results = {"factors": factors, "weights": weights}
+    WEIGHTS_OUT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save(OUT, "weights", {"n_settings": len(found), "left out": shares, **results})
+
+
+def run_judge(arguments):
+    """Measure reported families at samples that the estimator was not fitted to."""
+    names = [name for name in arguments.only if name in dimension_kinds.REPORTED]
+    for n, noise in JUDGED:
+        rows = []
+        for name, seed in product(names, range(arguments.seeds)):
+            X, truth = drawn(dimension_kinds.REPORTED[name], name, n, noise, seed)
+            model = IntrinsicDimensionEstimator(random_state=seed).fit(X[N_ASKED:])
+            dimension, truth = model.predict(X[:N_ASKED]), truth[:N_ASKED]
+            nearest = np.clip(dimension, truth - hidden(name, noise), truth)
+            wrong = np.abs(dimension - nearest) > WRONG
+            right = model.reliability(X[:N_ASKED])
+            sure, certain = right > SURE, right > CERTAIN
+            shares = sure, sure & wrong, certain, certain & ~wrong
+            rows.append([np.abs(dimension - truth).mean(), *(share.mean() for share in shares)])
+            print(name, n, seed, np.round(rows[-1], 3), flush=True)
+        error, sure, wrong, certain, hits = np.mean(rows, axis=0).tolist()
+        summary = {"error": error, "sure": sure, "surely_wrong": wrong}
+        summary |= {"certain": certain, "certainly_right": hits / certain}
+        print(n, noise, summary, flush=True)
+        save(OUT, f"{n:,} samples, {noise:.0%} noise", summary)
 
 
 def main():
     """Run the benchmark with the options of the command line."""
-    parser = make_parser(__doc__, only=FAMILIES)
     warnings.simplefilter("ignore")
-    names = parser.parse_args().only
-    found = [measurements(name, n, noise) for name in names for n, noise in SETTINGS]
-    found = [rows for rows in found if rows]
-    weights = dict(zip(WEIGHTS, np.round(fit_weights(found), 2).tolist(), strict=True))
-    print(weights, flush=True)
-    save(OUT, "weights", {"n_settings": len(found), "weights": weights})
+    parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_kinds.REPORTED)
+    run_task(parser, run_fit, run_judge)

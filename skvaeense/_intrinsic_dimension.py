@@ -42,8 +42,8 @@ def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
 
 
 # Mean reliability by neighbours above which gates are not tried. On sums of few atoms, the mean is
-# below .6 without gates, and gates hardly improve other dimensions.
-ENOUGH = 0.75
+# below .4 without gates, and gates hardly improve other dimensions.
+ENOUGH = 0.45
 # The last two, if gates or a given autoencoder are fitted at once.
 PHASES = "mixture", "dimension by mixture", "autoencoder", "dimension"
 AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
@@ -266,6 +266,8 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         gated = self._unfitted()
         if self._may_skip_gates():
             without = clone(gated).set_params(model="mixture")
+            # The search for a mixture is the same in both fits.
+            without._searched = gated._searched = {}
             self._learn_with(without, X, weights, progress, *PHASES[:2])
             right, reasons = self._reliability(X[:SOME_ROWS])
             # Very few samples have no neighbours at all.

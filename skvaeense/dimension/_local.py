@@ -5,8 +5,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Bunch
 
 from skvaeense.dimension import _scaling
-from skvaeense.dimension._posterior import Evidence
-from skvaeense.dimension._rank import CLEAR, FLAT, RARELY, clear_rank, fair_share, typical_noise
+from skvaeense.dimension._posterior import CLOSE, Evidence
+from skvaeense.dimension._rank import CLEAR, FLAT, fair_share, typical_noise
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
@@ -41,11 +41,6 @@ class Flats(Kept):
 
     fit : ndarray of bool of shape (n_flats,)
         Whether members that the flat was not fitted to lie near it, and not by chance.
-
-    noise : ndarray of shape (n_flats,)
-        Variance of members that the flat was not fitted to, in each direction off the flat: an
-        upper bound on the noise variance. NaN if there are too few members, or no direction off the
-        flat.
     """
 
     def __init__(self, pools):
@@ -54,7 +49,7 @@ class Flats(Kept):
         # The spread is the mean squared distance of the fitted members from the centre, the reach
         # the largest squared distance of a member. The bend is the share of the squared distance by
         # which members can be off the flat, per unit of squared distance; NaN if it is unknown.
-        self._spreads, self._reaches, self._bends, self.noise, fit = np.array(numbers).T
+        self._spreads, self._reaches, self._bends, fit = np.array(numbers).T
         self.fit, self.ranks = fit > 0, np.array([own.shape[1] for own in directions])
         self._ends = np.cumsum(self.ranks)
 
@@ -146,7 +141,7 @@ class Flats(Kept):
 
 
 def _fit_flat(points):
-    """Return directions, centre, spread, reach, bend and noise of a flat, and whether it fits.
+    """Return directions, centre, spread, reach and bend of a flat, and whether it fits.
 
     Since manifolds bend, samples can be `CLEAR` times farther off than the next members of the
     pool.
@@ -160,16 +155,14 @@ def _fit_flat(points):
     rank = int(_rank(variances, len(nearest))[0])
     kept = slice(len(variances) - rank, None)
     directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
-    bend, noise, fits = np.nan, np.nan, False
+    bend, fits = np.nan, False
     if len(next_ones) == N_MEMBERS:
         shares, squares = _off(next_ones, centre, directions, spread)
         off, square = np.median(shares), np.median(squares)
         # Copies of one point have no directions.
         if square > LEAST_SQUARE:
             fits, bend = off < _most_off(rank, n_features), CLEAR * off / square
-            if rank < n_features:
-                noise = np.median(shares * squares) / (n_features - rank)
-    return directions, centre, (spread, reach, bend, noise, fits)
+    return directions, centre, (spread, reach, bend, fits)
 
 
 def _most_off(rank, n_features):
@@ -202,10 +195,9 @@ class LocalGeometry(Kept):
     scales. The *rank* is the number of directions in which the pools nearby extend.
 
     The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
-    off, and never exact. Noise makes the ratio too high at small scales. Thin directions hardly
-    affect distances, and show only without noise, as directions that no polynomial of the others
-    predicts. All these measurements give one distribution over dimensions. In small pools, the
-    number of active latents replaces the rank.
+    off, and never exact. Noise and thin directions make the ratio higher at small scales, so it is
+    also measured how much noise there can be. All these measurements give one distribution over
+    dimensions. In small pools, the number of active latents replaces the rank.
 
     Pools are taken around landmarks, which are some of the references. A sample uses the landmarks
     in its pool: landmarks whose flats hold it, otherwise landmarks whose flats do not fit,
@@ -227,12 +219,11 @@ class LocalGeometry(Kept):
         be noise and, without active latents, how much. With active latents, some noise may have
         been removed.
 
+    most_noise : float, default=inf
+        Upper bound on the noise variance of samples in each direction, before denoising.
+
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions with remaining noise. None means all.
-
-    clear : bool, default=True
-        False if decoding is known to have changed the dimension of the references. Then empty
-        directions do not show that a manifold is flat, and thin directions may be remaining noise.
 
     Attributes
     ----------
@@ -241,10 +232,17 @@ class LocalGeometry(Kept):
     """
 
     def __init__(
-        self, points, active, n_neighbors, *, noise_variance=0.0, n_noisy=None, clear=True
+        self,
+        points,
+        active,
+        n_neighbors,
+        *,
+        noise_variance=0.0,
+        most_noise=np.inf,
+        n_noisy=None,
     ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self._noise_variance, self._may_be_clear = noise_variance, clear
+        self._noise_variance = noise_variance
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
         self._n_features = points.shape[1]
         variances, directions = principal_directions(points - points.mean(axis=0))
@@ -253,35 +251,51 @@ class LocalGeometry(Kept):
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = _scaling.Calibration(len(points), self.n_neighbors, points.shape[1])
-        inverses, nearness = self._measure_inverses(search, points, patterns)
+        # The part of squared distances that is noise, if there is as much as there can be.
+        known = most_noise if np.isfinite(most_noise) or noise_variance == 0 else noise_variance
+        with np.errstate(invalid="ignore", over="ignore"):
+            part = 2.0 * known * n_noisy[:MANY_ROWS]
+        inverses, reduced, nearness = self._measure_inverses(search, points, patterns, part)
         anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
+        self._reduced = _average(reduced, anchors, at_anchor)[0]
+        with np.errstate(over="ignore"):
+            self._noisy = _mean((part / np.maximum(nearness, TINY))[:, anchors], at_anchor)
         if noise_variance == 0 and active is None:
             # The noise that decoding leaves has no single variance.
             self._noise_variance = typical_noise(
                 [points[pool] for pool in members[: _scaling.N_QUERIES]]
             )
         close = _mean(nearness[0][anchors], at_anchor)
-        self._measure_ranks(points, members, close, n_noisy)
+        self._measure_ranks(points, members, n_noisy)
+        # Noise explains no dimension if it changes squared distances by a share below `CLOSE`.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            self._noiseless = 1 / (1 + np.square(2 * most_noise * self._n_features / close / CLOSE))
+        self._noiseless = np.nan_to_num(self._noiseless)
 
         # Squared distances that are clearly more than noise.
         noise = 2 * self._noise_variance * n_noisy[: nearness.shape[1]]
         above = (CLEAR * noise < nearness)[:, anchors] & at_anchor
         self._clear = (2 * above.sum(axis=-1) > at_anchor.sum(axis=1)) | self._hidden
 
-    def _measure_inverses(self, search, points, patterns):
+    def _measure_inverses(self, search, points, patterns, part):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
 
-        Also return the square of the smaller of the two distances behind each value.
+        Also return it without the part of squared distances that can be noise, and the square of
+        the smaller of the two distances behind each value.
         """
         scales = self._calibration.scales
         n_neighbors = min(2 * scales[-1], self.n_neighbors)
         # The reference itself comes first, or a copy at the same distance.
         distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
-        inverses = np.array(
-            [_scaling.inverse_dimensions(distances[:, 1:], k, alike) for k in scales]
+        squares = np.square(distances)
+        # Some of each distance is left, since noise can be less.
+        reduced = np.sqrt(np.maximum(squares - part[:, None], squares / (2 * CLEAR)))
+        inverses, without = (
+            np.array([_scaling.inverse_dimensions(own[:, 1:], k, alike) for k in scales])
+            for own in (distances, reduced)
         )
-        return inverses, np.square([distances[:, k // _scaling.NEAREST] for k in scales])
+        return inverses, without, squares.T[[k // _scaling.NEAREST for k in scales]]
 
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
@@ -329,13 +343,10 @@ class LocalGeometry(Kept):
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, close, n_noisy):
-        """Measure the ranks of pools, and which directions are wide or stand above the noise.
-
-        `close` is the mean squared distance of the anchors of each pool to their neighbours.
-        """
-        ranks = []
-        for pool, rank, n, square in zip(members, self._flats.ranks, n_noisy, close, strict=False):
+    def _measure_ranks(self, points, members, n_noisy):
+        """Measure the ranks of pools, how their variances grow, and which stand above the noise."""
+        ranks, growths = [], []
+        for pool, rank, n in zip(members, self._flats.ranks, n_noisy, strict=False):
             advance()
             noise, variances = self._noise_variance, _variances(points[pool])
             visible = _rank(variances, len(pool), noise, n)[1]
@@ -349,31 +360,14 @@ class LocalGeometry(Kept):
                 rank = _rank(_variances(points[quarter]), len(quarter), noise, n)[0]
             if 2 * rank > len(quarter):
                 rank = _rank(variances, len(pool), noise, n)[0]
-            wide = np.count_nonzero(variances > CLEAR * len(pool) * square)
-            ranks.append((rank, visible, hidden, wide))
+            nearest = _variances(points[quarter]) / len(quarter)
+            ranks.append((rank, visible, hidden, _fall(nearest, int(rank))))
+            growths.append(_growth(nearest, variances / len(pool), points.shape[1]))
         ranks = np.array(ranks, dtype=float).T
-        self._ranks, self._visible, self._hidden, self._wide = ranks
+        self._ranks, self._visible, self._hidden, self._falls = ranks
+        # Of no more directions than can be asked for.
+        self._growths = np.array(growths)[:, : int(self._ranks.max()) + 1]
         self._hidden = self._hidden > 0
-        # 0 means that no rank is clear.
-        self._clear_ranks = np.zeros(len(members))
-        if self._noise_variance == 0 and self._may_be_clear:
-            with np.errstate(divide="ignore"):
-                ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
-            # If the ratio rises with the scale, by a tenth, thin directions are not the reason for
-            # a small ratio.
-            rises = largest > ratio + np.maximum(_scaling.NEAR, 0.1 * ratio)
-            noise = self._flats.noise[np.isfinite(self._flats.noise)]
-            # The variance off the flattest flats bounds the noise variance.
-            most = np.quantile(noise, RARELY) if len(noise) else np.inf
-            for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
-                advance()
-                # Distances hardly overestimate the dimension.
-                self._clear_ranks[i] = clear_rank(
-                    points[members[i][: _scaling.LARGEST]],
-                    self._n_features,
-                    most,
-                    least=ratio[i] - 1,
-                )
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0, bound=np.inf):
@@ -426,11 +420,12 @@ class LocalGeometry(Kept):
         ratios = np.minimum(ratios, self._n_features)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         least = np.where(clear, ratios, ratio).min(axis=0)
-        # Distances can show all directions that are wider than the distance to neighbours.
-        is_thin = median(self._wide) <= ratio + _scaling.NEAR
-        thin_rank = np.where(is_thin, median(self._clear_ranks), 0.0)
+        lowest = self._lowest(near, asked, ratios, least)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
-        evidence = Evidence(ratio, least, error, median(self._ranks), thin_rank, bound)
+        growth = np.stack([mean(values) for values in self._growths.T], axis=1)
+        others = median(self._falls), growth, mean(self._noiseless)
+        distances = ratio, ratios[0], least, lowest, error
+        evidence = Evidence(*distances, median(self._ranks), bound, *others)
         dimension, std = evidence.posterior()
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -497,22 +492,43 @@ class LocalGeometry(Kept):
         asked = (like > 0) & (like == like[:, :1])
         return near, asked, like[:, 0] > 2, alike.mean(axis=1), away
 
+    def _lowest(self, near, asked, ratios, least):
+        """Return the dimension by distances if there is as much noise as there can be.
+
+        It is that of the first scale at which distances are clearly more than this noise. If there
+        is none, dimensions may fall once more by as much as from the first scale to the least.
+        """
+        reduced = self._corrected(self._reduced, near, asked)
+        clear = CLEAR * _mean(self._noisy[:, near], asked) < 1
+        is_clear = clear.any(axis=0)
+        first = np.where(is_clear, clear.argmax(axis=0), len(ratios) - 1)[None]
+        at_first, lowest = (np.take_along_axis(v, first, axis=0)[0] for v in (ratios, reduced))
+        lowest = np.fmin(lowest, at_first)
+        return np.where(is_clear, lowest, np.fmin(lowest, least * np.minimum(least / ratios[0], 1)))
+
     def _ratios(self, near, asked):
         """Return corrected ratios, with a row for each scale, and for which samples they are known.
 
         A sample is known if it has a ratio at all scales but the largest.
         """
-        inverses = _mean(self._inverses[:, near], asked)
+        ratios = self._corrected(self._inverses, near, asked)
+        known = np.isfinite(ratios[: len(_scaling.SCALES)]).all(axis=0)
+        for scale, ratio in enumerate(ratios):
+            # Parts of few samples have no larger scale, so they keep the smaller one.
+            own = np.isfinite(ratio)
+            ratio[~own] = ratios[max(scale - 1, 0)][~own]
+        return ratios, known
+
+    def _corrected(self, inverses, near, asked):
+        """Return corrected ratios of mean inverses at landmarks; NaN where they are unknown."""
+        inverses = _mean(inverses[:, near], asked)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        known = np.isfinite(ratios[: len(_scaling.SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
             own = np.isfinite(ratio)
             if own.any():
                 ratio[own] = self._calibration.correct(ratio[own], scale)
-            # Parts of few samples have no larger scale, so they keep the smaller one.
-            ratio[~own] = ratios[max(scale - 1, 0)][~own]
-        return ratios, known
+        return ratios
 
 
 def _radii(distances):
@@ -588,6 +604,25 @@ def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above
+
+
+def _fall(variances, rank):
+    """Return the logarithm of the ratio of ascending variances before and after a rank."""
+    if not 0 < rank < len(variances):
+        return np.inf
+    before, after = np.log(np.maximum(variances[[-rank, -rank - 1]], TINY))
+    return before - after
+
+
+def _growth(small, large, n_features):
+    """Return the power of the squared size with which ascending variances grow; NaN if unknown."""
+    growth = np.full(n_features, np.nan)
+    n = min(len(small), len(large), n_features)
+    small, large = (np.maximum(values[::-1][:n], TINY) for values in (small, large))
+    size = np.log(large.sum()) - np.log(small.sum())
+    if size > CLOSE:
+        growth[:n] = (np.log(large) - np.log(small)) / size
+    return growth
 
 
 def _count_above(variances, share, floor):

@@ -14,7 +14,7 @@ from skvaeense.dimension._dictionary import Dictionary
 from skvaeense.dimension._local import LEAST_SQUARE, LocalGeometry
 from skvaeense.dimension._posterior import CLOSE, standard_error
 from skvaeense.dimension._rank import RARELY, NoiseFloor, Quadrics
-from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
+from skvaeense.dimension._scaling import LARGEST, NEAR, SCALES, Calibration, mean_dimension
 from skvaeense.utils._linalg import EXACT, TINY, threads_for
 from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
@@ -304,10 +304,15 @@ class PoolMethod(AutoencoderMethod):
         self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[1] + 1:
             raw = _by_distances(X)
-            # Patterns with more active latents are pieces of a curved set.
             most = np.nan_to_num(2 * raw[1] + 1, nan=np.inf)
             change, falls = _change_of_dimension(raw, _by_distances(points))
-            pieces = (active != active[0]).any() and sizes.mean() > most
+            # Patterns with more active latents than dimensions are pieces of a curved set, since
+            # other subspaces nearby can only raise the dimension by distances.
+            calibration = Calibration(len(X), n_neighbors, X.shape[1])
+            scale = min(len(calibration.scales) - 1, 1)
+            reached = calibration.correct(np.array([raw[scale]]), scale)[0]
+            typical = 1 / np.mean(1 / np.maximum(sizes, 1))
+            pieces = (active != active[0]).any() and typical > (1 + NEAR) * reached
             believed = self.floor_.seen or falls or change <= MAX_SHIFT
             self.trusted_ = bool(believed and not pieces)
             self.change_ = change if self.trusted_ else 0.0
@@ -467,9 +472,9 @@ class PoolMethod(AutoencoderMethod):
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
             self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
-            noise = {"noise_variance": self.floor_.variance, "n_noisy": n_noisy}
-            clear = self.change_ <= CLOSE
-            self.geometry_ = LocalGeometry(points, active, n_neighbors, clear=clear, **noise)
+            noise = {"noise_variance": self.floor_.variance, "most_noise": self.floor_.limit}
+            noise["n_noisy"] = n_noisy
+            self.geometry_ = LocalGeometry(points, active, n_neighbors, **noise)
             self.pool_size_ = self.geometry_.n_neighbors
 
     def _denoise(self, autoencoder, X):
@@ -648,10 +653,10 @@ class Consensus(PoolMethod):  # numpydoc ignore=PR02
     number of dictionary atoms, since a coefficient can be lost in the noise.
 
     For all other samples, the method combines all measurements in one distribution over dimensions:
-    the estimates by distances at several scales; the number of directions in which the nearest
-    samples extend; without noise, the number of directions that no polynomial of the others
-    predicts, since distances do not show thin directions; and the number of directions that
-    equations of second degree leave, if such equations hold on the samples, as on spheres. The
+    the estimates by distances at several scales, which noise makes too large, if noise is possible;
+    the number of directions in which the nearest samples extend, and how their variances grow with
+    the distance; and the number of directions that equations of second degree leave, if such
+    equations hold on the samples, as on spheres. The
     weights of the measurements were fitted by maximum likelihood on manifolds of many kinds. The
     dimension is the median of the distribution, nearly always a whole number. The method combines
     `Count` and `Neighbors`, which describes pools.

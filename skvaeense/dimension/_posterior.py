@@ -8,19 +8,26 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from skvaeense.utils._linalg import TINY
+from skvaeense.utils._linalg import EXACT, TINY
 from skvaeense.utils._typing import DoubleArray
 
-# Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights`. All were
-# fitted at once, by maximum likelihood.
-WEIGHTS = json.loads(files(__package__).joinpath("weights.json").read_text(encoding="utf-8"))
+# Log-odds of a dimension by each measurement, by `python -m benchmarks dimension_weights fit`. All
+# were fitted at once, by maximum likelihood. Certainties have smaller log-odds, by a factor without
+# noise and one with noise, since kinds of data that had no share in the fit are less certain.
+FACTORS, WEIGHTS = json.loads(
+    files(__package__).joinpath("weights.json").read_text(encoding="utf-8")
+).values()
 # Share by which estimates by distances are off, besides chance, since density is not even and sets
 # bend. So decoding can change dimensions, or a dictionary the noise, by as much.
 CLOSE = 0.05
+# Variances that fall by more, as log(1 + log(ratio)), leave no thinner direction, up to rounding.
+MOST_FALL = np.log1p(-np.log(EXACT))
+# Differences by more standard errors than this are due to other causes than chance.
+MOST_APART = 8.0
 
 
 class Evidence(NamedTuple):
-    """Measurements around samples; every array has the shape (n_samples,).
+    """Measurements around samples; arrays have the shape (n_samples,), and `growth` has columns.
 
     Attributes
     ----------
@@ -28,8 +35,14 @@ class Evidence(NamedTuple):
         The dimension by distances alone, at the smallest scale that is clear of noise. NaN if there
         is none.
 
+    small : ndarray
+        The dimension by distances to the nearest neighbours, which noise makes too large.
+
     least : ndarray
-        The smallest such dimension at this and larger scales.
+        The smallest dimension by distances at the scale of `ratio` and larger scales.
+
+    lowest : ndarray
+        The dimension by distances if there is as much noise as there can be.
 
     error : ndarray
         Standard error of `ratio` by chance, as a share.
@@ -37,20 +50,31 @@ class Evidence(NamedTuple):
     rank : ndarray
         Number of directions in which the nearest references extend that are enough to show it.
 
-    thin_rank : ndarray
-        Number of directions that no others predict, if distances cannot show the thinnest of them;
-        otherwise 0.
-
     bound : ndarray
         Number of directions that equations leave; infinite if no equation holds.
+
+    fall : ndarray
+        Fall of the variances after the last direction of `rank`, as the logarithm of a ratio. A
+        thinner direction can be where variances fall little.
+
+    growth : ndarray of shape (n_samples, n_directions)
+        The power of the squared distance with which the variance of each direction grows: 1 in a
+        manifold, 2 or more by curvature, 0 for noise.
+
+    clear : ndarray
+        Between 0, if noise can be a reason for `small`, and 1, if no noise is possible.
     """
 
     ratio: DoubleArray
+    small: DoubleArray
     least: DoubleArray
+    lowest: DoubleArray
     error: DoubleArray
     rank: DoubleArray
-    thin_rank: DoubleArray
     bound: DoubleArray
+    fall: DoubleArray
+    growth: DoubleArray
+    clear: DoubleArray
 
     def candidates(self) -> DoubleArray:
         """Return the dimensions that are possible, with a row for each sample.
@@ -63,7 +87,7 @@ class Evidence(NamedTuple):
         ndarray of shape (n_samples, n_candidates)
             Dimensions; NaN after the candidates of a sample.
         """
-        values = np.column_stack([self.ratio, *self[3:]])
+        values = np.column_stack([self.ratio, self.rank, self.bound])
         most = np.ceil(np.where(np.isfinite(values), values, 1.0).max(axis=1)) + 1
         whole = np.arange(1.0, most.max(initial=1.0) + 1)
         whole = np.where(whole <= most[:, None], whole, np.nan)
@@ -83,29 +107,48 @@ class Evidence(NamedTuple):
             The measurements of `WEIGHTS`.
         """
         scale = np.hypot(CLOSE, self.error)[:, None]
+        clear = self.clear[:, None]
 
         def excess(x, y):
             # Without distances, all dimensions are equally probable by distances.
             return np.nan_to_num(np.maximum(np.log(x / y), 0.0) / scale)
 
+        def likelihood(x):
+            return np.square(np.minimum(x, MOST_APART)) / 2
+
         def equals(values):
             return np.asarray(candidates == values[:, None], dtype=float)
 
-        with np.errstate(divide="ignore"):
-            apart = np.log(self.rank / self.ratio)[:, None] / (2 * scale)
+        def agrees(values, low, high):
+            with np.errstate(divide="ignore"):
+                apart = np.log(values / np.clip(values, low, high))[:, None] / scale
+            # Without distances, nothing denies a rank.
+            return equals(values) * np.nan_to_num(np.exp(-(apart**2) / 2), nan=1.0)
+
+        small, least = self.small[:, None], self.least[:, None]
         is_ratio = np.zeros(candidates.shape)
         is_ratio[:, -1] = 1.0
+        # Entry r: the growth of the direction r + 1, which is 1 in a manifold. It is that of
+        # curvature where no direction is known.
+        missing = [(0, 0), (0, candidates.shape[1])]
+        growth = np.pad(np.nan_to_num(self.growth, nan=2.0), missing, constant_values=2.0)
+        growth = np.where(is_ratio, 1.0, growth[:, : candidates.shape[1]])
         return {
-            "above": excess(candidates, self.ratio[:, None]),
-            # Noise raises the ratio, but thin directions are only found without noise.
-            "below": excess(self.ratio[:, None], candidates) * (self.thin_rank == 0)[:, None],
-            "beyond": excess(self.least[:, None], candidates),
+            "above": likelihood(excess(candidates, small)),
+            # Without noise, distances leave no doubt of a thin direction.
+            "below_clear": likelihood(excess(small, candidates)) * clear,
+            "beyond_noisy": excess(candidates, least) * (1 - clear),
+            "below_lowest": likelihood(excess(self.lowest[:, None], candidates)),
             "rank": equals(self.rank),
-            "agreement": equals(self.rank) * np.nan_to_num(np.exp(-(apart**2) / 2)),
-            "thin_rank": equals(self.thin_rank),
-            "bound": equals(self.bound),
+            "agreement": agrees(self.rank, self.ratio, self.ratio),
+            # Noise can explain the difference.
+            "within": agrees(self.rank, self.lowest, self.ratio),
+            "fall": equals(self.rank) * np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None],
+            "curved": np.clip(growth - 1, 0, 1),
+            # Equations are an upper bound: others may hold that were not found.
+            "bound_reached": equals(self.bound) * (candidates <= (1 + CLOSE) * small),
+            "beyond_bound": np.asarray(candidates > self.bound[:, None], dtype=float),
             "ratio": is_ratio,
-            "log": np.log(candidates),
         }
 
     def posterior(self) -> tuple[DoubleArray, DoubleArray]:
@@ -121,15 +164,50 @@ class Evidence(NamedTuple):
             a dimension.
         """
         candidates = self.candidates()
-        features = self.features(candidates)
-        logits = sum(weight * features[name] for name, weight in WEIGHTS.items())
-        probability = softmax(np.where(np.isnan(candidates), -np.inf, logits), axis=1)
-        order = np.argsort(candidates, axis=1, kind="stable")
-        cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
-        middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
-        dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
-        right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
-        return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
+        factors = np.transpose([self.clear, 1 - self.clear]) @ FACTORS
+        return posterior(candidates, self.features(candidates), WEIGHTS, factors)
+
+
+def posterior(
+    candidates: DoubleArray,
+    features: Mapping[str, DoubleArray],
+    weights: Mapping[str, float],
+    factors: DoubleArray,
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return the medians of distributions over candidates, and their standard errors.
+
+    Parameters
+    ----------
+    candidates : ndarray of shape (n_samples, n_candidates)
+        Dimensions; NaN after the candidates of a sample.
+
+    features : mapping of str to ndarray of shape (n_samples, n_candidates)
+        What each measurement says about each candidate.
+
+    weights : mapping of str to float
+        Weights of the measurements.
+
+    factors : ndarray of shape (n_samples,)
+        Factors of the log-odds of standard errors.
+
+    Returns
+    -------
+    dimension : ndarray of shape (n_samples,)
+        The posterior median.
+
+    std : ndarray of shape (n_samples,)
+        The standard error, as of `Evidence.posterior`.
+    """
+    logits = sum(weight * features[name] for name, weight in weights.items())
+    logits = np.where(np.isnan(candidates), -np.inf, logits)
+    probability = softmax(logits, axis=1)
+    order = np.argsort(candidates, axis=1, kind="stable")
+    cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
+    middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]
+    dimension = np.take_along_axis(candidates, np.take_along_axis(order, middle, 1), 1)
+    probability = softmax(factors[:, None] * logits, axis=1)
+    right = (probability * (np.abs(candidates - dimension) <= 0.5)).sum(axis=1)
+    return dimension[:, 0], np.sqrt(1 / np.clip(right, TINY, 1) - 1)
 
 
 def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:

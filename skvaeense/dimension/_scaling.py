@@ -1,5 +1,7 @@
 """The dimension from the growth of the number of neighbours with the distance."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
@@ -154,14 +156,22 @@ class Calibration(Kept):
 
     def _measure(self, dimension):
         """Add the estimates for a ball of this dimension."""
-        random_state = np.random.default_rng(0)
-        points = random_state.standard_normal((self.n_samples, dimension))
-        points /= np.linalg.norm(points, axis=1, keepdims=True)
-        points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
-        search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
-        # Take some members from everywhere between the middle of a pool and its boundary.
-        members = pools[:, :: max(1, self.n_neighbors // N_QUERIES)].ravel()
-        distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
-        for k, estimates in zip(self.scales, self.estimates, strict=True):
-            estimates.append(float(1 / inverse_dimensions(distances, k).mean()))
+        found = _ball_estimates(self.n_samples, self.n_neighbors, dimension, tuple(self.scales))
+        for estimate, estimates in zip(found, self.estimates, strict=True):
+            estimates.append(estimate)
+
+
+# A fit measures the same balls several times.
+@lru_cache(maxsize=64)
+def _ball_estimates(n_samples, n_neighbors, dimension, scales):
+    """Return the estimates for a ball of this dimension at all scales."""
+    random_state = np.random.default_rng(0)
+    points = random_state.standard_normal((n_samples, dimension))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points *= random_state.random((n_samples, 1)) ** (1 / dimension)
+    search = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
+    pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
+    # Take some members from everywhere between the middle of a pool and its boundary.
+    members = pools[:, :: max(1, n_neighbors // N_QUERIES)].ravel()
+    distances = search.kneighbors(points[members], n_neighbors=scales[-1] + 1)[0][:, 1:]
+    return [float(1 / inverse_dimensions(distances, k).mean()) for k in scales]

@@ -54,7 +54,12 @@ class Explained(NamedTuple):
     n_rows: int
 
 
-def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
+def explain(
+    rows: Prepared,
+    wanted: Wanted,
+    known: Any = None,
+    searched: dict[str, FoundMixture] | None = None,
+) -> Explained:
     """Fit a mixture and gates to rows, compare them on the same held-out rows, and choose laws.
 
     The density is the law under which held-out rows are most probable. Gates give the codes if they
@@ -72,6 +77,9 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     known : GateLaw or None, default=None
         Gates of an earlier fit, in units of the samples, from which gates go on.
 
+    searched : dict or None, default=None
+        Keeps the "mixture" for another fit to the same rows, which does not search again.
+
     Returns
     -------
     Explained
@@ -80,7 +88,10 @@ def explain(rows: Prepared, wanted: Wanted, known: Any = None) -> Explained:
     head = rows.head()
     with threads_for(head.known.size * head.known.shape[1]):
         fits = _GateFits(head, wanted)
-        mixture = fit_mixture(head, rival=fits.rival)
+        searched = {} if searched is None else searched
+        if "mixture" not in searched:
+            searched["mixture"] = fit_mixture(head, rival=fits.rival)
+        mixture = searched["mixture"]
         flats = Flats.of(mixture, head.x, wanted)
         gates = fits.best(flats, mixture)
         if gates is not None and head is not rows and _may_gain(gates, mixture):

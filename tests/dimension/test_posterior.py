@@ -5,9 +5,11 @@ from skvaeense.dimension._posterior import WEIGHTS, Evidence, probability_right
 
 
 def evidence(**given):
-    """Return measurements that agree on three dimensions, with changes."""
-    agreed = dict.fromkeys(Evidence._fields, 3.0)
-    agreed |= {"error": 0.03, "thin_rank": 0.0, "bound": np.inf}
+    """Return measurements that agree on three dimensions without noise, with changes."""
+    agreed = dict.fromkeys(Evidence._fields, 3.0) | {"error": 0.03, "clear": 1.0}
+    agreed |= {"bound": np.inf, "fall": np.inf, "growth": [1.0, 1.0, 1.0, 2.0]}
+    agreed["small"] = given.get("ratio", 3.0)
+    agreed["lowest"] = given.get("least", 3.0)
     return Evidence(**{name: np.array([value]) for name, value in (agreed | given).items()})
 
 
@@ -26,6 +28,23 @@ def test_a_bound_by_equations_is_taken():
     assert evidence(ratio=8.6, least=8.4, rank=9.0, bound=8.0).posterior()[0] == 8
 
 
+def test_a_bound_that_distances_deny_is_not_certain():
+    """Equations that were not found would leave fewer dimensions."""
+    denied = evidence(ratio=3.2, least=3.2, rank=4.0, bound=4.0, fall=1.5)
+    assert probability_right(denied.posterior()[1]) < 0.9
+
+
+def test_no_more_dimensions_than_equations_leave():
+    high = {"ratio": 5.4, "least": 5.4, "rank": 6.0}
+    assert evidence(**high, bound=5.0).posterior()[0] < evidence(**high).posterior()[0]
+
+
+def test_a_thinner_direction_is_possible_where_variances_fall_little():
+    errors = [evidence(fall=fall).posterior()[1][0] for fall in (1.0, 3.0, 30.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1.3 * errors[-1]
+
+
 def test_without_distances_ranks_decide():
     (dimension,), (std,) = evidence(ratio=np.nan, least=np.nan).posterior()
     assert dimension == 3
@@ -33,8 +52,8 @@ def test_without_distances_ranks_decide():
 
 
 def test_fractals_are_not_rounded():
-    (dimension,), _ = evidence(ratio=1.5, least=1.5, error=0.005, rank=9.0).posterior()
-    assert dimension == 1.5
+    (dimension,), _ = evidence(ratio=1.4, least=1.4, error=0.005, rank=9.0).posterior()
+    assert dimension == 1.4
 
 
 def test_every_weight_has_a_measurement():
