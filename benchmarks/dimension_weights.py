@@ -301,6 +301,7 @@ def run_fit(arguments):
 def run_judge(arguments):
     """Measure reported families at samples that the estimator was not fitted to."""
     names = [name for name in arguments.only if name in dimension_kinds.REPORTED]
+    found = {}
     for n, noise in JUDGED:
         rows = []
         for name, seed in product(names, range(arguments.seeds)):
@@ -318,7 +319,8 @@ def run_judge(arguments):
         summary = {"error": error, "sure": sure, "surely_wrong": wrong}
         summary |= {"certain": certain, "certainly_right": hits / certain}
         print(n, noise, summary, flush=True)
-        save(OUT, f"{n:,} samples, {noise:.0%} noise", summary)
+        found[f"{n:,} samples, {noise:.0%} noise"] = summary
+        save(OUT, "reported", found)
 
 
 def main():
