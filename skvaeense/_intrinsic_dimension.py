@@ -42,8 +42,8 @@ def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
 
 
 # Mean reliability by neighbours above which gates are not tried. On sums of few atoms, the mean is
-# below .4 without gates, and gates hardly improve other dimensions.
-ENOUGH = 0.45
+# below .6 without gates, and gates hardly improve other dimensions.
+ENOUGH = 0.6
 # The last two, if gates or a given autoencoder are fitted at once.
 PHASES = "mixture", "dimension by mixture", "autoencoder", "dimension"
 AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
