@@ -780,7 +780,7 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         with threads_of_all(samples.shape):
             rows = self._rows_of(samples, checked_weights(sample_weight, samples))
             known = None if is_new else self._coder_
-            found = explain(rows, self._wanted(), known, vars(self).pop("_searched", None))
+            found = explain(rows, self._wanted(), known, self.__dict__.pop("_searched", None))
             self._store(self._found_attributes(found) | {"_units_": rows.units})
             progress.begin("checks")
             self._check_fit(rows)
