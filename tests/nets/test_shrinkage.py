@@ -81,6 +81,13 @@ def test_log_prefers_one_large_code_to_two_small_ones():
     assert one < 0.7 * two
 
 
+@PENALTIES
+def test_cost_of_a_sample_depends_on_it_alone(penalty):
+    code = draw(6, 4)
+    alone = [penalty.cost(make_coding(row)) for row in code.split(1)]
+    torch.testing.assert_close(penalty.cost(make_coding(code)), torch.cat(alone))
+
+
 # --- codes ----------------------------------------------------------------------------------
 
 

@@ -668,3 +668,9 @@ def test_skops_list_of_the_guide(name):
     ]
     assert all(f'"{name}"' in GUIDE.read_text() for name in trusted)
     assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae, new)
+
+
+def test_partial_fit_goes_on_after_a_pickle():
+    vae = fit_unwarned(quick_vae(), samples()).partial_fit(samples())
+    loaded = pickle.loads(pickle.dumps(vae))
+    assert_same(loaded.partial_fit(samples()), vae.partial_fit(samples()))

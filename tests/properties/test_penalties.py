@@ -54,6 +54,24 @@ def test_codes_scale_with_the_unit_and_costs_do_not(penalty, h, unit, positive):
     torch.testing.assert_close(penalty.cost(other), penalty.cost(one), rtol=1e-5, atol=1e-6)
 
 
+@given(k=st.integers(1, 9), h=preactivations(), positive=POSITIVE)
+def test_top_k_keeps_no_more(k, h, positive):
+    code = coded(TopK(k), h, positive=positive).code
+    size = h.relu() if positive else h.abs()
+    assert (code != 0).sum(dim=1).le(k).all()
+    kept = size.topk(min(k, h.shape[1]), dim=1).values.sum(dim=1)
+    torch.testing.assert_close(code.abs().sum(dim=1), kept)
+
+
+@given(k=st.integers(1, 9), h=preactivations(), kind=st.sampled_from([BatchTopK, Matryoshka]))
+def test_batch_top_k_keeps_no_more_but_for_ties(k, h, kind):
+    size = h.relu()
+    code = coded(kind(k), h).code
+    n_kept = min(k, h.shape[1]) * len(h)
+    least = size.flatten().topk(n_kept).values.min()
+    assert ((code != 0) == ((size >= least) & (size > 0))).all()
+
+
 @given(penalty=PENALTIES, h=preactivations(), positive=POSITIVE, seed=SEEDS)
 def test_rows_are_coded_by_themselves_after_training(penalty, h, positive, seed):
     positive = positive or isinstance(penalty, Gated)
@@ -64,3 +82,11 @@ def test_rows_are_coded_by_themselves_after_training(penalty, h, positive, seed)
     order = torch.randperm(len(h), generator=torch.Generator().manual_seed(seed))
     assert torch.equal(activation(h[order]), activation(h)[order])
     assert torch.equal(torch.cat([activation(row) for row in h.split(1)]), activation(h))
+
+
+@given(n=st.integers(1, 40), n_prefixes=st.integers(1, 12))
+def test_prefixes_rise(n, n_prefixes):
+    sizes = Matryoshka(n_prefixes=n_prefixes).prefixes(n)
+    assert sizes == sorted(set(sizes))
+    assert all(0 < size < n for size in sizes)
+    assert len(sizes) < n_prefixes
