@@ -534,7 +534,7 @@ class EM(ABC):  # numpydoc ignore=PR02
         for i in range(first + 1, self.n_steps + 1):
             if not left:
                 order = torch.randperm(len(x), generator=self.generator, device=device)
-                n_subsets = max(len(x) // self.subset_rows, 1)
+                n_subsets = math.ceil(len(x) / self.subset_rows)
                 left = list(order.to(x.device).tensor_split(n_subsets))
             rows = left.pop()[own]
             self.step(some[rows], counts[rows], i / self.n_steps)
