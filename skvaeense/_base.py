@@ -37,7 +37,7 @@ from skvaeense.training._data import (
 from skvaeense.training._diagnosis import Findings, batch_messages, failure_messages
 from skvaeense.utils import _callbacks, _torch, _validation
 from skvaeense.utils._kept import LEAST_SHARE
-from skvaeense.utils._linalg import ROUNDING, threads_for
+from skvaeense.utils._linalg import ROUNDING
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT, block_rows
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
@@ -694,8 +694,7 @@ class BaseAutoencoder(
             work = len(rows) * X.shape[1] * n_entries
             errors = np.errstate(over="ignore", invalid="ignore")
             with (
-                _torch.restored_threads(),
-                threads_for(work),
+                _torch.torch_threads_for(work),
                 _torch.memory_errors(len(rows)),
                 errors,
             ):

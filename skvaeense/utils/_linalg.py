@@ -55,8 +55,8 @@ _find_pools = cache(ThreadpoolController)
 def threads_for(work: int) -> AbstractContextManager[Any]:
     """Return a context with one thread if there is too little work for more.
 
-    The limit also holds for everything that OpenMP runs in parallel, such as torch's operations. If
-    several Python threads fit at once, only the first of them changes the number of BLAS threads.
+    Torch needs `skvaeense.utils._torch.torch_threads_for`. If several Python threads fit at once,
+    only the first of them changes the number of BLAS threads.
 
     Parameters
     ----------
@@ -68,4 +68,9 @@ def threads_for(work: int) -> AbstractContextManager[Any]:
     context manager
         The context, which restores the previous numbers of threads.
     """
-    return _find_pools().limit(limits=1) if work < 2 * WORK_OF_A_THREAD else nullcontext()
+    return _find_pools().limit(limits=1) if is_little(work) else nullcontext()
+
+
+def is_little(work: int) -> bool:
+    """Return whether a number of multiplications is too small for two threads."""
+    return work < 2 * WORK_OF_A_THREAD

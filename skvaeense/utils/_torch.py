@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from threading import Lock
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._linalg import WORK_OF_A_THREAD, threads_for
+from skvaeense.utils._linalg import WORK_OF_A_THREAD, is_little, threads_for
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # The number of threads before the first open `restored_threads` context, then one entry for each
@@ -164,10 +164,18 @@ def suited_threads(model: torch.nn.Module, n_samples: int) -> Iterator[None]:
 
 
 @contextmanager
-def threads_of_all(shape: tuple[int, ...]) -> Iterator[None]:
-    """Use one thread inside, in all libraries, if samples of a shape are little work.
+def torch_threads_for(work: int) -> Iterator[None]:
+    """Use one thread inside, in all libraries, if there is too little work for more.
 
-    This is `threads_for`, but trainings inside, and later threads, find torch as it was.
+    This is `threads_for` for torch too: once torch's number of threads has been set, its products
+    no longer follow the number of OpenMP. Later threads find torch as it was.
     """
-    with restored_threads(), threads_for(shape[0] * shape[1] ** 2):
+    with restored_threads(), threads_for(work):
+        if is_little(work):
+            torch.set_num_threads(1)
         yield
+
+
+def threads_of_all(shape: tuple[int, ...]) -> AbstractContextManager[None]:
+    """Return `torch_threads_for` the covariance of samples of a shape."""
+    return torch_threads_for(shape[0] * shape[1] ** 2)

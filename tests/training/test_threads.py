@@ -1,5 +1,6 @@
 """Trainings use no more threads than they need, and restore the number of threads."""
 
+import re
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from skvaeense import VAEenseTransformer
 from skvaeense.explanations import Gates
 from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._trainer import Plan
-from skvaeense.utils._torch import suited_threads
+from skvaeense.utils._torch import suited_threads, threads_of_all
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +104,13 @@ def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
     assert n_in_fit > 10
     assert set(seen) == {1}
     assert torch.get_num_threads() == 4
+
+
+def test_little_work_takes_one_thread_of_each_library():
+    """Products of torch ask a library of their own, which only torch's number reaches."""
+    torch.set_num_threads(4)
+    with threads_of_all((1000, 50)):
+        numbers = re.findall(r"get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+        assert set(numbers) == {"1"}
+    numbers = re.findall(r"get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+    assert set(numbers) == {"4"}
