@@ -263,31 +263,36 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         By default, gates are fitted only where neighbours leave the dimension open: they take
         several times as long as all other steps.
         """
-        gated = self._unfitted()
-        if self._may_skip_gates():
+        gated, may_skip_gates = self._unfitted(), self._may_skip_gates()
+        if may_skip_gates:
             without = clone(gated).set_params(model="mixture")
             # The search for a mixture is the same in both fits.
             without._searched = gated._searched = {}
-            self._learn_with(without, X, weights, progress, *PHASES[:2])
+            without = self._fitted(without, X, weights, progress, PHASES[0])
+            self._set_method(without, X, weights, progress, PHASES[1])
             right, reasons = self._reliability(X[:SOME_ROWS])
             # Very few samples have no neighbours at all.
             counted = reasons["small_coefficients"] + reasons.get("few_neighbors", 0.0) > 0
             if np.where(counted, 0.0, right).mean() >= ENOUGH:
                 return
-        self._learn_with(gated, X, weights, progress, *PHASES[2:])
+        gated = self._fitted(gated, X, weights, progress, PHASES[2])
+        if may_skip_gates and gated.explanation_ != "gates":
+            # The mixture gives the codes again.
+            return
+        self._set_method(gated, X, weights, progress, PHASES[3])
 
     def _may_skip_gates(self):
         method = AutoencoderMethod.resolve(self.method)
         return self.autoencoder is None and isinstance(method, PoolMethod)
 
-    def _learn_with(self, autoencoder, X, weights, progress, *phases):
-        progress.begin(phases[0], 1)
-        self.autoencoder_ = self._fitted(autoencoder, X, weights, progress)
-        progress.begin(phases[1])
+    def _set_method(self, autoencoder, X, weights, progress, phase):
+        progress.begin(phase)
+        self.autoencoder_ = autoencoder
         self._method_ = self._fitted_method(X, weights)
 
-    def _fitted(self, autoencoder, X, weights, progress):
+    def _fitted(self, autoencoder, X, weights, progress, phase):
         """Return the fitted autoencoder."""
+        progress.begin(phase, 1)
         method = AutoencoderMethod.resolve(self.method)
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(

@@ -15,9 +15,10 @@ from skvaeense.explanations._laws import FlatLaw, GateLaw
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture, MixtureStream, fit_mixture
 from skvaeense.mixture._rows import Prepared, Units
-from skvaeense.utils._linalg import svd, threads_for
+from skvaeense.utils._linalg import svd
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
+from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import DoubleArray
 
 
@@ -78,7 +79,8 @@ def explain(
         Gates of an earlier fit, in units of the samples, from which gates go on.
 
     searched : dict or None, default=None
-        Keeps the "mixture" for another fit to the same rows, which does not search again.
+        Keeps the "mixture" for another fit to the same rows, which does not search again. Such fits
+        have no prices of shorter codes.
 
     Returns
     -------
@@ -86,12 +88,12 @@ def explain(
         The laws.
     """
     head = rows.head()
-    with threads_for(head.known.size * head.known.shape[1]):
+    with threads_of_all(head.known.shape):
         fits = _GateFits(head, wanted)
-        searched = {} if searched is None else searched
-        if "mixture" not in searched:
-            searched["mixture"] = fit_mixture(head, rival=fits.rival)
-        mixture = searched["mixture"]
+        kept = {} if searched is None else searched
+        if "mixture" not in kept:
+            kept["mixture"] = fit_mixture(head, rival=fits.rival)
+        mixture = kept["mixture"]
         flats = Flats.of(mixture, head.x, wanted)
         gates = fits.best(flats, mixture)
         if gates is not None and head is not rows and _may_gain(gates, mixture):
@@ -113,7 +115,8 @@ def explain(
             first = None
         if isinstance(known, GateLaw) and known.points is None:
             first = known.in_units(-rows.center / rows.scale, 1 / rows.scale)
-        coder = _gate_fits.gate_law(rows, wanted.for_codes(name), first)
+        wanted, has_table = wanted.for_codes(name), searched is None
+        coder = _gate_fits.gate_law(rows, wanted, first, has_table=has_table)
     units = rows.center, rows.scale
     coder, found = coder.in_units(*units), mixture.density.in_units(*units)
     is_best = name == "gates" == max(nats, key=lambda key: nats[key])
