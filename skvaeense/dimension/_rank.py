@@ -69,8 +69,8 @@ class NoiseFloor(Kept):
         The smallest variance of the samples.
 
     limit : float
-        Upper bound on the noise variance, from the smallest variance; infinite if there are too few
-        samples.
+        Upper bound on the noise variance, from the smallest variance; infinite if all groups have
+        too few samples.
 
     seen : bool
         Whether there may be noise, measured or not.
@@ -86,7 +86,9 @@ class NoiseFloor(Kept):
         measured = list(self._groups.values())
         self.variance = _mean([group for group in measured if group["noise"] > 0], "noise")
         self.most = max(self.variance, _mean(measured, "smallest"))
-        self.limit = _mean(measured, "limit")
+        # All groups have the same noise, so those with enough samples limit it.
+        enough = [group for group in measured if np.isfinite(group["limit"])]
+        self.limit = _mean(enough, "limit") if enough else np.inf
         self.seen = any(group["seen"] for group in measured)
 
     def take_off(self, X, groups):

@@ -66,3 +66,11 @@ def test_noise_of_groups_that_fill_the_space_together():
     # The directions of a box differ in their extent. With 16 of them, eight would look like noise.
     box = np.random.default_rng(0).uniform(-1, 1, (300, 16)) * np.geomspace(1, 0.01, 16)
     assert typical_noise([box]) == 0.0
+
+
+def test_a_few_samples_far_away_leave_the_limit_of_noise():
+    """A group of fewer samples than features says nothing about the noise of the others."""
+    X = np.vstack([draw(4, 0.0, 300)[0], draw(4, 0.0, 3)[0] + 100])
+    floor = NoiseFloor(X, np.repeat([0, 1], [300, 3]))
+    assert floor.limit < 1e-12
+    assert np.isinf(NoiseFloor(X[300:], np.zeros(3, dtype=int)).limit)
