@@ -36,6 +36,10 @@ def network(dim, widths, activation, skip, n, rng):
     return x
 
 
+def squash(x):
+    return x / (1 + np.abs(x))
+
+
 def waves(widths, length, n, rng, n_features=30):
     """Draw random sums of 300 waves of a box with these widths."""
     z = box(len(widths), n, rng) * widths
@@ -47,6 +51,12 @@ def loop(n_waves, n_features, n, rng):
     """Draw a closed curve with this number of frequencies."""
     t = rng.uniform(0, 2 * np.pi, (n, 1)) * np.arange(1, n_waves + 1)
     return np.hstack([np.cos(t), np.sin(t)]) @ rng.standard_normal((2 * n_waves, n_features))
+
+
+def saddles(dim, n, rng):
+    """Draw graphs of quadratic forms of either sign."""
+    z = box(dim, n, rng)
+    return np.hstack([z, np.square(z) @ rng.choice([-0.7, 0.7], (dim, 4))])
 
 
 # --- orbits -----------------------------------------------------------------------------------
@@ -131,6 +141,20 @@ def thrown(drag, n, rng):
     return solutions(derivative, starts, np.linspace(0.2, 3, 15))[:, :, :2].reshape(n, -1)
 
 
+def epidemics(n_parameters, n, rng):
+    """Draw shares of infected people over time for random rates and starts."""
+    values = rng.uniform([0.8, 0.2, 0.005], [1.4, 0.4, 0.05], (n, 3))
+    values = np.where(np.arange(3) < n_parameters, values, [1.1, 0.3, 0.02])
+    spread, recovery, start = values.T
+
+    def derivative(y):
+        new = spread * y[:, 0] * y[:, 1]
+        return np.stack([-new, new - recovery * y[:, 1]], axis=1)
+
+    starts = np.column_stack([1 - start, start])
+    return solutions(derivative, starts, np.linspace(1, 20, 20))[:, :, 1]
+
+
 # --- arms -------------------------------------------------------------------------------------
 
 
@@ -153,6 +177,13 @@ def arm_in_space(n_joints, only_hand, n, rng):
         place = place + frame[:, :, 0] * 0.8**joint
         found.append(place)
     return np.hstack([place, frame.reshape(n, -1)]) if only_hand else np.hstack(found)
+
+
+def snake(n, rng):
+    """Draw an arm of 12 links whose curvature is a wave: size, phase and turn vary."""
+    size, phase, turn = rng.uniform([0.2, 0, -1], [0.6, 2, 1], (n, 3)).T[..., None]
+    angles = turn + np.cumsum(size * np.sin(0.8 * np.arange(12) + phase), axis=1)
+    return np.hstack([np.cumsum(np.cos(angles), axis=1), np.cumsum(np.sin(angles), axis=1)])
 
 
 # --- images -----------------------------------------------------------------------------------
@@ -204,6 +235,16 @@ def turned(n_axes, n, rng):
     return (points[..., :2] / (6 + points[..., 2:])).reshape(n, -1)
 
 
+def ring(n_factors, n, rng):
+    """Draw 12 x 12 images of a ring with random place, radius, width and brightness."""
+    values = rng.uniform([4, 4, 2, 0.8, 0.5], [7, 7, 4, 1.6, 1.5], (n, 5))
+    values = np.where(np.arange(5) < n_factors, values, [5.5, 5.5, 3, 1.2, 1])
+    x, y, radius, width, light = values.T[..., None]
+    rows, columns = np.mgrid[:12, :12].reshape(2, 1, -1)
+    off = np.hypot(columns - x, rows - y) - radius
+    return light * np.exp(-np.square(off / width))
+
+
 # --- sounds -----------------------------------------------------------------------------------
 
 
@@ -234,6 +275,15 @@ def modes(n_modes, n, rng):
     return np.exp(-decay * t) * (amplitudes @ np.sin(np.outer(0.3 + 0.2 * np.arange(n_modes), t)))
 
 
+def chirp(n_factors, n, rng):
+    """Draw 40 samples of a tone whose pitch changes, with random phase and loudness."""
+    values = rng.uniform([0.3, -0.004, 0, 0.5], [0.5, 0.004, 2, 1.5], (n, 4))
+    values = np.where(np.arange(4) < n_factors, values, [0.4, 0.002, 0, 1])
+    pitch, change, phase, light = values.T[..., None]
+    t = np.arange(40)
+    return light * np.sin(pitch * t + change * t**2 + phase)
+
+
 # --- matrices ---------------------------------------------------------------------------------
 
 
@@ -250,6 +300,12 @@ def with_spectrum(values, n, rng):
 def of_rank(n_rows, n_columns, rank, n, rng):
     left, right = rng.standard_normal((n, n_rows, rank)), rng.standard_normal((n, rank, n_columns))
     return (left @ right).reshape(n, -1)
+
+
+def gram(n_rows, rank, n, rng):
+    """Draw matrices of inner products of random vectors."""
+    vectors = rng.standard_normal((n, n_rows, rank))
+    return (vectors @ vectors.transpose(0, 2, 1)).reshape(n, -1)
 
 
 def essential(n, rng):
@@ -321,8 +377,21 @@ def tube(width, n, rng):
     return np.column_stack([ring * np.cos(t), ring * np.sin(t), t / 4 + width * np.sin(b)])
 
 
+def cone(slope, n, rng):
+    """Draw the surface of a narrow cone, bent along its axis."""
+    h, t = np.sqrt(rng.uniform(0.1, 1, n)), rng.uniform(0, 2 * np.pi, n)
+    return np.column_stack([h, slope * h * np.cos(t), slope * h * np.sin(t) + h**2])
+
+
 def scaled_normal(stds, n, rng):
     return rng.standard_normal((n, len(stds))) * stds
+
+
+# --- solid ------------------------------------------------------------------------------------
+
+
+def skewed(dim, n, rng):
+    return rng.gamma(2.0, size=(n, dim))
 
 
 # --- sums of atoms ----------------------------------------------------------------------------
@@ -357,12 +426,17 @@ KINDS = {
             "relu of 4": one(4, partial(network, 4, (60,), relu, False)),
             "sine of 3": one(3, partial(network, 3, (30, 30), np.sin, False)),
             "relu, skips, of 6": one(6, partial(network, 6, (30, 30, 30), relu, True)),
-        },
-        {
             "tanh of 5": one(5, partial(network, 5, (40, 40), np.tanh, False)),
             "relu of 3": one(3, partial(network, 3, (40, 40, 40), relu, False)),
             "sine of 2": one(2, partial(network, 2, (40, 40), np.sin, False)),
             "tanh, skips, of 4": one(4, partial(network, 4, (30, 30, 30), np.tanh, True)),
+        },
+        {
+            "arctan of 3": one(3, partial(network, 3, (50, 50), np.arctan, False)),
+            "sine of 4": one(4, partial(network, 4, (40,), np.sin, False)),
+            "relu, skips, of 5": one(5, partial(network, 5, (40, 40), relu, True)),
+            "tanh of 2, deep": one(2, partial(network, 2, (20,) * 4, np.tanh, False)),
+            "squashed of 6": one(6, partial(network, 6, (50,), squash, False)),
         },
     ),
     "waves": (
@@ -371,12 +445,17 @@ KINDS = {
             "waves of 2, 1": one(2, partial(waves, [1.0, 1.0], 1.0)),
             "waves of 4, 1.5": one(4, partial(waves, [1.0] * 4, 1.5)),
             "loop of 3": one(1, partial(loop, 3, 20)),
-        },
-        {
             "waves of 1, .3": one(1, partial(waves, [1.0], 0.15)),
             "waves of 3, 1": one(3, partial(waves, [1.0] * 3, 1.2)),
             "waves of 5, 2": one(5, partial(waves, [1.0] * 5, 2.0)),
             "loop of 6": one(1, partial(loop, 6, 30)),
+        },
+        {
+            "waves of 2, .6": one(2, partial(waves, [1.0, 1.0], 0.6)),
+            "waves of 3, 1.6": one(3, partial(waves, [1.0] * 3, 1.6)),
+            "waves of 6, 2.5": one(6, partial(waves, [1.0] * 6, 2.5)),
+            "loop of 4": one(1, partial(loop, 4, 12)),
+            "saddles of 3": one(3, partial(saddles, 3)),
         },
     ),
     "orbits": (
@@ -385,12 +464,17 @@ KINDS = {
             "orbits, 3": one(3, partial(ellipses, 3)),
             "oscillators, 2": one(2, partial(oscillators, 2)),
             "orbits, 5": one(5, partial(ellipses, 5)),
-        },
-        {
             "predators, 4": one(4, partial(predators, 4)),
             "pendulum": one(3, pendulum),
             "oscillators, 4": one(4, partial(oscillators, 4)),
             "thrown": one(3, partial(thrown, 0.15)),
+        },
+        {
+            "predators, 3": one(3, partial(predators, 3)),
+            "orbits, 4": one(4, partial(ellipses, 4)),
+            "oscillators, 3": one(3, partial(oscillators, 3)),
+            "epidemics, 2": one(2, partial(epidemics, 2)),
+            "epidemics, 3": one(3, partial(epidemics, 3)),
         },
     ),
     "arms": (
@@ -398,11 +482,15 @@ KINDS = {
             "arm of 3": one(3, partial(arm, 3, 1.2)),
             "arm of 6": one(6, partial(arm, 6, 0.8)),
             "arm of 4 in space": one(4, partial(arm_in_space, 4, False)),
-        },
-        {
             "arm of 5": one(5, partial(arm, 5, 1.0)),
             "arm of 3 in space": one(3, partial(arm_in_space, 3, False)),
             "hand of 6": one(6, partial(arm_in_space, 6, True)),
+        },
+        {
+            "arm of 4, wide": one(4, partial(arm, 4, 1.5)),
+            "arm of 5 in space": one(5, partial(arm_in_space, 5, False)),
+            "hand of 4": one(4, partial(arm_in_space, 4, True)),
+            "snake": one(3, snake),
         },
     ),
     "images": (
@@ -411,12 +499,17 @@ KINDS = {
             "bar, 3": one(3, partial(bar, 3, 0.5)),
             "grating, 2": one(2, partial(grating, 2)),
             "cloud, 3 axes": one(3, partial(turned, 3)),
-        },
-        {
             "2 spots": one(4, partial(spots, 2, False)),
             "bar, 5": one(5, partial(bar, 5, 0.7)),
             "grating, 4": one(4, partial(grating, 4)),
             "cloud, 2 axes": one(2, partial(turned, 2)),
+        },
+        {
+            "1 spot": one(2, partial(spots, 1, False)),
+            "bar, 4": one(4, partial(bar, 4, 0.6)),
+            "grating, 3": one(3, partial(grating, 3)),
+            "ring, 3": one(3, partial(ring, 3)),
+            "ring, 5": one(5, partial(ring, 5)),
         },
     ),
     "sounds": (
@@ -424,11 +517,15 @@ KINDS = {
             "tones, 3": one(3, partial(tones, 3)),
             "spectrum, 1": one(2, partial(spectrum, 1)),
             "modes, 3": one(4, partial(modes, 3)),
-        },
-        {
             "tones, 5": one(5, partial(tones, 5)),
             "spectrum, 2": one(4, partial(spectrum, 2)),
             "modes, 5": one(6, partial(modes, 5)),
+        },
+        {
+            "tones, 2": one(2, partial(tones, 2)),
+            "tones, 4": one(4, partial(tones, 4)),
+            "chirp, 3": one(3, partial(chirp, 3)),
+            "modes, 2": one(3, partial(modes, 2)),
         },
     ),
     "matrices": (
@@ -438,13 +535,18 @@ KINDS = {
             "rank 1, 3 x 4": one(6, partial(of_rank, 3, 4, 1)),
             "spectrum of 4, a pair": one(5, partial(with_spectrum, [2, 1, 1, -1])),
             "spheres 1, 2": one(3, partial(product_of_spheres, (1, 2))),
-        },
-        {
             "frames of 3 in R^4": one(6, partial(frames, 4, 3)),
             "spectrum of 4": one(6, partial(with_spectrum, [3, 1.5, 0.4, -1])),
             "essential": one(5, essential),
             "rank 2, 3 x 4": one(10, partial(of_rank, 3, 4, 2)),
             "spheres 1, 1, 3": one(5, partial(product_of_spheres, (1, 1, 3))),
+        },
+        {
+            "frames of 2 in R^5": one(7, partial(frames, 5, 2)),
+            "spectrum of 3, a pair": one(2, partial(with_spectrum, [2, 0.5, 0.5])),
+            "rank 2, 3 x 3": one(8, partial(of_rank, 3, 3, 2)),
+            "Gram, rank 2 of 4": one(7, partial(gram, 4, 2)),
+            "spheres 2, 2": one(4, partial(product_of_spheres, (2, 2))),
         },
     ),
     "mixtures": (
@@ -453,14 +555,21 @@ KINDS = {
             "crossing 2, 2": partial(crossing, (2, 2), 8, 0.3),
             "ball of 3 on a line": partial(ball_on_line, 3),
             "normals of 6": one(6, partial(shifted_normals, 6, 1.0, 3), 15),
-        },
-        {
             "touching 2, 4": partial(touching, (2, 4)),
             "crossing 1, 3": partial(crossing, (1, 3), 10, 0.4),
             "ball of 5 on a line": partial(ball_on_line, 5),
             "normals of 4": one(4, partial(shifted_normals, 4, 1.5, 5), 20),
             "spheres 2, 3, apart": parts(
                 (2, partial(sphere, 2)), (3, partial(sphere, 3)), n_features=12, apart=1.2
+            ),
+        },
+        {
+            "touching 1, 2": partial(touching, (1, 2)),
+            "crossing 2, 3": partial(crossing, (2, 3), 9, 0.3),
+            "ball of 4 on a line": partial(ball_on_line, 4),
+            "normals of 5": one(5, partial(shifted_normals, 5, 1.2, 4), 18),
+            "ball, circle, apart": parts(
+                (3, partial(ball, 3)), (1, partial(sphere, 1)), n_features=10, apart=1.5
             ),
         },
     ),
@@ -470,12 +579,16 @@ KINDS = {
             "1 to 4 of 20 atoms": partial(atoms, [1, 2, 3, 4], 20, 25, True),
             "20 planes": partial(subspaces, [2] * 20, 15),
             "subspaces 1, 4, 6": partial(subspaces, [1, 4, 6], 18),
-        },
-        {
             "3 of 15 atoms": partial(atoms, [3], 15, 20, True),
             "1 to 3 of 25 atoms": partial(atoms, [1, 2, 3], 25, 25, False),
             "12 subspaces of 3": partial(subspaces, [3] * 12, 16),
             "subspaces 2, 5": partial(subspaces, [2, 2, 5], 14),
+        },
+        {
+            "2 of 18 atoms": partial(atoms, [2], 18, 18, True),
+            "1 to 3 of 16 atoms": partial(atoms, [1, 2, 3], 16, 20, False),
+            "15 lines": partial(subspaces, [1] * 15, 12),
+            "subspaces 3, 7": partial(subspaces, [3, 7], 20),
         },
     ),
     "thin": (
@@ -487,13 +600,18 @@ KINDS = {
                 3, lambda n, rng: np.tanh(thin_box(3, 20, n, rng) @ rng.standard_normal((3, 30)))
             ),
             "tube .1": one(2, partial(tube, 0.1), 8),
-        },
-        {
             "waves of 1 + 1:30": one(2, partial(waves, [1, 0.033], 0.8)),
             "waves of 3 + 1:20": one(4, partial(waves, [1, 1, 1, 0.05], 1.5)),
             "band, narrow": one(2, partial(band, 2, 0.02), 10),
             "normal 1:30, 5": one(5, partial(scaled_normal, np.geomspace(1, 1 / 30, 5)), 20),
             "tube .05": one(2, partial(tube, 0.05), 10),
+        },
+        {
+            "waves of 2 + 1:25": one(3, partial(waves, [1, 1, 0.04], 1.0)),
+            "band of 3": one(2, partial(band, 3, 0.04), 9),
+            "box of 4, 1:25": one(4, partial(thin_box, 4, 25), 16),
+            "normal 1:20, 3": one(3, partial(scaled_normal, [1, 0.3, 0.05]), 12),
+            "cone": one(2, partial(cone, 0.15), 7),
         },
     ),
     "solid": (
@@ -503,13 +621,18 @@ KINDS = {
             "simplex of 5": one(5, partial(dirichlet, 5, 2.0)),
             "line": one(1, line, 5),
             "ball of 7": one(7, partial(ball, 7)),
-        },
-        {
             "cube of 3": one(3, partial(box, 3), 10),
             "normal of 15": one(15, partial(normal, 15), 30),
             "simplex of 9": one(9, partial(dirichlet, 9, 1.5)),
             "cube of 10": one(10, partial(box, 10)),
             "sphere of 5": one(5, partial(sphere, 5), 25),
+        },
+        {
+            "cube of 5": one(5, partial(box, 5), 14),
+            "normal of 9": one(9, partial(normal, 9), 20),
+            "simplex of 3": one(3, partial(dirichlet, 3, 1.5)),
+            "ball of 4": one(4, partial(ball, 4), 10),
+            "skewed of 6": one(6, partial(skewed, 6), 15),
         },
     ),
 }
@@ -519,4 +642,4 @@ CHOSEN, REPORTED = (
 )
 KIND_OF = {name: kind for kind, halves in KINDS.items() for half in halves for name in half}
 # Numbers of directions that are narrower than noise of 5 %, so that with and without them is right.
-HIDDEN = {"band": 1, "band, narrow": 1}
+HIDDEN = {"band": 1, "band, narrow": 1, "band of 3": 1}

@@ -60,7 +60,7 @@ WEIGHTS_OUT = ROOT / "skvaeense" / "dimension" / "weights.json"
 # Numbers of samples and shares of noise.
 SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05)
 # Settings for whose samples certainties are chosen, and shares of samples that may then be sure.
-JUDGED, MOST_SURE = SETTINGS[:2], (0.45, 0.28)
+JUDGED, MOST_SURE = SETTINGS[:2], (0.37, 0.25)
 # Probability from which answers should be right as often.
 CERTAIN = 0.95
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
@@ -272,7 +272,8 @@ def fit_factors(found):
     }
     factors, shares = np.ones(2), np.ones((2, 2))
     while (shares[:, 0] > MOST_SURE).any():
-        factors -= STEP * (shares[:, 0] > MOST_SURE)
+        # The factor without noise also has a share in certainties with noise, so it comes first.
+        factors[int(shares[0, 0] <= MOST_SURE[0])] -= STEP
         for own, setting in enumerate(JUDGED):
             families = [
                 certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
