@@ -468,6 +468,11 @@ class EM(ABC):  # numpydoc ignore=PR02
         # As latents are dropped, a step of the same time takes more samples.
         return max(self.rows_of_latent * k, share * (self.n_started or k) // k)
 
+    @property
+    def work_of_step(self) -> int:
+        """Multiplications of the products of a step's samples and all columns."""
+        return self.subset_rows * self.gates.weight.numel()
+
     @abstractmethod
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
         """Set the parameters to the best values for a subset of the samples.

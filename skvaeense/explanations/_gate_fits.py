@@ -22,6 +22,7 @@ from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._records import Record, check_fields, check_types
 from skvaeense.utils._rows import MAX_ENTRIES
+from skvaeense.utils._torch import torch_threads_for
 from skvaeense.utils._typing import DoubleArray
 
 # Largest number of entries of samples that are fitted in double precision, and of the codes on
@@ -97,9 +98,10 @@ def gate_law(
     most = max(MAX_ENTRIES // len(em.gates.weight), em.subset_rows * em.n_steps)
     # With a target, known gates still have to get used to their price.
     begun = 0.0 if known is None else 0.5 if wanted.has_target else 1.0
-    em.fit(y[train][:most], weights[train][:most], begun=begun)
-    prices = PriceSearch(em.result(wanted.n_components), y, weights, n_out, wanted)
-    gates, table = prices.found(has_table=has_table)
+    with torch_threads_for(em.work_of_step):
+        em.fit(y[train][:most], weights[train][:most], begun=begun)
+        prices = PriceSearch(em.result(wanted.n_components), y, weights, n_out, wanted)
+        gates, table = prices.found(has_table=has_table)
     return GateLaw(gates, mean, scale, table, wanted.has_target)
 
 
@@ -324,7 +326,8 @@ def compared_gates(
     # Gates that are no better than one normal distribution need no further rounds.
     one = LedoitWolf().fit(y[train].cpu().numpy())
     least_nats = one.score(new.cpu().numpy()) if len(valid) else -math.inf
-    gates = em.fit(y[train], weights, least_nats)
+    with torch_threads_for(em.work_of_step):
+        gates = em.fit(y[train], weights, least_nats)
     found = find_gates(new, gates)
     sizes = [float(part.square().sum()) for part in (new - gates.decode(found.posterior), new)]
     scores = found.log_prob.cpu().double().numpy() - y.shape[1] * math.log(scale) + beside
