@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Recorder, each_once, with_net
+from helpers import PAIRS, Recorder, each_once, with_net
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
@@ -130,7 +130,7 @@ def test_each_phase_is_named_up_to_100_per_cent(estimator, phases, capsys, monke
     # Gates are fitted, however sure neighbours are.
     monkeypatch.setattr(_intrinsic_dimension, "ENOUGH", 2.0)
     log = Log()
-    clone(estimator).set_params(verbose=1).set_callbacks(log).fit(X)
+    clone(estimator).set_params(verbose=1).set_callbacks(log).fit(PAIRS.train)
     *lines, last = capsys.readouterr().out.splitlines()
     name = type(estimator).__name__
     assert all(line.startswith(f"{name}: ") for line in lines)
