@@ -470,7 +470,7 @@ class EM(ABC):  # numpydoc ignore=PR02
 
     @property
     def work_of_step(self) -> int:
-        """Multiplications of the products of a step's samples and all columns."""
+        """Number of multiplications in the products of a step's samples and all columns."""
         return self.subset_rows * self.gates.weight.numel()
 
     @abstractmethod
