@@ -5,7 +5,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Bunch
 
 from skvaeense.dimension import _scaling
-from skvaeense.dimension._posterior import CLOSE, Evidence
+from skvaeense.dimension._posterior import ANY, CLOSE, Evidence
 from skvaeense.dimension._rank import CLEAR, FLAT, fair_share, typical_noise
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
@@ -229,6 +229,9 @@ class LocalGeometry(Kept):
     ----------
     hidden : float
         Share of the landmarks around which no direction stands above the noise.
+
+    usual : ndarray of shape (n_dimensions,)
+        How usual each dimension is, as of `Evidence.usual`; at first, all are alike.
     """
 
     def __init__(
@@ -242,6 +245,7 @@ class LocalGeometry(Kept):
         n_noisy=None,
     ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
+        self.usual = ANY
         self._noise_variance = noise_variance
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
         self._n_features = points.shape[1]
@@ -426,7 +430,7 @@ class LocalGeometry(Kept):
         others = median(self._falls), growth, mean(self._noiseless)
         distances = ratio, ratios[0], least, lowest, error
         evidence = Evidence(*distances, median(self._ranks), bound, *others)
-        dimension, std = evidence.posterior()
+        dimension, std = evidence.posterior(self.usual)
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
         apart = np.square(self._ranks[near] - dimension[:, None])

@@ -317,6 +317,9 @@ class PoolMethod(AutoencoderMethod):
             self.trusted_ = bool(believed and not pieces)
             self.change_ = change if self.trusted_ else 0.0
         self._measure(X, points, active, groups, n_neighbors)
+        if self.geometry_ is not None:
+            head = [values[:SOME_ROWS] for values in (X, points, active, groups)]
+            self.geometry_.usual = self._around(*head).evidence.usual()
         some = active[:SOME_ROWS]
         if not (self.trusted_ and hasattr(autoencoder, "components_")) or some.sum(1).mean() > most:
             return

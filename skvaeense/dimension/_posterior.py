@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -24,6 +24,8 @@ CLOSE = 0.05
 MOST_FALL = np.log1p(-np.log(EXACT))
 # Differences by more standard errors than this are due to other causes than chance.
 MOST_APART = 8.0
+# Logarithms of shares where all dimensions are equally usual.
+ANY = np.zeros(1)
 
 
 class Evidence(NamedTuple):
@@ -151,8 +153,13 @@ class Evidence(NamedTuple):
             "ratio": is_ratio,
         }
 
-    def posterior(self) -> tuple[DoubleArray, DoubleArray]:
+    def posterior(self, usual: DoubleArray = ANY) -> tuple[DoubleArray, DoubleArray]:
         """Return the median of the dimensions that are possible, and its standard error.
+
+        Parameters
+        ----------
+        usual : ndarray of shape (n_dimensions,), default=array([0.])
+            How usual each dimension is in the data, as of `usual`.
 
         Returns
         -------
@@ -161,11 +168,43 @@ class Evidence(NamedTuple):
 
         std : ndarray of shape (n_samples,)
             The standard error that corresponds to the posterior probability of an error under half
-            a dimension.
+            a dimension. What is usual makes no sample surer, because the reasons for a mistake are
+            mostly the same for all samples.
         """
         candidates = self.candidates()
         factors = np.transpose([self.clear, 1 - self.clear]) @ FACTORS
-        return posterior(candidates, self.features(candidates), WEIGHTS, factors)
+        return posterior(candidates, self.features(candidates), WEIGHTS, factors, usual)
+
+    def usual(self) -> DoubleArray:
+        """Return how usual each whole number is as the dimension of these samples.
+
+        The dimension of a sample then has the mean distribution over all samples as its prior, an
+        empirical Bayes estimate: H. Robbins, "An empirical Bayes approach to statistics", Berkeley
+        Symposium on Mathematical Statistics and Probability 3, 1956.
+
+        Returns
+        -------
+        ndarray of shape (n_dimensions,)
+            Logarithms of the shares of the dimensions 0, 1, 2, ..., as if there were one more
+            sample, of which nothing is known. The last is for all larger dimensions.
+        """
+        candidates = self.candidates()
+        probability = softmax(_logits(candidates, self.features(candidates), WEIGHTS), axis=1)
+        nearest = _nearest(candidates)
+        counts = np.bincount(nearest.ravel(), probability.ravel(), nearest.max(initial=0) + 2)
+        shares: DoubleArray = np.log((counts + 1 / len(counts)) / (len(candidates) + 1))
+        return shares
+
+
+def _nearest(candidates: DoubleArray) -> Any:
+    return np.nan_to_num(np.rint(candidates)).astype(int)
+
+
+def _logits(
+    candidates: DoubleArray, features: Mapping[str, DoubleArray], weights: Mapping[str, float]
+) -> DoubleArray:
+    logits = sum(weight * features[name] for name, weight in weights.items())
+    return np.where(np.isnan(candidates), -np.inf, logits)
 
 
 def posterior(
@@ -173,6 +212,7 @@ def posterior(
     features: Mapping[str, DoubleArray],
     weights: Mapping[str, float],
     factors: DoubleArray,
+    usual: DoubleArray = ANY,
 ) -> tuple[DoubleArray, DoubleArray]:
     """Return the medians of distributions over candidates, and their standard errors.
 
@@ -190,6 +230,9 @@ def posterior(
     factors : ndarray of shape (n_samples,)
         Factors of the log-odds of standard errors.
 
+    usual : ndarray of shape (n_dimensions,), default=array([0.])
+        How usual each dimension is, as of `Evidence.usual`.
+
     Returns
     -------
     dimension : ndarray of shape (n_samples,)
@@ -198,9 +241,9 @@ def posterior(
     std : ndarray of shape (n_samples,)
         The standard error, as of `Evidence.posterior`.
     """
-    logits = sum(weight * features[name] for name, weight in weights.items())
-    logits = np.where(np.isnan(candidates), -np.inf, logits)
-    probability = softmax(logits, axis=1)
+    logits = _logits(candidates, features, weights)
+    prior = usual[np.minimum(_nearest(candidates), len(usual) - 1)]
+    probability = softmax(logits + prior, axis=1)
     order = np.argsort(candidates, axis=1, kind="stable")
     cumulative = np.take_along_axis(probability, order, axis=1).cumsum(axis=1)
     middle = np.minimum((cumulative < 0.5).sum(axis=1), len(candidates.T) - 1)[:, None]

@@ -66,3 +66,25 @@ def test_samples_do_not_affect_each_other():
     both = Evidence(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
     for joined, *alone in zip(both.posterior(), one.posterior(), other.posterior(), strict=True):
         np.testing.assert_allclose(joined, np.concatenate(alone))
+
+
+def test_what_is_usual_decides_where_a_sample_leaves_it_open_and_makes_none_surer():
+    some = Evidence(*(np.repeat(values, 50, axis=0) for values in evidence()))
+    usual = some.usual()
+    assert np.exp(usual).sum() == pytest.approx(1)
+    assert np.exp(usual).argmax() == 3
+    unsure = evidence(ratio=3.5, least=3.2, rank=4.0, error=0.2)
+    (alone,), _ = unsure.posterior()
+    (dimension,), (std,) = unsure.posterior(usual)
+    assert dimension == 3
+    assert alone > 3
+    assert std >= unsure.posterior()[1]
+    # A sample that is sure keeps its dimension.
+    sure = evidence(ratio=5.0, least=5.0, rank=5.0, error=0.01)
+    assert sure.posterior(usual)[0] == 5
+
+
+def test_dimensions_that_no_sample_has_are_possible():
+    usual = evidence().usual()
+    assert np.isfinite(usual).all()
+    assert evidence(ratio=40.0, least=40.0, rank=40.0).posterior(usual)[0] == 40
