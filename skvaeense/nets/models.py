@@ -279,6 +279,13 @@ class Model(nn.Module):
         return 1.0
 
     @property
+    def depth(self) -> int:
+        """The number of layers of the decoder; 1 if the network has no module for it."""
+        decoder = getattr(self.network, "decoder", None)
+        weights = decoder.parameters() if isinstance(decoder, nn.Module) else ()
+        return max(1, sum(weight.ndim > 1 for weight in weights))
+
+    @property
     def linear_decoder(self) -> nn.Linear | None:
         """The decoder, if it is one linear layer."""
         decoder = getattr(self.network, "decoder", None)

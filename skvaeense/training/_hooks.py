@@ -33,10 +33,11 @@ class NoiseSchedule:
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
-               but at least `least_share` of the running mean of the error
+               but at least `follow` times the running mean of the error
         g(p) = max(floor, f(p) * running mean)                        p >= settle
 
-    where f rises from `follow` to 1 by the end.
+    where f rises from `follow` to 1 by the end. There is no jump at `settle`: under noise that
+    rises at once, latents that training has just opened close for good.
 
     Attributes
     ----------
@@ -46,20 +47,16 @@ class NoiseSchedule:
     floor : float
         Least value.
 
-    hold : float, default=0.2
+    hold : float, default=0.1
         Share of the training that keeps the first value.
 
-    settle : float, default=0.4
+    settle : float, default=0.5
         Share of the training after which the error is followed.
 
-    follow : float, default=0.7
-        First factor on the running mean of the error, which then rises to 1. A factor below 1 makes
-        the noise variance fall faster than the error, which alone would stall above its limit.
-
-    least_share : float, default=0.3
-        Least value in the descent, as a share of the error. Far below the error, every latent that
-        explains anything opens for every sample. If the noise variance never falls below the error,
-        isotropic data gets stuck where all latents are half open.
+    follow : float, default=0.3
+        Least value in the descent, and first value after it, as a share of the error. Far below the
+        error, every latent that explains anything opens for every sample. If the noise variance
+        never falls below the error, isotropic data gets stuck where all latents are half open.
 
     memory : float, default=0.02
         Weight of a batch in the running mean of the error.
@@ -77,11 +74,10 @@ class NoiseSchedule:
     first: float
     _: KW_ONLY
     floor: float
-    hold: float = 0.2
-    settle: float = 0.4
-    follow: float = 0.7
+    hold: float = 0.1
+    settle: float = 0.5
+    follow: float = 0.3
     learned: bool = True
-    least_share: float = 0.3
     memory: float = MEMORY
 
     def __post_init__(self) -> None:
@@ -97,8 +93,9 @@ class NoiseSchedule:
             level = self.first * (self.floor / self.first) ** min(1.0, share)
             if self.running_error is None:
                 return level
-            return (self.least_share * self.running_error).clamp(level, self.first)
-        factor = self.follow + (1 - self.follow) * fraction_done
+            return (self.follow * self.running_error).clamp(level, self.first)
+        share = (fraction_done - self.settle) / (1 - self.settle)
+        factor = self.follow + (1 - self.follow) * share
         return (factor * self.running_error).clamp_min(self.floor)
 
     def before_loss(self, model: Any, fraction_done: float) -> None:

@@ -145,3 +145,13 @@ def test_samples_come_from_the_generator(x):
     assert first.dtype is torch.float64
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("network", "depth"), [(Linear(), 1), (MLP((4, 3)), 3), (MLP((4,)), 2)], ids=repr
+)
+def test_depth_is_the_number_of_layers_of_the_decoder(network, depth):
+    model = make_vae(network)
+    assert model.depth == depth
+    del model.network.decoder
+    assert model.depth == 1

@@ -45,7 +45,7 @@ def make_training(make_trainer):
 
 
 def make_noise(**params):
-    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "follow": 1.0}
+    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "follow": 0.3}
     return NoiseSchedule(0.5, **(settings | params))
 
 
@@ -72,8 +72,10 @@ def test_noise_holds_its_first_value_and_falls_geometrically():
         (0.4, 0.79, 0.3 * 0.4),
         (100.0, 0.6, 0.5),
         (0.07, 0.6, 0.05),
-        (0.07, 0.8, 0.07),
-        (1.0, 0.8, 1.0),
+        (0.07, 0.8, 0.3 * 0.07),
+        (0.07, 0.9, 0.65 * 0.07),
+        (1.0, 0.8, 0.3),
+        (1.0, 1.0, 1.0),
         (1e-9, 0.99, 0.005),
     ],
 )
@@ -85,6 +87,12 @@ def test_noise_keeps_near_the_error(error, fraction, expected):
     assert fixed.at(fraction) == 0.5
 
 
+def test_noise_does_not_jump_where_it_begins_to_follow_the_error():
+    noise = make_noise()
+    see_error(noise, 0.4)
+    assert float(noise.at(0.8)) == pytest.approx(float(noise.at(0.8 - 1e-9)))
+
+
 def test_noise_follows_a_fraction_of_the_error_that_rises_to_one():
     noise = make_noise(hold=0.0, settle=0.0, follow=0.7)
     see_error(noise, 0.1)
@@ -93,7 +101,7 @@ def test_noise_follows_a_fraction_of_the_error_that_rises_to_one():
 
 
 def test_the_error_is_a_running_mean():
-    noise = make_noise(floor=1e-9)
+    noise = make_noise(floor=1e-9, follow=1.0)
     see_error(noise, 1.0)
     for n_seen in range(1, 500):
         see_error(noise, 0.0)
