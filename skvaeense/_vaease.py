@@ -198,7 +198,7 @@ class VAEaseTraining(BaseAutoencoder):
             )
         else:
             model = self._make_model(data, seeds[1])
-            first, scale = self._first_noise(data), data.spectrum.mean_eigenvalue
+            first, scale = self._first_noise(data, model.depth), data.spectrum.mean_eigenvalue
             noise = _hooks.annealed_noise(first, scale, learned=learned)
         return _trainer.Trainer(
             model,
@@ -232,7 +232,7 @@ class VAEaseTraining(BaseAutoencoder):
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
-    def _first_noise(self, data):
+    def _first_noise(self, data, depth):
         spec = self._training
         if spec.noise_variance == "auto":
             if not spec.learn_noise_variance:
@@ -240,7 +240,7 @@ class VAEaseTraining(BaseAutoencoder):
                     "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
                     "must be a number, in squared units of X; got 'auto'."
                 )
-            return data.spectrum.first_noise()
+            return data.spectrum.first_noise(depth)
         scale = data.scaling.scale
         level = spec.noise_variance / scale**2
         if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:

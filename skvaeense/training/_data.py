@@ -91,9 +91,13 @@ class Spectrum:
         linear_dimension = int((held < 0.99).sum()) + 1
         return cls(linear_dimension, float(eigenvalues.square().sum()) / total)
 
-    def first_noise(self, *, share=0.1):
-        """Return the first noise variance of a random init: a share of the mean eigenvalue."""
-        return share * self.mean_eigenvalue
+    def first_noise(self, depth, *, share=0.1):
+        """Return the first noise variance of a random init: a share of the mean eigenvalue.
+
+        The share is divided by the number of layers of the decoder, because deeper ones bend: parts
+        whose latents are all closed at first would take the image of the code 0.
+        """
+        return share / depth * self.mean_eigenvalue
 
 
 def linear_residual(Z, n_components, trained=None):

@@ -47,7 +47,7 @@ class NoiseSchedule:
     floor : float
         Least value.
 
-    hold : float, default=0.1
+    hold : float, default=0.2
         Share of the training that keeps the first value.
 
     settle : float, default=0.5
@@ -74,7 +74,7 @@ class NoiseSchedule:
     first: float
     _: KW_ONLY
     floor: float
-    hold: float = 0.1
+    hold: float = 0.2
     settle: float = 0.5
     follow: float = 0.3
     learned: bool = True

@@ -68,8 +68,9 @@ def test_spectrum_is_that_of_numpy_and_does_not_see_the_mean():
     assert spectrum.linear_dimension == np.searchsorted(held, 0.99) + 1
 
 
-def test_first_noise_is_a_fraction_of_the_mean_eigenvalue():
-    assert Spectrum(3, mean_eigenvalue=2.0).first_noise() == pytest.approx(0.2)
+def test_first_noise_is_a_fraction_of_the_mean_eigenvalue_less_for_deep_decoders():
+    first = Spectrum(3, mean_eigenvalue=2.0).first_noise
+    assert [first(depth) for depth in (1, 2, 4)] == pytest.approx([0.2, 0.1, 0.05])
 
 
 def test_steps_of_sparse_autoencoders():
