@@ -349,7 +349,7 @@ class BaseAutoencoder(
                 unwatched=0.0 if continues else self._unwatched,
             )
             make = partial(self._next_trainer, data, continues=continues)
-            n_inits = 1 if continues else getattr(training, "n_init", 1)
+            n_inits = 1 if continues else getattr(training, "n_inits", 1)
             trainer = session.train(data, make, n_inits, plan)
             progress.begin("checks")
             self._store(self._attributes(trainer, data))

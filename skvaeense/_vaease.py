@@ -67,9 +67,11 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         Whether the noise variance is learned. False keeps `noise_variance`, which must then be a
         number.
 
-    n_init : int, default=2
+    n_init : "auto" or int, default="auto"
         Number of random inits, which differ in weights. Each init is trained to the end, and the
-        one with the best held-out bound is kept.
+        one with the best held-out bound is kept. "auto" means 3 if the decoder is linear: an init
+        may then end with a latent too many for a part of the samples, which its bound shows. It
+        means 1 for other decoders, which take longer and start from samples.
 
     loss : {"elbo"} or Loss, default="elbo"
         Loss that training minimises.
@@ -141,7 +143,7 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         "threshold": [_validation.AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
         "noise_variance": [_validation.POSITIVE, _validation.StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
-        "n_init": [_validation.AT_LEAST_ONE],
+        "n_init": [_validation.AT_LEAST_ONE, _validation.StrOptions({"auto"})],
         "loss": [_validation.StrOptions({"elbo"}), losses.Loss],
     }
 
@@ -152,7 +154,7 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
     threshold: str | thresholds.ThresholdRule = "fixed_variance"
     noise_variance: Auto | float = "auto"
     learn_noise_variance: bool = True
-    n_init: int = 2
+    n_init: Auto | int = "auto"
     loss: Literal["elbo"] | losses.Loss = "elbo"
     optimizer: _trainer.Optimizer = "adam"
     learning_rate_init: float = 0.012
@@ -162,6 +164,13 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
     tol: float = 1e-4
     n_iter_no_change: int = 30
     n_samples_planned: int | None = None
+
+    @property
+    def n_inits(self) -> int:
+        """The number of random inits."""
+        if self.n_init != "auto":
+            return self.n_init
+        return 3 if networks.Network.resolve(self.network).has_linear_decoder else 1
 
 
 class VAEaseTraining(BaseAutoencoder):

@@ -20,14 +20,15 @@ from scipy.spatial.distance import pdist
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from skvaeense import VAEenseTransformer
+from skvaeense import VAEase, VAEenseTransformer
 from skvaeense._vaease import VAEaseTraining
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import fvu
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.nets.networks import Linear
+from skvaeense.nets.networks import MLP, Linear
 from skvaeense.nets.thresholds import FixedVariance
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
@@ -229,6 +230,15 @@ def test_history_tells_which_init_was_kept():
     ends = [history["loss"][history["init"] == init][-1] for init in range(3)]
     assert len(set(ends)) == 3
     assert history["loss"][-1] == ends[int(history["init"][-1])]
+
+
+@pytest.mark.parametrize(("network", "expected"), [("single_layer", 3), (MLP((8,)), 1)], ids=repr)
+def test_decoders_with_hidden_layers_get_one_init(network, expected):
+    vaease = VAEase(network, max_iter=1)
+    fitted = VAEenseTransformer(4, model=vaease, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        fitted.fit(X)
+    assert len(set(fitted.history_["init"])) == expected
 
 
 def test_an_init_that_learns_is_kept_before_one_that_cannot(monkeypatch):

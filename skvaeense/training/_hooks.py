@@ -53,9 +53,10 @@ class NoiseSchedule:
     settle : float, default=0.5
         Share of the training after which the error is followed.
 
-    follow : float, default=0.3
-        Least value in the descent, and first value after it, as a share of the error. Far below the
-        error, every latent that explains anything opens for every sample. If the noise variance
+    follow : float, default=0.5
+        Least value in the descent, and first value after it, as a share of the error. A latent
+        opens if it explains more than the noise variance. Far below the error, latents open for
+        errors that the decoder could still learn to avoid, and stay open. If the noise variance
         never falls below the error, isotropic data gets stuck where all latents are half open.
 
     memory : float, default=0.02
@@ -76,7 +77,7 @@ class NoiseSchedule:
     floor: float
     hold: float = 0.2
     settle: float = 0.5
-    follow: float = 0.3
+    follow: float = 0.5
     learned: bool = True
     memory: float = MEMORY
 
