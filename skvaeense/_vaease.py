@@ -208,7 +208,7 @@ class VAEaseTraining(BaseAutoencoder):
         else:
             model = self._make_model(data, seeds[1])
             first, scale = self._first_noise(data, model.depth), data.spectrum.mean_eigenvalue
-            noise = _hooks.annealed_noise(first, scale, learned=learned)
+            noise = _hooks.annealed_noise(first, scale, learned=learned, depth=model.depth)
         return _trainer.Trainer(
             model,
             losses.Loss.resolve(spec.loss),

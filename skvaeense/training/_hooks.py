@@ -53,7 +53,7 @@ class NoiseSchedule:
     settle : float, default=0.5
         Share of the training after which the error is followed.
 
-    follow : float, default=0.5
+    follow : float, default=0.3
         Least value in the descent, and first value after it, as a share of the error. A latent
         opens if it explains more than the noise variance. Far below the error, latents open for
         errors that the decoder could still learn to avoid, and stay open. If the noise variance
@@ -77,7 +77,7 @@ class NoiseSchedule:
     floor: float
     hold: float = 0.2
     settle: float = 0.5
-    follow: float = 0.5
+    follow: float = 0.3
     learned: bool = True
     memory: float = MEMORY
 
@@ -115,9 +115,18 @@ class NoiseSchedule:
         return {"noise_variance": float(self.value)}
 
 
-def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
-    """Return the noise schedule of a random init: constant, then lowered to the error."""
-    return NoiseSchedule(first, floor=min(FINAL_NOISE * mean_eigenvalue, first), learned=learned)
+def annealed_noise(
+    first: float, mean_eigenvalue: float, *, learned: bool, depth: int = 1
+) -> NoiseSchedule:
+    """Return the noise schedule of a random init: constant, then lowered to the error.
+
+    Steps are shorter by the square root of the number of the decoder's layers. So much more of the
+    error is still to be learned when the noise falls, which stays above that share of the error, up
+    to a half.
+    """
+    follow = min(0.5, NoiseSchedule.follow * depth**0.5)
+    floor = min(FINAL_NOISE * mean_eigenvalue, first)
+    return NoiseSchedule(first, floor=floor, follow=follow, learned=learned)
 
 
 def followed_noise(

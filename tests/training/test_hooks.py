@@ -138,6 +138,11 @@ def test_inits_come_down_to_a_share_of_the_mean_eigenvalue():
     assert annealed_noise(1e-6, 1.0, learned=True).floor == 1e-6
 
 
+def test_noise_stays_closer_to_the_error_of_deep_decoders():
+    shares = [annealed_noise(0.3, 1.0, learned=True, depth=depth).follow for depth in (1, 2, 9)]
+    assert shares == pytest.approx([0.3, 0.3 * 2**0.5, 0.5])
+
+
 def test_a_model_that_goes_on_follows_the_error_from_its_first_step():
     noise = followed_noise(1e-3, 1e-5, learned=True)
     see_error(noise, 5e-4)
