@@ -168,7 +168,8 @@ def constants():
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
-    values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
+    values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "RISEN": noise.risen}
+    values["LEVEL"] = FixedVariance().level
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 
 

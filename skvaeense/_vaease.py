@@ -202,9 +202,8 @@ class VAEaseTraining(BaseAutoencoder):
         generator = make_generator(seeds[0], resolve_device(self.device))
         learned = spec.learn_noise_variance
         if model is not None:
-            noise = _hooks.followed_noise(
-                float(model.noise_variance), _hooks.FINAL_NOISE, learned=learned
-            )
+            first, most = float(model.noise_variance), data.spectrum.first_noise(model.depth)
+            noise = _hooks.followed_noise(first, _hooks.FINAL_NOISE, learned=learned, most=most)
         else:
             model = self._make_model(data, seeds[1])
             first, scale = self._first_noise(data, model.depth), data.spectrum.mean_eigenvalue

@@ -36,8 +36,9 @@ class NoiseSchedule:
                but at least `follow` times the running mean of the error
         g(p) = max(floor, f(p) * running mean)                        p >= settle
 
-    where f rises from `follow` to 1 by the end. There is no jump at `settle`: under noise that
-    rises at once, latents that training has just opened close for good.
+    where f rises from `follow` to 1 between `settle` and `risen`. There is no jump: under noise
+    that rises at once, latents that training has just opened close for good. Under noise that stays
+    below the error, training learns the noise of its samples.
 
     Attributes
     ----------
@@ -53,11 +54,17 @@ class NoiseSchedule:
     settle : float, default=0.5
         Share of the training after which the error is followed.
 
+    risen : float, default=0.6
+        Share of the training from which the noise variance is the error.
+
     follow : float, default=0.3
         Least value in the descent, and first value after it, as a share of the error. A latent
         opens if it explains more than the noise variance. Far below the error, latents open for
         errors that the decoder could still learn to avoid, and stay open. If the noise variance
         never falls below the error, isotropic data gets stuck where all latents are half open.
+
+    most : float, default=inf
+        Largest value between `settle` and `risen`.
 
     memory : float, default=0.02
         Weight of a batch in the running mean of the error.
@@ -77,7 +84,9 @@ class NoiseSchedule:
     floor: float
     hold: float = 0.2
     settle: float = 0.5
+    risen: float = 0.6
     follow: float = 0.3
+    most: float = math.inf
     learned: bool = True
     memory: float = MEMORY
 
@@ -95,9 +104,11 @@ class NoiseSchedule:
             if self.running_error is None:
                 return level
             return (self.follow * self.running_error).clamp(level, self.first)
-        share = (fraction_done - self.settle) / (1 - self.settle)
+        share = (fraction_done - self.settle) / (self.risen - self.settle)
+        if share >= 1:
+            return self.running_error.clamp_min(self.floor)
         factor = self.follow + (1 - self.follow) * share
-        return (factor * self.running_error).clamp_min(self.floor)
+        return (factor * self.running_error).clamp(self.floor, self.most)
 
     def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's noise variance."""
@@ -130,11 +141,15 @@ def annealed_noise(
 
 
 def followed_noise(
-    first: float, floor: float, *, learned: bool, follow: float = 0.7
+    first: float, floor: float, *, learned: bool, most: float = math.inf, follow: float = 0.7
 ) -> NoiseSchedule:
-    """Return the noise schedule of a continued training: the error from the start."""
-    floor = min(floor, first)
-    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
+    """Return the noise schedule of a continued training: the error from the start.
+
+    Samples may have moved. So that latents stay open until the decoder has followed, the noise is
+    at most that of a random init, or what it was, as long as it rises.
+    """
+    levels = {"floor": min(floor, first), "most": max(most, first), "follow": follow}
+    return NoiseSchedule(first, hold=0.0, settle=0.0, **levels, learned=learned)
 
 
 def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:

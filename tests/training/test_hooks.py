@@ -45,7 +45,7 @@ def make_training(make_trainer):
 
 
 def make_noise(**params):
-    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "follow": 0.3}
+    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "risen": 1.0, "follow": 0.3}
     return NoiseSchedule(0.5, **(settings | params))
 
 
@@ -98,6 +98,26 @@ def test_noise_follows_a_fraction_of_the_error_that_rises_to_one():
     see_error(noise, 0.1)
     values = [float(noise.at(fraction)) for fraction in (0.001, 0.5, 1.0)]
     assert values == pytest.approx([0.07003, 0.085, 0.1])
+
+
+def test_noise_is_the_error_once_it_has_risen():
+    noise = make_noise(risen=0.9)
+    see_error(noise, 0.4)
+    values = [float(noise.at(fraction)) for fraction in (0.8, 0.85, 0.9, 1.0)]
+    assert values == pytest.approx([0.12, 0.26, 0.4, 0.4])
+
+
+def test_noise_of_a_continued_training_is_bounded_while_it_rises():
+    noise = followed_noise(1e-3, 1e-5, learned=True, most=0.1)
+    see_error(noise, 5.0)
+    assert [float(noise.at(fraction)) for fraction in (0.0, 0.1, 0.5)] == pytest.approx(
+        [1e-3, 0.1, 0.1]
+    )
+    assert float(noise.at(0.7)) == pytest.approx(5.0)
+    # What it was is possible.
+    noisy = followed_noise(0.4, 1e-5, learned=True, most=0.1)
+    see_error(noisy, 5.0)
+    assert float(noisy.at(0.1)) == pytest.approx(0.4)
 
 
 def test_the_error_is_a_running_mean():
