@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import pkgutil
 import sys
 from pathlib import Path
 
@@ -15,12 +14,10 @@ def benchmarks():
     """Return a dict from the name of each module with a function `main` to its first line."""
     lines = {}
     # Modules are parsed, not imported: the packages that a benchmark needs may not be installed.
-    for module in pkgutil.iter_modules([str(FOLDER), str(FOLDER / "paper")]):
-        path = Path(module.module_finder.path, f"{module.name}.py")
-        if not path.is_file() or module.name == "__main__":
-            continue
+    for path in (*FOLDER.glob("*.py"), *FOLDER.glob("paper/*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+        functions = (node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+        if path.name != "__main__.py" and "main" in functions:
             name = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
             lines[name] = ast.get_docstring(tree).splitlines()[0]
     return lines

@@ -19,7 +19,7 @@ from number_tables import module_numbers_table
 from reliability_tables import bad_input_tables, bad_inputs, faults, faults_table, least_coverage
 from table import Column, Table, measured
 
-from skvaeense import SparseAutoencoder, _vaease
+from skvaeense import SparseAutoencoder
 from skvaeense.dimension import _methods
 from skvaeense.explanations import _em
 from skvaeense.mixture import _rows as _mixture_rows
@@ -35,7 +35,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
 SPECS = tomllib.loads((ROOT / "docs" / "tables.toml").read_text(encoding="utf-8"))
-EXPERIMENTS = ("subspaces", "mnist", "minima", "few_latents", "convergence")
+EXPERIMENTS = ("subspaces", "unions", "mnist", "minima", "few_latents", "convergence")
 
 # The tables in README.md, and their columns there.
 README_COLUMNS = {"highlights": HEADER}
@@ -137,7 +137,8 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     for name, (function, parameter) in {
-        "BULK_SHARE": (_data.Spectrum.of, "bulk_share"),
+        "MOST_EPOCHS": (_data.random_steps, "most_epochs"),
+        "LEAST_STEPS": (_data.random_steps, "least"),
         "MIN_BATCH": (_data.resolve_batch_size, "least"),
         "FIRST_NOISE": (_data.Spectrum.first_noise, "share"),
         "SPARSE_RATE": (_data.sparse_learning_rate, "rate"),
@@ -152,9 +153,7 @@ def constants():
         values[name] = inspect.signature(function).parameters[parameter].default
     values["MIN_WIDTH"] = networks.Linear()._layer_sizes(1)[0][0]
     noise = _hooks.annealed_noise(1.0, 1.0, learned=True)
-    values |= {"LEAST_SHARE": noise.least_share, "FOLLOW": noise.follow}
-    *others, last = map(plain, _vaease.RATES)
-    values["RATES"] = f"{', '.join(others)} and {last}"
+    values["FOLLOW"] = noise.follow
     values["SUBSET_ROWS"] = _em.GateEM.rows_of_latent
     values["LEAST_SUBSET"] = _em.GateEM.subset_limits[0]
     values["MOST_FIRST"] = values["MOST_TARGET"] = _em.MOST_LATENTS
@@ -169,7 +168,8 @@ def constants():
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
-    values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
+    values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "RISEN": noise.risen}
+    values["LEVEL"] = FixedVariance().level
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 
 

@@ -349,7 +349,7 @@ class BaseAutoencoder(
                 unwatched=0.0 if continues else self._unwatched,
             )
             make = partial(self._next_trainer, data, continues=continues)
-            n_inits = 1 if continues else getattr(training, "n_init", 1)
+            n_inits = 1 if continues else getattr(training, "n_inits", 1)
             trainer = session.train(data, make, n_inits, plan)
             progress.begin("checks")
             self._store(self._attributes(trainer, data))
@@ -383,7 +383,11 @@ class BaseAutoencoder(
     def _epochs(self, data: FitData) -> int:
         """Return `max_iter`; "auto" means the epochs that amount to the steps of a new model."""
         max_iter = self._training.max_iter
-        return math.ceil(self._n_steps / data.n_steps) if max_iter == "auto" else max_iter
+        return math.ceil(self._steps(data) / data.n_steps) if max_iter == "auto" else max_iter
+
+    def _steps(self, data: FitData) -> int:
+        """Return the number of training steps for a new model."""
+        return self._n_steps
 
     @_validation.fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -604,7 +608,7 @@ class BaseAutoencoder(
             errors.append(error / data.valid.shape[1] if self._sums_features else error)
         done = 1.0
         if self._training.max_iter != "auto":
-            done = self._training.max_iter * data.n_steps / self._n_steps
+            done = self._training.max_iter * data.n_steps / self._steps(data)
         fallen = 1 - errors[-1] / (errors[0] or 1.0)
         return {"done": done, "fallen": fallen, "peak": max(errors), "last": errors[-1]}
 

@@ -13,7 +13,12 @@ from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.training import _hooks, _trainer
-from skvaeense.training._data import ANNEALED, default_n_components, linear_residual
+from skvaeense.training._data import (
+    ANNEALED,
+    default_n_components,
+    linear_residual,
+    random_steps,
+)
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.utils import _validation
 from skvaeense.utils._rows import N_BLOCKS, block_rows
@@ -23,8 +28,6 @@ from skvaeense.utils._typing import Auto
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
-# Peak learning rates, as shares of learning_rate_init. Random inits take them in turn.
-RATES = 0.4, 0.6, 0.2
 
 
 @dataclass(eq=False, repr=False)
@@ -64,9 +67,11 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         Whether the noise variance is learned. False keeps `noise_variance`, which must then be a
         number.
 
-    n_init : int, default=3
-        Number of random inits, which differ in weights, first noise variance and learning rate.
-        Each init is trained to the end, and the one with the best held-out bound is kept.
+    n_init : "auto" or int, default="auto"
+        Number of random inits, which differ in weights. Each init is trained to the end, and the
+        one with the best held-out bound is kept. "auto" means 3 if the decoder is linear: an init
+        may then end with a latent too many for a part of the samples, which its bound shows. It
+        means 1 for other decoders, which take longer and start from samples.
 
     loss : {"elbo"} or Loss, default="elbo"
         Loss that training minimises.
@@ -76,8 +81,8 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         0.9), a class that derives from torch.optim.Optimizer, or a functools.partial of a class
         with its settings.
 
-    learning_rate_init : float, default=0.02
-        Learning rate, of which inits take 0.4, 0.6 and 0.2 as their peak, in turn.
+    learning_rate_init : float, default=0.012
+        Peak learning rate. It is divided by the square root of the number of the decoder's layers.
 
     schedule : {"auto", "constant", "cosine"} or callable, default="auto"
         Schedule of the learning rate. "auto" means "cosine": a rise to the peak over the first
@@ -89,7 +94,8 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         few.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs of each init. "auto" means the epochs that amount to 2,000 steps.
+        Maximum number of epochs of each init. "auto" means 250, but at least as many
+        as amount to 2,000 steps, and at most as many as amount to 6,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound that counts as an improvement, in nats per sample.
@@ -100,7 +106,7 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
 
     n_samples_planned : int or None, default=None
         Number of samples that all calls of `partial_fit` will give together, over which its
-        schedule extends. None means 2,000 steps.
+        schedule extends. None means 6,000 steps.
 
     See Also
     --------
@@ -137,7 +143,7 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         "threshold": [_validation.AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
         "noise_variance": [_validation.POSITIVE, _validation.StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
-        "n_init": [_validation.AT_LEAST_ONE],
+        "n_init": [_validation.AT_LEAST_ONE, _validation.StrOptions({"auto"})],
         "loss": [_validation.StrOptions({"elbo"}), losses.Loss],
     }
 
@@ -148,16 +154,23 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
     threshold: str | thresholds.ThresholdRule = "fixed_variance"
     noise_variance: Auto | float = "auto"
     learn_noise_variance: bool = True
-    n_init: int = 3
+    n_init: Auto | int = "auto"
     loss: Literal["elbo"] | losses.Loss = "elbo"
     optimizer: _trainer.Optimizer = "adam"
-    learning_rate_init: float = 0.02
+    learning_rate_init: float = 0.012
     schedule: _trainer.Schedule = "auto"
     batch_size: Auto | int = "auto"
     max_iter: Auto | int = "auto"
     tol: float = 1e-4
     n_iter_no_change: int = 30
     n_samples_planned: int | None = None
+
+    @property
+    def n_inits(self) -> int:
+        """The number of random inits."""
+        if self.n_init != "auto":
+            return self.n_init
+        return 3 if networks.Network.resolve(self.network).has_linear_decoder else 1
 
 
 class VAEaseTraining(BaseAutoencoder):
@@ -168,6 +181,9 @@ class VAEaseTraining(BaseAutoencoder):
     density_: Any
 
     _unwatched = ANNEALED
+
+    def _steps(self, data):
+        return random_steps(data.n_steps)
 
     @property
     def _training(self) -> VAEase:
@@ -186,26 +202,25 @@ class VAEaseTraining(BaseAutoencoder):
         generator = make_generator(seeds[0], resolve_device(self.device))
         learned = spec.learn_noise_variance
         if model is not None:
-            noise = _hooks.followed_noise(
-                float(model.noise_variance), _hooks.FINAL_NOISE, learned=learned
-            )
+            first, most = float(model.noise_variance), data.spectrum.first_noise(model.depth)
+            noise = _hooks.followed_noise(first, _hooks.FINAL_NOISE, learned=learned, most=most)
         else:
             model = self._make_model(data, seeds[1])
-            first, scale = self._first_noise(data, init), data.spectrum.mean_eigenvalue
-            noise = _hooks.annealed_noise(first, scale, learned=learned)
+            first, scale = self._first_noise(data, model.depth), data.spectrum.mean_eigenvalue
+            noise = _hooks.annealed_noise(first, scale, learned=learned, depth=model.depth)
         return _trainer.Trainer(
             model,
             losses.Loss.resolve(spec.loss),
             optimizer=spec.optimizer,
-            learning_rate=spec.learning_rate_init * RATES[init % len(RATES)],
+            # The steps of all layers that a code passes add up.
+            learning_rate=spec.learning_rate_init / model.depth**0.5,
             schedule=_trainer.find_schedule(spec.schedule),
             generator=generator,
             hooks=[noise],
             rates=_trainer.layer_rates(model),
             # As the noise variance falls, gradients grow faster than Adam forgets smaller ones. Its
-            # steps become several times as long, and training can collapse. On other data long
-            # steps help. So the first init takes them, and held-out rows choose the init.
-            bounded=init > 0 and _trainer.is_scale_free(spec.optimizer),
+            # steps become several times as long, and training can collapse.
+            bounded=_trainer.is_scale_free(spec.optimizer),
             init=init,
         )
 
@@ -225,7 +240,7 @@ class VAEaseTraining(BaseAutoencoder):
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
-    def _first_noise(self, data, init=0):
+    def _first_noise(self, data, depth):
         spec = self._training
         if spec.noise_variance == "auto":
             if not spec.learn_noise_variance:
@@ -233,7 +248,7 @@ class VAEaseTraining(BaseAutoencoder):
                     "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
                     "must be a number, in squared units of X; got 'auto'."
                 )
-            return data.spectrum.first_noise(init)
+            return data.spectrum.first_noise(depth)
         scale = data.scaling.scale
         level = spec.noise_variance / scale**2
         if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
@@ -245,9 +260,14 @@ class VAEaseTraining(BaseAutoencoder):
         return level
 
     def _validation_loss(self, model, x):
-        """Return the negative bound in nats, at the best noise variance if it is learned."""
+        """Return the negative bound in nats, at the best noise variance if it is learned.
+
+        It is at least that of training, because below it only errors would count, not how many
+        latents are open.
+        """
         terms = _hooks.validation_terms(model, x)
-        return _hooks.validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
+        noise_variance = max(self._noise_for(terms, model, x.shape[1]), float(model.noise_variance))
+        return _hooks.validation_loss(terms, noise_variance, x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:

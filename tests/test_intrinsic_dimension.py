@@ -462,7 +462,7 @@ def test_grid_search_over_the_number_of_components():
         n_init=1,
         max_iter=60,
         batch_size=32,
-        learning_rate_init=0.05,
+        learning_rate_init=0.02,
         random_state=0,
     )
     search = GridSearchCV(

@@ -213,7 +213,10 @@ def test_a_stream_goes_on_after_it_was_told_of_a_change():
 
 
 def test_a_schedule_that_ends_without_learning_is_told():
-    estimator = net(network="single_layer", learning_rate_init=1e-7, batch_size=2)
+    n_planned = 20 * len(X)
+    estimator = net(
+        network="single_layer", learning_rate_init=1e-7, batch_size=2, n_samples_planned=n_planned
+    )
     with pytest.warns(ConvergenceWarning, match=SLOW) as record:
         stream(estimator, *[X] * 25)
     assert len(record) == 1

@@ -52,7 +52,7 @@ class Noise(NamedTuple):
     variance: float
     # Whether the noise variance is learned, starting from `variance`.
     learned: bool = False
-    learning_rate: float = 0.02
+    learning_rate: float = 0.008
 
     def candidate(self, method, n_components, note="", **parameters):
         """Return the candidate of this setting, with more parameters of `VAEase`."""

@@ -23,10 +23,10 @@ LEVELS = (10, 20, 40)
 # Settings of the noise variance, in squared units of a pixel.
 NOISE = (
     Noise(0.05, learned=True),
-    Noise(0.015, learning_rate=0.03),
-    Noise(0.03, learning_rate=0.03),
+    Noise(0.015, learning_rate=0.012),
+    Noise(0.03, learning_rate=0.012),
     Noise(0.04),
-    Noise(0.08, learning_rate=0.03),
+    Noise(0.08, learning_rate=0.012),
 )
 # Learning rate of sparse autoencoders. Half of it was worse at nearly all levels.
 RATE = 0.004

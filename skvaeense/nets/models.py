@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skvaeense.explanations._laws import Codes
-from skvaeense.nets.networks import Network, linear_layer, normalize_columns
+from skvaeense.nets.networks import DenseAutoencoder, Network, linear_layer, normalize_columns
 from skvaeense.nets.penalties import Coding, Cut, Penalty
 from skvaeense.nets.priors import Posterior, Prior, StandardNormal
 from skvaeense.nets.thresholds import Latents, ThresholdRule
@@ -279,6 +279,13 @@ class Model(nn.Module):
         return 1.0
 
     @property
+    def depth(self) -> int:
+        """The number of layers of the decoder; 1 if the network has no module for it."""
+        decoder = getattr(self.network, "decoder", None)
+        weights = decoder.parameters() if isinstance(decoder, nn.Module) else ()
+        return max(1, sum(weight.ndim > 1 for weight in weights))
+
+    @property
     def linear_decoder(self) -> nn.Linear | None:
         """The decoder, if it is one linear layer."""
         decoder = getattr(self.network, "decoder", None)
@@ -312,6 +319,17 @@ def as_number(value: float | Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value
     return torch.tensor(float(value), dtype=torch.float64, device="cpu")
+
+
+def densest(x: Tensor) -> Tensor:
+    """Return the sample that is closest to its neighbour number sqrt(n_samples), itself the first.
+
+    This number of neighbours is usual for densities: D. O. Loftsgaarden and C. P. Quesenberry, "A
+    nonparametric estimate of a multivariate density function", Annals of Mathematical Statistics
+    36, 1965.
+    """
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    return x[distances.kthvalue(math.ceil(len(x) ** 0.5), dim=1).values.argmin()]
 
 
 class ELBOTerms(NamedTuple):
@@ -414,6 +432,26 @@ class VAE(Model):
         n_gates = N_GATES if gated else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
         self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Let the network set its first weights; the code 0 gets the image of a dense place.
+
+        The code 0 has one image, so one part of the data at most can have codes around it. If that
+        is a part of many dimensions, hardly any of its codes are near 0, and parts of few
+        dimensions, which have many, open further latents to keep away from it. Samples are densest
+        in parts of few dimensions. A linear decoder keeps its bias of 0, the mean.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled training samples.
+        """
+        super().initialize(x)
+        if isinstance(self.network, DenseAutoencoder) and self.linear_decoder is None:
+            bias = self.network.decoder[-1].bias
+            origin = self.decode(bias.new_zeros(1, self.n_components))[0]
+            bias += densest(x[:SOME_ROWS].double()).to(bias) - origin
 
     def posterior(self, x: Tensor) -> Posterior:
         """Return the posterior of the latents.

@@ -182,15 +182,14 @@ def dense_layers(
 
 
 def layer_sizes(
-    name: str, sizes: LayerSizes, n_latents: int, n_layers: int, least: int = 256, most: int = 1024
+    name: str, sizes: LayerSizes, n_latents: int, least: int = 128, most: int = 1024
 ) -> list[int]:
     """Return the hidden widths as a list.
 
-    With "auto" there are `n_layers` layers with one unit per latent, at least `least` and at most
-    `most`.
+    With "auto" there are two layers with one unit per latent, at least `least` and at most `most`.
     """
     if isinstance(sizes, str) and sizes == "auto":
-        return [min(max(n_latents, least), most)] * n_layers
+        return [min(max(n_latents, least), most)] * 2
     widths: list[Any] = [sizes]
     if isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes):
         widths = list(sizes)
@@ -337,8 +336,7 @@ class Linear(DenseNetwork):
         self.skip = skip
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
-        sizes = self.hidden_layer_sizes
-        return layer_sizes("hidden_layer_sizes", sizes, n_components, 2, least=128), []
+        return layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components), []
 
 
 @dataclass(eq=False, repr=False)
@@ -348,9 +346,8 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
     Parameters
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Widths of the decoder's hidden layers, from the code outwards. "auto" means one layer
-        with one unit per latent, at least 256 and at most 1,024: the deeper the decoder, the
-        less the pattern of active latents differs between samples.
+        Widths of the decoder's hidden layers, from the code outwards. "auto" means two layers
+        with one unit per latent, at least 128 and at most 1,024.
 
     encoder_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers. "auto" means two layers of the same default width.
@@ -382,8 +379,8 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
     skip: Skip = False
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
-        outer = layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
-        inner = layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components, 2)
+        outer = layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components)
+        inner = layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components)
         return inner, outer
 
 

@@ -87,12 +87,12 @@ class FixedVariance(ThresholdRule):
 
     The posterior variance of an inactive latent is 1, the variance of the prior, whatever the data.
     Active latents have far smaller variances. So one level suits all data, even if all latents are
-    active or none is. The default is close to 1 because the variance of a latent that a sample
-    needs falls only part of the way if its coefficient is about as small as the noise.
+    active or none is. Below a half, a sample says more about the latent than the prior does: its
+    signal is larger than the noise.
 
     Parameters
     ----------
-    level : float, default=0.8
+    level : float, default=0.5
         Posterior variance below which a latent is active, in (0, 1).
 
     See Also
@@ -113,7 +113,7 @@ class FixedVariance(ThresholdRule):
 
     _parameter_constraints = {"level": [SHARE]}
 
-    def __init__(self, level: float = 0.8) -> None:
+    def __init__(self, level: float = 0.5) -> None:
         self.level = level
 
     def active(self, latents: Latents) -> BoolArray:

@@ -26,8 +26,8 @@ MAX_BATCH = 256
 LONG_STEPS = 3000
 # Share of the training of a random init, from its start, in which losses are not compared.
 ANNEALED = 0.5
-# Steps from a random init of a VAE, with learned noise or a given mean number of active latents.
-RANDOM_STEPS = 2000
+# Most steps from a random init of a VAE.
+RANDOM_STEPS = 6000
 
 
 class HeldOut(NamedTuple):
@@ -73,37 +73,31 @@ class Spectrum:
     mean_eigenvalue : float
         Mean of the eigenvalues of the covariance, each weighted by itself: the variance along a
         direction in which the data varies. It is d / r for r equal directions in R^d.
-
-    bulk_eigenvalue : float
-        The least of the largest eigenvalues that together hold 80 % of the variance.
     """
 
     linear_dimension: int
     mean_eigenvalue: float
-    bulk_eigenvalue: float
 
     @classmethod
-    def of(cls, Z, *, bulk_share=0.8):
+    def of(cls, Z):
         """Return the spectrum of centred and scaled samples."""
         rows = Z[:SPECTRUM_ROWS].double().cpu()
         rows = rows - rows.mean(dim=0)
         eigenvalues = torch.linalg.svdvals(rows).square() / len(rows)
         total = float(eigenvalues.sum())
         if total <= 1e-12:
-            return cls(1, 1.0, 1.0)
+            return cls(1, 1.0)
         held = torch.cumsum(eigenvalues, 0) / total
         linear_dimension = int((held < 0.99).sum()) + 1
-        bulk = float(eigenvalues[(held < bulk_share).sum()])
-        return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk)
+        return cls(linear_dimension, float(eigenvalues.square().sum()) / total)
 
-    def first_noise(self, init, *, share=0.1):
-        """Return the first noise variance of a random init: a share of an eigenvalue.
+    def first_noise(self, depth, *, share=0.1):
+        """Return the first noise variance of a random init: a share of the mean eigenvalue.
 
-        It is the mean one for even inits, and that of the bulk for odd ones. If few directions have
-        much of the variance, as in images, more than these few open only if the noise is small
-        compared with the bulk.
+        The share is divided by the number of layers of the decoder, because deeper ones bend: parts
+        whose latents are all closed at first would take the image of the code 0.
         """
-        return share * (self.bulk_eigenvalue if init % 2 else self.mean_eigenvalue)
+        return share / depth * self.mean_eigenvalue
 
 
 def linear_residual(Z, n_components, trained=None):
@@ -137,6 +131,14 @@ def resolve_batch_size(batch_size, n_samples, *, least=32):
     if batch_size == "auto":
         batch_size = min(MAX_BATCH, max(least, n_samples // 8))
     return min(batch_size, n_samples)
+
+
+def random_steps(n_steps, *, most_epochs=250, least=2000):
+    """Return the number of steps from a random init of a VAE, whose epochs have `n_steps`.
+
+    Few samples get fewer steps, so that training does not learn them by heart.
+    """
+    return min(max(most_epochs * n_steps, least), RANDOM_STEPS)
 
 
 def sparse_learning_rate(

@@ -209,8 +209,8 @@ def vae_signs(f: Findings) -> list[Sign]:
             "has not fallen enough for latents to gain more than they cost. Raise max_iter, or "
             "start from a lower noise_variance.",
         ),
-        Sign(f.collapse, f.collapse),
         Sign(f.is_short, f.short),
+        Sign(f.collapse, f.collapse),
         Sign(
             f.unexplained > MOST and f.l0 < SMALL * f.n_components,
             f"{f.left} with {f.l0:.1f} latents active: the decoder is too weak for the data, or "

@@ -33,10 +33,12 @@ class NoiseSchedule:
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
-               but at least `least_share` of the running mean of the error
+               but at least `follow` times the running mean of the error
         g(p) = max(floor, f(p) * running mean)                        p >= settle
 
-    where f rises from `follow` to 1 by the end.
+    where f rises from `follow` to 1 between `settle` and `risen`. There is no jump: under noise
+    that rises at once, latents that training has just opened close for good. Under noise that stays
+    below the error, training learns the noise of its samples.
 
     Attributes
     ----------
@@ -49,17 +51,20 @@ class NoiseSchedule:
     hold : float, default=0.2
         Share of the training that keeps the first value.
 
-    settle : float, default=0.4
+    settle : float, default=0.5
         Share of the training after which the error is followed.
 
-    follow : float, default=0.7
-        First factor on the running mean of the error, which then rises to 1. A factor below 1 makes
-        the noise variance fall faster than the error, which alone would stall above its limit.
+    risen : float, default=0.6
+        Share of the training from which the noise variance is the error.
 
-    least_share : float, default=0.3
-        Least value in the descent, as a share of the error. Far below the error, every latent that
-        explains anything opens for every sample. If the noise variance never falls below the error,
-        isotropic data gets stuck where all latents are half open.
+    follow : float, default=0.3
+        Least value in the descent, and first value after it, as a share of the error. A latent
+        opens if it explains more than the noise variance. Far below the error, latents open for
+        errors that the decoder could still learn to avoid, and stay open. If the noise variance
+        never falls below the error, isotropic data gets stuck where all latents are half open.
+
+    most : float, default=inf
+        Largest value between `settle` and `risen`.
 
     memory : float, default=0.02
         Weight of a batch in the running mean of the error.
@@ -78,10 +83,11 @@ class NoiseSchedule:
     _: KW_ONLY
     floor: float
     hold: float = 0.2
-    settle: float = 0.4
-    follow: float = 0.7
+    settle: float = 0.5
+    risen: float = 0.6
+    follow: float = 0.3
+    most: float = math.inf
     learned: bool = True
-    least_share: float = 0.3
     memory: float = MEMORY
 
     def __post_init__(self) -> None:
@@ -97,9 +103,12 @@ class NoiseSchedule:
             level = self.first * (self.floor / self.first) ** min(1.0, share)
             if self.running_error is None:
                 return level
-            return (self.least_share * self.running_error).clamp(level, self.first)
-        factor = self.follow + (1 - self.follow) * fraction_done
-        return (factor * self.running_error).clamp_min(self.floor)
+            return (self.follow * self.running_error).clamp(level, self.first)
+        share = (fraction_done - self.settle) / (self.risen - self.settle)
+        if share >= 1:
+            return self.running_error.clamp_min(self.floor)
+        factor = self.follow + (1 - self.follow) * share
+        return (factor * self.running_error).clamp(self.floor, self.most)
 
     def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's noise variance."""
@@ -117,17 +126,30 @@ class NoiseSchedule:
         return {"noise_variance": float(self.value)}
 
 
-def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
-    """Return the noise schedule of a random init: constant, then lowered to the error."""
-    return NoiseSchedule(first, floor=min(FINAL_NOISE * mean_eigenvalue, first), learned=learned)
+def annealed_noise(
+    first: float, mean_eigenvalue: float, *, learned: bool, depth: int = 1
+) -> NoiseSchedule:
+    """Return the noise schedule of a random init: constant, then lowered to the error.
+
+    Steps are shorter by the square root of the number of the decoder's layers. So much more of the
+    error is still to be learned when the noise falls, which stays above that share of the error, up
+    to a half.
+    """
+    follow = min(0.5, NoiseSchedule.follow * depth**0.5)
+    floor = min(FINAL_NOISE * mean_eigenvalue, first)
+    return NoiseSchedule(first, floor=floor, follow=follow, learned=learned)
 
 
 def followed_noise(
-    first: float, floor: float, *, learned: bool, follow: float = 0.7
+    first: float, floor: float, *, learned: bool, most: float = math.inf, follow: float = 0.7
 ) -> NoiseSchedule:
-    """Return the noise schedule of a continued training: the error from the start."""
-    floor = min(floor, first)
-    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
+    """Return the noise schedule of a continued training: the error from the start.
+
+    Samples may have moved. So that latents stay open until the decoder has followed, the noise is
+    at most that of a random init, or what it was, as long as it rises.
+    """
+    levels = {"floor": min(floor, first), "most": max(most, first), "follow": follow}
+    return NoiseSchedule(first, hold=0.0, settle=0.0, **levels, learned=learned)
 
 
 def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:

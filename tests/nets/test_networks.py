@@ -139,7 +139,7 @@ def widths(module):
         (Linear(tuple(np.array([9, 8]))), ([9, 8], [])),
         (Linear(np.int64(9)), ([9], [])),
         (Linear(), ([128, 128], [])),
-        (MLP(), ([256, 256], [256])),
+        (MLP(), ([128, 128], [128, 128])),
     ],
 )
 def test_layer_sizes(network, expected):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import draw, make_vae
 
+from skvaeense.nets.models import densest
 from skvaeense.nets.networks import MLP, Linear
 from skvaeense.nets.priors import Posterior, Prior
 from skvaeense.utils._torch import make_generator
@@ -145,3 +146,38 @@ def test_samples_come_from_the_generator(x):
     assert first.dtype is torch.float64
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("network", "depth"), [(Linear(), 1), (MLP((4, 3)), 3), (MLP((4,)), 2)], ids=repr
+)
+def test_depth_is_the_number_of_layers_of_the_decoder(network, depth):
+    model = make_vae(network)
+    assert model.depth == depth
+    del model.network.decoder
+    assert model.depth == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_code_0_starts_where_samples_are_densest(scale):
+    """A part of one dimension is denser than one of four, and than the mean between them."""
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    x[:200, 1:] = 0.0
+    x[200:, :2] += 5.0
+    x = scale * x.double()
+    model = make_vae(MLP((4,)), n_features=6)
+    model.initialize(x)
+    origin = model.decode(x.new_zeros(1, model.n_components))[0].detach()
+    assert torch.isclose(x[:200], origin.to(x), atol=1e-6 * scale).all(dim=1).any()
+    assert float(origin[0]) == pytest.approx(0, abs=0.5 * scale)
+    linear = make_vae(Linear(), n_features=6)
+    linear.initialize(x)
+    assert torch.equal(
+        linear.linear_decoder.bias, make_vae(Linear(), n_features=6).linear_decoder.bias
+    )
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5])
+def test_densest_of_few_samples(n_samples):
+    x = torch.tensor([[0.0], [9.0], [1.0], [1.5], [-5.0]])[:n_samples]
+    assert float(densest(x)) == {1: 0.0, 2: 0.0, 5: 1.0}[n_samples]

@@ -45,7 +45,7 @@ def make_training(make_trainer):
 
 
 def make_noise(**params):
-    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "follow": 1.0}
+    settings = {"floor": 0.005, "hold": 0.4, "settle": 0.8, "risen": 1.0, "follow": 0.3}
     return NoiseSchedule(0.5, **(settings | params))
 
 
@@ -72,8 +72,10 @@ def test_noise_holds_its_first_value_and_falls_geometrically():
         (0.4, 0.79, 0.3 * 0.4),
         (100.0, 0.6, 0.5),
         (0.07, 0.6, 0.05),
-        (0.07, 0.8, 0.07),
-        (1.0, 0.8, 1.0),
+        (0.07, 0.8, 0.3 * 0.07),
+        (0.07, 0.9, 0.65 * 0.07),
+        (1.0, 0.8, 0.3),
+        (1.0, 1.0, 1.0),
         (1e-9, 0.99, 0.005),
     ],
 )
@@ -85,6 +87,12 @@ def test_noise_keeps_near_the_error(error, fraction, expected):
     assert fixed.at(fraction) == 0.5
 
 
+def test_noise_does_not_jump_where_it_begins_to_follow_the_error():
+    noise = make_noise()
+    see_error(noise, 0.4)
+    assert float(noise.at(0.8)) == pytest.approx(float(noise.at(0.8 - 1e-9)))
+
+
 def test_noise_follows_a_fraction_of_the_error_that_rises_to_one():
     noise = make_noise(hold=0.0, settle=0.0, follow=0.7)
     see_error(noise, 0.1)
@@ -92,8 +100,28 @@ def test_noise_follows_a_fraction_of_the_error_that_rises_to_one():
     assert values == pytest.approx([0.07003, 0.085, 0.1])
 
 
+def test_noise_is_the_error_once_it_has_risen():
+    noise = make_noise(risen=0.9)
+    see_error(noise, 0.4)
+    values = [float(noise.at(fraction)) for fraction in (0.8, 0.85, 0.9, 1.0)]
+    assert values == pytest.approx([0.12, 0.26, 0.4, 0.4])
+
+
+def test_noise_of_a_continued_training_is_bounded_while_it_rises():
+    noise = followed_noise(1e-3, 1e-5, learned=True, most=0.1)
+    see_error(noise, 5.0)
+    assert [float(noise.at(fraction)) for fraction in (0.0, 0.1, 0.5)] == pytest.approx(
+        [1e-3, 0.1, 0.1]
+    )
+    assert float(noise.at(0.7)) == pytest.approx(5.0)
+    # What it was is possible.
+    noisy = followed_noise(0.4, 1e-5, learned=True, most=0.1)
+    see_error(noisy, 5.0)
+    assert float(noisy.at(0.1)) == pytest.approx(0.4)
+
+
 def test_the_error_is_a_running_mean():
-    noise = make_noise(floor=1e-9)
+    noise = make_noise(floor=1e-9, follow=1.0)
     see_error(noise, 1.0)
     for n_seen in range(1, 500):
         see_error(noise, 0.0)
@@ -128,6 +156,11 @@ def test_inits_come_down_to_a_share_of_the_mean_eigenvalue():
     assert (noise.at(0.0), noise.at(0.999)) == (0.3, pytest.approx(30 * FINAL_NOISE))
     # A lower level is not raised.
     assert annealed_noise(1e-6, 1.0, learned=True).floor == 1e-6
+
+
+def test_noise_stays_closer_to_the_error_of_deep_decoders():
+    shares = [annealed_noise(0.3, 1.0, learned=True, depth=depth).follow for depth in (1, 2, 9)]
+    assert shares == pytest.approx([0.3, 0.3 * 2**0.5, 0.5])
 
 
 def test_a_model_that_goes_on_follows_the_error_from_its_first_step():

@@ -12,6 +12,7 @@ from skvaeense.training._data import (
     Spectrum,
     default_n_components,
     linear_residual,
+    random_steps,
     resolve_batch_size,
     sparse_learning_rate,
 )
@@ -53,9 +54,8 @@ def test_spectrum_of_equal_directions(rank):
     spectrum = Spectrum.of(Z / Z.square().mean().sqrt())
     assert spectrum.linear_dimension == rank
     assert spectrum.mean_eigenvalue == pytest.approx(8 / rank, rel=0.1)
-    assert spectrum.bulk_eigenvalue == pytest.approx(8 / rank, rel=0.1)
     assert default_n_components(spectrum) == 2 * rank
-    assert default_n_components(Spectrum(200, 1.0, 1.0)) == 256
+    assert default_n_components(Spectrum(200, 1.0)) == 256
 
 
 def test_spectrum_is_that_of_numpy_and_does_not_see_the_mean():
@@ -66,19 +66,11 @@ def test_spectrum_is_that_of_numpy_and_does_not_see_the_mean():
     assert spectrum.mean_eigenvalue == pytest.approx(expected, rel=1e-5)
     held = np.cumsum(eigenvalues[::-1]) / eigenvalues.sum()
     assert spectrum.linear_dimension == np.searchsorted(held, 0.99) + 1
-    # The shares are 63, 91 and 98 %, so the first two directions hold 80 %.
-    assert spectrum.bulk_eigenvalue == pytest.approx(eigenvalues[::-1][1], rel=1e-5)
 
 
-def test_bulk_and_mean_part_where_few_directions_have_most_of_the_variance():
-    spectrum = Spectrum.of(draw(4000, [60.0] + [1.0] * 60))
-    assert spectrum.mean_eigenvalue == pytest.approx(30, rel=0.1)
-    assert spectrum.bulk_eigenvalue == pytest.approx(1, rel=0.3)
-
-
-def test_first_noise_is_a_fraction_of_two_eigenvalues_in_turns():
-    spectrum = Spectrum(3, mean_eigenvalue=2.0, bulk_eigenvalue=0.5)
-    assert [spectrum.first_noise(i) for i in range(3)] == pytest.approx([0.2, 0.05, 0.2])
+def test_first_noise_is_a_fraction_of_the_mean_eigenvalue_less_for_deep_decoders():
+    first = Spectrum(3, mean_eigenvalue=2.0).first_noise
+    assert [first(depth) for depth in (1, 2, 4)] == pytest.approx([0.2, 0.1, 0.05])
 
 
 def test_steps_of_sparse_autoencoders():
@@ -94,8 +86,12 @@ def test_steps_of_sparse_autoencoders():
     assert sparse_learning_rate(256, 512, 4 * LONG_STEPS) == pytest.approx(rate / 2)
 
 
+def test_steps_from_a_random_init_follow_the_steps_of_an_epoch():
+    assert [random_steps(n) for n in (1, 8, 10, 24, 10_000)] == [*(2000, 2000, 2500, 6000, 6000)]
+
+
 def test_spectrum_of_equal_rows():
-    assert Spectrum.of(torch.zeros(10, 4)) == Spectrum(1, 1.0, 1.0)
+    assert Spectrum.of(torch.zeros(10, 4)) == Spectrum(1, 1.0)
 
 
 def test_linear_residual_is_what_principal_components_leave():
