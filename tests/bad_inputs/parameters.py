@@ -72,7 +72,7 @@ PARAMETERS = [
     parameter(EVERY, f"an int in the range [0, inf), {SWITCH}", verbose=-1),
     *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5)),
     *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, None)),
-    parameter(VAEASE, COUNT, n_init=0),
+    parameter(VAEASE, COUNT + AUTO, n_init=0),
     parameter(TRAINED, COUNT, n_iter_no_change=0),
     parameter(TRAINED, f"{COUNT} or None", n_samples_planned=0),
     parameter(SPARSE, COUNT, dead_after=0),
@@ -159,7 +159,7 @@ NESTED = [
         INTRINSIC,
         "VAEase",
         "n_init",
-        COUNT,
+        COUNT + AUTO,
         autoencoder=VAEenseTransformer(model=VAEase(n_init=0)),
     ),
     *(

@@ -37,7 +37,7 @@ class Smoothed(AutoencoderMethod):
 @pytest.fixture(scope="module")
 def own():
     """Return an estimator with a custom method."""
-    return IntrinsicDimensionEstimator(quick_vaeense(learning_rate_init=0.02), method=Smoothed())
+    return IntrinsicDimensionEstimator(quick_vaeense(learning_rate_init=0.04), method=Smoothed())
 
 
 def test_it_is_asked(own):
