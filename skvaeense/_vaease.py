@@ -13,12 +13,7 @@ from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.training import _hooks, _trainer
-from skvaeense.training._data import (
-    ANNEALED,
-    default_n_components,
-    linear_residual,
-    random_steps,
-)
+from skvaeense.training._data import ANNEALED, default_n_components, linear_residual, random_steps
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.utils import _validation
 from skvaeense.utils._rows import N_BLOCKS, block_rows
@@ -94,8 +89,8 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         few.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs of each init. "auto" means 250, but at least as many
-        as amount to 2,000 steps, and at most as many as amount to 6,000.
+        Maximum number of epochs of each init. "auto" means 250, but at least as many as
+        amount to 2,000 steps, and at most as many as amount to 6,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound that counts as an improvement, in nats per sample.

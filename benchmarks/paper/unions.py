@@ -4,9 +4,9 @@
 
 The model is `VAEase()` for flat unions, and `VAEase("mlp")` for curved ones: images of normal
 latents under random networks. Each seed draws a new union. Seeds are even, since the defaults were
-chosen on unions of odd seeds. The first samples of each are held out, and
-"exact" is the share of them with as many active latents as their part has dimensions. "otsu" is
-this share by the rule of the paper.
+chosen on unions of odd seeds. The first samples of each are held out, and "exact" is the share of
+them with as many active latents as their part has dimensions. "otsu" is this share by the rule of
+the paper.
 """
 
 import time

@@ -34,7 +34,8 @@ class NoiseSchedule:
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
                but at least `follow` times the running mean of the error
-        g(p) = max(floor, f(p) * running mean)                        p >= settle
+        g(p) = max(floor, f(p) * running mean)                        p >= settle,
+               but at most `most` before `risen`
 
     where f rises from `follow` to 1 between `settle` and `risen`. There is no jump: under noise
     that rises at once, latents that training has just opened close for good. Under noise that stays
@@ -148,8 +149,15 @@ def followed_noise(
     Samples may have moved. So that latents stay open until the decoder has followed, the noise is
     at most that of a random init, or what it was, as long as it rises.
     """
-    levels = {"floor": min(floor, first), "most": max(most, first), "follow": follow}
-    return NoiseSchedule(first, hold=0.0, settle=0.0, **levels, learned=learned)
+    return NoiseSchedule(
+        first,
+        floor=min(floor, first),
+        hold=0.0,
+        settle=0.0,
+        follow=follow,
+        most=max(most, first),
+        learned=learned,
+    )
 
 
 def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
