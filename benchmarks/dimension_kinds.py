@@ -1,8 +1,8 @@
 """Families of known dimension by kind: networks, waves, orbits, arms, images, sounds and others.
 
-Each kind has two lists of families of similar difficulty. Rules and weights are chosen by families
-of the first list, CHOSEN; families of the second, REPORTED, are for reports. So what is reported is
-neither a family nor a draw that anything was chosen by.
+Rules and weights of the dimension are chosen by these families, and reported on the families of
+dimension_reported.py. So what is reported is neither a family nor a draw that anything was chosen
+by.
 """
 
 from functools import partial
@@ -418,228 +418,180 @@ def subspaces(dims, n_features, n, rng):
 
 # --- families ---------------------------------------------------------------------------------
 
-# kind: (families to choose by, families to report)
 KINDS = {
-    "networks": (
-        {
-            "tanh of 2": one(2, partial(network, 2, (40, 40), np.tanh, False)),
-            "relu of 4": one(4, partial(network, 4, (60,), relu, False)),
-            "sine of 3": one(3, partial(network, 3, (30, 30), np.sin, False)),
-            "relu, skips, of 6": one(6, partial(network, 6, (30, 30, 30), relu, True)),
-            "tanh of 5": one(5, partial(network, 5, (40, 40), np.tanh, False)),
-            "relu of 3": one(3, partial(network, 3, (40, 40, 40), relu, False)),
-            "sine of 2": one(2, partial(network, 2, (40, 40), np.sin, False)),
-            "tanh, skips, of 4": one(4, partial(network, 4, (30, 30, 30), np.tanh, True)),
-        },
-        {
-            "arctan of 3": one(3, partial(network, 3, (50, 50), np.arctan, False)),
-            "sine of 4": one(4, partial(network, 4, (40,), np.sin, False)),
-            "relu, skips, of 5": one(5, partial(network, 5, (40, 40), relu, True)),
-            "tanh of 2, deep": one(2, partial(network, 2, (20,) * 4, np.tanh, False)),
-            "squashed of 6": one(6, partial(network, 6, (50,), squash, False)),
-        },
-    ),
-    "waves": (
-        {
-            "waves of 1, .5": one(1, partial(waves, [1.0], 0.25)),
-            "waves of 2, 1": one(2, partial(waves, [1.0, 1.0], 1.0)),
-            "waves of 4, 1.5": one(4, partial(waves, [1.0] * 4, 1.5)),
-            "loop of 3": one(1, partial(loop, 3, 20)),
-            "waves of 1, .3": one(1, partial(waves, [1.0], 0.15)),
-            "waves of 3, 1": one(3, partial(waves, [1.0] * 3, 1.2)),
-            "waves of 5, 2": one(5, partial(waves, [1.0] * 5, 2.0)),
-            "loop of 6": one(1, partial(loop, 6, 30)),
-        },
-        {
-            "waves of 2, .6": one(2, partial(waves, [1.0, 1.0], 0.6)),
-            "waves of 3, 1.6": one(3, partial(waves, [1.0] * 3, 1.6)),
-            "waves of 6, 2.5": one(6, partial(waves, [1.0] * 6, 2.5)),
-            "loop of 4": one(1, partial(loop, 4, 12)),
-            "saddles of 3": one(3, partial(saddles, 3)),
-        },
-    ),
-    "orbits": (
-        {
-            "predators, 2": one(2, partial(predators, 2)),
-            "orbits, 3": one(3, partial(ellipses, 3)),
-            "oscillators, 2": one(2, partial(oscillators, 2)),
-            "orbits, 5": one(5, partial(ellipses, 5)),
-            "predators, 4": one(4, partial(predators, 4)),
-            "pendulum": one(3, pendulum),
-            "oscillators, 4": one(4, partial(oscillators, 4)),
-            "thrown": one(3, partial(thrown, 0.15)),
-        },
-        {
-            "predators, 3": one(3, partial(predators, 3)),
-            "orbits, 4": one(4, partial(ellipses, 4)),
-            "oscillators, 3": one(3, partial(oscillators, 3)),
-            "epidemics, 2": one(2, partial(epidemics, 2)),
-            "epidemics, 3": one(3, partial(epidemics, 3)),
-        },
-    ),
-    "arms": (
-        {
-            "arm of 3": one(3, partial(arm, 3, 1.2)),
-            "arm of 6": one(6, partial(arm, 6, 0.8)),
-            "arm of 4 in space": one(4, partial(arm_in_space, 4, False)),
-            "arm of 5": one(5, partial(arm, 5, 1.0)),
-            "arm of 3 in space": one(3, partial(arm_in_space, 3, False)),
-            "hand of 6": one(6, partial(arm_in_space, 6, True)),
-        },
-        {
-            "arm of 4, wide": one(4, partial(arm, 4, 1.5)),
-            "arm of 5 in space": one(5, partial(arm_in_space, 5, False)),
-            "hand of 4": one(4, partial(arm_in_space, 4, True)),
-            "snake": one(3, snake),
-        },
-    ),
-    "images": (
-        {
-            "1 spot with light": one(3, partial(spots, 1, True)),
-            "bar, 3": one(3, partial(bar, 3, 0.5)),
-            "grating, 2": one(2, partial(grating, 2)),
-            "cloud, 3 axes": one(3, partial(turned, 3)),
-            "2 spots": one(4, partial(spots, 2, False)),
-            "bar, 5": one(5, partial(bar, 5, 0.7)),
-            "grating, 4": one(4, partial(grating, 4)),
-            "cloud, 2 axes": one(2, partial(turned, 2)),
-        },
-        {
-            "1 spot": one(2, partial(spots, 1, False)),
-            "bar, 4": one(4, partial(bar, 4, 0.6)),
-            "grating, 3": one(3, partial(grating, 3)),
-            "ring, 3": one(3, partial(ring, 3)),
-            "ring, 5": one(5, partial(ring, 5)),
-        },
-    ),
-    "sounds": (
-        {
-            "tones, 3": one(3, partial(tones, 3)),
-            "spectrum, 1": one(2, partial(spectrum, 1)),
-            "modes, 3": one(4, partial(modes, 3)),
-            "tones, 5": one(5, partial(tones, 5)),
-            "spectrum, 2": one(4, partial(spectrum, 2)),
-            "modes, 5": one(6, partial(modes, 5)),
-        },
-        {
-            "tones, 2": one(2, partial(tones, 2)),
-            "tones, 4": one(4, partial(tones, 4)),
-            "chirp, 3": one(3, partial(chirp, 3)),
-            "modes, 2": one(3, partial(modes, 2)),
-        },
-    ),
-    "matrices": (
-        {
-            "frames of 1 in R^4": one(3, partial(frames, 4, 1)),
-            "spectrum of 3": one(3, partial(with_spectrum, [2, 0.5, -1])),
-            "rank 1, 3 x 4": one(6, partial(of_rank, 3, 4, 1)),
-            "spectrum of 4, a pair": one(5, partial(with_spectrum, [2, 1, 1, -1])),
-            "spheres 1, 2": one(3, partial(product_of_spheres, (1, 2))),
-            "frames of 3 in R^4": one(6, partial(frames, 4, 3)),
-            "spectrum of 4": one(6, partial(with_spectrum, [3, 1.5, 0.4, -1])),
-            "essential": one(5, essential),
-            "rank 2, 3 x 4": one(10, partial(of_rank, 3, 4, 2)),
-            "spheres 1, 1, 3": one(5, partial(product_of_spheres, (1, 1, 3))),
-        },
-        {
-            "frames of 2 in R^5": one(7, partial(frames, 5, 2)),
-            "spectrum of 3, a pair": one(2, partial(with_spectrum, [2, 0.5, 0.5])),
-            "rank 2, 3 x 3": one(8, partial(of_rank, 3, 3, 2)),
-            "Gram, rank 2 of 4": one(7, partial(gram, 4, 2)),
-            "spheres 2, 2": one(4, partial(product_of_spheres, (2, 2))),
-        },
-    ),
-    "mixtures": (
-        {
-            "touching 1, 3": partial(touching, (1, 3)),
-            "crossing 2, 2": partial(crossing, (2, 2), 8, 0.3),
-            "ball of 3 on a line": partial(ball_on_line, 3),
-            "normals of 6": one(6, partial(shifted_normals, 6, 1.0, 3), 15),
-            "touching 2, 4": partial(touching, (2, 4)),
-            "crossing 1, 3": partial(crossing, (1, 3), 10, 0.4),
-            "ball of 5 on a line": partial(ball_on_line, 5),
-            "normals of 4": one(4, partial(shifted_normals, 4, 1.5, 5), 20),
-            "spheres 2, 3, apart": parts(
-                (2, partial(sphere, 2)), (3, partial(sphere, 3)), n_features=12, apart=1.2
-            ),
-        },
-        {
-            "touching 1, 2": partial(touching, (1, 2)),
-            "crossing 2, 3": partial(crossing, (2, 3), 9, 0.3),
-            "ball of 4 on a line": partial(ball_on_line, 4),
-            "normals of 5": one(5, partial(shifted_normals, 5, 1.2, 4), 18),
-            "ball, circle, apart": parts(
-                (3, partial(ball, 3)), (1, partial(sphere, 1)), n_features=10, apart=1.5
-            ),
-        },
-    ),
-    "atoms": (
-        {
-            "2 of 12 atoms": partial(atoms, [2], 12, 12, False),
-            "1 to 4 of 20 atoms": partial(atoms, [1, 2, 3, 4], 20, 25, True),
-            "20 planes": partial(subspaces, [2] * 20, 15),
-            "subspaces 1, 4, 6": partial(subspaces, [1, 4, 6], 18),
-            "3 of 15 atoms": partial(atoms, [3], 15, 20, True),
-            "1 to 3 of 25 atoms": partial(atoms, [1, 2, 3], 25, 25, False),
-            "12 subspaces of 3": partial(subspaces, [3] * 12, 16),
-            "subspaces 2, 5": partial(subspaces, [2, 2, 5], 14),
-        },
-        {
-            "2 of 18 atoms": partial(atoms, [2], 18, 18, True),
-            "1 to 3 of 16 atoms": partial(atoms, [1, 2, 3], 16, 20, False),
-            "15 lines": partial(subspaces, [1] * 15, 12),
-            "subspaces 3, 7": partial(subspaces, [3, 7], 20),
-        },
-    ),
-    "thin": (
-        {
-            "waves of 2 + 1:40": one(3, partial(waves, [1, 1, 0.025], 1.2)),
-            "band": one(2, partial(band, 2, 0.05), 12),
-            "normal 1:10, 4": one(4, partial(scaled_normal, [1, 0.5, 0.2, 0.1]), 15),
-            "network of a thin box": one(
-                3, lambda n, rng: np.tanh(thin_box(3, 20, n, rng) @ rng.standard_normal((3, 30)))
-            ),
-            "tube .1": one(2, partial(tube, 0.1), 8),
-            "waves of 1 + 1:30": one(2, partial(waves, [1, 0.033], 0.8)),
-            "waves of 3 + 1:20": one(4, partial(waves, [1, 1, 1, 0.05], 1.5)),
-            "band, narrow": one(2, partial(band, 2, 0.02), 10),
-            "normal 1:30, 5": one(5, partial(scaled_normal, np.geomspace(1, 1 / 30, 5)), 20),
-            "tube .05": one(2, partial(tube, 0.05), 10),
-        },
-        {
-            "waves of 2 + 1:25": one(3, partial(waves, [1, 1, 0.04], 1.0)),
-            "band of 3": one(2, partial(band, 3, 0.04), 9),
-            "box of 4, 1:25": one(4, partial(thin_box, 4, 25), 16),
-            "normal 1:20, 3": one(3, partial(scaled_normal, [1, 0.3, 0.05]), 12),
-            "cone": one(2, partial(cone, 0.15), 7),
-        },
-    ),
-    "solid": (
-        {
-            "cube of 4": one(4, partial(box, 4), 12),
-            "normal of 12": one(12, partial(normal, 12), 25),
-            "simplex of 5": one(5, partial(dirichlet, 5, 2.0)),
-            "line": one(1, line, 5),
-            "ball of 7": one(7, partial(ball, 7)),
-            "cube of 3": one(3, partial(box, 3), 10),
-            "normal of 15": one(15, partial(normal, 15), 30),
-            "simplex of 9": one(9, partial(dirichlet, 9, 1.5)),
-            "cube of 10": one(10, partial(box, 10)),
-            "sphere of 5": one(5, partial(sphere, 5), 25),
-        },
-        {
-            "cube of 5": one(5, partial(box, 5), 14),
-            "normal of 9": one(9, partial(normal, 9), 20),
-            "simplex of 3": one(3, partial(dirichlet, 3, 1.5)),
-            "ball of 4": one(4, partial(ball, 4), 10),
-            "skewed of 6": one(6, partial(skewed, 6), 15),
-        },
-    ),
+    "networks": {
+        "tanh of 2": one(2, partial(network, 2, (40, 40), np.tanh, False)),
+        "relu of 4": one(4, partial(network, 4, (60,), relu, False)),
+        "sine of 3": one(3, partial(network, 3, (30, 30), np.sin, False)),
+        "relu, skips, of 6": one(6, partial(network, 6, (30, 30, 30), relu, True)),
+        "tanh of 5": one(5, partial(network, 5, (40, 40), np.tanh, False)),
+        "relu of 3": one(3, partial(network, 3, (40, 40, 40), relu, False)),
+        "sine of 2": one(2, partial(network, 2, (40, 40), np.sin, False)),
+        "tanh, skips, of 4": one(4, partial(network, 4, (30, 30, 30), np.tanh, True)),
+        "arctan of 3": one(3, partial(network, 3, (50, 50), np.arctan, False)),
+        "sine of 4": one(4, partial(network, 4, (40,), np.sin, False)),
+        "relu, skips, of 5": one(5, partial(network, 5, (40, 40), relu, True)),
+        "tanh of 2, deep": one(2, partial(network, 2, (20,) * 4, np.tanh, False)),
+        "squashed of 6": one(6, partial(network, 6, (50,), squash, False)),
+    },
+    "waves": {
+        "waves of 1, .5": one(1, partial(waves, [1.0], 0.25)),
+        "waves of 2, 1": one(2, partial(waves, [1.0, 1.0], 1.0)),
+        "waves of 4, 1.5": one(4, partial(waves, [1.0] * 4, 1.5)),
+        "loop of 3": one(1, partial(loop, 3, 20)),
+        "waves of 1, .3": one(1, partial(waves, [1.0], 0.15)),
+        "waves of 3, 1": one(3, partial(waves, [1.0] * 3, 1.2)),
+        "waves of 5, 2": one(5, partial(waves, [1.0] * 5, 2.0)),
+        "loop of 6": one(1, partial(loop, 6, 30)),
+        "waves of 2, .6": one(2, partial(waves, [1.0, 1.0], 0.6)),
+        "waves of 3, 1.6": one(3, partial(waves, [1.0] * 3, 1.6)),
+        "waves of 6, 2.5": one(6, partial(waves, [1.0] * 6, 2.5)),
+        "loop of 4": one(1, partial(loop, 4, 12)),
+        "saddles of 3": one(3, partial(saddles, 3)),
+    },
+    "orbits": {
+        "predators, 2": one(2, partial(predators, 2)),
+        "orbits, 3": one(3, partial(ellipses, 3)),
+        "oscillators, 2": one(2, partial(oscillators, 2)),
+        "orbits, 5": one(5, partial(ellipses, 5)),
+        "predators, 4": one(4, partial(predators, 4)),
+        "pendulum": one(3, pendulum),
+        "oscillators, 4": one(4, partial(oscillators, 4)),
+        "thrown": one(3, partial(thrown, 0.15)),
+        "predators, 3": one(3, partial(predators, 3)),
+        "orbits, 4": one(4, partial(ellipses, 4)),
+        "oscillators, 3": one(3, partial(oscillators, 3)),
+        "epidemics, 2": one(2, partial(epidemics, 2)),
+        "epidemics, 3": one(3, partial(epidemics, 3)),
+    },
+    "arms": {
+        "arm of 3": one(3, partial(arm, 3, 1.2)),
+        "arm of 6": one(6, partial(arm, 6, 0.8)),
+        "arm of 4 in space": one(4, partial(arm_in_space, 4, False)),
+        "arm of 5": one(5, partial(arm, 5, 1.0)),
+        "arm of 3 in space": one(3, partial(arm_in_space, 3, False)),
+        "hand of 6": one(6, partial(arm_in_space, 6, True)),
+        "arm of 4, wide": one(4, partial(arm, 4, 1.5)),
+        "arm of 5 in space": one(5, partial(arm_in_space, 5, False)),
+        "hand of 4": one(4, partial(arm_in_space, 4, True)),
+        "snake": one(3, snake),
+    },
+    "images": {
+        "1 spot with light": one(3, partial(spots, 1, True)),
+        "bar, 3": one(3, partial(bar, 3, 0.5)),
+        "grating, 2": one(2, partial(grating, 2)),
+        "cloud, 3 axes": one(3, partial(turned, 3)),
+        "2 spots": one(4, partial(spots, 2, False)),
+        "bar, 5": one(5, partial(bar, 5, 0.7)),
+        "grating, 4": one(4, partial(grating, 4)),
+        "cloud, 2 axes": one(2, partial(turned, 2)),
+        "1 spot": one(2, partial(spots, 1, False)),
+        "bar, 4": one(4, partial(bar, 4, 0.6)),
+        "grating, 3": one(3, partial(grating, 3)),
+        "ring, 3": one(3, partial(ring, 3)),
+        "ring, 5": one(5, partial(ring, 5)),
+    },
+    "sounds": {
+        "tones, 3": one(3, partial(tones, 3)),
+        "spectrum, 1": one(2, partial(spectrum, 1)),
+        "modes, 3": one(4, partial(modes, 3)),
+        "tones, 5": one(5, partial(tones, 5)),
+        "spectrum, 2": one(4, partial(spectrum, 2)),
+        "modes, 5": one(6, partial(modes, 5)),
+        "tones, 2": one(2, partial(tones, 2)),
+        "tones, 4": one(4, partial(tones, 4)),
+        "chirp, 3": one(3, partial(chirp, 3)),
+        "modes, 2": one(3, partial(modes, 2)),
+    },
+    "matrices": {
+        "frames of 1 in R^4": one(3, partial(frames, 4, 1)),
+        "spectrum of 3": one(3, partial(with_spectrum, [2, 0.5, -1])),
+        "rank 1, 3 x 4": one(6, partial(of_rank, 3, 4, 1)),
+        "spectrum of 4, a pair": one(5, partial(with_spectrum, [2, 1, 1, -1])),
+        "spheres 1, 2": one(3, partial(product_of_spheres, (1, 2))),
+        "frames of 3 in R^4": one(6, partial(frames, 4, 3)),
+        "spectrum of 4": one(6, partial(with_spectrum, [3, 1.5, 0.4, -1])),
+        "essential": one(5, essential),
+        "rank 2, 3 x 4": one(10, partial(of_rank, 3, 4, 2)),
+        "spheres 1, 1, 3": one(5, partial(product_of_spheres, (1, 1, 3))),
+        "frames of 2 in R^5": one(7, partial(frames, 5, 2)),
+        "spectrum of 3, a pair": one(2, partial(with_spectrum, [2, 0.5, 0.5])),
+        "rank 2, 3 x 3": one(8, partial(of_rank, 3, 3, 2)),
+        "Gram, rank 2 of 4": one(7, partial(gram, 4, 2)),
+        "spheres 2, 2": one(4, partial(product_of_spheres, (2, 2))),
+    },
+    "mixtures": {
+        "touching 1, 3": partial(touching, (1, 3)),
+        "crossing 2, 2": partial(crossing, (2, 2), 8, 0.3),
+        "ball of 3 on a line": partial(ball_on_line, 3),
+        "normals of 6": one(6, partial(shifted_normals, 6, 1.0, 3), 15),
+        "touching 2, 4": partial(touching, (2, 4)),
+        "crossing 1, 3": partial(crossing, (1, 3), 10, 0.4),
+        "ball of 5 on a line": partial(ball_on_line, 5),
+        "normals of 4": one(4, partial(shifted_normals, 4, 1.5, 5), 20),
+        "spheres 2, 3, apart": parts(
+            (2, partial(sphere, 2)), (3, partial(sphere, 3)), n_features=12, apart=1.2
+        ),
+        "touching 1, 2": partial(touching, (1, 2)),
+        "crossing 2, 3": partial(crossing, (2, 3), 9, 0.3),
+        "ball of 4 on a line": partial(ball_on_line, 4),
+        "normals of 5": one(5, partial(shifted_normals, 5, 1.2, 4), 18),
+        "ball, circle, apart": parts(
+            (3, partial(ball, 3)), (1, partial(sphere, 1)), n_features=10, apart=1.5
+        ),
+    },
+    "atoms": {
+        "2 of 12 atoms": partial(atoms, [2], 12, 12, False),
+        "1 to 4 of 20 atoms": partial(atoms, [1, 2, 3, 4], 20, 25, True),
+        "20 planes": partial(subspaces, [2] * 20, 15),
+        "subspaces 1, 4, 6": partial(subspaces, [1, 4, 6], 18),
+        "3 of 15 atoms": partial(atoms, [3], 15, 20, True),
+        "1 to 3 of 25 atoms": partial(atoms, [1, 2, 3], 25, 25, False),
+        "12 subspaces of 3": partial(subspaces, [3] * 12, 16),
+        "subspaces 2, 5": partial(subspaces, [2, 2, 5], 14),
+        "2 of 18 atoms": partial(atoms, [2], 18, 18, True),
+        "1 to 3 of 16 atoms": partial(atoms, [1, 2, 3], 16, 20, False),
+        "15 lines": partial(subspaces, [1] * 15, 12),
+        "subspaces 3, 7": partial(subspaces, [3, 7], 20),
+    },
+    "thin": {
+        "waves of 2 + 1:40": one(3, partial(waves, [1, 1, 0.025], 1.2)),
+        "band": one(2, partial(band, 2, 0.05), 12),
+        "normal 1:10, 4": one(4, partial(scaled_normal, [1, 0.5, 0.2, 0.1]), 15),
+        "network of a thin box": one(
+            3, lambda n, rng: np.tanh(thin_box(3, 20, n, rng) @ rng.standard_normal((3, 30)))
+        ),
+        "tube .1": one(2, partial(tube, 0.1), 8),
+        "waves of 1 + 1:30": one(2, partial(waves, [1, 0.033], 0.8)),
+        "waves of 3 + 1:20": one(4, partial(waves, [1, 1, 1, 0.05], 1.5)),
+        "band, narrow": one(2, partial(band, 2, 0.02), 10),
+        "normal 1:30, 5": one(5, partial(scaled_normal, np.geomspace(1, 1 / 30, 5)), 20),
+        "tube .05": one(2, partial(tube, 0.05), 10),
+        "waves of 2 + 1:25": one(3, partial(waves, [1, 1, 0.04], 1.0)),
+        "band of 3": one(2, partial(band, 3, 0.04), 9),
+        "box of 4, 1:25": one(4, partial(thin_box, 4, 25), 16),
+        "normal 1:20, 3": one(3, partial(scaled_normal, [1, 0.3, 0.05]), 12),
+        "cone": one(2, partial(cone, 0.15), 7),
+    },
+    "solid": {
+        "cube of 4": one(4, partial(box, 4), 12),
+        "normal of 12": one(12, partial(normal, 12), 25),
+        "simplex of 5": one(5, partial(dirichlet, 5, 2.0)),
+        "line": one(1, line, 5),
+        "ball of 7": one(7, partial(ball, 7)),
+        "cube of 3": one(3, partial(box, 3), 10),
+        "normal of 15": one(15, partial(normal, 15), 30),
+        "simplex of 9": one(9, partial(dirichlet, 9, 1.5)),
+        "cube of 10": one(10, partial(box, 10)),
+        "sphere of 5": one(5, partial(sphere, 5), 25),
+        "cube of 5": one(5, partial(box, 5), 14),
+        "normal of 9": one(9, partial(normal, 9), 20),
+        "simplex of 3": one(3, partial(dirichlet, 3, 1.5)),
+        "ball of 4": one(4, partial(ball, 4), 10),
+        "skewed of 6": one(6, partial(skewed, 6), 15),
+    },
 }
-CHOSEN, REPORTED = (
-    {name: family for halves in KINDS.values() for name, family in halves[half].items()}
-    for half in (0, 1)
-)
-KIND_OF = {name: kind for kind, halves in KINDS.items() for half in halves for name in half}
+CHOSEN = {name: family for families in KINDS.values() for name, family in families.items()}
+KIND_OF = {name: kind for kind, families in KINDS.items() for name in families}
 # Numbers of directions that are narrower than noise of 5 %, so that with and without them is right.
 HIDDEN = {"band": 1, "band, narrow": 1, "band of 3": 1}

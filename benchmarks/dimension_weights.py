@@ -5,20 +5,21 @@
 
 The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
 dimension_kinds.py, and the families of `FURTHER`: sets of second degree, boundaries, overlapping
-clusters, fractals, solutions of differential equations and sets of many dimensions. No family of a
-report is among them. Each family has 1,000 samples with and without noise, and 300 samples with
-noise, as a share of the root mean square of the columns. The estimator is fitted to these samples,
-and measurements around `N_ASKED` others are kept. The weights maximise the likelihood of the true
-dimensions, with equal weight for each family and setting, and a small penalty.
+clusters, fractals, solutions of differential equations and sets of many dimensions. No family of
+dimension_reported.py, which are for reports, is among them. Each family has 1,000 samples with and
+without noise, and 300 samples with noise, as a share of the root mean square of the columns. The
+estimator is fitted to these samples, and measurements around `N_ASKED` others are kept. The weights
+maximise the likelihood of the true dimensions, with equal weight for each family and setting, and a
+small penalty.
 
 For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
 kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller, by
-a factor without noise and a factor with noise, until at most a share `MOST_SURE` of the samples is
-sure in this way. The program prints the shares of sure and surely wrong samples,
-and writes skvaeense/dimension/weights.json.
+a factor with noise and a factor without noise, until at most a share `MOST_WRONG` of the samples is
+surely wrong. The program prints the shares of sure and surely wrong samples in each setting, and
+writes skvaeense/dimension/weights.json.
 
-`judge` measures the estimator at new samples of the families `REPORTED`, with the weights of the
-package. Directions that noise hides may be counted or not.
+`judge` measures the estimator at new samples of the families of dimension_reported.py, with the
+weights of the package. Directions that noise hides may be counted or not.
 """
 
 import json
@@ -30,7 +31,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from benchmarks import dimension_kinds
+from benchmarks import dimension_kinds, dimension_reported
 from benchmarks.common import RESULTS, ROOT, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_unseen import (
@@ -59,12 +60,12 @@ OUT = RESULTS / "dimension_weights.json"
 WEIGHTS_OUT = ROOT / "skvaeense" / "dimension" / "weights.json"
 # Numbers of samples and shares of noise.
 SETTINGS = (1000, 0.0), (300, 0.05), (1000, 0.01), (1000, 0.05)
-# Settings for whose samples certainties are chosen, and shares of samples that may then be sure.
-JUDGED, MOST_SURE = SETTINGS[:2], (0.37, 0.25)
+# Settings for whose samples certainties are chosen, and shares that may then be surely wrong.
+JUDGED, MOST_WRONG = SETTINGS[:2], (0.005, 0.01)
 # Probability from which answers should be right as often.
 CERTAIN = 0.95
 # Samples of each setting at which measurements are kept, and the penalty of squared weights.
-N_ASKED, PENALTY = 40, 0.1
+N_ASKED, PENALTY = 40, 0.02
 # Step by which factors of log-odds are made smaller.
 STEP = 0.02
 
@@ -257,33 +258,42 @@ def fit_weights(found):
 def certainties(evidence, truth, n_hidden, weights, factors):
     """Return whether samples are sure, and whether they are surely wrong."""
     candidates = evidence.candidates()
-    own = np.transpose([evidence.clear, 1 - evidence.clear]) @ factors
+    own = evidence.factors(factors)
     dimension, std = posterior(candidates, evidence.features(candidates), weights, own)
     sure = probability_right(std) > SURE
     return sure, sure & (np.abs(dimension - np.clip(dimension, truth, truth + n_hidden)) > WRONG)
 
 
+def left_out(found, setting, weights, factors):
+    """Return the shares of samples that are sure and surely wrong, with equal weight for families.
+
+    The weights of each family are those that its kind had no share in.
+    """
+    kinds = dimension_kinds.KIND_OF
+    families = [
+        certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
+        for key in found
+        if key[1:] == setting and key[0] in kinds
+    ]
+    return np.mean([np.mean(family, axis=1) for family in families], axis=0)
+
+
 def fit_factors(found):
-    """Return the largest factors that leave few enough samples sure, in kinds left out."""
+    """Return the largest factors that leave few enough samples surely wrong in kinds left out."""
     kinds = dimension_kinds.KIND_OF
     weights = {
         kind: fit_weights([pair for (name, *_), pair in found.items() if kinds.get(name) != kind])
         for kind in dimension_kinds.KINDS
     }
-    factors, shares = np.ones(2), np.ones((2, 2))
-    while (shares[:, 0] > MOST_SURE).any():
-        # The factor without noise also has a share in certainties with noise, so it comes first.
-        factors[int(shares[0, 0] <= MOST_SURE[0])] -= STEP
-        for own, setting in enumerate(JUDGED):
-            families = [
-                certainties(*found[key], hidden(key[0], key[2]), weights[kinds[key[0]]], factors)
-                for key in found
-                if key[1:] == setting and key[0] in kinds
-            ]
-            # The shares of samples that are sure and surely wrong, with equal weight for families.
-            shares[own] = np.mean([np.mean(family, axis=1) for family in families], axis=0)
-        print(factors.round(2), shares.round(4).tolist(), flush=True)
-    return factors.round(2).tolist(), shares.tolist()
+    factors = np.ones(2)
+    # Each factor has a share in all certainties, so both are found again.
+    for own in (1, 0, 1, 0):
+        factors[own] = 1.0
+        while left_out(found, JUDGED[own], weights, factors)[1] > MOST_WRONG[own]:
+            factors[own] -= STEP
+    shares = [left_out(found, setting, weights, factors).tolist() for setting in SETTINGS]
+    print(factors.round(2), shares, flush=True)
+    return factors.round(2).tolist(), shares
 
 
 def run_fit(arguments):
@@ -301,12 +311,12 @@ def run_fit(arguments):
 
 def run_judge(arguments):
     """Measure reported families at samples that the estimator was not fitted to."""
-    names = [name for name in arguments.only if name in dimension_kinds.REPORTED]
+    names = [name for name in arguments.only if name in dimension_reported.REPORTED]
     found = {}
     for n, noise in JUDGED:
         rows = []
         for name, seed in product(names, range(arguments.seeds)):
-            X, truth = drawn(dimension_kinds.REPORTED[name], name, n, noise, seed)
+            X, truth = drawn(dimension_reported.REPORTED[name], name, n, noise, seed)
             model = IntrinsicDimensionEstimator(random_state=seed).fit(X[N_ASKED:])
             dimension, truth = model.predict(X[:N_ASKED]), truth[:N_ASKED]
             nearest = np.clip(dimension, truth - hidden(name, noise), truth)
@@ -327,5 +337,5 @@ def run_judge(arguments):
 def main():
     """Run the benchmark with the options of the command line."""
     warnings.simplefilter("ignore")
-    parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_kinds.REPORTED)
+    parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_reported.REPORTED)
     run_task(parser, run_fit, run_judge)

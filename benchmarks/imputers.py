@@ -99,7 +99,7 @@ METHODS = {
 }
 
 
-def load(name):
+def load(name, max_rows=MAX_ROWS):
     """Return the standardised numeric columns of a table, without rows that miss some of them."""
     if TABLES[name] == "sklearn":
         frame = getattr(datasets, f"load_{name}")(as_frame=True).data
@@ -107,7 +107,7 @@ def load(name):
         frame = read_r(TABLES[name], name).drop(columns=IDENTIFIERS, errors="ignore")
     numbers = frame.select_dtypes("number").replace([np.inf, -np.inf], np.nan)
     x = numbers.dropna().to_numpy(dtype=float)
-    x = np.random.RandomState(0).permutation(x)[:MAX_ROWS]
+    x = np.random.RandomState(0).permutation(x)[:max_rows]
     x = x[:, np.ptp(x, axis=0) > 0]
     return (x - x.mean(axis=0)) / x.std(axis=0)
 

@@ -172,8 +172,25 @@ class Evidence(NamedTuple):
             mostly the same for all samples.
         """
         candidates = self.candidates()
-        factors = np.transpose([self.clear, 1 - self.clear]) @ FACTORS
+        factors = self.factors(FACTORS)
         return posterior(candidates, self.features(candidates), WEIGHTS, factors, usual)
+
+    def factors(self, factors: DoubleArray) -> DoubleArray:
+        """Return factors of the log-odds of standard errors.
+
+        Parameters
+        ----------
+        factors : array-like of shape (2,)
+            The factors of samples without noise, and of samples with noise.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            A factor for each sample.
+        """
+        # By squares: a little noise is noise.
+        noiseless = np.square(self.clear)
+        return np.asarray(np.transpose([noiseless, 1 - noiseless]) @ factors)
 
     def usual(self) -> DoubleArray:
         """Return how usual each whole number is as the dimension of these samples.

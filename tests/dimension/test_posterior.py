@@ -52,8 +52,8 @@ def test_without_distances_ranks_decide():
 
 
 def test_fractals_are_not_rounded():
-    (dimension,), _ = evidence(ratio=1.4, least=1.4, error=0.005, rank=9.0).posterior()
-    assert dimension == 1.4
+    (dimension,), _ = evidence(ratio=1.35, least=1.35, error=0.005, rank=9.0).posterior()
+    assert dimension == 1.35
 
 
 def test_every_weight_has_a_measurement():
