@@ -11,7 +11,7 @@ from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._records import Kept
-from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
@@ -44,13 +44,27 @@ class Flats(Kept):
     """
 
     def __init__(self, pools):
-        directions, centres, numbers = zip(*map(_fit_flat, pools), strict=True)
-        self._directions, self._centres = np.hstack(directions), np.array(centres)
+        sizes, n_features = np.array(list(map(len, pools))), pools[0].shape[1]
         # The spread is the mean squared distance of the fitted members from the centre, the reach
         # the largest squared distance of a member. The bend is the share of the squared distance by
         # which members can be off the flat, per unit of squared distance; NaN if it is unknown.
-        self._spreads, self._reaches, self._bends, fit = np.array(numbers).T
-        self.fit, self.ranks = fit > 0, np.array([own.shape[1] for own in directions])
+        self._spreads, self._reaches, self._bends = np.full((3, len(pools)), np.nan)
+        self.fit, self.ranks = np.zeros(len(pools), dtype=bool), np.zeros(len(pools), dtype=int)
+        self._centres, directions = np.empty((len(pools), n_features)), [None] * len(pools)
+        # All flats that are fitted to the same number of members at once.
+        kinds = np.where(sizes < 2 * N_MEMBERS, np.minimum(sizes, N_MEMBERS), 2 * N_MEMBERS)
+        for kind in np.unique(kinds):
+            of_kind = np.flatnonzero(kinds == kind)
+            for block in row_blocks(len(of_kind), kind * n_features):
+                some = of_kind[block]
+                found = _fit_flats(np.array([pools[i][:kind] for i in some]))
+                self._centres[some], self._spreads[some], self._bends[some] = found[1:4]
+                self.fit[some], self.ranks[some] = found[4:]
+                for i, turned, rank in zip(some, found[0], self.ranks[some], strict=True):
+                    directions[i] = turned[:, turned.shape[1] - rank :]
+        for i, points in enumerate(pools):
+            self._reaches[i] = _squares(points - self._centres[i]).max()
+        self._directions = np.hstack(directions)
         self._ends = np.cumsum(self.ranks)
 
     def belong(self, i, points):
@@ -140,29 +154,33 @@ class Flats(Kept):
         return _off(points, self._centres[i], directions, self._spreads[i])
 
 
-def _fit_flat(points):
-    """Return directions, centre, spread, reach and bend of a flat, and whether it fits.
+def _fit_flats(points):
+    """Return directions, centres, spreads and bends of flats, whether they fit, and their ranks.
 
-    Since manifolds bend, samples can be `CLEAR` times farther off than the next members of the
-    pool.
+    `points` has the members of each pool. Since manifolds bend, samples can be `CLEAR` times
+    farther off than the next members of the pool.
     """
-    nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
-    centre, n_features = nearest.mean(axis=0), points.shape[1]
-    nearest = nearest - centre
-    spread = np.square(nearest).sum() / len(nearest)
-    reach = np.square(points - centre).sum(axis=1).max()
-    variances, turns = np.linalg.eigh(nearest @ nearest.T)
-    rank = int(_rank(variances, len(nearest))[0])
-    kept = slice(len(variances) - rank, None)
-    directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
-    bend, fits = np.nan, False
-    if len(next_ones) == N_MEMBERS:
-        shares, squares = _off(next_ones, centre, directions, spread)
-        off, square = np.median(shares), np.median(squares)
+    nearest, next_ones = points[:, :N_MEMBERS], points[:, N_MEMBERS:]
+    centres, n_features = nearest.mean(axis=1), points.shape[2]
+    nearest = nearest - centres[:, None]
+    spreads = np.square(nearest).sum(axis=(1, 2)) / nearest.shape[1]
+    variances, turns = np.linalg.eigh(nearest @ nearest.transpose(0, 2, 1))
+    ranks = _rank(variances, nearest.shape[1])[0].astype(int)
+    # Only the last directions, as many as the rank, are of norm 1.
+    turns /= np.sqrt(np.maximum(variances, TINY))[:, None]
+    directions = nearest.transpose(0, 2, 1) @ turns
+    bends, fits = np.full(len(points), np.nan), np.zeros(len(points), dtype=bool)
+    if next_ones.shape[1]:
+        kept = np.arange(len(variances.T)) >= len(variances.T) - ranks[:, None]
+        shares, squares = _off(
+            next_ones, centres[:, None], directions * kept[:, None], spreads[:, None]
+        )
+        off, square = np.median(shares, axis=1), np.median(squares, axis=1)
         # Copies of one point have no directions.
-        if square > LEAST_SQUARE:
-            fits, bend = off < _most_off(rank, n_features), CLEAR * off / square
-    return directions, centre, (spread, reach, bend, fits)
+        known = square > LEAST_SQUARE
+        fits = known & (off < _most_off(ranks, n_features))
+        bends[known] = CLEAR * off[known] / square[known]
+    return directions, centres, spreads, bends, fits, ranks
 
 
 def _most_off(rank, n_features):
@@ -176,9 +194,13 @@ def _off(points, centre, directions, spread):
     The spread of the flat limits the shares near the centre, where all directions are alike.
     """
     points = points - centre
-    squares = np.square(points).sum(axis=1)
-    along = np.square(points @ directions).sum(axis=1)
-    return np.maximum(squares - along, 0.0) / np.maximum(squares, max(spread, TINY)), squares
+    squares, along = _squares(points), _squares(points @ directions)
+    return np.maximum(squares - along, 0.0) / np.maximum(squares, np.maximum(spread, TINY)), squares
+
+
+def _squares(points):
+    """Return the squared norms of points."""
+    return np.einsum("...i,...i->...", points, points)
 
 
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
@@ -259,8 +281,17 @@ class LocalGeometry(Kept):
         known = most_noise if np.isfinite(most_noise) or noise_variance == 0 else noise_variance
         with np.errstate(invalid="ignore", over="ignore"):
             part = 2.0 * known * n_noisy[:MANY_ROWS]
-        inverses, reduced, nearness = self._measure_inverses(search, points, patterns, part)
-        anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
+        scales = self._calibration.scales
+        n_near = 1 + min(2 * scales[-1], self.n_neighbors)
+        # A point itself comes first, or a copy at the same distance.
+        distances, pools = search.kneighbors(points[:MAX_LANDMARKS], max(n_near, self.n_neighbors))
+        near = distances[:, :n_near], pools[:, :n_near]
+        if len(points) > MAX_LANDMARKS:
+            more = search.kneighbors(points[MAX_LANDMARKS:MANY_ROWS], n_near)
+            near = map(np.concatenate, zip(near, more, strict=True))
+        inverses, reduced, nearness = self._measure_inverses(*near, patterns, part)
+        near = distances[:, : self.n_neighbors], pools[:, : self.n_neighbors]
+        anchors, at_anchor, members = self._measure_landmarks(*near, points, patterns, inverses)
         self._reduced = _average(reduced, anchors, at_anchor)[0]
         with np.errstate(over="ignore"):
             self._noisy = _mean((part / np.maximum(nearness, TINY))[:, anchors], at_anchor)
@@ -281,18 +312,14 @@ class LocalGeometry(Kept):
         above = (CLEAR * noise < nearness)[:, anchors] & at_anchor
         self._clear = (2 * above.sum(axis=-1) > at_anchor.sum(axis=1)) | self._hidden
 
-    def _measure_inverses(self, search, points, patterns, part):
+    def _measure_inverses(self, distances, neighbours, patterns, part):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
 
         Also return it without the part of squared distances that can be noise, and the square of
         the smaller of the two distances behind each value.
         """
-        scales = self._calibration.scales
-        n_neighbors = min(2 * scales[-1], self.n_neighbors)
-        # The reference itself comes first, or a copy at the same distance.
-        distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
+        scales, squares = self._calibration.scales, np.square(distances)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
-        squares = np.square(distances)
         # Some of each distance is left, since noise can be less.
         reduced = np.sqrt(np.maximum(squares - part[:, None], squares / (2 * CLEAR)))
         inverses, without = (
@@ -301,7 +328,7 @@ class LocalGeometry(Kept):
         )
         return inverses, without, squares.T[[k // _scaling.NEAREST for k in scales]]
 
-    def _measure_landmarks(self, search, points, patterns, inverses):
+    def _measure_landmarks(self, distances, pools, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
 
         Return the anchors of each pool, a mask of the anchors that count, and the members of each
@@ -309,15 +336,15 @@ class LocalGeometry(Kept):
         """
         landmarks, self._patterns = points[:MAX_LANDMARKS], patterns[:MAX_LANDMARKS]
         n_landmarks = len(landmarks)
-        distances, pools = search.kneighbors(landmarks)
         self._radii = _radii(distances)
         alike = _alike(patterns[pools], self._patterns)
         # If no latent is active, nothing shows which members are alike, so all count.
         own = alike | ~alike.any(axis=1, keepdims=True)
-        self._flats = Flats([points[pool[its]] for pool, its in zip(pools, own, strict=True)])
-        for i, (pool, its) in enumerate(zip(pools, own, strict=True)):
+        members = [points[pool[its]] for pool, its in zip(pools, own, strict=True)]
+        self._flats = Flats(members)
+        for i, its in enumerate(own):
             advance()
-            its[its] = self._flats.belong(i, points[pool[its]])
+            its[its] = self._flats.belong(i, members[i])
         # About the number of landmarks in a pool.
         n_near = max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points)))
         self._landmarks = NearestNeighbors(n_neighbors=min(n_near, n_landmarks)).fit(landmarks)
@@ -352,21 +379,22 @@ class LocalGeometry(Kept):
         ranks, growths = [], []
         for pool, rank, n in zip(members, self._flats.ranks, n_noisy, strict=False):
             advance()
-            noise, variances = self._noise_variance, _variances(points[pool])
-            visible = _rank(variances, len(pool), noise, n)[1]
+            own, noise = points[pool], self._noise_variance
+            # The nearest quarter is flatter than the pool, and its nearest members still more.
+            quarter = own[: max(len(own) // _scaling.NEAREST, 2)]
+            variances, nearest = _variances(own), _variances(quarter)
+            visible = _rank(variances, len(own), noise, n)[1]
             hidden = visible < 1
             if hidden:
                 # The answer is then the rank without noise, and uncertain.
                 noise, visible = 0.0, np.inf
-            # The nearest quarter is flatter than the pool, and its nearest members still more.
-            quarter = pool[: max(len(pool) // _scaling.NEAREST, 2)]
             if 2 * rank > N_MEMBERS:
-                rank = _rank(_variances(points[quarter]), len(quarter), noise, n)[0]
+                rank = _rank(nearest, len(quarter), noise, n)[0]
             if 2 * rank > len(quarter):
-                rank = _rank(variances, len(pool), noise, n)[0]
-            nearest = _variances(points[quarter]) / len(quarter)
+                rank = _rank(variances, len(own), noise, n)[0]
+            nearest = nearest / len(quarter)
             ranks.append((rank, visible, hidden, _fall(nearest, int(rank))))
-            growths.append(_growth(nearest, variances / len(pool), points.shape[1]))
+            growths.append(_growth(nearest, variances / len(own), points.shape[1]))
         ranks = np.array(ranks, dtype=float).T
         self._ranks, self._visible, self._hidden, self._falls = ranks
         # Of no more directions than can be asked for.
@@ -602,7 +630,8 @@ def _variances(points):
 def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
     """Return the number of directions in which points extend, and the number above the noise.
 
-    `variances` are sums of squares. The second number is infinite if there is no noise.
+    `variances` are sums of squares, in ascending order along the last axis. The second number is
+    infinite if there is no noise.
     """
     floor = n_points * ABOVE * edge(noise_variance, n_noisy, n_points)
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
@@ -630,4 +659,5 @@ def _growth(small, large, n_features):
 
 
 def _count_above(variances, share, floor):
-    return float((variances > max(share * variances[-1], floor, TINY)).sum())
+    least = np.maximum(share * variances[..., -1], max(floor, TINY))
+    return (variances > least[..., None]).sum(axis=-1).astype(float)
