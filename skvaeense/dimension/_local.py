@@ -376,30 +376,35 @@ class LocalGeometry(Kept):
 
     def _measure_ranks(self, points, members, n_noisy):
         """Measure the ranks of pools, how their variances grow, and which stand above the noise."""
-        ranks, growths = [], []
-        for pool, rank, n in zip(members, self._flats.ranks, n_noisy, strict=False):
+        p, n = points.shape[1], np.array(list(map(len, members)))
+        # The nearest quarter is flatter than the pool, and its nearest members still more.
+        n_nearest, n_noisy = np.maximum(n // _scaling.NEAREST, 2), n_noisy[: len(members)]
+        variances, nearest = np.zeros((2, len(members), p))
+        for i, pool in enumerate(members):
             advance()
-            own, noise = points[pool], self._noise_variance
-            # The nearest quarter is flatter than the pool, and its nearest members still more.
-            quarter = own[: max(len(own) // _scaling.NEAREST, 2)]
-            variances, nearest = _variances(own), _variances(quarter)
-            visible = _rank(variances, len(own), noise, n)[1]
-            hidden = visible < 1
-            if hidden:
-                # The answer is then the rank without noise, and uncertain.
-                noise, visible = 0.0, np.inf
-            if 2 * rank > N_MEMBERS:
-                rank = _rank(nearest, len(quarter), noise, n)[0]
-            if 2 * rank > len(quarter):
-                rank = _rank(variances, len(own), noise, n)[0]
-            nearest = nearest / len(quarter)
-            ranks.append((rank, visible, hidden, _fall(nearest, int(rank))))
-            growths.append(_growth(nearest, variances / len(own), points.shape[1]))
-        ranks = np.array(ranks, dtype=float).T
-        self._ranks, self._visible, self._hidden, self._falls = ranks
+            own = points[pool]
+            for found, some in ((variances, own), (nearest, own[: n_nearest[i]])):
+                values = _variances(some)
+                found[i, p - len(values) :] = values
+        visible = _rank(variances, n, self._noise_variance, n_noisy)[1]
+        self._hidden = visible < 1
+        # The answer is then the rank without noise, and uncertain.
+        noise, self._visible = (
+            ~self._hidden * self._noise_variance,
+            np.where(self._hidden, np.inf, visible),
+        )
+        near, whole = (
+            _rank(nearest, n_nearest, noise, n_noisy)[0],
+            _rank(variances, n, noise, n_noisy)[0],
+        )
+        ranks = np.where(2 * self._flats.ranks > N_MEMBERS, near, self._flats.ranks)
+        self._ranks = np.where(2 * ranks > n_nearest, whole, ranks)
+        n_known = np.minimum(n_nearest, p)
+        nearest, variances = nearest / n_nearest[:, None], variances / n[:, None]
+        self._falls = _falls(nearest, self._ranks.astype(int), n_known)
+        growths = _growths(nearest, variances, np.minimum(n_known, n))
         # Of no more directions than can be asked for.
-        self._growths = np.array(growths)[:, : int(self._ranks.max()) + 1]
-        self._hidden = self._hidden > 0
+        self._growths = growths[:, : int(self._ranks.max()) + 1]
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0, bound=np.inf):
@@ -635,29 +640,33 @@ def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
     """
     floor = n_points * ABOVE * edge(noise_variance, n_noisy, n_points)
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
-    above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
+    above = np.where(floor > 0, _count_above(variances, 0.0, floor), np.inf)
     return _count_above(variances, share, floor), above
 
 
-def _fall(variances, rank):
-    """Return the logarithm of the ratio of ascending variances before and after a rank."""
-    if not 0 < rank < len(variances):
-        return np.inf
-    before, after = np.log(np.maximum(variances[[-rank, -rank - 1]], TINY))
-    return before - after
+def _falls(variances, ranks, n_known):
+    """Return logarithms of ratios of ascending variances before and after ranks.
+
+    Of each row, the last `n_known` variances are known; after the last of them, the fall is
+    infinite.
+    """
+    places = variances.shape[1] - np.stack([ranks, ranks + 1], axis=1)
+    known = (ranks > 0) & (ranks < n_known)
+    places = np.where(known[:, None], places, 0)
+    before, after = np.log(np.maximum(np.take_along_axis(variances, places, axis=1), TINY)).T
+    return np.where(known, before - after, np.inf)
 
 
-def _growth(small, large, n_features):
-    """Return the power of the squared size with which ascending variances grow; NaN if unknown."""
-    growth = np.full(n_features, np.nan)
-    n = min(len(small), len(large), n_features)
-    small, large = (np.maximum(values[::-1][:n], TINY) for values in (small, large))
-    size = np.log(large.sum()) - np.log(small.sum())
-    if size > CLOSE:
-        growth[:n] = (np.log(large) - np.log(small)) / size
-    return growth
+def _growths(small, large, n_known):
+    """Return powers of the squared size with which ascending variances grow; NaN if unknown."""
+    known = np.arange(small.shape[1]) < n_known[:, None]
+    small, large = (np.maximum(values[:, ::-1], TINY) for values in (small, large))
+    sizes = np.log((large * known).sum(axis=1)) - np.log((small * known).sum(axis=1))
+    known &= sizes[:, None] > CLOSE
+    sizes = np.where(sizes > CLOSE, sizes, 1.0)[:, None]
+    return np.where(known, (np.log(large) - np.log(small)) / sizes, np.nan)
 
 
 def _count_above(variances, share, floor):
-    least = np.maximum(share * variances[..., -1], max(floor, TINY))
+    least = np.maximum(share * variances[..., -1], np.maximum(floor, TINY))
     return (variances > least[..., None]).sum(axis=-1).astype(float)

@@ -17,7 +17,7 @@ from skvaeense.mixture._density import (
     symmetric,
 )
 from skvaeense.utils._callbacks import advance
-from skvaeense.utils._linalg import EXACT, ROUNDING, TINY
+from skvaeense.utils._linalg import ROUNDING, TINY
 from skvaeense.utils._rows import BLOCK_ENTRIES
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
@@ -456,7 +456,8 @@ class Rows:
         if k >= MANY_COMPONENTS and vars(self).get("products") is not None:
             found = self._moments_of_products(shares)
             # Otherwise rounding would spoil the differences of squares.
-            if EXACT * np.square(found.means).sum(axis=1).max() <= self.floor:
+            largest = np.square(found.means).sum(axis=1).max()
+            if np.finfo(float).eps * largest <= ROUNDING * self.floor:
                 return found
         n, means, rests = np.empty(k), np.empty((k, p)), np.zeros(k)
         covariances = np.empty((k, p, p))
