@@ -281,16 +281,14 @@ class LocalGeometry(Kept):
         known = most_noise if np.isfinite(most_noise) or noise_variance == 0 else noise_variance
         with np.errstate(invalid="ignore", over="ignore"):
             part = 2.0 * known * n_noisy[:MANY_ROWS]
-        scales = self._calibration.scales
-        n_near = 1 + min(2 * scales[-1], self.n_neighbors)
+        n_near = 1 + min(2 * self._calibration.scales[-1], self.n_neighbors)
         # A point itself comes first, or a copy at the same distance.
-        distances, pools = search.kneighbors(points[:MAX_LANDMARKS], max(n_near, self.n_neighbors))
-        near = distances[:, :n_near], pools[:, :n_near]
+        found = search.kneighbors(points[:MAX_LANDMARKS], max(n_near, self.n_neighbors))
+        near = [values[:, :n_near] for values in found]
         if len(points) > MAX_LANDMARKS:
-            more = search.kneighbors(points[MAX_LANDMARKS:MANY_ROWS], n_near)
-            near = map(np.concatenate, zip(near, more, strict=True))
+            near = search.kneighbors(points[:MANY_ROWS], n_near)
         inverses, reduced, nearness = self._measure_inverses(*near, patterns, part)
-        near = distances[:, : self.n_neighbors], pools[:, : self.n_neighbors]
+        near = [values[:, : self.n_neighbors] for values in found]
         anchors, at_anchor, members = self._measure_landmarks(*near, points, patterns, inverses)
         self._reduced = _average(reduced, anchors, at_anchor)[0]
         with np.errstate(over="ignore"):
@@ -318,8 +316,8 @@ class LocalGeometry(Kept):
         Also return it without the part of squared distances that can be noise, and the square of
         the smaller of the two distances behind each value.
         """
-        scales, squares = self._calibration.scales, np.square(distances)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
+        scales, squares = self._calibration.scales, np.square(distances)
         # Some of each distance is left, since noise can be less.
         reduced = np.sqrt(np.maximum(squares - part[:, None], squares / (2 * CLEAR)))
         inverses, without = (
@@ -345,6 +343,7 @@ class LocalGeometry(Kept):
         for i, its in enumerate(own):
             advance()
             its[its] = self._flats.belong(i, members[i])
+        del members
         # About the number of landmarks in a pool.
         n_near = max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points)))
         self._landmarks = NearestNeighbors(n_neighbors=min(n_near, n_landmarks)).fit(landmarks)
