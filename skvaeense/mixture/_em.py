@@ -654,8 +654,8 @@ class Rows:
 
         Outliers can have components of their own, and widen those of other rows. So a mixture is
         fitted to the share `CORE` of the rows that are most probable under the blurred mixture,
-        again and again until they stay the same, as the minimum covariance determinant is found
-        [1]_. At first, distance alone decides.
+        again and again, as the minimum covariance determinant is found [1]_. At first, distance
+        alone decides.
 
         Parameters
         ----------
@@ -675,16 +675,13 @@ class Rows:
         .. [1] P. Rousseeuw and K. Van Driessen (1999). A fast algorithm for the minimum covariance
            determinant estimator. Technometrics 41.
         """
-        core, factor, was_in = density.blurred(0.0), FAR_BLUR, np.zeros(0)
+        core, factor = density.blurred(0.0), FAR_BLUR
         for _ in range(CORE_STEPS):
             log_prob = self.log_prob(core.blurred(factor))
             order, factor = np.argsort(-log_prob, kind="stable"), 1.0
             before = self.weights[order].cumsum() - self.weights[order]
             last = order[before < CORE * self.weights.sum()][-1]
             is_in = log_prob >= log_prob[last]
-            if np.array_equal(is_in, was_in):
-                break
-            was_in = is_in
             core = self.maximise(self.responsibilities(core)[0] * is_in[:, None], family)
         return core
 
