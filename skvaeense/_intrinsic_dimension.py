@@ -214,8 +214,10 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
             weights = checked_weights(sample_weight, samples)
             # Check the parameters of the method before the training, not after it.
             AutoencoderMethod.resolve(self.method)
-            self._learn(samples, weights, progress)
-            dimension, std = self._estimate(samples)
+            first = self._learn(samples, weights, progress)
+            rest = samples[len(first[0]) :]
+            answers = (first, self._estimate(rest)) if len(rest) else (first,)
+            dimension, std = map(np.concatenate, zip(*answers, strict=True))
             n = distinct_rows(samples, weights).effective_size
             self._set_dimensions(dimension, std, weights, n)
         return self
@@ -258,7 +260,7 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         return {"sample_weight": weights}
 
     def _learn(self, X, weights, progress):
-        """Fit the autoencoder and the method.
+        """Fit the autoencoder and the method; return what `_estimate` would for the first samples.
 
         By default, gates are fitted only where neighbours leave the dimension open: they take
         several times as long as all other steps.
@@ -270,25 +272,28 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
             without._searched = gated._searched = {}
             without = self._fitted(without, X, weights, progress, PHASES[0])
             self._set_method(without, X, weights, progress, PHASES[1])
-            right, reasons = self._reliability(X[:SOME_ROWS])
+            dimension, reasons = self._explained(X[:SOME_ROWS])
+            first = dimension, standard_error(reasons)
             # Very few samples have no neighbours at all.
             counted = reasons["small_coefficients"] + reasons.get("few_neighbors", 0.0) > 0
-            if np.where(counted, 0.0, right).mean() >= ENOUGH:
-                return
+            if np.where(counted, 0.0, probability_right(first[1])).mean() >= ENOUGH:
+                return first
         gated = self._fitted(gated, X, weights, progress, PHASES[2])
         if may_skip_gates and gated.explanation_ != "gates":
             # The mixture gives the codes again.
-            return
-        self._set_method(gated, X, weights, progress, PHASES[3])
+            return first
+        earlier = self._method_ if may_skip_gates else None
+        self._set_method(gated, X, weights, progress, PHASES[3], earlier)
+        return np.empty(0), np.empty(0)
 
     def _may_skip_gates(self):
         method = AutoencoderMethod.resolve(self.method)
         return self.autoencoder is None and isinstance(method, PoolMethod)
 
-    def _set_method(self, autoencoder, X, weights, progress, phase):
+    def _set_method(self, autoencoder, X, weights, progress, phase, earlier=None):
         progress.begin(phase)
         self.autoencoder_ = autoencoder
-        self._method_ = self._fitted_method(X, weights)
+        self._method_ = self._fitted_method(X, weights, earlier)
 
     def _fitted(self, autoencoder, X, weights, progress, phase):
         """Return the fitted autoencoder."""
@@ -305,9 +310,11 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
             progress.fit_part(autoencoder, X, self._params_of("fit", autoencoder, weights))
         return autoencoder
 
-    def _fitted_method(self, X, weights):
-        """Return the method, fitted to the autoencoder."""
+    def _fitted_method(self, X, weights, earlier):
+        """Return the method, fitted to the autoencoder, perhaps after another autoencoder's."""
         method = clone(AutoencoderMethod.resolve(self.method))
+        if earlier is not None and not np.isnan(X).any():
+            method._earlier = earlier
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
         with threads_of_all(X.shape):
@@ -336,6 +343,12 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         dimension, std = (np.concatenate(part) for part in zip(*parts, strict=True))
         # Neither active latents nor estimates by distances are limited by the number of features.
         return np.minimum(dimension, self.n_features_in_), std
+
+    def _explained(self, X):
+        """Return the dimension of samples, and the parts of its standard error by reason."""
+        dimension, reasons = zip(*self._ask(self._method_.explain, X), strict=True)
+        each = {name: np.concatenate([part[name] for part in reasons]) for name in reasons[0]}
+        return np.minimum(np.concatenate(dimension), self.n_features_in_), each
 
     def _set_dimensions(self, dimension, std, weights, n):
         """Set the attributes for the dimensions of the training samples.
@@ -513,13 +526,9 @@ class IntrinsicDimensionEstimator(  # numpydoc ignore=PR02
         >>> max(reasons, key=reasons.get)
         'far'
         """
-        right, reasons = self._reliability(self._check_new(X))
+        reasons = self._explained(self._check_new(X))[1]
+        right = probability_right(standard_error(reasons))
         return (right, reasons) if return_reasons else right
-
-    def _reliability(self, X):
-        parts = self._ask(lambda *given: self._method_.explain(*given)[1], X)
-        reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return probability_right(standard_error(reasons)), reasons
 
     def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
         """Return the local dimension by distances to neighbours at several scales.

@@ -980,6 +980,21 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         X, law = self._ready(X)
         return self._by_chunks(X, law, lambda rows: law.encode(rows).active)
 
+    def _active_codes(self, X: Any) -> tuple[Any, Any]:
+        """Return the masks of `active_dimensions` and the codes of `transform`, found at once."""
+        if self._has_net or not self._is_hard:
+            return self.active_dimensions(X), self.transform(X)
+        X, law = self._ready(X)
+        masks = []
+
+        def code(rows: Any) -> Any:
+            found = law.encode(rows)
+            masks.append(as_array(found.active))
+            return found.values
+
+        codes = self._by_chunks(X, law, code)
+        return np.concatenate(masks), codes
+
     def _decoded(self, codes: Any) -> Any:
         kind = DTYPES[str(codes.dtype).split(".")[-1]]
         if self._has_net:

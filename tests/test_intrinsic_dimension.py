@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer, _vaeense
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
-from skvaeense.dimension import Neighbors
+from skvaeense.dimension import Consensus, Neighbors
 from skvaeense.explanations._explain import explain
 from skvaeense.nets.networks import MLP, Linear
 from skvaeense.nets.penalties import TopK
@@ -282,6 +282,29 @@ def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
     model = IntrinsicDimensionEstimator(Pieces(), random_state=0).fit(X[:1700])
     assert (model.autoencoder_.active_dimensions(X).sum(axis=1) == 8).all()
     assert (model.predict(X[1700:]) == 2).mean() > 0.95
+
+
+def test_dimensions_of_the_fit_are_those_of_predict():
+    more = np.vstack([X_ALL, 0.5 * X_ALL[:50]])
+    model = IntrinsicDimensionEstimator(random_state=0).fit(more)
+    assert_array_equal(model.dimension_pw_, model.predict(more))
+
+
+def test_untrusted_autoencoders_share_measurements():
+    """Without active latents, neighbours depend on the samples alone."""
+    shaken, first, second = Shaken(3).fit(X), Consensus(), Consensus()
+    first.fit(shaken, X, 0)
+    second._earlier = first
+    second.fit(Shaken(4).fit(X), X, 0)
+    assert not first.trusted_
+    assert second.geometry_ is first.geometry_
+    assert_array_equal(second.estimate(shaken, X), first.estimate(shaken, X))
+    # A trusted autoencoder shows which samples are alike.
+    third = Consensus()
+    third._earlier = first
+    third.fit(Dense(8).fit(X), X, 0)
+    assert third.trusted_
+    assert third.geometry_ is not first.geometry_
 
 
 @pytest.mark.slow

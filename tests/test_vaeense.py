@@ -319,3 +319,13 @@ def test_memory_and_time_do_not_grow_with_the_square_of_the_columns(kind, n_clus
     finally:
         tracemalloc.stop()
     assert peak < 4 * 4000**2
+
+
+@pytest.mark.parametrize("hard", ["auto", False])
+@pytest.mark.parametrize("model", ["mixture", "gates"])
+def test_active_latents_and_codes_are_found_at_once(model, hard):
+    X, *_ = make_sparse_dictionary(300, n_features=8, random_state=0)
+    vaeense = VAEenseTransformer(model=model, hard=hard, random_state=0).fit(X)
+    active, codes = vaeense._active_codes(X)
+    assert_array_equal(active, vaeense.active_dimensions(X))
+    assert_array_equal(codes, vaeense.transform(X))

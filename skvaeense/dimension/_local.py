@@ -11,7 +11,7 @@ from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._records import Kept
-from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
 
 # A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
@@ -44,13 +44,27 @@ class Flats(Kept):
     """
 
     def __init__(self, pools):
-        directions, centres, numbers = zip(*map(_fit_flat, pools), strict=True)
-        self._directions, self._centres = np.hstack(directions), np.array(centres)
+        sizes, n_features = np.array(list(map(len, pools))), pools[0].shape[1]
         # The spread is the mean squared distance of the fitted members from the centre, the reach
         # the largest squared distance of a member. The bend is the share of the squared distance by
         # which members can be off the flat, per unit of squared distance; NaN if it is unknown.
-        self._spreads, self._reaches, self._bends, fit = np.array(numbers).T
-        self.fit, self.ranks = fit > 0, np.array([own.shape[1] for own in directions])
+        self._spreads, self._reaches, self._bends = np.full((3, len(pools)), np.nan)
+        self.fit, self.ranks = np.zeros(len(pools), dtype=bool), np.zeros(len(pools), dtype=int)
+        self._centres, directions = np.empty((len(pools), n_features)), [None] * len(pools)
+        # All flats that are fitted to the same number of members at once.
+        kinds = np.where(sizes < 2 * N_MEMBERS, np.minimum(sizes, N_MEMBERS), 2 * N_MEMBERS)
+        for kind in np.unique(kinds):
+            of_kind = np.flatnonzero(kinds == kind)
+            for block in row_blocks(len(of_kind), kind * n_features):
+                some = of_kind[block]
+                found = _fit_flats(np.array([pools[i][:kind] for i in some]))
+                self._centres[some], self._spreads[some], self._bends[some] = found[1:4]
+                self.fit[some], self.ranks[some] = found[4:]
+                for i, turned, rank in zip(some, found[0], self.ranks[some], strict=True):
+                    directions[i] = turned[:, turned.shape[1] - rank :]
+        for i, points in enumerate(pools):
+            self._reaches[i] = _squares(points - self._centres[i]).max()
+        self._directions = np.hstack(directions)
         self._ends = np.cumsum(self.ranks)
 
     def belong(self, i, points):
@@ -140,29 +154,33 @@ class Flats(Kept):
         return _off(points, self._centres[i], directions, self._spreads[i])
 
 
-def _fit_flat(points):
-    """Return directions, centre, spread, reach and bend of a flat, and whether it fits.
+def _fit_flats(points):
+    """Return directions, centres, spreads and bends of flats, whether they fit, and their ranks.
 
-    Since manifolds bend, samples can be `CLEAR` times farther off than the next members of the
-    pool.
+    `points` has the members of each pool. Since manifolds bend, samples can be `CLEAR` times
+    farther off than the next members of the pool.
     """
-    nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
-    centre, n_features = nearest.mean(axis=0), points.shape[1]
-    nearest = nearest - centre
-    spread = np.square(nearest).sum() / len(nearest)
-    reach = np.square(points - centre).sum(axis=1).max()
-    variances, turns = np.linalg.eigh(nearest @ nearest.T)
-    rank = int(_rank(variances, len(nearest))[0])
-    kept = slice(len(variances) - rank, None)
-    directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
-    bend, fits = np.nan, False
-    if len(next_ones) == N_MEMBERS:
-        shares, squares = _off(next_ones, centre, directions, spread)
-        off, square = np.median(shares), np.median(squares)
+    nearest, next_ones = points[:, :N_MEMBERS], points[:, N_MEMBERS:]
+    centres, n_features = nearest.mean(axis=1), points.shape[2]
+    nearest = nearest - centres[:, None]
+    spreads = np.square(nearest).sum(axis=(1, 2)) / nearest.shape[1]
+    variances, turns = np.linalg.eigh(nearest @ nearest.transpose(0, 2, 1))
+    ranks = _rank(variances, nearest.shape[1])[0].astype(int)
+    # Only the last directions, as many as the rank, are of norm 1.
+    turns /= np.sqrt(np.maximum(variances, TINY))[:, None]
+    directions = nearest.transpose(0, 2, 1) @ turns
+    bends, fits = np.full(len(points), np.nan), np.zeros(len(points), dtype=bool)
+    if next_ones.shape[1]:
+        kept = np.arange(len(variances.T)) >= len(variances.T) - ranks[:, None]
+        shares, squares = _off(
+            next_ones, centres[:, None], directions * kept[:, None], spreads[:, None]
+        )
+        off, square = np.median(shares, axis=1), np.median(squares, axis=1)
         # Copies of one point have no directions.
-        if square > LEAST_SQUARE:
-            fits, bend = off < _most_off(rank, n_features), CLEAR * off / square
-    return directions, centre, (spread, reach, bend, fits)
+        known = square > LEAST_SQUARE
+        fits = known & (off < _most_off(ranks, n_features))
+        bends[known] = CLEAR * off[known] / square[known]
+    return directions, centres, spreads, bends, fits, ranks
 
 
 def _most_off(rank, n_features):
@@ -176,9 +194,13 @@ def _off(points, centre, directions, spread):
     The spread of the flat limits the shares near the centre, where all directions are alike.
     """
     points = points - centre
-    squares = np.square(points).sum(axis=1)
-    along = np.square(points @ directions).sum(axis=1)
-    return np.maximum(squares - along, 0.0) / np.maximum(squares, max(spread, TINY)), squares
+    squares, along = _squares(points), _squares(points @ directions)
+    return np.maximum(squares - along, 0.0) / np.maximum(squares, np.maximum(spread, TINY)), squares
+
+
+def _squares(points):
+    """Return the squared norms of points."""
+    return np.einsum("...i,...i->...", points, points)
 
 
 # Maximum number of landmarks, around which pools are taken, and number that a sample uses.
@@ -259,8 +281,15 @@ class LocalGeometry(Kept):
         known = most_noise if np.isfinite(most_noise) or noise_variance == 0 else noise_variance
         with np.errstate(invalid="ignore", over="ignore"):
             part = 2.0 * known * n_noisy[:MANY_ROWS]
-        inverses, reduced, nearness = self._measure_inverses(search, points, patterns, part)
-        anchors, at_anchor, members = self._measure_landmarks(search, points, patterns, inverses)
+        n_near = 1 + min(2 * self._calibration.scales[-1], self.n_neighbors)
+        # A point itself comes first, or a copy at the same distance.
+        found = search.kneighbors(points[:MAX_LANDMARKS], max(n_near, self.n_neighbors))
+        near = [values[:, :n_near] for values in found]
+        if len(points) > MAX_LANDMARKS:
+            near = search.kneighbors(points[:MANY_ROWS], n_near)
+        inverses, reduced, nearness = self._measure_inverses(*near, patterns, part)
+        near = [values[:, : self.n_neighbors] for values in found]
+        anchors, at_anchor, members = self._measure_landmarks(*near, points, patterns, inverses)
         self._reduced = _average(reduced, anchors, at_anchor)[0]
         with np.errstate(over="ignore"):
             self._noisy = _mean((part / np.maximum(nearness, TINY))[:, anchors], at_anchor)
@@ -281,18 +310,14 @@ class LocalGeometry(Kept):
         above = (CLEAR * noise < nearness)[:, anchors] & at_anchor
         self._clear = (2 * above.sum(axis=-1) > at_anchor.sum(axis=1)) | self._hidden
 
-    def _measure_inverses(self, search, points, patterns, part):
+    def _measure_inverses(self, distances, neighbours, patterns, part):
         """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
 
         Also return it without the part of squared distances that can be noise, and the square of
         the smaller of the two distances behind each value.
         """
-        scales = self._calibration.scales
-        n_neighbors = min(2 * scales[-1], self.n_neighbors)
-        # The reference itself comes first, or a copy at the same distance.
-        distances, neighbours = search.kneighbors(points[:MANY_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MANY_ROWS])
-        squares = np.square(distances)
+        scales, squares = self._calibration.scales, np.square(distances)
         # Some of each distance is left, since noise can be less.
         reduced = np.sqrt(np.maximum(squares - part[:, None], squares / (2 * CLEAR)))
         inverses, without = (
@@ -301,7 +326,7 @@ class LocalGeometry(Kept):
         )
         return inverses, without, squares.T[[k // _scaling.NEAREST for k in scales]]
 
-    def _measure_landmarks(self, search, points, patterns, inverses):
+    def _measure_landmarks(self, distances, pools, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
 
         Return the anchors of each pool, a mask of the anchors that count, and the members of each
@@ -309,15 +334,16 @@ class LocalGeometry(Kept):
         """
         landmarks, self._patterns = points[:MAX_LANDMARKS], patterns[:MAX_LANDMARKS]
         n_landmarks = len(landmarks)
-        distances, pools = search.kneighbors(landmarks)
         self._radii = _radii(distances)
         alike = _alike(patterns[pools], self._patterns)
         # If no latent is active, nothing shows which members are alike, so all count.
         own = alike | ~alike.any(axis=1, keepdims=True)
-        self._flats = Flats([points[pool[its]] for pool, its in zip(pools, own, strict=True)])
-        for i, (pool, its) in enumerate(zip(pools, own, strict=True)):
+        members = [points[pool[its]] for pool, its in zip(pools, own, strict=True)]
+        self._flats = Flats(members)
+        for i, its in enumerate(own):
             advance()
-            its[its] = self._flats.belong(i, points[pool[its]])
+            its[its] = self._flats.belong(i, members[i])
+        del members
         # About the number of landmarks in a pool.
         n_near = max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points)))
         self._landmarks = NearestNeighbors(n_neighbors=min(n_near, n_landmarks)).fit(landmarks)
@@ -349,29 +375,35 @@ class LocalGeometry(Kept):
 
     def _measure_ranks(self, points, members, n_noisy):
         """Measure the ranks of pools, how their variances grow, and which stand above the noise."""
-        ranks, growths = [], []
-        for pool, rank, n in zip(members, self._flats.ranks, n_noisy, strict=False):
+        p, n = points.shape[1], np.array(list(map(len, members)))
+        # The nearest quarter is flatter than the pool, and its nearest members still more.
+        n_nearest, n_noisy = np.maximum(n // _scaling.NEAREST, 2), n_noisy[: len(members)]
+        variances, nearest = np.zeros((2, len(members), p))
+        for i, pool in enumerate(members):
             advance()
-            noise, variances = self._noise_variance, _variances(points[pool])
-            visible = _rank(variances, len(pool), noise, n)[1]
-            hidden = visible < 1
-            if hidden:
-                # The answer is then the rank without noise, and uncertain.
-                noise, visible = 0.0, np.inf
-            # The nearest quarter is flatter than the pool, and its nearest members still more.
-            quarter = pool[: max(len(pool) // _scaling.NEAREST, 2)]
-            if 2 * rank > N_MEMBERS:
-                rank = _rank(_variances(points[quarter]), len(quarter), noise, n)[0]
-            if 2 * rank > len(quarter):
-                rank = _rank(variances, len(pool), noise, n)[0]
-            nearest = _variances(points[quarter]) / len(quarter)
-            ranks.append((rank, visible, hidden, _fall(nearest, int(rank))))
-            growths.append(_growth(nearest, variances / len(pool), points.shape[1]))
-        ranks = np.array(ranks, dtype=float).T
-        self._ranks, self._visible, self._hidden, self._falls = ranks
+            own = points[pool]
+            for found, some in ((variances, own), (nearest, own[: n_nearest[i]])):
+                values = _variances(some)
+                found[i, p - len(values) :] = values
+        visible = _rank(variances, n, self._noise_variance, n_noisy)[1]
+        self._hidden = visible < 1
+        # The answer is then the rank without noise, and uncertain.
+        noise, self._visible = (
+            ~self._hidden * self._noise_variance,
+            np.where(self._hidden, np.inf, visible),
+        )
+        near, whole = (
+            _rank(nearest, n_nearest, noise, n_noisy)[0],
+            _rank(variances, n, noise, n_noisy)[0],
+        )
+        ranks = np.where(2 * self._flats.ranks > N_MEMBERS, near, self._flats.ranks)
+        self._ranks = np.where(2 * ranks > n_nearest, whole, ranks)
+        n_known = np.minimum(n_nearest, p)
+        nearest, variances = nearest / n_nearest[:, None], variances / n[:, None]
+        self._falls = _falls(nearest, self._ranks.astype(int), n_known)
+        growths = _growths(nearest, variances, np.minimum(n_known, n))
         # Of no more directions than can be asked for.
-        self._growths = np.array(growths)[:, : int(self._ranks.max()) + 1]
-        self._hidden = self._hidden > 0
+        self._growths = growths[:, : int(self._ranks.max()) + 1]
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0, bound=np.inf):
@@ -602,32 +634,38 @@ def _variances(points):
 def _rank(variances, n_points, noise_variance=0.0, n_noisy=0):
     """Return the number of directions in which points extend, and the number above the noise.
 
-    `variances` are sums of squares. The second number is infinite if there is no noise.
+    `variances` are sums of squares, in ascending order along the last axis. The second number is
+    infinite if there is no noise.
     """
     floor = n_points * ABOVE * edge(noise_variance, n_noisy, n_points)
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), n_points)
-    above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
+    above = np.where(floor > 0, _count_above(variances, 0.0, floor), np.inf)
     return _count_above(variances, share, floor), above
 
 
-def _fall(variances, rank):
-    """Return the logarithm of the ratio of ascending variances before and after a rank."""
-    if not 0 < rank < len(variances):
-        return np.inf
-    before, after = np.log(np.maximum(variances[[-rank, -rank - 1]], TINY))
-    return before - after
+def _falls(variances, ranks, n_known):
+    """Return logarithms of ratios of ascending variances before and after ranks.
+
+    Of each row, the last `n_known` variances are known; after the last of them, the fall is
+    infinite.
+    """
+    places = variances.shape[1] - np.stack([ranks, ranks + 1], axis=1)
+    known = (ranks > 0) & (ranks < n_known)
+    places = np.where(known[:, None], places, 0)
+    before, after = np.log(np.maximum(np.take_along_axis(variances, places, axis=1), TINY)).T
+    return np.where(known, before - after, np.inf)
 
 
-def _growth(small, large, n_features):
-    """Return the power of the squared size with which ascending variances grow; NaN if unknown."""
-    growth = np.full(n_features, np.nan)
-    n = min(len(small), len(large), n_features)
-    small, large = (np.maximum(values[::-1][:n], TINY) for values in (small, large))
-    size = np.log(large.sum()) - np.log(small.sum())
-    if size > CLOSE:
-        growth[:n] = (np.log(large) - np.log(small)) / size
-    return growth
+def _growths(small, large, n_known):
+    """Return powers of the squared size with which ascending variances grow; NaN if unknown."""
+    known = np.arange(small.shape[1]) < n_known[:, None]
+    small, large = (np.maximum(values[:, ::-1], TINY) for values in (small, large))
+    sizes = np.log((large * known).sum(axis=1)) - np.log((small * known).sum(axis=1))
+    known &= sizes[:, None] > CLOSE
+    sizes = np.where(sizes > CLOSE, sizes, 1.0)[:, None]
+    return np.where(known, (np.log(large) - np.log(small)) / sizes, np.nan)
 
 
 def _count_above(variances, share, floor):
-    return float((variances > max(share * variances[-1], floor, TINY)).sum())
+    least = np.maximum(share * variances[..., -1], np.maximum(floor, TINY))
+    return (variances > least[..., None]).sum(axis=-1).astype(float)

@@ -291,12 +291,18 @@ class PoolMethod(AutoencoderMethod):
 
         `floor_` is their noise, which is removed if the autoencoder is not trusted: `trusted_` says
         whether it denoises samples, and shows which are alike. `change_` is the share by which
-        decoding changes the dimension by distances; visible noise explains a change.
+        decoding changes the dimension by distances; visible noise explains a change. What the
+        samples alone determine is taken from an earlier method with another autoencoder.
         """
         active, points, groups, shift = self._denoise(autoencoder, X)
-        self.floor_ = NoiseFloor(X, groups)
-        raw = self.floor_.take_off(X[:MANY_ROWS], groups[:MANY_ROWS])[0]
-        self.quadrics_ = Quadrics(raw)
+        earlier = self.__dict__.pop("_earlier", None)
+        if earlier is not None and not (groups.any() or earlier.floor_.has_groups):
+            self.floor_, self.quadrics_ = earlier.floor_, earlier.quadrics_
+        else:
+            earlier = None
+            self.floor_ = NoiseFloor(X, groups)
+            raw = self.floor_.take_off(X[:MANY_ROWS], groups[:MANY_ROWS])[0]
+            self.quadrics_ = Quadrics(raw)
         sizes = active.sum(axis=1)
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, sizes, self.floor_.most, self.n_neighbors
@@ -316,7 +322,12 @@ class PoolMethod(AutoencoderMethod):
             believed = self.floor_.seen or falls or change <= MAX_SHIFT
             self.trusted_ = bool(believed and not pieces)
             self.change_ = change if self.trusted_ else 0.0
-        self._measure(X, points, active, groups, n_neighbors)
+        trusted = self.trusted_ or (earlier is not None and earlier.trusted_)
+        if not trusted and getattr(earlier, "pool_size_", 0) == min(n_neighbors, len(X) - 1):
+            self.reach_, self.geometry_ = earlier.reach_, earlier.geometry_
+            self.pool_size_ = earlier.pool_size_
+        else:
+            self._measure(X, points, active, groups, n_neighbors)
         if self.geometry_ is not None:
             head = [values[:SOME_ROWS] for values in (X, points, active, groups)]
             self.geometry_.usual = self._around(*head).evidence.usual()
@@ -490,8 +501,12 @@ class PoolMethod(AutoencoderMethod):
         if hasattr(autoencoder, "locations_"):
             groups = autoencoder.assign(X)
             shift = autoencoder.locations_[groups] - autoencoder.mean_
-        active = autoencoder.active_dimensions(X)
-        codes = dense(autoencoder.transform(X)) * active
+        if hasattr(autoencoder, "_active_codes"):
+            # One search for both takes half the time.
+            active, codes = autoencoder._active_codes(X)
+        else:
+            active, codes = autoencoder.active_dimensions(X), autoencoder.transform(X)
+        codes = dense(codes) * active
         return active, autoencoder.inverse_transform(codes), groups, shift
 
 

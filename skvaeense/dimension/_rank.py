@@ -5,7 +5,7 @@ import numpy as np
 from skvaeense.mixture._em import ABOVE, edge
 from skvaeense.utils._linalg import EXACT, TINY, principal_directions
 from skvaeense.utils._records import Kept
-from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS
+from skvaeense.utils._rows import MANY_ROWS, SOME_ROWS, row_blocks
 
 # Share of samples that counts as few, and share of measurements that may be wrong.
 RARELY = 0.01
@@ -21,7 +21,7 @@ def fair_share(share, rank, n_samples):
     share : float
         The share for many samples.
 
-    rank : int
+    rank : float or ndarray
         Number of equal variances.
 
     n_samples : int
@@ -29,11 +29,11 @@ def fair_share(share, rank, n_samples):
 
     Returns
     -------
-    float
+    float or ndarray
         At most `share`.
     """
-    width = min(np.sqrt(rank / n_samples), 1.0)
-    return min(share, 0.5 * ((1 - width) / (1 + width)) ** 2)
+    width = np.minimum(np.sqrt(rank / n_samples), 1.0)
+    return np.minimum(share, 0.5 * ((1 - width) / (1 + width)) ** 2)
 
 
 def typical_noise(groups):
@@ -90,6 +90,11 @@ class NoiseFloor(Kept):
         enough = [group for group in measured if np.isfinite(group["limit"])]
         self.limit = _mean(enough, "limit") if enough else np.inf
         self.seen = any(group["seen"] for group in measured)
+
+    @property
+    def has_groups(self):
+        """Whether there are several groups."""
+        return len(self._groups) > 1
 
     def take_off(self, X, groups):
         """Return samples projected onto the directions that stand above the noise.
@@ -268,12 +273,15 @@ class Quadrics(Kept):
         if self.n_equations == 0:
             return np.full(len(points), np.inf)
         dimensions = np.empty(len(points))
-        for i, x in enumerate((points - self._mean) @ self._directions):
-            gradients = self._linear + self._forms @ x
-            steepness = np.linalg.eigvalsh(gradients.T @ gradients)
-            n_normal = np.count_nonzero(steepness > max(FLAT**2 * steepness[-1], TINY))
-            hidden = n_normal and steepness[-n_normal] <= CLEAR * self._error
-            dimensions[i] = np.inf if hidden else self.n_directions - n_normal
+        for some in row_blocks(len(points), self._linear.size, self.n_directions**2):
+            x = (points[some] - self._mean) @ self._directions
+            gradients = self._linear + np.tensordot(x, self._forms, axes=(1, 2))
+            steepness = np.linalg.eigvalsh(gradients.transpose(0, 2, 1) @ gradients)
+            least = np.maximum(FLAT**2 * steepness[:, -1], TINY)
+            n_normal = (steepness > least[:, None]).sum(axis=1)
+            weakest = np.take_along_axis(steepness, -np.maximum(n_normal, 1)[:, None], axis=1)
+            hidden = (n_normal > 0) & (weakest[:, 0] <= CLEAR * self._error)
+            dimensions[some] = np.where(hidden, np.inf, self.n_directions - n_normal)
         return dimensions
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skvaeense.explanations._gates import FIT_LOOKS, LEAST_OPEN, NEW_LOOKS, SLABS, Gates
-from skvaeense.explanations._search import FoundCodes, search_codes, widest
+from skvaeense.explanations._search import FoundCodes, search_codes, search_log_prob, widest
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -697,20 +697,24 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         closed = F.logsigmoid(-self.gates.log_odds)
         groups = [self.lost.argsort()[: len(is_kept) // 2]]
         n_tried = max(4 * SOME_SAMPLES // len(is_kept), self.n_tried)
+        # Log-densities of samples with the latents that are kept, as far as they are known.
+        before = torch.full_like(x[:, 0], torch.nan)
         while groups:
             tried = groups.pop()
             others = is_kept.index_fill(0, tried, value=False)
             users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
-            some = users[:n_tried] if len(users) else slice(1)
-            factor = float(weights[users].sum() / weights[some].sum())
-            nats = []
-            for gates in (self.gates.at(is_kept), self.gates.at(others)):
-                sums = pattern_sums(gates, x[some], weights[some])[0].times(factor)
-                sums = sums.reduced(self.processes)
-                nats.append(sums.nats)
-            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - sums.n)
-            if saved > nats[0] - nats[1]:
+            some = users[:n_tried] if len(users) else torch.zeros_like(tried[:1])
+            new = some[before[some].isnan()]
+            before[new] = search_log_prob(x[new], self.gates.at(is_kept))
+            after = search_log_prob(x[some], self.gates.at(others))
+            shares = weights[some] * (weights[users].sum() / weights[some].sum())
+            sums = shares.sum(), shares @ (before[some] - after)
+            self.processes.all_reduce_mean(sums)
+            n, lost = (self.processes.world_size * total for total in sums)
+            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - n)
+            if saved > lost:
                 is_kept = others
+                before = torch.full_like(before, torch.nan).index_copy(0, some, after)
             elif len(tried) > 1:
                 groups += tried.tensor_split(2)
         self._keep(is_kept.nonzero()[:, 0])

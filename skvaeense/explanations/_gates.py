@@ -1,6 +1,5 @@
 """Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
 
-import math
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -246,9 +245,9 @@ class Gates(NamedTuple):
            multi-task and multiple kernel learning", NIPS 2011.
         """
         # Longer than most functions: blocks of latents are updated in place, within the caches.
-        weight, (k, d) = self.weight, self.weight.shape
-        noise, left = self.noise_variance.to(x), (x - self.bias).T
+        weight, d = self.weight, self.weight.shape[1]
         # Latents are rows here, so that a block of them is contiguous.
+        noise, left = self.noise_variance.to(x), (x - self.bias).T.contiguous()
         seen = weight @ left
         gram = overlap(weight.T)
         gram = None if gram is None else gram - torch.diag(gram.diagonal())
@@ -256,8 +255,10 @@ class Gates(NamedTuple):
         constant = (torch.logit(self.probability) - 0.5 * self.variance.log())[:, None]
         constant = constant - 0.5 * self.mean[:, None] * shift - self.price.to(x)
         power = torch.linalg.vecdot(left, left, dim=0)
-        code, mean, logit = seen.new_zeros((3, *seen.shape))
-        closed, size = math.log(LEAST_OPEN / (1 - LEAST_OPEN)), min(BLOCK, max(d // 4, 4))
+        code, mean, logit = torch.zeros_like(seen), torch.empty_like(seen), torch.empty_like(seen)
+        of_latents = code, mean, logit, shift, seen, weight if gram is None else gram
+        size = min(BLOCK, max(d // 4, 4))
+        blocks = list(zip(*(values.split(size) for values in of_latents), strict=True))
         for look in range(n_looks):
             r = (1 / noise).expand(left.shape[1])
             if look < n_looks - 1:
@@ -269,22 +270,23 @@ class Gates(NamedTuple):
                     explained = 2 * seen - torch.addmm(code, gram, code)
                     unexplained = power - torch.linalg.vecdot(code, explained, dim=0)
                 r = 1 / (unexplained / d).clamp_min(noise)
-            for first in range(0, k, size):
-                b = slice(first, first + size)
-                if gram is not None:
-                    u = torch.addmm(seen[b], gram[b], code, alpha=-1)
-                else:
-                    u = torch.addmm(code[b], weight[b], left)
-                p = precision[b] + r
-                mean[b] = torch.addcmul(shift[b], u, r).div_(p)
-                logit[b] = (mean[b].square() * p).sub_(p.log_()).mul_(0.5).add_(constant[b])
-                is_open = logit[b] > closed
-                if self.positive:
-                    is_open &= mean[b] > 0
-                new = torch.sigmoid(logit[b]).mul_(mean[b]).mul_(is_open)
+            # The parts that do not depend on codes, for all latents at once.
+            torch.add(precision, r, out=mean)
+            torch.log(mean, out=logit).mul_(-0.5).add_(constant)
+            for own, its_mean, its_logit, its_shift, its_seen, row in blocks:
                 if gram is None:
-                    left = torch.addmm(left, weight[b].T, new - code[b], alpha=-1)
-                code[b] = new
+                    u = torch.addmm(own, row, left)
+                else:
+                    u = torch.addmm(its_seen, row, code, alpha=-1)
+                pull = torch.addcmul(its_shift, u, r)
+                torch.div(pull, its_mean, out=its_mean)
+                its_logit.addcmul_(pull, its_mean, value=0.5)
+                new = torch.threshold(torch.sigmoid(its_logit), LEAST_OPEN, 0.0).mul_(its_mean)
+                if self.positive:
+                    new.clamp_min_(0.0)
+                if gram is None:
+                    left.addmm_(row.T, own - new)
+                own.copy_(new)
         if self.positive:
             logit = torch.where(mean > 0, logit, -logit.abs())
         noise = self.noise_variance.to(self.variance)

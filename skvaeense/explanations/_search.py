@@ -157,6 +157,30 @@ def search_codes(
 
 
 @torch.no_grad()
+def search_log_prob(x: Tensor, gates: Gates) -> Tensor:
+    """Return the logarithm of the joint density of samples and patterns, as of `search_codes`.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_samples, n_features)
+        Samples.
+
+    gates : Gates
+        Decoder, prior of the latents, and noise variance; one price for all samples.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples,)
+        The result, in the precision of x.
+    """
+    prior = _Prior(x, gates)
+    log_prob = prior.closed.clone()
+    for rows, patterns in _found(prior, None, n_turns=0):
+        log_prob[rows] = patterns.log_prob
+    return log_prob.to(x.dtype)
+
+
+@torch.no_grad()
 def find_gates(x: Tensor, gates: Gates, is_open: Tensor | None = None) -> FoundGates:
     """Return the better result of two searches for each sample.
 

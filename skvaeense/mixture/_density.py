@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from skvaeense.utils._linalg import ROUNDING, threads_for
 from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
+
+# Number of components from which products of pairs of coordinates, which fill more memory, pay.
+MANY_COMPONENTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,26 +173,23 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
                 joint[holes.rows] = log_shares + log_known(self, x[holes.rows], holes)
         return joint
 
-    def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
-        """Return `log_joint` from coordinates in the basis, and squared distances from its span."""
-        k, p, r = self.directions.shape
-        noise = self.noise_variances
-        # One product gives the coordinates for all components. The means are subtracted afterwards.
-        every = np.ascontiguousarray(self.directions.transpose(1, 0, 2)).reshape(p, k * r)
-        shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
+    def log_joint_along(
+        self, h: DoubleArray, off: DoubleArray, products: DoubleArray | None = None
+    ) -> DoubleArray:
+        """Return `log_joint` from coordinates in the basis, and squared distances from its span.
+
+        The products of all pairs of coordinates, as of `products_of`, save time if there are many
+        components, with most of the directions.
+        """
+        noise, (k, p, r) = self.noise_variances, self.directions.shape
         gain = 1 / noise[:, None] - 1 / self.variances
-        explained = np.empty((len(h), k))
-        for some in row_blocks(len(h), k * r):
-            coordinates = h[some] @ every
-            coordinates -= shifts
-            np.square(coordinates, out=coordinates)
-            coordinates = coordinates.reshape(len(coordinates), k, r)
-            explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
-        distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
-        sizes = np.square(self.means).sum(axis=1)
-        distances += sizes + off[:, None]
-        quadratic = distances / noise - explained
+        if products is not None and k >= MANY_COMPONENTS and 2 * r >= p:
+            quadratic = self._forms(h, gain, products)
+        else:
+            quadratic = self._off_directions(h, gain)
+        quadratic += off[:, None] / noise
         # With large means or variances, rounding would spoil the differences of squares.
+        sizes = np.square(self.means).sum(axis=1)
         sizes = np.maximum(sizes, self.variances.max(axis=1, initial=0.0))
         for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
             rest = h - self.means[c]
@@ -199,6 +200,34 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         log_volume = len(self.center) * np.log(2 * math.pi * noise)
         log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)
         return self._log_shares() - 0.5 * (log_volume + quadratic)
+
+    def _off_directions(self, h: DoubleArray, gain: DoubleArray) -> DoubleArray:
+        """Return quadratic forms of coordinates: distances, less what directions explain."""
+        k, p, r = self.directions.shape
+        # One product gives the coordinates for all components. The means are subtracted afterwards.
+        every = np.ascontiguousarray(self.directions.transpose(1, 0, 2)).reshape(p, k * r)
+        shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
+        explained = np.empty((len(h), k))
+        for some in row_blocks(len(h), k * r):
+            coordinates = h[some] @ every
+            coordinates -= shifts
+            np.square(coordinates, out=coordinates)
+            coordinates = coordinates.reshape(len(coordinates), k, r)
+            explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
+        distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
+        distances += np.square(self.means).sum(axis=1)
+        return distances / self.noise_variances - explained
+
+    def _forms(self, h: DoubleArray, gain: DoubleArray, products: DoubleArray) -> DoubleArray:
+        """Return the same quadratic forms, from precisions and the products of coordinates."""
+        precisions = (self.directions * -gain[:, None]) @ self.directions.transpose(0, 2, 1)
+        np.einsum("kpp->kp", precisions)[:] += 1 / self.noise_variances[:, None]
+        pulls = (precisions @ self.means[:, :, None])[..., 0]
+        i, j = pairs_of(h.shape[1])
+        forms = products @ (precisions[:, i, j] * np.where(i == j, 1.0, 2.0)).T
+        forms -= 2 * h @ pulls.T
+        forms += (pulls * self.means).sum(axis=1)
+        return forms
 
     def log_prob(self, x: DoubleArray) -> DoubleArray:
         """Return the log-density of samples.
@@ -491,6 +520,29 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             size = min(holes.places.shape[1], max(r, 1))
             for some in row_blocks(len(holes.rows), k * size**2, k * d):
                 yield holes.take(some)
+
+
+@lru_cache(maxsize=16)
+def pairs_of(p: int) -> tuple[IntArray, IntArray]:
+    """Return the places of the entries of a symmetric matrix on and above its diagonal."""
+    return np.triu_indices(p)
+
+
+def products_of(h: DoubleArray) -> DoubleArray:
+    """Return the products of all pairs of coordinates, in the order of `pairs_of`."""
+    n, p = h.shape
+    products, first = np.empty((n, p * (p + 1) // 2)), 0
+    for i in range(p):
+        np.multiply(h[:, i : i + 1], h[:, i:], out=products[:, first : first + p - i])
+        first += p - i
+    return products
+
+
+def symmetric(values: DoubleArray, p: int) -> DoubleArray:
+    """Return symmetric matrices from rows with a value for each pair, as of `products_of`."""
+    matrices, (i, j) = np.empty((len(values), p, p)), pairs_of(p)
+    matrices[:, i, j] = matrices[:, j, i] = values
+    return matrices
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:

@@ -7,9 +7,18 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skvaeense.mixture._density import Holes, MixtureDensity, along, log_sum_exp
+from skvaeense.mixture._density import (
+    MANY_COMPONENTS,
+    Holes,
+    MixtureDensity,
+    along,
+    log_sum_exp,
+    products_of,
+    symmetric,
+)
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, TINY
+from skvaeense.utils._rows import BLOCK_ENTRIES
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # A direction stands clearly above noise if its variance is this multiple of the edge.
@@ -392,6 +401,15 @@ class Rows:
         """What the rows miss."""
         return Holes.groups_of(self.h)
 
+    @cached_property
+    def products(self) -> DoubleArray | None:
+        """Products of pairs of coordinates; None if there are many, or few rows.
+
+        Once they are known, they save time in all steps.
+        """
+        n, p = self.h.shape
+        return products_of(self.h) if 2 * p <= n and n * p**2 <= 2 * BLOCK_ENTRIES else None
+
     @property
     def floor(self) -> float:
         """Least variance of a component in any direction."""
@@ -407,7 +425,7 @@ class Rows:
         if self.has_holes:
             joint = density.log_joint(self.h, self.groups)
         else:
-            joint = density.log_joint_along(self.h, self.off)
+            joint = density.log_joint_along(self.h, self.off, vars(self).get("products"))
         if density.background is not None:
             broad = self.log_broad + math.log(density.background_weight)
         return np.column_stack([joint, broad])
@@ -435,6 +453,12 @@ class Rows:
         With holes, these are the expected moments under a mixture.
         """
         k, p = shares.shape[1], self.h.shape[1]
+        if k >= MANY_COMPONENTS and vars(self).get("products") is not None:
+            found = self._moments_of_products(shares)
+            # Otherwise rounding would spoil the differences of squares.
+            largest = np.square(found.means).sum(axis=1).max()
+            if np.finfo(float).eps * largest <= ROUNDING * self.floor:
+                return found
         n, means, rests = np.empty(k), np.empty((k, p)), np.zeros(k)
         covariances = np.empty((k, p, p))
         has_holes = self.has_holes
@@ -455,6 +479,15 @@ class Rows:
         if has_holes:
             covariances = self._within_range(covariances)
         return Moments(n, means, covariances + self.blur, rests + self.off_blur)
+
+    def _moments_of_products(self, shares: DoubleArray) -> Moments:
+        """Return the moments of components from products of pairs of coordinates."""
+        total = np.maximum(shares.sum(axis=0), TINY)
+        n = total**2 / np.maximum(self.weights @ shares, TINY)
+        means = shares.T @ self.h / total[:, None]
+        seconds = symmetric(shares.T @ self.products / total[:, None], self.h.shape[1])
+        covariances = seconds - means[:, :, None] * means[:, None] + self.blur
+        return Moments(n, means, covariances, self.off @ shares / total + self.off_blur)
 
     def _within_range(self, covariances: DoubleArray) -> DoubleArray:
         """Return covariances whose standard deviations are at most half of each feature's range.
@@ -597,6 +630,9 @@ class Rows:
             The mixture.
         """
         best, before = density, -np.inf
+        if not family.cut and len(density) >= MANY_COMPONENTS and not self.has_holes:
+            # They are kept, since a search comes back to the same rows.
+            _ = self.products
         shares, broad, total = self.responsibilities(density)
         for _ in range(n_iter):
             if shares.sum() < LEAST_ROWS:
@@ -645,8 +681,8 @@ class Rows:
             order, factor = np.argsort(-log_prob, kind="stable"), 1.0
             before = self.weights[order].cumsum() - self.weights[order]
             last = order[before < CORE * self.weights.sum()][-1]
-            rows = self[log_prob >= log_prob[last]]
-            core = rows.maximise(rows.responsibilities(core)[0], family)
+            is_in = log_prob >= log_prob[last]
+            core = self.maximise(self.responsibilities(core)[0] * is_in[:, None], family)
         return core
 
 

@@ -1,6 +1,7 @@
 """Choose a mixture by held-out rows: grow components, prune them, and regularise covariances."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from skvaeense.mixture._density import MixtureDensity, log_sum_exp
+from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of, symmetric
 from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
@@ -33,13 +34,26 @@ class Proposal(NamedTuple):
     share : float
         Weight of the component.
 
-    component : MixtureDensity
-        The component.
+    nest : Nest
+        The rows among which the component has grown.
+
+    parts : Gaussians
+        Components that have grown there.
+
+    index : int
+        The place of this component among them.
     """
 
     gain: float
     share: float
-    component: MixtureDensity
+    nest: "Nest"
+    parts: Gaussians
+    index: int
+
+    @property
+    def component(self) -> MixtureDensity:
+        """The component."""
+        return self.nest.component(self.parts, self.index)
 
 
 def propose(
@@ -133,6 +147,7 @@ class Nest:
             blur=blur,
             off_blur=rows.off_blur + float(np.trace(rows.blur) - np.trace(blur)),
         )
+        self.common = np.cov(h.T, aweights=rows.weights, bias=True).reshape(blur.shape) + blur
         # Log-density under the parent, with noise raised as in the new component, and at last under
         # all components. Rows that no component explains have all components for a parent.
         old, log_weight = replace(density, background=None, background_weight=0.0), 0.0
@@ -148,20 +163,29 @@ class Nest:
     ) -> list[Proposal]:
         """Return components that grow from starts, as long as each one raises the log-density."""
         weights, rows = self.rows.weights, self.rows
+        products = products_of(rows.h)
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
-        shares = np.array([np.ones(len(rows)), *starts]) * weights
+        # Around rows of counts or categories, many starts are the same.
+        copies = Counter(start.tobytes() for start in [np.ones(len(weights)), *starts])
+        shares = np.array(list(map(np.frombuffer, copies))) * weights
+        counts = np.array(list(copies.values()))
         for least, total in zip(self.ANNEALED, self.totals, strict=True):
             weight = shares.sum(axis=1) / (n_all + 1)
-            parts = self._fit(shares, family, least)
-            log_prob = rows.joint(rows.mixture(np.ones(len(weight)), parts)).T[:-1]
+            parts = self._fit(shares, products, family, least)
+            mixture = rows.mixture(np.ones(len(weight)), parts)
+            log_prob = mixture.log_joint_along(rows.h, rows.off, products).T
             log_new, log_old = log_prob + np.log(weight)[:, None], np.log1p(-weight)
             if least == 0.0:
                 break
             gains = np.logaddexp(total + log_old[:, None], log_new) - total
             order = np.argsort(-(gains @ weights))
-            order = order[: max(int(np.ceil(self.KEPT * len(order))), 3)]
+            # How many are kept after the ones before.
+            left = max(int(np.ceil(self.KEPT * counts.sum())), 3) + counts[order]
+            left -= counts[order].cumsum()
+            order, counts = order[left > 0], np.minimum(counts[order], left)[left > 0]
             shares = expit(np.clip(log_new[order] - total, -50, 50)) * weights
-            shares = shares[shares.sum(axis=1) >= LEAST_ROWS / 2]
+            is_kept = shares.sum(axis=1) >= LEAST_ROWS / 2
+            shares, counts = shares[is_kept], counts[is_kept]
             if not len(shares):
                 return []
         found: list[Proposal] = []
@@ -171,7 +195,7 @@ class Nest:
             i = int(sums.argmax())
             if not sums[i] > 0:
                 break
-            found.append(Proposal(float(sums[i]), float(weight[i]), self._component(parts, i)))
+            found.append(Proposal(float(sums[i]), float(weight[i]), self, parts, i))
             total = total + gains[i]
         return found
 
@@ -202,20 +226,22 @@ class Nest:
                     nearer, tied = distance < last - unit, np.abs(distance - last) <= unit
                     yield nearer + tied * (size - nearer.sum()) / tied.sum()
 
-    def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
+    def _fit(
+        self, shares: DoubleArray, products: DoubleArray, family: Family, least: float
+    ) -> Gaussians:
         """Return the normal distributions of shares of the rows, with the same least noise."""
         advance()
         rows, n = self.rows, shares.sum(axis=1)
         h, blur = rows.h, rows.blur
         means = shares @ h / n[:, None]
-        second = (h.T * shares[:, None, :]) @ h / n[:, None, None]
+        second = symmetric(shares @ products / n[:, None], len(blur))
         covariances = second - means[:, :, None] * means[:, None, :] + blur
         kish = n**2 / np.maximum(shares @ rows.weights, TINY)
         moments = Moments(kish, means, covariances, shares @ rows.off / n + rows.off_blur)
-        common = np.cov(h.T, aweights=rows.weights, bias=True).reshape(blur.shape) + blur
-        return rows.gaussians(moments, family, common, least * self.spread)
+        return rows.gaussians(moments, family, self.common, least * self.spread)
 
-    def _component(self, parts: Gaussians, i: int) -> MixtureDensity:
+    def component(self, parts: Gaussians, i: int) -> MixtureDensity:
+        """Return one of several components in the basis of the mixture."""
         means, directions, variances, noises = map(itemgetter(slice(i, i + 1)), parts)
         r = int(directions.any(axis=1).sum())
         means, directions = self.mean + means @ self.directions.T, self.directions @ directions
@@ -370,6 +396,8 @@ class Search:
         self.known = rows if known is None else known
         self.n_components, self.rival = n_components, rival
         self.is_beaten, self.n_trials = False, 0
+        # Trials of one component with another family, by the trial before.
+        self.moved: dict[int, tuple[Trial, dict[Family, Trial]]] = {}
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
         # The held-out rows of each split, by position.
@@ -581,10 +609,22 @@ class Search:
         for family in self.FAMILIES:
             if family == before.family:
                 continue
-            trial = self._trial(family, self._starts(before, family))
+            trial = self._moved(before, family)
             if not self._keep(trial) and n_starts and family.roundness == 0:
                 self._keep(self._with_more(trial, n_starts) or trial)
         return self
+
+    def _moved(self, trial: Trial, family: Family) -> Trial:
+        """Return the trial of a family from the mixtures of another trial.
+
+        A search comes back to one component, whose trials are kept.
+        """
+        if trial.size > 1:
+            return self._trial(family, self._starts(trial, family))
+        known = self.moved.setdefault(id(trial), (trial, {}))[1]
+        if family not in known:
+            known[family] = self._trial(family, self._starts(trial, family))
+        return known[family]
 
     def _starts(self, trial: Trial, family: Family) -> list[MixtureDensity]:
         """Return the mixtures of a trial in the units of a family."""
@@ -608,7 +648,7 @@ class Search:
             self.best = self._refined(best)
         elif self._has_noise():
             for family in (family for family in self.FAMILIES if not family.cut):
-                other = self._refined(self._trial(family, self._starts(best, family)))
+                other = self._refined(self._moved(best, family))
                 if self._is_certain(other, self.best):
                     self._keep(other)
 
@@ -632,7 +672,7 @@ class Search:
                 family = family._replace(shrinkage=factor * family.shrinkage, roundness=roundness)
                 if family == trial.family:
                     break
-                moved = self._trial(family, trial.densities)
+                moved = self._moved(trial, family)
                 if not self._is_preferred(moved, trial):
                     break
                 trial = moved

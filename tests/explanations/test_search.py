@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 from skvaeense.explanations import Gates
 from skvaeense.explanations import _search as search_module
 from skvaeense.explanations._gates import NEW_LOOKS
-from skvaeense.explanations._search import find_gates, search_codes, search_gates
+from skvaeense.explanations._search import find_gates, search_codes, search_gates, search_log_prob
 
 D, K = 5, 7
 PATTERNS = np.array(list(itertools.product([False, True], repeat=K)))
@@ -154,6 +154,12 @@ def test_equal_columns_and_no_noise_to_speak_of():
     posterior = search_gates(x, gates, torch.ones_like(first)).posterior
     assert torch.isfinite(posterior.gate_logit).all()
     assert float((x - gates.decode(posterior)).abs().max()) < 1e-2
+
+
+def test_log_densities_are_those_of_codes():
+    x, gates, _ = problem()
+    found = search_codes(x, gates, torch.ones(len(x)).double())
+    torch.testing.assert_close(search_log_prob(x, gates), found.log_prob)
 
 
 @pytest.mark.parametrize("n_components", [K, 3 * D])

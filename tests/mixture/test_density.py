@@ -11,6 +11,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, multivariate_normal
 
 from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._density import MANY_COMPONENTS, products_of
 
 N_FEATURES = 6
 
@@ -107,6 +108,15 @@ def test_log_densities_are_those_of_explicit_covariances(density):
         expected = direct(density, x)
         assert_allclose(density.log_joint(x), expected[:, : len(density)], rtol=1e-8, atol=1e-8)
         assert_allclose(density.log_prob(x), logsumexp(expected, axis=1), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_log_densities_follow_from_products_of_coordinates(scale):
+    density = make_density(5, MANY_COMPONENTS, 5)
+    density = replace(density, noise_variances=scale * density.noise_variances)
+    h, off = np.random.default_rng(1).standard_normal((50, 5)), np.linspace(0, 1, 50)
+    one_by_one = density.log_joint_along(h, off)
+    assert_allclose(density.log_joint_along(h, off, products_of(h)), one_by_one, rtol=1e-6)
 
 
 def test_noise_may_be_lost_in_rounding():

@@ -94,6 +94,22 @@ def test_moments_are_those_of_repeated_rows():
         assert_allclose(Rows.of(x[:100]).moments(share).n_rows, n)
 
 
+@pytest.mark.parametrize("place", [0.0, 1e6])
+def test_moments_follow_from_products_of_coordinates(place):
+    rng = np.random.default_rng(0)
+    x, shares = place + rng.standard_normal((200, 4)), rng.dirichlet(np.ones(9), size=200)
+    rows = Rows.of(x, rng.uniform(1, 2, 200), steps=np.array([0.0, 0.5, 0.0, 1.0]))
+    one_by_one = rows.moments(shares)
+    assert rows.products.shape == (200, 10)
+    for found, expected in zip(rows.moments(shares), one_by_one, strict=True):
+        assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_products_of_many_coordinates_are_not_kept():
+    assert Rows.of(np.zeros((3000, 30))).products is None
+    assert Rows.of(np.zeros((30, 30))).products is None
+
+
 def test_shares_are_one_together():
     x, shares = clusters()
     weights = np.linspace(0.5, 2, len(x))
