@@ -404,6 +404,7 @@ class LocalGeometry(Kept):
         growths = _growths(nearest, variances, np.minimum(n_known, n))
         # Of no more directions than can be asked for.
         self._growths = growths[:, : int(self._ranks.max()) + 1]
+        self._rests = _growth_of_rests(points, members, self._ranks.astype(int))
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0, bound=np.inf):
@@ -459,7 +460,8 @@ class LocalGeometry(Kept):
         lowest = self._lowest(near, asked, ratios, least)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
         growth = np.stack([mean(values) for values in self._growths.T], axis=1)
-        others = median(self._falls), growth, mean(self._noiseless)
+        rest = _median(np.where(asked, self._rests[near], np.nan))
+        others = median(self._falls), growth, rest, mean(self._noiseless)
         distances = ratio, ratios[0], least, lowest, error
         evidence = Evidence(*distances, median(self._ranks), bound, *others)
         dimension, std = evidence.posterior(self.usual)
@@ -664,6 +666,48 @@ def _growths(small, large, n_known):
     known &= sizes[:, None] > CLOSE
     sizes = np.where(sizes > CLOSE, sizes, 1.0)[:, None]
     return np.where(known, (np.log(large) - np.log(small)) / sizes, np.nan)
+
+
+def _growth_of_rests(points, members, ranks):
+    """Return powers of the squared size with which the rests of curved surfaces grow.
+
+    Surfaces of second degree, with as many directions as the rank, are fitted to the nearest
+    members of a pool, twice as many as their terms, and to twice as many members. The result is NaN
+    if there are too few members, and infinite if all directions are those of the surface. Half of
+    the pools are measured, because they overlap.
+    """
+    growths, p = np.full(len(members), np.nan), points.shape[1]
+    growths[ranks == p] = np.inf
+    sizes = (ranks + 1) * (ranks + 2)
+    is_known = (ranks > 0) & (ranks < p) & (2 * sizes <= list(map(len, members)))
+    is_known[len(members) // 2 + 1 :] = False
+    for rank in np.unique(ranks[is_known]):
+        of_rank, size = np.flatnonzero(is_known & (ranks == rank)), (rank + 1) * (rank + 2)
+        for block in row_blocks(len(of_rank), 2 * size * max(p, 2 * size)):
+            own = points[np.array([members[i][: 2 * size] for i in of_rank[block]])]
+            (small, rest), (large, whole) = (_rests(own[:, :n], rank) for n in (size, 2 * size))
+            grown = np.log(np.maximum(large, TINY) / np.maximum(small, TINY))
+            power = np.log(np.maximum(whole, TINY) / np.maximum(rest, TINY)) / np.maximum(grown, TINY)
+            growths[of_rank[block]] = np.where(grown > CLOSE, power, np.nan)
+    return growths
+
+
+def _rests(points, rank):
+    """Return mean squares of points, and of their rests off surfaces of second degree."""
+    n, p = points.shape[1:]
+    points = points - points.mean(axis=1, keepdims=True)
+    if p < n:
+        along = points @ np.linalg.eigh(points.transpose(0, 2, 1) @ points)[1][:, :, -rank:]
+        along *= np.sqrt(n / np.maximum(np.square(along).sum(axis=1, keepdims=True), TINY))
+    else:
+        turns = np.linalg.eigh(points @ points.transpose(0, 2, 1))[1]
+        along = turns[:, :, -rank:] * np.sqrt(n)
+    first, second = np.triu_indices(rank)
+    terms = [np.ones_like(along[:, :, :1]), along, along[:, :, first] * along[:, :, second]]
+    basis = np.linalg.qr(np.concatenate(terms, axis=2))[0]
+    rests = points - basis @ (basis.transpose(0, 2, 1) @ points)
+    n_left = n - basis.shape[2]
+    return _squares(points).sum(axis=1) / n, _squares(rests).sum(axis=1) / n_left
 
 
 def _count_above(variances, share, floor):

@@ -24,6 +24,8 @@ CLOSE = 0.05
 MOST_FALL = np.log1p(-np.log(EXACT))
 # Differences by more standard errors than this are due to other causes than chance.
 MOST_APART = 8.0
+# Power of squared distances with which terms of third degree grow.
+CUBIC = 3
 # Logarithms of shares where all dimensions are equally usual.
 ANY = np.zeros(1)
 
@@ -63,6 +65,10 @@ class Evidence(NamedTuple):
         The power of the squared distance with which the variance of each direction grows: 1 in a
         manifold, 2 or more by curvature, 0 for noise.
 
+    rest : ndarray
+        The power of the squared distance with which the rest off a curved surface of `rank`
+        directions grows: 3 in a manifold, 0 if there is a thinner direction or noise.
+
     clear : ndarray
         Between 0, if noise can be a reason for `small`, and 1, if no noise is possible.
     """
@@ -76,6 +82,7 @@ class Evidence(NamedTuple):
     bound: DoubleArray
     fall: DoubleArray
     growth: DoubleArray
+    rest: DoubleArray
     clear: DoubleArray
 
     def candidates(self) -> DoubleArray:
@@ -135,6 +142,12 @@ class Evidence(NamedTuple):
         missing = [(0, 0), (0, candidates.shape[1])]
         growth = np.pad(np.nan_to_num(self.growth, nan=2.0), missing, constant_values=2.0)
         growth = np.where(is_ratio, 1.0, growth[:, : candidates.shape[1]])
+        # Without noise, a rest that grows less than terms of third degree is a thinner direction.
+        known = clear * ~np.isnan(self.rest)[:, None]
+        thin = known * (1 - np.clip(np.nan_to_num(self.rest), 0, CUBIC)[:, None] / CUBIC)
+        # Equations are an upper bound: others may hold that were not found. Those that leave the
+        # rank hold only as far as there is no thinner direction.
+        holds = 1 - thin * (self.rank <= self.bound)[:, None]
         return {
             "above": likelihood(excess(candidates, small)),
             # Without noise, distances leave no doubt of a thin direction.
@@ -147,9 +160,10 @@ class Evidence(NamedTuple):
             "within": agrees(self.rank, self.lowest, self.ratio),
             "fall": equals(self.rank) * np.clip(np.log1p(self.fall), 0, MOST_FALL)[:, None],
             "curved": np.clip(growth - 1, 0, 1),
-            # Equations are an upper bound: others may hold that were not found.
-            "bound_reached": equals(self.bound) * (candidates <= (1 + CLOSE) * small),
-            "beyond_bound": np.asarray(candidates > self.bound[:, None], dtype=float),
+            "smooth": equals(self.rank) * (known - thin),
+            "thin": equals(self.rank) * thin,
+            "bound_reached": holds * equals(self.bound) * (candidates <= (1 + CLOSE) * small),
+            "beyond_bound": holds * (candidates > self.bound[:, None]),
             "ratio": is_ratio,
         }
 

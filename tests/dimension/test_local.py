@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._local import LocalGeometry, _rank, _variances
+from skvaeense.dimension._local import LocalGeometry, _growth_of_rests, _rank, _variances
 
 
 def gaussian(n_samples, dimension, n_features, seed=0):
@@ -198,6 +198,24 @@ def test_a_thin_slab_is_no_plane():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width, low, high", [(0.0, 2.0, 6.0), (0.02, -0.7, 0.7)])
+@pytest.mark.parametrize("n_features", [5, 40])
+def test_the_rest_of_a_curved_surface_shows_a_thin_direction(width, low, high, n_features):
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, (1000, 3)) * [1, 1, width]
+    X = np.cos(z @ rng.standard_normal((3, n_features)) + rng.uniform(0, 6, n_features))
+    evidence = LocalGeometry(X, None, n_neighbors=100).at(X[:100], None).evidence
+    assert (evidence.rank == 2).all()
+    assert low < np.median(evidence.rest) < high
+
+
+def test_no_rest_without_further_directions_or_with_few_members():
+    points, members = np.random.default_rng(0).standard_normal((40, 3)), [np.arange(40)] * 3
+    assert (_growth_of_rests(points, members, np.full(3, 3)) == np.inf).all()
+    assert np.isfinite(_growth_of_rests(points, members, np.full(3, 2))[0])
+    assert np.isnan(_growth_of_rests(points[:23], [np.arange(23)], np.array([2]))).all()
+
+
 def test_a_little_noise_does_not_hide_that_rank_and_distances_agree():
     rng = np.random.default_rng(0)
 

@@ -45,6 +45,25 @@ def test_a_thinner_direction_is_possible_where_variances_fall_little():
     assert errors[0] > 1.3 * errors[-1]
 
 
+def test_a_rest_that_grows_less_than_curves_is_a_thinner_direction():
+    errors = [evidence(rest=power).posterior()[1][0] for power in (0.0, 1.5, 3.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1.3 * errors[-1]
+
+
+@pytest.mark.parametrize("clear, factor", [(0.0, 1.0), (1.0, 1.2)])
+def test_noise_can_be_a_reason_for_a_rest(clear, factor):
+    (rough,), (smooth,) = (evidence(rest=p, clear=clear).posterior()[1] for p in (0.0, 3.0))
+    assert rough >= factor * smooth
+    assert clear or rough == smooth
+
+
+def test_equations_that_leave_a_thinner_direction_are_not_believed():
+    surface = {"rank": 2.0, "bound": 2.0, "ratio": 2.4, "least": 2.2}
+    thick, surface = (evidence(rest=power, **surface).posterior()[1][0] for power in (0.0, 3.0))
+    assert thick > 1.3 * surface
+
+
 def test_without_distances_ranks_decide():
     (dimension,), (std,) = evidence(ratio=np.nan, least=np.nan).posterior()
     assert dimension == 3
