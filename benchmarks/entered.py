@@ -61,7 +61,12 @@ class Record:
             self._codes.add(frame.f_code)
 
     def write(self):
-        """Write the file and first line of each function so far; other processes have own files."""
+        """Write the file and first line of each function so far; other processes have own files.
+
+        Processes that end after the benchmark, whose folder is gone then, write nothing.
+        """
+        if not self.folder.is_dir():
+            return
         paths = {code: Path(code.co_filename) for code in self._codes.copy()}
         places = sorted(
             (path.relative_to(self.root).as_posix(), code.co_firstlineno)

@@ -132,11 +132,11 @@ def annealed_noise(
 ) -> NoiseSchedule:
     """Return the noise schedule of a random init: constant, then lowered to the error.
 
-    Steps are shorter by the square root of the number of the decoder's layers. So much more of the
-    error is still to be learned when the noise falls, which stays above that share of the error, up
-    to a half.
+    Steps are shorter by the square root of the number of the decoder's layers. An error that falls
+    to a share in some time falls to this root of the share with such steps, and the noise stays
+    above that share of the error.
     """
-    follow = min(0.5, NoiseSchedule.follow * depth**0.5)
+    follow = NoiseSchedule.follow ** (1 / depth**0.5)
     floor = min(FINAL_NOISE * mean_eigenvalue, first)
     return NoiseSchedule(first, floor=floor, follow=follow, learned=learned)
 

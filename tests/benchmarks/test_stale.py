@@ -29,6 +29,11 @@ class Model:
 '''
 
 
+def test_a_process_may_end_after_its_benchmark(tmp_path):
+    entered.Record(tmp_path / "gone").write()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def measured(tmp_path):
     """Return a repository of one file a result of its method fit, and its record."""
