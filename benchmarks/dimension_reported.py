@@ -102,14 +102,14 @@ def reactions(n, rng):
         flow = rates * np.stack([y[:, 0], y[:, 0] * y[:, 1], y[:, 1]], axis=1)
         return np.stack([-flow[:, 0] - flow[:, 1], flow[:, 0] - flow[:, 2]], axis=1)
 
-    return solutions(derivative, np.tile([1.0, 0.1], (n, 1)), np.linspace(0.2, 5, 15)).reshape(n, -1)
+    return solutions(derivative, np.tile([1.0, 0.1], (n, 1)), np.linspace(0.2, 5, 15)).reshape(
+        n, -1
+    )
 
 
 def springs(n_factors, n, rng):
     """Draw 30 positions of a damped spring with random frequency, damping and start."""
-    speed, damping, phase, size = varied(
-        [0.6, 0.02, 0, 0.5], [1.2, 0.2, 2, 1.5], n_factors, n, rng
-    )
+    speed, damping, phase, size = varied([0.6, 0.02, 0, 0.5], [1.2, 0.2, 2, 1.5], n_factors, n, rng)
     t = np.linspace(0, 12, 30)
     return size * np.exp(-damping * t) * np.cos(speed * t + phase)
 
@@ -172,9 +172,7 @@ def rope(n_waves, n, rng):
 
 def blob(n_factors, n, rng):
     """Draw images of an oval whose place, angle, length and light vary."""
-    x, y, angle, length, light = varied(
-        [4, 4, 0, 2, 0.5], [7, 7, 1.5, 4, 1.5], n_factors, n, rng
-    )
+    x, y, angle, length, light = varied([4, 4, 0, 2, 0.5], [7, 7, 1.5, 4, 1.5], n_factors, n, rng)
     rows, columns = PIXELS
     along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
     across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)

@@ -51,7 +51,9 @@ def run_tables(arguments):
         row = {"dimension": float(model.dimension_), "std": float(model.dimension_std_)}
         for change, draw in CHANGES.items():
             row[change] = [
-                float(fit(draw(X, np.random.default_rng(seed)), seed * (change == "seed")).dimension_)
+                float(
+                    fit(draw(X, np.random.default_rng(seed)), seed * (change == "seed")).dimension_
+                )
                 - row["dimension"]
                 for seed in range(1, arguments.seeds + 1)
             ]

@@ -388,7 +388,8 @@ def test_noise_that_cannot_be_told_makes_dimensions_less_reliable():
         means.append((reliability.mean(), reasons["noise"].mean()))
         assert (model.predict(X[1000:]) == 2).mean() > 0.95
     (clear, fall), (noisy, steeper_fall), (told, left) = means
-    assert min(clear, told) > 0.8
+    assert clear > 0.8
+    assert told > 0.75
     assert noisy < 0.8
     assert max(fall, left) < 0.3 < 0.4 < steeper_fall
 

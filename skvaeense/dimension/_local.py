@@ -673,7 +673,7 @@ def _growth_of_rests(points, members, ranks):
 
     Surfaces of second degree, with as many directions as the rank, are fitted to the nearest
     members of a pool, twice as many as their terms, and to twice as many members. The result is NaN
-    if there are too few members, and infinite if all directions are those of the surface. Half of
+    if there are too few members, and infinite if nothing but rounding is left. Half of
     the pools are measured, because they overlap.
     """
     growths, p = np.full(len(members), np.nan), points.shape[1]
@@ -687,7 +687,11 @@ def _growth_of_rests(points, members, ranks):
             own = points[np.array([members[i][: 2 * size] for i in of_rank[block]])]
             (small, rest), (large, whole) = (_rests(own[:, :n], rank) for n in (size, 2 * size))
             grown = np.log(np.maximum(large, TINY) / np.maximum(small, TINY))
-            power = np.log(np.maximum(whole, TINY) / np.maximum(rest, TINY)) / np.maximum(grown, TINY)
+            power = np.log(np.maximum(whole, TINY) / np.maximum(rest, TINY)) / np.maximum(
+                grown, TINY
+            )
+            # Rounding is no direction.
+            power = np.where(whole > EXACT * large, power, np.inf)
             growths[of_rank[block]] = np.where(grown > CLOSE, power, np.nan)
     return growths
 

@@ -198,7 +198,7 @@ def test_a_thin_slab_is_no_plane():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width, low, high", [(0.0, 2.0, 6.0), (0.02, -0.7, 0.7)])
+@pytest.mark.parametrize(("width", "low", "high"), [(0.0, 2.0, 6.0), (0.02, -0.7, 0.7)])
 @pytest.mark.parametrize("n_features", [5, 40])
 def test_the_rest_of_a_curved_surface_shows_a_thin_direction(width, low, high, n_features):
     rng = np.random.default_rng(0)

@@ -51,7 +51,7 @@ def test_a_rest_that_grows_less_than_curves_is_a_thinner_direction():
     assert errors[0] > 1.3 * errors[-1]
 
 
-@pytest.mark.parametrize("clear, factor", [(0.0, 1.0), (1.0, 1.2)])
+@pytest.mark.parametrize(("clear", "factor"), [(0.0, 1.0), (1.0, 1.2)])
 def test_noise_can_be_a_reason_for_a_rest(clear, factor):
     (rough,), (smooth,) = (evidence(rest=p, clear=clear).posterior()[1] for p in (0.0, 3.0))
     assert rough >= factor * smooth
