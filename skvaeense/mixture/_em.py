@@ -453,8 +453,9 @@ class Rows:
         With holes, these are the expected moments under a mixture.
         """
         k, p = shares.shape[1], self.h.shape[1]
-        if k >= MANY_COMPONENTS and vars(self).get("products") is not None:
-            found = self._moments_of_products(shares)
+        products = vars(self).get("products")
+        if k >= MANY_COMPONENTS and products is not None:
+            found = self._moments_of_products(shares, products)
             # Otherwise rounding would spoil the differences of squares.
             largest = np.square(found.means).sum(axis=1).max()
             if np.finfo(float).eps * largest <= ROUNDING * self.floor:
@@ -480,12 +481,12 @@ class Rows:
             covariances = self._within_range(covariances)
         return Moments(n, means, covariances + self.blur, rests + self.off_blur)
 
-    def _moments_of_products(self, shares: DoubleArray) -> Moments:
+    def _moments_of_products(self, shares: DoubleArray, products: DoubleArray) -> Moments:
         """Return the moments of components from products of pairs of coordinates."""
         total = np.maximum(shares.sum(axis=0), TINY)
         n = total**2 / np.maximum(self.weights @ shares, TINY)
         means = shares.T @ self.h / total[:, None]
-        seconds = symmetric(shares.T @ self.products / total[:, None], self.h.shape[1])
+        seconds = symmetric(shares.T @ products / total[:, None], self.h.shape[1])
         covariances = seconds - means[:, :, None] * means[:, None] + self.blur
         return Moments(n, means, covariances, self.off @ shares / total + self.off_blur)
 

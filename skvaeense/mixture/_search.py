@@ -40,7 +40,7 @@ class Proposal(NamedTuple):
     parts : Gaussians
         Components that have grown there.
 
-    index : int
+    place : int
         The place of this component among them.
     """
 
@@ -48,12 +48,12 @@ class Proposal(NamedTuple):
     share: float
     nest: "Nest"
     parts: Gaussians
-    index: int
+    place: int
 
     @property
     def component(self) -> MixtureDensity:
         """The component."""
-        return self.nest.component(self.parts, self.index)
+        return self.nest.component(self.parts, self.place)
 
 
 def propose(
