@@ -403,7 +403,7 @@ class Rows:
 
     @cached_property
     def products(self) -> DoubleArray | None:
-        """Products of pairs of coordinates; None if there are many, or few rows.
+        """All products of pairs of coordinates; None if there are many, or few rows.
 
         Once they are known, they save time in all steps.
         """
