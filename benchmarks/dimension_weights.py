@@ -6,11 +6,11 @@
 The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
 dimension_kinds.py, and the families of `FURTHER`: sets of second degree, boundaries, overlapping
 clusters, fractals, solutions of differential equations and sets of many dimensions. No family of
-dimension_reported.py, which are for reports, is among them. Each family has 1,000 samples with and
-without noise, and 300 samples with noise, as a share of the root mean square of the columns. The
-estimator is fitted to these samples, and measurements around `N_ASKED` others are kept. The weights
-maximise the likelihood of the true dimensions, with equal weight for each family and setting, and a
-small penalty.
+dimension_reported.py or dimension_new.py, which are for reports, is among them. Each family has
+1,000 samples with and without noise, and 300 samples with noise, as a share of the root mean square
+of the columns. The estimator is fitted to these samples, and measurements around `N_ASKED` others
+are kept. The weights maximise the likelihood of the true dimensions, with equal weight for each
+family and setting, and a small penalty.
 
 For each kind of families in dimension_kinds.py, weights are also fitted to all other kinds. Each
 kind is then judged by weights that it had no share in. Log-odds of certainties are made smaller, by
@@ -18,8 +18,8 @@ a factor with noise and a factor without noise, until at most a share `MOST_WRON
 surely wrong. The program prints the shares of sure and surely wrong samples in each setting, and
 writes skvaeense/dimension/weights.json.
 
-`judge` measures the estimator at new samples of the families of dimension_reported.py, with the
-weights of the package. Directions that noise hides may be counted or not.
+`judge` measures the estimator at new samples of the families for reports, with the weights of the
+package. Directions that noise hides may be counted or not.
 """
 
 import json
@@ -31,7 +31,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from benchmarks import dimension_kinds, dimension_reported
+from benchmarks import dimension_kinds, dimension_new, dimension_reported
 from benchmarks.common import RESULTS, ROOT, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_unseen import (
@@ -187,6 +187,7 @@ FURTHER = {
     "grid of 3": rounded(1, one(3, partial(cube, 3), 8)),
 }
 FAMILIES = CHOSEN_BY | dimension_kinds.CHOSEN | FURTHER
+REPORTED = dimension_reported.REPORTED | dimension_new.REPORTED
 NAMES = list(WEIGHTS)
 # A dimension is not more probable because distances are farther from it.
 AGAINST = "above", "below", "beyond"
@@ -311,12 +312,12 @@ def run_fit(arguments):
 
 def run_judge(arguments):
     """Measure reported families at samples that the estimator was not fitted to."""
-    names = [name for name in arguments.only if name in dimension_reported.REPORTED]
+    names = [name for name in arguments.only if name in REPORTED]
     found = {}
     for n, noise in JUDGED:
         rows = []
         for name, seed in product(names, range(arguments.seeds)):
-            X, truth = drawn(dimension_reported.REPORTED[name], name, n, noise, seed)
+            X, truth = drawn(REPORTED[name], name, n, noise, seed)
             model = IntrinsicDimensionEstimator(random_state=seed).fit(X[N_ASKED:])
             dimension, truth = model.predict(X[:N_ASKED]), truth[:N_ASKED]
             nearest = np.clip(dimension, truth - hidden(name, noise), truth)
@@ -337,5 +338,5 @@ def run_judge(arguments):
 def main():
     """Run the benchmark with the options of the command line."""
     warnings.simplefilter("ignore")
-    parser = make_parser(__doc__, seeds=5, only=FAMILIES | dimension_reported.REPORTED)
+    parser = make_parser(__doc__, seeds=5, only=FAMILIES | REPORTED)
     run_task(parser, run_fit, run_judge)
