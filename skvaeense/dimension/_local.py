@@ -460,8 +460,7 @@ class LocalGeometry(Kept):
         lowest = self._lowest(near, asked, ratios, least)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
         growth = np.stack([mean(values) for values in self._growths.T], axis=1)
-        rest = _median(np.where(asked, self._rests[near], np.nan))
-        others = median(self._falls), growth, rest, mean(self._noiseless)
+        others = median(self._falls), growth, median(self._rests), mean(self._noiseless)
         distances = ratio, ratios[0], least, lowest, error
         evidence = Evidence(*distances, median(self._ranks), bound, *others)
         dimension, std = evidence.posterior(self.usual)
@@ -673,8 +672,8 @@ def _growth_of_rests(points, members, ranks):
 
     Surfaces of second degree, with as many directions as the rank, are fitted to the nearest
     members of a pool, twice as many as their terms, and to twice as many members. The result is NaN
-    if there are too few members, and infinite if nothing but rounding is left. Half of
-    the pools are measured, because they overlap.
+    if there are too few members, and infinite if nothing but rounding is left. Half of the pools
+    are measured, because they overlap.
     """
     growths, p = np.full(len(members), np.nan), points.shape[1]
     growths[ranks == p] = np.inf
@@ -682,14 +681,15 @@ def _growth_of_rests(points, members, ranks):
     is_known = (ranks > 0) & (ranks < p) & (2 * sizes <= list(map(len, members)))
     is_known[len(members) // 2 + 1 :] = False
     for rank in np.unique(ranks[is_known]):
-        of_rank, size = np.flatnonzero(is_known & (ranks == rank)), (rank + 1) * (rank + 2)
+        of_rank = np.flatnonzero(is_known & (ranks == rank))
+        size = sizes[of_rank[0]]
         for block in row_blocks(len(of_rank), 2 * size * max(p, 2 * size)):
             own = points[np.array([members[i][: 2 * size] for i in of_rank[block]])]
-            (small, rest), (large, whole) = (_rests(own[:, :n], rank) for n in (size, 2 * size))
-            grown = np.log(np.maximum(large, TINY) / np.maximum(small, TINY))
-            power = np.log(np.maximum(whole, TINY) / np.maximum(rest, TINY)) / np.maximum(
-                grown, TINY
+            (small, rest), (large, whole) = (
+                np.maximum(_rests(own[:, :n], rank), TINY) for n in (size, 2 * size)
             )
+            grown = np.log(large / small)
+            power = np.log(whole / rest) / np.maximum(grown, TINY)
             # Rounding is no direction.
             power = np.where(whole > EXACT * large, power, np.inf)
             growths[of_rank[block]] = np.where(grown > CLOSE, power, np.nan)
