@@ -1,431 +1,586 @@
 """Families of known dimension that nothing was chosen by, of the kinds of dimension_kinds.py.
 
-Networks, waves, orbits, arms, images, sounds, matrices, mixtures, atoms, thin and solid sets, with
-other shapes and functions than the families that rules and weights are chosen by.
+Shapes, functions and parameters are others than in dimension_unseen.py, dimension_kinds.py,
+dimension_more.py and dimension_weights.py.
 """
 
 from functools import partial
 
 import numpy as np
 
-from benchmarks.dimension_kinds import atoms, box, of_rank, solutions, subspaces
-from benchmarks.dimension_unseen import ball, dirichlet, normal, one, parts, sphere
+from benchmarks.dimension_kinds import atoms, box, solutions, subspaces
+from benchmarks.dimension_more import PIXELS, varied
+from benchmarks.dimension_unseen import ball, dirichlet, one, parts, sphere
 
-PIXELS = np.mgrid[:12, :12].reshape(2, 1, -1)
-
-
-def varied(low, high, n_factors, n, rng):
-    """Draw columns of factors between bounds; those after the first `n_factors` do not vary."""
-    low, high = np.array(low, dtype=float), np.array(high, dtype=float)
-    values = rng.uniform(low, high, (n, len(low)))
-    return np.where(np.arange(len(low)) < n_factors, values, (low + high) / 2).T[..., None]
+# --- networks ---------------------------------------------------------------------------------
 
 
-# --- networks and waves -----------------------------------------------------------------------
+def swish(x):
+    return x / (1 + np.exp(-2 * x))
 
 
-def softplus(dim, width, n, rng):
-    """Draw outputs of two layers of softplus for normal inputs."""
-    x = normal(dim, n, rng)
-    for _ in range(2):
-        x = np.logaddexp(0, 2 * x @ rng.standard_normal((x.shape[1], width)) / x.shape[1] ** 0.5)
+def elu(x):
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def biased(dim, widths, activation, n, rng):
+    """Draw outputs of a random network with biases for inputs in a box."""
+    x = box(dim, n, rng)
+    for width in widths:
+        weights = 1.6 * rng.standard_normal((x.shape[1], width)) / x.shape[1] ** 0.5
+        x = activation(x @ weights + 0.5 * rng.standard_normal(width))
     return x
 
 
-def gated(dim, width, n, rng):
-    """Draw products of a linear layer and a sigmoid layer."""
-    x = box(dim, n, rng)
-    left, right = rng.standard_normal((2, dim, width))
-    return x @ left / (1 + np.exp(-3 * x @ right))
+def normalised(dim, n, rng):
+    """Draw outputs of a swish layer, normalised in each row, and a linear layer."""
+    x = biased(dim, (36,), swish, n, rng)
+    x = x - x.mean(axis=1, keepdims=True)
+    x = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True))
+    return x @ rng.standard_normal((36, 24)) / 6
 
 
-def bumps(widths, n_bumps, size, n, rng):
-    """Draw activations of round units at random centres of a box with these widths."""
-    z = box(len(widths), n, rng) * widths
-    centres = box(len(widths), n_bumps, rng) * widths
-    return np.exp(-np.square((z[:, None] - centres) / size).sum(axis=2))
-
-
-def recurrent(dim, n_steps, n, rng):
-    """Draw the last states of a recurrent network for a constant input."""
-    into, over = rng.standard_normal((dim, 25)), 1.2 * rng.standard_normal((25, 25)) / 5
-    x = box(dim, n, rng) @ into
-    state = np.zeros_like(x)
-    for _ in range(n_steps):
-        state = np.tanh(x + state @ over)
-    return state
-
-
-def maxout(dim, n, rng):
-    return (box(dim, n, rng) @ rng.standard_normal((3, dim, 30))).max(axis=0)
-
-
-def polynomials(dim, degree, n, rng):
-    """Draw random sums of products of Chebyshev polynomials."""
-    z = np.arccos(box(dim, n, rng))
-    powers = rng.integers(0, degree + 1, (25, dim))
-    return np.cos(z[:, None] * powers).prod(axis=2) @ rng.standard_normal((25, 20))
-
-
-def closed(dim, n_waves, n, rng):
-    """Draw closed surfaces: random waves of angles."""
-    t = rng.uniform(0, 2 * np.pi, (n, dim))
-    counts, phases = rng.integers(-2, 3, (dim, n_waves)), rng.uniform(0, 2 * np.pi, n_waves)
-    waves = np.hstack([np.cos(t), np.sin(t), 0.5 * np.cos(t @ counts + phases)])
-    return waves @ rng.standard_normal((waves.shape[1], 22))
-
-
-def cubic(dim, n, rng):
-    """Draw graphs of cubic forms."""
-    z = box(dim, n, rng)
-    return np.hstack([z, (z @ rng.standard_normal((dim, 5))) ** 3 / 3])
-
-
-# --- orbits and arms --------------------------------------------------------------------------
-
-
-def relaxation(n_factors, n, rng):
-    """Draw the oscillator of van der Pol for random strengths and starts."""
-    mu, x, v = varied([0.3, 0.5, -1], [1.5, 2, 1], n_factors, n, rng)[..., 0]
-
-    def derivative(y):
-        return np.stack([y[:, 1], mu * (1 - y[:, 0] ** 2) * y[:, 1] - y[:, 0]], axis=1)
-
-    return solutions(derivative, np.stack([x, v], axis=1), np.linspace(0.3, 6, 20))[:, :, 0]
-
-
-def reactions(n, rng):
-    """Draw amounts of two products of a chain of reactions with three random rates."""
-    rates = rng.uniform(0.2, 1.5, (n, 3))
-
-    def derivative(y):
-        flow = rates * np.stack([y[:, 0], y[:, 0] * y[:, 1], y[:, 1]], axis=1)
-        return np.stack([-flow[:, 0] - flow[:, 1], flow[:, 0] - flow[:, 2]], axis=1)
-
-    return solutions(derivative, np.tile([1.0, 0.1], (n, 1)), np.linspace(0.2, 5, 15)).reshape(
-        n, -1
-    )
-
-
-def springs(n_factors, n, rng):
-    """Draw 30 positions of a damped spring with random frequency, damping and start."""
-    speed, damping, phase, size = varied([0.6, 0.02, 0, 0.5], [1.2, 0.2, 2, 1.5], n_factors, n, rng)
-    t = np.linspace(0, 12, 30)
-    return size * np.exp(-damping * t) * np.cos(speed * t + phase)
-
-
-def competition(n, rng):
-    """Draw two species that compete, for random starts and rates."""
-    first, second, a, b = rng.uniform([0.1, 0.1, 0.3, 0.3], [0.8, 0.8, 1.2, 1.2], (n, 4)).T
-
-    def derivative(y):
-        return y * (1 - y - np.stack([a, b], axis=1) * y[:, ::-1])
-
-    starts = np.stack([first, second], axis=1)
-    return solutions(derivative, starts, np.linspace(0.5, 8, 12)).reshape(n, -1)
-
-
-def figures(n, rng):
-    """Draw Lissajous figures with random phases and one random frequency."""
-    a, b, speed = rng.uniform([0, 0, 1], [2 * np.pi, 2 * np.pi, 1.5], (n, 3)).T[..., None]
-    t = np.linspace(0, 5, 14)
-    return np.hstack([np.cos(t + a), np.cos(speed * t + b), np.sin(2 * t + a + b)])
-
-
-def crane(n, rng):
-    """Draw points of a crane that turns, tilts and becomes longer."""
-    turn, tilt, length = rng.uniform([-1, 0.2, 1], [1, 1.2, 2], (n, 3)).T
-    top = np.stack([np.cos(turn) * np.cos(tilt), np.sin(turn) * np.cos(tilt), np.sin(tilt)])
-    return np.hstack([(length * k * top).T - [0, 0, k**2] for k in (0.3, 0.6, 1.0)])
-
-
-def sliding(n_joints, n, rng):
-    """Draw an arm in the plane whose links have random lengths and fixed angles in turn."""
-    angles = np.cumsum(np.where(np.arange(n_joints) % 2, rng.uniform(-1, 1, (n, n_joints)), 0.4), 1)
-    lengths = np.where(np.arange(n_joints) % 2, 1.0, rng.uniform(0.5, 1.5, (n, n_joints)))
-    return np.hstack(
-        [np.cumsum(lengths * np.cos(angles), axis=1), np.cumsum(lengths * np.sin(angles), axis=1)]
-    )
-
-
-def hand(n_fingers, n, rng):
-    """Draw fingers of three links, each bent by one angle, on a palm that turns."""
-    turn = rng.uniform(-0.6, 0.6, (n, 1))
-    found = []
-    for finger in range(n_fingers):
-        bend = rng.uniform(0, 1, (n, 1))
-        angles = turn + 0.3 * finger + bend * np.arange(1, 4)
-        found += [np.cumsum(np.cos(angles), axis=1), np.cumsum(np.sin(angles), axis=1)]
+def attention(dim, n_heads, n, rng):
+    """Draw means of 12 random values, weighted by softmax of queries in a box."""
+    z, found = box(dim, n, rng), []
+    for _ in range(n_heads):
+        scores = np.exp(1.8 * z @ rng.standard_normal((dim, 12)))
+        found.append(scores / scores.sum(axis=1, keepdims=True) @ rng.standard_normal((12, 12)))
     return np.hstack(found)
 
 
-def rope(n_waves, n, rng):
-    """Draw a rope of 15 links whose angles are sums of waves with random sizes."""
-    s = np.linspace(0, 1, 15)
-    shapes = np.sin(np.pi * np.outer(np.arange(1, n_waves + 1), s))
-    angles = rng.uniform(-1, 1, (n, n_waves)) @ shapes
-    return np.hstack([np.cumsum(np.cos(angles), axis=1), np.cumsum(np.sin(angles), axis=1)])
+# --- waves ------------------------------------------------------------------------------------
 
 
-# --- images and sounds ------------------------------------------------------------------------
+def triangle_waves(dim, n_waves, n, rng):
+    """Draw random sums of triangle waves of linear functions."""
+    phases = 0.35 * box(dim, n, rng) @ rng.standard_normal((dim, n_waves)) + rng.random(n_waves)
+    return np.abs(2 * (phases % 1) - 1) @ rng.standard_normal((n_waves, 24)) / n_waves**0.5
 
 
-def blob(n_factors, n, rng):
-    """Draw images of an oval whose place, angle, length and light vary."""
-    x, y, angle, length, light = varied([4, 4, 0, 2, 0.5], [7, 7, 1.5, 4, 1.5], n_factors, n, rng)
-    rows, columns = PIXELS
-    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
-    across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
-    return light * np.exp(-((along / length) ** 2) - (across / 1.5) ** 2)
+def trefoil(n, rng):
+    """Draw a knot on a torus that turns three and two times."""
+    t = rng.uniform(0, 2 * np.pi, n)
+    ring = 2 + np.cos(3 * t)
+    return np.column_stack([ring * np.cos(2 * t), ring * np.sin(2 * t), np.sin(3 * t)])
 
 
-def clock(n, rng):
-    """Draw images of two hands at random angles."""
+def ripples(dim, n_centres, n, rng):
+    """Draw rings of waves around random centres."""
+    z, centres = box(dim, n, rng), 1.5 * box(dim, n_centres, rng)
+    distance = np.sqrt(0.05 + np.square(z[:, None] - centres).sum(axis=2))
+    return np.cos(3 * distance) / (0.7 + distance)
+
+
+def rational(dim, n, rng):
+    """Draw quotients of linear and positive quadratic functions."""
+    z = box(dim, n, rng)
+    below = 1 + np.square(z @ rng.standard_normal((dim, 16)))
+    return (z @ rng.standard_normal((dim, 16)) + rng.standard_normal(16)) / below
+
+
+def exponentials(dim, n, rng):
+    """Draw graphs of sums of exponentials of linear functions."""
+    z = box(dim, n, rng)
+    heights = np.exp(z @ rng.standard_normal((dim, 10))) @ rng.standard_normal((10, 4)) / 6
+    return np.hstack([z, heights])
+
+
+# --- orbits -----------------------------------------------------------------------------------
+
+
+def stiff_spring(n_factors, n, rng):
+    """Draw positions of the oscillator of Duffing for random starts, hardness and damping."""
+    x, v, hard, damping = varied([0.5, -1, 0.2, 0.05], [1.5, 1, 1.2, 0.3], n_factors, n, rng)[
+        ..., 0
+    ]
+
+    def derivative(y):
+        force = -y[:, 0] - hard * y[:, 0] ** 3 - damping * y[:, 1]
+        return np.stack([y[:, 1], force], axis=1)
+
+    return solutions(derivative, np.stack([x, v], axis=1), np.linspace(0.3, 6, 22))[:, :, 0]
+
+
+def rigid_body(n, rng):
+    """Draw the angular velocity of a free body for random starts."""
+    starts = rng.uniform([-1, 0.5, -1], [1, 1.5, 1], (n, 3))
+
+    def derivative(y):
+        return np.array([-0.8, 1.1, -0.5]) * y[:, [1, 2, 0]] * y[:, [2, 0, 1]]
+
+    return solutions(derivative, starts, np.linspace(0.4, 4, 10)).reshape(n, -1)
+
+
+def brusselator(n, rng):
+    """Draw two amounts of an oscillating reaction with two random rates."""
+    a, b = rng.uniform([0.8, 1.2], [1.3, 2.4], (n, 2)).T
+
+    def derivative(y):
+        made = y[:, 0] ** 2 * y[:, 1]
+        return np.stack([a - (b + 1) * y[:, 0] + made, b * y[:, 0] - made], axis=1)
+
+    return solutions(derivative, np.ones((n, 2)), np.linspace(0.4, 6, 14)).reshape(n, -1)
+
+
+def solitons(n, rng):
+    """Draw two solitons of the equation of Korteweg and de Vries with random sizes and places."""
+    a, b, left, right = rng.uniform([0.4, 0.8, -3, -2], [0.6, 1.1, 3, 4], (n, 4)).T[..., None]
+    x, tau, first, second = np.linspace(-9, 9, 36), 1.0, 0.0, 0.0
+    both = ((a - b) / (a + b)) ** 2
+    one_, two = np.exp(2 * a * (x - left)), np.exp(2 * b * (x - right))
+    for speed, term in ((2 * a, one_), (2 * b, two), (2 * (a + b), both * one_ * two)):
+        tau, first, second = tau + term, first + speed * term, second + speed**2 * term
+    return 2 * (second * tau - first**2) / tau**2
+
+
+def coupled_phases(n, rng):
+    """Draw three coupled phases over time for random starts."""
+    starts, speeds = rng.uniform(0, 2 * np.pi, (n, 3)), np.array([0.7, 1.0, 1.4])
+
+    def derivative(y):
+        return speeds + 0.15 * np.sin(y[:, None] - y[:, :, None]).sum(axis=2)
+
+    phases = solutions(derivative, starts, np.linspace(0.5, 3, 5)).reshape(n, -1)
+    return np.hstack([np.cos(phases), np.sin(phases)])
+
+
+def tanks(n, rng):
+    """Draw levels of two tanks for random starts and valves."""
+    first, second, over, out = rng.uniform([0.5, 0.3, 0.4, 0.4], [2, 1.5, 1.6, 1.6], (n, 4)).T
+
+    def derivative(y):
+        passed, lost = over * y[:, 0] / (1 + y[:, 0]), out * y[:, 1] / (1 + y[:, 1])
+        return np.stack([0.4 - passed, passed - lost], axis=1)
+
+    starts = np.stack([first, second], axis=1)
+    return solutions(derivative, starts, np.linspace(0.3, 5, 12)).reshape(n, -1)
+
+
+# --- arms -------------------------------------------------------------------------------------
+
+
+def turn_about(i, j, t):
+    """Return rotations of space by angles `t` in the plane of two axes."""
+    turn = np.tile(np.eye(3), (len(t), 1, 1))
+    turn[:, i, i] = turn[:, j, j] = np.cos(t)
+    turn[:, i, j], turn[:, j, i] = -np.sin(t), np.sin(t)
+    return turn
+
+
+def platform(n_legs, n, rng):
+    """Draw lengths of legs under a platform that shifts, rises and turns in all ways."""
+    place = rng.uniform([-0.6, -0.6, 1.2], [0.6, 0.6, 2.2], (n, 3))
+    a, b, c = rng.uniform(-0.6, 0.6, (3, n))
+    frame = turn_about(0, 1, a) @ turn_about(1, 2, b) @ turn_about(0, 2, c)
+    ends = np.random.default_rng(7).uniform(-1, 1, (2, n_legs, 3)) * [1, 1, 0.2]
+    legs = place[:, None] + ends[0] @ frame.transpose(0, 2, 1) - ends[1] * 1.5
+    return np.linalg.norm(legs, axis=2)
+
+
+def linkage(n, rng):
+    """Draw a closed chain of four bars with random crank angle and lengths of crank and rocker."""
+    t, crank, rocker = rng.uniform([0, 0.4, 1.3], [2 * np.pi, 0.8, 1.7], (n, 3)).T
+    a = crank * np.exp(1j * t)
+    gap = 2 - a
+    along = (np.abs(gap) ** 2 + 1.8**2 - rocker**2) / (2 * np.abs(gap))
+    b = a + gap / np.abs(gap) * (along + 1j * np.sqrt(1.8**2 - along**2))
+    point = a + (b - a) * (0.5 + 0.4j)
+    return np.column_stack([part for z in (a, b, point) for part in (z.real, z.imag)])
+
+
+def scara(n, rng):
+    """Draw elbow, hand and tool of a robot with two links, a lift and a wrist."""
+    a, b, lift, wrist = rng.uniform([-1.2, 0.3, 0, -1.5], [1.2, 2, 1, 1.5], (n, 4)).T
+    elbow = np.exp(1j * a)
+    hand = elbow + 0.8 * np.exp(1j * (a + b))
+    tool = hand + 0.5 * np.exp(1j * (a + b + wrist))
+    places = [part for z in (elbow, hand, tool) for part in (z.real, z.imag)]
+    return np.column_stack([*places, lift])
+
+
+def tentacle(n_segments, n, rng):
+    """Draw points of a tentacle whose segments bend by random amounts in random directions."""
+    place, frame, found = np.zeros((n, 1, 3)), np.tile(np.eye(3), (n, 1, 1)), []
+    s = np.linspace(0.25, 1, 4)
+    for _ in range(n_segments):
+        bend, side = rng.uniform([0.3, -1.2], [1.4, 1.2], (n, 2)).T
+        b, c = bend[:, None], side[:, None]
+        off = (1 - np.cos(b * s)) / b
+        own = np.stack([off * np.cos(c), off * np.sin(c), np.sin(b * s) / b], axis=2)
+        points = place + own @ frame.transpose(0, 2, 1)
+        found.append(points.reshape(n, -1))
+        turned = turn_about(0, 1, side) @ turn_about(0, 2, -bend) @ turn_about(0, 1, -side)
+        place, frame = points[:, -1:], frame @ turned
+    return np.hstack(found)
+
+
+def skeleton(n, rng):
+    """Draw a figure of a trunk, two arms of two links and two legs of one link."""
+    trunk = rng.uniform(-0.5, 0.5, n)
+    shoulder = 1.5j * np.exp(1j * trunk)
+    found = [shoulder]
+    for side in (-1, 1):
+        upper, lower, leg = rng.uniform([-0.8, 0, -0.5], [0.8, 1.4, 0.5], (n, 3)).T
+        elbow = shoulder + side * np.exp(1j * (trunk + upper))
+        found += [elbow, elbow + side * 0.8 * np.exp(1j * (trunk + upper + side * lower))]
+        found.append(-1.4j * np.exp(1j * (0.4 * side + leg)))
+    return np.column_stack([part for z in found for part in (z.real, z.imag)])
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def texture(n_factors, n, rng):
+    """Draw parts of a fixed texture, shifted, turned and made larger."""
+    x, y, angle, size = varied([-2, -2, -0.6, 0.8], [2, 2, 0.6, 1.25], n_factors, n, rng)
     rows, columns = PIXELS - 5.5
-    image = 0.0
-    for length in (3.0, 5.0):
-        t = rng.uniform(0, 2 * np.pi, (n, 1))
-        along = np.clip(columns * np.cos(t) + rows * np.sin(t), 0, length)
-        off = (columns - along * np.cos(t)) ** 2 + (rows - along * np.sin(t)) ** 2
-        image = image + np.exp(-off / 2)
-    return image
+    across = size * (columns * np.cos(angle) - rows * np.sin(angle)) + x
+    down = size * (columns * np.sin(angle) + rows * np.cos(angle)) + y
+    fixed = np.random.default_rng(3)
+    waves = zip(fixed.uniform(-0.6, 0.6, (12, 2)), fixed.uniform(0, 2 * np.pi, 12), strict=True)
+    return sum(np.cos(a * across + b * down + phase) for (a, b), phase in waves)
 
 
-def corners(n_corners, n, rng):
-    """Draw images of a soft polygon: products of half-planes at random distances."""
-    rows, columns = PIXELS - 5.5
-    image = 1.0
-    for k in range(n_corners):
-        t, off = 2 * np.pi * k / n_corners, rng.uniform(1.5, 4, (n, 1))
-        image = image / (1 + np.exp(columns * np.cos(t) + rows * np.sin(t) - off))
-    return image
-
-
-def lit(n_factors, n, rng):
-    """Draw images of a lit ball: two angles of the light, radius and ambient light."""
-    a, b, radius, ambient = varied([-1, -1, 4, 0.1], [1, 1, 6, 0.6], n_factors, n, rng)
-    rows, columns = (PIXELS - 5.5) / radius
-    depth = np.sqrt(np.maximum(1 - rows**2 - columns**2, 0))
-    light = rows * np.sin(a) + columns * np.cos(a) * np.sin(b) + depth * np.cos(a) * np.cos(b)
-    return np.where(depth > 0, np.logaddexp(0, 4 * light) / 4 + ambient, 0)
-
-
-def lines_of_light(n, rng):
-    """Draw images of two crossing soft lines with random places."""
-    rows, columns = PIXELS
-    x, y = rng.uniform(3, 8, (2, n, 1))
-    return np.exp(-((columns - x) ** 2) / 3) + np.exp(-((rows - y) ** 2) / 3)
-
-
-def beats(n, rng):
-    """Draw sums of two tones with random pitches and one loudness."""
-    a, b, light = rng.uniform([0.3, 0.6, 0.3], [0.5, 0.8, 1], (n, 3)).T[..., None]
-    t = np.arange(36)
-    return np.sin(a * t) + light * np.sin(b * t)
-
-
-def modulated(n_factors, n, rng):
-    """Draw tones whose pitch is modulated, with random strength, speed, phase and loudness."""
-    strength, speed, phase, light = varied(
-        [0.2, 0.1, 0, 0.5], [1.5, 0.3, 2, 1.5], n_factors, n, rng
+def moon(n_factors, n, rng):
+    """Draw images of a crescent with random turn, width, place and brightness."""
+    turn, width, x, y, light = varied(
+        [0, 1.5, 4.5, 4.5, 0.6], [2.5, 4, 6.5, 6.5, 1.4], n_factors, n, rng
     )
-    t = np.arange(36)
-    return light * np.sin(0.5 * t + strength * np.sin(speed * t + phase))
+    rows, columns = PIXELS
+    bright = np.hypot(columns - x, rows - y) - 4
+    dark = np.hypot(columns - x - width * np.cos(turn), rows - y - width * np.sin(turn)) - 3.5
+    return light / (1 + np.exp(1.5 * bright)) / (1 + np.exp(-1.5 * dark))
 
 
-def plucked(n, rng):
-    """Draw strings that are plucked at random places, with random damping and loudness."""
-    place, damping, light = rng.uniform([0.1, 0.01, 0.5], [0.5, 0.1, 1.5], (n, 3)).T[..., None]
-    t, k = np.arange(32), np.arange(1, 6)[:, None, None]
-    overtones = np.sin(np.pi * k * place) / k**2 * np.exp(-damping * k * t) * np.cos(0.25 * k * t)
-    return light * overtones.sum(axis=0)
+def horizon(n, rng):
+    """Draw images of a wavy horizon with random level, height and phase."""
+    level, height, phase = rng.uniform([3.5, 0.7, 0], [7.5, 2.2, 3], (n, 3)).T[..., None]
+    rows, columns = PIXELS
+    return 1 / (1 + np.exp(1.2 * (rows - level - height * np.sin(0.6 * columns + phase))))
 
 
-def vowels(n_factors, n, rng):
-    """Draw spectra in decibels with two resonances of random places and widths."""
-    a, b, width, tilt = varied([8, 20, 2, 0], [14, 30, 4, 0.05], n_factors, n, rng)
-    bands = np.arange(40)
-    power = sum(1 / (1 + ((bands - place) / width) ** 2) for place in (a, b))
-    return np.log(0.02 + power) - tilt * bands
+def face(n, rng):
+    """Draw images of a face: distance and height of eyes, smile, width of mouth and its height."""
+    low, high = [1.5, 2.5, -0.15, 2, 7.5], [3.5, 4.5, 0.15, 4, 9]
+    gap, eyes, smile, width, mouth = rng.uniform(low, high, (n, 5)).T[..., None]
+    rows, columns = PIXELS
+    across = columns - 5.5
+    image = sum(np.exp(-((across - s * gap) ** 2 + (rows - eyes) ** 2) / 2) for s in (-1, 1))
+    curve = np.exp(-((rows - mouth + smile * (across**2 - 4)) ** 2) / 1.5)
+    return image + curve / (1 + np.exp(1.5 * (np.abs(across) - width)))
+
+
+def petals(waves, n, rng):
+    """Draw images of a soft flower whose radius is a sum of waves of random sizes."""
+    rows, columns = PIXELS - 5.5
+    angle, radius = np.arctan2(rows, columns), 3.5
+    for k in waves:
+        a, b = rng.uniform(-0.8, 0.8, (2, n, 1))
+        radius = radius + a * np.cos(k * angle) + b * np.sin(k * angle)
+    return 1 / (1 + np.exp(1.3 * (np.hypot(rows, columns) - radius)))
+
+
+# --- sounds -----------------------------------------------------------------------------------
+
+
+def echoes(n, rng):
+    """Draw a short pulse at a random place with an echo of random delay and strength."""
+    start, delay, strength = rng.uniform([5, 8, 0.3], [11, 16, 0.9], (n, 3)).T[..., None]
+    t = np.arange(40)
+
+    def pulse(off):
+        return np.exp(-((off / 3.5) ** 2)) * np.cos(0.5 * off)
+
+    return pulse(t - start) + strength * pulse(t - start - delay)
+
+
+def poles(n_pairs, n, rng):
+    """Draw log-spectra of filters with pairs of poles at random places."""
+    z, power = np.exp(1j * np.linspace(0.1, 3, 40)), 0.0
+    for pair in range(n_pairs):
+        place, radius = rng.uniform([0.5, 0.6], [1.2, 0.88], (n, 2)).T[..., None]
+        pole = radius * np.exp(1j * (place + 1.2 * pair))
+        power = power - np.log(np.abs((z - pole) * (z - pole.conj())))
+    return power
+
+
+def glide(n_factors, n, rng):
+    """Draw spectrograms of a voice whose pitch moves on a parabola."""
+    start, slope, loud, curve = varied(
+        [3, -0.3, 0.5, -0.06], [8, 0.3, 1.5, 0.06], n_factors, n, rng
+    )
+    bands, t = PIXELS[0], PIXELS[1] - 5.5
+    return loud * np.exp(-((bands - start - slope * t - curve * t**2) ** 2) / 3)
+
+
+def clipped(n, rng):
+    """Draw tones of random pitch and phase that are clipped by a random gain."""
+    pitch, phase, gain = rng.uniform([0.3, 0, 0.5], [0.45, 3, 4], (n, 3)).T[..., None]
+    return np.tanh(gain * np.sin(pitch * np.arange(32) + phase))
+
+
+def clicks(n, rng):
+    """Draw trains of four soft clicks with a random start and distance."""
+    start, gap = rng.uniform([4, 7], [10, 10], (n, 2)).T[..., None]
+    t = np.arange(45)
+    return sum(0.8**k * np.exp(-(((t - start - k * gap) / 2.5) ** 2)) for k in range(4))
 
 
 # --- matrices ---------------------------------------------------------------------------------
 
 
-def rotations(n, rng):
-    """Draw rotations of space as matrices."""
-    q = np.linalg.qr(rng.standard_normal((n, 3, 3)))[0]
-    return (q * np.linalg.det(q)[:, None, None]).reshape(n, -1)
+def complex_lines(n, rng):
+    """Draw projections onto lines of complex space of three dimensions: four dimensions."""
+    z = rng.standard_normal((n, 3)) + 1j * rng.standard_normal((n, 3))
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    z = (z[:, :, None] * z[:, None].conj()).reshape(n, -1)
+    return np.hstack([z.real, z.imag])
 
 
-def unitary(n, rng):
-    """Draw unitary matrices of two rows: four dimensions."""
-    q = np.linalg.qr(rng.standard_normal((n, 2, 2)) + 1j * rng.standard_normal((n, 2, 2)))[0]
-    q = (q * np.exp(1j * rng.uniform(0, 2 * np.pi, (n, 1, 2)))).reshape(n, -1)
-    return np.hstack([q.real, q.imag])
+def correlations(n_rows, n, rng):
+    """Draw correlation matrices."""
+    a = rng.standard_normal((n, n_rows, n_rows + 3))
+    a = a / np.linalg.norm(a, axis=2, keepdims=True)
+    return (a @ a.transpose(0, 2, 1)).reshape(n, -1)
 
 
-def density_matrices(n_rows, n, rng):
-    """Draw positive matrices of trace 1."""
-    a = rng.standard_normal((n, n_rows, n_rows + 2))
-    a = a @ a.transpose(0, 2, 1)
-    return (a / np.trace(a, axis1=1, axis2=2)[:, None, None]).reshape(n, -1)
+def unimodular(n, rng):
+    """Draw 2 x 2 matrices of determinant 1: three dimensions."""
+    a, b, size = rng.uniform([0, 0, 0.1], [2 * np.pi, 2 * np.pi, 0.9], (n, 3)).T
+    big, small = np.cosh(size), np.sinh(size)
+    return np.column_stack([big * np.cos(a), big * np.sin(a), small * np.cos(b), small * np.sin(b)])
 
 
-def minors(n, rng):
-    """Draw coordinates of Pluecker of the planes of R^4: four dimensions."""
-    q = np.linalg.qr(rng.standard_normal((n, 4, 2)))[0]
-    i, j = np.triu_indices(4, 1)
-    return q[:, i, 0] * q[:, j, 1] - q[:, j, 0] * q[:, i, 1]
+def distances(n_points, n, rng):
+    """Draw distances between random points of the plane."""
+    points = rng.standard_normal((n, n_points, 2))
+    i, j = np.triu_indices(n_points, 1)
+    return np.linalg.norm(points[:, i] - points[:, j], axis=2)
 
 
-def tensors(n, rng):
-    """Draw tensors of rank 1 of 2 x 3 x 3: six dimensions."""
-    a, b, c = (rng.standard_normal((n, k)) for k in (2, 3, 3))
-    return np.einsum("ni,nj,nk->nijk", a, b, c).reshape(n, -1)
+def kronecker(n, rng):
+    """Draw products of Kronecker of two 2 x 2 matrices: seven dimensions."""
+    a, b = rng.standard_normal((2, n, 2, 2))
+    return np.einsum("nij,nkl->nikjl", a, b).reshape(n, -1)
 
 
-# --- mixtures, thin and solid sets ------------------------------------------------------------
+# --- mixtures ---------------------------------------------------------------------------------
 
 
-def star(n_rays, n, rng):
-    """Draw segments and one disc that meet at the origin."""
-    which, points = np.arange(n) % (n_rays + 1), np.zeros((n, 8))
-    for i in range(n_rays):
-        rows = which == i
-        points[rows, i] = rng.uniform(-2, 2, rows.sum())
-    rows = which == n_rays
-    points[rows, 5:7] = 1.5 * ball(2, rows.sum(), rng)
-    return points, np.where(rows, 2.0, 1.0)
+def joined(shapes, n, rng):
+    """Draw from several (dim, shape) of one space in turn, as they are."""
+    which = np.arange(n) % len(shapes)
+    points = np.vstack([shape((which == i).sum(), rng) for i, (_, shape) in enumerate(shapes)])
+    dims = np.repeat([float(dim) for dim, _ in shapes], np.bincount(which, minlength=len(shapes)))
+    return points, dims
 
 
-def stacked_boxes(dims, n, rng):
-    """Draw boxes of several dimensions that share their first axis."""
-    which, points = np.arange(n) % len(dims), np.zeros((n, sum(dims)))
-    start = 0
-    for i, dim in enumerate(dims):
-        rows = which == i
-        columns = [0, *range(start + 1, start + dim)]
-        points[np.ix_(rows, columns)] = box(dim, rows.sum(), rng) * 1.2
-        start += dim - 1
-    return points, np.array(dims, dtype=float)[which]
+def saturn(n, rng):
+    """Draw a flat ring around a ball."""
+    t, r = rng.uniform(0, 2 * np.pi, n), np.sqrt(rng.uniform(1.5**2, 2.4**2, n))
+    return np.column_stack([r * np.cos(t), r * np.sin(t), 0.3 * r * np.cos(t)])
 
 
-def ribbon(width, n, rng):
-    """Draw a ribbon that turns about a curve of space."""
-    t, w = rng.uniform(0, 2 * np.pi, n), rng.uniform(-width, width, n)
-    centre = np.stack([np.cos(t), np.sin(2 * t), np.sin(t) + np.cos(3 * t) / 2])
-    across = np.stack([np.cos(t / 2), np.sin(t / 2), np.zeros(n)])
-    return (centre + w * across).T
+def coil(n, rng):
+    """Draw a coil of three turns around the first axis of space."""
+    t = rng.uniform(-1, 1, n)
+    return np.column_stack([2 * t, 1.4 * np.cos(3 * np.pi * t), 1.4 * np.sin(3 * np.pi * t)])
 
 
-def lens(ratio, n, rng):
-    """Draw the surface of a flat ellipsoid."""
-    return sphere(2, n, rng) * [1, 0.8, 1 / ratio]
+def scroll(width, n, rng):
+    """Draw a sheet rolled on a logarithmic spiral."""
+    t, w = rng.uniform(0, 3 * np.pi, n), rng.uniform(-width, width, n)
+    r = 0.4 * np.exp(0.18 * t)
+    return np.column_stack([w, r * np.cos(t), r * np.sin(t)])
 
 
-def hollow(thickness, n, rng):
-    """Draw a thin shell of space: three dimensions."""
-    return sphere(2, n, rng) * (1 + rng.uniform(-thickness, thickness, (n, 1)))
+def rod(n, rng):
+    return np.column_stack([rng.uniform(-2, 2, n), np.zeros((n, 2))])
 
 
-def layers(stds, n, rng):
-    """Draw a normal distribution of these standard deviations, bent along its first axis."""
-    z = rng.standard_normal((n, len(stds))) * stds
-    return np.column_stack([z, 0.4 * z[:, 0] ** 2, np.sin(z[:, 1])])
+def bowl(dim, n, rng):
+    """Draw a cap of a paraboloid."""
+    z = 1.2 * ball(dim, n, rng)
+    return np.column_stack([z, 0.6 * np.square(z).sum(axis=1)])
 
 
-def laplace(dim, n, rng):
-    return rng.laplace(size=(n, dim))
+def torus(n, rng):
+    a, b = rng.uniform(0, 2 * np.pi, (2, n))
+    r = 1 + 0.5 * np.cos(b)
+    return np.column_stack([r * np.cos(a), r * np.sin(a), 0.5 * np.sin(b)])
 
 
-def triangular(dim, n, rng):
-    return rng.triangular(-1, 0.5, 1, (n, dim))
+# --- sums of atoms ----------------------------------------------------------------------------
+
+
+def groups(n_active, n_groups, size, n_features, n, rng):
+    """Draw sums of few of many groups of atoms; all atoms of a group are used together."""
+    active = rng.random((n, n_groups)).argsort(axis=1) < n_active
+    codes = np.repeat(active, size, axis=1) * rng.standard_normal((n, n_groups * size))
+    points = codes @ sphere(n_features - 1, n_groups * size, rng)
+    return points, np.full(n, float(n_active * size))
+
+
+def windows(size, n_atoms, n_features, n, rng):
+    """Draw sums of atoms that follow one another in a ring, with positive amounts."""
+    first = rng.integers(n_atoms, size=(n, 1))
+    active = (np.arange(n_atoms) - first) % n_atoms < size
+    codes = active * rng.uniform(0.3, 1.5, (n, n_atoms))
+    return codes @ sphere(n_features - 1, n_atoms, rng), np.full(n, float(size))
+
+
+def topics(n_active, n_topics, n_words, n, rng):
+    """Draw shares of words in documents that mix few of many topics."""
+    active = rng.random((n, n_topics)).argsort(axis=1) < n_active
+    shares = active * rng.gamma(2.0, size=(n, n_topics))
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    return shares @ rng.dirichlet([0.4] * n_words, n_topics), np.full(n, n_active - 1.0)
+
+
+# --- thin and solid sets ----------------------------------------------------------------------
+
+
+def leaf(width, n, rng):
+    """Draw a narrow leaf along an arc, that is broader in its middle."""
+    t, w = rng.uniform(-1, 1, n), rng.uniform(-width, width, n)
+    side = w * (1.3 - t**2)
+    return np.column_stack([np.sin(1.5 * t), side, np.cos(1.5 * t) + side * t, 0.4 * t**3])
+
+
+def washer(height, n, rng):
+    """Draw a thin plate with a hole."""
+    t, r = rng.uniform(0, 2 * np.pi, n), np.sqrt(rng.uniform(0.25, 1, n))
+    return np.column_stack([r * np.cos(t), r * np.sin(t), rng.uniform(-height, height, n)])
+
+
+def bent_plate(thickness, n, rng):
+    """Draw a thick sheet bent on a cylinder and lifted along it."""
+    a, b, c = rng.uniform(-1, 1, (3, n))
+    r = 1 + thickness * c
+    return np.column_stack([r * np.cos(1.2 * a), r * np.sin(1.2 * a), b, 0.4 * b**2 + 0.3 * a * b])
+
+
+def exponential(scales, n, rng):
+    return rng.exponential(size=(n, len(scales))) * scales
+
+
+def thin_rational(ratio, n, rng):
+    """Draw quotients of functions of a box of two wide sides and one narrow side."""
+    z = box(3, n, rng) * [1, 1, 1 / ratio]
+    below = 1.5 + np.sin(z @ rng.standard_normal((3, 20)) + rng.uniform(0, 6, 20))
+    return (z @ rng.standard_normal((3, 20))) / below
+
+
+def cross_polytope(dim, n, rng):
+    """Draw points whose absolute coordinates have a sum below 1."""
+    return dirichlet(dim, 1.0, n, rng)[:, :dim] * rng.choice([-1, 1], (n, dim))
+
+
+def prism(n, rng):
+    return np.hstack([ball(2, n, rng), 0.8 * box(2, n, rng)])
+
+
+def annulus(dim, inner, n, rng):
+    """Draw a ball with a hole."""
+    return sphere(dim - 1, n, rng) * rng.uniform(inner**dim, 1, (n, 1)) ** (1 / dim)
+
+
+def logistic(dim, n, rng):
+    return rng.logistic(size=(n, dim))
+
+
+def beta(dim, n, rng):
+    return rng.beta(2, 3, (n, dim))
 
 
 # kind: families
 KINDS = {
     "networks": {
-        "softplus of 4": one(4, partial(softplus, 4, 40)),
-        "gated of 5": one(5, partial(gated, 5, 30)),
-        "bumps of 3": one(3, partial(bumps, [1, 1, 1], 40, 1.2)),
-        "recurrent of 2": one(2, partial(recurrent, 2, 5)),
-        "maxout of 6": one(6, partial(maxout, 6)),
+        "swish of 3": one(3, partial(biased, 3, (32, 32), swish)),
+        "ELU of 2, deep": one(2, partial(biased, 2, (24, 24, 24), elu)),
+        "leaky of 7": one(7, partial(biased, 7, (40, 40), leaky)),
+        "normalised of 5": one(5, partial(normalised, 5)),
+        "attention of 4": one(4, partial(attention, 4, 2)),
     },
     "waves": {
-        "polynomials of 2": one(2, partial(polynomials, 2, 4)),
-        "polynomials of 4": one(4, partial(polynomials, 4, 2)),
-        "closed surface of 2": one(2, partial(closed, 2, 10)),
-        "closed curve": one(1, partial(closed, 1, 8)),
-        "cubic graph of 3": one(3, partial(cubic, 3)),
+        "triangle waves of 2": one(2, partial(triangle_waves, 2, 30)),
+        "trefoil": one(1, trefoil, 9),
+        "ripples of 3": one(3, partial(ripples, 3, 30)),
+        "rational of 4": one(4, partial(rational, 4)),
+        "exponentials of 5": one(5, partial(exponentials, 5), 16),
     },
     "orbits": {
-        "relaxation, 2": one(2, partial(relaxation, 2)),
-        "relaxation, 3": one(3, partial(relaxation, 3)),
-        "reactions": one(3, reactions),
-        "springs, 3": one(3, partial(springs, 3)),
-        "competition": one(4, competition),
-        "figures": one(3, figures),
+        "stiff spring, 3": one(3, partial(stiff_spring, 3)),
+        "rigid body": one(3, rigid_body),
+        "brusselator": one(2, brusselator),
+        "solitons": one(4, solitons),
+        "tanks": one(4, tanks),
+        "coupled phases": one(3, coupled_phases),
     },
     "arms": {
-        "crane": one(3, crane),
-        "sliding arm of 4": one(4, partial(sliding, 4)),
-        "hand of 4 fingers": one(5, partial(hand, 4)),
-        "rope of 3": one(3, partial(rope, 3)),
+        "platform on 12 legs": one(6, partial(platform, 12)),
+        "linkage": one(3, linkage),
+        "scara": one(4, scara),
+        "tentacle of 2": one(4, partial(tentacle, 2)),
+        "skeleton": one(7, skeleton),
     },
     "images": {
-        "blob, 3": one(3, partial(blob, 3)),
-        "blob, 5": one(5, partial(blob, 5)),
-        "clock": one(2, clock),
-        "polygon of 4": one(4, partial(corners, 4)),
-        "lit ball, 2": one(2, partial(lit, 2)),
-        "lines of light": one(2, lines_of_light),
+        "texture, 4": one(4, partial(texture, 4)),
+        "moon, 3": one(3, partial(moon, 3)),
+        "horizon": one(3, horizon),
+        "face": one(5, face),
+        "petals of 3": one(6, partial(petals, (2, 3, 4))),
     },
     "sounds": {
-        "beats": one(3, beats),
-        "modulated, 2": one(2, partial(modulated, 2)),
-        "modulated, 4": one(4, partial(modulated, 4)),
-        "plucked": one(3, plucked),
-        "vowels, 3": one(3, partial(vowels, 3)),
+        "echoes": one(3, echoes),
+        "poles of 2": one(4, partial(poles, 2)),
+        "glide, 4": one(4, partial(glide, 4)),
+        "clipped": one(3, clipped),
+        "clicks": one(2, clicks),
     },
     "matrices": {
-        "rotations": one(3, rotations),
-        "unitary of 2": one(4, unitary),
-        "density matrices of 3": one(5, partial(density_matrices, 3)),
-        "planes of R^4": one(4, minors),
-        "tensors": one(6, tensors),
-        "rank 1, 3 x 3": one(5, partial(of_rank, 3, 3, 1)),
+        "complex lines": one(4, complex_lines),
+        "correlations of 4": one(6, partial(correlations, 4)),
+        "unimodular": one(3, unimodular),
+        "distances of 4": one(5, partial(distances, 4)),
+        "Kronecker": one(7, kronecker),
     },
     "mixtures": {
-        "star of 3": partial(star, 3),
-        "boxes 2, 3": partial(stacked_boxes, (2, 3)),
-        "boxes 1, 4": partial(stacked_boxes, (1, 4)),
-        "spheres 1, 4, apart": parts(
-            (1, partial(sphere, 1)), (4, partial(sphere, 4)), n_features=15, apart=1.5
+        "ball 3 in a ring": partial(joined, ((3, partial(ball, 3)), (2, saturn))),
+        "ball 3 in a coil": partial(joined, ((3, partial(ball, 3)), (1, coil))),
+        "scroll on a rod": partial(joined, ((2, partial(scroll, 1.2)), (1, rod))),
+        "bowl 2, cube 5, apart": parts(
+            (2, partial(bowl, 2)), (5, partial(box, 5)), n_features=14, apart=2.5
         ),
-        "normal, cube, apart": parts(
-            (3, partial(normal, 3)), (6, partial(box, 6)), n_features=16, apart=4
+        "torus 2, ball 4, apart": parts(
+            (2, torus), (4, partial(ball, 4)), n_features=11, shares=(0.6, 0.4), apart=1.4
         ),
     },
     "atoms": {
-        "2 of 14 atoms": partial(atoms, [2], 14, 16, False),
-        "1 to 5 of 24 atoms": partial(atoms, [1, 2, 3, 4, 5], 24, 30, True),
-        "10 subspaces of 4": partial(subspaces, [4] * 10, 18),
-        "subspaces 1, 2, 3, 6": partial(subspaces, [1, 2, 3, 6], 16),
+        "2 of 6 pairs of atoms": partial(groups, 2, 6, 2, 20),
+        "windows of 3": partial(windows, 3, 16, 20),
+        "3 of 8 topics": partial(topics, 3, 8, 25),
+        "1, 2, 4 of 15 atoms": partial(atoms, [1, 2, 4], 15, 22, False),
+        "subspaces 1, 3, 5": partial(subspaces, [1, 3, 5, 5], 17),
     },
     "thin": {
-        "bumps of 2 + 1:30": one(3, partial(bumps, [1, 1, 0.033], 40, 1.0)),
-        "ribbon": one(2, partial(ribbon, 0.06), 9),
-        "lens 1:20": one(2, partial(lens, 20), 8),
-        "shell of 5 %": one(3, partial(hollow, 0.05), 10),
-        "layers 1:15, 4": one(4, partial(layers, [1, 0.6, 0.25, 0.067]), 14),
+        "leaf": one(2, partial(leaf, 0.07), 8),
+        "washer": one(3, partial(washer, 0.04), 9),
+        "bent plate": one(3, partial(bent_plate, 0.06), 12),
+        "exponential 1:20, 4": one(4, partial(exponential, [1, 0.6, 0.3, 0.05]), 13),
+        "rational of 2 + 1:20": one(3, partial(thin_rational, 20)),
     },
     "solid": {
-        "cube of 7": one(7, partial(box, 7), 18),
-        "ball of 5": one(5, partial(ball, 5), 12),
-        "simplex of 4": one(4, partial(dirichlet, 4, 3.0)),
-        "Laplace of 5": one(5, partial(laplace, 5), 15),
-        "triangular of 10": one(10, partial(triangular, 10), 20),
+        "cross polytope of 6": one(6, partial(cross_polytope, 6), 15),
+        "prism of 4": one(4, prism, 11),
+        "annulus of 3": one(3, partial(annulus, 3, 0.5), 6),
+        "logistic of 8": one(8, partial(logistic, 8), 24),
+        "beta of 11": one(11, partial(beta, 11), 40),
     },
 }
 REPORTED = {name: family for families in KINDS.values() for name, family in families.items()}

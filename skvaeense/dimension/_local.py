@@ -247,6 +247,9 @@ class LocalGeometry(Kept):
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions with remaining noise. None means all.
 
+    observed : ndarray of shape (n_references, n_observed) or None, default=None
+        The references with all their noise. None means that they are `points`.
+
     Attributes
     ----------
     hidden : float
@@ -265,12 +268,14 @@ class LocalGeometry(Kept):
         noise_variance=0.0,
         most_noise=np.inf,
         n_noisy=None,
+        observed=None,
     ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
         self.usual = ANY
         self._noise_variance = noise_variance
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
         self._n_features = points.shape[1]
+        observed = points if observed is None else observed
         variances, directions = principal_directions(points - points.mean(axis=0))
         # An orthonormal basis of the directions in which points vary.
         self._plane = directions[variances > EXACT * variances[0]].T
@@ -299,7 +304,7 @@ class LocalGeometry(Kept):
                 [points[pool] for pool in members[: _scaling.N_QUERIES]]
             )
         close = _mean(nearness[0][anchors], at_anchor)
-        self._measure_ranks(points, members, n_noisy)
+        self._measure_ranks(points, observed, members, n_noisy)
         # Noise explains no dimension if it changes squared distances by a share below `CLOSE`.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self._noiseless = 1 / (1 + np.square(2 * most_noise * self._n_features / close / CLOSE))
@@ -373,7 +378,7 @@ class LocalGeometry(Kept):
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, n_noisy):
+    def _measure_ranks(self, points, observed, members, n_noisy):
         """Measure the ranks of pools, how their variances grow, and which stand above the noise."""
         p, n = points.shape[1], np.array(list(map(len, members)))
         # The nearest quarter is flatter than the pool, and its nearest members still more.
@@ -404,7 +409,9 @@ class LocalGeometry(Kept):
         growths = _growths(nearest, variances, np.minimum(n_known, n))
         # Of no more directions than can be asked for.
         self._growths = growths[:, : int(self._ranks.max()) + 1]
-        self._rests = _growth_of_rests(points, members, self._ranks.astype(int))
+        self._rests, self._evenness = _measure_rests(
+            points, observed, members, self._ranks.astype(int)
+        )
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0, bound=np.inf):
@@ -460,9 +467,9 @@ class LocalGeometry(Kept):
         lowest = self._lowest(near, asked, ratios, least)
         error, bound = mean(self._errors), np.broadcast_to(bound, len(ratio))
         growth = np.stack([mean(values) for values in self._growths.T], axis=1)
-        others = median(self._falls), growth, median(self._rests), mean(self._noiseless)
+        others = median(self._falls), growth, median(self._rests), median(self._evenness)
         distances = ratio, ratios[0], least, lowest, error
-        evidence = Evidence(*distances, median(self._ranks), bound, *others)
+        evidence = Evidence(*distances, median(self._ranks), bound, *others, mean(self._noiseless))
         dimension, std = evidence.posterior(self.usual)
         # Directions within the noise do not count.
         dimension = np.maximum(np.minimum(dimension, visible), 1.0)
@@ -667,15 +674,18 @@ def _growths(small, large, n_known):
     return np.where(known, (np.log(large) - np.log(small)) / sizes, np.nan)
 
 
-def _growth_of_rests(points, members, ranks):
-    """Return powers of the squared size with which the rests of curved surfaces grow.
+def _measure_rests(points, observed, members, ranks):
+    """Return how the rests of curved surfaces grow, and the share of directions that they fill.
 
     Surfaces of second degree, with as many directions as the rank, are fitted to the nearest
-    members of a pool, twice as many as their terms, and to twice as many members. The result is NaN
-    if there are too few members, and infinite if nothing but rounding is left. Half of the pools
-    are measured, because they overlap.
+    members of a pool, twice as many as their terms, and to twice as many members. The first result
+    is the power of the squared size with which the mean square of what is left grows: NaN if there
+    are too few members, and infinite if nothing but rounding is left. The second is of the observed
+    samples, where noise fills all directions evenly, and a thinner direction one of them. Half of
+    the pools are measured, because they overlap.
     """
-    growths, p = np.full(len(members), np.nan), points.shape[1]
+    growths, evenness = np.full((2, len(members)), np.nan)
+    p = points.shape[1]
     growths[ranks == p] = np.inf
     sizes = (ranks + 1) * (ranks + 2)
     is_known = (ranks > 0) & (ranks < p) & (2 * sizes <= list(map(len, members)))
@@ -683,21 +693,24 @@ def _growth_of_rests(points, members, ranks):
     for rank in np.unique(ranks[is_known]):
         of_rank = np.flatnonzero(is_known & (ranks == rank))
         size = sizes[of_rank[0]]
-        for block in row_blocks(len(of_rank), 2 * size * max(p, 2 * size)):
-            own = points[np.array([members[i][: 2 * size] for i in of_rank[block]])]
+        for block in row_blocks(len(of_rank), 2 * size * max(observed.shape[1], 2 * size)):
+            some = of_rank[block]
+            own = np.array([members[i][: 2 * size] for i in some])
             (small, rest), (large, whole) = (
-                np.maximum(_rests(own[:, :n], rank), TINY) for n in (size, 2 * size)
+                [np.maximum(_squares(its).sum(axis=1) / left, TINY) for its, left in found]
+                for found in (_off_surface(points[own[:, :n]], rank) for n in (size, 2 * size))
             )
             grown = np.log(large / small)
             power = np.log(whole / rest) / np.maximum(grown, TINY)
             # Rounding is no direction.
             power = np.where(whole > EXACT * large, power, np.inf)
-            growths[of_rank[block]] = np.where(grown > CLOSE, power, np.nan)
-    return growths
+            growths[some] = np.where(grown > CLOSE, power, np.nan)
+            evenness[some] = _evenness(*_off_surface(observed[own], rank)[1], rank)
+    return growths, evenness
 
 
-def _rests(points, rank):
-    """Return mean squares of points, and of their rests off surfaces of second degree."""
+def _off_surface(points, rank):
+    """Return points from their mean and from surfaces of second degree, each with what is left."""
     n, p = points.shape[1:]
     points = points - points.mean(axis=1, keepdims=True)
     if p < n:
@@ -710,8 +723,24 @@ def _rests(points, rank):
     terms = [np.ones_like(along[:, :, :1]), along, along[:, :, first] * along[:, :, second]]
     basis = np.linalg.qr(np.concatenate(terms, axis=2))[0]
     rests = points - basis @ (basis.transpose(0, 2, 1) @ points)
-    n_left = n - basis.shape[2]
-    return _squares(points).sum(axis=1) / n, _squares(rests).sum(axis=1) / n_left
+    return (points, n), (rests, n - basis.shape[2])
+
+
+def _evenness(rests, n_left, rank):
+    """Return the shares of directions off surfaces that rests fill: the participation ratio.
+
+    The sum of squares of their covariance is estimated without bias: M. S. Srivastava, "Some tests
+    concerning the covariance matrix in high dimensional data", Journal of the Japan Statistical
+    Society 35, 2005. The shares are NaN if there are fewer than two directions.
+    """
+    n_directions = rests.shape[2] - rank
+    if n_directions < 2:
+        return np.nan
+    total = np.square(_squares(rests).sum(axis=1))
+    squares = np.square(rests @ rests.transpose(0, 2, 1)).sum(axis=(1, 2))
+    part = squares / np.maximum(total, TINY) - 1 / n_left
+    part *= n_left**2 / ((n_left - 1) * (n_left + 2))
+    return 1 / np.maximum(part * n_directions, 1.0)
 
 
 def _count_above(variances, share, floor):

@@ -487,7 +487,8 @@ class PoolMethod(AutoencoderMethod):
             points, active, n_noisy = self._seen(X, points, active, groups)
             self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
             noise = {"noise_variance": self.floor_.variance, "most_noise": self.floor_.limit}
-            noise["n_noisy"] = n_noisy
+            # A column with a single value has no noise.
+            noise |= {"n_noisy": n_noisy, "observed": X[:, np.ptp(X, axis=0) > 0]}
             self.geometry_ = LocalGeometry(points, active, n_neighbors, **noise)
             self.pool_size_ = self.geometry_.n_neighbors
 

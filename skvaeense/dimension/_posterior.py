@@ -69,6 +69,10 @@ class Evidence(NamedTuple):
         The power of the squared distance with which the rest off a curved surface of `rank`
         directions grows: 3 in a manifold, 0 if there is a thinner direction or noise.
 
+    evenness : ndarray
+        The share of the directions off this surface that samples fill: 1 if noise alone is there.
+        A thinner direction and curvature make it smaller.
+
     clear : ndarray
         Between 0, if noise can be a reason for `small`, and 1, if no noise is possible.
     """
@@ -83,6 +87,7 @@ class Evidence(NamedTuple):
     fall: DoubleArray
     growth: DoubleArray
     rest: DoubleArray
+    evenness: DoubleArray
     clear: DoubleArray
 
     def candidates(self) -> DoubleArray:
@@ -145,11 +150,15 @@ class Evidence(NamedTuple):
         # Without noise, a rest that grows less than terms of third degree is a thinner direction.
         known = clear * ~np.isnan(self.rest)[:, None]
         thin = known * (1 - np.clip(np.nan_to_num(self.rest), 0, CUBIC)[:, None] / CUBIC)
+        is_next = candidates == self.rank[:, None] + 1
+        noisy = (1 - clear) * ~np.isnan(self.evenness)[:, None]
+        evenness = np.nan_to_num(self.evenness)[:, None]
         # Equations are an upper bound: others may hold that were not found. Those that leave the
         # rank hold only as far as there is no thinner direction.
         holds = 1 - thin * (self.rank <= self.bound)[:, None]
         return {
-            "above": likelihood(excess(candidates, small)),
+            # Distances do not see the thinner direction.
+            "above": likelihood(excess(candidates, small)) * (1 - thin * is_next),
             # Without noise, distances leave no doubt of a thin direction.
             "below_clear": likelihood(excess(small, candidates)) * clear,
             "beyond_noisy": excess(candidates, least) * (1 - clear),
@@ -162,6 +171,8 @@ class Evidence(NamedTuple):
             "curved": np.clip(growth - 1, 0, 1),
             "smooth": equals(self.rank) * (known - thin),
             "thin": equals(self.rank) * thin,
+            "even": equals(self.rank) * noisy * evenness,
+            "uneven": equals(self.rank) * noisy * (1 - evenness),
             "bound_reached": holds * equals(self.bound) * (candidates <= (1 + CLOSE) * small),
             "beyond_bound": holds * (candidates > self.bound[:, None]),
             "ratio": is_ratio,

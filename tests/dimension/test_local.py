@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._local import LocalGeometry, _growth_of_rests, _rank, _variances
+from skvaeense.dimension._local import LocalGeometry, _measure_rests, _rank, _variances
 
 
 def gaussian(n_samples, dimension, n_features, seed=0):
@@ -211,9 +212,31 @@ def test_the_rest_of_a_curved_surface_shows_a_thin_direction(width, low, high, n
 
 def test_no_rest_without_further_directions_or_with_few_members():
     points, members = np.random.default_rng(0).standard_normal((40, 3)), [np.arange(40)] * 3
-    assert (_growth_of_rests(points, members, np.full(3, 3)) == np.inf).all()
-    assert np.isfinite(_growth_of_rests(points, members, np.full(3, 2))[0])
-    assert np.isnan(_growth_of_rests(points[:23], [np.arange(23)], np.array([2]))).all()
+
+    def measured(rank, n=40):
+        return _measure_rests(points[:n], points[:n], [own[:n] for own in members], rank)
+
+    assert (measured(np.full(3, 3))[0] == np.inf).all()
+    # A single direction off the surface is always full.
+    growths, evenness = measured(np.full(3, 2))
+    assert np.isfinite(growths[0])
+    assert np.isnan(evenness).all()
+    assert np.isnan(measured(np.full(3, 2), 23)).all()
+
+
+@pytest.mark.parametrize(("width", "low", "high"), [(0.0, 0.9, 1.0), (0.1, 0.2, 0.5)])
+def test_noise_off_a_curved_surface_is_even_without_a_thin_direction(width, low, high):
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, (600, 3)) * [1, 1, width]
+    clean = (
+        np.hstack([z, np.square(z[:, :2]), np.zeros((600, 8))])
+        @ np.linalg.qr(rng.standard_normal((13, 13)))[0]
+    )
+    noisy = clean + 0.02 * rng.standard_normal(clean.shape)
+    members = NearestNeighbors(n_neighbors=24).fit(noisy).kneighbors(noisy[:200])[1]
+    evenness = _measure_rests(noisy, noisy, list(members), np.full(200, 2))[1]
+    assert np.isnan(evenness[101:]).all()
+    assert low < np.median(evenness[:100]) <= high
 
 
 def test_a_little_noise_does_not_hide_that_rank_and_distances_agree():

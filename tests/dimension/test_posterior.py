@@ -7,7 +7,7 @@ from skvaeense.dimension._posterior import WEIGHTS, Evidence, probability_right
 def evidence(**given):
     """Return measurements that agree on three dimensions without noise, with changes."""
     agreed = dict.fromkeys(Evidence._fields, 3.0) | {"error": 0.03, "clear": 1.0}
-    agreed |= {"bound": np.inf, "fall": np.inf, "growth": [1.0, 1.0, 1.0, 2.0]}
+    agreed |= {"bound": np.inf, "fall": np.inf, "growth": [1.0, 1.0, 1.0, 2.0], "evenness": 1.0}
     agreed["small"] = given.get("ratio", 3.0)
     agreed["lowest"] = given.get("least", 3.0)
     return Evidence(**{name: np.array([value]) for name, value in (agreed | given).items()})
@@ -56,6 +56,21 @@ def test_noise_can_be_a_reason_for_a_rest(clear, factor):
     (rough,), (smooth,) = (evidence(rest=p, clear=clear).posterior()[1] for p in (0.0, 3.0))
     assert rough >= factor * smooth
     assert clear or rough == smooth
+
+
+def test_noise_fills_all_directions_evenly():
+    """If it is in one direction, this may be a thinner direction."""
+    errors = [evidence(evenness=share, clear=0.0).posterior()[1][0] for share in (0.3, 0.6, 1.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1.2 * errors[-1]
+
+
+def test_a_thin_direction_is_possible_though_distances_deny_it():
+    """Distances do not see a direction that is thinner than they are."""
+    thin, smooth = (evidence(ratio=3.0, least=3.0, rank=3.0, rest=power) for power in (0.0, 3.0))
+    above = [np.diff(own.features(own.candidates())["above"][0, 2:4])[0] for own in (thin, smooth)]
+    assert above[0] == 0
+    assert above[1] > 1
 
 
 def test_equations_that_leave_a_thinner_direction_are_not_believed():
