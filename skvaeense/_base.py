@@ -319,12 +319,8 @@ class BaseAutoencoder(
             _callbacks.fit_progress(self, self._phases, is_first=is_first) as progress,
         ):
             progress.begin(self._phases[0])
-            self._way_to_fit()(X, y, sample_weight, progress)
+            self._fit(X, y, sample_weight, progress)
         return self
-
-    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
-        """Return what `fit` or `partial_fit` calls, after a check of parameters."""
-        return self._partial_fit if is_partial else self._fit
 
     def _fit(self, X: Any, y: object, sample_weight: Any, progress: _callbacks.FitProgress) -> None:
         """Fit by gradients."""
@@ -438,7 +434,7 @@ class BaseAutoencoder(
             with a sign of failure; the message names the cure.
         """
         with _validation.all_or_nothing(self):
-            self._way_to_fit(is_partial=True)(X, y, sample_weight)
+            self._partial_fit(X, y, sample_weight)
         return self
 
     def _partial_fit(self, X: Any, y: object, sample_weight: Any) -> None:

@@ -231,7 +231,6 @@ class VAEaseTraining(BaseAutoencoder):
             prior=clone(priors.Prior.resolve(spec.prior)),
             generator=make_generator(seed),
         )
-        self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 

@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import time
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -729,8 +728,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         """Whether the model is trained by gradients."""
         return isinstance(self.model, VAEase) or self.model == "vaease"
 
-    def _check_targets(self) -> None:
-        """Raise an error if a target contradicts another parameter."""
+    def _check_parameters(self, *, continues: bool) -> None:
+        """Raise an error if a parameter contradicts another one, or an earlier fit."""
         if self._has_net or self.model == "mixture":
             for ask in ("target", "transform"):
                 for name in (f"{ask}_l0", f"{ask}_explained_variance"):
@@ -742,6 +741,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
                         )
         elif self.transform_l0 is not None and self.target_l0 is not None:
             self._check_shorter(self.target_l0)
+        if continues and hasattr(self, "_structure_"):
+            self._check_structure()
 
     def _wanted(self) -> Wanted:
         """Return what codes are wanted to be."""
@@ -759,14 +760,15 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         """Return the seed of a fit; None means one seed."""
         return 0 if self.random_state is None else draw_seed(check_random_state(self.random_state))
 
-    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
-        """Return what `fit` or `partial_fit` calls: by gradients or not."""
-        self._check_targets()
-        if hasattr(self, "_structure_") and (is_partial or self.warm_start):
-            self._check_structure()
-        if self._has_net:
-            return super()._way_to_fit(is_partial=is_partial)
-        return self._partial_fit_laws if is_partial else self._fit_laws
+    def _fit(self, X: Any, y: object, sample_weight: Any, progress: Any) -> None:
+        self._check_parameters(continues=self.warm_start)
+        way = super()._fit if self._has_net else self._fit_laws
+        way(X, y, sample_weight, progress)
+
+    def _partial_fit(self, X: Any, y: object, sample_weight: Any) -> None:
+        self._check_parameters(continues=True)
+        way = super()._partial_fit if self._has_net else self._partial_fit_laws
+        way(X, y, sample_weight)
 
     def _fit_laws(self, X: Any, y: object, sample_weight: Any, progress: Any) -> None:
         """Fit laws."""

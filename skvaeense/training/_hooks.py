@@ -225,15 +225,10 @@ class Coefficient:
     fast: torch.Tensor | None = None
     slow: torch.Tensor | None = None
 
-    def at(self, fraction_done: float) -> float | torch.Tensor:
-        """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
-        if self.warmup == 0:
-            return self.alpha
-        return min(1.0, fraction_done / self.warmup) * self.alpha
-
     def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's coefficient."""
-        self.value = self.at(fraction_done)
+        is_rising = fraction_done < self.warmup
+        self.value = self.alpha * (fraction_done / self.warmup if is_rising else 1.0)
         model.alpha = as_number(self.value)
 
     def after_step(self, x: torch.Tensor, terms: Terms, fraction_done: float) -> None:

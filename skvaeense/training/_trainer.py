@@ -172,7 +172,6 @@ class Trainer:
             self.rates = torch.cat([rate.detach().reshape(-1) for rate in rates])
         self.weights: Any = flat_weights(self.model)
         self.optimizer = make_optimizer(self.optimizer, [self.weights], self.learning_rate)
-        self.gradient = self.loss.gradient(self.model)
         # Records of this training, and of other inits of the same fit.
         self.log: list[dict[str, float]] = []
         self.other_log: list[dict[str, float]] = []
@@ -245,7 +244,7 @@ class Trainer:
             hook.before_loss(self.model, fraction_done)
         is_shared = self.processes.world_size > 1
         x = self.processes.part(batch) if is_shared else batch
-        terms = self.gradient(x, self.generator)
+        terms = self.loss.gradient(self.model, x, self.generator)
         gradient: Any = self.weights.grad
         if is_shared:
             # Buffers of layers, too.
@@ -268,10 +267,6 @@ class Trainer:
             means |= hook.values()
         tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
         self.log.append(means | tags)
-
-    def hook(self, kind: type) -> Any:
-        """Return the first hook of a class."""
-        return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def compare(self, loss: float, plan: Plan) -> None:
         """Keep the best state by a loss, and skip to the last part if losses no longer fall."""

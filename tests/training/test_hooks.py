@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,7 +209,8 @@ def test_coefficient_rises_over_the_warmup(warmup, fraction_done, share):
     coefficient = Coefficient(2.0, warmup=warmup)
     observe(coefficient, 55.0, 0.9)
     # Without a target it is fixed.
-    assert coefficient.at(fraction_done) == pytest.approx(2.0 * share)
+    coefficient.before_loss(SimpleNamespace(), fraction_done)
+    assert coefficient.values()["alpha"] == pytest.approx(2.0 * share)
 
 
 @pytest.mark.parametrize("n_active", [256, 6, 4, 3, 1, 0])
@@ -227,7 +229,8 @@ def test_coefficient_follows_its_formula(n_active):
     expected *= math.exp(gain * min(max(-0.32 * max(excess, -10), -1), 1))
     assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
     # The value stays on the device, since reading it would wait for the device at every step.
-    assert isinstance(coefficient.at(0.7), torch.Tensor)
+    coefficient.before_loss(SimpleNamespace(), 0.7)
+    assert isinstance(coefficient.value, torch.Tensor)
 
 
 def test_coefficient_finds_the_target():
