@@ -7,7 +7,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skvaeense.utils import _validation
-from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
+from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, keep_largest
 from skvaeense.utils._linalg import TINY
 from skvaeense.utils._torch import frozen
 
@@ -411,11 +410,9 @@ class KeepTop(Budget):
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    _parameter_constraints = {"k": [_validation.AT_LEAST_ONE, list, tuple, None]}
+    _parameter_constraints = {"k": [_validation.AT_LEAST_ONE, _validation.SIZES, None]}
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
-    # The numbers that k can be.
-    _allowed = _validation.AT_LEAST_ONE
 
     def __init__(self, k: float | Sequence[float] | None = None) -> None:
         self.k = k
@@ -439,8 +436,6 @@ class KeepsLargest(Penalty):
         """
         if self.k is None:
             return min(32, max(n_components // 4, 1))
-        if not isinstance(self.k, Real):
-            check_lengths("k", self.k, self._allowed)
         return np.minimum(self.k, n_components).tolist()
 
 
@@ -791,8 +786,7 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     alias = "batch_topk"
     _activation = KeepBatchTop
-    _allowed = _validation.POSITIVE
-    _parameter_constraints = {"k": [_validation.POSITIVE, list, tuple, None]}
+    _parameter_constraints = {"k": [_validation.POSITIVE, _validation.LENGTHS, None]}
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
