@@ -23,17 +23,12 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture import _rows as mixture_rows
 from skvaeense.nets.networks import Network
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array, validated
-from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights, imputations
-from skvaeense.training._diagnosis import batch_messages
+from skvaeense.training._diagnosis import LARGER, MOST, SMALL, batch_messages
 from skvaeense.utils import _rows, _typing, _validation
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
 from skvaeense.utils._warnings import warn_user
-
-# Share of the variance that is clearly more than the mean leaves, and share of a target by which
-# the length of codes clearly misses it.
-MOST_UNEXPLAINED, FAR_FROM_TARGET = 1.5, 0.1
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -239,7 +234,7 @@ class DensityEstimator(VAEaseTraining):
                 "more samples."
             )
         samples: Any = self._check_samples(X, reset=False)
-        rows = as_array(samples[:SPECTRUM_ROWS])
+        rows = as_array(samples[: _rows.SEARCH_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         is_discrete = _rows.find_discrete(rows) & (_rows.find_steps(rows) == 0)
         _rows.warn_of_discrete(
@@ -862,7 +857,7 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         law: Any = self._coder_
         shown = f"{unexplained:.0%} of the variance is unexplained"
         target, share = self.target_l0, self.target_explained_variance
-        if unexplained > MOST_UNEXPLAINED:
+        if unexplained > LARGER:  # The mean alone leaves a share of 1.
             return [
                 f"{shown} in held-out samples, more than their mean leaves: there are too few "
                 "samples for this number of features. Fit with more samples, or set n_components."
@@ -872,14 +867,14 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
                 "No latent is active for any sample: codes are the mean alone, as on pure noise. "
                 "Set target_explained_variance or target_l0."
             ]
-        if target is not None and abs(law.table.longest / target - 1) > FAR_FROM_TARGET:
+        if target is not None and abs(law.table.longest / target - 1) > SMALL:
             return [
                 f"{law.table.longest:.1f} latents are active on average instead of "
                 f"target_l0={target:g}, whatever the price of an open gate. Lower target_l0, or "
                 "set n_components."
             ]
         has_target = target is not None or share not in ("auto", None)
-        if not has_target and unexplained > 0.5 and n_active < law.n_components / 10:
+        if not has_target and unexplained > MOST and n_active < SMALL * law.n_components:
             return [
                 f"{shown} with {n_active:.1f} latents active: there is much noise. Set "
                 "target_explained_variance for codes that keep more."

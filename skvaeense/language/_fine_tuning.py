@@ -14,9 +14,9 @@ from torch import nn
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.language._replaced import is_token_of, logits_of, replaced
 from skvaeense.nets.losses import Loss, Terms
-from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
 from skvaeense.training._trainer import Plan, diverged
+from skvaeense.utils._rows import SEARCH_ROWS
 from skvaeense.utils._torch import draw_seeds, evaluating, frozen
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import check_integer
@@ -216,5 +216,5 @@ class _Divergence(Loss):
     def _keep(self, rows: torch.Tensor) -> None:
         """Keep rows up to a number."""
         n_kept = sum(map(len, self.rows))
-        if n_kept < SPECTRUM_ROWS:
-            self.rows.append(rows[: SPECTRUM_ROWS - n_kept])
+        if n_kept < SEARCH_ROWS:
+            self.rows.append(rows[: SEARCH_ROWS - n_kept])

@@ -302,7 +302,7 @@ CORE, CORE_STEPS = 0.65, 10
 # Blur, in units of the mean variance of a feature, beyond which only distances count.
 FAR_BLUR = 1e3
 # Variance of the rounding error of numbers of unit size.
-ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
+ROUNDING_VARIANCE = float(np.square(np.finfo(float).eps))
 # Default maximum number of components.
 MAX_COMPONENTS = 64
 # Factors on the variances of the background. Each is the square of the previous one. The last

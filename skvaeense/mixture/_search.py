@@ -14,7 +14,7 @@ from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of,
 from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
-from skvaeense.utils._rows import SOME_ROWS
+from skvaeense.utils._rows import SEARCH_ROWS, SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Fewer rows do not determine the covariance of a component.
@@ -249,8 +249,6 @@ class Nest:
         return self.outer.mixture(np.ones(1), component)
 
 
-# Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.
-SEARCH_ROWS = 4096
 # Number of parts of the rows: one part is held out, or several in turn if there are few rows.
 N_PARTS, N_SPLITS = 5, 3
 # Least gain of the mean over held-out rows, in nats.
@@ -400,7 +398,7 @@ class Search:
         self.moved: dict[int, tuple[Trial, dict[Family, Trial]]] = {}
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
-        # The held-out rows of each split, by position.
+        # The held-out rows of each split, by position. The final mixture is fitted to all rows.
         self.held_out = held_out(order[:SEARCH_ROWS], n_splits)
         self.splits = _splits(rows, self.known, order[:SEARCH_ROWS], self.held_out)
         n = len(self.splits[0].train[0])
