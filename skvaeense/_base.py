@@ -103,7 +103,6 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
     with torch.no_grad():
         for chunk, rows in rows_of_chunks(X, gen_batches(X.shape[0], n_rows)):
             result = answer(rows)
-            result = torch.as_tensor(result) if isinstance(X, torch.Tensor) else as_array(result)
             if joined is None:
                 shape = X.shape[0], *result.shape[1:]
                 if isinstance(X, torch.Tensor):
@@ -598,10 +597,8 @@ class BaseAutoencoder(
 
     def _course(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
         """Return findings about training: shares of the variance that its epochs left."""
-        errors = []
-        for epoch in trainer.log:
-            error = epoch.get("error", math.nan)
-            errors.append(error / data.valid.shape[1] if self._sums_features else error)
+        unit = data.valid.shape[1] if self._sums_features else 1
+        errors = [epoch.get("error", math.nan) / unit for epoch in trainer.log]
         done = 1.0
         if self._training.max_iter != "auto":
             done = self._training.max_iter * data.n_steps / self._steps(data)
@@ -872,9 +869,12 @@ class BaseAutoencoder(
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         """Return valid samples and the model."""
-        check_is_fitted(self)
-        X = self._check_samples(X, reset=False)
+        X = self._checked(X)
         return X, self._with_length(self._placed_model(X.dtype))
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return self._check_samples(X, reset=False)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

@@ -262,11 +262,11 @@ class VAEaseTraining(BaseAutoencoder):
         """
         terms = _hooks.validation_terms(model, x)
         noise_variance = max(self._noise_for(terms, model, x.shape[1]), float(model.noise_variance))
-        return _hooks.validation_loss(terms, noise_variance, x.shape[1])
+        return terms.loss(noise_variance, x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:
-            return max(terms[0] / n_features, _hooks.LEAST_NOISE)
+            return max(terms.error / n_features, _hooks.LEAST_NOISE)
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):

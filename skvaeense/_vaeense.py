@@ -128,10 +128,6 @@ class DensityEstimator(VAEaseTraining):
         law = law.placed(None, resolve_device(self.device))
         return self._by_chunks(X, law, law.log_prob)
 
-    def _checked(self, X: Any) -> Any:
-        check_is_fitted(self)
-        return self._check_samples(X, reset=False)
-
     def summary(self) -> str:
         """Return what `fit` has found: codes, density, nats and the time.
 
@@ -1002,8 +998,7 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
 
     def _ready(self, X: Any) -> tuple[Any, Any]:
         """Return valid samples without holes, and the law for them."""
-        check_is_fitted(self)
-        X = self._check_samples(X, reset=False)
+        X = self._checked(X)
         if isinstance(X, np.ndarray) and np.isnan(X).any():
             X = self._imputed(X, self._mixture("missing values"), None)
         return X, self._law(X.dtype)

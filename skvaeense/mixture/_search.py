@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of, symmetric
-from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
+from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of
+from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Rows, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
 from skvaeense.utils._rows import SEARCH_ROWS, SOME_ROWS
@@ -231,14 +231,8 @@ class Nest:
     ) -> Gaussians:
         """Return the normal distributions of shares of the rows, with the same least noise."""
         advance()
-        rows, n = self.rows, shares.sum(axis=1)
-        h, blur = rows.h, rows.blur
-        means = shares @ h / n[:, None]
-        second = symmetric(shares @ products / n[:, None], len(blur))
-        covariances = second - means[:, :, None] * means[:, None, :] + blur
-        kish = n**2 / np.maximum(shares @ rows.weights, TINY)
-        moments = Moments(kish, means, covariances, shares @ rows.off / n + rows.off_blur)
-        return rows.gaussians(moments, family, self.common, least * self.spread)
+        moments = self.rows.moments_of_products(shares.T, products)
+        return self.rows.gaussians(moments, family, self.common, least * self.spread)
 
     def component(self, parts: Gaussians, i: int) -> MixtureDensity:
         """Return one of several components in the basis of the mixture."""

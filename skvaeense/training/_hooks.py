@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from skvaeense.nets.losses import Terms
-from skvaeense.nets.models import Model, as_number
+from skvaeense.nets.models import ELBOTerms, Model, as_number
 from skvaeense.training._trainer import WARMUP
 from skvaeense.utils._torch import evaluating
 
@@ -160,18 +160,11 @@ def followed_noise(
     )
 
 
-def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
+def validation_terms(model: Any, x: torch.Tensor) -> ELBOTerms:
     """Return the mean squared error and divergence of samples, in evaluation mode."""
     with evaluating(model):
         error, kl = model.elbo(x)
-    return float(error.mean()), float(kl.mean())
-
-
-def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
-    """Return -ELBO in nats at a noise variance."""
-    error, kl = terms
-    volume = n_features * math.log(2 * math.pi * noise_variance)
-    return 0.5 * (error / noise_variance + volume) + kl
+    return ELBOTerms(float(error.mean()), float(kl.mean()))
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from torch import nn
 
 from skvaeense.nets.losses import ELBO, PenalizedReconstruction
-from skvaeense.nets.models import as_number
+from skvaeense.nets.models import ELBOTerms, as_number
 from skvaeense.nets.networks import Network, normalize_columns
 from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
@@ -22,7 +22,6 @@ from skvaeense.training._hooks import (
     NoiseSchedule,
     annealed_noise,
     followed_noise,
-    validation_loss,
     validation_terms,
 )
 from skvaeense.training._trainer import Plan
@@ -189,8 +188,8 @@ def test_validation_terms_are_means_of_the_terms_of_samples(training):
 def test_validation_loss_is_a_gaussian_density_and_the_divergence(noise_variance):
     residual = np.array([0.3, -1.0, 0.2])
     density = norm.logpdf(residual, scale=np.sqrt(noise_variance)).sum()
-    terms = float(residual @ residual), 1.5
-    assert validation_loss(terms, noise_variance, 3) == pytest.approx(1.5 - density)
+    terms = ELBOTerms(float(residual @ residual), 1.5)
+    assert terms.loss(noise_variance, 3) == pytest.approx(1.5 - density)
 
 
 # --- coefficient ----------------------------------------------------------------------------
