@@ -234,15 +234,12 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
-        if len(rows_far) == 0:
+        is_near = Balls(rows.X, self._parts(rows.X)).near_of(rows.X, rows.weights)
+        if is_near.all():
             return rows
-        is_far = np.zeros(len(rows.X) + 1, dtype=bool)
-        is_far[rows_far] = True
         # The last entry is for rows of weight 0, whose place is -1.
-        given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
-        is_near = ~is_far[:-1]
-        warn_of_far(np.flatnonzero(given), len(given))
+        given = is_near if isinstance(rows.places, slice) else np.r_[is_near, True][rows.places]
+        warn_of_far(np.flatnonzero(~given), len(given))
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
 

@@ -571,21 +571,6 @@ class VAE(Model):
         error = self._expected_error(x, self.code(posterior), std.square(), generator)
         return ELBOTerms(error, self.prior.kl(posterior))
 
-    def bound(self, x: Tensor) -> Tensor:
-        """Return the evidence lower bound of each sample.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples,)
-            Bounds in nats, in units of the scaled samples.
-        """
-        return -self.elbo(x).loss(float(self.noise_variance), x.shape[1])
-
     def _expected_error(
         self, x: Tensor, mean: Tensor, variance: Tensor, generator: Generator | None
     ) -> Tensor:
@@ -865,7 +850,8 @@ class SparseCoder(Model):
                     rows = x if share == 1.0 else some
                     super().calibrate(rows)
                     values = self.preactivation(rows)
-                self.penalty.calibrate(self.activation, values)
+                if hasattr(self.activation, "calibrate"):
+                    self.activation.calibrate(values)
 
     @torch.no_grad()
     def normalize(self) -> None:
@@ -1064,7 +1050,8 @@ class NetLaw(Record):  # numpydoc ignore=PR02
         With a gate the encoder chooses how far latents open, which costs nothing in the bound. It
         can therefore exceed the log-density of any normalised model.
         """
-        return self.module.bound(self._scaled(X)) - X.shape[1] * math.log(self.scaling.scale)
+        loss = self.module.elbo(self._scaled(X)).loss(float(self.module.noise_variance), X.shape[1])
+        return -loss - X.shape[1] * math.log(self.scaling.scale)
 
     def sample(self, n_samples: int, rng: np.random.RandomState) -> DoubleArray:
         """Draw samples: latents from the prior, behind gates of random training samples."""

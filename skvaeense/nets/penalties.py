@@ -138,7 +138,9 @@ class Penalty(_validation.Specification):
         Returns
         -------
         torch.nn.Module
-            Map from pre-activations of shape (n_samples, n_components) to codes of that shape.
+            Map from pre-activations of shape (n_samples, n_components) to codes of that shape. If
+            it has a method `calibrate`, this is called with pre-activations of held-out samples
+            after training, to set thresholds and other values.
         """
 
     def cost(self, coding: Coding) -> Tensor:
@@ -195,21 +197,6 @@ class Penalty(_validation.Specification):
             Squared error of each sample, summed over the features; None for no error.
         """
         return None
-
-    def calibrate(self, activation: nn.Module, preactivation: Tensor) -> None:
-        """Set values that the activation uses after training, from held-out samples.
-
-        By default, nothing is set.
-
-        Parameters
-        ----------
-        activation : torch.nn.Module
-            The module that `build` returned, after training.
-
-        preactivation : torch.Tensor of shape (n_samples, n_components)
-            Outputs of the encoder for the samples.
-        """
-        return
 
 
 class Cut(nn.Module):
@@ -791,10 +778,6 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
         return float(activation.share * activation.k)
-
-    def calibrate(self, activation: Any, preactivation: Tensor) -> None:
-        """Set the threshold at which samples have k active latents on average."""
-        activation.calibrate(preactivation)
 
 
 @dataclass(eq=False, repr=False)

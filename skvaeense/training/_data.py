@@ -20,7 +20,6 @@ from skvaeense.utils._rows import (
     MIN_ROWS_TO_SPLIT,
     SEARCH_ROWS,
     SOME_ROWS,
-    row_blocks,
 )
 from skvaeense.utils._torch import DTYPES, resolve_device
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
@@ -200,13 +199,11 @@ class Balls:
             self.far.update((start + np.flatnonzero(~is_near)).tolist())
         return is_near
 
-    def far_of(self, X: FloatArray, weights: DoubleArray | None = None) -> IntArray:
-        """Return the positions of the far rows of an array; none, if these count for many."""
-        for rows in row_blocks(*X.shape):
-            self.near(X[rows], rows.start)
-        far = np.array(sorted(self.far), dtype=int)
-        share = len(far) / len(X) if weights is None else weights[far].sum() / weights.sum()
-        return far if share <= MAX_FAR_SHARE else far[:0]
+    def near_of(self, X: FloatArray, weights: DoubleArray | None = None) -> BoolArray:
+        """Return the mask of rows of an array that are not far; all, if others count for many."""
+        is_near = self.near(X)
+        share = np.average(~is_near, weights=weights)
+        return is_near if share <= MAX_FAR_SHARE else np.ones_like(is_near)
 
 
 @dataclass
