@@ -9,11 +9,11 @@ import numpy as np
 
 from skvaeense.mixture import _em
 from skvaeense.mixture._search import CHOICE, TIED, Search, held_out
-from skvaeense.samples._sources import IN_MEMORY
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
 from skvaeense.utils._records import Record
 from skvaeense.utils._rows import (
+    IN_MEMORY,
     MANY_ROWS,
     MAX_ENTRIES,
     N_BLOCKS,

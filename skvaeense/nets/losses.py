@@ -3,13 +3,13 @@
 To add a loss, derive a class from `Loss`.
 """
 
+import math
 from abc import abstractmethod
 from typing import Any, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
-from skvaeense.nets.models import ELBOTerms
 from skvaeense.utils._kept import KeptCodes, keep_largest
 from skvaeense.utils._validation import NON_NEGATIVE, Specification
 
@@ -174,7 +174,7 @@ class ELBO(Loss):
         """Return the negative bound in nats, and squared errors in squared units of X."""
         error, kl = means["error"] * scale**2, means["kl"]
         noise = means["noise_variance"] * scale**2
-        loss = ELBOTerms(error, kl).loss(noise, n_features)
+        loss = 0.5 * (error / noise + n_features * math.log(2 * math.pi * noise)) + kl
         return {"loss": loss, "error": error, "kl": kl, "noise_variance": noise}
 
 

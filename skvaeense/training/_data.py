@@ -11,10 +11,11 @@ import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
 from skvaeense.samples._scaling import Batches, Scaling, SourceBatches, TensorBatches
-from skvaeense.samples._sources import IN_MEMORY, Source
+from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import principal_directions
 from skvaeense.utils._rows import (
+    IN_MEMORY,
     MANY_ROWS,
     MAX_ENTRIES,
     MIN_ROWS_TO_SPLIT,
