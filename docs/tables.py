@@ -26,7 +26,7 @@ from skvaeense.mixture import _rows as _mixture_rows
 from skvaeense.mixture import _search
 from skvaeense.nets import networks
 from skvaeense.nets.thresholds import FixedVariance
-from skvaeense.samples import _scaling, _sources
+from skvaeense.samples import _sources
 from skvaeense.training import _data, _hooks, _trainer
 from skvaeense.utils import _rows
 
@@ -119,7 +119,6 @@ def sizes_table():
 def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
-        _scaling: ["SPECTRUM_ROWS"],
         _data: [
             "MAX_COMPONENTS",
             "MAX_BATCH",

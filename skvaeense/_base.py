@@ -103,7 +103,6 @@ def in_chunks(X: Any, n_rows: int, answer: Callable[[Any], Any]) -> Any:
     with torch.no_grad():
         for chunk, rows in rows_of_chunks(X, gen_batches(X.shape[0], n_rows)):
             result = answer(rows)
-            result = torch.as_tensor(result) if isinstance(X, torch.Tensor) else as_array(result)
             if joined is None:
                 shape = X.shape[0], *result.shape[1:]
                 if isinstance(X, torch.Tensor):
@@ -235,15 +234,12 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct) -> Distinct:
         """Leave out samples that are far from all others, with a warning."""
-        rows_far = Balls(rows.X, self._parts(rows.X)).far_of(rows.X, rows.weights)
-        if len(rows_far) == 0:
+        is_near = Balls(rows.X, self._parts(rows.X)).near_of(rows.X, rows.weights)
+        if is_near.all():
             return rows
-        is_far = np.zeros(len(rows.X) + 1, dtype=bool)
-        is_far[rows_far] = True
         # The last entry is for rows of weight 0, whose place is -1.
-        given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
-        is_near = ~is_far[:-1]
-        warn_of_far(np.flatnonzero(given), len(given))
+        given = is_near if isinstance(rows.places, slice) else np.r_[is_near, True][rows.places]
+        warn_of_far(np.flatnonzero(~given), len(given))
         weights = rows.weights if rows.weights is None else rows.weights[is_near]
         return rows._replace(X=rows.X[is_near], weights=weights)
 
@@ -319,12 +315,8 @@ class BaseAutoencoder(
             _callbacks.fit_progress(self, self._phases, is_first=is_first) as progress,
         ):
             progress.begin(self._phases[0])
-            self._way_to_fit()(X, y, sample_weight, progress)
+            self._fit(X, y, sample_weight, progress)
         return self
-
-    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
-        """Return what `fit` or `partial_fit` calls, after a check of parameters."""
-        return self._partial_fit if is_partial else self._fit
 
     def _fit(self, X: Any, y: object, sample_weight: Any, progress: _callbacks.FitProgress) -> None:
         """Fit by gradients."""
@@ -438,7 +430,7 @@ class BaseAutoencoder(
             with a sign of failure; the message names the cure.
         """
         with _validation.all_or_nothing(self):
-            self._way_to_fit(is_partial=True)(X, y, sample_weight)
+            self._partial_fit(X, y, sample_weight)
         return self
 
     def _partial_fit(self, X: Any, y: object, sample_weight: Any) -> None:
@@ -602,10 +594,8 @@ class BaseAutoencoder(
 
     def _course(self, trainer: _trainer.Trainer, data: FitData) -> dict[str, Any]:
         """Return findings about training: shares of the variance that its epochs left."""
-        errors = []
-        for epoch in trainer.log:
-            error = epoch.get("error", math.nan)
-            errors.append(error / data.valid.shape[1] if self._sums_features else error)
+        unit = data.valid.shape[1] if self._sums_features else 1
+        errors = [epoch.get("error", math.nan) / unit for epoch in trainer.log]
         done = 1.0
         if self._training.max_iter != "auto":
             done = self._training.max_iter * data.n_steps / self._steps(data)
@@ -876,9 +866,12 @@ class BaseAutoencoder(
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         """Return valid samples and the model."""
-        check_is_fitted(self)
-        X = self._check_samples(X, reset=False)
+        X = self._checked(X)
         return X, self._with_length(self._placed_model(X.dtype))
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return self._check_samples(X, reset=False)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

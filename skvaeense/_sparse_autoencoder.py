@@ -353,7 +353,6 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             n_targets=data.scaling.n_targets or None,
             skip_connection=self.skip_connection,
         )
-        self._check_length(model)
         k = np.max(getattr(penalty, "k", 0))
         # An alias leaves k to its default, which is clipped as documented.
         if k > model.n_components and not isinstance(self.penalty, str):
@@ -420,13 +419,13 @@ class SparseAutoencoder(BaseAutoencoder):  # numpydoc ignore=PR02
             return error + float(model.alpha) * float(model.penalty.cost(coding).mean())
 
     def _finish(self, model, trainer, data):
-        coefficient = trainer.hook(_hooks.Coefficient)
+        coefficient, dead_latents = trainer.hooks
         rows = data.shown(MIN_ROWS_TO_SPLIT)[: N_BLOCKS * block_rows(model.n_components)]
         x, _ = model.split(rows)
         model.calibrate(x)
         model.meet(x, self.target_l0)
         model.alpha = as_number(float(coefficient.alpha))
-        outcome = {"dead_fraction_": trainer.hook(_hooks.DeadLatents).fraction}
+        outcome = {"dead_fraction_": dead_latents.fraction}
         if model.penalty.alpha is not None:
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome

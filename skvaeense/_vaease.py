@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from sklearn.base import clone
 
@@ -13,7 +14,7 @@ from skvaeense.nets import losses, networks, priors, thresholds
 from skvaeense.nets.models import VAE, NetLaw, as_number
 from skvaeense.nets.networks import with_known
 from skvaeense.training import _hooks, _trainer
-from skvaeense.training._data import ANNEALED, default_n_components, linear_residual, random_steps
+from skvaeense.training._data import default_n_components, linear_residual, random_steps
 from skvaeense.training._diagnosis import Findings, find_collapse
 from skvaeense.utils import _validation
 from skvaeense.utils._rows import N_BLOCKS, block_rows
@@ -22,7 +23,7 @@ from skvaeense.utils._typing import Auto
 
 # Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
 # of the loss leave the range of single precision.
-NOISE_RANGE = 1e20
+NOISE_RANGE = float(np.sqrt(np.finfo(np.float32).max))
 
 
 @dataclass(eq=False, repr=False)
@@ -175,7 +176,7 @@ class VAEaseTraining(BaseAutoencoder):
     noise_variance_: Annotated[float, ">0"]
     density_: Any
 
-    _unwatched = ANNEALED
+    _unwatched = _hooks.NoiseSchedule.settle
 
     def _steps(self, data):
         return random_steps(data.n_steps)
@@ -231,7 +232,6 @@ class VAEaseTraining(BaseAutoencoder):
             prior=clone(priors.Prior.resolve(spec.prior)),
             generator=make_generator(seed),
         )
-        self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
@@ -262,11 +262,11 @@ class VAEaseTraining(BaseAutoencoder):
         """
         terms = _hooks.validation_terms(model, x)
         noise_variance = max(self._noise_for(terms, model, x.shape[1]), float(model.noise_variance))
-        return _hooks.validation_loss(terms, noise_variance, x.shape[1])
+        return terms.loss(noise_variance, x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:
-            return max(terms[0] / n_features, _hooks.LEAST_NOISE)
+            return max(terms.error / n_features, _hooks.LEAST_NOISE)
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):

@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import time
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -24,17 +23,12 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture import _rows as mixture_rows
 from skvaeense.nets.networks import Network
 from skvaeense.samples._rows import FLOATS, as_array, tensor_as_array, validated
-from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.samples._sources import Source, refuse_loader
 from skvaeense.samples._weights import checked_weights, imputations
-from skvaeense.training._diagnosis import batch_messages
+from skvaeense.training._diagnosis import LARGER, MOST, SMALL, batch_messages
 from skvaeense.utils import _rows, _typing, _validation
 from skvaeense.utils._torch import DTYPES, draw_seed, resolve_device, threads_of_all
 from skvaeense.utils._warnings import warn_user
-
-# Share of the variance that is clearly more than the mean leaves, and share of a target by which
-# the length of codes clearly misses it.
-MOST_UNEXPLAINED, FAR_FROM_TARGET = 1.5, 0.1
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -133,10 +127,6 @@ class DensityEstimator(VAEaseTraining):
             return self._by_density(X, law, law.log_prob)
         law = law.placed(None, resolve_device(self.device))
         return self._by_chunks(X, law, law.log_prob)
-
-    def _checked(self, X: Any) -> Any:
-        check_is_fitted(self)
-        return self._check_samples(X, reset=False)
 
     def summary(self) -> str:
         """Return what `fit` has found: codes, density, nats and the time.
@@ -240,7 +230,7 @@ class DensityEstimator(VAEaseTraining):
                 "more samples."
             )
         samples: Any = self._check_samples(X, reset=False)
-        rows = as_array(samples[:SPECTRUM_ROWS])
+        rows = as_array(samples[: _rows.SEARCH_ROWS])
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         is_discrete = _rows.find_discrete(rows) & (_rows.find_steps(rows) == 0)
         _rows.warn_of_discrete(
@@ -729,8 +719,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         """Whether the model is trained by gradients."""
         return isinstance(self.model, VAEase) or self.model == "vaease"
 
-    def _check_targets(self) -> None:
-        """Raise an error if a target contradicts another parameter."""
+    def _check_parameters(self, *, continues: bool) -> None:
+        """Raise an error if a parameter contradicts another one, or an earlier fit."""
         if self._has_net or self.model == "mixture":
             for ask in ("target", "transform"):
                 for name in (f"{ask}_l0", f"{ask}_explained_variance"):
@@ -742,6 +732,8 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
                         )
         elif self.transform_l0 is not None and self.target_l0 is not None:
             self._check_shorter(self.target_l0)
+        if continues and hasattr(self, "_structure_"):
+            self._check_structure()
 
     def _wanted(self) -> Wanted:
         """Return what codes are wanted to be."""
@@ -759,14 +751,15 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         """Return the seed of a fit; None means one seed."""
         return 0 if self.random_state is None else draw_seed(check_random_state(self.random_state))
 
-    def _way_to_fit(self, *, is_partial: bool = False) -> Callable[..., None]:
-        """Return what `fit` or `partial_fit` calls: by gradients or not."""
-        self._check_targets()
-        if hasattr(self, "_structure_") and (is_partial or self.warm_start):
-            self._check_structure()
-        if self._has_net:
-            return super()._way_to_fit(is_partial=is_partial)
-        return self._partial_fit_laws if is_partial else self._fit_laws
+    def _fit(self, X: Any, y: object, sample_weight: Any, progress: Any) -> None:
+        self._check_parameters(continues=self.warm_start)
+        way = super()._fit if self._has_net else self._fit_laws
+        way(X, y, sample_weight, progress)
+
+    def _partial_fit(self, X: Any, y: object, sample_weight: Any) -> None:
+        self._check_parameters(continues=True)
+        way = super()._partial_fit if self._has_net else self._partial_fit_laws
+        way(X, y, sample_weight)
 
     def _fit_laws(self, X: Any, y: object, sample_weight: Any, progress: Any) -> None:
         """Fit laws."""
@@ -860,7 +853,7 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
         law: Any = self._coder_
         shown = f"{unexplained:.0%} of the variance is unexplained"
         target, share = self.target_l0, self.target_explained_variance
-        if unexplained > MOST_UNEXPLAINED:
+        if unexplained > LARGER:  # The mean alone leaves a share of 1.
             return [
                 f"{shown} in held-out samples, more than their mean leaves: there are too few "
                 "samples for this number of features. Fit with more samples, or set n_components."
@@ -870,14 +863,14 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
                 "No latent is active for any sample: codes are the mean alone, as on pure noise. "
                 "Set target_explained_variance or target_l0."
             ]
-        if target is not None and abs(law.table.longest / target - 1) > FAR_FROM_TARGET:
+        if target is not None and abs(law.table.longest / target - 1) > SMALL:
             return [
                 f"{law.table.longest:.1f} latents are active on average instead of "
                 f"target_l0={target:g}, whatever the price of an open gate. Lower target_l0, or "
                 "set n_components."
             ]
         has_target = target is not None or share not in ("auto", None)
-        if not has_target and unexplained > 0.5 and n_active < law.n_components / 10:
+        if not has_target and unexplained > MOST and n_active < SMALL * law.n_components:
             return [
                 f"{shown} with {n_active:.1f} latents active: there is much noise. Set "
                 "target_explained_variance for codes that keep more."
@@ -1005,8 +998,7 @@ class VAEenseTransformer(DensityEstimator):  # numpydoc ignore=PR02
 
     def _ready(self, X: Any) -> tuple[Any, Any]:
         """Return valid samples without holes, and the law for them."""
-        check_is_fitted(self)
-        X = self._check_samples(X, reset=False)
+        X = self._checked(X)
         if isinstance(X, np.ndarray) and np.isnan(X).any():
             X = self._imputed(X, self._mixture("missing values"), None)
         return X, self._law(X.dtype)

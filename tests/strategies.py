@@ -17,7 +17,7 @@ from skvaeense.training._data import Balls
 
 def is_near(X):
     """Return whether no sample is far from all others, and left out of training."""
-    return len(X) < 2 or len(Balls(X, [slice(None)]).far_of(X)) == 0
+    return len(X) < 2 or Balls(X, [slice(None)]).near_of(X).all()
 
 
 def _with_copies(rng, n, d):

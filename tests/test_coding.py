@@ -200,10 +200,11 @@ def test_cuda_agrees_with_the_cpu(estimator):
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, sparse.csr_array])
 def test_codes_are_in_memory_once(kind):
     """Each chunk is written into the result, and no list of chunks is kept."""
-    X = kind(np.zeros((4000, 1)))
+    X, ones = kind(np.zeros((4000, 1))), np.ones((100, 200))
+    ones = torch.from_numpy(ones) if isinstance(X, torch.Tensor) else ones
     tracemalloc.start()
     try:
-        codes = _base.in_chunks(X, 100, lambda rows: np.ones((100, 200)))
+        codes = _base.in_chunks(X, 100, lambda rows: ones)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

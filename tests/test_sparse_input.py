@@ -67,7 +67,7 @@ def test_many_samples_are_dense_only_some_at_a_time(make, monkeypatch):
         return to_dense(rows)
 
     monkeypatch.setattr(_sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(_data, "SPECTRUM_ROWS", 64)
+    monkeypatch.setattr(_data, "SEARCH_ROWS", 64)
     monkeypatch.setattr(_data, "MANY_ROWS", 64)
     monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 12 * 20)
     monkeypatch.setattr(sparse.csr_matrix, "toarray", counted)

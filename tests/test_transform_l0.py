@@ -137,7 +137,9 @@ def test_lengths_that_cannot_be(fits):
             assert (cut.coder_ if name == "vaeense" else cut.module_) is model
     for lengths in ([], [3, "2"], [3, -1], [float("inf")]):
         for name in ("topk", "batch_topk"):
-            with pytest.raises(ValueError, match=r"must be a positive (int|number), or a list"):
+            with pytest.raises(
+                ValueError, match=r"The 'k' parameter of \w+ must be an? (int|float)"
+            ):
                 fit(name, lengths)
 
 

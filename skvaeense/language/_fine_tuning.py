@@ -14,10 +14,9 @@ from torch import nn
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.language._replaced import is_token_of, logits_of, replaced
 from skvaeense.nets.losses import Loss, Terms
-from skvaeense.samples._scaling import SPECTRUM_ROWS
 from skvaeense.training._data import LONG_STEPS, MAX_BATCH, sparse_learning_rate
-from skvaeense.training._hooks import Coefficient, DeadLatents
 from skvaeense.training._trainer import Plan, diverged
+from skvaeense.utils._rows import SEARCH_ROWS
 from skvaeense.utils._torch import draw_seeds, evaluating, frozen
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import check_integer
@@ -129,9 +128,10 @@ def fine_tuned(
     seeds = draw_seeds(check_random_state(estimator.random_state))
     trainer = estimator._make_trainer(data, seeds, model=estimator._copy_of_model())
     trainer.learning_rate = _rate(estimator) if learning_rate == "auto" else learning_rate
-    trainer.hooks = [hook for hook in trainer.hooks if not isinstance(hook, DeadLatents)]
+    # Without the count of dead latents, which would need more steps.
+    trainer.hooks = (coefficient,) = trainer.hooks[:1]
     loss = _Divergence(model, module_name, estimator._scaling, trainer.loss, skip, mask)
-    trainer.gradient = loss.gradient(trainer.model)
+    trainer.loss = loss
     # The model reads codes that are refined, as after training, if the network refines them.
     trainer.model.training = False
     with frozen(model):
@@ -147,7 +147,7 @@ def fine_tuned(
         dead = (module.code(x) == 0).all(dim=0).double().mean()
     attributes = {"dead_fraction_": float(dead)}
     if module.penalty.alpha is not None:
-        attributes["alpha_"] = float(trainer.hook(Coefficient).alpha)
+        attributes["alpha_"] = float(coefficient.alpha)
     history = estimator.history_
     attributes |= estimator._model_attributes(module.cpu(), estimator._scaling, history)
     estimator._store(attributes)
@@ -216,5 +216,5 @@ class _Divergence(Loss):
     def _keep(self, rows: torch.Tensor) -> None:
         """Keep rows up to a number."""
         n_kept = sum(map(len, self.rows))
-        if n_kept < SPECTRUM_ROWS:
-            self.rows.append(rows[: SPECTRUM_ROWS - n_kept])
+        if n_kept < SEARCH_ROWS:
+            self.rows.append(rows[: SEARCH_ROWS - n_kept])

@@ -302,7 +302,7 @@ CORE, CORE_STEPS = 0.65, 10
 # Blur, in units of the mean variance of a feature, beyond which only distances count.
 FAR_BLUR = 1e3
 # Variance of the rounding error of numbers of unit size.
-ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
+ROUNDING_VARIANCE = float(np.square(np.finfo(float).eps))
 # Default maximum number of components.
 MAX_COMPONENTS = 64
 # Factors on the variances of the background. Each is the square of the previous one. The last
@@ -455,7 +455,7 @@ class Rows:
         k, p = shares.shape[1], self.h.shape[1]
         products = vars(self).get("products")
         if k >= MANY_COMPONENTS and products is not None:
-            found = self._moments_of_products(shares, products)
+            found = self.moments_of_products(shares, products)
             # Otherwise rounding would spoil the differences of squares.
             largest = np.square(found.means).sum(axis=1).max()
             if np.finfo(float).eps * largest <= ROUNDING * self.floor:
@@ -481,7 +481,7 @@ class Rows:
             covariances = self._within_range(covariances)
         return Moments(n, means, covariances + self.blur, rests + self.off_blur)
 
-    def _moments_of_products(self, shares: DoubleArray, products: DoubleArray) -> Moments:
+    def moments_of_products(self, shares: DoubleArray, products: DoubleArray) -> Moments:
         """Return the moments of components from products of pairs of coordinates."""
         total = np.maximum(shares.sum(axis=0), TINY)
         n = total**2 / np.maximum(self.weights @ shares, TINY)

@@ -8,11 +8,19 @@ from typing import Annotated, Any, Self
 import numpy as np
 
 from skvaeense.mixture import _em
-from skvaeense.mixture._search import CHOICE, SEARCH_ROWS, TIED, Search, held_out
+from skvaeense.mixture._search import CHOICE, TIED, Search, held_out
 from skvaeense.samples._weights import distinct_rows, own_order
 from skvaeense.utils._linalg import ROUNDING, TINY, threads_for
 from skvaeense.utils._records import Record
-from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, find_steps, row_blocks
+from skvaeense.utils._rows import (
+    IN_MEMORY,
+    MANY_ROWS,
+    MAX_ENTRIES,
+    N_BLOCKS,
+    SEARCH_ROWS,
+    find_steps,
+    row_blocks,
+)
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
 from skvaeense.utils._warnings import warn_user
@@ -22,7 +30,7 @@ MAX_FAR_SHARE = 0.05
 # Beyond this multiple of the typical size of rows, rounding of squares reaches the least variance.
 FAR = float(np.sqrt(_em.LEAST_VARIANCE / np.finfo(float).eps))
 # Number of rows, and of their entries, that a law is found in; of more rows a random part is taken.
-MOST_ROWS, MOST_ENTRIES = 2**16, 2**25
+MOST_ROWS, MOST_ENTRIES = N_BLOCKS * MANY_ROWS, IN_MEMORY // np.dtype(float).itemsize
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of, symmetric
-from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Moments, Rows, edge
+from skvaeense.mixture._density import MixtureDensity, log_sum_exp, products_of
+from skvaeense.mixture._em import MAX_COMPONENTS, Family, Gaussians, Rows, edge
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import TINY, principal_directions
-from skvaeense.utils._rows import SOME_ROWS
+from skvaeense.utils._rows import SEARCH_ROWS, SOME_ROWS
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Fewer rows do not determine the covariance of a component.
@@ -231,14 +231,8 @@ class Nest:
     ) -> Gaussians:
         """Return the normal distributions of shares of the rows, with the same least noise."""
         advance()
-        rows, n = self.rows, shares.sum(axis=1)
-        h, blur = rows.h, rows.blur
-        means = shares @ h / n[:, None]
-        second = symmetric(shares @ products / n[:, None], len(blur))
-        covariances = second - means[:, :, None] * means[:, None, :] + blur
-        kish = n**2 / np.maximum(shares @ rows.weights, TINY)
-        moments = Moments(kish, means, covariances, shares @ rows.off / n + rows.off_blur)
-        return rows.gaussians(moments, family, self.common, least * self.spread)
+        moments = self.rows.moments_of_products(shares.T, products)
+        return self.rows.gaussians(moments, family, self.common, least * self.spread)
 
     def component(self, parts: Gaussians, i: int) -> MixtureDensity:
         """Return one of several components in the basis of the mixture."""
@@ -249,8 +243,6 @@ class Nest:
         return self.outer.mixture(np.ones(1), component)
 
 
-# Maximum number of rows by which mixtures are compared. The final mixture is fitted to all rows.
-SEARCH_ROWS = 4096
 # Number of parts of the rows: one part is held out, or several in turn if there are few rows.
 N_PARTS, N_SPLITS = 5, 3
 # Least gain of the mean over held-out rows, in nats.
@@ -400,7 +392,7 @@ class Search:
         self.moved: dict[int, tuple[Trial, dict[Family, Trial]]] = {}
         # Gains of the rounds in which components are added.
         self.gains: list[float] = []
-        # The held-out rows of each split, by position.
+        # The held-out rows of each split, by position. The final mixture is fitted to all rows.
         self.held_out = held_out(order[:SEARCH_ROWS], n_splits)
         self.splits = _splits(rows, self.known, order[:SEARCH_ROWS], self.held_out)
         n = len(self.splits[0].train[0])

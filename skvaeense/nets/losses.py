@@ -5,7 +5,6 @@ To add a loss, derive a class from `Loss`.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +16,6 @@ from skvaeense.utils._validation import NON_NEGATIVE, Specification
 __all__ = ["ELBO", "Loss", "PenalizedReconstruction"]
 
 Terms: TypeAlias = dict[str, Tensor]
-Gradient: TypeAlias = Callable[[Tensor, Generator], Terms]
 
 
 class Loss(Specification):
@@ -73,29 +71,31 @@ class Loss(Specification):
             without it, dead latents are not counted, and no target for active latents is met.
         """
 
-    def gradient(self, model: Any) -> Gradient:
-        """Return the function that computes terms and gradients for training.
+    def gradient(self, model: Any, x: Tensor, generator: Generator) -> Terms:
+        """Compute the terms of a batch, and gradients.
 
         By default it uses autograd. Override this method to compute gradients faster.
 
         Parameters
         ----------
         model : Model
-            The model that is trained. The function sets the `grad` of each of its parameters.
+            The model that is trained. The `grad` of each of its parameters is set.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        generator : torch.Generator
+            The source of noise.
 
         Returns
         -------
-        callable
-            Maps a batch and a generator to the detached terms.
+        dict of torch.Tensor
+            The detached terms.
         """
-
-        def compute(x: Tensor, generator: Generator) -> Terms:
-            model.zero_grad(set_to_none=False)
-            terms = self.terms(model, x, generator=generator)
-            terms["loss"].backward()
-            return {name: term.detach() for name, term in terms.items()}
-
-        return compute
+        model.zero_grad(set_to_none=False)
+        terms = self.terms(model, x, generator=generator)
+        terms["loss"].backward()
+        return {name: term.detach() for name, term in terms.items()}
 
     def in_user_units(
         self, means: dict[str, float], *, n_features: int, scale: float

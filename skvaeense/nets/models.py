@@ -128,12 +128,12 @@ class Model(nn.Module):
         # The meta device allocates nothing: weights will be replaced, and the given ones may turn
         # out not to fit.
         init: Any = type(self).__init__
-        with torch.device("meta"):
-            init(self, **config, generator=None)
-        self.load_state_dict(state, assign=True)
-        if self._lacks_tensors():
-            init(self, **config, generator=None)
+        for device in ("meta", "cpu"):
+            with torch.device(device):
+                init(self, **config, generator=None)
             self.load_state_dict(state, assign=True)
+            if not self._lacks_tensors():
+                break
 
     def _lacks_tensors(self) -> bool:
         """Return whether a part, such as a user's network, has tensors outside its state."""
@@ -351,8 +351,27 @@ class ELBOTerms(NamedTuple):
     tensor([0., 0.])
     """
 
-    error: Tensor
-    kl: Tensor
+    error: Any
+    kl: Any
+
+    def loss(self, noise_variance: float, n_features: int) -> Any:
+        """Return the negative bound in nats at a noise variance.
+
+        Parameters
+        ----------
+        noise_variance : float
+            Variance of the noise in each feature.
+
+        n_features : int
+            Number of features of a sample.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            ``(error / g + d log(2 pi g)) / 2 + kl`` with the noise variance g and d features.
+        """
+        volume = n_features * math.log(2 * math.pi * noise_variance)
+        return 0.5 * (self.error / noise_variance + volume) + self.kl
 
 
 class VAE(Model):
@@ -509,26 +528,20 @@ class VAE(Model):
         """A loss of 1, as a fraction of the variance: the ELBO divides errors by the noise."""
         return self.noise_variance / self.n_features
 
-    def code(self, posterior: Posterior, eps: Tensor | None = None) -> Tensor:
-        """Return the code that the decoder sees.
+    def code(self, posterior: Posterior) -> Tensor:
+        """Return the code that the decoder sees at the posterior mean.
 
         Parameters
         ----------
         posterior : Posterior
             Posterior of some samples.
 
-        eps : torch.Tensor that broadcasts to (n_samples, n_components), or None, default=None
-            Standard normal noise for a draw. None means the posterior mean.
-
         Returns
         -------
         torch.Tensor of shape (n_samples, n_components)
-            ``(1 - s) z`` if gated, else z.
+            ``(1 - s) m`` if gated, else m.
         """
-        z = posterior.mean
-        if eps is not None:
-            z = torch.addcmul(z, posterior.std, eps)
-        return posterior.openness * z if self.gated else z
+        return posterior.openness * posterior.mean if self.gated else posterior.mean
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> ELBOTerms:
         """Return the terms of the evidence lower bound.
@@ -557,24 +570,6 @@ class VAE(Model):
         std = posterior.openness * posterior.std if self.gated else posterior.std
         error = self._expected_error(x, self.code(posterior), std.square(), generator)
         return ELBOTerms(error, self.prior.kl(posterior))
-
-    def bound(self, x: Tensor) -> Tensor:
-        """Return the evidence lower bound of each sample.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples,)
-            Bounds in nats, in units of the scaled samples.
-        """
-        error, kl = self.elbo(x)
-        noise_variance = float(self.noise_variance)
-        constant = 0.5 * x.shape[1] * math.log(2 * math.pi * noise_variance)
-        return -0.5 * error / noise_variance - kl - constant
 
     def _expected_error(
         self, x: Tensor, mean: Tensor, variance: Tensor, generator: Generator | None
@@ -855,7 +850,8 @@ class SparseCoder(Model):
                     rows = x if share == 1.0 else some
                     super().calibrate(rows)
                     values = self.preactivation(rows)
-                self.penalty.calibrate(self.activation, values)
+                if hasattr(self.activation, "calibrate"):
+                    self.activation.calibrate(values)
 
     @torch.no_grad()
     def normalize(self) -> None:
@@ -1054,7 +1050,8 @@ class NetLaw(Record):  # numpydoc ignore=PR02
         With a gate the encoder chooses how far latents open, which costs nothing in the bound. It
         can therefore exceed the log-density of any normalised model.
         """
-        return self.module.bound(self._scaled(X)) - X.shape[1] * math.log(self.scaling.scale)
+        loss = self.module.elbo(self._scaled(X)).loss(float(self.module.noise_variance), X.shape[1])
+        return -loss - X.shape[1] * math.log(self.scaling.scale)
 
     def sample(self, n_samples: int, rng: np.random.RandomState) -> DoubleArray:
         """Draw samples: latents from the prior, behind gates of random training samples."""

@@ -5,7 +5,7 @@ To add an architecture, derive a class from `Network`.
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from numbers import Integral
@@ -24,10 +24,12 @@ from skvaeense.utils._typing import Auto
 
 __all__ = ["MLP", "Linear", "Network", "SingleLayer", "Unrolled"]
 
-LayerSizes: TypeAlias = Auto | int | Iterable[int]
+LayerSizes: TypeAlias = Auto | int | Sequence[int]
 Skip: TypeAlias = bool | Literal["first"]
-# The constraint on parameters with this name.
-SKIP: list[Any] = ["boolean", _validation.StrOptions({"first"})]
+AUTO = _validation.StrOptions({"auto"})
+# The constraints on widths of hidden layers, which can be none, and on shortcuts.
+WIDTHS = [AUTO, _validation.AT_LEAST_ONE, _validation.SIZES, _validation.Options(tuple, {()})]
+SKIP = ["boolean", _validation.StrOptions({"first"})]
 # Largest number of hidden layers or sweeps. A file can name more, but not in a reasonable network.
 MAX_DEPTH = 100
 
@@ -188,16 +190,12 @@ def layer_sizes(
 
     With "auto" there are two layers with one unit per latent, at least `least` and at most `most`.
     """
-    if isinstance(sizes, str) and sizes == "auto":
+    if isinstance(sizes, str):
         return [min(max(n_latents, least), most)] * 2
-    widths: list[Any] = [sizes]
-    if isinstance(sizes, Iterable) and not isinstance(sizes, str | bytes):
-        widths = list(sizes)
-    if not all(map(_validation.AT_LEAST_ONE.is_satisfied_by, widths)):
-        raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
+    widths: list[int] = np.atleast_1d(sizes).astype(int).tolist()
     if len(widths) > MAX_DEPTH:
         raise ValueError(f"{name} must have at most {MAX_DEPTH} layers, got {len(widths)}.")
-    return [int(width) for width in widths]
+    return widths
 
 
 class DenseAutoencoder(Autoencoder):
@@ -329,7 +327,7 @@ class Linear(DenseNetwork):
     alias = "linear"
     has_linear_decoder = True
 
-    _parameter_constraints = {"skip": SKIP}
+    _parameter_constraints = {"hidden_layer_sizes": WIDTHS, "skip": SKIP}
 
     def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: Skip = "first") -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -371,7 +369,11 @@ class MLP(DenseNetwork):  # numpydoc ignore=PR02
 
     alias = "mlp"
 
-    _parameter_constraints = {"skip": SKIP}
+    _parameter_constraints = {
+        "hidden_layer_sizes": WIDTHS,
+        "encoder_layer_sizes": WIDTHS,
+        "skip": SKIP,
+    }
 
     hidden_layer_sizes: LayerSizes = "auto"
     _: KW_ONLY
@@ -431,7 +433,7 @@ class SingleLayer(Network):  # numpydoc ignore=PR02
 
     _parameter_constraints = {
         "tied_init": ["boolean"],
-        "init_norm": [_validation.POSITIVE, _validation.StrOptions({"auto"})],
+        "init_norm": [_validation.POSITIVE, AUTO],
         "subtract_bias": ["boolean"],
     }
 
@@ -544,8 +546,8 @@ class Unrolled(Network):  # numpydoc ignore=PR02
     _parameter_constraints = {
         "n_sweeps": [_validation.Interval(Integral, 0, MAX_DEPTH, closed="both")],
         "n_refinements": [_validation.AT_LEAST_ZERO],
-        "n_active": [_validation.POSITIVE, list, tuple, _validation.StrOptions({"auto"})],
-        "positive": ["boolean", _validation.StrOptions({"auto"})],
+        "n_active": [_validation.POSITIVE, _validation.LENGTHS, AUTO],
+        "positive": ["boolean", AUTO],
     }
 
     n_sweeps: int = 3
@@ -564,7 +566,6 @@ class Unrolled(Network):  # numpydoc ignore=PR02
                 'Set network="linear".'
             )
         n_active = 0.1 * n_components if self.n_active == "auto" else self.n_active
-        _kept.check_lengths("n_active", n_active)
         decoder = linear_layer(n_components, n_features, generator, unit=True)
         return UnrolledAutoencoder(self, decoder, n_active)
 

@@ -7,7 +7,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skvaeense.utils import _validation
-from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, check_lengths, keep_largest
+from skvaeense.utils._kept import BatchThreshold, Budget, KeptEntries, keep_largest
 from skvaeense.utils._linalg import TINY
 from skvaeense.utils._torch import frozen
 
@@ -139,7 +138,9 @@ class Penalty(_validation.Specification):
         Returns
         -------
         torch.nn.Module
-            Map from pre-activations of shape (n_samples, n_components) to codes of that shape.
+            Map from pre-activations of shape (n_samples, n_components) to codes of that shape. If
+            it has a method `calibrate`, this is called with pre-activations of held-out samples
+            after training, to set thresholds and other values.
         """
 
     def cost(self, coding: Coding) -> Tensor:
@@ -196,21 +197,6 @@ class Penalty(_validation.Specification):
             Squared error of each sample, summed over the features; None for no error.
         """
         return None
-
-    def calibrate(self, activation: nn.Module, preactivation: Tensor) -> None:
-        """Set values that the activation uses after training, from held-out samples.
-
-        By default, nothing is set.
-
-        Parameters
-        ----------
-        activation : torch.nn.Module
-            The module that `build` returned, after training.
-
-        preactivation : torch.Tensor of shape (n_samples, n_components)
-            Outputs of the encoder for the samples.
-        """
-        return
 
 
 class Cut(nn.Module):
@@ -411,11 +397,9 @@ class KeepTop(Budget):
 class KeepsLargest(Penalty):
     """Constraint on the code: about k pre-activations of each sample are kept."""
 
-    _parameter_constraints = {"k": [_validation.AT_LEAST_ONE, list, tuple, None]}
+    _parameter_constraints = {"k": [_validation.AT_LEAST_ONE, _validation.SIZES, None]}
     # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
-    # The numbers that k can be.
-    _allowed = _validation.AT_LEAST_ONE
 
     def __init__(self, k: float | Sequence[float] | None = None) -> None:
         self.k = k
@@ -439,8 +423,6 @@ class KeepsLargest(Penalty):
         """
         if self.k is None:
             return min(32, max(n_components // 4, 1))
-        if not isinstance(self.k, Real):
-            check_lengths("k", self.k, self._allowed)
         return np.minimum(self.k, n_components).tolist()
 
 
@@ -791,16 +773,11 @@ class BatchTopK(KeepsLargest):  # numpydoc ignore=PR02
 
     alias = "batch_topk"
     _activation = KeepBatchTop
-    _allowed = _validation.POSITIVE
-    _parameter_constraints = {"k": [_validation.POSITIVE, list, tuple, None]}
+    _parameter_constraints = {"k": [_validation.POSITIVE, _validation.LENGTHS, None]}
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the current mean number of kept entries."""
         return float(activation.share * activation.k)
-
-    def calibrate(self, activation: Any, preactivation: Tensor) -> None:
-        """Set the threshold at which samples have k active latents on average."""
-        activation.calibrate(preactivation)
 
 
 @dataclass(eq=False, repr=False)

@@ -13,12 +13,10 @@ import torch
 from skvaeense.samples._rows import as_array
 from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import drawn, n_draws
-from skvaeense.utils._rows import N_BLOCKS, row_blocks
+from skvaeense.utils._rows import N_BLOCKS, SEARCH_ROWS, row_blocks
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import checked_scale
 
-# Maximum number of rows that sizes, such as the number of components, are derived from.
-SPECTRUM_ROWS = 4096
 # Maps rows, and the position of the first one, to the mask of those that count.
 Counts: TypeAlias = Callable[[FloatArray, int], BoolArray]
 
@@ -208,7 +206,7 @@ class TensorBatches:
     @cached_property
     def head(self) -> torch.Tensor:
         """Up to a few thousand samples, from which sizes are derived."""
-        return self.at(slice(SPECTRUM_ROWS)).drawn()
+        return self.at(slice(SEARCH_ROWS)).drawn()
 
     def __len__(self) -> int:
         return self.shape[0]

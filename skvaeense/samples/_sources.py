@@ -21,13 +21,10 @@ from torch.utils.data import Dataset, IterableDataset
 
 from skvaeense.samples._rows import FLOATS, as_array, check_widths, checked, checked_tensor, rows_of
 from skvaeense.utils._files import check_regular
-from skvaeense.utils._rows import MANY_ROWS, block_rows
+from skvaeense.utils._rows import IN_MEMORY, MANY_ROWS, block_rows
 from skvaeense.utils._typing import FloatArray, IntArray
 from skvaeense.utils._validation import check_array
 
-# Samples with at most this number of bytes are read into memory at once, as an array. Of larger
-# samples, at most this number of bytes, or one batch, is kept in memory.
-IN_MEMORY = 2**28
 # Endings of files of samples.
 SUFFIXES = (".npy", ".safetensors")
 # The position of the first row, and the rows.

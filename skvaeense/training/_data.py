@@ -10,11 +10,18 @@ import numpy as np
 import torch
 
 from skvaeense.mixture._rows import MAX_FAR_SHARE, Reach
-from skvaeense.samples._scaling import SPECTRUM_ROWS, Batches, Scaling, SourceBatches, TensorBatches
-from skvaeense.samples._sources import IN_MEMORY, Source
+from skvaeense.samples._scaling import Batches, Scaling, SourceBatches, TensorBatches
+from skvaeense.samples._sources import Source
 from skvaeense.samples._weights import own_order
 from skvaeense.utils._linalg import principal_directions
-from skvaeense.utils._rows import MANY_ROWS, MAX_ENTRIES, MIN_ROWS_TO_SPLIT, SOME_ROWS, row_blocks
+from skvaeense.utils._rows import (
+    IN_MEMORY,
+    MANY_ROWS,
+    MAX_ENTRIES,
+    MIN_ROWS_TO_SPLIT,
+    SEARCH_ROWS,
+    SOME_ROWS,
+)
 from skvaeense.utils._torch import DTYPES, resolve_device
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -24,8 +31,6 @@ ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 # Steps of a sparse autoencoder.
 LONG_STEPS = 3000
-# Share of the training of a random init, from its start, in which losses are not compared.
-ANNEALED = 0.5
 # Most steps from a random init of a VAE.
 RANDOM_STEPS = 6000
 
@@ -81,7 +86,7 @@ class Spectrum:
     @classmethod
     def of(cls, Z):
         """Return the spectrum of centred and scaled samples."""
-        rows = Z[:SPECTRUM_ROWS].double().cpu()
+        rows = Z[:SEARCH_ROWS].double().cpu()
         rows = rows - rows.mean(dim=0)
         eigenvalues = torch.linalg.svdvals(rows).square() / len(rows)
         total = float(eigenvalues.sum())
@@ -106,8 +111,8 @@ def linear_residual(Z, n_components, trained=None):
     The components are computed from the samples `trained`, or from Z, which leaves less.
     """
     trained = Z if trained is None else trained
-    rows = Z[:SPECTRUM_ROWS].double().cpu().numpy()
-    trained = trained[:SPECTRUM_ROWS].double().cpu().numpy()
+    rows = Z[:SEARCH_ROWS].double().cpu().numpy()
+    trained = trained[:SEARCH_ROWS].double().cpu().numpy()
     mean = trained.mean(axis=0)
     directions = principal_directions(trained - mean)[1][:n_components]
     total, left = np.square(rows - rows.mean(axis=0)).sum(), rows - mean
@@ -195,13 +200,11 @@ class Balls:
             self.far.update((start + np.flatnonzero(~is_near)).tolist())
         return is_near
 
-    def far_of(self, X: FloatArray, weights: DoubleArray | None = None) -> IntArray:
-        """Return the positions of the far rows of an array; none, if these count for many."""
-        for rows in row_blocks(*X.shape):
-            self.near(X[rows], rows.start)
-        far = np.array(sorted(self.far), dtype=int)
-        share = len(far) / len(X) if weights is None else weights[far].sum() / weights.sum()
-        return far if share <= MAX_FAR_SHARE else far[:0]
+    def near_of(self, X: FloatArray, weights: DoubleArray | None = None) -> BoolArray:
+        """Return the mask of rows of an array that are not far; all, if others count for many."""
+        is_near = self.near(X)
+        share = np.average(~is_near, weights=weights)
+        return is_near if share <= MAX_FAR_SHARE else np.ones_like(is_near)
 
 
 @dataclass
@@ -326,7 +329,7 @@ def prepare_data(estimator, given, random_state):
         n_out = max(held_out.of(len(X)), 1)
         # At least a batch, which is in memory anyway.
         n_bytes = X.shape[1] * np.finfo(np.float64).bits // 8
-        n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
+        n_head = min(SEARCH_ROWS, max(MAX_BATCH, IN_MEMORY // n_bytes))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
         taken = X.take(positions)
         if reach is not None:
@@ -350,7 +353,7 @@ def prepare_data(estimator, given, random_state):
         rows = _scaled(estimator, X, scaling, weights, order)
         parts = _split(rows, n_out)
         train = parts[1]
-        parts[1] = train.at(slice(SPECTRUM_ROWS))
+        parts[1] = train.at(slice(SEARCH_ROWS))
     size = resolve_batch_size(estimator._training.batch_size, len(train))
     return FitData(train, scaling, size, parts)
 

@@ -9,7 +9,7 @@ import torch
 
 from skvaeense.training._data import ROWS_OF_A_LATENT, linear_residual
 from skvaeense.training._hooks import LEAST_NOISE
-from skvaeense.utils._linalg import principal_directions
+from skvaeense.utils._linalg import ROUNDING, principal_directions
 from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._typing import BoolArray, FloatArray
 
@@ -19,8 +19,6 @@ SMALL = 0.1
 MOST = 0.5
 # An error is larger if it is this many times another one.
 LARGER = 1.5
-# A gate between these is undecided.
-UNDECIDED = (0.3, 0.7)
 # Share of the steps by gradients that training takes at least.
 LEAST_STEPS = 0.02
 # Batches are unlike if they differ by this many standard errors.
@@ -194,12 +192,12 @@ def first_signs(f: Findings) -> list[Sign]:
 
 def vae_signs(f: Findings) -> list[Sign]:
     """Return further signs of a variational autoencoder."""
-    (low, high), gates = UNDECIDED, np.ones(1) if f.deviation is None else f.deviation
+    gates = np.ones(1) if f.deviation is None else f.deviation
     linear = f"compared with {f.linear_residual:.0%} for the same number of principal components"
     return [
         Sign(
             # Values are also near 0.5 if noise is as large as the signal, or codes equally good.
-            np.mean((gates > low) & (gates < high)) > MOST and f.leaves_more,
+            np.mean(np.abs(gates - MOST) < 2 * SMALL) > MOST and f.leaves_more,
             "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
             "or close latents. Raise max_iter.",
         ),
@@ -346,7 +344,6 @@ def compare_batches(
     *,
     n_directions: int = 16,
     least_batches: int = 3,
-    least_std: float = 1e-3,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return how far a batch lies from earlier ones, and a summary of all of them.
 
@@ -371,9 +368,6 @@ def compare_batches(
     least_batches : int, default=3
         Number of earlier batches from which on there is a distance.
 
-    least_std : float, default=1e-3
-        Least standard deviation along a direction: less is rounding.
-
     Returns
     -------
     distance : float
@@ -388,7 +382,7 @@ def compare_batches(
     if before is None:
         variances, directions = principal_directions((x - x.mean(dim=0)).numpy())
         rows = np.unique(np.linspace(0, len(directions) - 1, n_directions).astype(int))
-        stds = np.maximum(np.sqrt(variances[rows]), least_std)
+        stds = np.sqrt(np.maximum(variances[rows], ROUNDING))
         zeros = torch.zeros(len(rows) * (len(rows) + 3) // 2, dtype=torch.float64)
         before = dict.fromkeys(("mean", "within", "between"), zeros)
         before |= dict.fromkeys(("n", "n_batches", "size"), zeros[0])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from skvaeense.nets.losses import Terms
-from skvaeense.nets.models import Model, as_number
+from skvaeense.nets.models import ELBOTerms, Model, as_number
 from skvaeense.training._trainer import WARMUP
 from skvaeense.utils._torch import evaluating
 
@@ -160,18 +160,11 @@ def followed_noise(
     )
 
 
-def validation_terms(model: Any, x: torch.Tensor) -> tuple[float, float]:
+def validation_terms(model: Any, x: torch.Tensor) -> ELBOTerms:
     """Return the mean squared error and divergence of samples, in evaluation mode."""
     with evaluating(model):
         error, kl = model.elbo(x)
-    return float(error.mean()), float(kl.mean())
-
-
-def validation_loss(terms: tuple[float, float], noise_variance: float, n_features: int) -> float:
-    """Return -ELBO in nats at a noise variance."""
-    error, kl = terms
-    volume = n_features * math.log(2 * math.pi * noise_variance)
-    return 0.5 * (error / noise_variance + volume) + kl
+    return ELBOTerms(float(error.mean()), float(kl.mean()))
 
 
 @dataclass(eq=False)
@@ -225,15 +218,10 @@ class Coefficient:
     fast: torch.Tensor | None = None
     slow: torch.Tensor | None = None
 
-    def at(self, fraction_done: float) -> float | torch.Tensor:
-        """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
-        if self.warmup == 0:
-            return self.alpha
-        return min(1.0, fraction_done / self.warmup) * self.alpha
-
     def before_loss(self, model: Any, fraction_done: float) -> None:
         """Set the model's coefficient."""
-        self.value = self.at(fraction_done)
+        is_rising = fraction_done < self.warmup
+        self.value = self.alpha * (fraction_done / self.warmup if is_rising else 1.0)
         model.alpha = as_number(self.value)
 
     def after_step(self, x: torch.Tensor, terms: Terms, fraction_done: float) -> None:

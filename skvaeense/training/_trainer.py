@@ -172,7 +172,6 @@ class Trainer:
             self.rates = torch.cat([rate.detach().reshape(-1) for rate in rates])
         self.weights: Any = flat_weights(self.model)
         self.optimizer = make_optimizer(self.optimizer, [self.weights], self.learning_rate)
-        self.gradient = self.loss.gradient(self.model)
         # Records of this training, and of other inits of the same fit.
         self.log: list[dict[str, float]] = []
         self.other_log: list[dict[str, float]] = []
@@ -245,7 +244,7 @@ class Trainer:
             hook.before_loss(self.model, fraction_done)
         is_shared = self.processes.world_size > 1
         x = self.processes.part(batch) if is_shared else batch
-        terms = self.gradient(x, self.generator)
+        terms = self.loss.gradient(self.model, x, self.generator)
         gradient: Any = self.weights.grad
         if is_shared:
             # Buffers of layers, too.
@@ -268,10 +267,6 @@ class Trainer:
             means |= hook.values()
         tags = {"init": float(self.init), "epoch": n_epochs, "step": float(self.n_steps)}
         self.log.append(means | tags)
-
-    def hook(self, kind: type) -> Any:
-        """Return the first hook of a class."""
-        return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def compare(self, loss: float, plan: Plan) -> None:
         """Keep the best state by a loss, and skip to the last part if losses no longer fall."""
@@ -538,24 +533,22 @@ def _named(optimizer: Optimizer) -> Any:
     return NAMED[optimizer.lower()] if isinstance(optimizer, str) else optimizer
 
 
-def cosine(
-    fraction_done: float, hold: float | None = None, *, warmup: float = WARMUP, first: float = 0.04
-) -> float:
+def cosine(fraction_done: float, hold: float = WARMUP, *, first: float = 0.04) -> float:
     """Return a factor of the learning rate: it rises to 1, stays there, and falls to 0.
 
-    It rises from `first` during the warm-up, stays until `hold`, if that is given, and falls by
-    half a cosine.
+    It rises from `first` during the warm-up, stays until `hold`, and falls by half a cosine.
     """
-    hold = warmup if hold is None else hold
     if fraction_done < hold:
-        return min(1.0, first + fraction_done / warmup)
+        return min(1.0, first + fraction_done / WARMUP)
     return 0.5 * (1 + math.cos(math.pi * (fraction_done - hold) / (1 - hold)))
 
 
-def find_schedule(schedule: Schedule, hold: float | None = None) -> Callable[[float], float]:
+def find_schedule(schedule: Schedule, hold: float = WARMUP) -> Callable[[float], float]:
     """Return the function that a schedule means; with "auto", the rate stays until `hold`."""
-    if schedule == "auto" or schedule == "cosine":
-        return partial(cosine, hold=hold if schedule == "auto" else None)
+    if schedule == "auto":
+        return partial(cosine, hold=hold)
+    if schedule == "cosine":
+        return cosine
     if schedule == "constant":
         return lambda fraction_done: 1.0
     factor = None if inspect.isclass(schedule) else schedule(0.0)
@@ -667,18 +660,16 @@ class FitSession:
             "All processes that train together must be given the same samples. Each process "
             "takes its own part of them.",
         )
-        keepers = [c for c in vars(estimator).get(CALLBACKS, ()) if hasattr(c, "keep")]
-        if keepers and isinstance(samples, Source):
-            samples = digest(samples)
-        # What the outcome depends on, besides the parameters.
-        facts = [samples, scaling.mean, scaling.scale, model, rows.weights]
-        self.names: dict[Any, str] = {}
-        kept = None
-        for keeper in keepers:
-            self.names[keeper] = keeper.name(estimator, facts)
-            kept = keeper.latest(self.names[keeper]) if kept is None else kept
-        self.last_kept = time.monotonic()
-        self.state: Any = None if kept is None else vars(kept)[STATE]
+        callbacks = vars(estimator).get(CALLBACKS, ())
+        self.keeper: Any = next((c for c in callbacks if hasattr(c, "keep")), None)
+        self.last_kept, self.state = time.monotonic(), None
+        if self.keeper is not None:
+            samples = digest(samples) if isinstance(samples, Source) else samples
+            # What the outcome depends on, besides the parameters.
+            facts = [samples, scaling.mean, scaling.scale, model, rows.weights]
+            self.name = self.keeper.name(estimator, facts)
+            kept: Any = self.keeper.latest(self.name)
+            self.state = None if kept is None else vars(kept)[STATE]
         # Training advances the user's own RandomState, as in scikit-learn.
         given = check_random_state(estimator.random_state)
         given = given if self.state is None else self.state["random_state"]
@@ -735,7 +726,7 @@ class FitSession:
         if self.best is None:
             raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
         self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
-        if self.names and not self.stopped and self.trainer is not None:
+        if self.keeper and not self.stopped and self.trainer is not None:
             self._keep(self.best, None)
         return self.best
 
@@ -775,11 +766,11 @@ class FitSession:
 
     def _recorded(self) -> bool:
         """Report an epoch, keep a checkpoint if it is time, and return whether to stop."""
-        trainer, seconds = self.trainer, time.monotonic() - self.last_kept
+        trainer = self.trainer
         stops = self.progress.step(lambda: self.estimator._attributes(trainer, self.data))
         self.stopped = bool(self.processes.from_first(stops))
-        is_due = self.names and any(seconds >= keeper.interval for keeper in self.names)
-        if is_due and trainer.step == 0:
+        seconds = time.monotonic() - self.last_kept
+        if self.keeper and seconds >= self.keeper.interval and trainer.step == 0:
             self._keep(trainer, trainer)
         return self.stopped
 
@@ -795,6 +786,5 @@ class FitSession:
             "begun": begun and begun.state_dict(),
         }
         setattr(estimator, STATE, state)
-        for callback, name in self.names.items():
-            callback.keep(name, estimator)
+        self.keeper.keep(self.name, estimator)
         self.last_kept = time.monotonic()

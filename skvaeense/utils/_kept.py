@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval
-
 
 @dataclass(eq=False)
 class KeptEntries:
@@ -283,14 +281,6 @@ def _least_kept(size: torch.Tensor, k: float) -> torch.Tensor:
         least = np.partition(numbers, place)[place] if place >= 0 else 0
         return torch.tensor(least, dtype=size.dtype)
     return entries.topk(n_kept, sorted=False).values.min()
-
-
-def check_lengths(name: str, lengths: Any, allowed: Interval = POSITIVE) -> None:
-    """Raise an error unless a parameter is a positive number, or a list of them."""
-    numbers = lengths if isinstance(lengths, list | tuple) else [lengths]
-    if not numbers or not all(map(allowed.is_satisfied_by, numbers)):
-        noun = "int" if allowed is AT_LEAST_ONE else "number"
-        raise ValueError(f"{name} must be a positive {noun}, or a list of them, got {lengths!r}.")
 
 
 def budgets(model: nn.Module) -> list[Budget]:

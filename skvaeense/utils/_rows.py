@@ -12,10 +12,14 @@ from skvaeense.utils._warnings import warn_user
 BLOCK_ENTRIES = 2**20
 # Number of blocks of samples that are in memory at once.
 N_BLOCKS = 8
-# Number of rows that suffice for averages and medians, and for a whole density.
-SOME_ROWS, MANY_ROWS = 1000, 8192
+# Number of rows that suffice for averages and medians, for sizes and choices, and for a whole
+# density.
+SOME_ROWS, SEARCH_ROWS, MANY_ROWS = 1000, 4096, 8192
 # Largest number of entries of samples, or of their codes, that are explained at once.
-MAX_ENTRIES = 2**22
+MAX_ENTRIES = 4 * BLOCK_ENTRIES
+# Samples with at most this number of bytes are read into memory at once, as an array. Of larger
+# samples, at most this number of bytes, or one batch, is kept in memory.
+IN_MEMORY = 2**28
 # Fewer rows than this are not split: all are both training and held-out rows. Nor is a group of
 # fewer rows checked for a collapse.
 MIN_ROWS_TO_SPLIT = 20

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _param_validation, validation
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods, Options, StrOptions
 
 from skvaeense.utils._typing import DoubleArray
 
@@ -25,7 +25,7 @@ try:
 except ImportError:  # Before scikit-learn 1.9 results are matrices.
     from scipy.sparse import csr_matrix as align_api_if_sparse
 # Names that other files import from scikit-learn through this file.
-__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse"]
+__all__ = ["HasMethods", "Options", "StrOptions", "align_api_if_sparse"]
 
 # Variable with the place of the documentation: the address of the folder that holds the front page,
 # such as "https://example.org/docs", or a path relative to the page that shows an estimator.
@@ -51,14 +51,14 @@ class NumberOfLatents(Interval):
 
 
 class Sizes(Interval):
-    """A list, tuple or 1-d array of integers in an interval."""
+    """A list, tuple or 1-d array of numbers in an interval."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is such a list, with at least one entry."""
         return np.ndim(val) == 1 and len(val) > 0 and all(map(super().is_satisfied_by, val))
 
     def __str__(self) -> str:
-        return f"a list such as [4, 4], each entry {super().__str__()}"
+        return f"a list such as [4, 2], each entry {super().__str__()}"
 
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
@@ -70,6 +70,7 @@ SHARE = Interval(Real, 0, 1, closed="neither")
 SEED = Interval(Integral, 0, np.iinfo(np.uint32).max, closed="both")
 RANDOM_STATE: list[Any] = [SEED, np.random.RandomState, None]
 SIZES = Sizes(Integral, 1, None, closed="left")
+LENGTHS = Sizes(Real, 0, None, closed="neither")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 # The decorator that validates parameters before a method runs, with a type.

@@ -28,8 +28,8 @@ from skvaeense.nets.thresholds import Contribution, FixedVariance
 COUNT = "an int in the range [1, inf)"
 OR_SHARE = f"None or {COUNT} (set target_explained_variance for a share of the variance)"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
-LIST = "an instance of 'list', an instance of 'tuple'"
-COUNTS = f"{COUNT}, an instance of 'list', an instance of 'tuple' or None"
+LIST = "a list such as [4, 2], each entry"
+COUNTS = f"{COUNT}, {LIST} {COUNT} or None"
 LENGTHS = COUNTS.replace(COUNT, POSITIVE)
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
 OPTIMIZER = "a str among {…}, a class … or functools.partial of such a class with its settings"
@@ -126,7 +126,7 @@ def of_part(estimators, part, name, must, **params):
     return together(estimators, message, InvalidParameterError, **params)
 
 
-SIZES = "hidden_layer_sizes must be 'auto' or positive integers, got {}."
+WIDTHS = f"a str among {{'auto'}}, {COUNT}, {LIST} {COUNT} or a tuple among {{()}}"
 
 NESTED = [
     *(of_part(SPARSE, "L1", "alpha", NON_NEGATIVE, penalty=L1(v)) for v in (-0.1, NAN)),
@@ -139,6 +139,7 @@ NESTED = [
     of_part(SPARSE, "JumpReLU", "threshold", POSITIVE, penalty=JumpReLU(threshold=0)),
     of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
     of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK(0)),
+    of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK([3, 2.5])),
     of_part(SPARSE, "BatchTopK", "k", LENGTHS, penalty=BatchTopK(0)),
     of_part(SPARSE, "Matryoshka", "k", LENGTHS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
@@ -163,13 +164,8 @@ NESTED = [
         autoencoder=VAEenseTransformer(model=VAEase(n_init=0)),
     ),
     *(
-        together(TRAINED, SIZES.format(got), network=network)
-        for got, network in [
-            ("(0,)", Linear((0,))),
-            ("(-3, 4)", MLP((-3, 4))),
-            ("0", Linear(0)),
-            ("'wide'", MLP("wide")),
-        ]
+        of_part(TRAINED, type(network).__name__, "hidden_layer_sizes", WIDTHS, network=network)
+        for network in (Linear((0,)), MLP((-3, 4)), Linear(0), MLP("wide"))
     ),
     of_part(
         TRAINED,
@@ -263,11 +259,6 @@ TOGETHER = [
         "and leave target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
-    ),
-    together(
-        SPARSE,
-        "k must be a positive int, or a list of them, got [3, 2.5].",
-        penalty=TopK([3, 2.5]),
     ),
     together(
         VAEENSE + SPARSE,

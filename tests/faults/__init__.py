@@ -41,15 +41,15 @@ def _in_a_step(monkeypatch, change, first_only=False):
     def make_faulty(self, model, loss, **settings):
         make(self, model, loss, **settings)
         models.append(model)
-        compute, count = self.gradient, itertools.count()
+        compute, count = loss.gradient, itertools.count()
 
-        def gradient(x, generator):
-            terms = compute(x, generator)
+        def gradient(*batch):
+            terms = compute(*batch)
             if next(count) == STEP and not (first_only and model is not models[0]):
                 change(self, terms)
             return terms
 
-        self.gradient = gradient
+        self.loss.gradient = gradient
 
     monkeypatch.setattr(Trainer, "__init__", make_faulty)
 

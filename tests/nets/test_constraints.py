@@ -165,5 +165,5 @@ def test_calibration_gives_k_on_average(kind, positive):
     # The running threshold lags behind.
     assert float(n_active) == pytest.approx(2, rel=0.1)
     preactivation = draw(50, 8) + 1
-    kind(2).calibrate(activation, preactivation)
+    activation.calibrate(preactivation)
     assert torch.count_nonzero(activation(preactivation)) == 2 * 50

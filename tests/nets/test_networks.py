@@ -149,8 +149,8 @@ def test_layer_sizes(network, expected):
 @pytest.mark.parametrize("name", ["hidden_layer_sizes", "encoder_layer_sizes"])
 @pytest.mark.parametrize("sizes", [0, (4, -1), (2.5,), "wide", ("auto",), None])
 def test_layer_sizes_of_a_wrong_kind(sizes, name):
-    with pytest.raises(ValueError, match=f"{name} must be 'auto' or positive integers"):
-        build(MLP().set_params(**{name: sizes}))
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of MLP must be a str among"):
+        MLP().set_params(**{name: sizes}).validate()
 
 
 def test_too_many_layers():

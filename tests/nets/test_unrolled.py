@@ -160,8 +160,8 @@ def test_alone_a_tenth_of_the_latents_is_kept():
 
 @pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
 def test_number_of_active_latents_of_a_wrong_kind(n_active):
-    with pytest.raises(ValueError, match="n_active must be a positive number, or a list of them"):
-        build(Unrolled(n_active=n_active))
+    with pytest.raises(ValueError, match="The 'n_active' parameter of Unrolled must be a float"):
+        Unrolled(n_active=n_active).validate()
 
 
 @pytest.mark.parametrize("n_components", [N_COMPONENTS, 3 * N_FEATURES])

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.stats import norm
 from torch import nn
 
 from skvaeense.nets.losses import ELBO, PenalizedReconstruction
-from skvaeense.nets.models import as_number
+from skvaeense.nets.models import ELBOTerms, as_number
 from skvaeense.nets.networks import Network, normalize_columns
 from skvaeense.samples._scaling import TensorBatches
 from skvaeense.training._hooks import (
@@ -21,7 +22,6 @@ from skvaeense.training._hooks import (
     NoiseSchedule,
     annealed_noise,
     followed_noise,
-    validation_loss,
     validation_terms,
 )
 from skvaeense.training._trainer import Plan
@@ -188,8 +188,8 @@ def test_validation_terms_are_means_of_the_terms_of_samples(training):
 def test_validation_loss_is_a_gaussian_density_and_the_divergence(noise_variance):
     residual = np.array([0.3, -1.0, 0.2])
     density = norm.logpdf(residual, scale=np.sqrt(noise_variance)).sum()
-    terms = float(residual @ residual), 1.5
-    assert validation_loss(terms, noise_variance, 3) == pytest.approx(1.5 - density)
+    terms = ELBOTerms(float(residual @ residual), 1.5)
+    assert terms.loss(noise_variance, 3) == pytest.approx(1.5 - density)
 
 
 # --- coefficient ----------------------------------------------------------------------------
@@ -208,7 +208,8 @@ def test_coefficient_rises_over_the_warmup(warmup, fraction_done, share):
     coefficient = Coefficient(2.0, warmup=warmup)
     observe(coefficient, 55.0, 0.9)
     # Without a target it is fixed.
-    assert coefficient.at(fraction_done) == pytest.approx(2.0 * share)
+    coefficient.before_loss(SimpleNamespace(), fraction_done)
+    assert coefficient.values()["alpha"] == pytest.approx(2.0 * share)
 
 
 @pytest.mark.parametrize("n_active", [256, 6, 4, 3, 1, 0])
@@ -227,7 +228,8 @@ def test_coefficient_follows_its_formula(n_active):
     expected *= math.exp(gain * min(max(-0.32 * max(excess, -10), -1), 1))
     assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
     # The value stays on the device, since reading it would wait for the device at every step.
-    assert isinstance(coefficient.at(0.7), torch.Tensor)
+    coefficient.before_loss(SimpleNamespace(), 0.7)
+    assert isinstance(coefficient.value, torch.Tensor)
 
 
 def test_coefficient_finds_the_target():
