@@ -249,7 +249,7 @@ class VAEaseTraining(BaseAutoencoder):
         if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
             raise ValueError(
                 f"noise_variance={spec.noise_variance:g} must be within a factor of "
-                f"{NOISE_RANGE:g} of {scale**2:.3g}, the square of the scale {scale:.3g} of X. "
+                f"{NOISE_RANGE:.2g} of {scale**2:.3g}, the square of the scale {scale:.3g} of X. "
                 'Give the noise variance in squared units of X, or "auto".'
             )
         return level

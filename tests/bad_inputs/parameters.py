@@ -207,7 +207,7 @@ TOGETHER = [
     *(
         together(
             VAEASE,
-            f"noise_variance={value:g} must be within a factor of 1e+20 of …, the square of the "
+            f"noise_variance={value:g} must be within a factor of 1.8e+19 of …, the square of the "
             'scale … of X. Give the noise variance in squared units of X, or "auto".',
             noise_variance=value,
         )
