@@ -736,9 +736,9 @@ def _evenness(rests, n_left, rank):
     n_directions = rests.shape[2] - rank
     if n_directions < 2:
         return np.nan
-    total = np.square(_squares(rests).sum(axis=1))
-    squares = np.square(rests @ rests.transpose(0, 2, 1)).sum(axis=(1, 2))
-    part = squares / np.maximum(total, TINY) - 1 / n_left
+    products = rests @ rests.transpose(0, 2, 1)
+    total = np.maximum(np.trace(products, axis1=1, axis2=2), TINY)
+    part = np.square(products / total[:, None, None]).sum(axis=(1, 2)) - 1 / n_left
     part *= n_left**2 / ((n_left - 1) * (n_left + 2))
     return 1 / np.maximum(part * n_directions, 1.0)
 
