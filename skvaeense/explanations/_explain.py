@@ -21,6 +21,10 @@ from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import DoubleArray
 
+# Share of the steps of a fit after which gates and mixtures compare as they do in the end, up to
+# half a nat.
+BRIEF = 0.25
+
 
 class Explained(NamedTuple):
     """What a fit has found, in units of the samples.
@@ -131,15 +135,17 @@ def _gain(gates: _gate_fits.ComparedGates, mixture: FoundMixture) -> DoubleArray
     return gates.scores - mixture.scores[: len(gates.scores)]
 
 
+def _surely(gain: DoubleArray) -> int:
+    """Return the sign of a mean gain that is sure, by three standard errors, or 0."""
+    return int(np.sign(gain.mean()) * (abs(gain.mean()) > 3 * sem(gain, ddof=0)))
+
+
 def _may_gain(gates: _gate_fits.ComparedGates, mixture: FoundMixture) -> bool:
     """Return whether gates of more rows may become more probable than a mixture.
 
-    Gates of some rows that are surely more or less probable, by three standard errors, need no
-    further rows.
+    Gates of some rows that are surely more or less probable need no further rows.
     """
-    gain = _gain(gates, mixture)
-    is_unsure = abs(gain.mean()) <= 3 * sem(gain, ddof=0)
-    return gates.are_codes and gates.law.points is None and bool(is_unsure)
+    return gates.are_codes and gates.law.points is None and not _surely(_gain(gates, mixture))
 
 
 def _choose(
@@ -172,6 +178,9 @@ def _choose(
 class _GateFits:
     """Gates of the rows that the first split of a search for mixtures trains on, where needed.
 
+    A quarter of the steps shows whether gates can be more probable than a mixture. Only then a
+    whole fit follows.
+
     Attributes
     ----------
     rows : Prepared
@@ -183,6 +192,11 @@ class _GateFits:
 
     rows: Prepared
     wanted: Wanted
+
+    @cached_property
+    def brief(self) -> _gate_fits.ComparedGates:
+        """The gates that all rows share, after some of the steps."""
+        return _gate_fits.compared_gates(self.rows, self.wanted, share=BRIEF)
 
     @cached_property
     def shared(self) -> _gate_fits.ComparedGates:
@@ -203,22 +217,24 @@ class _GateFits:
         best = search.best
         if not self.are_tried or self.rows.has_holes:
             return None
-        if best.family.cut and "shared" not in vars(self):
+        if best.family.cut and "brief" not in vars(self):
             directions = best.densities[0].directions
             columns = directions.transpose(0, 2, 1).reshape(-1, directions.shape[1])
             if are_independent(columns[columns.any(axis=1)]):
                 return None
-        return self.shared.scores if self.shared.are_codes else None
+        return self.brief.scores if self.brief.are_codes else None
 
     def best(self, flats: Flats, mixture: FoundMixture) -> _gate_fits.ComparedGates | None:
         """Return the gates that are compared with a mixture, if any are."""
         bases = [part.basis for part in flats.parts]
         # No dictionary has fewer latents than directions none of which is a combination of others.
         is_clear = flats.are_clear and are_independent(np.concatenate(bases))
-        if not self.are_tried or (is_clear and "shared" not in vars(self)):
+        if not self.are_tried or (is_clear and "brief" not in vars(self)):
             return None
         if flats.locations is None:
-            return self.shared
+            # Beside clear flats, gates that are less probable may describe rows by fewer numbers.
+            is_behind = not flats.are_clear and _surely(_gain(self.brief, mixture)) < 0
+            return self.brief if is_behind else self.shared
         hulls = [pooled(own) for own in of_groups(mixture.parts, flats.locations.groups)]
         if sum(map(len, bases)) <= sum(hull.rank for hull in hulls):
             return self.shared

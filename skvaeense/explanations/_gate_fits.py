@@ -299,9 +299,9 @@ class ComparedGates(NamedTuple):
 
 
 def compared_gates(
-    rows: Prepared, wanted: Wanted, is_own: Any = True, point: Any = 0.0
+    rows: Prepared, wanted: Wanted, is_own: Any = True, point: Any = 0.0, *, share: float = 1.0
 ) -> ComparedGates:
-    """Return gates of some training rows, relative to a point.
+    """Return gates of some training rows, relative to a point, after a share of the steps of a fit.
 
     As in the search for a mixture, gates of many features are sought in principal directions.
     """
@@ -323,6 +323,7 @@ def compared_gates(
     weights, new = torch.from_numpy(counts).to(y)[train], y[valid]
     wanted = wanted._replace(n_components=wanted.most, seed=0)
     em = make_em(y[train], weights, wanted, least_noise=noise_floor(rows) / scale**2)
+    em.n_steps = round(share * em.n_steps)
     # Gates that are no better than one normal distribution need no further rounds.
     one = LedoitWolf().fit(y[train].cpu().numpy())
     least_nats = one.score(new.cpu().numpy()) if len(valid) else -math.inf
