@@ -1,4 +1,4 @@
-"""Families of known dimension that nothing was chosen by, of the kinds of dimension_kinds.py.
+"""Further families of known dimension that rules are chosen by, as in dimension_kinds.py.
 
 Shapes, functions and parameters are others than in dimension_unseen.py, dimension_kinds.py,
 dimension_more.py and dimension_weights.py.
@@ -583,4 +583,4 @@ KINDS = {
         "beta of 11": one(11, partial(beta, 11), 40),
     },
 }
-REPORTED = {name: family for families in KINDS.values() for name, family in families.items()}
+CHOSEN = {name: family for families in KINDS.values() for name, family in families.items()}

@@ -1,8 +1,8 @@
 """Families of known dimension by kind: networks, waves, orbits, arms, images, sounds and others.
 
-Rules and weights of the dimension are chosen by these families and those of dimension_more.py, and
-reported on the families of dimension_reported.py. So what is reported is neither a family nor a
-draw that anything was chosen by.
+Rules and weights of the dimension are chosen by these families and those of dimension_more.py and
+dimension_further.py, and reported on the families of dimension_reported.py. So what is reported is
+neither a family nor a draw that anything was chosen by.
 """
 
 from functools import partial
@@ -593,4 +593,4 @@ KINDS = {
 }
 CHOSEN = {name: family for families in KINDS.values() for name, family in families.items()}
 # Numbers of directions that are narrower than noise of 5 %, so that with and without them is right.
-HIDDEN = {"band": 1, "band, narrow": 1, "band of 3": 1, "bumps of 2 + 1:30": 1}
+HIDDEN = {"band": 1, "band, narrow": 1, "band of 3": 1, "bumps of 2 + 1:30": 1, "tyre": 1}

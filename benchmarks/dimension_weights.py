@@ -3,20 +3,20 @@
     python -m benchmarks dimension_weights fit [--only NAME ...]
     python -m benchmarks dimension_weights judge [--only NAME ...] [--seeds 5]
 
-The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of
-dimension_kinds.py and dimension_more.py, and the families of `FURTHER`: sets of second degree,
-boundaries, overlapping clusters, fractals, solutions of differential equations and sets of many
-dimensions. No family of dimension_reported.py, which are for reports, is among them. Each family
-has 1,000 samples with and without noise, and 300 samples with noise, as a share of the root mean
-square of the columns. The estimator is fitted to these samples, and measurements around `N_ASKED`
-others are kept. The weights maximise the likelihood of the true dimensions, with equal weight for
-each family and setting, and a small penalty.
+The families are the families `CHOSEN_BY` of dimension_unseen.py, the families `CHOSEN` of the
+modules `LISTS`, and the families of `FURTHER`: sets of second degree, boundaries, overlapping
+clusters, fractals, solutions of differential equations and sets of many dimensions. No family of
+dimension_reported.py, which are for reports, is among them. Each family has 1,000 samples with and
+without noise, and 300 samples with noise, as a share of the root mean square of the columns. The
+estimator is fitted to these samples, and measurements around `N_ASKED` others are kept. The weights
+maximise the likelihood of the true dimensions, with equal weight for each family and setting, and a
+small penalty.
 
-For each kind of families in dimension_kinds.py and dimension_more.py, weights are also fitted to
-all other kinds. Each kind is then judged by weights that it had no share in. Log-odds of
-certainties are made smaller, by a factor with noise and a factor without noise, until at most a
-share `MOST_WRONG` of the samples is surely wrong. The program prints the shares of sure and surely
-wrong samples in each setting, and writes skvaeense/dimension/weights.json.
+For each kind of families in `LISTS`, weights are also fitted to all other kinds. Each kind is then
+judged by weights that it had no share in. Log-odds of certainties are made smaller, by a factor
+with noise and a factor without noise, until at most a share `MOST_WRONG` of the samples is surely
+wrong. The program prints the shares of sure and surely wrong samples in each setting, and writes
+skvaeense/dimension/weights.json.
 
 `judge` measures the estimator at new samples of the families for reports, with the weights of the
 package. Directions that noise hides may be counted or not.
@@ -31,7 +31,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from benchmarks import dimension_kinds, dimension_more
+from benchmarks import dimension_further, dimension_kinds, dimension_more
 from benchmarks.common import RESULTS, ROOT, make_parser, run_task, save
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails
 from benchmarks.dimension_reported import REPORTED
@@ -187,13 +187,9 @@ FURTHER = {
     "subspaces of 5/10/15": parts(*((d, partial(normal, d)) for d in (5, 10, 15)), n_features=30),
     "grid of 3": rounded(1, one(3, partial(cube, 3), 8)),
 }
-FAMILIES = CHOSEN_BY | dimension_kinds.CHOSEN | dimension_more.CHOSEN | FURTHER
-KIND_OF = {
-    name: kind
-    for families in (dimension_kinds.KINDS, dimension_more.KINDS)
-    for kind, own in families.items()
-    for name in own
-}
+LISTS = dimension_kinds, dimension_more, dimension_further
+FAMILIES = CHOSEN_BY | FURTHER | {name: own for part in LISTS for name, own in part.CHOSEN.items()}
+KIND_OF = {name: kind for part in LISTS for kind, own in part.KINDS.items() for name in own}
 NAMES = list(WEIGHTS)
 # A dimension is not more probable because distances are farther from it.
 AGAINST = "above", "below", "beyond"
