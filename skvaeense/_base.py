@@ -299,7 +299,8 @@ class BaseAutoencoder(
             has items that are neither samples nor tuples that begin with samples.
 
         FloatingPointError
-            If the loss of every init becomes NaN or infinite. Earlier fitted attributes are kept.
+            If the loss of every init, or later of the best one, becomes NaN or infinite. Earlier
+            fitted attributes are kept.
 
         Warns
         -----

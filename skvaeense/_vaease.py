@@ -64,10 +64,11 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         number.
 
     n_init : "auto" or int, default="auto"
-        Number of random inits, which differ in weights. Each init is trained to the end, and the
-        one with the best held-out bound is kept. "auto" means 3 if the decoder is linear: an init
-        may then end with a latent too many for a part of the samples, which its bound shows. It
-        means 1 for other decoders, which take longer and start from samples.
+        Number of random inits, which differ in weights. They are compared after 70 % of the
+        training, by their held-out bounds, and only the best one is trained to the end. "auto"
+        means 4 if the decoder is linear: an init may then have a latent too many for a part of the
+        samples, which its bound shows. It means 1 for other decoders, which take longer and start
+        from samples.
 
     loss : {"elbo"} or Loss, default="elbo"
         Loss that training minimises.
@@ -166,7 +167,7 @@ class VAEase(_validation.Specification):  # numpydoc ignore=PR02
         """The number of random inits."""
         if self.n_init != "auto":
             return self.n_init
-        return 3 if networks.Network.resolve(self.network).has_linear_decoder else 1
+        return 4 if networks.Network.resolve(self.network).has_linear_decoder else 1
 
 
 class VAEaseTraining(BaseAutoencoder):
@@ -254,15 +255,24 @@ class VAEaseTraining(BaseAutoencoder):
             )
         return level
 
-    def _validation_loss(self, model, x):
+    def _validation_loss(self, model, x, least=None):
         """Return the negative bound in nats, at the best noise variance if it is learned.
 
         It is at least that of training, because below it only errors would count, not how many
         latents are open.
         """
         terms = _hooks.validation_terms(model, x)
-        noise_variance = max(self._noise_for(terms, model, x.shape[1]), float(model.noise_variance))
+        least = float(model.noise_variance) if least is None else least
+        noise_variance = max(self._noise_for(terms, model, x.shape[1]), least)
         return terms.loss(noise_variance, x.shape[1])
+
+    def _init_loss(self, trainer, x):
+        """Return the negative bound, at no less than the middle of the noise variances of training.
+
+        Near the least one, an error that still falls would outweigh latents that are open in vain.
+        """
+        (noise,) = trainer.hooks
+        return self._validation_loss(trainer.model, x, (noise.first * noise.floor) ** 0.5)
 
     def _noise_for(self, terms, model, n_features):
         if self._training.learn_noise_variance:

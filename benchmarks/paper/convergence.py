@@ -28,7 +28,7 @@ STEPS, BATCH_SIZE = 2500, 256
 # Largest number of training rows that are held out to choose among inits.
 MAX_HELD_OUT = 2500
 SIZES = {
-    "quick": {"n_samples": 10_000, "n_seeds": 5},
+    "quick": {"n_samples": 10_000, "n_seeds": 3},
     "full": {"n_samples": 500_000, "n_seeds": 100},
 }
 

@@ -18,7 +18,7 @@ from skvaeense.metrics import fvu
 
 LATENTS = {3: (4, 8, 12, 24), 10: (8, 24, 40, 60)}
 SIZES = {
-    "quick": {"n_samples": 20_000, "n_seeds": 5, "n_init": 2},
+    "quick": {"n_samples": 20_000, "n_seeds": 3, "n_init": 2},
     "full": {"n_samples": 500_000, "n_seeds": 10, "n_init": 5},
 }
 

@@ -50,21 +50,18 @@ class Noise(NamedTuple):
     """A setting of a variational autoencoder: its noise variance and its learning rate."""
 
     variance: float
-    # Whether the noise variance is learned, starting from `variance`.
-    learned: bool = False
-    learning_rate: float = 0.008
+    learning_rate: float = 0.012
 
     def candidate(self, method, n_components, note="", **parameters):
         """Return the candidate of this setting, with more parameters of `VAEase`."""
         vaease = VAEase(
             noise_variance=self.variance,
-            learn_noise_variance=self.learned,
+            learn_noise_variance=False,
             learning_rate_init=self.learning_rate,
             n_init=1,
             **parameters,
         )
-        learned = ", learned" if self.learned else ""
-        setting = f"noise variance {self.variance}{learned}, rate {self.learning_rate}{note}"
+        setting = f"noise variance {self.variance}, rate {self.learning_rate}{note}"
         return Candidate(method, setting, VAEenseTransformer(n_components, model=vaease))
 
 

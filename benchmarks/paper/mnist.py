@@ -21,23 +21,17 @@ from skvaeense.nets.penalties import L1, Log, TopK
 
 LEVELS = (10, 20, 40)
 # Settings of the noise variance, in squared units of a pixel.
-NOISE = (
-    Noise(0.05, learned=True),
-    Noise(0.015, learning_rate=0.012),
-    Noise(0.03, learning_rate=0.012),
-    Noise(0.04),
-    Noise(0.08, learning_rate=0.012),
-)
+NOISE = Noise(0.015), Noise(0.03), Noise(0.08)
 # Learning rate of sparse autoencoders. Half of it was worse at nearly all levels.
 RATE = 0.004
 SIZES = {
     "quick": {
-        "n_train": 57_500,
+        "n_train": 20_000,
         "n_components": 128,
-        "width": 256,
+        "width": 128,
         "max_iter": 10,
-        "batch_size": 512,
-        "n_seeds": 5,
+        "batch_size": 256,
+        "n_seeds": 3,
     },
     "full": {
         "n_train": 57_500,

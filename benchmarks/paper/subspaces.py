@@ -21,7 +21,7 @@ from skvaeense.nets.penalties import L1, Log, TopK
 
 DIMENSION, KAPPA = 4, 20
 SIZES = {
-    "quick": {"n_samples": 50_000, "n_seeds": 5, "max_iter": "auto"},
+    "quick": {"n_samples": 20_000, "n_seeds": 3, "max_iter": "auto"},
     "full": {"n_samples": 500_000, "n_seeds": 10, "max_iter": 150},
 }
 

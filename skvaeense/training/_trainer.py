@@ -189,10 +189,11 @@ class Trainer:
         *,
         validate: Callable[[Any], float] | None = None,
         on_record: Callable[[], bool] | None = None,
+        until: int | None = None,
     ) -> Self:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
-        After `load_state_dict` it continues from the loaded state, of the end of an epoch.
+        It goes on from `epoch`: where it paused, or where a loaded state was.
 
         Parameters
         ----------
@@ -209,6 +210,9 @@ class Trainer:
             Called after each epoch, and after every hundred steps within a long one; it returns
             whether to stop.
 
+        until : int or None, default=None
+            The epoch at which the series pauses.
+
         Returns
         -------
         Trainer
@@ -216,7 +220,7 @@ class Trainer:
         """
         batch_size = min(plan.batch_size, len(train))
         n_steps, (start, stop) = len(train) // batch_size, plan.span
-        while self.epoch < plan.n_epochs and self.is_finite:
+        while self.epoch < (until or plan.n_epochs) and self.is_finite:
             if self.step == 0:
                 batches = train.epoch(batch_size, self.generator)
             # They stay on the device, because reading them would wait for it at every step.
@@ -235,7 +239,8 @@ class Trainer:
                     self.compare(validate(self.model), plan)
             if on_record is not None and on_record():
                 break
-        self.epoch = self.step = 0
+        if until is None:
+            self.epoch = self.step = 0
         return self
 
     def _take_step(self, batch: torch.Tensor, fraction_done: float) -> Terms:
@@ -622,8 +627,9 @@ class FitSession:
     Parameters
     ----------
     estimator : estimator
-        The estimator before its fit. `_validation_loss` compares epochs, and `_attributes` returns
-        the fitted attributes as if training ended now.
+        The estimator before its fit. `_validation_loss` compares epochs, `_init_loss` compares the
+        trainers of several inits, and `_attributes` returns the fitted attributes as if training
+        ended now.
 
     rows : PreparedRows
         Training samples, their scaling and their weights.
@@ -643,10 +649,10 @@ class FitSession:
         The source of all randomness of the fit.
 
     best : Trainer or None
-        The trainer of the init with the least held-out loss so far.
+        The trainer of the best init so far.
 
     log : list of dict of float
-        The records of all finished inits.
+        The records of all inits that were compared, until then.
     """
 
     def __init__(self, estimator, rows, model=None, *, progress, processes):
@@ -677,7 +683,7 @@ class FitSession:
         self.begun_random_state = copy.deepcopy(self.random_state)
 
     def train(self, data: Any, make: Callable[..., Trainer], n_inits: int, plan: Plan) -> Trainer:
-        """Train each init, and return the trainer of the best one, in its best state.
+        """Train each init until its last part, and the best one to the end; return its trainer.
 
         Parameters
         ----------
@@ -697,38 +703,54 @@ class FitSession:
         Returns
         -------
         Trainer
-            The trainer. Its `other_log` has the records of the other inits.
+            The trainer, in its best state. Its `other_log` has the records of the other inits.
         """
-        self.data, first, begun = data, 0, None
+        self.data, begun, is_over = data, None, False
         seeds = [draw_seeds(self.random_state) for _ in range(n_inits)]
-        self.progress.begin("codes", n_inits * plan.n_epochs * -(-data.n_steps // STRIDE))
+        turn = max(plan.turn, 1)
+        n_epochs = n_inits * turn + plan.n_epochs - turn
+        self.progress.begin("codes", n_epochs * -(-data.n_steps // STRIDE))
         if self.state is not None:
             self.log = self.state["log"]
             self.best, begun = (self._resumed(self.state[name], make, seeds) for name in KEPT)
-            first = n_inits if begun is None else begun.init
+            is_over = begun is None
+        n_compared = len({record["init"] for record in self.log})
         with memory_errors(data.batch_size):
-            for init in range(first, n_inits):
-                trainer = self.trainer = make(seeds[init], init) if begun is None else begun
-                trainer.processes, begun = self.processes, None
-                try:
-                    trainer.fit(data.train, plan, validate=self._loss, on_record=self._recorded)
-                except KeyboardInterrupt:
-                    # Inits can be compared only once they are finished.
-                    shown = trainer if self.best is None else self.best
-                    if not (shown.log and shown.is_finite):
-                        raise
-                    self._stop_at(shown)
-                    if shown is self.best:
-                        break
-                self._offer(trainer)
+            for init in range(n_compared, n_inits):
+                trainer, begun = begun or make(seeds[init], init), None
+                if self._run(trainer, plan, turn):
+                    self.best = self._better(trainer)
+                    self.log += trainer.log
                 if self.stopped:
                     break
-        if self.best is None:
-            raise FloatingPointError(diverged("The loss" + " of every init" * (n_inits > 1)))
-        self.best.other_log = [epoch for epoch in self.log if epoch["init"] != self.best.init]
-        if self.keeper and not self.stopped and self.trainer is not None:
-            self._keep(self.best, None)
-        return self.best
+            kept: Any = begun or self.best
+            kept.other_log = [record for record in self.log if record["init"] != kept.init]
+            if not (self.stopped or is_over):
+                self.best = None
+                self._run(kept, plan)
+        if not (kept.is_finite and (math.isfinite(kept.best_loss) or kept.n_waited == 0)):
+            raise FloatingPointError(diverged("The loss"))
+        kept.restore_best()
+        self.best = kept
+        if self.keeper and not (self.stopped or is_over):
+            self._keep(kept, None)
+        return kept
+
+    def _run(self, trainer: Trainer, plan: Plan, until: int | None = None) -> bool:
+        """Train an init, and return whether it is to be compared; Ctrl-C may keep another one."""
+        self.trainer, trainer.processes = trainer, self.processes
+        try:
+            trainer.fit(
+                self.data.train, plan, validate=self._loss, on_record=self._recorded, until=until
+            )
+        except KeyboardInterrupt:
+            # Inits are compared at the same epoch.
+            shown = self.best if self.best and self.best.is_finite else trainer
+            if not (shown.log and shown.is_finite):
+                raise
+            self._stop_at(shown)
+            return shown is trainer
+        return True
 
     def _resumed(
         self, state: Any, make: Callable[..., Trainer], seeds: list[tuple[int, int]]
@@ -741,14 +763,15 @@ class FitSession:
         trainer.load_state_dict(state)
         return trainer
 
-    def _offer(self, trainer: Trainer) -> None:
-        """Keep the trainer of an init that is over if it is the best so far."""
-        trainer.restore_best()
-        has_loss = math.isfinite(trainer.best_loss) or trainer.n_waited == 0
-        is_better = self.best is None or trainer.best_loss < self.best.best_loss
-        if is_better and trainer.is_finite and has_loss:
-            self.best = trainer
-        self.log += trainer.log
+    def _better(self, trainer: Trainer) -> Trainer:
+        """Return the better one of the best init so far and one more."""
+
+        def loss(of: Trainer) -> float:
+            found = float(self.processes.from_first(self.estimator._init_loss(of, self.data.valid)))
+            return found if of.is_finite and math.isfinite(found) else math.inf
+
+        is_better = self.best is None or loss(trainer) < loss(self.best)
+        return trainer if is_better else self.best
 
     def _stop_at(self, shown: Trainer) -> None:
         """Warn that Ctrl-C ends training, and which model is kept."""

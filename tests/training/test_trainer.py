@@ -130,6 +130,16 @@ def test_series_follow_one_another(make_trainer):
     assert len(halves.log) == 6
 
 
+def test_a_series_goes_on_where_it_paused(make_trainer):
+    whole, paused = (make_trainer(schedule=cosine) for _ in range(2))
+    whole.fit(TRAIN, Plan(6, 4))
+    paused.fit(TRAIN, Plan(6, 4), until=2)
+    assert (paused.epoch, paused.n_steps) == (2, 4)
+    paused.fit(TRAIN, Plan(6, 4))
+    assert torch.equal(paused.model.weight, whole.model.weight)
+    assert paused.log == whole.log
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
 def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, value):
     trainer = make_trainer(make_point(value))
