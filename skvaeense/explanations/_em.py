@@ -476,8 +476,8 @@ class EM(ABC):  # numpydoc ignore=PR02
 
     # Steps from subsets in a fit, and rounds through many samples after them.
     n_steps = n_rounds = 0
-    # Samples of a subset for each latent.
-    rows_of_latent = 0
+    # Samples of a subset, and earlier samples that count in a round, for each latent.
+    rows_of_latent, remembered_rows = 0, 64
 
     # A subset is this share of the samples, within limits.
     subset_share, subset_limits = 0.0, (SOME_SAMPLES, SOME_SAMPLES)
@@ -635,8 +635,8 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     rows_of_latent = 2
     # With smaller subsets, a rare latent is open for too few samples to turn its column.
     subset_share, subset_limits = 1 / 8, (SOME_SAMPLES // 2, 4 * SOME_SAMPLES)
-    # Weight of a subset in running means; samples of earlier batches that count, for each latent.
-    memory, remembered_rows = 0.3, 64
+    # Weight of a subset in running means.
+    memory = 0.3
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
     # Least number of samples on which a group of latents is tried.
@@ -779,7 +779,7 @@ class TargetEM(EM):  # numpydoc ignore=PR01,PR02
     over the samples of others.
     """
 
-    n_steps = 128
+    n_steps, n_rounds = 128, 1
     subset_limits = 2 * SOME_SAMPLES, 2 * SOME_SAMPLES
     # Weight of all subsets before the last one, and gain with which prices follow the logarithm of
     # (actual / wanted).
@@ -793,22 +793,39 @@ class TargetEM(EM):  # numpydoc ignore=PR01,PR02
         last = HEAT ** max(1 - fraction_done / self.annealed, 0.0)
         found = self.gates.anneal(x, FIT_FALL, last)
         new = mean_field_sums(self.gates, x, weights, found).reduced(self.processes)
-        part = min(1.0, 0.5 + fraction_done)
+        kept = min(self.memory * fraction_done, self.n_done / (self.n_done + 1))
+        gates = self._learned(new, kept, min(1.0, 0.5 + fraction_done), new.mean_error)
+        self.gates = gates if fraction_done == 1 else _pooled(gates)
+        self.n_done += 1
+        return new
+
+    @torch.no_grad()
+    def round(self, x: Tensor, weights: Tensor) -> Sums:
+        """Set the parameters to the best values for some samples, with searched gates."""
+        some = torch.randperm(len(x), generator=self.generator, device=self.generator.device)
+        some = some[:SOME_SAMPLES].to(x.device)
+        x, weights = x[some], weights[some]
+        is_open = self.gates.anneal(x, FIT_FALL).is_open
+        new = pattern_sums(self.gates, x, weights, is_open)[0].reduced(self.processes)
+        # More gates than are wanted do not lower the noise.
+        is_long = self.wanted.length is not None and self._excess(new, 1.0) > 0
+        error = max(new.mean_left, is_long * float(self.gates.noise_variance))
+        room = self.remembered_rows * len(self.gates.weight)
+        self.gates = self._learned(new, max(1 - float(new.n) / room, 0.0), 1.0, error)
+        return new
+
+    def _learned(self, new: Sums, kept: float, part: float, error: float) -> Gates:
+        """Return the gates that are best for new sums, and for a share of the sums before."""
         # What an open gate costs, in nats.
         cost = max(float(-F.logsigmoid(self.gates.log_odds).mean()), 1.0)
         price = float(self.gates.price) + self.price_gain * cost * self._excess(new, part)
         mean = new.times(1 / float(new.n))
         if self.past is not None:
-            kept = min(self.memory * fraction_done, self.n_done / (self.n_done + 1))
             mean = self.past.times(kept).plus(mean.times(1 - kept))
         gates, growth = maximise(self.gates, mean.times(float(new.n)), learns_prior=True)
-        if fraction_done < 1:
-            gates = _pooled(gates)
-        left = self.wanted.left
-        noise = min(max(mean.mean_error, ROUNDING), TARGET_NOISE) if left is None else left**part
-        self.gates, self.past = gates.with_noise(noise).with_price(price), mean.grown(growth)
-        self.n_done += 1
-        return new
+        self.past, left = mean.grown(growth), self.wanted.left
+        noise = min(max(error, ROUNDING), TARGET_NOISE) if left is None else left**part
+        return gates.with_noise(noise).with_price(price)
 
     def absorb(self, x: Tensor, weights: Tensor) -> None:
         """Learn from one more batch of samples by a last step."""
