@@ -233,8 +233,9 @@ class PriceSearch:
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = np.array(list(map(self.at, prices))).T
-        # Interpolation needs lengths that differ.
-        lengths = np.minimum.accumulate(np.maximum(lengths, ROUNDING))
+        # The first price is that of the wanted length. Interpolation needs lengths that differ.
+        lengths = np.clip(lengths, ROUNDING, self.wanted.length)
+        lengths = np.minimum.accumulate(lengths)
         lengths = lengths * (1 - ROUNDING) ** np.arange(N_PRICES)
         return PriceTable(np.array(prices), lengths, np.maximum.accumulate(left))
 
