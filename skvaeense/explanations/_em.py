@@ -11,7 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skvaeense.explanations._gates import FIT_LOOKS, LEAST_OPEN, NEW_LOOKS, SLABS, Gates
+from skvaeense.explanations._gates import (
+    FIT_FALL,
+    FIT_LOOKS,
+    HEAT,
+    LEAST_OPEN,
+    NEW_LOOKS,
+    SLABS,
+    GatePosterior,
+    Gates,
+)
 from skvaeense.explanations._search import FoundCodes, search_codes, search_log_prob, widest
 from skvaeense.utils._callbacks import advance
 from skvaeense.utils._linalg import ROUNDING, principal_directions
@@ -209,7 +218,9 @@ def expected_sums(gates: Gates, n: float) -> Sums:
     return found.times(n)
 
 
-def mean_field_sums(gates: Gates, x: Tensor, weights: Tensor) -> Sums:
+def mean_field_sums(
+    gates: Gates, x: Tensor, weights: Tensor, posterior: GatePosterior | None = None
+) -> Sums:
     """Return the sums over samples whose gates are inferred by mean field, but no bound.
 
     Parameters
@@ -223,12 +234,15 @@ def mean_field_sums(gates: Gates, x: Tensor, weights: Tensor) -> Sums:
     weights : torch.Tensor of shape (n_samples,)
         How often each sample counts.
 
+    posterior : GatePosterior or None, default=None
+        The posterior, if it is known.
+
     Returns
     -------
     Sums
         The sums, in double precision.
     """
-    posterior = gates.infer(x, FIT_LOOKS)
+    posterior = posterior or gates.infer(x, FIT_LOOKS)
     q = posterior.probability
     q = torch.where(q > LEAST_OPEN, q, 0.0)
     if gates.positive:
@@ -345,6 +359,15 @@ def maximise(gates: Gates, sums: Sums, *, learns_prior: bool) -> tuple[Gates, Te
     return gates, growth.to(gates.weight)
 
 
+def _pooled(gates: Gates) -> Gates:
+    """Return the gates with one prior, that of all latents together."""
+    p, m, t = gates.probability, gates.mean, gates.variance
+    mean = (p * m).sum() / p.sum()
+    variance = (p * (t + m.square())).sum() / p.sum() - mean.square()
+    slabs = (one.expand_as(p) for one in (p.mean(), mean, variance))
+    return gates._replace(**dict(zip(SLABS, slabs, strict=True)))
+
+
 # --- first gates --------------------------------------------------------------------------------
 
 
@@ -453,8 +476,8 @@ class EM(ABC):  # numpydoc ignore=PR02
 
     # Steps from subsets in a fit, and rounds through many samples after them.
     n_steps = n_rounds = 0
-    # Samples of a subset for each latent.
-    rows_of_latent = 0
+    # Samples of a subset, and earlier samples that count in a round, for each latent.
+    rows_of_latent, remembered_rows = 0, 64
 
     # A subset is this share of the samples, within limits.
     subset_share, subset_limits = 0.0, (SOME_SAMPLES, SOME_SAMPLES)
@@ -612,8 +635,8 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
     rows_of_latent = 2
     # With smaller subsets, a rare latent is open for too few samples to turn its column.
     subset_share, subset_limits = 1 / 8, (SOME_SAMPLES // 2, 4 * SOME_SAMPLES)
-    # Weight of a subset in running means; samples of earlier batches that count, for each latent.
-    memory, remembered_rows = 0.3, 64
+    # Weight of a subset in running means.
+    memory = 0.3
     # Range of the noise in the steps. With less, columns hardly turn; with more, all gates close.
     step_noise = 0.1, 0.3
     # Least number of samples on which a group of latents is tried.
@@ -749,38 +772,60 @@ class TargetEM(EM):  # numpydoc ignore=PR01,PR02
 
     Codes must have a wanted mean length, or leave a share of the variance, which is then the noise
     variance. A price of open gates rises while codes leave less, or while more gates are open. Each
-    step is from a new subset, whose open gates a search finds with all gates closed at first. Its
-    sums are averaged with the sums of the subsets before. The first half of the steps has easier
-    targets: roots of the wanted numbers, with fewer open gates. The number of latents does not
-    change.
+    step is from a new subset, whose gates are inferred by annealed mean field, at temperatures that
+    fall to 1. Its sums are averaged with the sums of the subsets before. The first half of the
+    steps has easier targets: roots of the wanted numbers, with fewer open gates. The number of
+    latents does not change, and until the last step all have the same prior: else some would take
+    over the samples of others.
     """
 
-    n_steps = 64
+    n_steps, n_rounds = 128, 1
+    subset_limits = 2 * SOME_SAMPLES, 2 * SOME_SAMPLES
     # Weight of all subsets before the last one, and gain with which prices follow the logarithm of
     # (actual / wanted).
     memory, price_gain = 0.95, 0.3
-
-    def __post_init__(self) -> None:
-        if self.wanted.left is None:
-            # The noise variance has to be found, too.
-            self.n_steps = 2 * self.n_steps
+    # Fraction done from which gates are inferred at temperature 1 in the end.
+    annealed = 0.8
 
     @torch.no_grad()
     def step(self, x: Tensor, weights: Tensor, fraction_done: float) -> Sums:
         """Set the parameters to the best values for a subset and for the subsets before."""
-        new = pattern_sums(self.gates, x, weights)[0].reduced(self.processes)
-        part = min(1.0, 0.5 + fraction_done)
-        price = float(self.gates.price) + self.price_gain * self._excess(new, part)
-        mean = new.times(1 / float(new.n))
-        if self.past is not None:
-            kept = min(self.memory * fraction_done, self.n_done / (self.n_done + 1))
-            mean = self.past.times(kept).plus(mean.times(1 - kept))
-        gates, growth = maximise(self.gates, mean.times(float(new.n)), learns_prior=True)
-        left = self.wanted.left
-        noise = min(max(mean.mean_left, ROUNDING), TARGET_NOISE) if left is None else left**part
-        self.gates, self.past = gates.with_noise(noise).with_price(price), mean.grown(growth)
+        last = HEAT ** max(1 - fraction_done / self.annealed, 0.0)
+        found = self.gates.anneal(x, FIT_FALL, last)
+        new = mean_field_sums(self.gates, x, weights, found).reduced(self.processes)
+        kept = min(self.memory * fraction_done, self.n_done / (self.n_done + 1))
+        gates = self._learned(new, kept, min(1.0, 0.5 + fraction_done), new.mean_error)
+        self.gates = gates if fraction_done == 1 else _pooled(gates)
         self.n_done += 1
         return new
+
+    @torch.no_grad()
+    def round(self, x: Tensor, weights: Tensor) -> Sums:
+        """Set the parameters to the best values for some samples, with searched gates."""
+        some = torch.randperm(len(x), generator=self.generator, device=self.generator.device)
+        some = some[:SOME_SAMPLES].to(x.device)
+        x, weights = x[some], weights[some]
+        is_open = self.gates.anneal(x, FIT_FALL).is_open
+        new = pattern_sums(self.gates, x, weights, is_open)[0].reduced(self.processes)
+        # More gates than are wanted do not lower the noise.
+        is_long = self.wanted.length is not None and self._excess(new, 1.0) > 0
+        error = max(new.mean_left, is_long * float(self.gates.noise_variance))
+        room = self.remembered_rows * len(self.gates.weight)
+        self.gates = self._learned(new, max(1 - float(new.n) / room, 0.0), 1.0, error)
+        return new
+
+    def _learned(self, new: Sums, kept: float, part: float, error: float) -> Gates:
+        """Return the gates that are best for new sums, and for a share of the sums before."""
+        # What an open gate costs, in nats.
+        cost = max(float(-F.logsigmoid(self.gates.log_odds).mean()), 1.0)
+        price = float(self.gates.price) + self.price_gain * cost * self._excess(new, part)
+        mean = new.times(1 / float(new.n))
+        if self.past is not None:
+            mean = self.past.times(kept).plus(mean.times(1 - kept))
+        gates, growth = maximise(self.gates, mean.times(float(new.n)), learns_prior=True)
+        self.past, left = mean.grown(growth), self.wanted.left
+        noise = min(max(error, ROUNDING), TARGET_NOISE) if left is None else left**part
+        return gates.with_noise(noise).with_price(price)
 
     def absorb(self, x: Tensor, weights: Tensor) -> None:
         """Learn from one more batch of samples by a last step."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from skvaeense.explanations._em import TARGET_NOISE, Sums, Wanted, expected_sums, make_em
 from skvaeense.explanations._gates import NEW_LOOKS, SLABS, Gates
 from skvaeense.explanations._laws import GateLaw, PriceTable
-from skvaeense.explanations._search import find_gates, search_gates, widest
+from skvaeense.explanations._search import find_gates, search_annealed, widest
 from skvaeense.mixture._em import blur_of, least_variance
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.mixture._rows import Prepared
@@ -166,7 +166,7 @@ class PriceSearch:
     def _search(self, gates: Gates) -> Any:
         """Return the open gates at a price, by the searches of `GateLaw`."""
         if self.wanted.has_target:
-            return search_gates(self.x, gates)
+            return search_annealed(self.x, gates)
         if self.opened is None:
             self.opened = self.gates.to(self.x).infer(self.x, NEW_LOOKS).is_open
         return find_gates(self.x, gates, self.opened)
@@ -233,8 +233,9 @@ class PriceSearch:
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = np.array(list(map(self.at, prices))).T
-        # Interpolation needs lengths that differ.
-        lengths = np.minimum.accumulate(np.maximum(lengths, ROUNDING))
+        # The first price is that of the wanted length. Interpolation needs lengths that differ.
+        lengths = np.clip(lengths, ROUNDING, self.wanted.length)
+        lengths = np.minimum.accumulate(lengths)
         lengths = lengths * (1 - ROUNDING) ** np.arange(N_PRICES)
         return PriceTable(np.array(prices), lengths, np.maximum.accumulate(left))
 

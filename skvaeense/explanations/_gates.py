@@ -1,13 +1,17 @@
 """Gates with a prior over a linear decoder, and mean-field inference of the gates that are open."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # Looks at a sample: enough in a fit, whose next visit looks again, and for new samples.
 FIT_LOOKS, NEW_LOOKS = 5, 11
+# Looks in which a temperature falls from the highest to 1, in a fit and for new samples.
+FIT_FALL, NEW_FALL, HEAT = 15, 32, 8.0
 # Largest number of latents that are inferred at once, as if the others were right. More latents at
 # once can be open together for the same residual, and then close together.
 BLOCK = 16
@@ -212,7 +216,41 @@ class Gates(NamedTuple):
         # Adding 0 turns a negative 0 into 0.
         return restricted_code(*given, positive=self.positive) + 0.0
 
-    def infer(self, x: Tensor, n_looks: int) -> GatePosterior:
+    def anneal(self, x: Tensor, n_falling: int, last: float = 1.0) -> GatePosterior:
+        """Return the posterior of gates and latents, by annealed mean-field inference.
+
+        In a look, logits are divided by a temperature. While it is high, all gates are a little
+        open, and decide together. Columns that are alike are in different blocks.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Samples.
+
+        n_falling : int
+            Number of looks in which the temperature would fall to 1.
+
+        last : float, default=1.0
+            The temperature at which it stays.
+
+        Returns
+        -------
+        GatePosterior
+            The posterior at the last temperature.
+        """
+        n_falling = round(n_falling * (1 - math.log(last, HEAT)))
+        heats = *np.geomspace(HEAT, last, n_falling, endpoint=False), *[last] * FIT_LOOKS
+        order = apart(self.weight, self._block)
+        found = self.at(order).infer(x, len(heats), heats)
+        back = order.argsort()
+        return GatePosterior(*(values[..., back] for values in found))
+
+    @property
+    def _block(self) -> int:
+        """Number of latents that are inferred at once."""
+        return min(BLOCK, max(self.weight.shape[1] // 4, 4))
+
+    def infer(self, x: Tensor, n_looks: int, heats: Sequence[float] = ()) -> GatePosterior:
         """Return the posterior of gates and latents, by mean-field inference [1]_.
 
         Each look goes through the latents in blocks. Given the code e of all other latents, latent
@@ -233,6 +271,9 @@ class Gates(NamedTuple):
 
         n_looks : int
             Number of looks.
+
+        heats : sequence of float, default=()
+            Temperatures of the looks, as in `anneal`; then the noise is always g.
 
         Returns
         -------
@@ -257,11 +298,15 @@ class Gates(NamedTuple):
         power = torch.linalg.vecdot(left, left, dim=0)
         code, mean, logit = torch.zeros_like(seen), torch.empty_like(seen), torch.empty_like(seen)
         of_latents = code, mean, logit, shift, seen, weight if gram is None else gram
-        size = min(BLOCK, max(d // 4, 4))
-        blocks = list(zip(*(values.split(size) for values in of_latents), strict=True))
+        blocks = list(zip(*(values.split(self._block) for values in of_latents), strict=True))
+        paces = [1.0] * len(blocks)
+        if heats:
+            # Without the noise of residuals, columns of a block that are alike would overshoot.
+            norms = [torch.linalg.matrix_norm(own, 2) for own in weight.split(self._block)]
+            paces = [min(1.5 / float(norm) ** 2, 1.0) for norm in norms]
         for look in range(n_looks):
             r = (1 / noise).expand(left.shape[1])
-            if look < n_looks - 1:
+            if look < n_looks - 1 and not heats:
                 if not look:
                     unexplained = power
                 elif gram is None:
@@ -273,7 +318,9 @@ class Gates(NamedTuple):
             # The parts that do not depend on codes, for all latents at once.
             torch.add(precision, r, out=mean)
             torch.log(mean, out=logit).mul_(-0.5).add_(constant)
-            for own, its_mean, its_logit, its_shift, its_seen, row in blocks:
+            for (own, its_mean, its_logit, its_shift, its_seen, row), pace in zip(
+                blocks, paces, strict=True
+            ):
                 if gram is None:
                     u = torch.addmm(own, row, left)
                 else:
@@ -281,9 +328,13 @@ class Gates(NamedTuple):
                 pull = torch.addcmul(its_shift, u, r)
                 torch.div(pull, its_mean, out=its_mean)
                 its_logit.addcmul_(pull, its_mean, value=0.5)
+                if heats:
+                    its_logit.div_(heats[look])
                 new = torch.threshold(torch.sigmoid(its_logit), LEAST_OPEN, 0.0).mul_(its_mean)
                 if self.positive:
                     new.clamp_min_(0.0)
+                if pace < 1:
+                    new = torch.lerp(own, new, pace)
                 if gram is None:
                     left.addmm_(row.T, own - new)
                 own.copy_(new)
@@ -292,6 +343,35 @@ class Gates(NamedTuple):
         noise = self.noise_variance.to(self.variance)
         variance = self.variance * noise / (self.variance + noise)
         return GatePosterior(logit.T, mean.T, variance, seen.T)
+
+
+def apart(weight: Tensor, size: int) -> Tensor:
+    """Return an order of columns in which those that are alike are in different blocks.
+
+    Columns that are most like others come first, each to the block that it overlaps least.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_components, n_features)
+        Columns, as rows.
+
+    size : int
+        Number of columns of a block; only the last one is smaller.
+
+    Returns
+    -------
+    torch.Tensor of int of shape (n_components,)
+        The order.
+    """
+    likeness = (weight @ weight.T).square().cpu().numpy()
+    k = len(likeness)
+    blocks = np.arange(k) // size
+    room, taken = np.bincount(blocks), np.zeros((blocks[-1] + 1, k))
+    for j in likeness.sum(axis=0).argsort()[::-1]:
+        b = np.where(room > 0, taken[:, j], np.inf).argmin()
+        blocks[j], room[b] = b, room[b] - 1
+        taken[b] += likeness[j]
+    return torch.from_numpy(blocks.argsort(kind="stable")).to(weight.device)
 
 
 def restricted_code(

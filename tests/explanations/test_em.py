@@ -22,6 +22,8 @@ from skvaeense.explanations._em import (
     pattern_sums,
     start_gates,
 )
+from skvaeense.explanations._gate_fits import PriceSearch
+from skvaeense.explanations._search import search_annealed
 
 D, K, N = 6, 4, 60
 
@@ -217,15 +219,17 @@ def test_missing_latents_never_open():
 @pytest.mark.parametrize("target", [{"length": 3.0}, {"share": 0.9}])
 def test_codes_meet_a_target(target):
     x, _ = dictionary(1500, n_active=(1, 4))
-    gates = fit(x[:1200], n_components=12, **target)
-    new, _ = pattern_sums(gates, x[1200:], torch.ones(300))
-    left = float(new.left / (new.n * 8))
+    gates, new = fit(x[:1200], n_components=12, **target), x[1200:]
+    gates, _ = PriceSearch(gates, x, torch.ones(1500), 0, Wanted(**target)).found(has_table=False)
+    found = search_annealed(new, gates).posterior
+    length = float(found.is_open.sum(dim=1).float().mean())
+    left = float((new - gates.decode(found)).square().mean())
     if "length" in target:
-        assert float(new.length / new.n) == pytest.approx(3, rel=0.1)
+        assert length == pytest.approx(3, rel=0.1)
         assert left < 0.1
     else:
         assert left == pytest.approx(0.1, rel=0.15)
-        assert float(new.length / new.n) < 2.5
+        assert length < 2.5
         assert float(gates.noise_variance) == pytest.approx(0.1)
 
 
