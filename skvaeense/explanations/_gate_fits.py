@@ -11,9 +11,9 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from skvaeense.explanations._em import TARGET_NOISE, Sums, Wanted, expected_sums, make_em
-from skvaeense.explanations._gates import NEW_LOOKS, SLABS, Gates
+from skvaeense.explanations._gates import NEW_FALL, NEW_LOOKS, SLABS, Gates
 from skvaeense.explanations._laws import GateLaw, PriceTable
-from skvaeense.explanations._search import find_gates, search_annealed, widest
+from skvaeense.explanations._search import find_gates, widest
 from skvaeense.mixture._em import blur_of, least_variance
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.mixture._rows import Prepared
@@ -166,7 +166,7 @@ class PriceSearch:
     def _search(self, gates: Gates) -> Any:
         """Return the open gates at a price, by the searches of `GateLaw`."""
         if self.wanted.has_target:
-            return search_annealed(self.x, gates)
+            return find_gates(self.x, gates, gates.anneal(self.x, NEW_FALL).is_open)
         if self.opened is None:
             self.opened = self.gates.to(self.x).infer(self.x, NEW_LOOKS).is_open
         return find_gates(self.x, gates, self.opened)

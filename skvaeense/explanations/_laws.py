@@ -10,8 +10,8 @@ import torch
 from scipy.special import expit, logit, logsumexp, softmax
 from torch import Tensor
 
-from skvaeense.explanations._gates import SLABS, GatePosterior, Gates
-from skvaeense.explanations._search import FoundGates, find_gates, search_annealed, widest
+from skvaeense.explanations._gates import NEW_FALL, SLABS, GatePosterior, Gates
+from skvaeense.explanations._search import FoundGates, find_gates, widest
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart
 from skvaeense.utils._linalg import ROUNDING
@@ -414,8 +414,8 @@ class GateLaw(Law):  # numpydoc ignore=PR02
         Prices of open gates that give codes of other lengths.
 
     has_target : bool, default=False
-        Whether a price meets a target. Then a search starts from the gates that annealed mean field
-        opens, as in the fit.
+        Whether a price meets a target. Then one of two searches starts from the gates that annealed
+        mean field opens, as in the fit.
 
     points : ndarray of shape (n_locations, n_features) or None, default=None
         Points that groups of samples lie around, if there are several.
@@ -516,7 +516,7 @@ class GateLaw(Law):  # numpydoc ignore=PR02
     def _search(self, X: Any) -> FoundGates:
         x = self.scaled(X)
         gates = self.gates.to(x)
-        return search_annealed(x, gates) if self.has_target else find_gates(x, gates)
+        return find_gates(x, gates, gates.anneal(x, NEW_FALL).is_open if self.has_target else None)
 
     def infer(self, X: Any) -> GatePosterior:
         """Return the posterior of each latent, given all other gates that a search has found.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skvaeense.explanations._gates import NEW_FALL, NEW_LOOKS, GatePosterior, Gates
+from skvaeense.explanations._gates import NEW_LOOKS, GatePosterior, Gates
 from skvaeense.utils._linalg import ROUNDING
 
 # Largest number of latents whose inner products are kept.
@@ -209,25 +209,6 @@ def find_gates(x: Tensor, gates: Gates, is_open: Tensor | None = None) -> FoundG
     is_better = (other.log_prob > found.log_prob)[:, None]
     parts: Any = map(torch.where, repeat(is_better), other.posterior, found.posterior)
     return FoundGates(GatePosterior(*parts), torch.maximum(found.log_prob, other.log_prob))
-
-
-def search_annealed(x: Tensor, gates: Gates) -> FoundGates:
-    """Return the result of one search, from the gates that annealed mean field opens.
-
-    Parameters
-    ----------
-    x : torch.Tensor of shape (n_samples, n_features)
-        Samples.
-
-    gates : Gates
-        Decoder, prior of the latents, and noise variance; one price for all samples.
-
-    Returns
-    -------
-    FoundGates
-        The result.
-    """
-    return search_gates(x, gates, gates.anneal(x, NEW_FALL).is_open)
 
 
 class _Prior:

@@ -23,7 +23,8 @@ from skvaeense.explanations._em import (
     start_gates,
 )
 from skvaeense.explanations._gate_fits import PriceSearch
-from skvaeense.explanations._search import search_annealed
+from skvaeense.explanations._gates import NEW_FALL
+from skvaeense.explanations._search import find_gates
 
 D, K, N = 6, 4, 60
 
@@ -218,10 +219,11 @@ def test_missing_latents_never_open():
 
 @pytest.mark.parametrize("target", [{"length": 3.0}, {"share": 0.9}])
 def test_codes_meet_a_target(target):
-    x, _ = dictionary(1500, n_active=(1, 4))
-    gates, new = fit(x[:1200], n_components=12, **target), x[1200:]
-    gates, _ = PriceSearch(gates, x, torch.ones(1500), 0, Wanted(**target)).found(has_table=False)
-    found = search_annealed(new, gates).posterior
+    x, _ = dictionary(2700, n_active=(1, 4))
+    gates, new = fit(x[1200:], n_components=12, **target), x[:900]
+    search = PriceSearch(gates, x[900:], torch.ones(1800), 300, Wanted(**target))
+    gates, _ = search.found(has_table=False)
+    found = find_gates(new, gates, gates.anneal(new, NEW_FALL).is_open).posterior
     length = float(found.is_open.sum(dim=1).float().mean())
     left = float((new - gates.decode(found)).square().mean())
     if "length" in target:
