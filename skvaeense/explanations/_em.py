@@ -364,8 +364,8 @@ def _pooled(gates: Gates) -> Gates:
     p, m, t = gates.probability, gates.mean, gates.variance
     mean = (p * m).sum() / p.sum()
     variance = (p * (t + m.square())).sum() / p.sum() - mean.square()
-    slabs = (one.expand_as(p) for one in (p.mean(), mean, variance))
-    return gates._replace(**dict(zip(SLABS, slabs, strict=True)))
+    slabs: Any = zip(SLABS, (p.mean(), mean, variance), strict=True)
+    return gates._replace(**{name: one.expand_as(p) for name, one in slabs})
 
 
 # --- first gates --------------------------------------------------------------------------------
