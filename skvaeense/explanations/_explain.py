@@ -21,8 +21,7 @@ from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import DoubleArray
 
-# Share of the steps of a fit after which gates and mixtures compare as they do in the end, up to
-# half a nat.
+# Share of the steps of a fit after which gates that are surely behind a mixture stay behind it.
 BRIEF = 0.25
 
 
@@ -45,7 +44,8 @@ class Explained(NamedTuple):
 
     nats : dict of str to float
         Mean log-density of held-out rows under each law that was compared: a "mixture", one
-        "normal" distribution and, if they were fitted, "gates".
+        "normal" distribution and, if they were fitted, "gates". Gates that are surely behind the
+        mixture have had only some of the steps.
 
     n_rows : int
         Number of rows.
@@ -178,8 +178,8 @@ def _choose(
 class _GateFits:
     """Gates of the rows that the first split of a search for mixtures trains on, where needed.
 
-    A quarter of the steps shows whether gates can be more probable than a mixture. Only then a
-    whole fit follows.
+    Some of the steps show whether gates can be more probable than a mixture. Only then a whole fit
+    follows.
 
     Attributes
     ----------
