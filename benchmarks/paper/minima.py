@@ -23,7 +23,7 @@ from skvaeense.metrics import fvu
 from skvaeense.nets.penalties import L1, Log, TopK
 
 SIZES = {
-    "quick": {"n_samples": 5000, "n_seeds": 3, "max_iter": 60},
+    "quick": {"n_samples": 5000, "n_seeds": 3, "max_iter": 40},
     "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150},
 }
 RATES = (0.25, 1.0, 4.0)

@@ -21,7 +21,7 @@ from skvaeense.nets.penalties import L1, Log, TopK
 
 LEVELS = (10, 20, 40)
 # Settings of the noise variance, in squared units of a pixel.
-NOISE = Noise(0.015), Noise(0.03), Noise(0.08)
+NOISE = Noise(0.015, 0.03), Noise(0.03, 0.03), Noise(0.08, 0.03)
 # Learning rate of sparse autoencoders. Half of it was worse at nearly all levels.
 RATE = 0.004
 SIZES = {

@@ -27,8 +27,8 @@ rows = load("mnist")["chosen"]
 # Squared errors of test images are summed over pixels, which have values from 0 to 1. For each mean
 # number of active latents, each method has the setting that was best on validation images. Markers
 # are means over seeds, and bars reach from the best seed to the worst. PCA has the largest errors.
-# VAEase has the smallest error at 20 active latents. At 10 VAEase is level with top-k, and at 40
-# it is a little behind.
+# Top-k has the smallest errors after these few steps. At 10 and 20 active latents VAEase comes
+# next.
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 draw_frontier(ax, rows)
 ax.set(ylabel="squared error per image")
@@ -69,8 +69,9 @@ mean, spread = (
     for number in (lambda r: r["errors"], lambda r: np.divide(r["std"], r["active"]))
 )
 for level in levels:
-    best = min(mean[name, level] for name in names if name != "VAEase")
-    assert mean["VAEase", level] < (best if level < 40 else 1.05 * best)
+    order = sorted(names, key=lambda name, level=level: mean[name, level])
+    assert order[0] == "SAE top-k"
+    assert level == 40 or order[1] == "VAEase"
     assert max(names, key=lambda name, level=level: mean[name, level]) == "PCA"
     assert max(names, key=lambda name, level=level: spread[name, level]) == "VAEase"
 for row in select(rows, method="VAEase"):

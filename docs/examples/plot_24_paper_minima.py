@@ -56,8 +56,8 @@ assert {r for row in select(rows, model="SAE L1") for r in row["n_minima"]} <= {
 # come? 0 % is the loss of an empty code, and 100 % is the best loss of this model on these samples.
 # The upper panels show the share of fits that came at least 95 % of the way, and the lower panels
 # the share that came 99 % of the way. Models are side by side at each learning rate. At the default
-# rate all fits came 95 % of the way. At four times this rate no fit of VAEase to digits did, and
-# at a quarter of this rate no fit of VAEase to subspaces did.
+# rate all fits to digits came 95 % of the way, and most fits to subspaces. At four times this rate
+# no fit of VAEase to digits did, and at a quarter of this rate no fit of VAEase to subspaces did.
 rows = tables["fits"]
 sources, names = values(rows, "data"), methods(rows, "model")
 figure, axes = plt.subplots(
@@ -101,6 +101,6 @@ for data in sources:
         for row in fits:
             loss = row["empty"] if row["loss"] is None else row["loss"]
             came[row["rate"]].append(row["empty"] - loss >= 0.95 * (row["empty"] - best))
-        assert all(came[1])
+        assert all(came[1]) if data == "MNIST" else np.mean(came[1]) > 0.5
         assert model != "VAEase" or not any(came[4 if data == "MNIST" else 0.25])
 # sphinx_gallery_end_ignore

@@ -19,8 +19,9 @@ unions = values(rows, "n_subspaces")
 # two numbers of latents: the latents that are active for one sample, and the latents that are
 # active for any sample. Markers are means over seeds, and bars reach from the smallest to the
 # largest value. At the dotted line there is one latent for each dimension of the union. To the left
-# of this line, VAEase has all latents active for every sample, and explains the same share of the
-# variance as PCA. From this line on, VAEase explains everything, with 4 active latents.
+# of this line, VAEase has less than half of its latents active for a sample, and leaves a little
+# more unexplained than PCA, which has all components for every sample. From this line on, VAEase
+# explains everything, with 4 active latents.
 figure, axes = plt.subplots(
     2, len(unions), figsize=(10, 6), sharex="col", layout="constrained", squeeze=False
 )
@@ -48,11 +49,11 @@ for ax in axes[:, -1]:
 # sphinx_gallery_start_ignore
 for row in rows:
     if row["n_components"] < min(4 * row["n_subspaces"], 40):
-        assert abs(row["fvu"] - row["pca_fvu"]) < 0.01
-        assert row["active"] > 0.99 * row["n_components"]
+        assert 0 < row["fvu"] - row["pca_fvu"] < 0.07
+        assert row["active"] < 0.5 * row["n_components"]
     else:
-        assert row["fvu"] < 1e-6
-        assert 3.99 < row["active"] < 4.01
+        assert row["fvu"] < 1e-4
+        assert 3.98 < row["active"] < 4.02
 # sphinx_gallery_end_ignore
 
 # %%

@@ -33,7 +33,7 @@ def interval(n_successes, n):
 # and weights. The lower panels show the error that decides on success: the mean absolute difference
 # between the number of active latents and the true dimension, for samples that were not used in
 # training. Each dot is one seed, and a seed below the line has succeeded. The best of five random
-# inits succeeds for some seeds.
+# inits succeeds for all seeds of subspaces, and for none of atoms.
 figure, axes = plt.subplots(
     2, len(sources), figsize=(10, 5.6), sharex=True, sharey="row", layout="constrained"
 )
@@ -73,5 +73,5 @@ legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, fra
 # sphinx_gallery_start_ignore
 for data in sources:
     errors = [row["error"] for row in select(rows, data=data, n_init=5)]
-    assert 0 < np.mean(np.array(errors) < BOUNDS[data]) < 1
+    assert {error < BOUNDS[data] for error in errors} == {"atoms" not in data}
 # sphinx_gallery_end_ignore
