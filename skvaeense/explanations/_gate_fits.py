@@ -288,15 +288,20 @@ class ComparedGates(NamedTuple):
     sums: DoubleArray
 
     @property
-    def are_codes(self) -> bool:
-        """Whether there are four patterns of open gates or more, and codes explain most of X.
+    def have_patterns(self) -> bool:
+        """Whether there are four patterns of open gates or more: the exponential of their entropy.
 
-        The number of patterns is the exponential of their entropy. If it is smaller, there is one
-        normal distribution, or nearly.
+        If there are fewer, there is one normal distribution, or nearly.
         """
-        p, (left, total) = self.law.gates.probability.double(), self.sums
+        p = self.law.gates.probability.double()
         entropy = float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
-        return entropy >= math.log(4) and 2 * left <= (total or 1.0)
+        return entropy >= math.log(4)
+
+    @property
+    def are_codes(self) -> bool:
+        """Whether there are four patterns of open gates or more, and codes explain most of X."""
+        left, total = self.sums
+        return self.have_patterns and 2 * left <= (total or 1.0)
 
 
 def compared_gates(
