@@ -21,7 +21,8 @@ from skvaeense.utils._rows import MIN_ROWS_TO_SPLIT
 from skvaeense.utils._torch import threads_of_all
 from skvaeense.utils._typing import DoubleArray
 
-# Share of the steps of a fit after which gates that are surely behind a mixture stay behind it.
+# Share of the steps of a fit after which gates that are surely behind a mixture stay behind it, and
+# gates with few patterns keep few.
 BRIEF = 0.25
 
 
@@ -233,8 +234,8 @@ class _GateFits:
             return None
         if flats.locations is None:
             # Beside clear flats, gates that are less probable may describe rows by fewer numbers.
-            is_behind = not flats.are_clear and _surely(_gain(self.brief, mixture)) < 0
-            return self.brief if is_behind else self.shared
+            is_behind = not self.brief.have_patterns or _surely(_gain(self.brief, mixture)) < 0
+            return self.brief if is_behind and not flats.are_clear else self.shared
         hulls = [pooled(own) for own in of_groups(mixture.parts, flats.locations.groups)]
         if sum(map(len, bases)) <= sum(hull.rank for hull in hulls):
             return self.shared

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -33,6 +34,8 @@ SOME_ENTRIES = 2**17
 PRICE_TOLERANCE = 0.005
 # Number of prices in a table, and of steps on the way to a price.
 N_PRICES = 16
+# Entries of the codes on which a price is corrected at last, and number of corrections.
+MORE_ENTRIES, N_MORE = 4 * SOME_ENTRIES, 3
 
 
 def as_tensor(x: DoubleArray, device: Any) -> Tensor:
@@ -127,10 +130,17 @@ class PriceSearch:
     """
 
     def __init__(
-        self, gates: Gates, x: Tensor, weights: Tensor, n_new: int, wanted: Wanted
+        self,
+        gates: Gates,
+        x: Tensor,
+        weights: Tensor,
+        n_new: int,
+        wanted: Wanted,
+        n_entries: int = SOME_ENTRIES,
     ) -> None:
         self.gates, self.n_new, self.wanted = gates, n_new, wanted
-        self.x = x[: max(SOME_ENTRIES // len(gates.weight), 1)]
+        self.given = gates, x, weights, n_new, wanted
+        self.x = x[: max(n_entries // len(gates.weight), 1)]
         self.weights = weights[: len(self.x)].to(widest(x))
         shares = (self.weights / self.weights.sum()).to(x)
         self.total = float(shares @ (self.x - shares @ self.x).square().sum(dim=1))
@@ -138,12 +148,14 @@ class PriceSearch:
         self.opened: Any = None
         self.all_open = -math.inf
         self.tried: dict[float, tuple[float, float]] = {}
+        # By how much prices miss the target, as of `_excess`.
+        self.misses: dict[float, float] = {}
 
     def found(self, *, has_table: bool = True) -> tuple[Gates, PriceTable | None]:
         """Return the gates at the price that meets the target, and the prices of shorter codes."""
         price = float(self.gates.price)
         if self.wanted.has_target and self.total != 0:
-            price = self._meeting(price)
+            price = self._on_more(self._meeting(price))
         return self.gates.with_price(price), self._table(price) if has_table else None
 
     @torch.no_grad()
@@ -177,20 +189,7 @@ class PriceSearch:
         A bracket grows by steps that quadruple. Brent's method then finds the price in it: Brent,
         "Algorithms for minimization without derivatives", 1973.
         """
-        length, share = self.wanted.length, self.wanted.left
-        beyond = self._out_of_reach() if share and self.n_new < len(self.x) else 0.0
-        tried: dict[float, float] = {}
-
-        def excess(price: float) -> float:
-            """Return the logarithm of what codes have, as a share of the target."""
-            if price not in tried:
-                n_open, left = self.at(price)
-                value, wanted = share or 0.0, max(left - beyond, ROUNDING)
-                if length is not None:
-                    value, wanted = max(n_open, ROUNDING), length
-                tried[price] = math.log(value / wanted)
-            return tried[price] if abs(tried[price]) >= PRICE_TOLERANCE else 0.0
-
+        excess = self._excess
         low, high, step = first, first, 0.1
         for _ in range(N_PRICES):
             if excess(low) >= 0 >= excess(high):
@@ -200,18 +199,52 @@ class PriceSearch:
             step *= 4
         if excess(low) > 0 > excess(high):
             brentq(excess, low, high, xtol=PRICE_TOLERANCE)
-        prices, misses = np.array(list(tried.items())).T
+        return self._best()
+
+    def _excess(self, price: float) -> float:
+        """Return the logarithm of what codes have, as a share of the target; 0 if it is met."""
+        if price not in self.misses:
+            length, (n_open, left) = self.wanted.length, self.at(price)
+            value, wanted = self.wanted.left or 0.0, max(left - self._out_of_reach, ROUNDING)
+            if length is not None:
+                value, wanted = max(n_open, ROUNDING), length
+            self.misses[price] = math.log(value / wanted)
+        miss = self.misses[price]
+        return miss if abs(miss) >= PRICE_TOLERANCE else 0.0
+
+    def _best(self) -> float:
+        """Return the best price that was tried."""
+        prices, misses = np.array(list(self.misses.items())).T
         is_enough = misses >= -PRICE_TOLERANCE
-        if length is None and is_enough.any():
+        if self.wanted.length is None and is_enough.any():
             # Where what codes keep jumps across the share, they keep more, and not less.
             prices, misses = prices[is_enough], misses[is_enough]
         return float(prices[np.abs(misses).argmin()])
 
+    def _on_more(self, price: float) -> float:
+        """Return the price after steps of Newton's method on more samples, whose means are surer.
+
+        The slope is that between the price and another one on fewer samples.
+        """
+        more = PriceSearch(*self.given, n_entries=MORE_ENTRIES)
+        # Closer prices differ in few of the gates.
+        others = [p for p in self.misses if abs(p - price) > 10 * PRICE_TOLERANCE]
+        if len(more.x) == len(self.x) or not others:
+            return price
+        other = min(others, key=lambda tried: abs(self.misses[tried]))
+        slope = (self.misses[other] - self.misses[price]) / (other - price)
+        for _ in range(N_MORE):
+            price -= more._excess(price) / min(slope, -PRICE_TOLERANCE)
+        return more._best()
+
+    @cached_property
     def _out_of_reach(self) -> float:
-        """Return the share of the variance that only new samples have outside the span of columns.
+        """The share of the variance that only new samples have outside the span of columns.
 
         No code keeps it, however many gates are open, so no price must make up for it.
         """
+        if not self.wanted.left or self.n_new >= len(self.x):
+            return 0.0
         wide = widest(self.x)
         _, sizes, directions = torch.linalg.svd(self.gates.weight.to(wide), full_matrices=False)
         centred = self.x.to(wide) - self.gates.bias.to(wide)
@@ -288,15 +321,20 @@ class ComparedGates(NamedTuple):
     sums: DoubleArray
 
     @property
-    def are_codes(self) -> bool:
-        """Whether there are four patterns of open gates or more, and codes explain most of X.
+    def have_patterns(self) -> bool:
+        """Whether there are four patterns of open gates or more: the exponential of their entropy.
 
-        The number of patterns is the exponential of their entropy. If it is smaller, there is one
-        normal distribution, or nearly.
+        If there are fewer, there is one normal distribution, or nearly.
         """
-        p, (left, total) = self.law.gates.probability.double(), self.sums
+        p = self.law.gates.probability.double()
         entropy = float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
-        return entropy >= math.log(4) and 2 * left <= (total or 1.0)
+        return entropy >= math.log(4)
+
+    @property
+    def are_codes(self) -> bool:
+        """Whether there are four patterns of open gates or more, and codes explain most of X."""
+        left, total = self.sums
+        return self.have_patterns and 2 * left <= (total or 1.0)
 
 
 def compared_gates(
