@@ -34,8 +34,9 @@ SOME_ENTRIES = 2**17
 PRICE_TOLERANCE = 0.005
 # Number of prices in a table, and of steps on the way to a price.
 N_PRICES = 16
-# Entries of the codes on which a price is corrected at last, and number of corrections.
-MORE_ENTRIES, N_MORE = 4 * SOME_ENTRIES, 3
+# Open gates on which a price is corrected at last, and number of corrections. Their number is about
+# as uncertain as that of independent events: by .8 %.
+N_OPEN, N_MORE = 2**14, 3
 
 
 def as_tensor(x: DoubleArray, device: Any) -> Tensor:
@@ -136,11 +137,11 @@ class PriceSearch:
         weights: Tensor,
         n_new: int,
         wanted: Wanted,
-        n_entries: int = SOME_ENTRIES,
+        n_rows: int | None = None,
     ) -> None:
         self.gates, self.n_new, self.wanted = gates, n_new, wanted
         self.given = gates, x, weights, n_new, wanted
-        self.x = x[: max(n_entries // len(gates.weight), 1)]
+        self.x = x[: n_rows or max(SOME_ENTRIES // len(gates.weight), 1)]
         self.weights = weights[: len(self.x)].to(widest(x))
         shares = (self.weights / self.weights.sum()).to(x)
         self.total = float(shares @ (self.x - shares @ self.x).square().sum(dim=1))
@@ -226,10 +227,10 @@ class PriceSearch:
 
         The slope is that between the price and another one on fewer samples.
         """
-        more = PriceSearch(*self.given, n_entries=MORE_ENTRIES)
+        more = PriceSearch(*self.given, n_rows=round(N_OPEN / max(self.at(price)[0], 1.0)))
         # Closer prices differ in few of the gates.
         others = [p for p in self.misses if abs(p - price) > 10 * PRICE_TOLERANCE]
-        if len(more.x) == len(self.x) or not others:
+        if len(more.x) <= len(self.x) or not others:
             return price
         other = min(others, key=lambda tried: abs(self.misses[tried]))
         slope = (self.misses[other] - self.misses[price]) / (other - price)
