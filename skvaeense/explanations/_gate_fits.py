@@ -35,8 +35,8 @@ PRICE_TOLERANCE = 0.005
 # Number of prices in a table, and of steps on the way to a price.
 N_PRICES = 16
 # Open gates on which a price is corrected at last, and number of corrections. Their number is about
-# as uncertain as that of independent events: by .8 %.
-N_OPEN, N_MORE = 2**14, 3
+# as uncertain as that of independent events: by .6 %.
+N_OPEN, N_MORE = 2**15, 3
 
 
 def as_tensor(x: DoubleArray, device: Any) -> Tensor:
