@@ -99,7 +99,7 @@ guards: $(VENV)/.stamp-guards
 
 # Digits come from the folder that SKVAEENSE_DATA names, or else from OpenML.
 paper: $(VENV)/.stamp-demo
-	set -e; for name in subspaces unions few_latents convergence minima mnist; do \
+	set -e; for name in subspaces unions spheres few_latents convergence minima mnist; do \
 		$(BIN)/python -m benchmarks paper.$$name --quick; done
 
 clean:

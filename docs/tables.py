@@ -35,7 +35,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
 SPECS = tomllib.loads((ROOT / "docs" / "tables.toml").read_text(encoding="utf-8"))
-EXPERIMENTS = ("subspaces", "unions", "mnist", "minima", "few_latents", "convergence")
+EXPERIMENTS = ("subspaces", "unions", "spheres", "mnist", "minima", "few_latents", "convergence")
 
 # The tables in README.md, and their columns there.
 README_COLUMNS = {"highlights": HEADER}

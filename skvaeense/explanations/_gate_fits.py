@@ -22,7 +22,7 @@ from skvaeense.utils._kept import LEAST_SHARE
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._records import Record, check_fields, check_types
-from skvaeense.utils._rows import MAX_ENTRIES
+from skvaeense.utils._rows import MAX_ENTRIES, block_rows
 from skvaeense.utils._torch import torch_threads_for
 from skvaeense.utils._typing import DoubleArray
 
@@ -227,7 +227,9 @@ class PriceSearch:
 
         The slope is that between the price and another one on fewer samples.
         """
-        more = PriceSearch(*self.given, n_rows=round(N_OPEN / max(self.at(price)[0], 1.0)))
+        n_rows = round(N_OPEN / max(self.at(price)[0], 1.0))
+        n_rows = min(n_rows, block_rows(*self.gates.weight.shape))
+        more = PriceSearch(*self.given, n_rows=n_rows)
         # Closer prices differ in few of the gates.
         others = [p for p in self.misses if abs(p - price) > 10 * PRICE_TOLERANCE]
         if len(more.x) <= len(self.x) or not others:
