@@ -34,9 +34,9 @@ SOME_ENTRIES = 2**17
 PRICE_TOLERANCE = 0.005
 # Number of prices in a table, and of steps on the way to a price.
 N_PRICES = 16
-# Open gates on which a price is corrected at last, and number of corrections. Their number is about
-# as uncertain as that of independent events: by .6 %.
-N_OPEN, N_MORE = 2**15, 3
+# Open gates on which a price is corrected at last. Their number is about as uncertain as that of
+# independent events: by .6 %.
+N_OPEN = 2**15
 
 
 def as_tensor(x: DoubleArray, device: Any) -> Tensor:
@@ -140,7 +140,7 @@ class PriceSearch:
         n_rows: int | None = None,
     ) -> None:
         self.gates, self.n_new, self.wanted = gates, n_new, wanted
-        self.given = gates, x, weights, n_new, wanted
+        self.all = x, weights
         self.x = x[: n_rows or max(SOME_ENTRIES // len(gates.weight), 1)]
         self.weights = weights[: len(self.x)].to(widest(x))
         shares = (self.weights / self.weights.sum()).to(x)
@@ -149,14 +149,18 @@ class PriceSearch:
         self.opened: Any = None
         self.all_open = -math.inf
         self.tried: dict[float, tuple[float, float]] = {}
-        # By how much prices miss the target, as of `_excess`.
-        self.misses: dict[float, float] = {}
 
-    def found(self, *, has_table: bool = True) -> tuple[Gates, PriceTable | None]:
-        """Return the gates at the price that meets the target, and the prices of shorter codes."""
+    def found(
+        self, *, has_table: bool = True, is_last: bool = True
+    ) -> tuple[Gates, PriceTable | None]:
+        """Return the gates at the price that meets the target, and the prices of shorter codes.
+
+        Only the last price, which does not change with a next batch, is made surer.
+        """
         price = float(self.gates.price)
         if self.wanted.has_target and self.total != 0:
-            price = self._on_more(self._meeting(price))
+            price = self._meeting(price)
+            price = self._on_more(price) if is_last else price
         return self.gates.with_price(price), self._table(price) if has_table else None
 
     @torch.no_grad()
@@ -190,7 +194,11 @@ class PriceSearch:
         A bracket grows by steps that quadruple. Brent's method then finds the price in it: Brent,
         "Algorithms for minimization without derivatives", 1973.
         """
-        excess = self._excess
+
+        def excess(price: float) -> float:
+            miss = self._miss(price)
+            return miss if abs(miss) >= PRICE_TOLERANCE else 0.0
+
         low, high, step = first, first, 0.1
         for _ in range(N_PRICES):
             if excess(low) >= 0 >= excess(high):
@@ -200,45 +208,27 @@ class PriceSearch:
             step *= 4
         if excess(low) > 0 > excess(high):
             brentq(excess, low, high, xtol=PRICE_TOLERANCE)
-        return self._best()
-
-    def _excess(self, price: float) -> float:
-        """Return the logarithm of what codes have, as a share of the target; 0 if it is met."""
-        if price not in self.misses:
-            length, (n_open, left) = self.wanted.length, self.at(price)
-            value, wanted = self.wanted.left or 0.0, max(left - self._out_of_reach, ROUNDING)
-            if length is not None:
-                value, wanted = max(n_open, ROUNDING), length
-            self.misses[price] = math.log(value / wanted)
-        miss = self.misses[price]
-        return miss if abs(miss) >= PRICE_TOLERANCE else 0.0
-
-    def _best(self) -> float:
-        """Return the best price that was tried."""
-        prices, misses = np.array(list(self.misses.items())).T
+        prices, misses = np.array([(price, self._miss(price)) for price in self.tried]).T
         is_enough = misses >= -PRICE_TOLERANCE
         if self.wanted.length is None and is_enough.any():
             # Where what codes keep jumps across the share, they keep more, and not less.
             prices, misses = prices[is_enough], misses[is_enough]
         return float(prices[np.abs(misses).argmin()])
 
-    def _on_more(self, price: float) -> float:
-        """Return the price after steps of Newton's method on more samples, whose means are surer.
+    def _miss(self, price: float) -> float:
+        """Return the logarithm of what codes have, as a share of the target."""
+        length, (n_open, left) = self.wanted.length, self.at(price)
+        if length is not None:
+            return math.log(max(n_open, ROUNDING) / length)
+        return math.log((self.wanted.left or 0.0) / max(left - self._out_of_reach, ROUNDING))
 
-        The slope is that between the price and another one on fewer samples.
-        """
+    def _on_more(self, price: float) -> float:
+        """Return the price that meets the target on more samples, whose means are surer."""
         n_rows = round(N_OPEN / max(self.at(price)[0], 1.0))
-        n_rows = min(n_rows, block_rows(*self.gates.weight.shape))
-        more = PriceSearch(*self.given, n_rows=n_rows)
-        # Closer prices differ in few of the gates.
-        others = [p for p in self.misses if abs(p - price) > 10 * PRICE_TOLERANCE]
-        if len(more.x) <= len(self.x) or not others:
+        n_rows = min(n_rows, block_rows(*self.gates.weight.shape), len(self.all[0]))
+        if n_rows <= len(self.x):
             return price
-        other = min(others, key=lambda tried: abs(self.misses[tried]))
-        slope = (self.misses[other] - self.misses[price]) / (other - price)
-        for _ in range(N_MORE):
-            price -= more._excess(price) / min(slope, -PRICE_TOLERANCE)
-        return more._best()
+        return PriceSearch(self.gates, *self.all, self.n_new, self.wanted, n_rows)._meeting(price)
 
     @cached_property
     def _out_of_reach(self) -> float:
@@ -486,7 +476,7 @@ class GateStream(Record):
         is_due = law.table is not None and n_rows >= 2 * self.n_priced
         # All rows of a batch were learned, so none is new.
         prices = PriceSearch(em.gates, x[order], weights[order], 0, wanted)
-        gates, table = prices.found(has_table=is_due)
+        gates, table = prices.found(has_table=is_due, is_last=False)
         if law.table is not None and table is None:
             # What an open gate explains counts in units of the noise.
             stretch = float(law.gates.noise_variance / gates.noise_variance)

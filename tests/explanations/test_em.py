@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers import draw, generator
 
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.explanations import GateDictionary, Gates
+from skvaeense.explanations import GateDictionary, Gates, _gate_fits
 from skvaeense.explanations._em import (
     GateEM,
     Wanted,
@@ -233,6 +233,22 @@ def test_codes_meet_a_target(target):
         assert left == pytest.approx(0.1, rel=0.15)
         assert length < 2.5
         assert float(gates.noise_variance) == pytest.approx(0.1)
+
+
+def test_a_price_is_corrected_on_more_samples(monkeypatch):
+    """The few samples on which it is found at first have other lengths than all samples."""
+    monkeypatch.setattr(_gate_fits, "SOME_ENTRIES", 12 * 30)
+    x, _ = dictionary(2700, n_active=(1, 4))
+    gates, x = fit(x[1200:], n_components=12, length=3.0), x[:1200]
+
+    def length(*, is_last):
+        search = PriceSearch(gates, x, torch.ones(1200), 0, Wanted(length=3.0))
+        priced, _ = search.found(has_table=False, is_last=is_last)
+        found = find_gates(x, priced, priced.anneal(x, NEW_FALL).is_open).posterior
+        return float(found.is_open.sum(dim=1).float().mean())
+
+    assert length(is_last=True) == pytest.approx(3, rel=0.01)
+    assert length(is_last=False) != pytest.approx(3, rel=0.02)
 
 
 @pytest.mark.parametrize(
