@@ -16,7 +16,7 @@ from benchmarks.paper.common import at_once, run
 from skvaeense import VAEase, VAEenseTransformer
 from skvaeense.metrics import fvu
 
-LATENTS = {3: (4, 8, 12, 24), 10: (8, 24, 40)}
+LATENTS = {3: (4, 8, 12, 24), 10: (8, 24, 40, 60)}
 SIZES = {
     "quick": {"n_samples": 20_000, "n_seeds": 3, "n_init": 2},
     "full": {"n_samples": 500_000, "n_seeds": 10, "n_init": 5},

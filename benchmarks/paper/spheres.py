@@ -12,6 +12,7 @@ active latents as their part has dimensions, and "neighbours" the share whose di
 import numpy as np
 
 from benchmarks.data import HELD_OUT
+from benchmarks.dimension_families import flat_torus
 from benchmarks.paper.common import at_once, run
 from skvaeense import IntrinsicDimensionEstimator, VAEase, VAEenseTransformer
 from skvaeense.datasets import make_spheres
@@ -32,10 +33,9 @@ def spheres(n, seed):
 def torus(n, seed):
     """Return samples of a torus, and their dimensions."""
     rng = np.random.default_rng(seed)
-    angles = rng.uniform(0, 2 * np.pi, (n, len(RADII)))
+    circles = flat_torus(len(RADII), n, rng) * (2 * RADII)
     frame = np.linalg.qr(rng.normal(size=(N_FEATURES, 2 * len(RADII))))[0]
-    X = np.hstack([RADII * np.cos(angles), RADII * np.sin(angles)]) @ frame.T
-    return X, np.full(n, len(RADII))
+    return circles @ frame.T, np.full(n, len(RADII))
 
 
 DATA = {"spheres 2/5/10 in R^60": spheres, "thin torus of 3 in R^20": torus}

@@ -27,7 +27,7 @@ rows = load("mnist")["chosen"]
 # Squared errors of test images are summed over pixels, which have values from 0 to 1. For each mean
 # number of active latents, each method has the setting that was best on validation images. Markers
 # are means over seeds, and bars reach from the best seed to the worst. PCA has the largest errors.
-# Top-k has the smallest errors after these few steps. At 10 and 20 active latents VAEase comes
+# Top-k has the smallest errors after these ten epochs. At 10 and 20 active latents VAEase comes
 # next.
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 draw_frontier(ax, rows)
