@@ -714,33 +714,50 @@ class GateEM(EM):  # numpydoc ignore=PR01,PR02
         `_drop` asks what samples lose if a gate closes and nothing else changes. Here other gates
         open instead. The half of the latents that explain least is tried at once; a group that is
         needed is tried in halves. Only samples in which one of a group is open lose anything, and
-        some of them are searched.
+        some of them are searched. Groups are searched together, and twice as many each time, until
+        one is dropped, which changes what samples lose without the others.
         """
-        is_kept, costs = torch.ones_like(self.lost, dtype=torch.bool), self._costs(self.gates)
-        closed = F.logsigmoid(-self.gates.log_odds)
+        saved = self._costs(self.gates) - self.n_samples * F.logsigmoid(-self.gates.log_odds)
+        is_kept, n_groups = torch.ones_like(self.lost, dtype=torch.bool), 1
         groups = [self.lost.argsort()[: len(is_kept) // 2]]
-        n_tried = max(4 * SOME_SAMPLES // len(is_kept), self.n_tried)
         # Log-densities of samples with the latents that are kept, as far as they are known.
         before = torch.full_like(x[:, 0], torch.nan)
         while groups:
-            tried = groups.pop()
-            others = is_kept.index_fill(0, tried, value=False)
-            users = self.is_open[:, tried].any(dim=1).nonzero()[:, 0]
-            some = users[:n_tried] if len(users) else torch.zeros_like(tried[:1])
-            new = some[before[some].isnan()]
-            before[new] = search_log_prob(x[new], self.gates.at(is_kept))
-            after = search_log_prob(x[some], self.gates.at(others))
-            shares = weights[some] * (weights[users].sum() / weights[some].sum())
-            sums = shares.sum(), shares @ (before[some] - after)
-            self.processes.all_reduce_mean(sums)
-            n, lost = (self.processes.world_size * total for total in sums)
-            saved = costs[tried].sum() - closed[tried].sum() * (self.n_samples - n)
-            if saved > lost:
-                is_kept = others
-                before = torch.full_like(before, torch.nan).index_copy(0, some, after)
-            elif len(tried) > 1:
-                groups += tried.tensor_split(2)
+            groups, tried = groups[:-n_groups], groups[-n_groups:]
+            lost = self._lost_without(tried, is_kept, before, x, weights)
+            needed: list[Tensor] = []
+            n_groups *= 2
+            while tried:
+                one = tried.pop()
+                if saved[one].sum() > lost[len(tried)]:
+                    is_kept[one], before[:], n_groups = False, torch.nan, 1
+                    break
+                needed += one.tensor_split(2) if len(one) > 1 else ()
+            groups += [*tried, *needed]
         self._keep(is_kept.nonzero()[:, 0])
+
+    def _lost_without(
+        self, groups: list[Tensor], is_kept: Tensor, before: Tensor, x: Tensor, weights: Tensor
+    ) -> list[float]:
+        """Return the nats that samples lose if the gates of each group of latents stay closed."""
+        n_tried = max(4 * SOME_SAMPLES // len(is_kept), self.n_tried)
+        users = [self.is_open[:, group].any(dim=1).nonzero()[:, 0] for group in groups]
+        rows = torch.cat([own[:n_tried] for own in users])
+        never = torch.zeros(len(rows), len(is_kept), dtype=torch.bool, device=x.device)
+        parts = [len(own[:n_tried]) for own in users]
+        for closed, group in zip(never.split(parts), groups, strict=True):
+            closed[:, group] = True
+        gates, never = self.gates.at(is_kept), never[:, is_kept]
+        new = rows[before[rows].isnan()].unique()
+        before[new] = search_log_prob(x[new], gates, torch.zeros_like(never[: len(new)]))
+        gaps = before[rows] - search_log_prob(x[rows], gates, never)
+        sums = []
+        for own, its_gaps in zip(users, gaps.split(parts), strict=True):
+            counts = weights[own]
+            some = counts[:n_tried]
+            sums.append(some @ its_gaps * (counts.sum() / some.sum() if len(own) else 0.0))
+        self.processes.all_reduce_mean(sums)
+        return [self.processes.world_size * float(total) for total in sums]
 
     def _infer(self, x: Tensor) -> Tensor:
         blocks = x.split(block_rows(max(len(self.gates.weight), x.shape[1])))

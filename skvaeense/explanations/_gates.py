@@ -298,14 +298,15 @@ class Gates(NamedTuple):
         power = torch.linalg.vecdot(left, left, dim=0)
         code, mean, logit = torch.zeros_like(seen), torch.empty_like(seen), torch.empty_like(seen)
         of_latents = code, mean, logit, shift, seen, weight if gram is None else gram
-        blocks = list(zip(*(values.split(self._block) for values in of_latents), strict=True))
+        size = self._block
+        blocks = list(zip(*(values.split(size) for values in of_latents), strict=True))
         paces = [1.0] * len(blocks)
         if heats:
             # Without the noise of residuals, columns of a block that are alike would overshoot.
-            norms = [torch.linalg.matrix_norm(own, 2) for own in weight.split(self._block)]
+            norms = [torch.linalg.matrix_norm(own, 2) for own in weight.split(size)]
             paces = [min(1.5 / float(norm) ** 2, 1.0) for norm in norms]
         for look in range(n_looks):
-            r = (1 / noise).expand(left.shape[1])
+            r = 1 / noise[None]
             if look < n_looks - 1 and not heats:
                 if not look:
                     unexplained = power
@@ -315,19 +316,23 @@ class Gates(NamedTuple):
                     explained = 2 * seen - torch.addmm(code, gram, code)
                     unexplained = power - torch.linalg.vecdot(code, explained, dim=0)
                 r = 1 / (unexplained / d).clamp_min(noise)
-            # The parts that do not depend on codes, for all latents at once.
-            torch.add(precision, r, out=mean)
-            torch.log(mean, out=logit).mul_(-0.5).add_(constant)
-            for (own, its_mean, its_logit, its_shift, its_seen, row), pace in zip(
-                blocks, paces, strict=True
-            ):
+            if not (look and heats):
+                # The parts that do not depend on codes.
+                total = precision + r
+                base = constant - 0.5 * total.log()
+                fixed = list(zip(total.split(size), base.split(size), paces, strict=True))
+            for (own, its_mean, its_logit, its_shift, its_seen, row), (
+                its_total,
+                its_base,
+                pace,
+            ) in zip(blocks, fixed, strict=True):
                 if gram is None:
                     u = torch.addmm(own, row, left)
                 else:
                     u = torch.addmm(its_seen, row, code, alpha=-1)
                 pull = torch.addcmul(its_shift, u, r)
-                torch.div(pull, its_mean, out=its_mean)
-                its_logit.addcmul_(pull, its_mean, value=0.5)
+                torch.div(pull, its_total, out=its_mean)
+                torch.addcmul(its_base, pull, its_mean, value=0.5, out=its_logit)
                 if heats:
                     its_logit.div_(heats[look])
                 new = torch.threshold(torch.sigmoid(its_logit), LEAST_OPEN, 0.0).mul_(its_mean)

@@ -157,7 +157,7 @@ def search_codes(
 
 
 @torch.no_grad()
-def search_log_prob(x: Tensor, gates: Gates) -> Tensor:
+def search_log_prob(x: Tensor, gates: Gates, never: Tensor) -> Tensor:
     """Return the logarithm of the joint density of samples and patterns, as of `search_codes`.
 
     Parameters
@@ -168,13 +168,16 @@ def search_log_prob(x: Tensor, gates: Gates) -> Tensor:
     gates : Gates
         Decoder, prior of the latents, and noise variance; one price for all samples.
 
+    never : torch.Tensor of bool of shape (n_samples, n_components)
+        Gates that stay closed.
+
     Returns
     -------
     torch.Tensor of shape (n_samples,)
         The result, in the precision of x.
     """
     prior = _Prior(x, gates)
-    log_prob = prior.closed.clone()
+    prior.never, log_prob = never, prior.closed.clone()
     for rows, patterns in _found(prior, None, n_turns=0):
         log_prob[rows] = patterns.log_prob
     return log_prob.to(x.dtype)
@@ -228,6 +231,8 @@ class _Prior:
         weight, bias, mean, variance, odds = map(Tensor.to, given, repeat(wide))
         self.weight, self.positive, centred = weight, gates.positive, x.to(wide) - bias
         self.seen = centred @ weight.T
+        # Gates of each sample that stay closed, if any do.
+        self.never: Tensor | None = None
         self.ridge = self.noise / variance
         self.shift = self.ridge * mean
         # The part of the log-odds of open gates that is the same for all samples.
@@ -320,8 +325,10 @@ def _opened(prior: _Prior, rows: Tensor, slots: Tensor) -> Tensor:
     slots, (V, along, power) = patterns.slots, patterns.context()
     k, filled = prior.seen.shape[1], slots.shape[1]
     each = torch.arange(len(rows), device=rows.device)
-    # An open gate does not open.
+    # Gates that are open, or stay closed, do not open.
     power = F.pad(power, (0, 1)).scatter_(1, slots, torch.inf)[:, :k].contiguous()
+    if prior.never is not None:
+        power.masked_fill_(prior.never[rows], torch.inf)
     place, active = each, torch.ones_like(rows, dtype=torch.bool)
     while True:
         gain = prior.gains(along, power)

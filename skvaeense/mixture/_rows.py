@@ -1,5 +1,6 @@
 """Rows made ready once: distinct, centred, scaled, split, without rows far from all others."""
 
+import math
 import reprlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -356,6 +357,10 @@ def units_of(x: FloatArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
 
 def _quantile(values: FloatArray, weights: DoubleArray, share: float) -> DoubleArray:
     """Return the quantile of weighted values along the first axis."""
+    if weights.min() == weights.max():
+        # A partition takes far less time than an order.
+        place = math.ceil(share * len(values) * (1 - ROUNDING)) - 1
+        return np.partition(values, place, axis=0)[place]
     order = np.argsort(values, axis=0)
     sums = np.take_along_axis(weights, order, axis=0).cumsum(axis=0)
     first = (sums >= share * sums[-1] * (1 - ROUNDING)).argmax(axis=0)

@@ -76,8 +76,13 @@ def _step(
 ) -> float:
     """Return the step of a column, up to a part of the step."""
     known = ~np.isnan(column)
-    order = np.argsort(column[known])
-    values, counts = column[known][order], weights[known][order]
+    values, counts = column[known], weights[known]
+    if not len(values) or counts.min() == counts.max():
+        # To sort takes far less time than to find an order.
+        values = np.sort(values)
+    else:
+        order = np.argsort(values)
+        values, counts = values[order], counts[order]
     gaps = np.diff(values)
     is_new = gaps > same * np.abs(values).max(initial=0.0)
     if not is_new.any():

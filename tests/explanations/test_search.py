@@ -159,7 +159,23 @@ def test_equal_columns_and_no_noise_to_speak_of():
 def test_log_densities_are_those_of_codes():
     x, gates, _ = problem()
     found = search_codes(x, gates, torch.ones(len(x)).double())
-    torch.testing.assert_close(search_log_prob(x, gates), found.log_prob)
+    none = torch.zeros(len(x), len(gates.weight), dtype=torch.bool)
+    torch.testing.assert_close(search_log_prob(x, gates, none), found.log_prob)
+
+
+def test_gates_that_stay_closed():
+    x, gates, _ = problem()
+    # Each sample has a gate of its own that stays closed.
+    never = torch.eye(len(gates.weight), dtype=torch.bool)[torch.arange(len(x)) % len(gates.weight)]
+    found, closed = (
+        search_log_prob(x, gates, never),
+        torch.nn.functional.logsigmoid(-gates.log_odds),
+    )
+    for j, lost in enumerate(closed.to(found)):
+        others = gates.at(torch.arange(len(closed)) != j)
+        none = torch.zeros(len(x), len(others.weight), dtype=torch.bool)
+        alone = search_log_prob(x, others, none) + lost
+        torch.testing.assert_close(found[never[:, j]], alone[never[:, j]])
 
 
 @pytest.mark.parametrize("n_components", [K, 3 * D])
