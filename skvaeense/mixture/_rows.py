@@ -359,8 +359,8 @@ def _quantile(values: FloatArray, weights: DoubleArray, share: float) -> DoubleA
     """Return the quantile of weighted values along the first axis."""
     if weights.min() == weights.max():
         # A partition takes far less time than an order.
-        place = math.ceil(share * len(values) * (1 - ROUNDING)) - 1
-        return np.partition(values, place, axis=0)[place]
+        rank = math.ceil(share * len(values) * (1 - ROUNDING)) - 1
+        return np.partition(values, rank, axis=0)[rank]
     order = np.argsort(values, axis=0)
     sums = np.take_along_axis(weights, order, axis=0).cumsum(axis=0)
     first = (sums >= share * sums[-1] * (1 - ROUNDING)).argmax(axis=0)
