@@ -270,7 +270,9 @@ class DensityEstimator(VAEaseTraining):
             _validation.check_array(X, input_name="X")
         X = self._checked(X)
         density = self._mixture("predict_proba")
-        return self._by_density(X, density, lambda x: softmax(density.log_joint(x), axis=1))
+        return self._by_density(
+            X, density, lambda x: softmax(density.log_joint_of_parts(x), axis=1)
+        )
 
     @available_if(_may_have_density)
     def predict(self, X: ArrayLike) -> _typing.IntArray:
@@ -310,7 +312,7 @@ class DensityEstimator(VAEaseTraining):
         AttributeError
             If there is no density.
         """
-        return self._mixture("component_ranks").ranks
+        return self._mixture("component_ranks").part_ranks
 
     # --- missing features and draws -----------------------------------------------------------
 

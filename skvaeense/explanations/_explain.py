@@ -104,9 +104,9 @@ def explain(
         if gates is not None and head is not rows and _may_gain(gates, mixture):
             # A rare latent is open for too few of some rows.
             gates = _gate_fits.compared_gates(rows, wanted)
-    nats = {"mixture": mixture.scores.mean(), "normal": mixture.scores_of_one.mean()}
+    nats = {"mixture": mixture.score, "normal": mixture.scores_of_one.mean()}
     if gates is not None:
-        nats["gates"] = nats["mixture"] + _gain(gates, mixture).mean()
+        nats["gates"] = mixture.scores.mean() + _gain(gates, mixture).mean()
     name = _choose(mixture, flats, gates, fits)
     coder: Any
     if name == "mixture":

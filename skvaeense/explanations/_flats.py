@@ -100,12 +100,12 @@ def find_locations(
         return None, True
     if flats is not None:
         groups = _merged(parts, lambda parts: meeting_point(parts, n)[1])
-        locations = Locations.of(found.density, rows, groups[flats[1]])
+        locations = Locations.of(found.mixture, rows, groups[flats[1]])
         if locations is not None:
             points = [meeting_point(own, n)[0] for own in of_groups(parts, groups)]
             return locations._replace(points=np.array(points)), True
     groups = _merged(found.parts, lambda parts: not _lie_apart(parts, n))
-    return Locations.of(found.density, rows, groups), False
+    return Locations.of(found.mixture, rows, groups), False
 
 
 def of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]]:

@@ -80,6 +80,10 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         Weights of the conditional means under the mixture and under one normal distribution in
         `impute`; what is left to 1 is the weight of the mean. None takes the mixture alone.
 
+    owners : ndarray of int of shape (n_components,) or None, default=None
+        Index of the part of the data that each component belongs to. None makes each component a
+        part.
+
     Examples
     --------
     >>> import numpy as np
@@ -106,6 +110,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     core: Annotated["MixtureDensity | None", "d"] = None
     held_out: Annotated[DoubleArray | None, "n 2"] = None
     pulls: Annotated[DoubleArray | None, "2 >=0 <=1"] = None
+    owners: Annotated[IntArray | None, "k int >=0 <k"] = None
 
     @property
     def n_features(self) -> int:
@@ -126,6 +131,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             raise ValueError("background_weight must be above 0 if there is a background")
         if self.background is not None and self.background.background is not None:
             raise ValueError("the background must not have a background itself")
+        if self.owners is not None and len(np.unique(self.owners)) <= self.owners.max():
+            raise ValueError("each part must have a component")
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -134,6 +141,13 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
     def ranks(self) -> IntArray:
         """Number of directions of each component whose variance is above the noise."""
         return self.n_directions if self.dimensions is None else self.dimensions
+
+    @property
+    def part_ranks(self) -> IntArray:
+        """The same number for each part of the data."""
+        if self.owners is None:
+            return self.ranks
+        return self.ranks[np.unique(self.owners, return_index=True)[1]]
 
     @property
     def n_directions(self) -> IntArray:
@@ -172,6 +186,14 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             for holes in self._solved_at_once(x, groups):
                 joint[holes.rows] = log_shares + log_known(self, x[holes.rows], holes)
         return joint
+
+    def log_joint_of_parts(self, x: DoubleArray) -> DoubleArray:
+        """Return the joint log-density of samples and each part of the data, in nats."""
+        joint = self.log_joint(x)
+        if self.owners is None:
+            return joint
+        each = [joint[:, self.owners == part] for part in range(self.owners.max() + 1)]
+        return np.stack([log_sum_exp(own) for own in each], axis=1)
 
     def log_joint_along(
         self, h: DoubleArray, off: DoubleArray, products: DoubleArray | None = None
@@ -298,7 +320,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
 
     def take(self, kept: BoolArray | IntArray) -> Self:
         """Return the mixture of some components, by a mask or indices, in their proportions."""
-        each = "means", "directions", "variances", "noise_variances", "dimensions"
+        each = "means", "directions", "variances", "noise_variances", "dimensions", "owners"
         values = vars(self)
         parts: Any = {name: values[name][kept] for name in each if values[name] is not None}
         weights = self.weights[kept]
@@ -429,7 +451,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             Samples, noise included.
 
         labels : ndarray of int of shape (n_samples,)
-            Component of each sample. The background covers unseen regions, and is not drawn from.
+            Part of each sample. The background covers unseen regions, and is not drawn from.
         """
         labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
         x = rng.standard_normal((n_samples, len(self.center)))
@@ -440,7 +462,7 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
             own = labels == c
             h = self.means[c] + draws[own] @ self.directions[c].T
             x[own] += h @ self.basis.T
-        return self.center + x * self.unit, labels
+        return self.center + x * self.unit, labels if self.owners is None else self.owners[labels]
 
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
         """Return samples with NaN replaced by conditional means or by draws.

@@ -11,6 +11,7 @@ from skvaeense.mixture import _em
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._rows import Prepared, Units, scales_of, units_of
 from skvaeense.mixture._search import FINAL, LEAST_ROWS, N_PARTS, Pair, Search, held_out
+from skvaeense.mixture._stack import averaged
 from skvaeense.utils._linalg import ROUNDING, TINY, principal_directions, svd, threads_for
 from skvaeense.utils._records import Record, check_fields
 from skvaeense.utils._rows import MANY_ROWS
@@ -57,28 +58,36 @@ class FlatPart(NamedTuple):
 
 
 class FoundMixture(NamedTuple):
-    """A density, and the flat part of each of its components.
+    """A density, and the flat parts of the data.
 
     Attributes
     ----------
     density : MixtureDensity
-        The density.
+        The density: of rows that are not flat, the average of several mixtures.
+
+    score : float
+        Mean log-density of held-out rows under densities that are fitted without them.
+
+    mixture : MixtureDensity
+        The mixture whose components are the parts.
 
     parts : list of FlatPart
-        Flat parts, in the order of the components.
+        Flat parts, in the order of the components of the mixture.
 
     family : Family
         The regularisation of covariances under which held-out rows are most probable.
 
     scores, scores_of_one : ndarray of shape (n_held_out,)
-        Log-densities of held-out rows, in the order of `held_out`, under mixtures that are fitted
-        without them: with the chosen number of components, and with one component.
+        Log-densities of held-out rows, in the order of `held_out`, under single mixtures that are
+        fitted without them: with the chosen number of components, and with one component.
 
     blur : float
         Mean variance by which columns with a step are smoothed.
     """
 
     density: MixtureDensity
+    score: float
+    mixture: MixtureDensity
     parts: list[FlatPart]
     family: _em.Family
     scores: DoubleArray
@@ -186,10 +195,15 @@ def fit_mixture(
         dimensions = np.array([part.rank for part in parts])
         # Without holes, no averages are fitted, which takes time.
         pulls = pulls_of(search, x, weights, scale) if rows.has_holes else None
-        density = replace(density, dimensions=dimensions, held_out=held_out, pulls=pulls)
+        mixture = replace(density, dimensions=dimensions, held_out=held_out, pulls=pulls)
         scores = search.scores(family, densities)
+        density, score = mixture, float(scores.mean())
+        is_whole = filled is x and basis is None and not has_many
+        if is_whole and n_components is None and not family.cut and len(mixture) > 1:
+            density, score = averaged(search, scale, mixture, shares)
         scores_of_one = search.scores(one.family, one.densities)
-        return FoundMixture(density, parts, family, scores, scores_of_one, _em.blur_of(steps))
+        blur = _em.blur_of(steps)
+        return FoundMixture(density, score, mixture, parts, family, scores, scores_of_one, blur)
 
 
 def pulls_of(

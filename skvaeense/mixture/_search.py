@@ -387,7 +387,7 @@ class Search:
         self.rows, self.log_scale, self.rng = rows, log_scale, rng
         self.known = rows if known is None else known
         self.n_components, self.rival = n_components, rival
-        self.is_beaten, self.n_trials = False, 0
+        self.is_beaten, self.trials = False, list[Trial]()
         # Trials of one component with another family, by the trial before.
         self.moved: dict[int, tuple[Trial, dict[Family, Trial]]] = {}
         # Gains of the rounds in which components are added.
@@ -462,11 +462,11 @@ class Search:
         self, family: Family, starts: list[MixtureDensity], limits: tuple[int, float] = CHOICE
     ) -> Trial:
         """Return the trial of the mixtures that are fitted from starts."""
-        self.n_trials += 1
         densities = []
         for split, start in zip(self.splits, starts, strict=True):
             densities.append(split.train[family.scaled].em(start, family, *limits))
-        return Trial(family, densities, self.scores(family, densities, "valid"))
+        self.trials.append(Trial(family, densities, self.scores(family, densities, "valid")))
+        return self.trials[-1]
 
     def scores(
         self, family: Family, densities: list[MixtureDensity], kind: str = "filled"
@@ -504,7 +504,7 @@ class Search:
         alone then makes any trial certain for one of n tables.
         """
         gain = float((trial.scores - other.scores).sum())
-        return gain > math.log(self.n_trials * len(self.rows[0]))
+        return gain > math.log(len(self.trials) * len(self.rows[0]))
 
     # --- the number of components -------------------------------------------------------------
 

@@ -90,6 +90,13 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
     between features as they are and features divided by their standard deviations. Below 1,000 rows
     there are three splits, otherwise one.
 
+    If shrunk covariances are best, the data is not flat, and no single mixture is the right one.
+    Then `density_` averages those that the search has tried, on all splits, with the weights under
+    which held-out rows are most probable [3]_; components that are alike merge. `weights_`,
+    `means_` and `predict` describe the best single mixture: each component of the average belongs
+    to one of its components. With holes, with a given `n_components` and with more than 128
+    features, the density is the best mixture itself.
+
     A broad distribution has the weight of one row, or more if there are rows far from all others.
     So every sample keeps some density, wherever it lies.
 
@@ -104,6 +111,8 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
        Neural Computation 11.
     .. [2] Johnstone (2001). On the distribution of the largest eigenvalue in principal components
        analysis. Annals of Statistics 29.
+    .. [3] Smyth and Wolpert (1999). Linearly combining density estimators via stacking. Machine
+       Learning 36.
 
     Examples
     --------
@@ -188,7 +197,7 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
             parts = [part.in_units(rows.center, rows.scale) for part in found.parts]
             self.density_ = found.density.in_units(rows.center, rows.scale)
             self.n_components_ = len(parts)
-            self.weights_: DoubleArray = self.density_.weights
+            self.weights_ = np.array([part.weight for part in parts])
             self.means_ = np.array([part.mean for part in parts])
             self.bases_ = [part.basis for part in parts]
             self.ranks_ = np.array([part.rank for part in parts])
@@ -245,7 +254,7 @@ class SubspaceMixture(CallbackSupportMixin, LawMixin, DensityMixin, BaseEstimato
         ndarray of shape (n_samples, n_components)
             Probabilities. Each row sums to 1.
         """
-        return self._by_law(X, lambda law, x: softmax(law.log_joint(x), axis=1))
+        return self._by_law(X, lambda law, x: softmax(law.log_joint_of_parts(x), axis=1))
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the component that each sample most probably comes from.
