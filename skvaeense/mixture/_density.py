@@ -389,7 +389,8 @@ class MixtureDensity(Record):  # numpydoc ignore=PR02
         parts = {"directions": vectors[None], "variances": np.maximum(values, noise)[None]}
         parts |= {"means": (self.weights @ self.means)[None], "noise_variances": noise}
         one = self.take(np.zeros(1, dtype=int))
-        return replace(one, background=None, background_weight=0.0, pulls=None, **parts)
+        parts |= {"pulls": None, "owners": None}
+        return replace(one, background=None, background_weight=0.0, **parts)
 
     @property
     def mean(self) -> DoubleArray:

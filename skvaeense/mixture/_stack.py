@@ -17,6 +17,8 @@ LOST = 0.5
 LEAST_WEIGHT = 0.02
 # Share of the components that may merge at once.
 AT_ONCE = 0.25
+# Gain in nats at which weights are settled.
+SETTLED = LEAST_GAIN / 100
 
 
 def stack(scores: DoubleArray) -> tuple[DoubleArray, float]:
@@ -46,7 +48,7 @@ def stack(scores: DoubleArray) -> tuple[DoubleArray, float]:
         joint = odds * weights[:, None]
         total = joint.sum(axis=0)
         mean = float(np.log(total).mean())
-        if mean - before < LEAST_GAIN / 100:
+        if mean - before < SETTLED:
             break
         before, weights = mean, (joint / total).mean(axis=1)
     weights = np.where(weights >= min(LEAST_WEIGHT, weights.max()), weights, 0.0)
@@ -55,7 +57,7 @@ def stack(scores: DoubleArray) -> tuple[DoubleArray, float]:
 
 
 class Normals(NamedTuple):
-    """Weighted normal distributions, with the shares of rows in each.
+    """Weighted normal distributions.
 
     Attributes
     ----------
@@ -163,7 +165,8 @@ def averaged(
     Returns
     -------
     density : MixtureDensity
-        The average. Each component belongs to the part with which it shares most rows.
+        The average. Each component belongs to the part with which it shares most rows. If there are
+        fewer components than parts, the best mixture itself.
 
     score : float
         Mean log-density of held-out rows.
@@ -184,6 +187,9 @@ def averaged(
     normals = Normals(*(np.concatenate(values) for values in zip(*found, strict=True)))
     rows, broad = facing[True], backgrounds[True]
     density = normals.mixture(rows, broad, far)
+    if len(density) < len(mixture):
+        # Not every part could have a component.
+        return mixture, search.best.mean
     shares, _, total = rows.responsibilities(density)
     least = np.average(total, weights=rows.weights) - LOST * max(score - search.best.mean, 0.0)
     while True:

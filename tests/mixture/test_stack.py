@@ -8,6 +8,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from skvaeense.mixture import SubspaceMixture
 from skvaeense.mixture import _fit as mixture_fit
+from skvaeense.mixture import _stack as mixture_stack
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._stack import Normals, _owners, stack
 
@@ -95,6 +96,16 @@ def test_the_average_has_the_parts_of_the_best_mixture():
     assert (found.predict(drawn) == labels).mean() > 0.7
     with pytest.raises(ValueError, match="each part must have a component"):
         MixtureDensity.from_arrays(density.arrays() | {"owners": density.owners + 1})
+
+
+def test_the_best_mixture_stays_if_an_average_has_fewer_components_than_parts(monkeypatch):
+    def only_the_first(scores):
+        return np.eye(len(scores))[0], 0.0
+
+    monkeypatch.setattr(mixture_stack, "stack", only_the_first)
+    found = SubspaceMixture(random_state=0).fit(load_wine().data)
+    assert len(found.density_) == found.n_components_ > 3
+    assert found.density_.owners is None
 
 
 def test_given_numbers_flat_parts_and_holes_are_not_averaged():
